@@ -1,0 +1,64 @@
+# Everything runs in .venv, made from requirements.txt on first use. `make` alone lists the targets.
+
+PYTHON      ?= python3
+TORCH_INDEX ?=
+ARGS        ?=
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+# One line that any Python, even 2.7, can run: a sentence on stderr and exit code 1 where the interpreter will not do.
+CHECK_VERSION = import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
+  sys.executable + " is Python %d.%d, but the suite needs 3.10 to 3.13: try  make setup PYTHON=python3.11" % v \
+  + (", after deleting .venv" if "/.venv/" in sys.executable else ""))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all check smoke bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, test, test-all and bench'
+	@echo '  make setup PYTHON=python3.12    another Python than python3, 3.10 to 3.13'
+	@echo '  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch without CUDA: some GB less on Linux'
+
+setup: $(STAMP) ## make .venv and install requirements.txt (nothing to do the second time)
+
+$(STAMP): requirements.txt
+	@command -v "$(PYTHON)" >/dev/null || test -x $(PY) || { echo 'There is no $(PYTHON) here: install Python 3.10 to 3.13, or name one with  make setup PYTHON=<path>' >&2; exit 1; }
+	@if $(PY) -m pip --version >/dev/null 2>&1; then $(PY) -c '$(CHECK_VERSION)'; else \
+	    "$(PYTHON)" -c '$(CHECK_VERSION)' && \
+	    { "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo '$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }; } && \
+	    { "$(PYTHON)" -m venv $(VENV) && $(PY) -m pip --version >/dev/null 2>&1 || { echo 'Could not make $(VENV): delete it and try again' >&2; exit 1; }; }; \
+	fi
+ifneq ($(TORCH_INDEX),)
+	$(PY) -m pip install --disable-pip-version-check --index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ;#]*\).*/\1/p' requirements.txt)"
+endif
+	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+run: $(STAMP) ## train PPO on Assault for some minutes, evaluate it, say where everything is
+	$(PY) run.py algo=ppo env=assault size=short $(ARGS)
+
+smoke: $(STAMP) ## the same in under a minute: everything touched, nothing learned
+	$(PY) run.py size=smoke $(ARGS)
+
+test: $(STAMP) ## the tests that fit into minutes
+	$(PY) -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-all: $(STAMP) ## all tests, slow ones too; those for a GPU skip where there is none
+	$(PY) -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format and types; changes nothing
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m pyright
+
+bench: $(STAMP) ## agent steps per second: this suite, a bare loop, stock RLlib, the machine's limit
+	$(PY) -m benchmarks.throughput $(ARGS)
+
+clean: ## remove caches; never outputs/, results/ or .venv
+	find . \( -path ./$(VENV) -o -path ./.git -o -path ./outputs -o -path ./results -o -path ./multirun \) -prune \
+	  -o -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .ruff_cache

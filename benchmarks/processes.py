@@ -1,0 +1,59 @@
+"""Fresh processes to measure, all that they start, and the memory of it all. Linux only."""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Make orphans among our descendants our children, not init's: Ray's daemons stay countable, and can be ended."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants() -> list[psutil.Process]:
+    """All processes that this one, or one below it, has started and that still run."""
+    return psutil.Process().children(recursive=True)
+
+
+@contextlib.contextmanager
+def started(command: list[str], folder: Path, log: Path) -> Iterator[subprocess.Popen]:
+    """Run `command` in `folder`, output to `log`. When the block ends, however it does, nothing it started is left."""
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.pop("RAY_ADDRESS", None)  # never join a cluster that happens to run
+    try:
+        with log.open("wb") as out:
+            # In a session of its own: Ctrl-C reaches only us, and we end the rest.
+            yield subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+    finally:
+        end_descendants()
+
+
+def end_descendants() -> None:
+    """Ask every process below this one to end, kill what is left, each by pid; a second Ctrl-C does not stop it."""
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in (remaining := descendants()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        psutil.wait_procs(remaining, timeout=10)
+    signal.signal(signal.SIGINT, on_interrupt)
+
+
+def pss_mib(pid: int) -> float:
+    """A process's own pages plus its share of those it shares, in MiB; 0 if it has just ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return int(re.findall(r"^Pss:\s+(\d+)", rollup, re.M)[0]) / 1024

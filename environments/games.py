@@ -1,0 +1,172 @@
+"""Many games at once, behind one contract: `Games.reset` and `Games.step`.
+
+    settings -> Games -> Transition: obs, raw rewards, and which of five things happened to each env
+
+The contract says in masks what environments say in three dialects. With autoreset in the same step (ALE, Gymnasium's
+SYNC and ASYNC vectors) `obs` already belongs to the next game and the last observation is in `final_obs`. With autoreset
+in the next step (CartPole's own vector) `obs` is the last observation, and the step after it ignores the action: that row
+is not `valid`, and nobody may learn from it or count it.
+"""
+
+import difflib
+from typing import NamedTuple
+
+import gymnasium
+import numpy as np
+from ale_py import roms
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from environments.frames import FrameLayout, layout_of, to_blocks
+
+
+class Transition(NamedTuple):
+    """What one action in each of N envs led to."""
+
+    obs: np.ndarray  # [N, ...] what the agent sees next; a frame in blocks (not a stack) where there are pixels
+    rewards: np.ndarray  # [N] raw
+    terminated: np.ndarray  # bool [N] the training episode is over: V(s') is 0
+    truncated: np.ndarray  # bool [N] it was only cut short: V(s') counts
+    finished: np.ndarray  # bool [N] the game is over, whatever the reason: its score is final
+    game_reset: np.ndarray  # bool [N] obs is the first of a new game: frame stacks and memories start anew
+    valid: np.ndarray  # bool [N] false where the action was ignored because a game had to be restarted
+    final_obs: np.ndarray | None  # like obs; rows where `truncated` hold the last observation of the old game
+
+
+def is_game(name: str) -> bool:
+    """Whether ALE ships a ROM of this name (`assault`, `ms_pacman`)."""
+    return name in roms.get_all_rom_ids()
+
+
+def near_games(name: str) -> list[str]:
+    """Names of games that look like a mistyped one."""
+    return difflib.get_close_matches(name, roms.get_all_rom_ids(), n=3)
+
+
+def make_games(env: dict, num_envs: int, num_threads: int) -> "Games":
+    """Open `num_envs` games.
+
+    Args:
+        env: the `env.` settings of the experiment, as plain data.
+        num_envs: N.
+        num_threads: threads the emulator may use; environments in Python ignore it.
+    """
+    return (AtariGames if "game" in env else GymnasiumGames)(env, num_envs, num_threads)
+
+
+class Games:
+    """N games. `observation_space` and `action_space` are those of one env, as the model sees it."""
+
+    layout: FrameLayout | None = None
+    frameskip: int = 1
+    same_step: bool = True  # autoreset in the same step, so that last observations come as `final_obs`
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        """Start N new games and return their first obs [N, ...]. Env i is seeded with seed + i."""
+        raise NotImplementedError
+
+    def step(self, actions: np.ndarray) -> Transition:
+        """Play one agent step in every game."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the games back."""
+
+
+class AtariGames(Games):
+    """ALE's own vector env: all emulators in C++, pictures reduced to `dim` x `dim` there.
+
+    `life_loss_info` makes ALE report a lost life as terminated while the game goes on; its `episodic_life` would restart
+    the whole game instead. Frames come one at a time: stacks are put together by whoever needs them.
+    """
+
+    def __init__(self, env: dict, num_envs: int, num_threads: int):
+        self.layout = layout_of(env)
+        self.frameskip = env["frameskip"]
+        self._env = AtariVectorEnv(
+            env["game"],
+            num_envs=num_envs,
+            num_threads=min(num_threads, num_envs),
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            img_height=env["dim"],
+            img_width=env["dim"],
+            grayscale=env["grayscale"],
+            stack_num=1,
+            frameskip=env["frameskip"],
+            repeat_action_probability=env["sticky"],
+            full_action_space=env["full_action_space"],
+            noop_max=env["noop_max"],
+            use_fire_reset=env["fire_reset"],
+            life_loss_info=env["life_loss"],
+            max_num_frames_per_episode=env["max_episode_frames"],
+            reward_clipping=False,
+        )
+        self.observation_space = gymnasium.spaces.Box(0, 255, self.layout.stack_shape, np.uint8)
+        self.action_space = self._env.single_action_space
+        self._always = np.ones(num_envs, bool)
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        obs, info = self._env.reset(seed=seed)
+        self._frame_number = info["episode_frame_number"]
+        return self._blocks(obs)
+
+    def step(self, actions: np.ndarray) -> Transition:
+        obs, rewards, terminated, truncated, info = self._env.step(actions)
+        # A game that goes on has moved by exactly `frameskip` frames; a new one starts counting at its no-ops.
+        done = terminated | truncated
+        finished = done & (info["episode_frame_number"] != self._frame_number + self.frameskip)
+        self._frame_number = info["episode_frame_number"]
+        final_obs = self._blocks(info["final_obs"]) if truncated.any() else None
+        return Transition(
+            self._blocks(obs), rewards, terminated, truncated, finished, finished, self._always, final_obs
+        )
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _blocks(self, obs: np.ndarray) -> np.ndarray:
+        blocks = np.empty((len(obs), *self.layout.frame_shape), np.uint8)
+        to_blocks(blocks, obs, self.layout)
+        return blocks
+
+
+class GymnasiumGames(Games):
+    """Any Gymnasium environment: its own vector where it has one, else Gymnasium's SYNC vector."""
+
+    def __init__(self, env: dict, num_envs: int, num_threads: int):
+        own_vector = gymnasium.spec(env["id"]).vector_entry_point is not None
+        self._env = (
+            gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
+            if own_vector
+            else gymnasium.make_vec(
+                env["id"], num_envs, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
+            )
+        )
+        self.same_step = self._env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+        self.observation_space = self._env.single_observation_space
+        self.action_space = self._env.single_action_space
+        self._restarting = np.zeros(num_envs, bool)
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        self._restarting[:] = False
+        return self._env.reset(seed=seed)[0]
+
+    def step(self, actions: np.ndarray) -> Transition:
+        if isinstance(self.action_space, gymnasium.spaces.Box):
+            actions = actions.clip(self.action_space.low, self.action_space.high)
+        obs, rewards, terminated, truncated, info = self._env.step(actions)
+        finished = terminated | truncated
+        if not self.same_step:
+            restarted, self._restarting = self._restarting, finished
+            return Transition(obs, rewards, terminated, truncated, finished, restarted, ~restarted, None)
+        final_obs = None
+        if truncated.any():  # Gymnasium gives an array of objects, None where nothing ended
+            final_obs = np.stack([o if last is None else last for o, last in zip(obs, info["final_obs"], strict=True)])
+        return Transition(
+            obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs
+        )
+
+    def close(self) -> None:
+        self._env.close()

@@ -1,0 +1,37 @@
+"""The rules a game is trained and scored under, as data.
+
+A protocol moves an Atari score more than the algorithm does (Machado et al. 2018), so it has a name, and scores of two
+protocols never share a column. Every field can still be overridden by itself (`env.protocol=machado env.noop_max=30`);
+`describe` then says so.
+"""
+
+PROTOCOLS = {
+    # Mnih et al. 2015 and 2016, Schulman et al. 2017, openai/baselines, CleanRL.
+    "classic": {
+        "sticky": 0.0,  # probability that the emulator repeats the last action instead of the new one
+        "full_action_space": False,  # the game's own actions only (7 in Assault)
+        "noop_max": 30,  # a game starts after 1 to 30 random no-ops
+        "fire_reset": True,  # FIRE is pressed once after a reset where the game has it
+        "life_loss": True,  # a lost life ends a training episode, never the reported game
+        "clip_rewards": True,  # sign of the reward, for training only
+        "max_episode_frames": 108_000,  # 30 minutes at 60 Hz; the cut is a truncation, not a death
+    },
+    # Machado et al. 2018, section 5: sticky actions, all 18 actions, no life-loss signal. Reward clipping belongs to
+    # the agent there, not to the environment; it stays on, as in Dopamine.
+    "machado": {
+        "sticky": 0.25,
+        "full_action_space": True,
+        "noop_max": 0,
+        "fire_reset": False,
+        "life_loss": False,
+        "clip_rewards": True,
+        "max_episode_frames": 108_000,
+    },
+}
+
+
+def describe(env: dict) -> str:
+    """The protocol's name, followed by every field that departs from it: `machado, noop_max 30`."""
+    rules = PROTOCOLS.get(env.get("protocol"), {})
+    changed = [f"{name} {env[name]}" for name, value in rules.items() if env[name] != value]
+    return ", ".join([env.get("protocol", "none"), *changed])

@@ -1,0 +1,248 @@
+"""Report: a table and learning curves from run directories, small enough to commit.
+
+    python -m evidence.report bf16=<run> fp32=<run> --out results/<study>
+
+    run directories -> progress.csv -> table.csv, table.md, curves.csv, curves.png; run.json -> starts.json
+
+A directory is a run or a parent of several seeds; `label=` names its group, and directories of one label are one group.
+The same directories give the same files.
+"""
+
+import argparse
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from environments.mistakes import Mistake
+from environments.protocols import describe
+from evidence.human import references
+from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
+
+POINTS = 200  # of a curve
+MIN_GAMES = 20  # that a best mean must rest on
+SCORE = "episode_return_mean"
+COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
+
+
+class Run(NamedTuple):
+    """One seed."""
+
+    label: str
+    settings: dict
+    progress: dict[str, np.ndarray]
+    starts: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} seed {self.settings['seed']}"
+
+
+def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
+    """Write the report of labelled run directories into `out`.
+
+    Raises:
+        Mistake: a directory is not a run or has no rows yet, a seed is there twice, or the runs play different games or
+            protocols.
+    """
+    runs = [
+        Run(label, settings_of(one), progress_of(one, COLUMNS), starts_of(one))
+        for label, path in groups
+        for one in runs_of(path)
+    ]
+    names = [run.name for run in runs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Mistake(f"{twice[0]} is there twice; give the directories labels, label=<dir>, that tell them apart")
+    games = {game_of(run.settings["env"]): run.name for run in runs}
+    if len(games) > 1:
+        (first, a), (second, b) = list(games.items())[:2]
+        raise Mistake(
+            f"{a} plays {first} and {b} plays {second}: their scores do not belong into one table; report them apart"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [row_of(run) for run in runs]
+    curves = {run.name: curve_of(run) for run in runs}
+    write_csv(out / "table.csv", rows)
+    write_csv(
+        out / "curves.csv",
+        [
+            {"label": run.label, "seed": run.settings["seed"], "agent_steps": int(x), SCORE: round(float(y), 3)}
+            for run in runs
+            for x, y in zip(*curves[run.name], strict=True)
+        ],
+    )
+    starts = starts_by_run(runs)
+    (out / "starts.json").write_text(json.dumps(starts, indent=1) + "\n")
+    (out / "table.md").write_text(markdown(runs, rows, starts))
+    draw(runs, curves, out / "curves.png")
+    return runs
+
+
+def game_of(env: dict) -> str:
+    """`assault, protocol classic`."""
+    return f"{env['name']}, protocol {describe(env)}"
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    """One line of the table. `times_random` only where a table knows the game and random play scores above 0."""
+    progress, known = run.progress, references(run.settings["env"])
+    scores, enough = progress[SCORE], progress["episodes"] >= MIN_GAMES
+    last = float(scores[-1])
+    return {
+        "label": run.label,
+        "seed": run.settings["seed"],
+        "dtype": dtype_of(run),
+        "agent_steps": int(progress["agent_steps"][-1]),
+        "episodes": int(progress["episodes"][-1]),
+        "last_100_mean": round(last, 1),
+        "times_random": round(last / known[0].random, 2) if known and known[0].random > 0 else "",
+        "best_100_mean": round(float(np.max(scores[enough])), 1) if enough.any() else "",
+        "wall_time_s": round(float(progress["wall_time_s"][-1])),
+        "agent_steps_per_s": round(float(np.median(progress["agent_steps_per_s"]))),
+    }
+
+
+def dtype_of(run: Run) -> str:
+    """What the torso computed in; `auto` where the run did not record what that came to."""
+    dtype = run.settings["model"]["dtype"]
+    return run.starts[-1]["hardware"].get("dtype", dtype) if dtype == "auto" and run.starts else dtype
+
+
+def curve_of(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Agent steps and scores [at most POINTS], from the first finished game on; the last row is always there."""
+    known = np.flatnonzero(np.isfinite(run.progress[SCORE]))
+    rows = known[np.unique(np.linspace(0, len(known) - 1, min(POINTS, len(known))).round().astype(int))]
+    return run.progress["agent_steps"][rows], run.progress[SCORE][rows]
+
+
+def mean_curve(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over seeds where all of them have a score."""
+    start, end = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+    grid = np.linspace(start, end, POINTS if start <= end else 0)
+    return grid, np.mean([np.interp(grid, x, y) for x, y in curves], axis=0)
+
+
+def draw(runs: list[Run], curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
+    """Each seed thin, the mean of a group thick, random play and humans as lines."""
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for index, label in enumerate(dict.fromkeys(run.label for run in runs)):
+        group = [curves[run.name] for run in runs if run.label == label and len(curves[run.name][0])]
+        for x, y in group:
+            axes.plot(x, y, color=f"C{index}", linewidth=0.8, alpha=0.5)
+        if group:
+            seeds = f", mean of {len(group)} seeds" if len(group) > 1 else ""
+            axes.plot(*mean_curve(group), color=f"C{index}", linewidth=2, label=label + seeds)
+    known = references(runs[0].settings["env"])
+    if known:
+        axes.axhline(known[0].random, color="gray", linestyle=":", label=f"random play, {known[0].random}")
+    for reference, style in zip(known, ("--", "-."), strict=False):
+        axes.axhline(
+            reference.human, color="gray", linestyle=style, label=f"human, {reference.human} ({reference.table})"
+        )
+    axes.set(
+        title=game_of(runs[0].settings["env"]), xlabel="agent steps", ylabel="mean score of the last 100 full games"
+    )
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+def starts_by_run(runs: list[Run]) -> list[dict[str, Any]]:
+    """What run.json says, once for all runs that it says the same of (the seeds of one command)."""
+    together: list[dict[str, Any]] = []
+    for run in runs:
+        same = next((entry for entry in together if entry["starts"] == run.starts), None)
+        if same:
+            same["runs"].append(run.name)
+        else:
+            together.append({"runs": [run.name], "starts": run.starts})
+    return together
+
+
+def markdown(runs: list[Run], rows: list[dict[str, Any]], starts: list[dict[str, Any]]) -> str:
+    """The table, what its columns mean, the mean of every group, the commands and the machines."""
+    env = runs[0].settings["env"]
+    lines = [f"# {game_of(env)}", "", line(rows[0]), line("---" for _ in rows[0])]
+    lines += [line(pretty(name, value) for name, value in row.items()) for row in rows]
+    lines += ["", "![learning curves](curves.png)", ""]
+    lines += [
+        "Scores are unclipped and of full games, played while training. `last_100_mean` is the mean of the last 100 "
+        "games at the end, `times_random` that over random play, `best_100_mean` its highest value from "
+        f"{MIN_GAMES} games on, `agent_steps_per_s` the median over the rows of progress.csv."
+    ]
+    for reference in references(env):
+        lines += [f"{reference.table}: random play {reference.random}, human {reference.human}."]
+    lines += ["", "## Groups", ""]
+    for label in dict.fromkeys(run.label for run in runs):
+        ends = [row["last_100_mean"] for row in rows if row["label"] == label]
+        lines += [
+            f"- {label}: {np.mean(ends):,.1f}, the mean of {len(ends)} `last_100_mean` ({min(ends)} to {max(ends)})"
+        ]
+    lines += ["", "## Commands", ""]
+    for entry in starts:
+        lines += [f"{', '.join(entry['runs'])}:", ""]
+        for start in entry["starts"]:
+            git = start["git"] or {"commit": "no git checkout", "dirty": False}
+            lines += [f"    {shlex.join(start['command'])}  # {git['commit']}{', changed' if git['dirty'] else ''}"]
+        lines += [""] if entry["starts"] else ["    not recorded", ""]
+    lines += ["## Machines and packages", ""]
+    facts = [start[kind] for entry in starts for start in entry["starts"] for kind in ("hardware", "packages")]
+    lines += dict.fromkeys("- " + ", ".join(f"{name} {value}" for name, value in fact.items()) for fact in facts)
+    return "\n".join(lines) + "\n"
+
+
+def line(cells: Iterable[str]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def pretty(name: str, value: Any) -> str:
+    """Large numbers with commas, but never a seed."""
+    return str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """All rows have the columns of the first."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def labelled(text: str) -> tuple[str, Path]:
+    """`label=dir`, or a directory that is its own label."""
+    label, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return Path(text).resolve().name, Path(text)
+    return label, Path(path)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; 0, or 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evidence.report", description="Tables and curves from run directories."
+    )
+    parser.add_argument("runs", nargs="+", metavar="[label=]dir", help="a run directory, or a parent of several seeds")
+    parser.add_argument("--out", type=Path, required=True, help="where the files go, such as results/ppo_assault")
+    options = parser.parse_args(arguments)
+    try:
+        runs = report([labelled(text) for text in options.runs], options.out)
+    except Mistake as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+    print(f"{len(runs)} runs: {options.out}/table.md, table.csv, curves.png, curves.csv, starts.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

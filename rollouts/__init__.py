@@ -1,0 +1,1 @@
+"""Experience: the Rollout table, the env runner that fills it, and the returns computed from it."""

@@ -1,0 +1,56 @@
+"""Returns and advantages: pure functions of time-major arrays.
+
+T agent steps, N envs. r_t is the reward for the action at t, V_t the value of the observation it was chosen on.
+`terminated` ends an episode, so V(s') counts as 0; `truncated` only cuts it short, so V(s') counts, and it is the value
+of the old game's last observation (`final_values`), because the next row already belongs to a new game.
+"""
+
+import torch
+
+
+def next_values(
+    values: torch.Tensor, final_values: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor
+) -> torch.Tensor:
+    """V(s_{t+1}) as the step at t leads to it.
+
+    Args:
+        values: float [T + 1, N]; the last row is the bootstrap.
+        final_values: float [T, N], read where `truncated`.
+        terminated, truncated: bool [T, N]; a step that is both counts as terminated.
+
+    Returns:
+        float [T, N].
+    """
+    return torch.where(terminated, 0.0, torch.where(truncated, final_values, values[1:]))
+
+
+def gae(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    final_values: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: float,
+    lam: float,
+) -> torch.Tensor:
+    """Generalised advantage estimation.
+
+    Source: Schulman et al. 2016, eq. 16. With lam = 1 this is the n-step advantage of A2C.
+
+    Args:
+        rewards: float [T, N], clipped or not, as the algorithm asks.
+        values, final_values, terminated, truncated: see `next_values`.
+        gamma: discount, 0 to 1.
+        lam: 0 (one step) to 1 (the whole piece).
+
+    Returns:
+        float [T, N], not standardised.
+    """
+    deltas = rewards + gamma * next_values(values, final_values, terminated, truncated) - values[:-1]
+    carries = gamma * lam * (~(terminated | truncated)).to(deltas.dtype)
+    advantages = torch.empty_like(deltas)
+    advantage = torch.zeros_like(deltas[0])
+    for t in reversed(range(len(deltas))):
+        advantage = deltas[t] + carries[t] * advantage
+        advantages[t] = advantage
+    return advantages

@@ -1,0 +1,122 @@
+"""The Rollout: T agent steps of N envs as a table of contiguous arrays, time first.
+
+It is declared once (`columns`), filled by the env runner, and read-only from then on, wherever it travels. Rewards are
+raw and games are whole: clipping and life-loss endings are applied where they are used, so the score that is reported is
+always the game's.
+
+    frames      uint8   [T + stack, N, h, w, d]  each picture once, in blocks; obs t is frames t .. t + stack - 1
+    obs         dtype   [T + 1, N, ...]          instead of frames, where there are no pixels
+    actions     int64   [T, N] or float32 [T, N, D]
+    logp        float32 [T, N]                   log-probability of the action under the policy that chose it
+    policy      float32 [T, N, P]                that policy's parameters; only where the loss asks for them
+    rewards     float32 [T, N]                   raw
+    values      float32 [T + 1, N]               V(s_t) by the network that acted; the last row is the bootstrap
+    final_values float32 [T, N]                  V of a truncated game's last observation; 0 elsewhere
+    terminated, truncated, game_reset, valid     bool [T, N], see environments/games.py
+"""
+
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Space
+
+from environments.frames import FrameLayout
+
+
+def columns(
+    horizon: int, num_envs: int, observation_space: Box, action_space: Space, layout: FrameLayout | None, policy_size: int
+) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Name -> (shape, dtype) of every array in a Rollout.
+
+    Args:
+        horizon: T, agent steps per env.
+        num_envs: N.
+        observation_space: of one env.
+        action_space: of one env.
+        layout: of the pictures; None where there are none.
+        policy_size: P, numbers per policy; 0 leaves the column out.
+    """
+    steps = (horizon, num_envs)
+    discrete = not isinstance(action_space, Box)
+    table = {
+        "actions": (steps if discrete else (*steps, *action_space.shape), np.int64 if discrete else np.float32),
+        "logp": (steps, np.float32),
+        "rewards": (steps, np.float32),
+        "values": ((horizon + 1, num_envs), np.float32),
+        "final_values": (steps, np.float32),
+        "terminated": (steps, np.bool_),
+        "truncated": (steps, np.bool_),
+        "game_reset": (steps, np.bool_),
+        "valid": (steps, np.bool_),
+    }
+    if layout is None:
+        table["obs"] = ((horizon + 1, num_envs, *observation_space.shape), observation_space.dtype.type)
+    else:
+        table["frames"] = ((horizon + layout.stack, num_envs, *layout.frame_shape), np.uint8)
+    if policy_size:
+        table["policy"] = ((*steps, policy_size), np.float32)
+    return table
+
+
+class Rollout:
+    """Read-only arrays by name, and the games that ended while they were recorded.
+
+    Attributes:
+        arrays: name -> array, as `columns` declares them.
+        scores: float [G], unclipped returns of the full games that ended, in the order they ended.
+        lengths: int [G], their agent steps.
+        weights_seq_no: which weights of the learner the policy had.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], scores: list[float], lengths: list[int], weights_seq_no: int):
+        for array in arrays.values():
+            array.flags.writeable = False
+        self._arrays = arrays
+        self.scores, self.lengths, self.weights_seq_no = tuple(scores), tuple(lengths), weights_seq_no
+
+    @property
+    def arrays(self) -> MappingProxyType:
+        return MappingProxyType(self._arrays)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    @property
+    def agent_steps(self) -> int:
+        """Decisions that counted: rows that only restarted a game do not."""
+        return int(self._arrays["valid"].sum())
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that travel when this Rollout does, without the few of pickle's frame."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+
+def stack_frames(frames: torch.Tensor, game_reset: torch.Tensor, stack: int) -> torch.Tensor:
+    """Put the stacks together again, on the device the frames are on.
+
+    A stack reaches back to the first picture of its game and no further: older places are zero, as in ALE's vector env.
+    The runner has already blanked the pictures before the first observation that belong to an earlier game.
+
+    Args:
+        frames: uint8 [T + stack, N, h, w, d].
+        game_reset: bool [T, N], true at t where frame t + stack is the first of a new game.
+        stack: pictures per observation.
+
+    Returns:
+        uint8 [T, N, h, w, stack * d], for the observations 0 .. T - 1.
+    """
+    steps, (envs, height, width, depth) = len(frames) - stack, frames.shape[1:]
+    stacks = frames.new_empty(steps, envs, height, width, stack, depth)
+    for age in range(stack):
+        stacks[..., age, :] = frames[age : age + steps]
+    # The reset at t makes observation t + 1 + k show frames from place stack - 1 - k on, for k = 0 .. stack - 2.
+    t, n = game_reset.nonzero(as_tuple=True)
+    for k in range(stack - 1):
+        inside = t + 1 + k < steps
+        stacks[t[inside] + 1 + k, n[inside], :, :, : stack - 1 - k] = 0
+    return stacks.view(steps, envs, height, width, stack * depth)

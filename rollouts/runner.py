@@ -1,0 +1,222 @@
+"""The env runner: acts in all its envs at once and fills a Rollout.
+
+    weights -> VectorEnvRunner.sample: (act, step) x T -> Rollout
+
+It takes the place of RLlib's SingleAgentEnvRunner behind the same interface, without episodes and connectors: their Python
+per env and step costs more than the emulator and the network together.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+
+from environments.games import make_games
+from environments.machine import take_threads
+from rollouts.rollout import Rollout, columns
+
+
+class VectorEnvRunner(EnvRunner, Checkpointable):
+    """N envs and a copy of the model.
+
+    Reads from the config: `env_config` (the `env.` settings), `num_envs_per_env_runner` (N), `rollout_fragment_length`
+    (T), `record_policy` (whether the loss wants the acting policy's parameters), `seed`.
+    """
+
+    def __init__(self, *, config, **kwargs):
+        super().__init__(config=config, **kwargs)
+        threads = take_threads()
+        self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
+        self.games = make_games(config.env_config, self.num_envs, threads)
+        self.layout = self.games.layout
+        self._weights_seq_no = 0
+        self.make_module()
+        self._policy_size = self._count_policy_parameters() if config.record_policy else 0
+        self.begin(agent_steps=0)
+
+    def make_module(self) -> None:
+        spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)
+        self.module = spec.build()
+
+    def get_spaces(self) -> dict[str, tuple[gymnasium.Space, gymnasium.Space]]:
+        one = (self.games.observation_space, self.games.action_space)
+        many = tuple(gymnasium.vector.utils.batch_space(space, self.num_envs) for space in one)
+        return {INPUT_ENV_SPACES: many, INPUT_ENV_SINGLE_SPACES: one, DEFAULT_MODULE_ID: one}
+
+    def _count_policy_parameters(self) -> int:
+        obs = torch.zeros(1, *self.games.observation_space.shape)
+        if self.layout:
+            obs = obs.to(torch.uint8)
+        with torch.inference_mode():
+            return self.module.policy_and_value(obs, self.module.pack())[0].shape[-1]
+
+    def begin(self, agent_steps: int) -> None:
+        """Start new games, with random streams that depend on the seed, the runner and how far the run has come.
+
+        So a run that continues does not replay the games it began with, and two that continue from one checkpoint agree.
+        """
+        env_seed, action_seed = streams(self.config.seed, self.worker_index or 0, agent_steps)
+        self._generator = torch.Generator().manual_seed(action_seed)
+        obs = self.games.reset(env_seed)
+        self._score, self._length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self._obs = obs
+        if self.layout:
+            side, _, depth = self.layout.frame_shape
+            self._stack = np.zeros((self.num_envs, side, side, self.layout.stack, depth), np.uint8)
+            self._stack[..., -1, :] = obs
+
+    def _seen(self) -> torch.Tensor:
+        """What the model sees now: [N, ...]; pixels as stacks in blocks."""
+        return torch.from_numpy(self._stack.reshape(self.num_envs, *self.layout.stack_shape) if self.layout else self._obs)
+
+    def sample(self, **kwargs) -> Rollout:
+        """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
+        spaces = self.games.observation_space, self.games.action_space
+        table = columns(self.horizon, self.num_envs, *spaces, self.layout, self._policy_size)
+        arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in table.items()}
+        arrays["final_values"][:] = 0
+        if self.layout:
+            stack = self.layout.stack
+            arrays["frames"][:stack] = np.moveaxis(self._stack, 3, 0)
+        else:
+            arrays["obs"][0] = self._obs
+        scores, lengths = [], []
+        with torch.inference_mode():
+            packed = self.module.pack()
+            for t in range(self.horizon):
+                parameters, values = self.module.policy_and_value(self._seen(), packed)
+                policy = self.module.Policy(parameters)
+                actions = policy.sample(self._generator)
+                arrays["actions"][t] = chosen = actions.numpy()
+                arrays["logp"][t] = policy.logp(actions).numpy()
+                arrays["values"][t] = values.numpy()
+                if self._policy_size:
+                    arrays["policy"][t] = parameters.numpy()
+
+                step = self.games.step(chosen)
+                arrays["rewards"][t] = step.rewards
+                arrays["terminated"][t] = step.terminated
+                arrays["truncated"][t] = step.truncated
+                arrays["game_reset"][t] = step.game_reset
+                arrays["valid"][t] = step.valid
+                if step.final_obs is not None:
+                    arrays["final_values"][t] = self._values_of_the_last(step, packed)
+                self._see(step)
+                if self.layout:
+                    arrays["frames"][t + stack] = step.obs
+                else:
+                    arrays["obs"][t + 1] = step.obs
+
+                self._score += step.rewards * step.valid
+                self._length += step.valid
+                for n in np.flatnonzero(step.finished):
+                    scores.append(float(self._score[n]))
+                    lengths.append(int(self._length[n]))
+                    self._score[n] = self._length[n] = 0
+            arrays["values"][self.horizon] = self.module.policy_and_value(self._seen(), packed)[1].numpy()
+        if not self.games.same_step:  # there, a game's last observation is the next row's
+            arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
+        return Rollout(arrays, scores, lengths, self._weights_seq_no)
+
+    def _see(self, step) -> None:
+        self._obs = step.obs
+        if self.layout:
+            stack = self._stack
+            stack[..., :-1, :] = stack[..., 1:, :]
+            if step.game_reset.any():
+                stack[step.game_reset] = 0
+            stack[..., -1, :] = step.obs
+
+    def _values_of_the_last(self, step, packed) -> np.ndarray:
+        """V [N] of the last observation of every truncated game, 0 elsewhere."""
+        values = np.zeros(self.num_envs, np.float32)
+        cut = step.truncated & ~step.terminated
+        if cut.any():
+            last = step.final_obs[cut]
+            if self.layout:
+                last = np.concatenate([self._stack[cut][..., 1:, :], last[..., None, :]], -2)
+                last = last.reshape(len(last), *self.layout.stack_shape)
+            values[cut] = self.module.policy_and_value(torch.from_numpy(last), packed)[1].numpy()
+        return values
+
+    def sample_ref(self) -> tuple[ray.ObjectRef, dict[str, Any]]:
+        """Like `sample`, for a remote runner: the Rollout stays in the object store, its few numbers come along."""
+        rollout = self.sample()
+        return ray.put(rollout), summary(rollout)
+
+    def get_metrics(self) -> dict:
+        return self.metrics.reduce()
+
+    def assert_healthy(self) -> None:
+        if self.module is None:
+            raise AssertionError("the env runner has no module")
+
+    def stop(self) -> None:
+        self.games.close()
+
+    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
+        state = {}
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        if COMPONENT_RL_MODULE in state:
+            seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+            # Different, not only newer: a restored checkpoint is older than the weights it replaces.
+            if seq_no == 0 or seq_no != self._weights_seq_no:
+                module = state[COMPONENT_RL_MODULE]
+                if isinstance(module, ray.ObjectRef):
+                    module = ray.get(module)
+                self.module.set_state(module.get(DEFAULT_MODULE_ID, module))
+                self._weights_seq_no = seq_no
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+        return (), {"config": self.config}
+
+
+def streams(seed: int, worker: int, agent_steps: int) -> tuple[int, int]:
+    """Independent seeds for the envs and for the actions of one runner."""
+    env_seed, action_seed = np.random.SeedSequence([seed, worker, agent_steps]).generate_state(2)
+    return int(env_seed) % 2**30, int(action_seed)
+
+
+def summary(rollout: Rollout) -> dict[str, Any]:
+    """What the driver has to know about a Rollout without holding it."""
+    return {
+        "agent_steps": rollout.agent_steps,
+        "scores": rollout.scores,
+        "lengths": rollout.lengths,
+        "num_bytes": rollout.num_bytes,
+    }
+
+
+def sample(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
+    """One Rollout from every runner, and their summaries.
+
+    Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is missing, the
+    others sample its share too, so that an update always has the same number of samples.
+
+    Raises:
+        RuntimeError: no runner is alive.
+    """
+    if group.num_remote_env_runners() == 0:
+        rollout = group.local_env_runner.sample()
+        return [rollout], [summary(rollout)]
+    wanted, results = group.num_remote_env_runners(), []
+    while len(results) < wanted:
+        healthy = group.healthy_worker_ids()[: wanted - len(results)]
+        if not healthy:
+            raise RuntimeError("every env runner is lost")
+        results += group.foreach_env_runner("sample_ref", local_env_runner=False, remote_worker_ids=healthy)
+    refs, summaries = zip(*results, strict=True)
+    return list(refs), list(summaries)

@@ -1,0 +1,245 @@
+"""The one command: compose an experiment with Hydra, check it, hand it on.
+
+    python run.py                                        PPO on Assault, 10 million agent steps
+    python run.py algo=ppo env=pong size=short seed=[1,2,3]
+    python run.py resume=outputs/ppo/assault/<run>       continue; what else is typed wins
+    python run.py command=evaluate run=outputs/ppo/assault/<run> episodes=30
+    python run.py env=cartpole --cfg job                 print the experiment, run nothing
+
+This is the only file that knows Hydra. Exit code 0: done; 2: something that was typed cannot work; 1: anything else.
+"""
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from environments.mistakes import Mistake
+from environments.protocols import PROTOCOLS
+
+ROOT = Path(__file__).resolve().parent
+GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
+EXAMPLES = """
+examples
+  python run.py                                     PPO on Assault, 10 million agent steps
+  python run.py size=short                          the same for some minutes, then an evaluation
+  python run.py env=atari env.game=qbert            any game ALE has
+  python run.py env=pong env.protocol=machado       sticky actions, all 18 actions
+  python run.py env=cartpole stop.agent_steps=100000
+  python run.py seed=[1,2,3] algo.lr=1e-4           one run per seed
+  python run.py resume=<run directory>              continue; what else is typed wins
+  python run.py command=evaluate run=<run directory> episodes=30
+
+flags
+  --help      this text              --cfg job   print the experiment and run nothing
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Do what was typed; returns the exit code."""
+    try:
+        overrides, flags = split(argv)
+        if "--help" in flags:
+            print(help_text())
+            return 0
+        settings, resumed = experiment(overrides)
+        if "--cfg" in flags:
+            print(yaml.safe_dump(settings, sort_keys=False), end="")
+            return 0
+        return dispatch(settings, argv, overrides, resumed)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+
+
+def split(argv: list[str]) -> tuple[list[str], set[str]]:
+    """Overrides and flags."""
+    words, flags, overrides = list(argv), set(), []
+    while words:
+        word = words.pop(0)
+        if word in ("-h", "--help"):
+            flags.add("--help")
+        elif word in ("-c", "--cfg"):
+            if not words or words.pop(0) != "job":
+                raise Mistake("--cfg prints the experiment and takes the word job: --cfg job")
+            flags.add("--cfg")
+        elif word.startswith("-"):
+            raise Mistake(f"{word}: there is no such flag; there are --help and --cfg job (a search is tune_searches=...)")
+        else:
+            overrides.append(word)
+    return overrides, flags
+
+
+def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
+    """The settings that were typed, checked, and the run directory they continue, if any."""
+    from runs.build import check
+
+    settings = composed(overrides)
+    if settings["command"] != "train" or not settings["resume"]:
+        return check(settings), None
+
+    from runs.directory import open_run, overrides_of
+
+    run, saved = open_run(settings["resume"], "resume")
+    typed = [o for o in overrides if not o.startswith("resume=")]
+    # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
+    # group (size=short) works like a key, and defaults that have changed since leave the run alone.
+    before, after = composed(overrides_of(run)), composed([*overrides_of(run), *typed])
+    settings = merged(saved, before, after)
+    refuse_another_model(saved, settings)
+    return check(settings | {"resume": None}), run
+
+
+def merged(saved: dict, before: dict, after: dict) -> dict:
+    """`saved`, with every value that differs between `before` and `after` taken from `after`."""
+    result = dict(saved)
+    for key, value in after.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], before.get(key) or {}, value)
+        elif key not in before or before[key] != value:
+            result[key] = value
+    return result
+
+
+def refuse_another_model(saved: dict, settings: dict) -> None:
+    """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
+    fixed = [f"algo.{k}" for k in ("name", "optimizer")] + ["env.name", "env.game", "env.id", "env.dim", "env.grayscale"]
+    fixed += ["env.frame_stack", "env.full_action_space", "seed"]
+    fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
+    for key in fixed:
+        group, _, name = key.partition(".")
+        old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
+        if old != new:
+            raise Mistake(f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits nothing else; "
+                          "leave it out, or start a new run without resume")
+
+
+def composed(overrides: list[str]) -> dict:
+    """What Hydra makes of the overrides, as plain data.
+
+    Raises:
+        Mistake: an override names a group option or a key that there is not, or cannot be read.
+    """
+    os.environ["SUITE_ROOT"] = str(ROOT)
+    if not OmegaConf.has_resolver("protocol"):
+        OmegaConf.register_new_resolver("protocol", rule_of)
+    try:
+        OverridesParser.create().parse_overrides(overrides)
+        with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
+            config = compose("config", overrides)
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise Mistake(sentence(error, overrides)) from error
+
+
+def rule_of(protocol: str, field: str):
+    """What a protocol says of a field; the config's `${protocol:...}`."""
+    if protocol not in PROTOCOLS:
+        raise Mistake(f"env.protocol={protocol} is not one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[protocol][field]
+
+
+def sentence(error: Exception, overrides: list[str]) -> str:
+    """One sentence for what Hydra or OmegaConf says in several."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Mistake):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = str(error)
+    for mistyped in re.findall(r"Could not override '([^']+)'", text):
+        key = mistyped.lstrip("+~")
+        rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
+        return near_keys(key, flat(composed(rest)))
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, option = found.groups()
+        return f"{group}={option}: there is no such option; {choose(option, options(group))}"
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
+    first = " ".join(text.split("\n")[0].split())
+    return f"{first}; see python run.py --help"
+
+
+def near_keys(key: str, known: list[str]) -> str:
+    """The sentence for a key that is not in the experiment."""
+    group, _, name = key.rpartition(".")
+    siblings = [k for k in known if k.rpartition(".")[0] == group] if group else [k for k in known if "." not in k]
+    near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(
+        name, known, n=2, cutoff=0.6
+    )
+    hint = f"did you mean {' or '.join(near)}?" if near else "python run.py --cfg job prints all there are"
+    return f"{key}: this experiment has no such setting; {hint}"
+
+
+def choose(word: str, offered: list[str]) -> str:
+    """`did you mean ppo? (a2c, ppo)`"""
+    near = difflib.get_close_matches(word, offered, n=1)
+    return (f"did you mean {near[0]}? There are: " if near else "there are: ") + (", ".join(offered) or "none yet")
+
+
+def flat(settings: dict, prefix: str = "") -> list[str]:
+    """All keys, dotted."""
+    keys = []
+    for key, value in settings.items():
+        keys += flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
+    return keys
+
+
+def options(group: str) -> list[str]:
+    """What a group offers: its YAML files."""
+    root = ROOT if group in ("tuned_configs", "tune_searches") else ROOT / "experiments"
+    return sorted(path.stem for path in (root / group).glob("*.yaml"))
+
+
+def help_text() -> str:
+    """All groups with their options, and worked examples."""
+    lines = [__doc__.split("\n")[0], "", "usage: python run.py [group=option] [key=value] ...", "", "groups"]
+    lines += [f"  {group:<14} {', '.join(options(group)) or '(none yet)'}" for group in GROUPS]
+    return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
+
+
+def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
+    """Run the command. The last line printed is the run directory."""
+    if settings["command"] == "evaluate":
+        if not settings["run"]:
+            raise Mistake("run is not set; command=evaluate takes run=<run directory>")
+        run, code = Path(settings["run"]).expanduser().resolve(), 0
+        show_evaluation(run, settings["episodes"])
+    else:
+        from runs.train import train
+
+        typed = [o for o in overrides if not o.startswith("resume=")]
+        run, code = train(settings, ["python", "run.py", *argv], typed, resumed)
+        if code == 0 and settings["evaluate"]:
+            show_evaluation(run, settings["episodes"])
+        if code == 0:
+            print(next_steps(run))
+    print(f"run directory: {run}")
+    return code
+
+
+def show_evaluation(run: Path, episodes: int) -> None:
+    from evidence.evaluate import evaluate, print_evaluation
+
+    print_evaluation(evaluate(run, episodes))
+
+
+def next_steps(run: Path) -> str:
+    """What one can do with a run."""
+    shown = os.path.relpath(run) if run.is_relative_to(Path.cwd()) else run
+    return f"""what next
+  watch the curves   tensorboard --logdir {shown}
+  play more games    python run.py command=evaluate run={shown} episodes=100
+  train on           python run.py resume={shown} stop.agent_steps=<more>"""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

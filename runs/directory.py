@@ -1,0 +1,178 @@
+"""The run directory: what a run leaves behind, and all that anything else needs to know about it.
+
+    outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
+        config.yaml       the composed settings, resolved
+        run.json          one entry per start: command line, overrides, git commit, packages, hardware
+        git.diff          what was not committed, where there was something
+        progress.csv      one row per report
+        tensorboard/      the same for TensorBoard
+        checkpoints/      last, previous, best, and evaluations beside them
+        tune/             Ray Tune's own files
+        seed_1/ ...       with several seeds: such a directory each; progress.csv above them has a seed column
+"""
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from environments.machine import num_cpus
+from environments.mistakes import Mistake
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
+CONFIG, RECORD, PROGRESS = "config.yaml", "run.json", "progress.csv"
+
+
+def create(settings: dict) -> Path:
+    """Make a new directory for a run; its parents too.
+
+    Raises:
+        Mistake: `output_dir` cannot be written.
+    """
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
+    path = Path(settings["output_dir"]).expanduser().resolve() / settings["algo"]["name"] / settings["env"]["name"] / stamp
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise Mistake(
+            f"output_dir={settings['output_dir']} cannot be written ({error.strerror}: {error.filename}); name another"
+        ) from error
+    return path
+
+
+def open_run(path: str, setting: str) -> tuple[Path, dict]:
+    """An existing run directory and its settings.
+
+    Raises:
+        Mistake: there is none, or it is not one of ours.
+    """
+    run = Path(path).expanduser().resolve()
+    if not run.is_dir():
+        raise Mistake(f"{setting}={path}: there is no such directory; give the one a run printed last")
+    try:
+        settings = yaml.safe_load((run / CONFIG).read_text())
+        record = json.loads((run / RECORD).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Mistake(f"{setting}={path} is not a run directory ({error}); give the one a run printed last") from error
+    if not isinstance(settings, dict) or "algo" not in settings or not record.get("starts"):
+        raise Mistake(f"{setting}={path} is not a run directory of this suite; give the one a run printed last")
+    return run, settings
+
+
+def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]) -> None:
+    """Record that a run starts or continues: its settings, and under what circumstances."""
+    replace(run / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    record = json.loads((run / RECORD).read_text()) if (run / RECORD).exists() else {"starts": []}
+    record["starts"].append(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": argv,
+            "overrides": overrides,
+            "git": git_state(run),
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "hardware": hardware(),
+        }
+    )
+    replace(run / RECORD, json.dumps(record, indent=1))
+
+
+def overrides_of(run: Path) -> list[str]:
+    """All that was typed for this run so far, oldest first."""
+    return [o for start in json.loads((run / RECORD).read_text())["starts"] for o in start["overrides"]]
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file at once: whoever reads it sees the old text or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def git_state(run: Path) -> dict[str, Any] | None:
+    """Commit and whether the tree differs from it (then git.diff holds how); None outside of a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True).stdout
+
+    try:
+        commit, diff = git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    if diff:
+        (run / "git.diff").write_text(diff)
+    return {"commit": commit, "dirty": bool(diff)}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, as far as it decides speed."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    memory = round(psutil.virtual_memory().total / 2**30, 1)
+    return {"cpu": model, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
+
+
+class ProgressTable:
+    """progress.csv: rows in the order of agent_steps, without gap and without double, whatever was killed in between.
+
+    A run that starts again from a checkpoint reports some steps anew; rows at or beyond the first of them are dropped.
+
+    Args:
+        path: of the file; what it holds already is kept.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows = read_rows(path)
+        self.header = list(dict.fromkeys(name for row in self.rows for name in row))
+        self._written = not path.exists() or not self._torn()
+
+    def _torn(self) -> bool:
+        return not self.path.read_bytes().endswith(b"\n")
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row; `seed`, where there is one, tells runs apart."""
+        row = {name: str(value) for name, value in row.items()}
+        steps, seed = int(row["agent_steps"]), row.get("seed")
+        kept = [r for r in self.rows if r.get("seed") != seed or int(r["agent_steps"]) < steps]
+        new_columns = [name for name in row if name not in self.header]
+        rewrite = not self._written or len(kept) < len(self.rows) or new_columns or not self.path.exists()
+        self.header += new_columns
+        self.rows = [*kept, row]
+        if rewrite:
+            self._rewrite()
+        else:
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self.header, restval="").writerow(row)
+
+    def _rewrite(self) -> None:
+        temporary = self.path.with_name(self.path.name + ".new")
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, self.header, restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+        self._written = True
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a progress.csv; one that a killed process left half written is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    rows = list(csv.DictReader(whole.splitlines()))
+    return [row for row in rows if None not in row and None not in row.values()]

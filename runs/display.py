@@ -1,0 +1,98 @@
+"""Progress a person can read: a live table in a terminal, plain lines elsewhere."""
+
+import math
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+LINE_EVERY_S = 10  # outside of a terminal
+COLUMNS = (
+    # key, heading, format
+    ("agent_steps", "agent steps", "{:,.0f}"),
+    ("env_frames", "env frames", "{:,.0f}"),
+    ("agent_steps_per_s", "steps/s", "{:,.0f}"),
+    ("episode_return_mean", "return (100)", "{:,.1f}"),
+    ("episodes", "games", "{:,.0f}"),
+    ("policy_loss", "policy loss", "{:.4f}"),
+    ("value_loss", "value loss", "{:.4f}"),
+    ("entropy", "entropy", "{:.3f}"),
+    ("approx_kl", "KL", "{:.4f}"),
+    ("clip_fraction", "clipped", "{:.1%}"),
+    ("explained_variance", "expl. var.", "{:.2f}"),
+)
+
+
+class Display:
+    """One line per seed, the newest row of each.
+
+    Args:
+        seeds: of the runs.
+        total: agent steps each will take.
+    """
+
+    def __init__(self, seeds: list[int], total: int, console: Console | None = None):
+        self.console = console or Console()
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.seeds, self.total = seeds, total
+        self._spoken: dict[int, float] = {}
+        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+
+    def __enter__(self) -> "Display":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, seed: int, row: dict[str, Any]) -> None:
+        """Show a new row of progress.csv."""
+        self.rows[seed] = row
+        if self._live:
+            self._live.update(self._table())
+        elif time.monotonic() - self._spoken.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
+            self._spoken[seed] = time.monotonic()
+            self.say(self._line(seed, row))
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the live table where there is one."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.flush()
+
+    def _table(self) -> Table:
+        table = Table(box=None, header_style="dim")
+        several = len(self.seeds) > 1
+        for heading in ([*(["seed"] if several else []), *(c[1] for c in COLUMNS), "time left"]):
+            table.add_column(heading, justify="right")
+        for seed, row in sorted(self.rows.items()):
+            cells = [shown(row.get(key), form) for key, _, form in COLUMNS]
+            table.add_row(*([str(seed)] if several else []), *cells, self.time_left(row))
+        return table
+
+    def _line(self, seed: int, row: dict[str, Any]) -> str:
+        words = [f"seed {seed}"] if len(self.seeds) > 1 else []
+        words += [f"{heading} {shown(row.get(key), form)}" for key, heading, form in COLUMNS]
+        return "  ".join([*words, f"time left {self.time_left(row)}"])
+
+    def time_left(self, row: dict[str, Any]) -> str:
+        """From the mean speed so far: `1 h 20 min`, `45 s`."""
+        seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
+        return duration(seconds)
+
+
+def duration(seconds: float) -> str:
+    """`1 h 20 min`, `3 min 20 s`, `45 s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def shown(value: Any, form: str) -> str:
+    """A number as the table writes it; a dash where there is none yet."""
+    return "-" if value is None or math.isnan(value) else form.format(value)

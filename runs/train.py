@@ -1,0 +1,240 @@
+"""Training: settings become one Ray Tune trial per seed, and each leaves a run directory.
+
+    settings -> build -> Tuner: trial per seed -> rows, checkpoints -> Recorder -> run directories
+
+Everything that has to survive a killed process is written here, in the driver, as soon as a trial reports it, or lies in
+a checkpoint.
+"""
+
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from tensorboardX import SummaryWriter
+
+from runs import checkpoints, directory
+from runs.build import build, cpus_of, seeds_of
+from runs.directory import ProgressTable
+from runs.display import Display
+
+
+class Interrupt:
+    """Whether the user asked to stop. Ray Tune asks at every report; the trial then writes its last checkpoint."""
+
+    asked = False
+
+    @classmethod
+    def ask(cls, number: int, frame: Any) -> None:
+        if cls.asked:  # once more: at once
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        cls.asked = True
+        print("\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)", flush=True)
+
+
+class Stop(tune.Stopper):
+    """The `stop.` settings, and the user."""
+
+    def __init__(self, stop: dict):
+        self.stop = stop
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return Interrupt.asked or reached(self.stop, result.get("row", {}))
+
+    def stop_all(self) -> bool:
+        return False  # it would end trials without a checkpoint
+
+
+def reached(stop: dict, row: dict) -> bool:
+    """Whether a row of progress.csv satisfies one of the `stop.` settings."""
+    if not row:
+        return False
+    enough_games = row["episodes"] >= checkpoints.MIN_GAMES
+    return (
+        row["agent_steps"] >= stop["agent_steps"]
+        or (stop["time_s"] is not None and row["wall_time_s"] >= stop["time_s"])
+        or (stop["episode_return"] is not None and enough_games and row["episode_return_mean"] >= stop["episode_return"])
+    )
+
+
+class Recorder(tune.Callback):
+    """Writes what trials report.
+
+    Args:
+        dirs: seed -> run directory.
+        parent: the directory above them, where there are several.
+        display: shows the rows.
+    """
+
+    def __init__(self, dirs: dict[int, Path], parent: Path, display: Display):
+        self.dirs, self.display = dirs, display
+        self.tables = {seed: ProgressTable(path / directory.PROGRESS) for seed, path in dirs.items()}
+        self.merged = ProgressTable(parent / directory.PROGRESS) if parent not in dirs.values() else None
+        self.writers: dict[int, SummaryWriter] = {}
+        self.failures: dict[int, str] = {}
+
+    def __getstate__(self) -> dict:
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        seed, row = trial.config["seed"], result["row"]
+        if "failure" in result:
+            self.failures[seed] = result["failure"]
+            return
+        self.tables[seed].append(row)
+        if self.merged:
+            self.merged.append({"seed": seed} | row)
+        if seed not in self.writers:
+            folder = str(self.dirs[seed] / "tensorboard")
+            self.writers[seed] = SummaryWriter(folder, purge_step=row["agent_steps"], flush_secs=10)
+        for name, value in row.items():
+            if name != "agent_steps" and math.isfinite(value):
+                self.writers[seed].add_scalar(name, value, row["agent_steps"])
+        self.display.update(seed, row)
+
+    def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
+        seed = trial.config["seed"]
+        if seed not in self.failures:
+            checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
+
+    def on_trial_recover(self, iteration, trials, trial, **info) -> None:
+        self.display.say(f"seed {trial.config['seed']}: a process died; starting again from the last checkpoint")
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        error = trial.get_pickled_error() or trial.get_error()
+        self.failures[trial.config["seed"]] = last_line(str(error))
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+
+
+def last_line(error: str) -> str:
+    """Of a traceback: what happened."""
+    lines = [line.strip() for line in error.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown error"
+
+
+def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None = None) -> tuple[Path, int]:
+    """Run an experiment, or continue one.
+
+    Args:
+        settings: checked by `runs.build.check`.
+        argv: the command line, for the record.
+        overrides: what was typed, for the record and for the next resume.
+        resumed: the run directory to continue.
+
+    Returns:
+        The run directory, and the exit code: 0 where every seed came to its end, else 1.
+    """
+    seeds = seeds_of(settings)
+    parent = resumed or directory.create(settings)
+    dirs = {seed: parent / f"seed_{seed}" if len(seeds) > 1 else parent for seed in seeds}
+    starts = {}
+    for seed, path in dirs.items():
+        path.mkdir(exist_ok=True)
+        if resumed and (path / directory.CONFIG).exists():
+            checkpoint, complaints = checkpoints.newest_whole(path)
+            for sentence in complaints:
+                print(f"{path}: {sentence}")
+            if reached(settings["stop"], checkpoints.progress_of(checkpoint)):
+                print(f"seed {seed} has reached its stop already; raise stop.agent_steps to go on")
+                continue
+            starts[seed] = str(checkpoint)
+    todo = [seed for seed in seeds if seed in starts or not resumed or not (dirs[seed] / directory.CONFIG).exists()]
+    if not todo:
+        return parent, 0
+    directory.write_start(parent, settings, argv, overrides)
+    if len(seeds) > 1:
+        for seed in todo:
+            directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
+
+    config = build(settings)
+    config.run_dirs = {seed: str(path) for seed, path in dirs.items()}
+    config.resume_from = starts
+    config.debugging(seed=tune.grid_search(todo))
+    with local_ray(settings), Display(todo, settings["stop"]["agent_steps"]) as display:
+        announce(settings, parent, starts)
+        recorder = Recorder(dirs, parent, display)
+        tuner = tune.Tuner(
+            config.algo_class,
+            param_space=config,
+            tune_config=tune.TuneConfig(
+                trial_name_creator=lambda trial: f"seed_{trial.config['seed']}",
+                trial_dirname_creator=lambda trial: f"seed_{trial.config['seed']}",
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(parent),
+                stop=Stop(settings["stop"]),
+                callbacks=[recorder],
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
+                failure_config=tune.FailureConfig(max_failures=settings["max_failures"]),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+        recorder.close()
+    return parent, conclude(recorder, parent)
+
+
+def conclude(recorder: Recorder, parent: Path) -> int:
+    """Say how it ended."""
+    for seed, why in recorder.failures.items():
+        print(f"seed {seed} failed: {why}")
+        print(f"    its log: {recorder.dirs[seed]}, Ray's: /tmp/ray/session_latest/logs")
+    if Interrupt.asked or recorder.failures:
+        print(f"to continue:  python run.py resume={parent}")
+        return 1
+    return 0
+
+
+def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
+    """What is about to happen, in a few lines."""
+    algo, stop = settings["algo"], settings["stop"]
+    batch = algo["num_envs"] * algo["horizon"]
+    print(
+        f"{algo['name']} on {settings['env']['name']}: {stop['agent_steps']:,} agent steps, {algo['num_envs']} envs x "
+        f"{algo['horizon']} steps = {batch} per update, seed {settings['seed']}, "
+        f"{cpus_of(settings['cluster'])} CPUs for training"
+    )
+    for seed, checkpoint in starts.items():
+        steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
+        print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew (ALE cannot save them)")
+    print(f"writing to {run}")
+    if settings["cluster"]["gpus_per_learner"] == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
+        build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
+        print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")
+    sys.stdout.flush()
+
+
+@contextmanager
+def local_ray(settings: dict) -> Iterator[None]:
+    """Ray on this machine alone, for as long as the run takes; SIGINT and SIGTERM ask the run to stop."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
+    started = not ray.is_initialized()
+    if started:
+        context = ray.init(
+            address="local", include_dashboard=settings["dashboard"], log_to_driver=False, logging_level="ERROR"
+        )
+        if settings["dashboard"]:
+            print(f"Ray dashboard: http://{context.dashboard_url}  (it asks for a token: `ray get-auth-token` prints it)")
+    handlers = {number: signal.signal(number, Interrupt.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if started:
+            ray.shutdown()
