@@ -72,7 +72,9 @@ def split(argv: list[str]) -> tuple[list[str], set[str]]:
                 raise Mistake("--cfg prints the experiment and takes the word job: --cfg job")
             flags.add("--cfg")
         elif word.startswith("-"):
-            raise Mistake(f"{word}: there is no such flag; there are --help and --cfg job (a search is tune_searches=...)")
+            raise Mistake(
+                f"{word}: there is no such flag; there are --help and --cfg job (a search is tune_searches=...)"
+            )
         else:
             overrides.append(word)
     return overrides, flags
@@ -111,15 +113,23 @@ def merged(saved: dict, before: dict, after: dict) -> dict:
 
 def refuse_another_model(saved: dict, settings: dict) -> None:
     """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
-    fixed = [f"algo.{k}" for k in ("name", "optimizer")] + ["env.name", "env.game", "env.id", "env.dim", "env.grayscale"]
+    fixed = [f"algo.{k}" for k in ("name", "optimizer")] + [
+        "env.name",
+        "env.game",
+        "env.id",
+        "env.dim",
+        "env.grayscale",
+    ]
     fixed += ["env.frame_stack", "env.full_action_space", "seed"]
     fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
     for key in fixed:
         group, _, name = key.partition(".")
         old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
         if old != new:
-            raise Mistake(f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits nothing else; "
-                          "leave it out, or start a new run without resume")
+            raise Mistake(
+                f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits nothing else; "
+                "leave it out, or start a new run without resume"
+            )
 
 
 def composed(overrides: list[str]) -> dict:
@@ -135,9 +145,11 @@ def composed(overrides: list[str]) -> dict:
         OverridesParser.create().parse_overrides(overrides)
         with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
             config = compose("config", overrides)
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise Mistake(sentence(error, overrides)) from error
+    assert isinstance(settings, dict)
+    return settings
 
 
 def rule_of(protocol: str, field: str):
@@ -201,7 +213,13 @@ def options(group: str) -> list[str]:
 
 def help_text() -> str:
     """All groups with their options, and worked examples."""
-    lines = [__doc__.split("\n")[0], "", "usage: python run.py [group=option] [key=value] ...", "", "groups"]
+    lines = [
+        "RLlib Atari suite: policy-gradient experiments on Ray RLlib",
+        "",
+        "usage: python run.py [group=option] [key=value] ...",
+        "",
+        "groups",
+    ]
     lines += [f"  {group:<14} {', '.join(options(group)) or '(none yet)'}" for group in GROUPS]
     return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
 

@@ -1,6 +1,7 @@
 """The learner that takes Rollouts.
 
-    Rollouts -> device, once -> prepare: advantages, targets, once -> shuffled minibatches -> loss -> gradient -> optimizer
+    Rollouts -> device, once -> prepare: advantages, targets, once -> shuffled minibatches -> loss -> gradient ->
+    optimizer
 
 It stands where RLlib's Learner turns episodes into batches; RLlib's LearnerGroup drives it, saves it and restores it.
 An algorithm subclasses it and writes `prepare` and `compute_loss_for_module`.
@@ -8,15 +9,16 @@ An algorithm subclasses it and writes `prepare` and `compute_loss_for_module`.
 
 import os
 import warnings
-from typing import Any
-
-import torch
-from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.learner.training_data import TrainingData
-from ray.rllib.core.learner.torch.torch_learner import TorchLearner
-from torch import nn
+from typing import Any, cast
 
 import ray
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+from torch import nn
+
+from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
 from rollouts.rollout import Rollout, stack_frames
 
@@ -48,15 +50,18 @@ class RolloutData(TrainingData):
 class RolloutLearner(TorchLearner):
     """Reads from the config: `num_epochs`, `minibatch_size`, `grad_clip`, `optimizer`, `optimizer_eps`, `anneal_lr`."""
 
+    config: Any  # RLlib's class declares few of its attributes
+    net: ActorCritic
+
     def build(self) -> None:
         take_threads()
         super().build()
-        self.net = self.module[DEFAULT_MODULE_ID].unwrapped()
+        self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self._parameters = [p for p in self.net.parameters() if p.requires_grad]
 
-    def configure_optimizers_for_module(self, module_id: str, config=None) -> None:
-        parameters = self.get_parameters(self._module[module_id])
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        parameters = list(cast(nn.Module, self.module[module_id]).parameters())
         if config.optimizer_name == "adam":
             optimizer = torch.optim.Adam(parameters, config.lr, eps=config.optimizer_eps, fused=True)
         else:
@@ -87,7 +92,7 @@ class RolloutLearner(TorchLearner):
         optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        batch = self._rows([self._load(rollout) for rollout in training_data.rollouts])
+        batch = self._rows([self._load(cast(Rollout, rollout)) for rollout in training_data.rollouts])
 
         self._log = []
         config = self.config
@@ -123,7 +128,7 @@ class RolloutLearner(TorchLearner):
 
     def _step(self, optimizer: torch.optim.Optimizer, minibatch: dict[str, torch.Tensor]) -> None:
         policy, values = self.net.policy_and_value(minibatch["obs"], self.net.pack())
-        loss = self.compute_loss_for_module(
+        loss: Any = self.compute_loss_for_module(
             module_id=DEFAULT_MODULE_ID,
             config=self.config,
             batch=minibatch,
@@ -139,7 +144,9 @@ class RolloutLearner(TorchLearner):
         self._log[-1]["grad_norm"] = norm
 
     def _stop_on_nonfinite(self, loss: torch.Tensor, norm: torch.Tensor, minibatch: dict[str, torch.Tensor]) -> None:
-        path = os.path.join(self.config.run_dirs.get(self.config.seed, os.getcwd()), f"nonfinite_minibatch_{os.getpid()}.pt")
+        path = os.path.join(
+            self.config.run_dirs.get(self.config.seed, os.getcwd()), f"nonfinite_minibatch_{os.getpid()}.pt"
+        )
         torch.save({"minibatch": minibatch, "module": self.net.state_dict(), "progress": self.progress}, path)
         raise NonFiniteLoss(
             f"loss {loss.item()}, gradient norm {norm.item()}: training stopped before this step; "
@@ -151,7 +158,12 @@ class RolloutLearner(TorchLearner):
         self._log.append({name: term.detach() for name, term in terms.items()})
 
     def _report(self, lr: float) -> dict[str, Any]:
-        means = torch.stack([torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()]) for terms in self._log]).mean(0)
+        means = torch.stack(
+            [
+                torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
+                for terms in self._log
+            ]
+        ).mean(0)
         report = dict(zip(self._log[0], means.tolist(), strict=True)) | {"lr": lr}
         self.metrics.log_dict(report, key=DEFAULT_MODULE_ID, window=1)
         return self.metrics.reduce()

@@ -3,12 +3,15 @@
 Paper: Schulman et al. 2017 (https://arxiv.org/abs/1707.06347), eqs. 7 and 9, settings of Table 5; where the paper is
 silent, openai/baselines ppo2, as Huang et al. 2022 ("The 37 implementation details") describe it.
 
-    env runners --Rollout--> advantages --shuffled minibatches, several epochs--> loss --gradient--> weights --> env runners
+    env runners --Rollout--> advantages --shuffled minibatches, several epochs--> loss --gradient--> weights --> env
+    runners
 
 Departures from the paper: 4 epochs instead of 3, a value coefficient of 0.5 instead of 1, values clipped like ratios,
-gradients clipped at 0.5 and advantages standardised per minibatch, all as in baselines. Departure from baselines: a time
-limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole list.
+gradients clipped at 0.5 and advantages standardised per minibatch, all as in baselines. Departure from baselines: a
+time limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole list.
 """
+
+from typing import Any
 
 import torch
 from ray.rllib.algorithms.ppo import PPO as RLlibPPO
@@ -84,7 +87,8 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
     def set_state(self, state: dict) -> None:
         super().set_state(state)
         if "kl_coeff" in state:
-            self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID].data.fill_(state["kl_coeff"])
+            coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
+            coefficient.data.fill_(state["kl_coeff"])
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         config = self.config
@@ -96,11 +100,12 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         columns = {name: batch[name] for name in ("obs", "actions", "logp", "policy") if name in batch}
         return columns | {"values": values[:-1], "advantages": advantages, "targets": targets}
 
-    def compute_loss_for_module(self, *, module_id, config, batch, fwd_out) -> torch.Tensor:
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict, fwd_out: dict) -> Any:
         """L = L_clip + c1 L_vf - c2 S (+ beta KL), eqs. 7, 9 and 8 of the paper, over one minibatch.
 
         Args:
-            batch: obs [B, ...], actions [B], logp [B], values [B], advantages [B], targets [B], and policy [B, P] with a
+            batch: obs [B, ...], actions [B], logp [B], values [B], advantages [B], targets [B], and policy [B, P]
+            with a
                 KL penalty.
             fwd_out: `policy`, the present policy, and `values` [B].
         """

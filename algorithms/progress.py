@@ -5,6 +5,7 @@ count minibatches several times.
 """
 
 import json
+import math
 import os
 import time
 import zlib
@@ -12,6 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from ray.rllib.algorithms import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
@@ -31,13 +33,13 @@ class Progress:
         self.wall_time_s = 0.0  # of training, over all starts
         self.scores: deque[float] = deque(maxlen=WINDOW)
         self.lengths: deque[int] = deque(maxlen=WINDOW)
-        self._since: float | None = None
+        self._since = math.nan  # when the clock would have shown 0; nan while it stands
         self._last = (0, 0.0)
         self.bytes_per_agent_step = 0.0
 
     def start_clock(self) -> None:
         """Time runs from here on."""
-        if self._since is None:
+        if math.isnan(self._since):
             self._since = time.perf_counter() - self.wall_time_s
             self._last = (self.agent_steps, self.wall_time_s)
 
@@ -79,16 +81,20 @@ class Progress:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {name: deque(state[name], WINDOW) for name in ("scores", "lengths")})
-        self._since = None
+        self._since = math.nan
 
 
-class ReportsProgress:
+class ReportsProgress(Algorithm):
     """Mixed into an RLlib Algorithm: its results carry a `row`, its checkpoints the Progress and a manifest.
 
     Reads from the config: `total_agent_steps`, `frameskip`, `checkpoint_every_s`, `resume_from`.
     """
 
-    def setup(self, config) -> None:
+    config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
+    env_runner_group: Any
+    learner_group: Any
+
+    def setup(self, config: Any) -> None:
         self.progress = Progress()
         self._checkpoint_time = 0.0
         super().setup(config)

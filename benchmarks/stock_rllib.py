@@ -2,10 +2,12 @@
 
     python -m benchmarks.stock_rllib --iterations 4
 
-New API stack, RLlib's Atari wrappers, env runner, connectors, default model, learner and loss, nothing of ours. Batch,
-epochs, minibatch, coefficients, net and protocol are those of this suite's `algo=ppo env=assault`. Where RLlib offers a
-choice that changes no result, it has the faster one: frames stacked by the env wrapper, envs stepped in this process or
-in one each (`--vectorize`), every core for torch. The first iteration is warm-up.
+New API stack, RLlib's Atari wrappers (they need OpenCV), env runner, connectors, default model, learner and loss,
+nothing of ours. Batch, epochs, minibatch, coefficients, net and protocol are those of this suite's `algo=ppo
+env=assault`. Torch has every core. The first iteration is warm-up.
+
+Two choices make no difference on two cores: frames are stacked by the env wrapper, not by connectors (equal CPU time),
+and envs step in this process, RLlib's default; `--vectorize async`, a process each, is for machines with more cores.
 """
 
 import argparse
@@ -66,11 +68,7 @@ def config(vectorize: str, seed: int) -> PPOConfig:
             grad_clip_by="global_norm",
         )
         .rl_module(
-            model_config=DefaultModelConfig(
-                conv_filters=NATURE_CNN,
-                conv_activation="relu",
-                vf_share_layers=True,
-            )
+            model_config=DefaultModelConfig(conv_filters=NATURE_CNN, conv_activation="relu", vf_share_layers=True)
         )
         .debugging(seed=seed)
     )

@@ -3,8 +3,8 @@
     python -m benchmarks.throughput            # five rounds, a quarter of an hour on two cores; `make bench`
     python -m benchmarks.throughput --quick    # two short rounds, to see that it works; not for quoting
 
+    first         this suite with its memory sampled | this suite with one remote runner
     each round    bare loop, then E, I, G alone | this suite's PPO | stock RLlib's PPO    (the next in reverse order)
-    after them    this suite with its memory sampled | this suite with one remote runner
 
 Every contestant trains PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in a fresh
 process, and warm-up is not counted. Machines drift by 10 % and more within minutes, so a ratio is taken within a round;
@@ -34,7 +34,7 @@ from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS_PER_UPDATE = 8 * 128
-WARM_UP_ROWS = 2  # of progress.csv, as the bare loop leaves out two updates
+WARM_UP_UPDATES = 4  # the suite's: two rows of progress.csv
 
 
 def finished(process: subprocess.Popen, log: Path) -> list[str]:
@@ -56,12 +56,12 @@ def run_suite(updates: int, folder: Path, *overrides: str, sample_memory: bool =
     """Train through the suite's real command and read its run directory.
 
     Returns:
-        agent_steps_per_s after the warm-up rows; start_s, from process start to the first row of progress.csv;
+        agent_steps_per_s after the warm-up; start_s, from process start to the first row of progress.csv;
         peak_pss_mib, the largest sum over the driver and all processes below it, sampled every 0.5 s (None unless asked
         for: sampling costs speed); last_row of progress.csv.
     """
     log, start_s, peak, next_sample_at = folder / "log.txt", None, None, 0.0
-    agent_steps = (WARM_UP_ROWS + updates) * STEPS_PER_UPDATE
+    agent_steps = (WARM_UP_UPDATES + updates) * STEPS_PER_UPDATE
     command = [sys.executable, "run.py", "algo=ppo", "env=assault", "seed=1", "evaluate=false", *overrides]
     command += [f"stop.agent_steps={agent_steps}", f"output_dir={folder / 'run'}"]
     start = time.monotonic()
@@ -72,12 +72,12 @@ def run_suite(updates: int, folder: Path, *overrides: str, sample_memory: bool =
                 start_s = time.monotonic() - start
             if sample_memory and time.monotonic() >= next_sample_at:
                 next_sample_at = time.monotonic() + 0.5
-                peak = max(peak or 0.0, sum(pss_mib(process.pid) for process in descendants()))
+                peak = max(peak or 0.0, sum(pss_mib(p.pid) for p in descendants()))
         lines = finished(process, log)
     run_directory = Path(lines[-1].removeprefix("run directory: "))
     with (run_directory / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
-    warm, last = rows[WARM_UP_ROWS - 1], rows[-1]
+    warm, last = next(r for r in rows if float(r["agent_steps"]) >= WARM_UP_UPDATES * STEPS_PER_UPDATE), rows[-1]
     timed_steps, timed_s = (float(last[key]) - float(warm[key]) for key in ("agent_steps", "wall_time_s"))
     return {"agent_steps_per_s": timed_steps / timed_s, "start_s": start_s, "peak_pss_mib": peak, "last_row": last}
 
@@ -173,14 +173,14 @@ def main() -> None:
             "suite": lambda: run_suite(updates, folder()),
             "stock_rllib": lambda: run_module("stock_rllib", folder(), f"--iterations={iterations}"),
         }
+        result["memory"] = run_suite(updates // 2, folder(), sample_memory=True)
+        result["remote"] = run_suite(updates // 2, folder(), "cluster.num_env_runners=1")
         for i in range(num_rounds):
             measured = {}
             for name in list(contestants)[:: -1 if i % 2 else 1]:
                 measured[name] = contestants[name]()
                 print(f"round {i + 1}, {name}: {measured[name]['agent_steps_per_s']:,.0f} agent steps/s", flush=True)
             result["rounds"].append(measured)
-        result["memory"] = run_suite(updates // 2, folder(), sample_memory=True)
-        result["remote"] = run_suite(updates // 2, folder(), "cluster.num_env_runners=1")
 
     result["summary"] = summary(result["rounds"], result["memory"], result["remote"])
     print("\n" + table(result["summary"]))

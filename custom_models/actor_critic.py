@@ -28,19 +28,15 @@ def make_torso(model: dict, observation_space: Box) -> ConvTorso | MLPTorso:
     """One torso from the `model.` settings."""
     dtype = getattr(torch, model["dtype"])
     if model["torso"] == "nature_cnn":
-        return ConvTorso(
-            model["pixels"], NATURE, model["hidden"], model["activation"], model["init"], dtype
-        )
-    return MLPTorso(
-        math.prod(observation_space.shape), model["hidden"], model["activation"], model["init"], dtype
-    )
+        return ConvTorso(model["pixels"], NATURE, model["hidden"], model["activation"], model["init"], dtype)
+    return MLPTorso(math.prod(observation_space.shape), model["hidden"], model["activation"], model["init"], dtype)
 
 
 class ActorCritic(TorchRLModule, ValueFunctionAPI):
     """Policy and value of one agent.
 
-    `model_config` holds the `model.` settings (torso, hidden, activation, init, shared_trunk, dtype) and, for games with
-    pixels, `pixels` (dim, channels, stack, block).
+    `model_config` holds the `model.` settings (torso, hidden, activation, init, shared_trunk, dtype) and, for games
+    with pixels, `pixels` (dim, channels, stack, block).
     """
 
     def setup(self) -> None:
@@ -59,7 +55,7 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
 
     def pack(self) -> dict[str, Any]:
         """All weights as `policy_and_value` computes with them; differentiable."""
-        packed = {"torso": self.torso.pack()}
+        packed: dict[str, Any] = {"torso": self.torso.pack()}
         if self.value_torso is None:
             packed["heads"] = (
                 torch.cat([self.policy.weight, self.value.weight]),

@@ -8,6 +8,7 @@ forward pass.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +19,13 @@ NHWC = torch.channels_last
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu_, "elu": F.elu_, "tanh": torch.tanh_}
 
 
-def initialize(layer: nn.Module, init: str, gain: float) -> None:
+def initialize(layer: nn.Linear | nn.Conv2d, init: str, gain: float) -> None:
     """Fill a layer: `orthogonal` (Huang et al. 2022, detail 2), `he_uniform` (the slides), `torch` (its default)."""
     if init == "orthogonal":
         nn.init.orthogonal_(layer.weight, gain)
     elif init == "he_uniform":
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-    if init != "torch":
+    if init != "torch" and layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
 
@@ -56,7 +57,7 @@ class ConvTorso(nn.Module):
         self.pixels, self.dtype, self.activate = pixels, dtype, ACTIVATIONS[activation]
         self.size = hidden
         depth, side = pixels["stack"] * pixels["channels"], pixels["dim"]
-        self.convs = nn.ModuleList()
+        self.convs: Any = nn.ModuleList()
         for filters, kernel, stride in layers:
             self.convs.append(nn.Conv2d(depth, filters, kernel, stride))
             depth, side = filters, (side - kernel) // stride + 1
@@ -114,7 +115,7 @@ class MLPTorso(nn.Module):
         super().__init__()
         self.dtype, self.activate, self.size = dtype, ACTIVATIONS[activation], hidden[-1]
         sizes = [input_size, *hidden]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.layers: Any = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
         for layer in self.layers:
             initialize(layer, init, 2**0.5)
 

@@ -35,11 +35,14 @@ class FrameLayout(NamedTuple):
         return height, width, depth * self.stack
 
 
-def layout_of(env: dict) -> FrameLayout | None:
-    """The layout that the settings of an environment ask for; None where it has no pixels."""
-    if "game" not in env:
-        return None
+def atari_layout(env: dict) -> FrameLayout:
+    """The layout that the settings of an ALE game ask for."""
     return FrameLayout(env["dim"], 1 if env["grayscale"] else 3, env["frame_stack"])
+
+
+def layout_of(env: dict) -> FrameLayout | None:
+    """The layout that the settings of any environment ask for; None where it has no pixels."""
+    return atari_layout(env) if "game" in env else None
 
 
 def to_blocks(into: np.ndarray, frames: np.ndarray, layout: FrameLayout) -> None:

@@ -3,9 +3,9 @@
     settings -> Games -> Transition: obs, raw rewards, and which of five things happened to each env
 
 The contract says in masks what environments say in three dialects. With autoreset in the same step (ALE, Gymnasium's
-SYNC and ASYNC vectors) `obs` already belongs to the next game and the last observation is in `final_obs`. With autoreset
-in the next step (CartPole's own vector) `obs` is the last observation, and the step after it ignores the action: that row
-is not `valid`, and nobody may learn from it or count it.
+SYNC and ASYNC vectors) `obs` already belongs to the next game and the last observation is in `final_obs`. With
+autoreset in the next step (CartPole's own vector) `obs` is the last observation, and the step after it ignores the
+action: that row is not `valid`, and nobody may learn from it or count it.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from environments.frames import FrameLayout, layout_of, to_blocks
+from environments.frames import FrameLayout, atari_layout, to_blocks
 
 
 class Transition(NamedTuple):
@@ -78,12 +78,12 @@ class Games:
 class AtariGames(Games):
     """ALE's own vector env: all emulators in C++, pictures reduced to `dim` x `dim` there.
 
-    `life_loss_info` makes ALE report a lost life as terminated while the game goes on; its `episodic_life` would restart
-    the whole game instead. Frames come one at a time: stacks are put together by whoever needs them.
+    `life_loss_info` makes ALE report a lost life as terminated while the game goes on; its `episodic_life` would
+    restart the whole game instead. Frames come one at a time: stacks are put together by whoever needs them.
     """
 
     def __init__(self, env: dict, num_envs: int, num_threads: int):
-        self.layout = layout_of(env)
+        self.layout: FrameLayout = atari_layout(env)
         self.frameskip = env["frameskip"]
         self._env = AtariVectorEnv(
             env["game"],
@@ -164,9 +164,7 @@ class GymnasiumGames(Games):
         final_obs = None
         if truncated.any():  # Gymnasium gives an array of objects, None where nothing ended
             final_obs = np.stack([o if last is None else last for o, last in zip(obs, info["final_obs"], strict=True)])
-        return Transition(
-            obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs
-        )
+        return Transition(obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs)
 
     def close(self) -> None:
         self._env.close()

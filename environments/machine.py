@@ -30,8 +30,9 @@ def num_cpus() -> int:
 def take_threads() -> int:
     """Give torch the threads of this process and keep its heap; call once, before the first large allocation.
 
-    glibc hands the top of the heap back to the kernel whenever it can, and a rollout followed by an update makes it do so
-    again and again: each time the same pages fault in anew. Not giving them back is the largest single gain on two cores.
+    glibc hands the top of the heap back to the kernel whenever it can, and a rollout followed by an update makes it
+    do so again and again: each time the same pages fault in anew. Not giving them back is the largest single gain on
+    two cores.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(ctypes.util.find_library("c"))

@@ -32,6 +32,6 @@ PROTOCOLS = {
 
 def describe(env: dict) -> str:
     """The protocol's name, followed by every field that departs from it: `machado, noop_max 30`."""
-    rules = PROTOCOLS.get(env.get("protocol"), {})
+    rules = PROTOCOLS.get(env.get("protocol", ""), {})
     changed = [f"{name} {env[name]}" for name, value in rules.items() if env[name] != value]
     return ", ".join([env.get("protocol", "none"), *changed])

@@ -13,6 +13,7 @@ draws from. The same run, checkpoint and number of episodes give the same result
 """
 
 import json
+import logging
 import os
 import pickle
 from pathlib import Path
@@ -127,14 +128,17 @@ def load_agent(checkpoint: Path, model: dict, env: dict, games: Games) -> ActorC
     layout = layout_of(env)
     if layout is not None:
         model = model | {"pixels": layout._asdict() | {"block": layout.block}}
+    logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)  # RLModule uses what RLlib deprecates
     spaces = {"observation_space": games.observation_space, "action_space": games.action_space}
     agent = ActorCritic(**spaces, model_config=model)
     try:
         state = pickle.loads((checkpoint / MODULE_STATE).read_bytes())
         found = {name: np.shape(weights) for name, weights in state.items()}
     except Exception as error:  # bytes that are not what was saved can make pickle raise anything
-        other = ", or evaluate another with checkpoint=last" if checkpoint.name == "best" else ""
-        raise Mistake(f"{checkpoint}: the checkpoint is damaged ({error!r}); train it further{other}") from error
+        run = checkpoint.parent.parent
+        raise Mistake(
+            f"{checkpoint}: the checkpoint is damaged ({error!r}); make new ones with resume={run} and more agent steps"
+        ) from error
     wanted = {name: tuple(weights.shape) for name, weights in agent.state_dict().items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
@@ -243,7 +247,7 @@ def print_evaluation(result: dict[str, Any], console: Console | None = None) -> 
     """A small table: one column per way to play; one such table per seed."""
     console = console or Console()
     for one in result.get("seeds", [result]):
-        table = Table(title=title(one), title_justify="left", title_style="")
+        table = Table()
         table.add_column("score of full games")
         for way in WAYS:
             table.add_column(way, justify="right")
@@ -253,15 +257,15 @@ def print_evaluation(result: dict[str, Any], console: Console | None = None) -> 
         for name in one[WAYS[0]]["human_normalised"]:
             values = (f"{one[way]['human_normalised'][name]:.2f}" for way in WAYS)
             table.add_row(f"human-normalised, {name}", *values)
-        console.print(table)
+        console.print(title(one), table, sep="\n", highlight=False)
 
 
 def title(result: dict[str, Any]) -> str:
-    """`ppo on assault, protocol classic, seed 1: best checkpoint at 1,000,000 agent steps, 30 games each`."""
+    """Whose scores they are, and of how many games."""
     steps = "an unknown number of" if result["agent_steps"] is None else f"{result['agent_steps']:,}"
     return (
-        f"{result['algo']} on {result['env']}, protocol {result['protocol']}, seed {result['seed']}: {result['checkpoint']} "
-        f"checkpoint at {steps} agent steps, {result['episodes']} games each"
+        f"{result['algo']} on {result['env']}, protocol {result['protocol']}, seed {result['seed']}\n"
+        f"{result['checkpoint']} checkpoint at {steps} agent steps, {result['episodes']} games each"
     )
 
 

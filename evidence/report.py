@@ -31,6 +31,7 @@ from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
 POINTS = 200  # of a curve
 MIN_GAMES = 20  # that a best mean must rest on
 SCORE = "episode_return_mean"
+RECORDED = ("command", "git", "packages", "hardware")  # of each start, in run.json
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
 
 
@@ -71,15 +72,13 @@ def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
     out.mkdir(parents=True, exist_ok=True)
     rows = [row_of(run) for run in runs]
     curves = {run.name: curve_of(run) for run in runs}
-    write_csv(out / "table.csv", rows)
-    write_csv(
-        out / "curves.csv",
-        [
-            {"label": run.label, "seed": run.settings["seed"], "agent_steps": int(x), SCORE: round(float(y), 3)}
-            for run in runs
-            for x, y in zip(*curves[run.name], strict=True)
-        ],
-    )
+    points = [
+        (run.label, run.settings["seed"], int(x), round(float(y), 3))
+        for run in runs
+        for x, y in zip(*curves[run.name], strict=True)
+    ]
+    write_csv(out / "table.csv", rows[0], [row.values() for row in rows])
+    write_csv(out / "curves.csv", ("label", "seed", "agent_steps", SCORE), points)
     starts = starts_by_run(runs)
     (out / "starts.json").write_text(json.dumps(starts, indent=1) + "\n")
     (out / "table.md").write_text(markdown(runs, rows, starts))
@@ -161,11 +160,12 @@ def starts_by_run(runs: list[Run]) -> list[dict[str, Any]]:
     """What run.json says, once for all runs that it says the same of (the seeds of one command)."""
     together: list[dict[str, Any]] = []
     for run in runs:
-        same = next((entry for entry in together if entry["starts"] == run.starts), None)
+        starts = [{kind: start[kind] for kind in RECORDED} for start in run.starts]
+        same = next((entry for entry in together if entry["starts"] == starts), None)
         if same:
             same["runs"].append(run.name)
         else:
-            together.append({"runs": [run.name], "starts": run.starts})
+            together.append({"runs": [run.name], "starts": starts})
     return together
 
 
@@ -211,12 +211,10 @@ def pretty(name: str, value: Any) -> str:
     return str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
 
 
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """All rows have the columns of the first."""
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A header and rows in its order."""
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def labelled(text: str) -> tuple[str, Path]:

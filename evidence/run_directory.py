@@ -48,7 +48,8 @@ def settings_of(run: Path) -> dict:
         reason = " ".join(str(error).split())
         raise Mistake(f"run={run}: its config.yaml cannot be read ({reason}); {PRINTED}") from error
     there = settings if isinstance(settings, dict) else {}
-    missing = [name for name in ("seed", "algo", "env", "model") if name not in there]
+    kinds = {"seed": int, "algo": dict, "env": dict, "model": dict}
+    missing = [name for name, kind in kinds.items() if not isinstance(there.get(name), kind)]
     if missing:
         raise Mistake(f"run={run}: not a run of this suite, its config.yaml has no `{missing[0]}`; {PRINTED}")
     return settings

@@ -1,8 +1,8 @@
 """The Rollout: T agent steps of N envs as a table of contiguous arrays, time first.
 
 It is declared once (`columns`), filled by the env runner, and read-only from then on, wherever it travels. Rewards are
-raw and games are whole: clipping and life-loss endings are applied where they are used, so the score that is reported is
-always the game's.
+raw and games are whole: clipping and life-loss endings are applied where they are used, so the score that is reported
+is always the game's.
 
     frames      uint8   [T + stack, N, h, w, d]  each picture once, in blocks; obs t is frames t .. t + stack - 1
     obs         dtype   [T + 1, N, ...]          instead of frames, where there are no pixels
@@ -16,6 +16,7 @@ always the game's.
 """
 
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,12 @@ from environments.frames import FrameLayout
 
 
 def columns(
-    horizon: int, num_envs: int, observation_space: Box, action_space: Space, layout: FrameLayout | None, policy_size: int
+    horizon: int,
+    num_envs: int,
+    observation_space: Space,
+    action_space: Space,
+    layout: FrameLayout | None,
+    policy_size: int,
 ) -> dict[str, tuple[tuple[int, ...], type]]:
     """Name -> (shape, dtype) of every array in a Rollout.
 
@@ -39,8 +45,9 @@ def columns(
     """
     steps = (horizon, num_envs)
     discrete = not isinstance(action_space, Box)
-    table = {
-        "actions": (steps if discrete else (*steps, *action_space.shape), np.int64 if discrete else np.float32),
+    size = () if discrete else action_space.shape
+    table: dict[str, Any] = {
+        "actions": ((*steps, *size), np.int64 if discrete else np.float32),
         "logp": (steps, np.float32),
         "rewards": (steps, np.float32),
         "values": ((horizon + 1, num_envs), np.float32),
@@ -51,7 +58,8 @@ def columns(
         "valid": (steps, np.bool_),
     }
     if layout is None:
-        table["obs"] = ((horizon + 1, num_envs, *observation_space.shape), observation_space.dtype.type)
+        one = np.empty(observation_space.shape or (), observation_space.dtype)
+        table["obs"] = ((horizon + 1, num_envs, *one.shape), one.dtype.type)
     else:
         table["frames"] = ((horizon + layout.stack, num_envs, *layout.frame_shape), np.uint8)
     if policy_size:

@@ -2,8 +2,8 @@
 
     weights -> VectorEnvRunner.sample: (act, step) x T -> Rollout
 
-It takes the place of RLlib's SingleAgentEnvRunner behind the same interface, without episodes and connectors: their Python
-per env and step costs more than the emulator and the network together.
+It takes the place of RLlib's SingleAgentEnvRunner behind the same interface, without episodes and connectors: their
+Python per env and step costs more than the emulator and the network together.
 """
 
 from typing import Any
@@ -31,7 +31,10 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     (T), `record_policy` (whether the loss wants the acting policy's parameters), `seed`.
     """
 
-    def __init__(self, *, config, **kwargs):
+    config: Any  # RLlib's class declares few of its attributes
+    module: Any  # an ActorCritic
+
+    def __init__(self, *, config: Any, **kwargs):
         super().__init__(config=config, **kwargs)
         threads = take_threads()
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
@@ -46,22 +49,22 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)
         self.module = spec.build()
 
-    def get_spaces(self) -> dict[str, tuple[gymnasium.Space, gymnasium.Space]]:
+    def get_spaces(self) -> dict[str, Any]:
         one = (self.games.observation_space, self.games.action_space)
         many = tuple(gymnasium.vector.utils.batch_space(space, self.num_envs) for space in one)
         return {INPUT_ENV_SPACES: many, INPUT_ENV_SINGLE_SPACES: one, DEFAULT_MODULE_ID: one}
 
     def _count_policy_parameters(self) -> int:
-        obs = torch.zeros(1, *self.games.observation_space.shape)
-        if self.layout:
-            obs = obs.to(torch.uint8)
+        space = self.games.observation_space
+        obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
             return self.module.policy_and_value(obs, self.module.pack())[0].shape[-1]
 
     def begin(self, agent_steps: int) -> None:
         """Start new games, with random streams that depend on the seed, the runner and how far the run has come.
 
-        So a run that continues does not replay the games it began with, and two that continue from one checkpoint agree.
+        So a run that continues does not replay the games it began with, and two that continue from one checkpoint
+        agree.
         """
         env_seed, action_seed = streams(self.config.seed, self.worker_index or 0, agent_steps)
         self._generator = torch.Generator().manual_seed(action_seed)
@@ -75,7 +78,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def _seen(self) -> torch.Tensor:
         """What the model sees now: [N, ...]; pixels as stacks in blocks."""
-        return torch.from_numpy(self._stack.reshape(self.num_envs, *self.layout.stack_shape) if self.layout else self._obs)
+        return torch.from_numpy(
+            self._stack.reshape(self.num_envs, *self.layout.stack_shape) if self.layout else self._obs
+        )
 
     def sample(self, **kwargs) -> Rollout:
         """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
@@ -203,8 +208,8 @@ def summary(rollout: Rollout) -> dict[str, Any]:
 def sample(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
     """One Rollout from every runner, and their summaries.
 
-    Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is missing, the
-    others sample its share too, so that an update always has the same number of samples.
+    Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is
+    missing, the others sample its share too, so that an update always has the same number of samples.
 
     Raises:
         RuntimeError: no runner is alive.

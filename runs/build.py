@@ -295,19 +295,20 @@ def _check_resources(cluster: dict) -> None:
     cpus, gpus = num_cpus(), torch.cuda.device_count()
     wanted = (cluster["cpus"] or 1) + cluster["num_env_runners"] * cluster["cpus_per_runner"] + cluster["num_learners"]
     if wanted > cpus:
-        raise Mistake(
-            f"cluster.num_env_runners={cluster['num_env_runners']} x cluster.cpus_per_runner={cluster['cpus_per_runner']} "
-            f"and cluster.cpus={cluster['cpus']} ask for {wanted} CPUs, and this machine has {cpus}; ask for fewer"
-        )
+        asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
+        raise Mistake(f"{asked} ask for {wanted} CPUs, and this machine has {cpus}; ask for fewer")
     if cluster["gpus_per_learner"] > gpus:
         raise Mistake(
-            f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and this machine has {gpus} GPUs that torch can "
-            "use; set it to 0, or install a CUDA build of torch"
+            f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
+            "set it to 0, or install a CUDA build of torch"
         )
 
 
-def cpus_of(cluster: dict) -> int:
-    """CPUs of the training process."""
+def cpus_of(settings: dict) -> int:
+    """CPUs of the training process; a network without convolutions is faster on one."""
+    cluster = settings["cluster"]
+    if cluster["cpus"] is None and settings["model"]["torso"] == "mlp":
+        return 1
     others = cluster["num_env_runners"] * cluster["cpus_per_runner"] + cluster["num_learners"]
     return cluster["cpus"] or max(1, min(num_cpus() - others, MAX_CPUS))
 
@@ -335,7 +336,7 @@ def build(settings: dict) -> PPOConfig:
     runners = max(1, cluster["num_env_runners"])
     config.num_envs_per_env_runner = algo["num_envs"] // runners
     config.train_batch_size_per_learner = algo["num_envs"] * algo["horizon"]
-    config.num_cpus_for_main_process = cpus_of(cluster)
+    config.num_cpus_for_main_process = cpus_of(settings)
     config.create_local_env_runner = cluster["num_env_runners"] == 0
     config.use_kl_loss = config.record_policy = algo["kl_coeff"] > 0
     config.environment(env_config=settings["env"])

@@ -1,14 +1,14 @@
 """The run directory: what a run leaves behind, and all that anything else needs to know about it.
 
-    outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
-        config.yaml       the composed settings, resolved
-        run.json          one entry per start: command line, overrides, git commit, packages, hardware
-        git.diff          what was not committed, where there was something
-        progress.csv      one row per report
-        tensorboard/      the same for TensorBoard
-        checkpoints/      last, previous, best, and evaluations beside them
-        tune/             Ray Tune's own files
-        seed_1/ ...       with several seeds: such a directory each; progress.csv above them has a seed column
+outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
+    config.yaml       the composed settings, resolved
+    run.json          one entry per start: command line, overrides, git commit, packages, hardware
+    git.diff          what was not committed, where there was something
+    progress.csv      one row per report
+    tensorboard/      the same for TensorBoard
+    checkpoints/      last, previous, best, and evaluations beside them
+    tune/             Ray Tune's own files
+    seed_1/ ...       with several seeds: such a directory each; progress.csv above them has a seed column
 """
 
 import csv
@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 import yaml
 
-from environments.machine import num_cpus
+from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,9 @@ def create(settings: dict) -> Path:
         Mistake: `output_dir` cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
-    path = Path(settings["output_dir"]).expanduser().resolve() / settings["algo"]["name"] / settings["env"]["name"] / stamp
+    path = (
+        Path(settings["output_dir"]).expanduser().resolve() / settings["algo"]["name"] / settings["env"]["name"] / stamp
+    )
     try:
         path.mkdir(parents=True)
     except OSError as error:
@@ -122,7 +124,14 @@ def hardware() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     memory = round(psutil.virtual_memory().total / 2**30, 1)
-    return {"cpu": model, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
+    # dtype: what model.dtype=auto comes to here
+    return {
+        "cpu": model,
+        "cpus": num_cpus(),
+        "memory_gib": memory,
+        "system": platform.system(),
+        "dtype": fastest_dtype(),
+    }
 
 
 class ProgressTable:

@@ -67,7 +67,7 @@ class Display:
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim")
         several = len(self.seeds) > 1
-        for heading in ([*(["seed"] if several else []), *(c[1] for c in COLUMNS), "time left"]):
+        for heading in [*(["seed"] if several else []), *(c[1] for c in COLUMNS), "time left"]:
             table.add_column(heading, justify="right")
         for seed, row in sorted(self.rows.items()):
             cells = [shown(row.get(key), form) for key, _, form in COLUMNS]

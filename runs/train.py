@@ -2,10 +2,11 @@
 
     settings -> build -> Tuner: trial per seed -> rows, checkpoints -> Recorder -> run directories
 
-Everything that has to survive a killed process is written here, in the driver, as soon as a trial reports it, or lies in
-a checkpoint.
+Everything that has to survive a killed process is written here, in the driver, as soon as a trial reports it, or lies
+in a checkpoint.
 """
 
+import logging
 import math
 import os
 import signal
@@ -37,7 +38,10 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         cls.asked = True
-        print("\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)", flush=True)
+        print(
+            "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
+            flush=True,
+        )
 
 
 class Stop(tune.Stopper):
@@ -61,7 +65,9 @@ def reached(stop: dict, row: dict) -> bool:
     return (
         row["agent_steps"] >= stop["agent_steps"]
         or (stop["time_s"] is not None and row["wall_time_s"] >= stop["time_s"])
-        or (stop["episode_return"] is not None and enough_games and row["episode_return_mean"] >= stop["episode_return"])
+        or (
+            stop["episode_return"] is not None and enough_games and row["episode_return_mean"] >= stop["episode_return"]
+        )
     )
 
 
@@ -157,12 +163,12 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
         for seed in todo:
             directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
 
-    config = build(settings)
+    config: Any = build(settings)
     config.run_dirs = {seed: str(path) for seed, path in dirs.items()}
     config.resume_from = starts
     config.debugging(seed=tune.grid_search(todo))
+    announce(settings, parent, starts)
     with local_ray(settings), Display(todo, settings["stop"]["agent_steps"]) as display:
-        announce(settings, parent, starts)
         recorder = Recorder(dirs, parent, display)
         tuner = tune.Tuner(
             config.algo_class,
@@ -190,7 +196,8 @@ def conclude(recorder: Recorder, parent: Path) -> int:
     """Say how it ended."""
     for seed, why in recorder.failures.items():
         print(f"seed {seed} failed: {why}")
-        print(f"    its log: {recorder.dirs[seed]}, Ray's: /tmp/ray/session_latest/logs")
+        if (error := parent / "tune" / f"seed_{seed}" / "error.txt").exists():
+            print(f"    in full: {error}")
     if Interrupt.asked or recorder.failures:
         print(f"to continue:  python run.py resume={parent}")
         return 1
@@ -204,7 +211,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     print(
         f"{algo['name']} on {settings['env']['name']}: {stop['agent_steps']:,} agent steps, {algo['num_envs']} envs x "
         f"{algo['horizon']} steps = {batch} per update, seed {settings['seed']}, "
-        f"{cpus_of(settings['cluster'])} CPUs for training"
+        f"{cpus_of(settings)} CPUs for training"
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
@@ -216,20 +223,29 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     sys.stdout.flush()
 
 
+def token_hint() -> str:
+    """How to get the token that the dashboard asks for, unless authentication is off."""
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        return ""
+    return f"  (it asks for a token: {Path(sys.executable).parent / 'ray'} get-auth-token prints it)"
+
+
 @contextmanager
 def local_ray(settings: dict) -> Iterator[None]:
     """Ray on this machine alone, for as long as the run takes; SIGINT and SIGTERM ask the run to stop."""
+    Interrupt.asked = False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
     started = not ray.is_initialized()
     if started:
         context = ray.init(
-            address="local", include_dashboard=settings["dashboard"], log_to_driver=False, logging_level="ERROR"
+            address="local", include_dashboard=settings["dashboard"], log_to_driver=False, logging_level=logging.ERROR
         )
         if settings["dashboard"]:
-            print(f"Ray dashboard: http://{context.dashboard_url}  (it asks for a token: `ray get-auth-token` prints it)")
+            print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
     handlers = {number: signal.signal(number, Interrupt.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

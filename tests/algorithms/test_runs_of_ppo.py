@@ -1,0 +1,80 @@
+"""The whole of PPO under RLlib's Algorithm, without Tune."""
+
+import numpy as np
+import pytest
+
+from runs.build import build
+
+TIMES = ("wall_time_s", "agent_steps_per_s")
+CARTPOLE = ("env=cartpole", "algo.horizon=32", "report_every=1")
+ASSAULT = (
+    "env=assault",
+    "model.hidden=32",
+    "algo.num_envs=2",
+    "algo.horizon=16",
+    "algo.minibatch_size=16",
+    "report_every=32",
+)
+
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
+
+@pytest.fixture
+def make_algorithm(compose):
+    made = []
+
+    def make(*overrides: str):
+        made.append(build(compose(overrides)).build_algo())
+        return made[-1]
+
+    yield make
+    for algorithm in made:
+        algorithm.stop()
+
+
+def rows_of(algorithm, updates: int) -> list[dict]:
+    """Rows of progress.csv without what only the clock knows."""
+    rows = [algorithm.train()["row"] for _ in range(updates)]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+@pytest.mark.parametrize("overrides", [CARTPOLE, ASSAULT], ids=["cartpole", "assault"])
+def test_a_seed_repeats_its_rows_and_another_does_not(overrides, make_algorithm):
+    one, again, other = (rows_of(make_algorithm(*overrides, f"seed={seed}"), 2) for seed in (1, 1, 2))
+    np.testing.assert_equal(one, again)
+    assert one[1]["policy_loss"] != other[1]["policy_loss"]
+
+
+def test_a_row_has_what_the_design_promises(make_algorithm):
+    first, second = rows_of(make_algorithm(*ASSAULT), 2)
+    assert (first["agent_steps"], second["agent_steps"]) == (32, 64)
+    assert second["env_frames"] == 4 * 64
+    promised = {"episodes", "episode_return_mean", "policy_loss", "value_loss", "entropy", "approx_kl"}
+    promised |= {"clip_fraction", "grad_norm", "lr", "explained_variance"}
+    assert promised <= first.keys()
+
+
+def test_schedules_follow_the_share_of_the_run_that_is_done(make_algorithm):
+    overrides = (*ASSAULT, "stop.agent_steps=128", "algo.lr=1e-3")
+    rates = [row["lr"] for row in rows_of(make_algorithm(*overrides), 4)]
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])  # the share before each update
+
+
+def test_runners_act_with_the_weights_that_were_just_learned(make_algorithm):
+    algorithm = make_algorithm(*CARTPOLE)
+    algorithm.train()
+    runner, learner = algorithm.env_runner, algorithm.learner_group._learner
+    for acting, learned in zip(runner.module.parameters(), learner.net.parameters(), strict=True):
+        np.testing.assert_array_equal(acting.detach().numpy(), learned.detach().numpy())
+    assert runner.sample().weights_seq_no == 1
+
+
+def test_a_remote_runner_sends_each_picture_once(make_algorithm):
+    """Issue 2: at most 7056 (T + 4) / T + 64 bytes per agent step."""
+    overrides = ("env=assault", "model.hidden=32", "algo.num_envs=2", "algo.horizon=64", "algo.minibatch_size=64")
+    algorithm = make_algorithm(*overrides, "cluster.num_env_runners=1", "report_every=128")
+    rows = rows_of(algorithm, 2)
+    assert rows[1]["agent_steps"] == 256
+    assert 7056 < rows[1]["bytes_per_agent_step"] <= 7056 * (64 + 4) / 64 + 64
+    seq_no = algorithm.env_runner_group.foreach_env_runner(lambda r: r.sample().weights_seq_no, local_env_runner=False)
+    assert seq_no == [2]

@@ -1,0 +1,90 @@
+"""One Ray for the whole run, experiments composed as a user composes them, and the two ends of the data path."""
+
+import copy
+import functools
+import os
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # a test's Ray listens to nobody
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import pytest
+import ray
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+import run
+from environments import machine
+from environments.games import make_games
+from runs.build import build
+
+
+@pytest.fixture(scope="session")
+def shared_ray():
+    """Ray, started once. Its four CPUs are only numbers: no test asks what the machine has."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> dict:
+    return run.experiment(list(overrides))[0]
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """Overrides, as one types them -> checked settings, as run.py hands them on."""
+    return lambda overrides=(): copy.deepcopy(_composed(tuple(overrides)))
+
+
+@pytest.fixture(autouse=True)
+def few_threads():
+    """Small tensors gain nothing from a second thread."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """What the suite builds in this process takes one thread too."""
+    monkeypatch.setattr(machine, "num_threads", lambda: 1)
+
+
+@pytest.fixture
+def make_config(compose):
+    """Overrides -> RLlib config; keywords set its attributes afterwards."""
+
+    def make(*overrides: str, **attributes):
+        config = build(compose(overrides))
+        for name, value in attributes.items():
+            setattr(config, name, value)
+        return config
+
+    return make
+
+
+@pytest.fixture
+def make_runner(make_config, one_thread):
+    """Overrides -> a local VectorEnvRunner, without Ray around it."""
+    runners = []
+
+    def make(*overrides: str, **attributes):
+        config = make_config(*overrides, **attributes)
+        runners.append(config.env_runner_cls(config=config))
+        return runners[-1]
+
+    yield make
+    for runner in runners:
+        runner.stop()
+
+
+@pytest.fixture
+def make_learner(make_config, one_thread):
+    """Overrides -> a built Learner, without Ray around it."""
+
+    def make(*overrides: str, **attributes):
+        config = make_config(*overrides, **attributes)
+        games = make_games(config.env_config, 1, 1)
+        games.close()
+        return config.build_learner(spaces={DEFAULT_MODULE_ID: (games.observation_space, games.action_space)})
+
+    return make

@@ -1,0 +1,228 @@
+"""Games: one contract for ALE's vector env and for Gymnasium's two dialects."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from environments.frames import to_blocks
+from environments.games import AtariGames, is_game, make_games, near_games
+from environments.protocols import PROTOCOLS
+from rollouts.rollout import stack_frames
+
+N = 4
+
+
+def atari(game: str, **changes) -> dict:
+    env = {"game": game, "frameskip": 4, "frame_stack": 4, "dim": 84, "grayscale": True, **PROTOCOLS["classic"]}
+    return env | changes
+
+
+def ale(env: dict, **changes) -> AtariVectorEnv:
+    """ALE's own vector env under the same rules, with its own stacks."""
+    settings = {
+        "num_envs": N,
+        "num_threads": 1,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "img_height": env["dim"],
+        "img_width": env["dim"],
+        "grayscale": env["grayscale"],
+        "stack_num": env["frame_stack"],
+        "repeat_action_probability": env["sticky"],
+        "full_action_space": env["full_action_space"],
+        "noop_max": env["noop_max"],
+        "use_fire_reset": env["fire_reset"],
+        "max_num_frames_per_episode": env["max_episode_frames"],
+        "life_loss_info": env["life_loss"],
+        "reward_clipping": False,
+    }
+    return AtariVectorEnv(env["game"], **settings | changes)
+
+
+def in_blocks(games: AtariGames, stacks: np.ndarray) -> np.ndarray:
+    """ALE's stacks [N, 4, dim, dim, ...] as the suite's [N, h, w, 4 d]."""
+    pictures = []
+    for age in range(stacks.shape[1]):
+        pictures.append(np.empty((len(stacks), *games.layout.frame_shape), np.uint8))
+        to_blocks(pictures[-1], np.ascontiguousarray(stacks[:, age : age + 1]), games.layout)
+    return np.concatenate(pictures, -1)
+
+
+@pytest.mark.parametrize(
+    ("env", "steps"),
+    [
+        (atari("breakout", max_episode_frames=500), 350),
+        (atari("assault", max_episode_frames=600), 350),
+        (atari("breakout", grayscale=False, dim=42, max_episode_frames=300, frame_stack=3), 150),
+        (atari("assault") | PROTOCOLS["machado"] | {"max_episode_frames": 300}, 100),
+    ],
+    ids=["breakout", "assault", "rgb", "machado"],
+)
+def test_atari_games_are_ales_own_with_stacks_put_together_later(env, steps):
+    games, reference = AtariGames(env, N, 1), ale(env)
+    first, ale_first = games.reset(3), reference.reset(seed=3)[0]
+    stack, rng = games.layout.stack, np.random.default_rng(0)
+    frames = np.zeros((steps + stack, *first.shape), np.uint8)
+    frames[stack - 1] = first
+    resets, expected = np.zeros((steps, N), bool), [ale_first]
+    terminated = truncated = 0
+    for t in range(steps):
+        actions = rng.integers(0, games.action_space.n, N)
+        step, (obs, rewards, ale_terminated, ale_truncated, info) = games.step(actions), reference.step(actions)
+        frames[t + stack], resets[t] = step.obs, step.game_reset
+        expected.append(obs)
+        np.testing.assert_array_equal(step.rewards, rewards)
+        np.testing.assert_array_equal(step.terminated, ale_terminated)
+        np.testing.assert_array_equal(step.truncated, ale_truncated)
+        assert step.valid.all()
+        if step.truncated.any():
+            last = in_blocks(games, info["final_obs"])[..., -games.layout.frame_shape[-1] :]
+            np.testing.assert_array_equal(step.final_obs[step.truncated], last[step.truncated])
+        terminated, truncated = terminated + step.terminated.sum(), truncated + step.truncated.sum()
+    stacks = stack_frames(torch.from_numpy(frames), torch.from_numpy(resets), stack).numpy()
+    for t in range(steps):
+        np.testing.assert_array_equal(stacks[t], in_blocks(games, expected[t]), str(t))
+    assert truncated and (terminated or not env["life_loss"])
+    games.close()
+
+
+@pytest.mark.parametrize("game", ["breakout", "assault"])
+def test_a_lost_life_ends_the_training_episode_and_not_the_game(game):
+    env = atari(game, max_episode_frames=800)
+    games, whole_games = AtariGames(env, N, 1), ale(env, life_loss_info=False, stack_num=1)
+    games.reset(1)
+    whole_games.reset(seed=1)
+    rng, lives_lost = np.random.default_rng(1), 0
+    for _ in range(300):
+        actions = rng.integers(0, games.action_space.n, N)
+        step, (_, _, game_over, truncated, _) = games.step(actions), whole_games.step(actions)
+        np.testing.assert_array_equal(step.finished, game_over | truncated)
+        np.testing.assert_array_equal(step.game_reset, step.finished)
+        lives_lost += (step.terminated & ~step.finished).sum()
+    assert lives_lost
+
+
+@pytest.mark.parametrize("limit", [4, 8, 12, 16])
+def test_a_game_cut_short_is_finished_however_short_it_was(limit):
+    """ALE's frame counter starts at the no-ops, so a new game may begin where the old one would have gone on."""
+    games = AtariGames(atari("breakout", max_episode_frames=limit), N, 1)
+    games.reset(0)
+    for _ in range(100):
+        step = games.step(np.zeros(N, np.int64))
+        np.testing.assert_array_equal(step.finished, step.truncated)
+
+
+def test_env_i_is_seeded_with_seed_plus_i():
+    env = atari("assault", noop_max=30)
+    games, alone = AtariGames(env, 3, 1), AtariGames(env, 1, 1)
+    many = games.reset(5)
+    for i in range(3):
+        np.testing.assert_array_equal(many[i], alone.reset(5 + i)[0])
+
+
+def test_rewards_are_raw():
+    games, rewards = AtariGames(atari("assault"), N, 1), set()
+    games.reset(0)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        rewards |= set(games.step(rng.integers(0, games.action_space.n, N)).rewards.tolist())
+    assert rewards == {0, 21}
+
+
+def test_a_machado_game_offers_all_eighteen_actions():
+    assert AtariGames(atari("assault") | PROTOCOLS["machado"], 1, 1).action_space.n == 18
+    assert AtariGames(atari("assault"), 1, 1).action_space.n == 7
+
+
+def test_the_space_of_a_game_is_that_of_its_stacks():
+    games = AtariGames(atari("assault"), 1, 1)
+    assert games.observation_space == gymnasium.spaces.Box(0, 255, (21, 21, 64), np.uint8)
+
+
+def test_cartpole_restarts_in_a_row_that_is_not_valid():
+    games = make_games({"id": "CartPole-v1"}, N, 1)
+    assert not games.same_step
+    obs, restarting, invalid = games.reset(0), np.zeros(N, bool), 0
+    for _ in range(60):
+        step = games.step(np.ones(N, np.int64))  # always to the right: it falls within ten steps
+        np.testing.assert_array_equal(step.valid, ~restarting)
+        np.testing.assert_array_equal(step.game_reset, restarting)
+        assert (np.abs(step.obs[restarting]) <= 0.05).all()  # a new game
+        assert (step.rewards[step.valid] == 1).all()
+        np.testing.assert_array_equal(step.finished, step.terminated)
+        assert not step.finished[restarting].any()
+        assert step.final_obs is None
+        fallen = np.abs(step.obs[:, 2]) > 0.2095
+        np.testing.assert_array_equal(step.terminated, fallen)  # obs is still the old game's
+        obs, restarting, invalid = step.obs, step.finished, invalid + restarting.sum()
+    assert invalid > 10 and obs.shape == (N, 4)
+
+
+def test_pendulum_is_cut_after_200_steps_and_hands_over_its_last_observation():
+    games = make_games({"id": "Pendulum-v1"}, 2, 1)
+    assert games.same_step
+    alone = [gymnasium.make("Pendulum-v1") for _ in range(2)]
+    games.reset(7)
+    for i, env in enumerate(alone):
+        env.reset(seed=7 + i)
+    rng = np.random.default_rng(0)
+    for t in range(200):
+        actions = rng.uniform(-2, 2, (2, 1)).astype(np.float32)
+        step = games.step(actions)
+        last = np.stack([env.step(action)[0] for env, action in zip(alone, actions, strict=True)])
+        assert step.valid.all() and not step.terminated.any()
+        assert step.truncated.all() == step.finished.all() == step.game_reset.all() == (t == 199)
+        if t < 199:
+            np.testing.assert_array_equal(step.obs, last)
+            assert step.final_obs is None
+    np.testing.assert_array_equal(step.final_obs, last)
+    assert (np.abs(step.obs - last).max(1) > 0.01).all()  # obs is the next game's
+
+
+class Echo(gymnasium.Env):
+    """Shows the action it was given. Game i is cut after i + 1 steps."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(np.array([-1, -2], np.float32), np.array([1, 0.5], np.float32))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = self.left if seed is None else seed + 1
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        return action, 0.0, False, self.left == 0, {}
+
+
+@pytest.fixture
+def echo():
+    gymnasium.register("Echo-v0", entry_point=Echo)
+    yield {"id": "Echo-v0"}
+    del gymnasium.registry["Echo-v0"]
+
+
+def test_actions_are_clipped_to_their_box(echo):
+    games = make_games(echo, 1, 1)
+    games.reset(5)
+    np.testing.assert_array_equal(games.step(np.array([[3, -3]], np.float32)).obs, [[1, -2]])
+    np.testing.assert_array_equal(games.step(np.array([[-3, 3]], np.float32)).obs, [[-1, 0.5]])
+    np.testing.assert_array_equal(games.step(np.array([[0.25, -1]], np.float32)).obs, [[0.25, -1]])
+
+
+def test_last_observations_come_for_the_games_that_were_cut_while_others_go_on(echo):
+    games = make_games(echo, 3, 1)
+    games.reset(0)
+    games.step(np.zeros((3, 2), np.float32))
+    step = games.step(np.full((3, 2), 0.5, np.float32))  # the second game's second step is its last
+    np.testing.assert_array_equal(step.truncated, [False, True, False])
+    np.testing.assert_array_equal(step.final_obs[1], [0.5, 0.5])
+    np.testing.assert_array_equal(step.obs[1], [0, 0])
+    np.testing.assert_array_equal(step.obs[2], [0.5, 0.5])
+
+
+def test_a_mistyped_game_has_near_ones():
+    assert is_game("ms_pacman") and not is_game("asault")
+    assert near_games("asault")[0] == "assault"

@@ -1,0 +1,85 @@
+"""Small worlds: environments whose scores are known, and agents whose weights are."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+
+from custom_models.actor_critic import ActorCritic
+from environments.frames import layout_of
+from environments.games import make_games
+
+MLP = {
+    "torso": "mlp",
+    "hidden": [8],
+    "activation": "tanh",
+    "init": "orthogonal",
+    "shared_trunk": True,
+    "dtype": "float32",
+}
+MODULE = Path("learner_group", "learner", "rl_module", "default_policy")
+
+
+class Scripted(gymnasium.Env):
+    """Games whose length and score are known: env seeds that are even play long ones, odd ones short ones."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    length, reward = {0: 20, 1: 2}, {0: 2.5, 1: 0.5}  # scores 50 and 1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.kind = seed % 2
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(1, np.float32), self.reward[self.kind], self.t == self.length[self.kind], False, {}
+
+
+class CountsActions(gymnasium.Env):
+    """Ten steps; the reward is the action itself."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space: gymnasium.Space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(1, np.float32), float(np.sum(action)), False, self.t == 10, {}
+
+
+class SumsABox(CountsActions):
+    """The same with actions between -0.5 and 2; it refuses all others."""
+
+    action_space = gymnasium.spaces.Box(-0.5, 2.0, (1,), np.float32)
+
+    def step(self, action):
+        if action not in self.action_space:
+            raise ValueError(f"{action} is outside of the box")
+        return super().step(action)
+
+
+WORLDS = {"Scripted-v0": Scripted, "CountsActions-v0": CountsActions, "SumsABox-v0": SumsABox}
+
+
+def make_agent(env: dict, model: dict, seed: int, bias: list[float] | None) -> ActorCritic:
+    """Random weights; with `bias`, a policy that is this bias whatever it sees."""
+    games, layout = make_games(env, 1, 1), layout_of(env)
+    pixels = {"pixels": layout._asdict() | {"block": layout.block}} if layout else {}
+    torch.manual_seed(seed)
+    agent = ActorCritic(
+        observation_space=games.observation_space, action_space=games.action_space, model_config=model | pixels
+    )
+    games.close()
+    if bias is not None:
+        torch.nn.init.zeros_(agent.policy.weight)
+        agent.policy.bias.data = torch.tensor(bias)
+    return agent

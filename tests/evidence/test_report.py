@@ -1,0 +1,234 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from environments.mistakes import Mistake
+from environments.protocols import PROTOCOLS
+from evidence.report import curve_of, labelled, main, mean_curve, report
+from evidence.run_directory import starts_of
+
+COLUMNS = ["agent_steps", "env_frames", "wall_time_s", "agent_steps_per_s", "episodes", "episode_return_mean"]
+START = {
+    "time": "2026-11-22T13:05:41+0000",
+    "command": ["run.py", "algo=ppo", "seed=[1,2]", "model.dtype=bfloat16"],
+    "overrides": [],
+    "git": {"commit": "abc123", "dirty": True},
+    "packages": {"ray": "2.60.0"},
+    "python": "3.11.7",
+    "hardware": {"cpu": "a fast one", "cpus": 2},
+}
+
+
+def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfloat16", starts=(START,)) -> Path:
+    """A run of Assault that reported one score per 1000 agent steps and played 10 games between reports."""
+    run.mkdir(parents=True)
+    env = {"name": "assault", "game": "assault", "protocol": protocol} | PROTOCOLS[protocol]
+    settings = {"seed": seed, "algo": {"name": "ppo"}, "env": env, "model": {"dtype": dtype}}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    rows = [[1000 * i, 4000 * i, 2.0 * i, 500 + i, 10 * i, score] for i, score in enumerate(scores, 1)]
+    lines = [",".join(map(str, row)) for row in [COLUMNS, *rows]]
+    (run / "progress.csv").write_text("\n".join(lines) + "\n")
+    (run / "run.json").write_text(json.dumps({"starts": list(starts)}))
+    return run
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_line_of_the_table_says_what_the_run_did(tmp_path):
+    write_run(tmp_path / "run", [900, 300, 700, 444.8], seed=3)
+    report([("bf16", tmp_path / "run")], tmp_path / "out")
+    assert rows_of(tmp_path / "out" / "table.csv") == [
+        {
+            "label": "bf16",
+            "seed": "3",
+            "dtype": "bfloat16",
+            "agent_steps": "4000",
+            "episodes": "40",
+            "last_100_mean": "444.8",
+            "times_random": "2.0",  # 222.4 is random play
+            "best_100_mean": "700.0",  # not 900, which rests on 10 games
+            "wall_time_s": "8",
+            "agent_steps_per_s": "502",
+        }
+    ]
+
+
+def test_every_seed_of_a_parent_has_a_line_in_the_order_of_seeds(tmp_path):
+    for seed in (10, 2):
+        write_run(tmp_path / "parent" / f"seed_{seed}", [100 * seed] * 3, seed=seed)
+    write_run(tmp_path / "other", [50] * 3)
+    report([("a", tmp_path / "parent"), ("b", tmp_path / "other")], tmp_path / "out")
+    lines = [(row["label"], row["seed"], row["last_100_mean"]) for row in rows_of(tmp_path / "out" / "table.csv")]
+    assert lines == [("a", "2", "200.0"), ("a", "10", "1000.0"), ("b", "1", "50.0")]
+
+
+def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_come_from(tmp_path):
+    for seed in (1, 2):
+        start = START | {"time": f"2026-11-22T13:05:4{seed}+0000", "overrides": [f"seed={seed}"]}
+        write_run(tmp_path / "parent" / f"seed_{seed}", [300, 400, 500], seed=seed, starts=(start,))
+    report([("bf16", tmp_path / "parent")], tmp_path / "out")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert (
+        text.count("run.py algo=ppo 'seed=[1,2]' model.dtype=bfloat16  # abc123, changed") == 1
+    )  # once for both seeds
+    for wanted in (
+        "bf16 seed 1, bf16 seed 2",
+        "cpu a fast one",
+        "ray 2.60.0",
+        "human 742.0",
+        "human 1496.4",
+        "classic",
+    ):
+        assert wanted in text
+    assert "bf16: 500.0, the mean of 2 `last_100_mean`" in text
+    assert "| 3,000 |" in text
+    starts = json.loads((tmp_path / "out" / "starts.json").read_text())
+    start = {kind: START[kind] for kind in ("command", "git", "packages", "hardware")}
+    assert starts == [{"runs": ["bf16 seed 1", "bf16 seed 2"], "starts": [start]}]
+
+
+def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):
+    child = write_run(tmp_path / "parent" / "seed_1", [300])
+    (child / "run.json").rename(tmp_path / "parent" / "run.json")
+    assert starts_of(child) == [START]
+
+
+def test_a_run_of_unknown_origin_is_reported_all_the_same(tmp_path):
+    (write_run(tmp_path / "run", [300, 400]) / "run.json").unlink()
+    report([("a", tmp_path / "run")], tmp_path / "out")
+    assert "not recorded" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_dtype_auto_is_what_the_run_made_of_it(tmp_path):
+    start = START | {"hardware": {"dtype": "float32"}}
+    write_run(tmp_path / "recorded", [300], dtype="auto", starts=(start,))
+    write_run(tmp_path / "not", [300], dtype="auto")
+    report([(name, tmp_path / name) for name in ("recorded", "not")], tmp_path / "out")
+    assert [row["dtype"] for row in rows_of(tmp_path / "out" / "table.csv")] == ["float32", "auto"]
+
+
+def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path):
+    write_run(tmp_path / "run", [float(i) for i in range(5000)])
+    report([("a", tmp_path / "run")], tmp_path / "out")
+    curve = rows_of(tmp_path / "out" / "curves.csv")
+    assert len(curve) == 200
+    assert [curve[i]["agent_steps"] for i in (0, -1)] == ["1000", "5000000"]
+    assert [curve[i]["episode_return_mean"] for i in (0, -1)] == ["0.0", "4999.0"]
+    assert all(int(point["agent_steps"]) == 1000 * (float(point["episode_return_mean"]) + 1) for point in curve)
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 200_000
+
+
+def test_a_curve_starts_with_the_first_finished_game(tmp_path):
+    write_run(tmp_path / "run", ["nan", "", 100, 200])
+    [run] = report([("a", tmp_path / "run")], tmp_path / "out")
+    assert [list(values) for values in curve_of(run)] == [[3000, 4000], [100, 200]]
+
+
+def test_a_row_that_a_killed_run_left_half_written_is_left_out(tmp_path):
+    with open(write_run(tmp_path / "run", [300, 400]) / "progress.csv", "a") as file:
+        file.write("3000,12000,6.0,503,30,9")  # of 999
+    report([("a", tmp_path / "run")], tmp_path / "out")
+    assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "400.0"
+
+
+def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
+    write_run(tmp_path / "run", ["nan", "nan"])
+    report([("a", tmp_path / "run")], tmp_path / "out")
+    assert rows_of(tmp_path / "out" / "curves.csv") == []
+    assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "nan"
+
+
+def test_the_mean_is_taken_where_all_seeds_have_a_score():
+    x, y = mean_curve([(np.array([0.0, 10.0]), np.array([0.0, 10.0])), (np.array([4.0, 20.0]), np.array([4.0, 4.0]))])
+    assert (x[0], x[-1]) == (4, 10)
+    np.testing.assert_allclose(y, (x + 4) / 2)
+
+
+def test_the_mean_of_seeds_that_never_ran_at_the_same_time_is_empty():
+    x, y = mean_curve([(np.array([0.0, 1.0]), np.array([0.0, 1.0])), (np.array([4.0, 5.0]), np.array([4.0, 4.0]))])
+    assert len(x) == len(y) == 0
+
+
+def test_the_same_runs_give_the_same_files(tmp_path):
+    write_run(tmp_path / "run", [300, 400, 500])
+    for out in ("one", "two"):
+        report([("a", tmp_path / "run")], tmp_path / out)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["curves.csv", "curves.png", "starts.json", "table.csv", "table.md"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_curves_show_every_seed_their_mean_random_play_and_both_humans(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("evidence.report.plt.close", figures.append)
+    for seed in (1, 2):
+        write_run(tmp_path / "parent" / f"seed_{seed}", [300, 400 * seed], seed=seed)
+    report([("bf16", tmp_path / "parent")], tmp_path / "out")
+    [axes] = figures[0].axes
+    ends = [float(line.get_ydata()[-1]) for line in axes.lines]
+    assert ends == [400, 800, 600, 222.4, 742.0, 1496.4]
+    assert [float(line.get_xdata()[-1]) for line in axes.lines[:3]] == [2000] * 3
+
+
+def mistake(*groups: tuple[str, Path]) -> str:
+    """The sentence that a report is refused with."""
+    with pytest.raises(Mistake) as caught:
+        report(list(groups), groups[0][1].parent / "out")
+    assert not (groups[0][1].parent / "out").exists()
+    return str(caught.value)
+
+
+def test_scores_of_two_protocols_never_share_a_table(tmp_path):
+    write_run(tmp_path / "a", [300])
+    write_run(tmp_path / "b", [300], protocol="machado")
+    message = mistake(("a", tmp_path / "a"), ("b", tmp_path / "b"))
+    assert "protocol classic" in message and "protocol machado" in message
+
+
+def test_one_seed_must_not_count_twice(tmp_path):
+    write_run(tmp_path / "a", [300])
+    assert "a seed 1 is there twice" in mistake(("a", tmp_path / "a"), ("a", tmp_path / "a"))
+
+
+def test_a_run_that_has_reported_nothing_is_a_mistake(tmp_path):
+    (write_run(tmp_path / "a", []) / "progress.csv").unlink()
+    assert "no rows yet" in mistake(("a", tmp_path / "a"))
+
+
+def test_a_directory_is_its_own_label_unless_one_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x=y").mkdir()
+    assert labelled("bf16=runs/a=b") == ("bf16", Path("runs/a=b"))
+    assert labelled("runs/last") == ("last", Path("runs/last"))
+    assert labelled("x=y") == ("x=y", Path("x=y"))
+
+
+def test_the_command_line_exits_with_2_for_a_mistake_and_says_it_in_a_sentence(tmp_path, capsys):
+    assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and "there is no such directory" in captured.err
+
+
+def test_it_is_a_command(tmp_path):
+    write_run(tmp_path / "run", [300, 400])
+    command = [
+        sys.executable,
+        "-m",
+        "evidence.report",
+        f"bf16={tmp_path / 'run'}",
+        "--out",
+        str(tmp_path / "results/a"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "results" / "a" / "curves.png").stat().st_size > 1000

@@ -1,0 +1,231 @@
+"""From settings to an RLlib config: every setting arrives where RLlib reads it, and nothing else is accepted."""
+
+import copy
+
+import pytest
+from ray.rllib.algorithms.ppo import PPOConfig as StockConfig
+
+import run
+from algorithms.ppo import PPOConfig
+from environments.machine import fastest_dtype
+from environments.mistakes import Mistake
+from runs import build as module
+from runs.build import build, check, cpus_of, model_config, seeds_of
+
+ALGO = [  # setting, value, RLlib's attribute, its value there
+    ("horizon", 64, "rollout_fragment_length", 64),
+    ("lr", 0.125, "lr", 0.125),
+    ("lr_schedule", "constant", "anneal_lr", False),
+    ("lr_schedule", "linear", "anneal_lr", True),
+    ("num_epochs", 7, "num_epochs", 7),
+    ("minibatch_size", 96, "minibatch_size", 96),
+    ("gamma", 0.5, "gamma", 0.5),
+    ("gae_lambda", 0.25, "lambda_", 0.25),
+    ("clip", 0.375, "clip_param", 0.375),
+    ("clip_schedule", "constant", "anneal_clip", False),
+    ("clip_schedule", "linear", "anneal_clip", True),
+    ("vf_coeff", 0.75, "vf_loss_coeff", 0.75),
+    ("entropy_coeff", 0.0625, "entropy_coeff", 0.0625),
+    ("optimizer", "rmsprop", "optimizer_name", "rmsprop"),
+    ("optimizer_eps", 0.03125, "optimizer_eps", 0.03125),
+    ("max_grad_norm", 3.5, "grad_clip", 3.5),
+    ("max_grad_norm", None, "grad_clip", None),
+    ("normalize_advantages", False, "normalize_advantages", False),
+    ("vf_clip", 0.875, "vf_clip", 0.875),
+    ("vf_clip", None, "vf_clip", None),
+    ("kl_coeff", 0.3, "kl_coeff", 0.3),
+    ("kl_target", 0.07, "kl_target", 0.07),
+]
+OTHERS = [
+    ("env.frameskip", 2, "frameskip", 2),
+    ("env.frame_stack", 3, "frame_stack", 3),
+    ("env.clip_rewards", False, "clip_rewards", False),
+    ("cluster.cpus_per_runner", 2, "num_cpus_per_env_runner", 2),
+    ("cluster.num_learners", 1, "num_learners", 1),
+    ("cluster.gpus_per_learner", 0.5, "num_gpus_per_learner", 0.5),
+    ("cluster.cpus", 3, "num_cpus_for_main_process", 3),
+    ("stop.agent_steps", 12345, "total_agent_steps", 12345),
+    ("checkpoint_every_s", 7.5, "checkpoint_every_s", 7.5),
+    ("report_every", 333, "min_sample_timesteps_per_iteration", 333),
+    ("seed", 77, "seed", 77),
+]
+RLLIBS_OWN = {
+    "rollout_fragment_length",
+    "lr",
+    "num_epochs",
+    "minibatch_size",
+    "gamma",
+    "lambda_",
+    "clip_param",
+    "vf_loss_coeff",
+    "entropy_coeff",
+    "grad_clip",
+    "kl_coeff",
+    "kl_target",
+    "use_kl_loss",
+    "num_env_runners",
+    "num_envs_per_env_runner",
+    "num_cpus_per_env_runner",
+    "num_learners",
+    "num_gpus_per_learner",
+    "num_cpus_for_main_process",
+    "train_batch_size_per_learner",
+    "create_local_env_runner",
+    "min_sample_timesteps_per_iteration",
+    "delay_between_env_runner_restarts_s",
+}
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return {words: run.composed(words.split()) for words in ("env=assault", "env=cartpole", "env=pendulum")}
+
+
+@pytest.fixture
+def settings(composed):
+    return copy.deepcopy(composed["env=assault"])
+
+
+@pytest.fixture
+def large_machine(monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: 16)
+    monkeypatch.setattr(module.torch.cuda, "device_count", lambda: 2)
+
+
+def put(settings: dict, key: str, value) -> dict:
+    group, _, name = key.rpartition(".")
+    (settings[group] if group else settings)[name] = value
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "attribute", "there"), [(f"algo.{row[0]}", *row[1:]) for row in ALGO] + OTHERS
+)
+def test_a_setting_arrives_under_rllib_s_name(key, value, attribute, there, settings, large_machine):
+    assert getattr(build(check(put(settings, key, value))), attribute) == there
+    assert hasattr(PPOConfig(), attribute), "a name that the config class does not have is read by nobody"
+
+
+def test_every_setting_of_the_algorithm_has_its_row_here(settings):
+    untranslated = {"name", "num_envs"}
+    assert set(settings["algo"]) == {row[0] for row in ALGO} | untranslated
+
+
+def test_names_that_are_said_to_be_rllib_s_are():
+    stock = StockConfig()
+    assert [name for name in RLLIBS_OWN if not hasattr(stock, name)] == []
+    ours = {row[-2] for row in ALGO + OTHERS} - RLLIBS_OWN
+    assert {"anneal_lr", "anneal_clip", "vf_clip", "total_agent_steps"} <= ours
+
+
+def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_machine):
+    settings["algo"] |= {"num_envs": 12, "horizon": 32}
+    for runners, envs_each in [(0, 12), (1, 12), (3, 4)]:
+        settings["cluster"]["num_env_runners"] = runners
+        config = build(check(settings))
+        assert config.train_batch_size_per_learner == 12 * 32
+        assert config.num_envs_per_env_runner == envs_each
+        assert config.num_env_runners == runners
+        assert config.create_local_env_runner == (runners == 0)
+
+
+def test_the_policy_is_recorded_only_where_the_penalty_wants_it(settings):
+    assert not build(check(settings)).record_policy and not build(check(settings)).use_kl_loss
+    config = build(check(put(settings, "algo.kl_coeff", 0.2)))
+    assert config.record_policy and config.use_kl_loss
+
+
+def test_the_environment_s_settings_travel_as_they_are(settings):
+    assert build(check(settings)).env_config == settings["env"]
+
+
+def test_the_model_knows_its_pixels_and_its_dtype(composed):
+    model = model_config(composed["env=assault"])
+    assert model["pixels"] == {"dim": 84, "channels": 1, "stack": 4, "block": 4}
+    assert model["dtype"] == fastest_dtype()
+    assert "pixels" not in model_config(composed["env=cartpole"])
+    assert model_config(composed["env=cartpole"])["dtype"] == "float32"
+
+
+def test_a_lost_runner_is_replaced(settings):
+    assert build(check(settings)).restart_failed_env_runners
+
+
+def test_checking_changes_nothing_but_the_kind_of_numbers(composed):
+    for settings in composed.values():
+        before = copy.deepcopy(settings)
+        assert check(settings) == settings == before
+        assert check(check(settings)) == check(settings)
+
+
+def test_a_key_nobody_knows_is_refused_in_every_group(settings):
+    for group in ("algo", "env", "model", "cluster", "stop"):
+        with pytest.raises(Mistake, match=f"{group}.nonsense: .* has no such setting"):
+            check(put(copy.deepcopy(settings), f"{group}.nonsense", 1))
+    with pytest.raises(Mistake, match="nonsense: an experiment has no such setting"):
+        check(put(settings, "nonsense", 1))
+
+
+def test_a_key_that_is_missing_is_refused_in_every_group(settings):
+    for group in ("algo", "env", "model", "cluster", "stop"):
+        for key in settings[group]:
+            if key in ("name", "game", "torso"):  # these say what the other keys of the group are
+                continue
+            less = copy.deepcopy(settings)
+            del less[group][key]
+            with pytest.raises(Mistake, match=f"{group}.{key} is missing"):
+                check(less)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "cpus", "given"),
+    [
+        ({}, 2, 2),
+        ({}, 64, module.MAX_CPUS),
+        ({"cpus": 3}, 64, 3),
+        ({"num_env_runners": 2}, 6, 4),
+        ({"num_env_runners": 2, "cpus_per_runner": 2}, 6, 2),
+        ({"num_env_runners": 1}, 1, 1),
+        ({"num_learners": 1}, 4, 3),
+    ],
+)
+def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, settings, monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: cpus)
+    settings["cluster"] |= cluster
+    assert cpus_of(settings) == given == build(settings).num_cpus_for_main_process
+
+
+@pytest.mark.parametrize(("cpus", "given"), [(None, 1), (3, 3)])
+def test_a_network_without_convolutions_takes_one_cpu_unless_it_is_given_more(cpus, given, composed, monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: 16)
+    settings = copy.deepcopy(composed["env=cartpole"])
+    settings["cluster"]["cpus"] = cpus
+    assert cpus_of(settings) == given
+
+
+@pytest.mark.parametrize(
+    ("cluster", "fits"),
+    [
+        ({"cpus": 4}, True),
+        ({"cpus": 5}, False),
+        ({"num_env_runners": 2, "cpus": 2}, True),
+        ({"num_env_runners": 2, "cpus": 3}, False),
+        ({"num_env_runners": 4}, False),
+        ({"num_env_runners": 2, "cpus_per_runner": 2}, False),
+        ({"num_learners": 1, "cpus": 3}, True),
+        ({"num_learners": 1, "cpus": 4}, False),
+    ],
+)
+def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, settings, monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: 4)
+    settings["cluster"] |= cluster
+    if fits:
+        check(settings)
+    else:
+        with pytest.raises(Mistake, match="this machine has 4; ask for fewer"):
+            check(settings)
+
+
+def test_seeds_are_a_number_or_a_list():
+    assert seeds_of({"seed": 3}) == [3]
+    assert seeds_of({"seed": [3, 1]}) == [3, 1]

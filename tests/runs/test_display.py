@@ -1,0 +1,140 @@
+"""What a person sees while a run runs: a live table in a terminal, plain lines elsewhere."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from runs import display
+from runs.display import Display, duration, shown
+
+ROW = {
+    "agent_steps": 1000,
+    "env_frames": 4000,
+    "wall_time_s": 10.0,
+    "agent_steps_per_s": 123.4,
+    "episodes": 7,
+    "episode_return_mean": 21.53,
+    "policy_loss": -0.0123,
+    "value_loss": 0.5,
+    "entropy": 1.945,
+    "approx_kl": 0.0042,
+    "clip_fraction": 0.137,
+    "explained_variance": 0.25,
+}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that a test turns by hand."""
+    now = [100.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    return now
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), force_terminal=False, width=80)
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=200, legacy_windows=False)
+
+
+def text_of(console: Console) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
+
+
+def test_outside_of_a_terminal_a_row_is_one_plain_line(clock):
+    console = plain()
+    with Display([1], 5000, console) as shown_to:
+        shown_to.update(1, ROW)
+    text = console.file.getvalue()
+    assert text.count("\n") == 1 and "\x1b" not in text
+    for words in ("agent steps 1,000", "env frames 4,000", "steps/s 123", "return (100) 21.5", "games 7"):
+        assert words in text
+    for words in ("policy loss -0.0123", "value loss 0.5", "entropy 1.945", "KL 0.0042", "clipped 13.7%"):
+        assert words in text
+    assert "time left 40 s" in text
+
+
+def test_plain_lines_come_every_ten_seconds_and_at_the_end(clock):
+    console = plain()
+    with Display([1], 5000, console) as shown_to:
+        for seconds, steps in [(0, 1000), (9, 2000), (10.5, 3000), (12, 4000), (13, 5000)]:
+            clock[0] = 100 + seconds
+            shown_to.update(1, ROW | {"agent_steps": steps})
+    assert re.findall(r"agent steps ([\d,]+)", console.file.getvalue()) == ["1,000", "3,000", "5,000"]
+
+
+def test_each_seed_has_lines_of_its_own(clock):
+    console = plain()
+    with Display([1, 2], 5000, console) as shown_to:
+        for seed in (1, 2, 1):
+            shown_to.update(seed, ROW)
+    assert [line[:6] for line in console.file.getvalue().splitlines()] == ["seed 1", "seed 2"]
+
+
+def test_in_a_terminal_the_newest_rows_stand_in_one_live_table():
+    console = terminal()
+    with Display([1, 2], 5000, console) as shown_to:
+        shown_to.update(1, ROW)
+        shown_to.update(2, ROW | {"agent_steps": 3000})
+        shown_to.update(1, ROW | {"agent_steps": 2000})
+        table = shown_to._table()
+    assert table.row_count == 2
+    last = text_of(console)[text_of(console).rindex("agent steps") :]
+    assert "2,000" in last and "3,000" in last and "1,000" not in last
+    assert "time left" in last and "return (100)" in last
+    assert "\x1b" in console.file.getvalue()
+
+
+def test_a_line_that_is_said_stays_above_the_live_table():
+    console = terminal()
+    with Display([1], 5000, console) as shown_to:
+        shown_to.update(1, ROW)
+        shown_to.say("seed 1: a process died [bold]again[/bold]")
+    text = text_of(console)
+    assert "a process died [bold]again[/bold]" in text
+    assert text.rindex("agent steps") > text.index("a process died")
+
+
+@pytest.mark.parametrize("console", [plain, terminal], ids=["plain", "terminal"])
+def test_a_number_that_is_not_there_yet_is_a_dash(console):
+    console = console()
+    with Display([1], 5000, console) as shown_to:
+        shown_to.update(1, {"agent_steps": 10, "wall_time_s": 1.0, "episode_return_mean": float("nan")})
+    text = text_of(console)
+    assert "nan" not in text.lower() and "-" in text
+    assert shown(float("nan"), "{:.1f}") == shown(None, "{:.1f}") == "-"
+    assert shown(0.0, "{:.1f}") == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "left"),
+    [
+        (1000, 10.0, "40 s"),
+        (2500, 100.0, "1 min 40 s"),
+        (5, 10.0, "2 h 46 min"),
+        (5000, 10.0, "0 s"),
+        (6000, 1.0, "0 s"),
+    ],
+)
+def test_time_left_follows_from_the_mean_speed_so_far(steps, seconds, left):
+    shown_to = Display([1], 5000, plain())
+    assert shown_to.time_left({"agent_steps": steps, "wall_time_s": seconds}) == left
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (4805, "1 h 20 min"),
+    ],
+)
+def test_durations_are_written_for_people(seconds, words):
+    assert duration(seconds) == words

@@ -1,0 +1,440 @@
+"""Runs from end to end, as typed: what they leave behind, and how they continue."""
+
+import copy
+import json
+import math
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_runs import (
+    ROLLOUT,
+    TINY,
+    Disturbance,
+    assert_no_gap_and_no_double,
+    directory_in,
+    go,
+    kill_actor,
+    rows_of,
+    send_to_self,
+)
+
+from runs.checkpoints import damage, progress_of
+from runs.directory import open_run, overrides_of
+from runs.train import Interrupt, last_line, reached
+
+NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
+ROW = {"agent_steps": 1000, "wall_time_s": 60.0, "episodes": 20, "episode_return_mean": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("stop", "row", "enough"),
+    [
+        ({"agent_steps": 1000}, {}, True),
+        ({"agent_steps": 1001}, {}, False),
+        ({"time_s": 60.0}, {}, True),
+        ({"time_s": 60.1}, {}, False),
+        ({"episode_return": 100.0}, {}, True),
+        ({"episode_return": 100.1}, {}, False),
+        ({"episode_return": 100.0}, {"episodes": 19}, False),
+        ({"episode_return": 100.0}, {"episode_return_mean": math.nan}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_run_stops_at_whichever_comes_first(stop, row, enough):
+    assert reached(NEVER | stop, ROW | row) == enough
+
+
+def test_a_run_that_has_reported_nothing_has_not_reached_its_stop():
+    assert not reached({"agent_steps": 0, "time_s": 0.0, "episode_return": 0.0}, {})
+
+
+def test_of_a_traceback_the_last_line_says_what_happened():
+    assert last_line("Traceback ...\n  File x\nValueError: no\n\n") == "ValueError: no"
+    assert last_line("") == "unknown error"
+
+
+def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
+    sent, handlers = [], {}
+    monkeypatch.setattr(Interrupt, "asked", False)
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    Interrupt.ask(signal.SIGINT, None)
+    assert Interrupt.asked and not sent and "checkpoint" in capsys.readouterr().out
+    Interrupt.ask(signal.SIGINT, None)
+    assert sent == [(os.getpid(), signal.SIGINT)] and handlers == {signal.SIGINT: signal.SIG_DFL}
+
+
+# A run that comes to its end.
+
+
+def test_a_run_leaves_the_directory_it_promises(finished):
+    path, _ = finished
+    for name in ("config.yaml", "run.json", "progress.csv", "tensorboard", "checkpoints", "tune"):
+        assert (path / name).exists(), name
+    assert re.search(r"/ppo/cartpole/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{4}$", str(path))
+    settings = yaml.safe_load((path / "config.yaml").read_text())
+    assert settings["algo"]["horizon"] == 64 and settings["stop"]["agent_steps"] == 1024
+    (start,) = json.loads((path / "run.json").read_text())["starts"]
+    assert start["command"][:3] == ["python", "run.py", "env=cartpole"]
+    assert list((path / "tensorboard").glob("events.*"))
+    for name in ("last", "previous", "best"):
+        assert damage(path / "checkpoints" / name) is None
+
+
+def test_progress_has_the_columns_scripts_rely_on(finished):
+    rows = rows_of(finished[0])
+    promised = ["agent_steps", "env_frames", "wall_time_s", "agent_steps_per_s", "episode_return_mean", "episodes"]
+    losses = ["policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm", "lr"]
+    for row in rows:
+        assert all(math.isfinite(row[name]) for name in [*promised, *losses, "explained_variance"])
+        assert row["env_frames"] == row["agent_steps"]  # CartPole has a frameskip of 1
+        assert row["agent_steps_per_s"] > 0
+        assert 8 <= row["episode_return_mean"] <= 500 and row["bytes_per_agent_step"] == 0
+    assert_no_gap_and_no_double(rows)
+    assert 1024 <= rows[-1]["agent_steps"] <= 1024 + ROLLOUT
+    assert all(after["wall_time_s"] > before["wall_time_s"] for before, after in zip(rows, rows[1:], strict=False))
+    speeds = [
+        (after["agent_steps"] - before["agent_steps"]) / (after["wall_time_s"] - before["wall_time_s"])
+        for before, after in zip(rows, rows[1:], strict=False)
+    ]
+    assert [row["agent_steps_per_s"] for row in rows[1:]] == pytest.approx(speeds, rel=0.02)
+
+
+def test_games_are_counted_once_and_their_mean_is_of_whole_games(finished):
+    for row in rows_of(finished[0]):
+        scores = row["episodes"] * row["episode_return_mean"]
+        assert scores == pytest.approx(round(scores))
+        assert scores <= row["agent_steps"]  # 1 per step; games under way are out
+        assert row["episode_length_mean"] == pytest.approx(row["episode_return_mean"])
+
+
+def test_the_learning_rate_falls_to_nothing_over_the_run(finished):
+    for row in rows_of(finished[0]):
+        done = row["agent_steps"] / 1024
+        before = (row["agent_steps"] - ROLLOUT) / 1024
+        assert 2.5e-4 * (1 - done) - 1e-9 <= row["lr"] <= 2.5e-4 * (1 - before) + 1e-9
+
+
+def test_the_last_checkpoint_is_where_the_last_row_is(finished):
+    path, _ = finished
+    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+    assert progress_of(path / "checkpoints" / "previous")["agent_steps"] == rows_of(path)[-2]["agent_steps"]
+
+
+def test_tensorboard_has_the_same_numbers(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    path, _ = finished
+    events = EventAccumulator(str(path / "tensorboard"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("episode_return_mean")]
+    assert shown == [(row["agent_steps"], pytest.approx(row["episode_return_mean"])) for row in rows_of(path)]
+
+
+def test_what_is_printed_reads_from_start_to_end(finished):
+    path, printed = finished
+    lines = printed.splitlines()
+    assert "ppo on cartpole: 1,024 agent steps, 4 envs x 64 steps = 256 per update, seed 1" in printed
+    assert f"writing to {path}" in printed
+    assert any(line.startswith("agent steps 1,") and "time left 0 s" in line for line in lines)
+    assert "what next" in printed and "resume=" in printed
+    assert lines[-1] == f"run directory: {path}"
+    assert "\x1b" not in printed and "Traceback" not in printed and "Warning" not in printed
+
+
+def test_an_evaluation_follows_where_it_was_asked_for(finished):
+    path, printed = finished
+    (file,) = (path / "checkpoints").glob("evaluation_*.json")
+    result = json.loads(file.read_text())
+    assert result["episodes"] == 2 and result["env"] == "cartpole"
+    assert printed.index("time left 0 s") < printed.index("greedy") < printed.index("what next")
+
+
+def test_a_run_can_be_evaluated_afterwards(copied):
+    for file in (copied / "checkpoints").glob("evaluation_*"):
+        file.unlink()
+    code, printed = go("command=evaluate", f"run={copied}", "episodes=3")
+    assert code == 0 and directory_in(printed) == copied
+    (file,) = (copied / "checkpoints").glob("evaluation_*.json")
+    assert json.loads(file.read_text())["episodes"] == 3
+
+
+# Resume.
+
+
+def test_a_finished_run_says_so_and_is_left_alone(copied):
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    code, printed = go(f"resume={copied}")
+    assert code == 0
+    assert "has reached its stop already" in printed and "raise stop.agent_steps" in printed
+    assert directory_in(printed) == copied
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_resume_continues_counters_scores_and_schedules_and_what_is_typed_wins(copied):
+    old = rows_of(copied)
+    code, printed = go(f"resume={copied}", "stop.agent_steps=2048", "algo.lr=1e-3")
+    assert code == 0, printed
+    assert directory_in(printed) == copied
+    assert f"continues at {old[-1]['agent_steps']:,.0f} agent steps" in printed
+    assert "games under way start anew" in printed
+
+    rows = rows_of(copied)
+    assert_no_gap_and_no_double(rows)
+    assert rows[: len(old)] == old
+    assert 2048 <= rows[-1]["agent_steps"] <= 2048 + ROLLOUT
+
+    new = rows[len(old)]
+    assert new["wall_time_s"] > old[-1]["wall_time_s"]
+    games = new["episodes"] - old[-1]["episodes"]
+    assert games > 0 and new["episodes"] <= 100
+    score = new["episodes"] * new["episode_return_mean"] - old[-1]["episodes"] * old[-1]["episode_return_mean"]
+    assert score == pytest.approx(round(score), abs=1e-6), "the old games are in the mean"
+    assert 8 * games <= score <= new["agent_steps"] - old[-1]["agent_steps"], "and the new ones are"
+
+    for row in rows[len(old) :]:
+        done, before = row["agent_steps"] / 2048, (row["agent_steps"] - ROLLOUT) / 2048
+        assert 1e-3 * (1 - done) - 1e-9 <= row["lr"] <= 1e-3 * (1 - before) + 1e-9
+
+    _, settings = open_run(str(copied), "resume")
+    assert settings["algo"]["lr"] == 1e-3 and settings["stop"]["agent_steps"] == 2048
+    assert settings["algo"]["horizon"] == 64
+    assert overrides_of(copied)[-2:] == ["stop.agent_steps=2048", "algo.lr=1e-3"]
+    assert len(json.loads((copied / "run.json").read_text())["starts"]) == 2
+    assert progress_of(copied / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
+
+
+def test_a_checkpoint_brings_back_weights_optimizer_random_streams_and_counters(shared_ray, make_config, tmp_path):
+    config = make_config(*TINY, "algo.kl_coeff=0.2", "stop.agent_steps=10240", run_dirs={1: str(tmp_path)})
+    saved, restored = config.copy(copy_frozen=False).build_algo(), config.copy(copy_frozen=False).build_algo()
+    try:
+        for _ in range(3):
+            saved.train()
+        saved.save_checkpoint(str(tmp_path))
+        before = everything(saved)
+        assert differing(before, everything(restored)), "or this test says nothing"
+        restored.load_checkpoint(str(tmp_path))
+        assert differing(before, everything(restored)) == []
+        acting = restored.env_runner_group.local_env_runner.module.get_state()
+        assert differing(before["learner"]["rl_module"]["default_policy"], acting) == []
+        assert restored.train()["row"]["agent_steps"] > before["progress"]["agent_steps"]
+    finally:
+        saved.stop()
+        restored.stop()
+
+
+def everything(algorithm) -> dict:
+    learner = algorithm.learner_group._learner
+    return copy.deepcopy({"learner": learner.get_state(), "progress": algorithm.progress.get_state()})
+
+
+def differing(one, other, path: str = "") -> list[str]:
+    """Where two nested states are not the same."""
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return [f"{path}: {one.keys() ^ other.keys()}"]
+        return [place for key in one for place in differing(one[key], other[key], f"{path}/{key}")]
+    if isinstance(one, list | tuple) and len(one) == len(other):
+        return [
+            place for i, pair in enumerate(zip(one, other, strict=True)) for place in differing(*pair, f"{path}/{i}")
+        ]
+    if isinstance(one, torch.Tensor | np.ndarray):
+        return [] if torch.equal(torch.as_tensor(one), torch.as_tensor(other)) else [path]
+    return [] if one == other else [path]
+
+
+def test_a_torn_newest_checkpoint_falls_back_to_the_one_before_and_says_so(copied):
+    last = copied / "checkpoints" / "last"
+    weights = max(last.rglob("*.pkl"), key=lambda path: path.stat().st_size)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    before = progress_of(copied / "checkpoints" / "previous")["agent_steps"]
+    code, printed = go(f"resume={copied}", "stop.agent_steps=1600")
+    assert code == 0, printed
+    assert f"checkpoint last is damaged ({weights.relative_to(last)} has 1000 bytes" in printed
+    assert "falling back to the one before" in printed
+    assert f"continues at {before:,.0f} agent steps" in printed
+    assert_no_gap_and_no_double(rows_of(copied))
+    assert rows_of(copied)[-1]["agent_steps"] >= 1600
+    assert damage(last) is None and damage(copied / "checkpoints" / "previous") is None
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(copied):
+    for name in ("last", "previous", "best"):
+        (copied / "checkpoints" / name / "manifest.json").unlink()
+    code, printed = go(f"resume={copied}", "stop.agent_steps=1600")
+    assert code == 2
+    assert printed.startswith(f"error: resume={copied}: no checkpoint to continue from") and printed.count("\n") == 1
+
+
+def test_a_moved_run_directory_continues_where_it_is_now(copied, tmp_path):
+    moved = Path(shutil.move(copied, tmp_path / "elsewhere"))
+    code, printed = go(f"resume={moved}", "stop.agent_steps=1300")
+    assert code == 0 and directory_in(printed) == moved
+    assert rows_of(moved)[-1]["agent_steps"] >= 1300
+    assert not copied.exists()
+
+
+def test_seeds_train_side_by_side_and_continue_whatever_each_had_reached(shared_ray, tmp_path):
+    code, printed = go(*TINY, "seed=[1,2,3]", "stop.agent_steps=512", f"output_dir={tmp_path}")
+    assert code == 0, printed
+    parent = directory_in(printed)
+    assert sorted(path.name for path in parent.glob("seed_*")) == ["seed_1", "seed_2", "seed_3"]
+
+    def check(steps):
+        for seed in (1, 2, 3):
+            child = parent / f"seed_{seed}"
+            own, merged = rows_of(child), rows_of(parent, seed)
+            assert [row | {"seed": seed} for row in own] == merged
+            assert_no_gap_and_no_double(own)
+            assert steps <= own[-1]["agent_steps"] <= steps + ROLLOUT
+            assert yaml.safe_load((child / "config.yaml").read_text())["seed"] == seed
+            assert damage(child / "checkpoints" / "last") is None
+        assert yaml.safe_load((parent / "config.yaml").read_text())["seed"] == [1, 2, 3]
+
+    check(512)
+    one, two = (rows_of(parent, seed) for seed in (1, 2))
+    assert one[0]["policy_loss"] != two[0]["policy_loss"]
+
+    # As if everything had been killed while seed 3 still waited for its turn.
+    shutil.rmtree(parent / "seed_3" / "checkpoints")
+    (parent / "seed_3" / "progress.csv").unlink()
+    code, printed = go(f"resume={parent}", "stop.agent_steps=1024")
+    assert code == 0, printed
+    assert directory_in(printed) == parent
+    assert re.findall(r"seed (\d) continues at", printed) == ["1", "2"]
+    check(1024)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_a_resumed_run_agrees_with_itself(copied, tmp_path):
+    twin = Path(shutil.copytree(copied, tmp_path / "twin"))
+    for path in (copied, twin):
+        assert go(f"resume={path}", "stop.agent_steps=1500")[0] == 0
+    timed = ("wall_time_s", "agent_steps_per_s")
+    one, two = ([{k: v for k, v in row.items() if k not in timed} for row in rows_of(path)] for path in (copied, twin))
+    assert one == two and len(one) > 4
+
+
+# What goes wrong while a run runs.
+
+
+def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied):
+    last = copied / "checkpoints" / "last"
+    before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
+    old = rows_of(copied)
+    code, printed = go(f"resume={copied}", "stop.agent_steps=10240", "algo.lr=1e30")
+    assert code == 1
+    assert "seed 1 failed: loss" in printed and "training stopped before this step" in printed
+    assert "Traceback" not in printed
+    assert f"python run.py resume={copied}" in printed
+    assert directory_in(printed) == copied
+
+    (evidence,) = copied.glob("nonfinite_minibatch_*.pt")
+    assert str(evidence) in printed
+    kept = torch.load(evidence, weights_only=True)
+    assert len(kept["minibatch"]["obs"]) <= 64 and "actions" in kept["minibatch"] and kept["module"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert damage(last) is None
+    rows = rows_of(copied)
+    assert rows[: len(old)] == old
+    assert all(math.isfinite(row["policy_loss"]) for row in rows)
+
+
+def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
+    with Disturbance(tmp_path, lambda: kill_actor("PPO")) as kill:
+        code, printed = go(*TINY, "stop.agent_steps=10_000_000", "stop.time_s=4", f"output_dir={tmp_path}")
+    assert kill.happened_at, "nothing was killed"
+    assert code == 0, printed
+    assert "a process died; starting again from the last checkpoint" in printed
+    rows = rows_of(directory_in(printed))
+    assert_no_gap_and_no_double(rows)
+    assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
+    assert damage(directory_in(printed) / "checkpoints" / "last") is None
+
+
+def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(shared_ray, tmp_path):
+    with Disturbance(tmp_path, lambda: kill_actor("PPO")) as kill:
+        code, printed = go(*TINY, "stop.agent_steps=10_000_000", "max_failures=0", f"output_dir={tmp_path}")
+    assert kill.happened_at
+    assert code == 1
+    path = directory_in(printed)
+    assert "seed 1 failed: " in printed and f"python run.py resume={path}" in printed
+    assert "Traceback" not in printed
+    assert_no_gap_and_no_double(rows_of(path))
+    assert damage(path / "checkpoints" / "last") is None
+
+
+def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with Disturbance(tmp_path, lambda: send_to_self(signal.SIGTERM), with_checkpoint=False) as stop:
+        code, printed = go(*TINY, "checkpoint_every_s=1e6", "stop.agent_steps=10_000_000", f"output_dir={tmp_path}")
+    assert stop.happened_at, "nothing was sent"
+    assert code == 1
+    path = directory_in(printed)
+    assert f"to continue:  python run.py resume={path}" in printed
+    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# Processes that play.
+
+
+def test_a_remote_runner_trains_and_reports_what_travels(shared_ray, tmp_path):
+    words = ["cluster.num_env_runners=1", "stop.agent_steps=768", f"output_dir={tmp_path}"]
+    code, printed = go(*TINY, *words)
+    assert code == 0, printed
+    rows = rows_of(directory_in(printed))
+    assert_no_gap_and_no_double(rows)
+    assert all(0 < row["bytes_per_agent_step"] < 200 for row in rows)
+    assert all(math.isfinite(row["policy_loss"]) and row["episode_return_mean"] >= 8 for row in rows)
+
+
+def test_a_killed_runner_is_replaced(shared_ray, tmp_path):
+    with Disturbance(tmp_path, lambda: kill_actor("VectorEnvRunner")) as kill:
+        words = ["cluster.num_env_runners=1", "stop.agent_steps=10_000_000", "stop.time_s=4"]
+        code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    assert kill.happened_at, "nothing was killed"
+    assert code == 0, printed
+    rows = rows_of(directory_in(printed))
+    assert_no_gap_and_no_double(rows)
+    assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
+
+
+def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray, tmp_path, monkeypatch):
+    monkeypatch.setattr("runs.build.num_cpus", lambda: 4)  # Ray has as many here, whatever the machine has
+    with Disturbance(tmp_path, lambda: kill_actor("VectorEnvRunner")) as kill:
+        words = ["cluster.num_env_runners=2", "stop.agent_steps=10_000_000", "stop.time_s=4"]
+        code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    assert kill.happened_at, "nothing was killed"
+    assert code == 0, printed
+    assert "starting again" not in printed
+    rows = rows_of(directory_in(printed))
+    assert_no_gap_and_no_double(rows)
+    assert len(rows) > kill.happened_at
+    assert min(row["agent_steps"] for row in rows) >= ROLLOUT - 40, "updates keep their size"
+
+
+def test_each_frame_of_a_game_travels_once(shared_ray, tmp_path):
+    horizon, num_envs = 16, 2
+    code, printed = go(
+        "env=assault",
+        "cluster.num_env_runners=1",
+        "cluster.cpus=1",
+        f"algo.horizon={horizon}",
+        f"algo.num_envs={num_envs}",
+        "algo.minibatch_size=16",
+        "algo.num_epochs=1",
+        "report_every=32",
+        "stop.agent_steps=64",
+        f"output_dir={tmp_path}",
+    )
+    assert code == 0, printed
+    for row in rows_of(directory_in(printed)):
+        assert 7056 * (horizon + 4) / horizon <= row["bytes_per_agent_step"] <= 7056 * (horizon + 4) / horizon + 64
+        assert row["env_frames"] == 4 * row["agent_steps"]

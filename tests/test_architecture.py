@@ -1,0 +1,124 @@
+"""The rooms: who may import whom, what files are called, and how much one has to read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = {
+    "run": 5,
+    "runs": 4,
+    "evidence": 4,
+    "algorithms": 3,
+    "rollouts": 2,
+    "custom_models": 1,
+    "environments": 1,
+}
+ANYONE_MAY_IMPORT = {"environments.mistakes"}
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
+ALGORITHMS = sorted({"pg", "a2c", "a3c", "ppo"} & {path.stem for path in (ROOT / "algorithms").glob("*.py")})
+
+
+def sources(*rooms: str) -> list[Path]:
+    """The Python files of some rooms; run.py is a room of its own."""
+    return sorted(
+        path for room in rooms for path in [*(ROOT / room).glob("*.py"), ROOT / f"{room}.py"] if path.exists()
+    )
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside of a function: `rollouts.returns`, `torch`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            # `from runs import build` imports the module runs.build; `from runs.build import build` runs.build alone.
+            inner = {f"{node.module}.{name.name}" for name in node.names}
+            found |= {name for name in inner if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()} or {
+                node.module
+            }
+    return found
+
+
+def may_import(room: str, module: str) -> bool:
+    """Whether a file of a room may import a module."""
+    other = module.partition(".")[0]
+    if module in ANYONE_MAY_IMPORT or other == room or other not in {*FLOORS, "benchmarks", "tests"}:
+        return True
+    return FLOORS.get(other, 99) < FLOORS[room]
+
+
+def test_every_room_is_where_the_design_says():
+    there = {path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"}
+    assert there == {*FLOORS, "benchmarks"} - {"run"}
+
+
+@pytest.mark.parametrize("path", sources(*FLOORS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path):
+    room = path.stem if path.parent == ROOT else path.parent.name
+    upwards = sorted(module for module in modules_imported(path) if not may_import(room, module))
+    assert not upwards, f"{path.relative_to(ROOT)} on floor {FLOORS[room]} imports {upwards}"
+
+
+@pytest.mark.parametrize(
+    ("room", "module", "allowed"),
+    [
+        ("runs", "algorithms.ppo", True),
+        ("rollouts", "environments.games", True),
+        ("custom_models", "environments.mistakes", True),
+        ("custom_models", "environments.games", False),
+        ("runs", "evidence.evaluate", False),
+        ("evidence", "runs", False),
+        ("rollouts", "algorithms.learner", False),
+        ("runs", "run", False),
+        ("runs", "benchmarks.throughput", False),
+    ],
+)
+def test_down_is_allowed_and_sideways_and_up_are_not(room, module, allowed):
+    assert may_import(room, module) == allowed
+
+
+def test_an_import_inside_of_a_function_counts(tmp_path):
+    file = tmp_path / "sly.py"
+    file.write_text("def f():\n    from runs import build\n    import evidence.report as r\n    from torch import nn\n")
+    assert modules_imported(file) == {"runs.build", "evidence.report", "torch"}
+
+
+def test_only_run_py_knows_hydra():
+    knowing = [
+        path.relative_to(ROOT)
+        for path in sources(*FLOORS, "benchmarks")
+        if any(module.partition(".")[0] in ("hydra", "omegaconf") for module in modules_imported(path))
+    ]
+    assert knowing == [Path("run.py")]
+
+
+def test_files_are_nouns():
+    bad = [path for path in sources(*FLOORS, "benchmarks") if path.stem.lower().strip("_") in FORBIDDEN_NAMES]
+    assert not bad
+
+
+@pytest.mark.parametrize("path", sources(*FLOORS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_what_they_offer_say_what_they_are(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "a file tells its story first"
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+    ]
+    silent = [node.name for node in public if not ast.get_docstring(node)]
+    assert not silent, f"no docstring: {silent}"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_algorithm_is_read_in_six_files_and_900_lines(algorithm):
+    file = ROOT / "algorithms" / f"{algorithm}.py"
+    ours = [module for module in modules_imported(file) if module.partition(".")[0] in FLOORS]
+    files = [file, *((ROOT / module.replace(".", "/")).with_suffix(".py") for module in ours)]
+    lines = sum(len(path.read_text().splitlines()) for path in files)
+    assert len(files) <= 6, files
+    assert lines <= 900, f"{lines} lines in {files}"

@@ -1,0 +1,678 @@
+"""The command line: what one types, what is composed from it, and what a mistake is answered with."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from ray import tune
+
+import run
+from environments.machine import num_cpus
+from environments.mistakes import Mistake
+from environments.protocols import PROTOCOLS
+from runs import train
+from runs.build import build, check
+from runs.directory import overrides_of, write_start
+
+ROOT = Path(run.__file__).resolve().parent
+OPTIONS = [
+    (path.parent.name, path.stem)
+    for folder in ("experiments/*", "tuned_configs")
+    for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    """Tests stand in a directory of their own, and nothing trains."""
+    monkeypatch.chdir(tmp_path)
+
+    def started(*_, **__):
+        raise AssertionError("it should have been refused before this")
+
+    monkeypatch.setattr(ray, "init", started)
+    monkeypatch.setattr(tune.Tuner, "fit", started)
+
+
+@pytest.fixture
+def refused(capsys, tmp_path):
+    """Type something wrong; returns the sentence it is answered with."""
+
+    def answer(*argv: str) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code = run.main(list(argv))
+        out, err = capsys.readouterr()
+        assert code == 2
+        assert out == ""
+        assert err.startswith("error: ") and err.count("\n") == 1, err
+        assert "Traceback" not in err and "Error(" not in err
+        assert sorted(tmp_path.rglob("*")) == before, "a refused run leaves nothing behind"
+        return err.removeprefix("error: ").strip()
+
+    return answer
+
+
+@pytest.fixture
+def printed(capsys):
+    """The experiment that `--cfg job` prints."""
+
+    def read(*argv: str) -> dict:
+        assert run.main([*argv, "--cfg", "job"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return yaml.safe_load(out)
+
+    return read
+
+
+@pytest.fixture
+def world(monkeypatch, tmp_path_factory):
+    """A checkout whose YAML files a test may add to; returns how."""
+    root = tmp_path_factory.mktemp("checkout")
+    (root / "experiments").mkdir()
+    for path in (ROOT / "experiments").iterdir():
+        if path.is_dir():
+            (root / "experiments" / path.name).mkdir()
+            for file in path.iterdir():
+                (root / "experiments" / path.name / file.name).symlink_to(file)
+        else:
+            (root / "experiments" / path.name).symlink_to(path)
+    for name in ("tuned_configs", "tune_searches"):
+        (root / name).mkdir()
+    monkeypatch.setattr(run, "ROOT", root)
+
+    def add(name: str, text: str) -> None:
+        (root / name).write_text(text)
+
+    return add
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """A run directory that was left behind, without a checkpoint; returns its path."""
+
+    def make(*overrides: str, name: str = "old") -> Path:
+        path = tmp_path / name
+        path.mkdir()
+        write_start(path, run.experiment(list(overrides))[0], ["python", "run.py", *overrides], list(overrides))
+        return path
+
+    return make
+
+
+def test_help_shows_every_group_with_its_options_and_examples(capsys):
+    assert run.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for group in ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches"):
+        line = next(line for line in text.splitlines() if line.split()[:1] == [group])
+        folder = ROOT / group if group.startswith("tune") else ROOT / "experiments" / group
+        assert {path.stem for path in folder.glob("*.yaml")} <= set(line.replace(",", " ").split())
+    examples = [line for line in text.splitlines() if line.strip().startswith("python run.py")]
+    assert len(examples) >= 5
+    assert "--cfg job" in text
+
+
+def test_help_shows_a_tuned_config_and_a_search_that_were_just_added(world, capsys):
+    world("tuned_configs/pong_fast.yaml", "algo: {lr: 1}")
+    world("tune_searches/lr_search.yaml", "{}")
+    run.main(["--help"])
+    text = capsys.readouterr().out
+    assert "pong_fast" in text and "lr_search" in text
+
+
+def test_every_example_of_the_help_is_understood():
+    examples = [line.split("python run.py", 1)[1].split("  ")[0].split() for line in run.EXAMPLES.splitlines()[2:10]]
+    for words in examples:
+        if not any(word.startswith(("resume=", "run=")) for word in words):
+            run.experiment(words)
+    assert examples[0] == [] and len(examples) == 8
+
+
+def test_bare_run_py_is_ppo_on_assault_for_ten_million_agent_steps(printed):
+    settings = printed()
+    assert settings["algo"]["name"] == "ppo"
+    assert settings["env"]["game"] == "assault" and settings["env"]["protocol"] == "classic"
+    assert settings["model"]["torso"] == "nature_cnn"
+    assert settings["stop"]["agent_steps"] == 10_000_000
+    assert settings["command"] == "train"
+
+
+def test_ppo_is_printed_like_the_paper_s_table(printed):
+    algo = printed()["algo"]
+    paper = ["horizon", "lr", "num_epochs", "minibatch_size", "gamma", "gae_lambda", "num_envs", "clip", "vf_coeff"]
+    assert [name for name in algo if name in [*paper, "entropy_coeff"]] == [*paper, "entropy_coeff"]
+    assert (algo["horizon"], algo["lr"], algo["minibatch_size"], algo["num_envs"], algo["clip"]) == (
+        128,
+        2.5e-4,
+        256,
+        8,
+        0.1,
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["env=pendulum", "seed=[3,4]", "algo.lr=1"], ["env=pong", "size=smoke"]])
+def test_what_is_printed_is_what_is_used(words, printed, monkeypatch):
+    used = []
+
+    def record(settings, *_):
+        used.append(settings)
+        return Path("nowhere"), 1
+
+    shown = printed(*words)
+    monkeypatch.setattr(train, "train", record)
+    run.main(words)
+    assert shown == used[0]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda word: word)
+def test_every_yaml_file_composes_and_builds(group, option):
+    words = [f"{group}={option}"]
+    if words == ["env=atari"]:
+        words += ["env.game=qbert"]
+    if group == "tuned_configs":
+        made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
+        words += [f"{g}={name}" for g, name in made_for.items()]
+    settings, _ = run.experiment(words)
+    build(settings).validate()
+
+
+def test_any_ale_game_can_be_played(printed):
+    env = printed("env=atari", "env.game=qbert")["env"]
+    assert env["game"] == env["name"] == "qbert"
+    assert env | {"game": "assault", "name": "assault"} == printed()["env"]
+
+
+def test_a_protocol_changes_its_fields_and_nothing_else(printed):
+    classic, machado = printed()["env"], printed("env.protocol=machado")["env"]
+    changed = {name for name in classic if classic[name] != machado[name]}
+    differing = {name for name, value in PROTOCOLS["classic"].items() if PROTOCOLS["machado"][name] != value}
+    assert changed == {"protocol", *differing}
+    assert {name: machado[name] for name in PROTOCOLS["machado"]} == PROTOCOLS["machado"]
+
+
+def test_one_field_of_a_protocol_can_be_set_by_itself(printed):
+    machado, mixed = (printed("env.protocol=machado", *more)["env"] for more in ([], ["env.noop_max=30"]))
+    assert mixed == machado | {"noop_max": 30}
+
+
+def test_a_vector_environment_chooses_the_mlp_and_a_typed_model_wins(printed):
+    assert printed("env=cartpole")["model"]["hidden"] == [64, 64]
+    assert printed("env=cartpole", "model=dense512")["model"]["hidden"] == [512]
+    assert printed("model=dense512", "env=cartpole")["model"]["hidden"] == [512]
+
+
+def test_the_command_line_wins_over_a_tuned_config_and_that_over_the_groups(world, printed):
+    world(
+        "tuned_configs/fast.yaml",
+        "# @package _global_\nmade_for: {algo: ppo, env: assault}\nalgo: {lr: 0.5, gamma: 0.9}\nstop: {agent_steps: 7}",
+    )
+    settings = printed("tuned_configs=fast", "algo.gamma=0.8")
+    assert (settings["algo"]["lr"], settings["algo"]["gamma"], settings["stop"]["agent_steps"]) == (0.5, 0.8, 7)
+
+
+def test_it_works_from_another_directory_and_a_mistake_there_exits_with_2(tmp_path):
+    words = [sys.executable, str(ROOT / "run.py"), "env=asault"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: env=asault: there is no such option; did you mean assault? There are: "
+        + ", ".join(run.options("env"))
+        + "\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# Bad input: exit code 2, one sentence naming the setting, the value and the way out, and nothing started.
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("algo=pppo", "did you mean ppo?"),
+        ("env=asault", "did you mean assault?"),
+        ("model=nature_cn", "did you mean nature_cnn?"),
+        ("cluster=desk", "laptop"),
+        ("size=huge", "full, short, smoke"),
+        ("command=trian", "did you mean train?"),
+        ("tuned_configs=nothing_like_it", "there are:"),
+        ("tune_searches=nothing_like_it", "there are:"),
+    ],
+)
+def test_an_unknown_option_of_a_group_is_refused(word, wanted, refused):
+    message = refused(word)
+    assert word in message and wanted in message
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "wanted"),
+    [
+        ("algo.lrr=1", "algo.lrr", "did you mean algo.lr"),
+        ("algo.num_env=4", "algo.num_env", "algo.num_envs"),
+        ("env.protocl=machado", "env.protocl", "env.protocol"),
+        ("model.hiden=3", "model.hiden", "model.hidden"),
+        ("stop.agent_step=3", "stop.agent_step", "stop.agent_steps"),
+        ("sed=1", "sed", "seed"),
+        ("algoo=ppo", "algoo", "did you mean algo?"),
+        ("algo.lr.x=1", "algo.lr.x", "algo.lr"),
+        ("env/x=1", "env/x", "env"),
+    ],
+)
+def test_a_misspelt_key_is_refused_with_its_neighbours(word, key, wanted, refused):
+    message = refused(word)
+    assert message.startswith(f"{key}: ") and wanted in message
+
+
+def test_a_key_of_another_environment_is_refused(refused):
+    assert "env.game" in refused("env=cartpole", "env.game=pong")
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "wanted"),
+    [
+        ("+algo.lrr=1", "algo.lrr", "did you mean algo.lr"),
+        ("++algo.lrr=1", "algo.lrr", "did you mean algo.lr"),
+        ("+sed=1", "sed", "seed"),
+        ("+stop.time=1", "stop.time", "stop.time_s"),
+        ("+algo.lr=1e-3", "algo.lr", "+"),
+        ("+algo=ppo", "algo", "+"),
+    ],
+)
+def test_a_key_with_a_plus_is_refused(word, key, wanted, refused):
+    message = refused(word)
+    assert key in message and wanted in message
+
+
+def test_a_misspelt_key_in_a_tuned_config_is_refused(world, refused):
+    world("tuned_configs/typo.yaml", "# @package _global_\nmade_for: {algo: ppo, env: assault}\nalgo: {lrr: 0.5}")
+    message = refused("tuned_configs=typo")
+    assert message.startswith("algo.lrr: ") and "did you mean algo.lr" in message
+
+
+def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
+    world("experiments/cluster/desk.yaml", "defaults: [laptop]\nnum_env_runer: 1")
+    assert "cluster.num_env_runners" in refused("cluster=desk")
+
+
+def test_a_key_that_a_file_forgot_is_refused(world, refused):
+    world("experiments/cluster/desk.yaml", "num_env_runners: 0")
+    message = refused("cluster=desk")
+    assert message.startswith("cluster.cpus_per_runner is missing; it takes a whole number")
+
+
+def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
+    world("experiments/cluster/desk.yaml", "num_env_runners: [1")
+    assert "desk" in refused("cluster=desk")
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("algo.lr=abc", "a number above 0"),
+        ("algo.lr=", "a number above 0"),
+        ("algo.lr=null", "a number above 0"),
+        ("algo.lr=true", "a number above 0"),
+        ("algo.lr=[1,2]", "a number above 0"),
+        ("algo.lr={a:1}", "a number above 0"),
+        ("algo.num_envs=true", "a whole number of at least 1"),
+        ("algo.num_envs=8.5", "a whole number of at least 1"),
+        ("algo.num_envs=[8]", "a whole number of at least 1"),
+        ("algo.normalize_advantages=1", "true or false"),
+        ("dashboard=maybe", "true or false"),
+        ("env.id=5", "a word"),
+        ("output_dir=5", "a word"),
+        ("model.hidden=64", "a list of whole numbers"),
+        ("model.hidden=[64,a]", "a list of whole numbers"),
+        ("model.hidden=[]", "a list of whole numbers"),
+        ("seed=abc", "a whole number"),
+        ("seed=1.5", "a whole number"),
+        ("seed=null", "a whole number"),
+        ("seed=[1,a]", "a whole number"),
+        ("stop=5", "group"),
+        ("stop=null", "group"),
+        ("made_for=abc", "group"),
+        ("command=evaluate run=5", "a word"),
+        ("resume=5", "run directory"),
+        ("resume=[a]", "run directory"),
+        ("resume=", "leave it out"),  # a script's empty variable must not start a new run
+    ],
+)
+def test_a_value_of_another_kind_is_refused(word, wanted, refused):
+    message = refused("env=cartpole", *word.split())
+    assert word.split()[-1].partition("=")[0] in message and wanted in message
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("algo.lr=-0.5", "a number above 0"),
+        ("algo.lr=0", "a number above 0"),
+        ("algo.lr=nan", "a number above 0"),
+        ("algo.lr=inf", "a number above 0"),
+        ("algo.gamma=2.0", "from 0 to 1"),
+        ("algo.gamma=-0.1", "from 0 to 1"),
+        ("algo.num_envs=0", "of at least 1"),
+        ("algo.clip=0", "above 0"),
+        ("env.sticky=1.5", "from 0 to 1"),
+        ("env.dim=20", "from 36 to 210"),
+        ("env.noop_max=-1", "of at least 0"),
+        ("stop.agent_steps=0", "of at least 1"),
+        ("stop.time_s=-3.0", "above 0 or null"),
+        ("stop.episode_return=nan", "a number or null"),
+        ("episodes=0", "from 1 to"),
+        ("model.dtype=float16", "auto, float32, bfloat16"),
+        ("algo.optimizer=adamw", "did you mean adam?"),
+        ("env.protocol=machada", "classic, machado"),
+        ("seed=-1", "from 0 to"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(word, wanted, refused):
+    message = refused(word)
+    assert word.removesuffix(".0").removesuffix("=0") in message and wanted in message
+
+
+def test_a_whole_number_may_be_written_like_a_float_and_a_float_like_a_whole_number(printed):
+    settings = printed("stop.agent_steps=1e6", "algo.lr=1")
+    assert (settings["stop"]["agent_steps"], settings["algo"]["lr"]) == (1_000_000, 1.0)
+    assert type(settings["stop"]["agent_steps"]) is int and type(settings["algo"]["lr"]) is float
+
+
+def test_a_minibatch_larger_than_the_batch_is_refused(refused, printed):
+    message = refused("algo.minibatch_size=1025")
+    assert "algo.minibatch_size=1025" in message and "8 x 128 = 1024" in message
+    printed("algo.minibatch_size=1024")
+
+
+def test_envs_that_runners_cannot_share_are_refused(refused):
+    message = refused("algo.num_envs=7", "cluster.num_env_runners=2")
+    assert "algo.num_envs=7" in message and "cluster.num_env_runners=2" in message and "multiple" in message
+
+
+@pytest.mark.parametrize("setting", ["cluster.cpus", "cluster.num_env_runners", "cluster.cpus_per_runner"])
+def test_more_cpus_than_the_machine_has_are_refused(setting, refused):
+    many = num_cpus() + 1
+    others = ["cluster.num_env_runners=1"] if setting.endswith("per_runner") else []
+    message = refused(f"{setting}={many}", *others, f"algo.num_envs={many}")
+    assert f"{setting}={many}" in message and f"has {num_cpus()}" in message and "ask for fewer" in message
+
+
+def test_gpus_that_are_not_there_are_refused(refused, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    message = refused("cluster.gpus_per_learner=1")
+    assert "cluster.gpus_per_learner=1" in message and "0 GPUs" in message and "set it to 0" in message
+
+
+@pytest.mark.parametrize("game", ["asault", "Assault", "assault-v5"])
+def test_an_unknown_game_is_refused_with_the_nearest(game, refused):
+    message = refused("env=atari", f"env.game={game}")
+    assert message == f"env.game={game}: ALE has no such game; did you mean assault?"
+
+
+def test_a_game_like_no_other_is_refused_with_the_spelling(refused):
+    assert "spelt like assault" in refused("env.game=zzz")
+
+
+def test_a_game_that_was_not_named_is_refused(refused):
+    assert refused("env=atari") == "env.game is not set; give it on the command line (env.game=...)"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "wanted"), [("CartPole-v9", "did you mean CartPole-v1"), ("zzz", "the id of a Gymnasium environment")]
+)
+def test_an_unknown_gymnasium_id_is_refused(env_id, wanted, refused):
+    message = refused("env=cartpole", f"env.id={env_id}")
+    assert f"env.id={env_id}" in message and wanted in message
+
+
+@pytest.mark.parametrize("env_id", ["FrozenLake-v1", "Blackjack-v1"])
+def test_an_environment_whose_observations_no_model_takes_is_refused(env_id, refused):
+    assert f"env.id={env_id}" in refused("env=cartpole", f"env.id={env_id}")
+
+
+def test_an_environment_that_lacks_its_package_is_refused(refused):
+    from importlib.util import find_spec
+
+    if find_spec("Box2D"):
+        pytest.skip("Box2D is installed here")
+    message = refused("env=cartpole", "env.id=LunarLander-v3")
+    assert "env.id=LunarLander-v3" in message and "install" in message
+
+
+def test_the_nature_cnn_on_an_environment_without_pixels_is_refused(refused):
+    message = refused("env=cartpole", "model=nature_cnn")
+    assert "nature_cnn" in message and "cartpole" in message and "model=mlp" in message
+
+
+@pytest.mark.parametrize("group", ["algo", "env", "model", "cluster", "size", "command"])
+@pytest.mark.parametrize("word", ["~{}", "{}=null", "{}=5"])
+def test_a_group_that_was_taken_away_is_refused(group, word, refused):
+    message = refused(word.format(group))
+    assert group in message
+
+
+@pytest.mark.parametrize("key", ["seed", "stop", "algo.lr"])
+def test_a_setting_that_was_taken_away_is_refused(key, refused):
+    assert key in refused(f"~{key}")
+
+
+@pytest.mark.parametrize("word", ["seed=[1,1]", "seed=[]", "seed=[2,1,2]"])
+def test_seeds_come_once_each_and_there_is_one_at_least(word, refused):
+    message = refused(word)
+    assert "seed=[" in message and "at least one seed, and each only once" in message
+
+
+@pytest.mark.parametrize("word", ["-m", "--multirun", "--config-name", "--cgf", "-x"])
+def test_an_unknown_flag_is_refused(word, refused):
+    message = refused(word)
+    assert message.startswith(f"{word}: ") and "--help" in message
+
+
+@pytest.mark.parametrize("words", [["--cfg"], ["--cfg", "all"], ["-c", "hydra"]])
+def test_cfg_takes_the_word_job(words, refused):
+    assert "--cfg job" in refused(*words)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["algo", "algo.lr==3", "algo.lr=[", "algo.lr=(", "=3", "algo.lr=1e-4,1e-5", "algo.lr=${foo}", "output_dir=a=b"],
+)
+def test_an_override_that_cannot_be_read_is_refused_and_named(word, refused):
+    message = refused("env=pong", word)
+    assert (word in message or "algo.lr" in message) and "--help" in message
+
+
+@pytest.mark.parametrize(
+    ("made_for", "words", "wanted"),
+    [
+        ("{algo: ppo, env: pong}", [], "env=assault: the tuned config was made for env=pong"),
+        ("{algo: ppo, env: assault}", ["env=pong"], "env=pong: the tuned config was made for env=assault"),
+        ("{algo: a2c, env: assault}", [], "algo=ppo: the tuned config was made for algo=a2c"),
+        ("{nonsense: 1}", [], "nonsense"),
+    ],
+)
+def test_a_tuned_config_of_another_algorithm_or_environment_is_refused(made_for, words, wanted, world, refused):
+    world("tuned_configs/tuned.yaml", f"# @package _global_\nmade_for: {made_for}\nalgo: {{lr: 0.5}}")
+    assert wanted in refused("tuned_configs=tuned", *words)
+
+
+def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path, refused):
+    (tmp_path / "file").write_text("")
+    message = refused(f"output_dir={tmp_path}/file/outputs")
+    assert f"output_dir={tmp_path}/file/outputs" in message and "name another" in message
+
+
+def test_evaluate_without_a_run_is_refused(refused):
+    message = refused("command=evaluate")
+    assert message == "run is not set; command=evaluate takes run=<run directory>"
+
+
+WAYS = [("resume", []), ("run", ["command=evaluate"])]
+
+
+@pytest.mark.parametrize(("setting", "words"), WAYS, ids=["resume", "run"])
+def test_a_run_directory_that_is_not_there_is_refused(setting, words, tmp_path, refused):
+    message = refused(*words, f"{setting}={tmp_path}/nowhere")
+    assert f"{setting}={tmp_path}/nowhere" in message and "no such directory" in message
+    assert "give the" in message
+
+
+@pytest.mark.parametrize("content", [None, "", "hello", "- a", "model: {}", "algo: 3", "a: [1"])
+@pytest.mark.parametrize(("setting", "words"), WAYS, ids=["resume", "run"])
+def test_a_directory_of_something_else_is_refused(setting, words, content, tmp_path, refused):
+    (tmp_path / "checkpoints" / "last").mkdir(parents=True)
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+        (tmp_path / "run.json").write_text('{"starts": [{"overrides": []}]}')
+    message = refused(*words, f"{setting}={tmp_path}")
+    assert f"{setting}={tmp_path}" in message and "give the" in message
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["config.yaml", "run.json"])
+def test_a_run_directory_with_a_torn_file_is_refused(name, keep, old_run, refused):
+    path = old_run("env=cartpole")
+    text = (path / name).read_text()
+    (path / name).write_text(text[: int(keep * len(text))])
+    assert f"resume={path}" in refused(f"resume={path}")
+
+
+@pytest.mark.parametrize("record", ["[]", "{}", '{"starts": []}', '{"starts": [{}]}', '{"starts": 3}'])
+def test_a_run_directory_with_another_s_record_is_refused(record, old_run, refused):
+    path = old_run("env=cartpole")
+    (path / "run.json").write_text(record)
+    assert f"resume={path}" in refused(f"resume={path}")
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_cannot_be_resumed(old_run, refused):
+    path = old_run("env=cartpole")
+    message = refused(f"resume={path}")
+    assert f"resume={path}" in message and "before its first checkpoint" in message and "start a new run" in message
+
+
+def test_a_run_without_a_checkpoint_cannot_be_evaluated(old_run, refused):
+    path = old_run("env=cartpole")
+    message = refused("command=evaluate", f"run={path}")
+    assert f"run={path}" in message and "no checkpoint" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ([], ["model=dense512"], ["model.torso=mlp", "model.torso=nature_cnn"]),
+        (["model=dense512"], ["model.activation=relu"], ["model.activation=relu", "model.activation=elu"]),
+        (["env=cartpole"], ["model.hidden=[32]"], ["model.hidden=[32]", "model.hidden=[64, 64]"]),
+        ([], ["env=pong"], ["env.name=pong", "env.name=assault"]),
+        (["env=cartpole"], ["env=pendulum"], ["env.name=pendulum", "env.name=cartpole"]),
+        ([], ["env.game=pong"], ["pong", "assault"]),
+        ([], ["env.protocol=machado"], ["env.full_action_space=True", "env.full_action_space=False"]),
+        ([], ["env.frame_stack=2"], ["env.frame_stack=2", "env.frame_stack=4"]),
+        ([], ["algo.optimizer=rmsprop"], ["algo.optimizer=rmsprop", "algo.optimizer=adam"]),
+        (["seed=1"], ["seed=2"], ["seed=2", "seed=1"]),
+        (["seed=[1,2]"], ["seed=[1,2,3]"], ["seed=[1, 2, 3]", "seed=[1, 2]"]),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(old, new, named, old_run, refused):
+    message = refused(f"resume={old_run(*old)}", *new)
+    assert all(word in message for word in named), message
+    assert "leave it out" in message
+
+
+def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):
+    assert "did you mean algo.lr" in refused(f"resume={old_run()}", "algo.lrr=1")
+    assert "above 0" in refused(f"resume={old_run(name='other')}", "algo.lr=-1")
+
+
+# Resume, as far as the settings go.
+
+
+def test_resume_keeps_what_was_typed_and_takes_what_is_typed_now(old_run):
+    path = old_run("env=cartpole", "algo.lr=0.1", "algo.gamma=0.9")
+    settings, resumed = run.experiment([f"resume={path}", "algo.lr=0.2", "stop.agent_steps=77"])
+    assert resumed == path
+    assert (settings["algo"]["lr"], settings["algo"]["gamma"]) == (0.2, 0.9)
+    assert settings["stop"]["agent_steps"] == 77
+    assert settings["env"]["id"] == "CartPole-v1"
+    assert settings["resume"] is None
+
+
+def test_resume_leaves_a_run_alone_where_defaults_have_changed_since(old_run):
+    path = old_run("env=cartpole", "algo.gamma=0.9")
+    saved = yaml.safe_load((path / "config.yaml").read_text())
+    saved["algo"] |= {"clip": 0.4, "gamma": 0.9}  # as if 0.4 had been the default then
+    (path / "config.yaml").write_text(yaml.safe_dump(saved))
+    settings, _ = run.experiment([f"resume={path}", "algo.lr=0.2"])
+    assert settings == saved | {"algo": saved["algo"] | {"lr": 0.2}}
+
+
+def test_resume_gives_a_setting_that_is_new_since_its_default(old_run):
+    path = old_run("env=cartpole")
+    saved = yaml.safe_load((path / "config.yaml").read_text())
+    del saved["algo"]["kl_target"], saved["max_failures"]  # as if they had not been there then
+    (path / "config.yaml").write_text(yaml.safe_dump(saved))
+    settings, _ = run.experiment([f"resume={path}"])
+    assert (settings["algo"]["kl_target"], settings["max_failures"]) == (0.01, 3)
+
+
+def test_resume_takes_a_group_like_a_key(old_run):
+    path = old_run("env=cartpole", "size=smoke")
+    settings, _ = run.experiment([f"resume={path}", "size=short"])
+    assert (settings["size"], settings["stop"]["agent_steps"]) == ("short", 200_000)
+
+
+def test_resume_takes_a_value_back_to_the_default_when_that_is_typed(old_run):
+    path = old_run("env=cartpole", "algo.lr=0.1")
+    settings, _ = run.experiment([f"resume={path}", "algo.lr=2.5e-4"])
+    assert settings["algo"]["lr"] == 2.5e-4
+
+
+def test_a_second_resume_remembers_the_first(old_run):
+    path = old_run("env=cartpole")
+    settings, _ = run.experiment([f"resume={path}", "algo.lr=0.2"])
+    write_start(path, settings, [], ["algo.lr=0.2"])
+    assert overrides_of(path) == ["env=cartpole", "algo.lr=0.2"]
+    settings, _ = run.experiment([f"resume={path}", "algo.gamma=0.5"])
+    assert (settings["algo"]["lr"], settings["algo"]["gamma"]) == (0.2, 0.5)
+
+
+def test_cfg_beside_resume_shows_what_would_continue(old_run, printed):
+    settings = printed(f"resume={old_run('env=cartpole', 'algo.lr=0.1')}", "algo.gamma=0.5")
+    assert (settings["algo"]["lr"], settings["algo"]["gamma"]) == (0.1, 0.5)
+
+
+# What run.py prints last, and its exit code.
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_last_line_is_the_run_directory_and_the_exit_code_is_the_training_s(code, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(train, "train", lambda *_: (tmp_path, code))
+    assert run.main([]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == f"run directory: {tmp_path}"
+
+
+def test_a_mistake_that_shows_while_training_starts_exits_with_2(monkeypatch, refused):
+    def late(*_):
+        raise Mistake("env.game=x: gone")
+
+    monkeypatch.setattr(train, "train", late)
+    assert refused() == "env.game=x: gone"
+
+
+def test_settings_are_checked_without_hydra_too():
+    settings = run.composed(["env=cartpole"])
+    with pytest.raises(Mistake, match="algo.lrr"):
+        check(settings | {"algo": settings["algo"] | {"lrr": 1}})
+    with pytest.raises(Mistake, match="algo"):
+        check({key: value for key, value in settings.items() if key != "algo"})
+
+
+def test_composing_again_gives_the_same_and_leaves_no_state(printed):
+    first = printed("env=cartpole", "algo.lr=0.3")
+    assert printed()["algo"]["lr"] == 2.5e-4
+    assert printed("env=cartpole", "algo.lr=0.3") == first
+    assert json.dumps(first)  # plain data
+    assert os.environ["SUITE_ROOT"] == str(ROOT)
