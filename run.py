@@ -85,6 +85,8 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     from runs.build import check
 
     settings = composed(overrides)
+    if settings["resume"] is not None and not (isinstance(settings["resume"], str) and settings["resume"]):
+        raise Mistake(f"resume={settings['resume']}: give a run directory, or leave it out")
     if settings["command"] != "train" or not settings["resume"]:
         return check(settings), None
 
@@ -106,7 +108,7 @@ def merged(saved: dict, before: dict, after: dict) -> dict:
     for key, value in after.items():
         if isinstance(value, dict) and isinstance(result.get(key), dict):
             result[key] = merged(result[key], before.get(key) or {}, value)
-        elif key not in before or before[key] != value:
+        elif key not in before or before[key] != value or key not in result:
             result[key] = value
     return result
 
@@ -141,15 +143,51 @@ def composed(overrides: list[str]) -> dict:
     os.environ["SUITE_ROOT"] = str(ROOT)
     if not OmegaConf.has_resolver("protocol"):
         OmegaConf.register_new_resolver("protocol", rule_of)
+    for override in overrides:
+        if override[:1] == "+":
+            key, others = override.partition("=")[0].lstrip("+"), [o for o in overrides if o[:1] != "+"]
+            refuse_added(override, key, composed(others))
+        refuse_unreadable(override)
     try:
-        OverridesParser.create().parse_overrides(overrides)
         with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
             config = compose("config", overrides)
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise Mistake(sentence(error, overrides)) from error
     assert isinstance(settings, dict)
     return settings
+
+
+def refuse_added(override: str, key: str, settings: dict) -> None:
+    """+key: a setting is there already, or nobody would read it.
+
+    Raises:
+        Mistake: always.
+    """
+    known = flat(settings)
+    if key in known or key in GROUPS:
+        raise Mistake(f"{override}: {key} is there already; leave out the +")
+    raise Mistake(near_keys(key, known))
+
+
+def refuse_unreadable(override: str) -> None:
+    """What Hydra would answer with a riddle: what it cannot read, +key and ~key, and groups without an option.
+
+    Raises:
+        Mistake: the override is one of these.
+    """
+    key, _, value = override.partition("=")
+    if key[:1] == "~":
+        raise Mistake(f"{override}: no setting can go; give it another value, null where it may be none")
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        why = one_line(str(error).split("\n")[0])
+        raise Mistake(f"{override} cannot be read ({why}); write key=value, see python run.py --help") from error
+    if not key or parsed.is_sweep_override():
+        raise Mistake(f"{override} cannot be read; write key=value with one value, see python run.py --help")
+    if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
+        raise Mistake(f"{override}: there is no such option; {choose(value, options(key))}")
 
 
 def rule_of(protocol: str, field: str):
@@ -176,14 +214,20 @@ def sentence(error: Exception, overrides: list[str]) -> str:
         return f"{group}={option}: there is no such option; {choose(option, options(group))}"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
-    first = " ".join(text.split("\n")[0].split())
-    return f"{first}; see python run.py --help"
+    if found := re.search(r"full_key: (\S+)", text):
+        return f"{found.group(1)}: {one_line(text.split(chr(10))[0])}; see python run.py --help"
+    return f"{one_line(text)}; see python run.py --help"
+
+
+def one_line(text: str) -> str:
+    """The same without line breaks."""
+    return " ".join(text.split())
 
 
 def near_keys(key: str, known: list[str]) -> str:
     """The sentence for a key that is not in the experiment."""
     group, _, name = key.rpartition(".")
-    siblings = [k for k in known if k.rpartition(".")[0] == group] if group else [k for k in known if "." not in k]
+    siblings = [k for k in known if k.rpartition(".")[0] == group] if group else list({k.split(".")[0] for k in known})
     near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(
         name, known, n=2, cutoff=0.6
     )
@@ -245,6 +289,7 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
 
 
 def show_evaluation(run: Path, episodes: int) -> None:
+    """Play, print and record."""
     from evidence.evaluate import evaluate, print_evaluation
 
     print_evaluation(evaluate(run, episodes))

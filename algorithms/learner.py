@@ -7,6 +7,7 @@ It stands where RLlib's Learner turns episodes into batches; RLlib's LearnerGrou
 An algorithm subclasses it and writes `prepare` and `compute_loss_for_module`.
 """
 
+import math
 import os
 import warnings
 from typing import Any, cast
@@ -98,7 +99,8 @@ class RolloutLearner(TorchLearner):
         config = self.config
         for _epoch in range(config.num_epochs):
             order = torch.randperm(len(batch["actions"]), generator=self._generator).to(self._device)
-            for rows in order.split(config.minibatch_size or len(order)):
+            # Pieces of equal size: restarts leave any number of rows, and a last piece of one has no variance.
+            for rows in order.tensor_split(math.ceil(len(order) / (config.minibatch_size or len(order)))):
                 minibatch = {name: column.index_select(0, rows) for name, column in batch.items()}
                 self._step(optimizer, minibatch)
         self._weights_seq_no += 1

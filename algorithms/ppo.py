@@ -23,7 +23,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from algorithms.learner import PROGRESS, RolloutData, RolloutLearner
 from algorithms.progress import ReportsProgress
 from custom_models.actor_critic import ActorCritic
-from rollouts.returns import gae
+from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import VectorEnvRunner, sample
 
 
@@ -42,6 +42,7 @@ class PPOConfig(RLlibPPOConfig):
         self.frame_stack, self.frameskip = 4, 4
         self.record_policy = False  # the KL penalty needs the old policy itself
         self.total_agent_steps = 10_000_000
+        self.report_every = 2000  # agent steps per row of progress.csv
         self.checkpoint_every_s = 60.0
         self.run_dirs = {}  # seed -> where the run may leave evidence of a failure
         self.resume_from = {}  # seed -> checkpoint to start from
@@ -75,9 +76,10 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
     def update(self, **kwargs) -> dict:
         self.kl = []
         result = super().update(**kwargs)
-        if self.kl:  # the paper's section 4, with RLlib's factors
-            measured = torch.stack(self.kl).mean().item()
-            self._update_module_kl_coeff(module_id=DEFAULT_MODULE_ID, config=self.config, kl_loss=measured)
+        if self.kl:  # section 4 of the paper, with RLlib's factors
+            measured, target = torch.stack(self.kl).mean().item(), self.config.kl_target
+            coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
+            coefficient.data *= 1.5 if measured > 2 * target else 0.5 if measured < 0.5 * target else 1
         return result
 
     def get_state(self, *args, **kwargs) -> dict:
@@ -92,7 +94,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         config = self.config
-        rewards = batch["rewards"].sign() if config.clip_rewards else batch["rewards"]
+        rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
         values = batch["values"]
         ends = batch["final_values"], batch["terminated"], batch["truncated"]
         advantages = gae(rewards, values, *ends, config.gamma, config.lambda_)
@@ -113,7 +115,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         clip = self.annealed(config.clip_param, config.anneal_clip)
         advantages = batch["advantages"]
         if config.normalize_advantages:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
 
         log_ratio = policy.logp(batch["actions"]) - batch["logp"]
         ratio = log_ratio.exp()  # 1 everywhere in the first minibatch of the first epoch
@@ -129,7 +131,8 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         loss = policy_loss + config.vf_loss_coeff * value_loss - config.entropy_coeff * entropy
         if config.use_kl_loss:
             kl = type(policy)(batch["policy"]).kl(policy).mean()
-            loss = loss + self.curr_kl_coeffs_per_module[module_id] * kl
+            coefficient: Any = self.curr_kl_coeffs_per_module[module_id]
+            loss = loss + coefficient * kl
             self.kl.append(kl.detach())
 
         with torch.no_grad():
@@ -139,6 +142,6 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
                 entropy=entropy,
                 approx_kl=(ratio - 1 - log_ratio).mean(),  # Schulman's k3 estimate of KL(old || new)
                 clip_fraction=((ratio - 1).abs() > clip).float().mean(),
-                explained_variance=1 - (batch["targets"] - values).var() / (batch["targets"].var() + 1e-8),
+                explained_variance=explained_variance(batch["targets"], values),
             )
         return loss

@@ -87,7 +87,7 @@ class Progress:
 class ReportsProgress(Algorithm):
     """Mixed into an RLlib Algorithm: its results carry a `row`, its checkpoints the Progress and a manifest.
 
-    Reads from the config: `total_agent_steps`, `frameskip`, `checkpoint_every_s`, `resume_from`.
+    Reads from the config: `total_agent_steps`, `report_every`, `frameskip`, `checkpoint_every_s`, `resume_from`.
     """
 
     config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
@@ -98,6 +98,7 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self._checkpoint_time = 0.0
         super().setup(config)
+        self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
         start = self.config.resume_from.get(self.config.seed)
         if start:
             self.load_checkpoint(start)
@@ -115,8 +116,10 @@ class ReportsProgress(Algorithm):
         self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
 
     def step(self) -> dict[str, Any]:
-        """One row of progress.csv: as many updates as `report_every` asks for."""
+        """One row of progress.csv: as many updates as `report_every` asks for, and none beyond the run's end."""
         self.progress.start_clock()
+        left = self.config.total_agent_steps - self.progress.agent_steps
+        self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
         try:
             result = super().step()
         except NonFiniteLoss as error:  # not a lost process: starting again would not help

@@ -115,8 +115,8 @@ class AtariGames(Games):
     def step(self, actions: np.ndarray) -> Transition:
         obs, rewards, terminated, truncated, info = self._env.step(actions)
         # A game that goes on has moved by exactly `frameskip` frames; a new one starts counting at its no-ops.
-        done = terminated | truncated
-        finished = done & (info["episode_frame_number"] != self._frame_number + self.frameskip)
+        moved_on = info["episode_frame_number"] == self._frame_number + self.frameskip
+        finished = truncated | (terminated & ~moved_on)
         self._frame_number = info["episode_frame_number"]
         final_obs = self._blocks(info["final_obs"]) if truncated.any() else None
         return Transition(

@@ -164,7 +164,7 @@ def play(
     view = View(games, env_seed)
     with torch.inference_mode():
         packed = agent.pack()
-        while any(len(done) < wanted for done, wanted in zip(scores, share, strict=True)):
+        while sum(map(len, scores)) < share.sum():
             policy = agent.Policy(agent.policy_and_value(view.seen(), packed)[0])
             actions = policy.mode() if greedy else policy.sample(generator)
             step = games.step(actions.numpy())

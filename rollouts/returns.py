@@ -54,3 +54,13 @@ def gae(
         advantage = deltas[t] + carries[t] * advantage
         advantages[t] = advantage
     return advantages
+
+
+def clipped(rewards: torch.Tensor) -> torch.Tensor:
+    """The sign of every reward, as Mnih et al. 2015 train on Atari; what is not finite becomes NaN, not 0."""
+    return torch.where(rewards.isfinite(), rewards.sign(), torch.nan)
+
+
+def explained_variance(targets: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Share of the targets' variance that the values explain: 1 at best, 0 for a constant; scalar."""
+    return 1 - (targets - values).var(correction=0) / (targets.var(correction=0) + 1e-8)

@@ -15,6 +15,7 @@ is always the game's.
     terminated, truncated, game_reset, valid     bool [T, N], see environments/games.py
 """
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -77,11 +78,16 @@ class Rollout:
         weights_seq_no: which weights of the learner the policy had.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], scores: list[float], lengths: list[int], weights_seq_no: int):
+    def __init__(
+        self, arrays: dict[str, np.ndarray], scores: Sequence[float], lengths: Sequence[int], weights_seq_no: int
+    ):
         for array in arrays.values():
             array.flags.writeable = False
         self._arrays = arrays
         self.scores, self.lengths, self.weights_seq_no = tuple(scores), tuple(lengths), weights_seq_no
+
+    def __reduce__(self):
+        return Rollout, (self._arrays, self.scores, self.lengths, self.weights_seq_no)  # read-only there too
 
     @property
     def arrays(self) -> MappingProxyType:

@@ -21,6 +21,7 @@ from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
 
 CONFIGS = {"ppo": PPOConfig}
+GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
 
 
@@ -173,7 +174,7 @@ TOP_SETTINGS = {
     "episodes": Setting(int, 1, 10_000),
     "evaluate": Setting(bool),
     "checkpoint_every_s": Setting(float, above=0, rllib="checkpoint_every_s"),
-    "report_every": Setting(int, 1, rllib="min_sample_timesteps_per_iteration"),
+    "report_every": Setting(int, 1, rllib="report_every"),
     "max_failures": Setting(int, 0),
     "dashboard": Setting(bool),
     "command": Setting(str, options=("train", "evaluate")),
@@ -213,6 +214,14 @@ def check(settings: dict) -> dict:
         Mistake: something that was typed, or stands in a YAML file, cannot work.
     """
     settings = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
+    for key in (*GROUPS, "seed", *TOP_SETTINGS):
+        if key not in settings:
+            raise Mistake(f"{key} is missing from the experiment; leave it as experiments/config.yaml has it")
+    for group in GROUPS:
+        if not isinstance(settings[group], dict):
+            raise Mistake(
+                f"{group}={settings[group]} is {of_kind(settings[group])}, and {group} is a group of settings"
+            )
     for group, (table, whose) in tables(settings).items():
         for key in settings[group]:
             if key not in table:
@@ -221,10 +230,9 @@ def check(settings: dict) -> dict:
             if key not in settings[group]:
                 raise Mistake(f"{group}.{key} is missing; it takes {setting.wanted()}")
             settings[group][key] = setting.check(f"{group}.{key}", settings[group][key])
-    groups = ("algo", "env", "model", "cluster", "stop", "made_for", "seed")
     for key, value in settings.items():
-        if key not in groups and key not in TOP_SETTINGS:
-            raise unknown(key, "an experiment", [*TOP_SETTINGS, *groups])
+        if key not in GROUPS and key not in TOP_SETTINGS and key != "seed":
+            raise unknown(key, "an experiment", [*TOP_SETTINGS, *GROUPS, "seed"])
         if key in TOP_SETTINGS:
             settings[key] = TOP_SETTINGS[key].check(key, value)
     seeds_of(settings)
@@ -246,7 +254,9 @@ def seeds_of(settings: dict) -> list[int]:
 
 
 def _check_made_for(settings: dict) -> None:
-    for group, name in (settings.get("made_for") or {}).items():
+    for group, name in settings["made_for"].items():
+        if group not in ("algo", "env"):
+            raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
         if settings[group]["name"] != name:
             raise Mistake(
                 f"{group}={settings[group]['name']}: the tuned config was made for {group}={name}; "
@@ -265,6 +275,24 @@ def _check_env(settings: dict) -> None:
         near = difflib.get_close_matches(env["id"], gymnasium.registry, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
         raise Mistake(f"env.id={env['id']}: Gymnasium knows no such environment; {hint}")
+    else:
+        _check_spaces(env["id"])
+
+
+def _check_spaces(env_id: str) -> None:
+    try:
+        env = gymnasium.make(env_id)
+    except Exception as error:  # an environment may raise anything while it is made
+        why = " ".join(str(error).split())
+        raise Mistake(f"env.id={env_id}: it cannot be made here ({why}); install what it needs") from error
+    observation, action = env.observation_space, env.action_space
+    env.close()
+    boxes = isinstance(observation, gymnasium.spaces.Box), isinstance(action, gymnasium.spaces.Box)
+    if not boxes[0] or not (boxes[1] or isinstance(action, gymnasium.spaces.Discrete)):
+        raise Mistake(
+            f"env.id={env_id} has observations {observation} and actions {action}; "
+            "the models take a Box to observe and a Box or Discrete to act"
+        )
 
 
 def _check_model(settings: dict) -> None:

@@ -63,10 +63,13 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
         raise Mistake(f"{setting}={path}: there is no such directory; give the one a run printed last")
     try:
         settings = yaml.safe_load((run / CONFIG).read_text())
-        record = json.loads((run / RECORD).read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise Mistake(f"{setting}={path} is not a run directory ({error}); give the one a run printed last") from error
-    if not isinstance(settings, dict) or "algo" not in settings or not record.get("starts"):
+        starts = json.loads((run / RECORD).read_text())["starts"]
+        groups = [settings[group] for group in ("algo", "env", "model", "cluster", "stop")]
+        whole = all(isinstance(group, dict) for group in groups) and starts and all("overrides" in s for s in starts)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise Mistake(f"{setting}={path} is not a run directory ({why}); give the one a run printed last") from error
+    if not whole:
         raise Mistake(f"{setting}={path} is not a run directory of this suite; give the one a run printed last")
     return run, settings
 
@@ -165,12 +168,12 @@ class ProgressTable:
             self._rewrite()
         else:
             with open(self.path, "a", newline="") as file:
-                csv.DictWriter(file, self.header, restval="").writerow(row)
+                csv.DictWriter(file, self.header, restval="", lineterminator="\n").writerow(row)
 
     def _rewrite(self) -> None:
         temporary = self.path.with_name(self.path.name + ".new")
         with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.header, restval="")
+            writer = csv.DictWriter(file, self.header, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
         os.replace(temporary, self.path)

@@ -144,18 +144,22 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     seeds = seeds_of(settings)
     parent = resumed or directory.create(settings)
     dirs = {seed: parent / f"seed_{seed}" if len(seeds) > 1 else parent for seed in seeds}
-    starts = {}
+    starts, done = {}, []
     for seed, path in dirs.items():
         path.mkdir(exist_ok=True)
         if resumed and (path / directory.CONFIG).exists():
+            if len(seeds) > 1 and not (path / "checkpoints").exists():
+                print(f"seed {seed} stopped before its first checkpoint; it starts anew")
+                continue
             checkpoint, complaints = checkpoints.newest_whole(path)
             for sentence in complaints:
                 print(f"{path}: {sentence}")
             if reached(settings["stop"], checkpoints.progress_of(checkpoint)):
                 print(f"seed {seed} has reached its stop already; raise stop.agent_steps to go on")
+                done.append(seed)
                 continue
             starts[seed] = str(checkpoint)
-    todo = [seed for seed in seeds if seed in starts or not resumed or not (dirs[seed] / directory.CONFIG).exists()]
+    todo = [seed for seed in seeds if seed not in done]
     if not todo:
         return parent, 0
     directory.write_start(parent, settings, argv, overrides)

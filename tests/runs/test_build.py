@@ -46,7 +46,7 @@ OTHERS = [
     ("cluster.cpus", 3, "num_cpus_for_main_process", 3),
     ("stop.agent_steps", 12345, "total_agent_steps", 12345),
     ("checkpoint_every_s", 7.5, "checkpoint_every_s", 7.5),
-    ("report_every", 333, "min_sample_timesteps_per_iteration", 333),
+    ("report_every", 333, "report_every", 333),
     ("seed", 77, "seed", 77),
 ]
 RLLIBS_OWN = {
