@@ -103,7 +103,8 @@ def test_advantages_are_standardised_per_minibatch(make_learner, small):
     standardised = make_learner(*small)
     batch = minibatch(2, torch.arange(64) % 2)
     batch["logp"] = plain.net.Policy(batch["policy"]).logp(batch["actions"]) - 0.1
-    expected = batch | {"advantages": (batch["advantages"] - batch["advantages"].mean()) / batch["advantages"].std(correction=0)}
+    advantages = batch["advantages"]
+    expected = batch | {"advantages": (advantages - advantages.mean()) / advantages.std(correction=0)}
     torch.testing.assert_close(
         loss_of(standardised, batch, batch["policy"], batch["values"]),
         loss_of(plain, expected, batch["policy"], batch["values"]),
