@@ -4,7 +4,7 @@
     python -m benchmarks.throughput --quick    # two short rounds, to see that it works; not for quoting
 
     first         this suite with its memory sampled | this suite with one remote runner
-    each round    bare loop, then E, I, G alone | this suite's PPO | stock RLlib's PPO    (the next in reverse order)
+    each round    bare loop, then E, I, G alone | this suite's PPO | stock RLlib's PPO, twice    (then in reverse order)
 
 Every contestant trains PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in a fresh
 process, and warm-up is not counted. Machines drift by 10 % and more within minutes, so a ratio is taken within a round;
@@ -110,7 +110,11 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
     """The lines of the table: what it is, with its unit, and one number per measurement."""
     bare = [r["bare_loop"] for r in rounds]
     speed = {"limit": [b["limit"] for b in bare], "bare loop": [b["agent_steps_per_s"] for b in bare]}
-    for name, key in {"this suite": "suite", "stock RLlib": "stock_rllib"}.items():
+    for name, key in {
+        "this suite": "suite",
+        "stock RLlib": "stock_rllib",
+        "stock RLlib, 1 thread": "stock_1_thread",
+    }.items():
         speed[name] = [r[key]["agent_steps_per_s"] for r in rounds]
 
     def ratio(a: str, b: str) -> list[float]:
@@ -124,8 +128,10 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
         "bare loop, agent steps/s": speed["bare loop"],
         "this suite, agent steps/s": speed["this suite"],
         "stock RLlib, agent steps/s": speed["stock RLlib"],
+        "stock RLlib with 1 thread, as Tune starts it, agent steps/s": speed["stock RLlib, 1 thread"],
         "this suite / bare loop": ratio("this suite", "bare loop"),
         "this suite / stock RLlib": ratio("this suite", "stock RLlib"),
+        "this suite / stock RLlib with 1 thread": ratio("this suite", "stock RLlib, 1 thread"),
         "this suite / limit": ratio("this suite", "limit"),
         "bare loop / limit": ratio("bare loop", "limit"),
         "start to first iteration, s": [r["suite"]["start_s"] for r in rounds],
@@ -172,6 +178,7 @@ def main() -> None:
             "bare_loop": lambda: run_module("bare_loop", folder(), f"--updates={updates}"),
             "suite": lambda: run_suite(updates, folder()),
             "stock_rllib": lambda: run_module("stock_rllib", folder(), f"--iterations={iterations}"),
+            "stock_1_thread": lambda: run_module("stock_rllib", folder(), f"--iterations={iterations}", "--threads=1"),
         }
         result["memory"] = run_suite(updates // 2, folder(), sample_memory=True)
         result["remote"] = run_suite(updates // 2, folder(), "cluster.num_env_runners=1")

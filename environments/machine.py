@@ -44,9 +44,7 @@ def take_threads() -> int:
 
 
 def fastest_dtype() -> str:
-    """`bfloat16` where the hardware computes in it, else `float32`."""
-    if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    """`bfloat16` where the CPU, on which envs are acted in, computes in it; else `float32`."""
     try:
         with open("/proc/cpuinfo") as cpuinfo:
             flags = cpuinfo.read()

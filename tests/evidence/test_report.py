@@ -31,7 +31,7 @@ def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfl
     env = {"name": "assault", "game": "assault", "protocol": protocol} | PROTOCOLS[protocol]
     settings = {"seed": seed, "algo": {"name": "ppo"}, "env": env, "model": {"dtype": dtype}}
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
-    rows = [[1000 * i, 4000 * i, 2.0 * i, 500 + i, 10 * i, score] for i, score in enumerate(scores, 1)]
+    rows = [[1000 * i, 4000 * i, 2.0 * i, 500 + i**3, 10 * i, score] for i, score in enumerate(scores, 1)]
     lines = [",".join(map(str, row)) for row in [COLUMNS, *rows]]
     (run / "progress.csv").write_text("\n".join(lines) + "\n")
     (run / "run.json").write_text(json.dumps({"starts": list(starts)}))
@@ -57,7 +57,7 @@ def test_a_line_of_the_table_says_what_the_run_did(tmp_path):
             "times_random": "2.0",  # 222.4 is random play
             "best_100_mean": "700.0",  # not 900, which rests on 10 games
             "wall_time_s": "8",
-            "agent_steps_per_s": "502",
+            "agent_steps_per_s": "518",
         }
     ]
 
@@ -112,8 +112,9 @@ def test_dtype_auto_is_what_the_run_made_of_it(tmp_path):
     start = START | {"hardware": {"dtype": "float32"}}
     write_run(tmp_path / "recorded", [300], dtype="auto", starts=(start,))
     write_run(tmp_path / "not", [300], dtype="auto")
-    report([(name, tmp_path / name) for name in ("recorded", "not")], tmp_path / "out")
-    assert [row["dtype"] for row in rows_of(tmp_path / "out" / "table.csv")] == ["float32", "auto"]
+    write_run(tmp_path / "asked for", [300], dtype="bfloat16", starts=(start,))
+    report([(name, tmp_path / name) for name in ("recorded", "not", "asked for")], tmp_path / "out")
+    assert [row["dtype"] for row in rows_of(tmp_path / "out" / "table.csv")] == ["float32", "auto", "bfloat16"]
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path):

@@ -70,13 +70,14 @@ def test_a_killed_run_leaves_no_process_and_continues_without_gap_or_double(star
     (path,) = tmp_path.glob("outputs/ppo/cartpole/*")
     with open(path / "progress.csv", "ab") as table:
         table.write(b"123")  # as if it had been killed while it wrote
-    steps = rows_of(path)[-2]["agent_steps"]
+    first, *_, whole, _ = rows_of(path)
+    steps = whole["agent_steps"]
     code, printed = go(f"resume={path}", f"stop.agent_steps={steps + 500:.0f}")
     assert code == 0, printed
     assert "damaged" not in printed
     rows = rows_of(path)
     assert_no_gap_and_no_double(rows)
-    assert rows[-1]["agent_steps"] >= steps + 500
+    assert rows[0] == first and rows[-1]["agent_steps"] >= steps + 500
     assert rows[-1]["episodes"] > rows[0]["episodes"]
     assert damage(path / "checkpoints" / "last") is None
 
@@ -96,3 +97,15 @@ def test_ctrl_c_writes_a_checkpoint_prints_the_line_that_resumes_and_exits_with_
     assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
     assert damage(path / "checkpoints" / "last") is None
     assert time.time() - (path / "checkpoints" / "last" / "manifest.json").stat().st_mtime < 120
+
+
+def test_a_run_whose_ray_is_killed_ends_with_1_and_prints_the_line_that_resumes(started):
+    process, below = started
+    (raylet,) = [one for one in below if "/raylet/raylet " in names_of(one)]
+    raylet.kill()
+    printed, _ = process.communicate(timeout=150)
+    assert process.returncode == 1, printed
+    path = directory_in(printed)
+    assert f"to continue:  python run.py resume={path}" in printed
+    assert_gone(below)
+    assert damage(path / "checkpoints" / "last") is None

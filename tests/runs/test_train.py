@@ -217,6 +217,8 @@ def test_a_checkpoint_brings_back_weights_optimizer_random_streams_and_counters(
     try:
         for _ in range(3):
             saved.train()
+        for _ in range(4):  # its own weights are newer than those that will come
+            restored.train()
         saved.save_checkpoint(str(tmp_path))
         before = everything(saved)
         assert differing(before, everything(restored)), "or this test says nothing"
@@ -354,6 +356,7 @@ def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
     assert "a process died; starting again from the last checkpoint" in printed
     rows = rows_of(directory_in(printed))
     assert_no_gap_and_no_double(rows)
+    assert rows[0] == kill.first_row, "it did not start from the beginning"
     assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
     assert damage(directory_in(printed) / "checkpoints" / "last") is None
 
@@ -403,6 +406,7 @@ def test_a_killed_runner_is_replaced(shared_ray, tmp_path):
     assert code == 0, printed
     rows = rows_of(directory_in(printed))
     assert_no_gap_and_no_double(rows)
+    assert rows[0] == kill.first_row, "it did not start from the beginning"
     assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
 
 
@@ -416,7 +420,7 @@ def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray,
     assert "starting again" not in printed
     rows = rows_of(directory_in(printed))
     assert_no_gap_and_no_double(rows)
-    assert len(rows) > kill.happened_at
+    assert rows[0] == kill.first_row and len(rows) > kill.happened_at
     assert min(row["agent_steps"] for row in rows) >= ROLLOUT - 40, "updates keep their size"
 
 
@@ -430,11 +434,12 @@ def test_each_frame_of_a_game_travels_once(shared_ray, tmp_path):
         f"algo.num_envs={num_envs}",
         "algo.minibatch_size=16",
         "algo.num_epochs=1",
-        "report_every=32",
-        "stop.agent_steps=64",
+        "stop.agent_steps=64",  # far fewer than report_every
         f"output_dir={tmp_path}",
     )
     assert code == 0, printed
-    for row in rows_of(directory_in(printed)):
+    rows = rows_of(directory_in(printed))
+    assert rows[-1]["agent_steps"] == 64, "a run ends where it was told to"
+    for row in rows:
         assert 7056 * (horizon + 4) / horizon <= row["bytes_per_agent_step"] <= 7056 * (horizon + 4) / horizon + 64
         assert row["env_frames"] == 4 * row["agent_steps"]

@@ -99,6 +99,7 @@ class Disturbance(threading.Thread):
         super().__init__(daemon=True)
         self.outputs, self.act, self.with_checkpoint = outputs, act, with_checkpoint
         self.happened_at: int | None = None  # lines of progress.csv when it did
+        self.first_row: dict[str, float] = {}  # of progress.csv then
         self._over = threading.Event()
 
     def run(self) -> None:
@@ -106,6 +107,8 @@ class Disturbance(threading.Thread):
             lines = lines_in(self.outputs, self.with_checkpoint)
             if lines >= 4 and self.act():
                 self.happened_at = lines
+                (path,) = self.outputs.glob("ppo/*/*/progress.csv")
+                self.first_row = rows_of(path.parent)[0]
                 return
 
     def __enter__(self) -> "Disturbance":
