@@ -177,6 +177,8 @@ def refuse_unreadable(override: str) -> None:
         Mistake: the override is one of these.
     """
     key, _, value = override.partition("=")
+    if key.split(".")[0] == "hydra":
+        raise Mistake(f"{override}: Hydra only composes here; python run.py --cfg job prints the settings there are")
     if key[:1] == "~":
         raise Mistake(f"{override}: no setting can go; give it another value, null where it may be none")
     try:

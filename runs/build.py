@@ -6,6 +6,7 @@ table is refused with its nearest neighbours, whether it was typed or stands in 
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -235,6 +236,9 @@ def check(settings: dict) -> dict:
             raise unknown(key, "an experiment", [*TOP_SETTINGS, *GROUPS, "seed"])
         if key in TOP_SETTINGS:
             settings[key] = TOP_SETTINGS[key].check(key, value)
+    for group in ("algo", "env"):
+        if not re.fullmatch(r"[\w.-]*\w", settings[group]["name"]):
+            raise Mistake(f"{group}.name={settings[group]['name']} names a directory; use letters, digits, - and _")
     seeds_of(settings)
     _check_made_for(settings)
     _check_env(settings)

@@ -41,6 +41,11 @@ def progress_of(checkpoint: Path) -> dict[str, float]:
     return json.loads((checkpoint / PROGRESS_FILE).read_text())
 
 
+def names(run: Path) -> list[str]:
+    """The checkpoints of a run, newest first."""
+    return [name for name in ("last", "previous", "best") if (run / "checkpoints" / name).is_dir()]
+
+
 def newest_whole(run: Path) -> tuple[Path, list[str]]:
     """The newest checkpoint that is whole, and a sentence for every newer one that is not.
 
@@ -48,10 +53,8 @@ def newest_whole(run: Path) -> tuple[Path, list[str]]:
         Mistake: there is none.
     """
     complaints = []
-    for name in ("last", "previous", "best"):
+    for name in names(run):
         checkpoint = run / "checkpoints" / name
-        if not checkpoint.is_dir():
-            continue
         wrong = damage(checkpoint)
         if wrong is None:
             return checkpoint, complaints

@@ -71,6 +71,10 @@ def reached(stop: dict, row: dict) -> bool:
     )
 
 
+class NodeLost(RuntimeError):
+    """There is no machine left to run on."""
+
+
 class Recorder(tune.Callback):
     """Writes what trials report.
 
@@ -111,6 +115,11 @@ class Recorder(tune.Callback):
         if seed not in self.failures:
             checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
 
+    def on_step_end(self, iteration, trials, **info) -> None:
+        waiting = not any(trial.status == "RUNNING" for trial in trials)
+        if waiting and not any(node["Alive"] for node in ray.nodes()):
+            raise NodeLost("Ray's own process on this machine died")
+
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
         self.display.say(f"seed {trial.config['seed']}: a process died; starting again from the last checkpoint")
 
@@ -148,7 +157,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     for seed, path in dirs.items():
         path.mkdir(exist_ok=True)
         if resumed and (path / directory.CONFIG).exists():
-            if len(seeds) > 1 and not (path / "checkpoints").exists():
+            if len(seeds) > 1 and not checkpoints.names(path):
                 print(f"seed {seed} stopped before its first checkpoint; it starts anew")
                 continue
             checkpoint, complaints = checkpoints.newest_whole(path)
@@ -191,7 +200,10 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except NodeLost as error:
+            recorder.failures |= dict.fromkeys(todo, str(error))
         recorder.close()
     return parent, conclude(recorder, parent)
 
@@ -240,6 +252,8 @@ def local_ray(settings: dict) -> Iterator[None]:
     Interrupt.asked = False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
+    os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence

@@ -460,6 +460,11 @@ def test_a_setting_that_was_taken_away_is_refused(key, refused):
     assert key in refused(f"~{key}")
 
 
+@pytest.mark.parametrize("word", ["env.name=../../x", "env.name=", "hydra.run.dir=x"])
+def test_a_name_that_is_a_path_and_hydra_s_own_settings_are_refused(word, refused):
+    assert word in refused(word)
+
+
 @pytest.mark.parametrize("word", ["seed=[1,1]", "seed=[]", "seed=[2,1,2]"])
 def test_seeds_come_once_each_and_there_is_one_at_least(word, refused):
     message = refused(word)
