@@ -66,7 +66,7 @@ class Progress:
         return {
             "agent_steps": self.agent_steps,
             "env_frames": self.agent_steps * frameskip,
-            "wall_time_s": round(self.wall_time_s, 3),
+            "wall_time_s": round(self.wall_time_s, 6),
             "episodes": self.episodes,
             "episode_return_mean": sum(self.scores) / len(self.scores) if self.scores else float("nan"),
             "episode_length_mean": sum(self.lengths) / len(self.lengths) if self.lengths else float("nan"),
