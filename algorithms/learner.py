@@ -1,7 +1,6 @@
 """The learner that takes Rollouts.
 
-    Rollouts -> device, once -> prepare: advantages, targets, once -> shuffled minibatches -> loss -> gradient ->
-    optimizer
+    Rollouts -> device, once -> prepare: advantages, targets, once -> minibatches -> loss -> gradient -> optimizer
 
 It stands where RLlib's Learner turns episodes into batches; RLlib's LearnerGroup drives it, saves it and restores it.
 An algorithm subclasses it and writes `prepare` and `compute_loss_for_module`.

@@ -3,8 +3,7 @@
 Paper: Schulman et al. 2017 (https://arxiv.org/abs/1707.06347), eqs. 7 and 9, settings of Table 5; where the paper is
 silent, openai/baselines ppo2, as Huang et al. 2022 ("The 37 implementation details") describe it.
 
-    env runners --Rollout--> advantages --shuffled minibatches, several epochs--> loss --gradient--> weights --> env
-    runners
+    env runners --Rollout--> advantages --minibatches, epochs--> loss --gradient--> weights --> env runners
 
 Departures from the paper: 4 epochs instead of 3, a value coefficient of 0.5 instead of 1, values clipped like ratios,
 gradients clipped at 0.5 and advantages standardised per minibatch, all as in baselines. Departure from baselines: a
@@ -107,7 +106,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
 
         Args:
             batch: obs [B, ...], actions [B], logp [B], values [B], advantages [B], targets [B], and policy [B, P]
-            with a
+                with a
                 KL penalty.
             fwd_out: `policy`, the present policy, and `values` [B].
         """
