@@ -1,0 +1,193 @@
+"""The table of all settings: what each may be, and what RLlib calls it.
+
+Settings use the papers' words. A key that is not in the table is refused with its nearest neighbours, whether it was
+typed or stands in a YAML file; `runs/build.py` reads the table.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from environments.mistakes import Mistake
+from environments.protocols import PROTOCOLS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting may be, and where it goes.
+
+    Attributes:
+        kind: int, float, bool, str, or list (of ints).
+        low, high: smallest and largest value, both allowed.
+        above: value it must exceed.
+        options: the only values allowed.
+        optional: whether null is a value.
+        rllib: attribute of RLlib's config; None where `build` uses the setting itself.
+        convert: applied on the way there.
+    """
+
+    kind: type
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    options: tuple = ()
+    optional: bool = False
+    rllib: str | None = None
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def check(self, key: str, value: Any) -> Any:
+        """The value as its kind, or a Mistake."""
+        if value is None:
+            if self.optional:
+                return None
+            raise Mistake(f"{key} is not set; it takes {self.wanted()}")
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if self.kind is int and type(value) is float and value.is_integer():
+            value = int(value)
+        items = value if self.kind is list and type(value) is list else [value]
+        if type(value) is not self.kind or (self.kind is list and not items):
+            raise Mistake(f"{key}={value} is {of_kind(value)}; it takes {self.wanted()}")
+        for item in items:
+            if self.kind is list and type(item) is not int:
+                raise Mistake(f"{key}={value}: {item} is {of_kind(item)}; it takes {self.wanted()}")
+            if self.options and item not in self.options:
+                near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise Mistake(f"{key}={value} is not one of {', '.join(map(str, self.options))}{hint}")
+            if isinstance(item, int | float) and not isinstance(item, bool):
+                low, high, above = self.low, self.high, self.above
+                outside = (low is not None and item < low) or (high is not None and item > high)
+                if outside or (above is not None and item <= above) or not math.isfinite(item):
+                    raise Mistake(f"{key}={value} is out of range; it takes {self.wanted()}")
+        return value
+
+    def wanted(self) -> str:
+        """In words: `a whole number of at least 1`."""
+        if self.options:
+            return "one of " + ", ".join(map(str, self.options))
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
+            self.kind, "a list of whole numbers"
+        )
+        if self.low is not None and self.high is not None:
+            words += f" from {self.low:g} to {self.high:g}"
+        elif self.low is not None:
+            words += f" of at least {self.low:g}"
+        elif self.above is not None:
+            words += f" above {self.above:g}"
+        return words + (" or null" if self.optional else "")
+
+
+def of_kind(value: Any) -> str:
+    """In words: what somebody typed."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    return {str: "a word", list: "a list", dict: "a group"}.get(type(value), "nothing")
+
+
+LINEAR = ("linear", "constant")
+
+PPO_SETTINGS = {
+    "horizon": Setting(int, 1, rllib="rollout_fragment_length"),
+    "lr": Setting(float, above=0, rllib="lr"),
+    "lr_schedule": Setting(str, options=LINEAR, rllib="anneal_lr", convert=lambda v: v == "linear"),
+    "num_epochs": Setting(int, 1, rllib="num_epochs"),
+    "minibatch_size": Setting(int, 2, rllib="minibatch_size"),
+    "gamma": Setting(float, 0, 1, rllib="gamma"),
+    "gae_lambda": Setting(float, 0, 1, rllib="lambda_"),
+    "num_envs": Setting(int, 1),
+    "clip": Setting(float, above=0, rllib="clip_param"),
+    "clip_schedule": Setting(str, options=LINEAR, rllib="anneal_clip", convert=lambda v: v == "linear"),
+    "vf_coeff": Setting(float, 0, rllib="vf_loss_coeff"),
+    "entropy_coeff": Setting(float, 0, rllib="entropy_coeff"),
+    "optimizer": Setting(str, options=("adam", "rmsprop"), rllib="optimizer_name"),
+    "optimizer_eps": Setting(float, 0, rllib="optimizer_eps"),
+    "max_grad_norm": Setting(float, above=0, optional=True, rllib="grad_clip"),
+    "normalize_advantages": Setting(bool, rllib="normalize_advantages"),
+    "vf_clip": Setting(float, above=0, optional=True, rllib="vf_clip"),
+    "kl_coeff": Setting(float, 0, rllib="kl_coeff"),
+    "kl_target": Setting(float, above=0, rllib="kl_target"),
+}
+ALGO_SETTINGS = {"ppo": PPO_SETTINGS}
+
+ATARI_SETTINGS = {
+    "game": Setting(str),
+    "protocol": Setting(str, options=tuple(PROTOCOLS)),
+    "frameskip": Setting(int, 1, 16, rllib="frameskip"),
+    "frame_stack": Setting(int, 1, 16, rllib="frame_stack"),
+    "dim": Setting(int, 36, 210),
+    "grayscale": Setting(bool),
+    "sticky": Setting(float, 0, 1),
+    "full_action_space": Setting(bool),
+    "noop_max": Setting(int, 0),
+    "fire_reset": Setting(bool),
+    "life_loss": Setting(bool),
+    "clip_rewards": Setting(bool, rllib="clip_rewards"),
+    "max_episode_frames": Setting(int, 1),
+}
+GYMNASIUM_SETTINGS = {
+    "id": Setting(str),
+    "frameskip": Setting(int, 1, 1, rllib="frameskip"),
+    "clip_rewards": Setting(bool, rllib="clip_rewards"),
+}
+
+MODEL_SETTINGS = {
+    "torso": Setting(str, options=("nature_cnn", "mlp")),
+    "activation": Setting(str, options=("relu", "elu", "tanh")),
+    "init": Setting(str, options=("orthogonal", "he_uniform", "torch")),
+    "shared_trunk": Setting(bool),
+    "dtype": Setting(str, options=("auto", "float32", "bfloat16")),
+}
+HIDDEN = {"nature_cnn": Setting(int, 1), "mlp": Setting(list, 1)}
+
+CLUSTER_SETTINGS = {
+    "num_env_runners": Setting(int, 0, rllib="num_env_runners"),
+    "cpus_per_runner": Setting(int, 1, rllib="num_cpus_per_env_runner"),
+    "cpus": Setting(int, 1, optional=True),
+    "num_learners": Setting(int, 0, 1, rllib="num_learners"),
+    "gpus_per_learner": Setting(float, 0, rllib="num_gpus_per_learner"),
+}
+STOP_SETTINGS = {
+    "agent_steps": Setting(int, 1, rllib="total_agent_steps"),
+    "time_s": Setting(float, above=0, optional=True),
+    "episode_return": Setting(float, optional=True),
+}
+TOP_SETTINGS = {
+    "output_dir": Setting(str),
+    "run": Setting(str, optional=True),
+    "resume": Setting(str, optional=True),
+    "episodes": Setting(int, 1, 10_000),
+    "evaluate": Setting(bool),
+    "checkpoint_every_s": Setting(float, above=0, rllib="checkpoint_every_s"),
+    "report_every": Setting(int, 1, rllib="report_every"),
+    "max_failures": Setting(int, 0),
+    "dashboard": Setting(bool),
+    "command": Setting(str, options=("train", "evaluate")),
+    "size": Setting(str, options=("smoke", "short", "full")),
+}
+
+
+def tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
+    """Group -> (its settings, whose they are), for the algorithm, environment and torso chosen."""
+    algo, env, torso = (settings[g].get(k) for g, k in (("algo", "name"), ("env", "name"), ("model", "torso")))
+    if algo not in ALGO_SETTINGS:
+        raise Mistake(f"algo.name={algo} is not one of {', '.join(ALGO_SETTINGS)}")
+    name = {"name": Setting(str)}
+    return {
+        "algo": (name | ALGO_SETTINGS[algo], algo.upper()),
+        "env": (name | (ATARI_SETTINGS if "game" in settings["env"] else GYMNASIUM_SETTINGS), str(env)),
+        "model": (MODEL_SETTINGS | {"hidden": HIDDEN.get(torso, HIDDEN["mlp"])}, str(torso)),
+        "cluster": (CLUSTER_SETTINGS, "a cluster"),
+        "stop": (STOP_SETTINGS, "stop"),
+    }
+
+
+def unknown(key: str, whose: str, known: list[str]) -> Mistake:
+    """The sentence for a key that nobody knows: names its nearest neighbours."""
+    near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
+    return Mistake(f"{key}: {whose} has no such setting{hint}")
