@@ -26,9 +26,12 @@ from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
 from ray.tune.registry import register_env
 
 NUM_ENVS, HORIZON = 8, 128
-# Channels, kernel, stride, padding. The last is the dense layer of 512; given as `head_fcnet_hiddens`, policy and value
-# would not share it.
-NATURE_CNN: list = [[32, 8, 4, "valid"], [64, 4, 2, "valid"], [64, 3, 1, "valid"], [512, 7, 1, "valid"]]
+# Padding -> layers of channels, kernel, stride, padding. The last is the dense layer of 512; given as
+# `head_fcnet_hiddens`, policy and value would not share it.
+NETWORKS: dict[str, list] = {
+    "valid": [[32, 8, 4, "valid"], [64, 4, 2, "valid"], [64, 3, 1, "valid"], [512, 7, 1, "valid"]],  # Mnih et al. 2015
+    "same": [[32, 8, 4, "same"], [64, 4, 2, "same"], [64, 3, 1, "same"], [512, 11, 1, "valid"]],  # 2.4 x the weights
+}
 STEPS = "num_env_steps_sampled_lifetime"
 
 
@@ -40,7 +43,7 @@ def make_assault(_):
     return gym.wrappers.TransformReward(env, lambda reward: max(-1.0, min(1.0, float(reward))))
 
 
-def config(vectorize: str, seed: int) -> PPOConfig:
+def config(padding: str, vectorize: str, seed: int) -> PPOConfig:
     return (
         PPOConfig()
         .environment("assault")
@@ -68,7 +71,9 @@ def config(vectorize: str, seed: int) -> PPOConfig:
             grad_clip_by="global_norm",
         )
         .rl_module(
-            model_config=DefaultModelConfig(conv_filters=NATURE_CNN, conv_activation="relu", vf_share_layers=True)
+            model_config=DefaultModelConfig(
+                conv_filters=NETWORKS[padding], conv_activation="relu", vf_share_layers=True
+            )
         )
         .debugging(seed=seed)
     )
@@ -78,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=4, help="timed ones, after one of warm-up")
     parser.add_argument("--vectorize", choices=["sync", "async"], default="sync", help="envs here, or a process each")
+    parser.add_argument("--padding", choices=NETWORKS, default="valid", help="RLlib pads `same` unless told otherwise")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, help="of torch; Ray gives its actors 1 unless asked")
     parser.add_argument("--seed", type=int, default=0)
@@ -87,7 +93,7 @@ def main() -> None:
     ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
     register_env("assault", make_assault)
     torch.set_num_threads(settings.threads)
-    algorithm = config(settings.vectorize, settings.seed).build_algo()
+    algorithm = config(settings.padding, settings.vectorize, settings.seed).build_algo()
     first = algorithm.train()
     start = time.perf_counter()
     for _ in range(settings.iterations):

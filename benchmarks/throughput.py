@@ -1,10 +1,10 @@
 """How fast is this suite here? Speed, memory, traffic and start-up, measured in one run on one machine.
 
-    python -m benchmarks.throughput            # five rounds, a quarter of an hour on two cores; `make bench`
+    python -m benchmarks.throughput            # five rounds, 20 minutes on two cores; `make bench`
     python -m benchmarks.throughput --quick    # two short rounds, to see that it works; not for quoting
 
     first         this suite with its memory sampled | this suite with one remote runner
-    each round    bare loop, then E, I, G alone | this suite's PPO | stock RLlib's PPO, twice    (then in reverse order)
+    each round    bare loop, then E, I, G alone | suite's PPO | stock RLlib's PPO in three ways  (then in reverse order)
 
 Every contestant trains PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in a fresh
 process, and warm-up is not counted. Machines drift by 10 % and more within minutes, so a ratio is taken within a round;
@@ -114,6 +114,7 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
         "this suite": "suite",
         "stock RLlib": "stock_rllib",
         "stock RLlib, 1 thread": "stock_1_thread",
+        "stock RLlib, its padding": "stock_its_padding",
     }.items():
         speed[name] = [r[key]["agent_steps_per_s"] for r in rounds]
 
@@ -129,9 +130,11 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
         "this suite, agent steps/s": speed["this suite"],
         "stock RLlib, agent steps/s": speed["stock RLlib"],
         "stock RLlib with 1 thread, as Tune starts it, agent steps/s": speed["stock RLlib, 1 thread"],
+        "stock RLlib with 1 thread and its own padding, agent steps/s": speed["stock RLlib, its padding"],
         "this suite / bare loop": ratio("this suite", "bare loop"),
         "this suite / stock RLlib": ratio("this suite", "stock RLlib"),
         "this suite / stock RLlib with 1 thread": ratio("this suite", "stock RLlib, 1 thread"),
+        "this suite / stock RLlib with 1 thread and its own padding": ratio("this suite", "stock RLlib, its padding"),
         "this suite / limit": ratio("this suite", "limit"),
         "bare loop / limit": ratio("bare loop", "limit"),
         "start to first iteration, s": [r["suite"]["start_s"] for r in rounds],
@@ -179,6 +182,9 @@ def main() -> None:
             "suite": lambda: run_suite(updates, folder()),
             "stock_rllib": lambda: run_module("stock_rllib", folder(), f"--iterations={iterations}"),
             "stock_1_thread": lambda: run_module("stock_rllib", folder(), f"--iterations={iterations}", "--threads=1"),
+            "stock_its_padding": lambda: run_module(
+                "stock_rllib", folder(), f"--iterations={iterations}", "--threads=1", "--padding=same"
+            ),
         }
         result["memory"] = run_suite(updates // 2, folder(), sample_memory=True)
         result["remote"] = run_suite(updates // 2, folder(), "cluster.num_env_runners=1")
