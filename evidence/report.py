@@ -14,6 +14,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from environments.mistakes import Mistake
 from environments.protocols import describe
 from evidence.human import references
 from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
+from evidence.statistics import paired_difference
 
 POINTS = 200  # of a curve
 MIN_GAMES = 20  # that a best mean must rest on
@@ -188,6 +190,7 @@ def markdown(runs: list[Run], rows: list[dict[str, Any]], starts: list[dict[str,
         lines += [
             f"- {label}: {np.mean(ends):,.1f}, the mean of {len(ends)} `last_100_mean` ({min(ends)} to {max(ends)})"
         ]
+    lines += differences(rows)
     lines += ["", "## Commands", ""]
     for entry in starts:
         lines += [f"{', '.join(entry['runs'])}:", ""]
@@ -199,6 +202,20 @@ def markdown(runs: list[Run], rows: list[dict[str, Any]], starts: list[dict[str,
     facts = [start[kind] for entry in starts for start in entry["starts"] for kind in ("hardware", "packages")]
     lines += dict.fromkeys("- " + ", ".join(f"{name} {value}" for name, value in fact.items()) for fact in facts)
     return "\n".join(lines) + "\n"
+
+
+def differences(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each two labels that have at least two seeds in common."""
+    ends: dict[str, dict[int, float]] = {}
+    for row in rows:
+        ends.setdefault(row["label"], {})[row["seed"]] = row["last_100_mean"]
+    lines = []
+    for a, b in combinations(ends, 2):
+        if len(seeds := sorted(ends[a].keys() & ends[b].keys())) >= 2:
+            mean, low, high = paired_difference([ends[a][s] for s in seeds], [ends[b][s] for s in seeds])
+            interval = f"95 % t interval {low:,.1f} to {high:,.1f}"
+            lines += [f"- {a} - {b}: {mean:+,.1f} over {len(seeds)} seeds in common, {interval}"]
+    return lines
 
 
 def line(cells: Iterable[str]) -> str:

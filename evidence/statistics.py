@@ -1,4 +1,4 @@
-"""Statistics of a handful of scores: the interquartile mean and a bootstrap interval around it.
+"""Statistics of a handful of scores: the interquartile mean, an interval around it, the difference of two.
 
 Source: Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice" (https://arxiv.org/abs/2108.13264), and
 its library rliable. There the scores are runs x games and the bootstrap is stratified by game; on one game nothing is
@@ -8,6 +8,7 @@ left to stratify.
 from collections.abc import Callable
 
 import numpy as np
+from scipy import stats
 
 
 def iqm(scores: np.ndarray) -> np.ndarray:
@@ -48,3 +49,21 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(statistic(scores[chosen]), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of first - second over pairs, with Student's t interval.
+
+    With a handful of pairs a bootstrap interval would be too narrow; this one assumes normal differences instead.
+
+    Args:
+        first, second: float [P], P at least 2; entry i of both shares what else could matter, such as the seed.
+        confidence: 0 to 1.
+
+    Returns:
+        The mean, the lower and the upper end.
+    """
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    middle, pairs = differences.mean(), len(differences)
+    half = stats.t.ppf(0.5 + confidence / 2, pairs - 1) * differences.std(ddof=1) / pairs**0.5
+    return float(middle), float(middle - half), float(middle + half)

@@ -254,6 +254,10 @@ def local_ray(settings: dict) -> Iterator[None]:
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
     os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
+    if not settings["dashboard"]:
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence

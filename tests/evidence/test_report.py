@@ -96,6 +96,17 @@ def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_c
     assert starts == [{"runs": ["bf16 seed 1", "bf16 seed 2"], "starts": [start]}]
 
 
+def test_labels_with_seeds_in_common_are_compared_seed_by_seed(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path / "a" / f"seed_{seed}", [500.0 * seed + 10 * seed] * 3, seed=seed)
+        write_run(tmp_path / "b" / f"seed_{seed}", [500.0 * seed] * 3, seed=seed)
+    write_run(tmp_path / "c", [1.0] * 3)
+    report([(name, tmp_path / name) for name in "abc"], tmp_path / "out")
+    lines = [one for one in (tmp_path / "out" / "table.md").read_text().splitlines() if "in common" in one]
+    # Differences 10 and 20: mean 15, standard error 5, t of one degree of freedom 12.706. One seed makes no interval.
+    assert lines == ["- a - b: +15.0 over 2 seeds in common, 95 % t interval -48.5 to 78.5"]
+
+
 def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):
     child = write_run(tmp_path / "parent" / "seed_1", [300])
     (child / "run.json").rename(tmp_path / "parent" / "run.json")

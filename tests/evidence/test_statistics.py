@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from evidence.statistics import bootstrap_interval, iqm
+from evidence.statistics import bootstrap_interval, iqm, paired_difference
 
 
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end():
@@ -9,7 +10,6 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end():
 
 
 def test_a_quarter_is_rounded_down_as_in_scipys_trimmed_mean():
-    stats = pytest.importorskip("scipy.stats")
     scores = np.random.default_rng(0).normal(size=31)
     for n in range(1, 32):
         assert iqm(scores[:n]) == pytest.approx(stats.trim_mean(scores[:n], 0.25))
@@ -42,3 +42,15 @@ def test_about_95_of_100_intervals_hold_the_truth():
     intervals = [bootstrap_interval(rng.normal(size=50), num_resamples=500) for _ in range(200)]
     share = np.mean([low <= 0 <= high for low, high in intervals])
     assert 0.90 <= share <= 0.98
+
+
+def test_a_paired_difference_by_hand():
+    mean, low, high = paired_difference([11, 22, 33], [10, 20, 30])  # 1, 2, 3: standard deviation 1
+    assert mean == pytest.approx(2)
+    assert (high - mean, mean - low) == pytest.approx((4.302653 / 3**0.5,) * 2)  # t of 2 degrees of freedom
+
+
+def test_what_pairs_share_leaves_their_difference():
+    noise = np.random.default_rng(0).normal(0, 1000, 5)
+    mean, low, high = paired_difference(noise + [1, 2, 3, 2, 1], noise)
+    assert 0 < low < mean < high < 4
