@@ -8,6 +8,7 @@ left to stratify.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
@@ -51,7 +52,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean of first - second over pairs, with Student's t interval.
 
     With a handful of pairs a bootstrap interval would be too narrow; this one assumes normal differences instead.
