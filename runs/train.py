@@ -49,12 +49,13 @@ class Stop(tune.Stopper):
 
     def __init__(self, stop: dict):
         self.stop = stop
+        self.drop_waiting = False  # set once nothing runs: it ends trials without a checkpoint
 
     def __call__(self, trial_id: str, result: dict) -> bool:
         return Interrupt.asked or reached(self.stop, result.get("row", {}))
 
     def stop_all(self) -> bool:
-        return False  # it would end trials without a checkpoint
+        return self.drop_waiting
 
 
 def reached(stop: dict, row: dict) -> bool:
@@ -81,11 +82,12 @@ class Recorder(tune.Callback):
     Args:
         dirs: seed -> run directory.
         parent: the directory above them, where there are several.
+        stop: told when the user's wish to stop leaves only seeds that wait their turn.
         display: shows the rows.
     """
 
-    def __init__(self, dirs: dict[int, Path], parent: Path, display: Display):
-        self.dirs, self.display = dirs, display
+    def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display):
+        self.dirs, self.stop, self.display = dirs, stop, display
         self.tables = {seed: ProgressTable(path / directory.PROGRESS) for seed, path in dirs.items()}
         self.merged = ProgressTable(parent / directory.PROGRESS) if parent not in dirs.values() else None
         self.writers: dict[int, SummaryWriter] = {}
@@ -116,7 +118,9 @@ class Recorder(tune.Callback):
             checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
 
     def on_step_end(self, iteration, trials, **info) -> None:
-        waiting = not any(trial.status == "RUNNING" for trial in trials)
+        statuses = {trial.status for trial in trials}
+        waiting = "RUNNING" not in statuses
+        self.stop.drop_waiting = Interrupt.asked and waiting and "TERMINATED" in statuses
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
 
@@ -182,7 +186,8 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     config.debugging(seed=tune.grid_search(todo))
     announce(settings, parent, starts)
     with local_ray(settings), Display(todo, settings["stop"]["agent_steps"]) as display:
-        recorder = Recorder(dirs, parent, display)
+        stop = Stop(settings["stop"])
+        recorder = Recorder(dirs, parent, stop, display)
         tuner = tune.Tuner(
             config.algo_class,
             param_space=config,
@@ -193,7 +198,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(parent),
-                stop=Stop(settings["stop"]),
+                stop=stop,
                 callbacks=[recorder],
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
                 failure_config=tune.FailureConfig(max_failures=settings["max_failures"]),

@@ -385,6 +385,18 @@ def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_seeds_that_wait_their_turn_are_not_started_once_the_user_asked_to_stop(shared_ray, tmp_path):
+    two_at_a_time = [*TINY, "cluster.cpus=2", "seed=[1,2,3,4,5,6,7]"]
+    with Disturbance(tmp_path, lambda: send_to_self(signal.SIGINT), with_checkpoint=False) as interrupt:
+        code, printed = go(*two_at_a_time, "stop.agent_steps=10_000_000", f"output_dir={tmp_path}")
+    assert interrupt.happened_at and code == 1
+    parent = directory_in(printed)
+    assert f"to continue:  python run.py resume={parent}" in printed
+    reported = {int(path.parent.name[5:]) for path in parent.glob("seed_*/progress.csv")}
+    assert reported and reported <= {1, 2, 3, 4}  # at most two more were on their way
+    assert all(damage(parent / f"seed_{seed}" / "checkpoints" / "last") is None for seed in reported)
+
+
 # Processes that play.
 
 
