@@ -53,7 +53,8 @@ def gradient(agent: ActorCritic, batch: dict[str, torch.Tensor]) -> torch.Tensor
     surrogate = torch.min(ratio * advantages, ratio.clamp(1 - CLIP, 1 + CLIP) * advantages).mean()
     value_loss = 0.5 * F.mse_loss(values, targets)
     loss = -surrogate + VF_COEFF * value_loss - ENTROPY_COEFF * policy.entropy().mean()
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(agent.parameters()))])
+    gradients = torch.autograd.grad(loss, list(agent.parameters()))
+    return torch.cat([g.flatten() for g in gradients]).double()  # sums of a million squares follow
 
 
 def compare(low: ActorCritic, full: ActorCritic, batch: dict[str, torch.Tensor]) -> dict[str, float]:
