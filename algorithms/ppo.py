@@ -105,9 +105,8 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         """L = L_clip + c1 L_vf - c2 S (+ beta KL), eqs. 7, 9 and 8 of the paper, over one minibatch.
 
         Args:
-            batch: obs [B, ...], actions [B], logp [B], values [B], advantages [B], targets [B], and policy [B, P]
-                with a
-                KL penalty.
+            batch: obs [B, ...], actions [B], logp [B], values [B], advantages [B], targets [B]; with a KL penalty also
+                policy [B, P].
             fwd_out: `policy`, the present policy, and `values` [B].
         """
         policy, values = fwd_out["policy"], fwd_out["values"]
