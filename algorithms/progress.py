@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from algorithms.learner import NonFiniteLoss
+from custom_models.actor_critic import ActorCritic
+from rollouts.runner import VectorEnvRunner
 
 WINDOW = 100  # full games in episode_return_mean
 MANIFEST = "manifest.json"
@@ -82,6 +86,28 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {name: deque(state[name], WINDOW) for name in ("scores", "lengths")})
         self._since = math.nan
+
+
+class SuiteConfig(AlgorithmConfig):
+    """Mixed into an RLlib AlgorithmConfig: the suite's runner and model, and settings RLlib has no word for."""
+
+    def __init__(self, algo_class: type):
+        super().__init__(algo_class)
+        self.env_runners(env_runner_cls=VectorEnvRunner)
+        self.learners(add_default_connectors_to_learner_pipeline=False)
+        self.anneal_lr = True
+        self.optimizer_name, self.optimizer_eps = "adam", 1e-5
+        self.clip_rewards = True
+        self.frame_stack, self.frameskip = 4, 4
+        self.record_policy = False  # whether the loss needs the acting policy itself
+        self.total_agent_steps = 10_000_000
+        self.report_every = 2000  # agent steps per row of progress.csv
+        self.checkpoint_every_s = 60.0
+        self.run_dirs = {}  # seed -> where the run may leave evidence of a failure
+        self.resume_from = {}  # seed -> checkpoint to start from
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=ActorCritic)
 
 
 class ReportsProgress(Algorithm):
