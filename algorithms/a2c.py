@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
-from algorithms.progress import ReportsProgress, SuiteConfig
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 

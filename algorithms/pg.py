@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
-from algorithms.progress import ReportsProgress, SuiteConfig
 from rollouts.episodes import EpisodeRunner
 from rollouts.returns import clipped, monte_carlo
 from rollouts.runner import sample

@@ -19,8 +19,8 @@ from ray.rllib.algorithms.ppo import PPOConfig as RLlibPPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
-from algorithms.progress import ReportsProgress, SuiteConfig
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 
