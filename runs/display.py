@@ -23,6 +23,7 @@ COLUMNS = (
     ("approx_kl", "KL", "{:.4f}"),
     ("clip_fraction", "clipped", "{:.1%}"),
     ("explained_variance", "expl. var.", "{:.2f}"),
+    ("staleness", "staleness", "{:.1f}"),
 )
 
 
