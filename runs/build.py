@@ -6,6 +6,7 @@ import re
 import gymnasium
 import torch
 
+from algorithms.dqn import DQNConfig
 from algorithms.ppo import PPOConfig
 from environments.frames import layout_of
 from environments.games import is_game, near_games
@@ -13,7 +14,7 @@ from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
 from runs.settings import TOP_SETTINGS, Setting, of_kind, tables, unknown
 
-CONFIGS = {"ppo": PPOConfig}
+CONFIGS = {"ppo": PPOConfig, "dqn": DQNConfig}
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
 
@@ -93,10 +94,10 @@ def _check_env(settings: dict) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
         raise Mistake(f"env.id={env['id']}: Gymnasium knows no such environment; {hint}")
     else:
-        _check_spaces(env["id"])
+        _check_spaces(env["id"], settings["algo"]["name"])
 
 
-def _check_spaces(env_id: str) -> None:
+def _check_spaces(env_id: str, algo: str) -> None:
     try:
         env = gymnasium.make(env_id)
     except Exception as error:  # an environment may raise anything while it is made
@@ -109,6 +110,11 @@ def _check_spaces(env_id: str) -> None:
         raise Mistake(
             f"env.id={env_id} has observations {observation} and actions {action}; "
             "the models take a Box to observe and a Box or Discrete to act"
+        )
+    if algo == "dqn" and boxes[1]:
+        raise Mistake(
+            f"algo=dqn compares the actions with each other, and env.id={env_id} has infinitely many; "
+            "try algo=ppo, or an environment with Discrete actions"
         )
 
 
@@ -128,11 +134,39 @@ def _check_sizes(settings: dict) -> None:
             f"algo.num_envs={algo['num_envs']} cannot be shared evenly by cluster.num_env_runners={runners}; "
             "make one a multiple of the other"
         )
+    if "buffer_size" in algo:
+        _check_replay(algo, runners)
+    if "horizon" not in algo:
+        return
     batch = algo["num_envs"] * algo["horizon"]
     if algo["minibatch_size"] > batch:
         raise Mistake(
             f"algo.minibatch_size={algo['minibatch_size']} is larger than the batch, algo.num_envs x algo.horizon = "
             f"{algo['num_envs']} x {algo['horizon']} = {batch}; lower the one or raise one of the others"
+        )
+
+
+def _check_replay(algo: dict, runners: int) -> None:
+    if runners:
+        raise Mistake(
+            f"cluster.num_env_runners={runners}: algo=dqn plays in the training process, beside its replay buffer; "
+            "leave it at 0"
+        )
+    starts, buffer = algo["learning_starts"], algo["buffer_size"]
+    if algo["minibatch_size"] > starts:
+        raise Mistake(
+            f"algo.minibatch_size={algo['minibatch_size']} is larger than algo.learning_starts={starts}, which is how "
+            "full the buffer is at the first update; lower the one or raise the other"
+        )
+    if starts > buffer:
+        raise Mistake(
+            f"algo.learning_starts={starts} is larger than algo.buffer_size={buffer}: the buffer would never hold so "
+            "much; lower the one or raise the other"
+        )
+    if algo["n_step"] > 1 and not algo["prioritized"]:
+        raise Mistake(
+            f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly where an episode "
+            "ends; set algo.prioritized=true as well, or leave it at 1"
         )
 
 
@@ -169,7 +203,7 @@ def model_config(settings: dict) -> dict:
     return model
 
 
-def build(settings: dict) -> PPOConfig:
+def build(settings: dict) -> PPOConfig | DQNConfig:
     """The RLlib config of a checked experiment, for its first seed."""
     algo, cluster = settings["algo"], settings["cluster"]
     config = CONFIGS[algo["name"]]()
@@ -180,10 +214,13 @@ def build(settings: dict) -> PPOConfig:
                 setattr(config, setting.rllib, setting.convert(value))
     runners = max(1, cluster["num_env_runners"])
     config.num_envs_per_env_runner = algo["num_envs"] // runners
-    config.train_batch_size_per_learner = algo["num_envs"] * algo["horizon"]
+    if isinstance(config, DQNConfig):
+        config.arrange(algo)
+    else:
+        config.train_batch_size_per_learner = algo["num_envs"] * algo["horizon"]
+        config.use_kl_loss = config.record_policy = algo["kl_coeff"] > 0
     config.num_cpus_for_main_process = cpus_of(settings)
     config.create_local_env_runner = cluster["num_env_runners"] == 0
-    config.use_kl_loss = config.record_policy = algo["kl_coeff"] > 0
     config.environment(env_config=settings["env"])
     config.rl_module(model_config=model_config(settings))
     config.debugging(seed=seeds_of(settings)[0], log_level="ERROR")

@@ -228,11 +228,14 @@ def conclude(recorder: Recorder, parent: Path) -> int:
 def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     """What is about to happen, in a few lines."""
     algo, stop = settings["algo"], settings["stop"]
-    batch = algo["num_envs"] * algo["horizon"]
+    if "horizon" in algo:
+        batch = algo["num_envs"] * algo["horizon"]
+        update = f"{algo['num_envs']} envs x {algo['horizon']} steps = {batch} per update"
+    else:
+        update = f"{algo['num_envs']} envs, one update every {algo['train_every']} agent steps"
     print(
-        f"{algo['name']} on {settings['env']['name']}: {stop['agent_steps']:,} agent steps, {algo['num_envs']} envs x "
-        f"{algo['horizon']} steps = {batch} per update, seed {settings['seed']}, "
-        f"{cpus_of(settings)} CPUs for training"
+        f"{algo['name']} on {settings['env']['name']}: {stop['agent_steps']:,} agent steps, {update}, "
+        f"seed {settings['seed']}, {cpus_of(settings)} CPUs for training"
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]

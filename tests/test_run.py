@@ -22,7 +22,7 @@ from runs.directory import overrides_of, write_start
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
     (path.parent.name, path.stem)
-    for folder in ("experiments/*", "tuned_configs")
+    for folder in (*(f"experiments/{group}" for group in run.GROUPS), "tuned_configs")
     for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
 ]
 
