@@ -605,6 +605,20 @@ def test_resume_keeps_what_was_typed_and_takes_what_is_typed_now(old_run):
     assert settings["resume"] is None
 
 
+def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refused):
+    path = old_run("algo=dqn")
+    settings, _ = run.experiment([f"resume={path}", "algo.train_every=8"])
+    assert settings["algo"]["name"] == "dqn" and settings["algo"]["train_every"] == 8
+    assert "did you mean algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
+    assert "fits nothing else" in refused(f"resume={path}", "algo.dueling=true")
+
+
+@pytest.mark.parametrize(("size", "starts"), [("smoke", 3000), ("short", 10_000), ("full", 50_000)])
+def test_a_size_shortens_what_an_algorithm_waits_for_too(size, starts, printed):
+    assert printed("algo=dqn", f"size={size}")["algo"]["learning_starts"] == starts
+    assert printed("algo=dqn", f"size={size}", "algo.learning_starts=77")["algo"]["learning_starts"] == 77
+
+
 def test_resume_leaves_a_run_alone_where_defaults_have_changed_since(old_run):
     path = old_run("env=cartpole", "algo.gamma=0.9")
     saved = yaml.safe_load((path / "config.yaml").read_text())
