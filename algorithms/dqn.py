@@ -28,8 +28,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
 from torch import nn
 
+from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import NonFiniteLoss
-from algorithms.progress import ReportsProgress
 from custom_models.q_network import QNetwork
 from environments.machine import take_threads
 from environments.single_game import SingleGame
@@ -40,7 +40,7 @@ PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0
 SMOOTHING = 100  # updates in the means that progress.csv shows
 
 
-class DQNConfig(RLlibDQNConfig):
+class DQNConfig(SuiteConfig, RLlibDQNConfig):
     """RLlib's DQNConfig with the suite's games and model."""
 
     def __init__(self, algo_class=None):
@@ -48,16 +48,8 @@ class DQNConfig(RLlibDQNConfig):
         self.environment(env=SingleGame)
         # Lists of observations grow in place; arrays would be copied whole with every step that is added.
         self.env_runners(env_runner_cls=EpisodeRunner, episodes_to_numpy=False)
+        self.learners(add_default_connectors_to_learner_pipeline=True)  # from episodes to minibatches
         self.torch_skip_nan_gradients = True  # despite its name: RLlib leaves gradients alone; DQNLearner looks at them
-
-        # What ReportsProgress reads.
-        self.clip_rewards = True
-        self.frame_stack, self.frameskip = 4, 4
-        self.total_agent_steps = 10_000_000
-        self.report_every = 2000  # agent steps per row of progress.csv
-        self.checkpoint_every_s = 60.0
-        self.run_dirs = {}  # seed -> where the run may leave evidence of a failure
-        self.resume_from = {}  # seed -> checkpoint to start from
 
     def arrange(self, algo: dict) -> None:
         """Set what follows from several of the `algo.` settings."""

@@ -1,14 +1,17 @@
 """The learner that takes Rollouts.
 
-    Rollouts -> device, once -> prepare: advantages, targets, once -> minibatches -> loss -> gradient -> optimizer
+    Rollouts -> device, once -> prepare: advantages, targets, once -> pieces -> loss -> gradient -> optimizer
 
 It stands where RLlib's Learner turns episodes into batches; RLlib's LearnerGroup drives it, saves it and restores it.
-An algorithm subclasses it and writes `prepare` and `compute_loss_for_module`.
+An algorithm subclasses it and writes `prepare`, `learn` and `compute_loss_for_module`.
+
+A batch is a table of columns by name. A model without memory learns from valid rows in any order, [B, ...]; one with
+an LSTM from whole sequences, [T, N, ...], and `memory` [2, N, H], its state before the first step.
 """
 
-import math
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any, cast
 
 import ray
@@ -18,15 +21,28 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from torch import nn
 
+from algorithms.optimizers import make_optimizer
 from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
 from rollouts.rollout import Rollout, stack_frames
 
 PROGRESS = "progress"  # the key in `timesteps` for the share of the run that is done, 0 to 1
+Batch = dict[str, torch.Tensor]
 
 
 class NonFiniteLoss(RuntimeError):
     """A loss or gradient was NaN or infinite; the message names the file that holds its minibatch."""
+
+
+def num_rows(batch: Batch) -> int:
+    """Agent steps that count in a batch: all rows [B], or the valid ones of sequences [T, N]."""
+    return int(batch["valid"].sum()) if "valid" in batch else len(batch["actions"])
+
+
+def padded(column: torch.Tensor, steps: int) -> torch.Tensor:
+    """[T, ...] -> [steps, ...], with zeros at the end."""
+    missing = steps - len(column)
+    return torch.cat([column, column.new_zeros(missing, *column.shape[1:])]) if missing else column
 
 
 class RolloutData(TrainingData):
@@ -48,7 +64,7 @@ class RolloutData(TrainingData):
 
 
 class RolloutLearner(TorchLearner):
-    """Reads from the config: `num_epochs`, `minibatch_size`, `grad_clip`, `optimizer`, `optimizer_eps`, `anneal_lr`."""
+    """Reads from the config: `grad_clip`, `optimizer_name`, `optimizer_eps`, `lr`, `anneal_lr`, `frame_stack`."""
 
     config: Any  # RLlib's class declares few of its attributes
     net: ActorCritic
@@ -58,22 +74,23 @@ class RolloutLearner(TorchLearner):
         super().build()
         self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
         self._generator = torch.Generator().manual_seed(self.config.seed)
-        self._parameters = [p for p in self.net.parameters() if p.requires_grad]
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         parameters = list(cast(nn.Module, self.module[module_id]).parameters())
-        if config.optimizer_name == "adam":
-            optimizer = torch.optim.Adam(parameters, config.lr, eps=config.optimizer_eps, fused=True)
-        else:
-            optimizer = torch.optim.RMSprop(parameters, config.lr, alpha=0.99, eps=config.optimizer_eps)
+        optimizer = make_optimizer(config.optimizer_name, parameters, config.lr, config.optimizer_eps)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
-    def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def prepare(self, batch: Batch) -> Batch:
         """From a Rollout on the device [T, N, ...] to the columns of the loss [T, N, ...]. No gradients here."""
         raise NotImplementedError
 
+    def learn(self, batch: Batch) -> None:
+        """One update of the weights, or several."""
+        raise NotImplementedError
+
     def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, Any]:
-        """One update with `num_epochs` passes over the Rollouts.
+        """Learn once from some Rollouts.
 
         Args:
             training_data: Rollouts of equal horizon.
@@ -87,30 +104,38 @@ class RolloutLearner(TorchLearner):
         """
         training_data.validate()
         training_data.solve_refs()
-        self.progress = timesteps[PROGRESS]
-        lr = self.annealed(self.config.lr, self.config.anneal_lr)
-        optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        batch = self._rows([self._load(cast(Rollout, rollout)) for rollout in training_data.rollouts])
-
-        self._log = []
-        config = self.config
-        for _epoch in range(config.num_epochs):
-            order = torch.randperm(len(batch["actions"]), generator=self._generator).to(self._device)
-            # Pieces of equal size: restarts leave any number of rows, and a last piece of one has no variance.
-            for rows in order.tensor_split(math.ceil(len(order) / (config.minibatch_size or len(order)))):
-                minibatch = {name: column.index_select(0, rows) for name, column in batch.items()}
-                self._step(optimizer, minibatch)
+        self.begin(timesteps[PROGRESS])
+        self.learn(self.load([cast(Rollout, rollout) for rollout in training_data.rollouts]))
         self._weights_seq_no += 1
-        return self._report(lr)
+        self.metrics.log_dict(self.report(), key=DEFAULT_MODULE_ID, window=1)
+        return self.metrics.reduce()
+
+    def begin(self, progress: float) -> None:
+        """Set what depends on the share of the run that is done, and empty the log."""
+        self.progress = progress
+        self.lr = self.annealed(self.config.lr, self.config.anneal_lr)
+        self._log: list[dict[str, torch.Tensor]] = []
+        self._norms: list[torch.Tensor] = []
 
     def annealed(self, start: float, linear: bool) -> float:
         """`start`, or falling linearly from it to 0 over the run."""
         return start * (1 - self.progress) if linear else start
 
+    # Rollouts to batches ----------------------------------------------------------------------------------------------
+
+    def load(self, rollouts: list[Rollout]) -> Batch:
+        """One batch of all Rollouts, on the device, with the columns that the loss reads."""
+        pieces = [self._load(rollout) for rollout in rollouts]
+        if self.net.recurrent:
+            longest = max(len(piece["valid"]) for piece in pieces)  # complete episodes differ; rows added are not valid
+            pieces = [{name: padded(c, longest) if name != "memory" else c for name, c in p.items()} for p in pieces]
+            return {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
+        batch = {name: torch.cat([piece[name].flatten(0, 1) for piece in pieces]) for name in pieces[0]}
+        valid = batch.pop("valid")
+        return batch if valid.all() else {name: column[valid] for name, column in batch.items()}
+
     @torch.no_grad()
-    def _load(self, rollout: Rollout) -> dict[str, torch.Tensor]:
+    def _load(self, rollout: Rollout) -> Batch:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             batch = {name: torch.from_numpy(a).to(self._device) for name, a in rollout.arrays.items()}
@@ -118,56 +143,97 @@ class RolloutLearner(TorchLearner):
             batch["obs"] = stack_frames(batch.pop("frames"), batch["game_reset"], self.config.frame_stack)
         else:
             batch["obs"] = batch["obs"][:-1]
-        return {"valid": batch["valid"], **self.prepare(batch)}
+        memory = {}
+        if self.net.recurrent:
+            starts = torch.zeros_like(batch["game_reset"])
+            starts[1:] = batch["game_reset"][:-1]  # the runner has emptied the memory before the first
+            memory = {"memory": batch["memory"], "starts": starts}
+        return {"obs": batch["obs"], "valid": batch["valid"], **memory, **self.prepare(batch)}
 
-    @staticmethod
-    def _rows(pieces: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Pieces [T, N, ...] -> valid rows [B, ...]."""
-        batch = {name: torch.cat([piece[name].flatten(0, 1) for piece in pieces]) for name in pieces[0]}
-        valid = batch.pop("valid")
-        return batch if valid.all() else {name: column[valid] for name, column in batch.items()}
+    def pieces(self, batch: Batch, number: int, shuffled: bool = False) -> Iterator[Batch]:
+        """Minibatches of equal size, to within one: rows [B / number, ...], or sequences [T, N / number, ...]."""
+        if number == 1 and not shuffled:
+            yield batch
+            return
+        axis = 1 if self.net.recurrent else 0
+        count = batch["actions"].shape[axis]
+        order = torch.randperm(count, generator=self._generator) if shuffled else torch.arange(count)
+        for chosen in order.to(self._device).tensor_split(min(number, count)):
+            yield {name: column.index_select(axis, chosen) for name, column in batch.items()}
 
-    def _step(self, optimizer: torch.optim.Optimizer, minibatch: dict[str, torch.Tensor]) -> None:
-        policy, values = self.net.policy_and_value(minibatch["obs"], self.net.pack())
+    # Batches to steps -------------------------------------------------------------------------------------------------
+
+    def add_gradient(self, minibatch: Batch, share: float = 1.0) -> None:
+        """Add the gradient of the loss on a minibatch, times `share`, to what the parameters hold."""
+        policy, values, minibatch = self.forward(minibatch)
         loss: Any = self.compute_loss_for_module(
             module_id=DEFAULT_MODULE_ID,
             config=self.config,
             batch=minibatch,
             fwd_out={"policy": self.net.Policy(policy), "values": values},
         )
-        optimizer.zero_grad()
-        loss.backward()
-        limit = self.config.grad_clip or float("inf")
-        norm = nn.utils.clip_grad_norm_(self._parameters, limit, foreach=True)
-        if not torch.isfinite(norm):
-            self._stop_on_nonfinite(loss, norm, minibatch)
-        optimizer.step()
-        self._log[-1]["grad_norm"] = norm
+        (loss * share if share != 1.0 else loss).backward()
 
-    def _stop_on_nonfinite(self, loss: torch.Tensor, norm: torch.Tensor, minibatch: dict[str, torch.Tensor]) -> None:
-        path = os.path.join(
-            self.config.run_dirs.get(self.config.seed, os.getcwd()), f"nonfinite_minibatch_{os.getpid()}.pt"
-        )
+    def forward(self, minibatch: Batch) -> tuple[torch.Tensor, torch.Tensor, Batch]:
+        """Policy [B, P] and values [B] of the valid rows of a minibatch, and its other columns [B, ...]."""
+        packed = self.net.pack()
+        if not self.net.recurrent:
+            return *self.net.policy_and_value(minibatch["obs"], packed), minibatch
+        rest = dict(minibatch)
+        obs, memory, starts, valid = (rest.pop(name) for name in ("obs", "memory", "starts", "valid"))
+        policy, values = self.net.over_time(obs, packed, tuple(memory), starts)
+        return policy[valid], values[valid], {name: column[valid] for name, column in rest.items()}
+
+    def clip_gradient(self) -> torch.Tensor:
+        """Scale the gradient down to `grad_clip`; returns its norm before, NaN or infinite if a part of it is."""
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or float("inf"), foreach=True)
+        self._norms.append(norm)
+        return norm
+
+    def descend(self, minibatch: Batch) -> None:
+        """One step of the optimizer with the gradient that `minibatch` led to.
+
+        Raises:
+            NonFiniteLoss: the step is not taken.
+        """
+        norm = self.clip_gradient()
+        if not torch.isfinite(norm):
+            path = self.save_nonfinite(minibatch)
+            raise NonFiniteLoss(
+                f"gradient norm {norm.item()}: training stopped before this step; "
+                f"its minibatch and the weights are in {path}"
+            )
+        self.take_step()
+
+    def take_step(self) -> None:
+        """One step of the optimizer with the gradient that the parameters hold."""
+        optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def save_nonfinite(self, minibatch: Batch) -> str:
+        """Keep a minibatch that led to NaN or infinity, with the weights; returns the file."""
+        folder = self.config.run_dirs.get(self.config.seed, os.getcwd())
+        path = os.path.join(folder, f"nonfinite_minibatch_{os.getpid()}.pt")
         torch.save({"minibatch": minibatch, "module": self.net.state_dict(), "progress": self.progress}, path)
-        raise NonFiniteLoss(
-            f"loss {loss.item()}, gradient norm {norm.item()}: training stopped before this step; "
-            f"its minibatch and the weights are in {path}"
-        )
+        return path
+
+    # What is reported and saved ---------------------------------------------------------------------------------------
 
     def log(self, **terms: torch.Tensor) -> None:
         """Loss terms of one minibatch; the report shows their mean."""
         self._log.append({name: term.detach() for name, term in terms.items()})
 
-    def _report(self, lr: float) -> dict[str, Any]:
-        means = torch.stack(
-            [
-                torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
-                for terms in self._log
-            ]
-        ).mean(0)
-        report = dict(zip(self._log[0], means.tolist(), strict=True)) | {"lr": lr}
-        self.metrics.log_dict(report, key=DEFAULT_MODULE_ID, window=1)
-        return self.metrics.reduce()
+    def report(self) -> dict[str, float]:
+        """Means over all minibatches since `begin`."""
+        rows = [
+            torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
+            for terms in self._log
+        ]
+        means = dict(zip(self._log[0], torch.stack(rows).mean(0).tolist(), strict=True))
+        return means | {"grad_norm": torch.stack(self._norms).mean().item(), "lr": self.lr}
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)

@@ -10,6 +10,7 @@ gradients clipped at 0.5 and advantages standardised per minibatch, all as in ba
 time limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole list.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -17,37 +18,21 @@ from ray.rllib.algorithms.ppo import PPO as RLlibPPO
 from ray.rllib.algorithms.ppo import PPOConfig as RLlibPPOConfig
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from algorithms.learner import PROGRESS, RolloutData, RolloutLearner
-from algorithms.progress import ReportsProgress
-from custom_models.actor_critic import ActorCritic
+from algorithms.experiment import ReportsProgress, SuiteConfig
+from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
 from rollouts.returns import clipped, explained_variance, gae
-from rollouts.runner import VectorEnvRunner, sample
+from rollouts.runner import sample
 
 
-class PPOConfig(RLlibPPOConfig):
+class PPOConfig(SuiteConfig, RLlibPPOConfig):
     """RLlib's PPOConfig with the suite's runner, learner and model, and the settings RLlib has no word for."""
 
-    def __init__(self, algo_class=None):
+    def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or PPO)
-        self.env_runners(env_runner_cls=VectorEnvRunner)
-        self.learners(add_default_connectors_to_learner_pipeline=False)
-        self.anneal_lr = self.anneal_clip = True
+        self.anneal_clip = True
         self.normalize_advantages = True
-        self.clip_rewards = True
         self.vf_clip = None  # the value may move this far from the old one (baselines); None lets it move freely
-        self.optimizer_name, self.optimizer_eps = "adam", 1e-5
-        self.frame_stack, self.frameskip = 4, 4
-        self.record_policy = False  # the KL penalty needs the old policy itself
-        self.total_agent_steps = 10_000_000
-        self.report_every = 2000  # agent steps per row of progress.csv
-        self.checkpoint_every_s = 60.0
-        self.run_dirs = {}  # seed -> where the run may leave evidence of a failure
-        self.resume_from = {}  # seed -> checkpoint to start from
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=ActorCritic)
 
     def get_default_learner_class(self) -> type["PPOLearner"]:
         return PPOLearner
@@ -72,14 +57,17 @@ class PPO(ReportsProgress, RLlibPPO):
 class PPOLearner(RolloutLearner, PPOTorchLearner):
     """The loss, and the KL penalty's coefficient that follows its target."""
 
-    def update(self, **kwargs) -> dict:
-        self.kl = []
-        result = super().update(**kwargs)
+    def learn(self, batch: Batch) -> None:
+        config, self.kl = self.config, []
+        num_minibatches = math.ceil(num_rows(batch) / config.minibatch_size)
+        for _epoch in range(config.num_epochs):
+            for minibatch in self.pieces(batch, num_minibatches, shuffled=True):
+                self.add_gradient(minibatch)
+                self.descend(minibatch)
         if self.kl:  # section 4 of the paper, with RLlib's factors
-            measured, target = torch.stack(self.kl).mean().item(), self.config.kl_target
+            measured, target = torch.stack(self.kl).mean().item(), config.kl_target
             coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
             coefficient.data *= 1.5 if measured > 2 * target else 0.5 if measured < 0.5 * target else 1
-        return result
 
     def get_state(self, *args, **kwargs) -> dict:
         state = super().get_state(*args, **kwargs)
@@ -91,7 +79,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
             coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
             coefficient.data.fill_(state["kl_coeff"])
 
-    def prepare(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def prepare(self, batch: Batch) -> Batch:
         config = self.config
         rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
         values = batch["values"]
@@ -101,7 +89,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         columns = {name: batch[name] for name in ("obs", "actions", "logp", "policy") if name in batch}
         return columns | {"values": values[:-1], "advantages": advantages, "targets": targets}
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict, fwd_out: dict) -> Any:
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:
         """L = L_clip + c1 L_vf - c2 S (+ beta KL), eqs. 7, 9 and 8 of the paper, over one minibatch.
 
         Args:

@@ -13,12 +13,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from ray.rllib.algorithms import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
-
-from algorithms.learner import NonFiniteLoss
-
 WINDOW = 100  # full games in episode_return_mean
 MANIFEST = "manifest.json"
 PROGRESS_FILE = "progress.json"
@@ -82,73 +76,6 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {name: deque(state[name], WINDOW) for name in ("scores", "lengths")})
         self._since = math.nan
-
-
-class ReportsProgress(Algorithm):
-    """Mixed into an RLlib Algorithm: its results carry a `row`, its checkpoints the Progress and a manifest.
-
-    Reads from the config: `total_agent_steps`, `report_every`, `frameskip`, `checkpoint_every_s`, `resume_from`.
-    """
-
-    config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
-    env_runner_group: Any
-    learner_group: Any
-
-    def setup(self, config: Any) -> None:
-        self.progress = Progress()
-        self._checkpoint_time = 0.0
-        super().setup(config)
-        self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
-        start = self.config.resume_from.get(self.config.seed)
-        if start:
-            self.load_checkpoint(start)
-
-    def share_done(self) -> float:
-        """Of the run, 0 to 1, for the schedules."""
-        return min(1.0, self.progress.agent_steps / self.config.total_agent_steps)
-
-    def count(self, summaries: list[dict[str, Any]], learner_results: list) -> None:
-        """Log one update: what was played and what was learned."""
-        self.progress.count(summaries, remote=self.config.num_env_runners > 0)
-        steps = sum(s["agent_steps"] for s in summaries)
-        key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
-        self.metrics.log_value(key, steps, reduce="lifetime_sum")
-        self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
-
-    def step(self) -> dict[str, Any]:
-        """One row of progress.csv: as many updates as `report_every` asks for, and none beyond the run's end."""
-        self.progress.start_clock()
-        left = self.config.total_agent_steps - self.progress.agent_steps
-        self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
-        try:
-            result = super().step()
-        except NonFiniteLoss as error:  # not a lost process: starting again would not help
-            return {"row": self.progress.row(self.config.frameskip), "failure": str(error), "done": True}
-        terms = result.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
-        terms = {name: float(terms[name]) for name in sorted(terms) if name != "num_trainable_parameters"}
-        row = self.progress.row(self.config.frameskip) | terms
-        due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
-        return result | {"row": row, "should_checkpoint": due}
-
-    def get_state(self, *args, **kwargs) -> dict[str, Any]:
-        return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        if "progress" in state:
-            self.progress.set_state(state["progress"])
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        super().load_checkpoint(checkpoint_dir)
-        self._checkpoint_time = self.progress.wall_time_s
-        steps = self.progress.agent_steps
-        self.env_runner_group.foreach_env_runner(lambda runner: runner.begin(steps))
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        super().save_checkpoint(checkpoint_dir)
-        self._checkpoint_time = self.progress.wall_time_s
-        Path(checkpoint_dir, PROGRESS_FILE).write_text(json.dumps(self.progress.totals(self.config.frameskip)))
-        write_manifest(Path(checkpoint_dir))
 
 
 def write_manifest(folder: Path) -> None:

@@ -83,6 +83,17 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
             policy = torch.cat([policy, self.log_std.expand_as(policy)], -1)
         return policy, values
 
+    recurrent = False
+
+    def initial_state(self, num_envs: int) -> tuple[torch.Tensor, ...]:
+        return ()
+
+    def act(self, obs, packed, state):
+        return *self.policy_and_value(obs, packed), ()
+
+    def over_time(self, obs, packed, state, starts):
+        raise NotImplementedError
+
     def _forward(self, batch: dict[str, Any], **kwargs) -> dict[str, Any]:
         policy, values = self.policy_and_value(batch[Columns.OBS], self.pack())
         # RLlib hands EMBEDDINGS back to compute_values: the values are in them already.

@@ -167,14 +167,17 @@ def play(
     scores, lengths = [[] for _ in share], [[] for _ in share]
     score, length = np.zeros(len(share)), np.zeros(len(share), np.int64)
     generator = torch.Generator().manual_seed(action_seed)
-    view = View(games, env_seed)
+    view, state = View(games, env_seed), agent.initial_state(len(share))
     with torch.inference_mode():
         packed = agent.pack()
         while sum(map(len, scores)) < share.sum():
-            policy = agent.Policy(agent.policy_and_value(view.seen(), packed)[0])
+            parameters, _, state = agent.act(view.seen(), packed, state)
+            policy = agent.Policy(parameters)
             actions = policy.mode() if greedy else policy.sample(generator)
             step = games.step(actions.numpy())
             view.move(step)
+            for part in state:
+                part[torch.from_numpy(step.game_reset)] = 0
             score += step.rewards * step.valid
             length += step.valid
             for n in np.flatnonzero(step.finished):

@@ -56,6 +56,28 @@ def gae(
     return advantages
 
 
+def monte_carlo(rewards: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Discounted returns of complete episodes: G_t = r_t + gamma G_{t+1} up to the end, whatever ended it.
+
+    Source: Williams 1992; the lecture's G_k. There is no critic to say what would have come after a time limit.
+
+    Args:
+        rewards: float [T, N]; every env's last step that counts ends an episode.
+        terminated, truncated: bool [T, N].
+        gamma: discount, 0 to 1.
+
+    Returns:
+        float [T, N].
+    """
+    goes_on = gamma * (~(terminated | truncated)).to(rewards.dtype)
+    returns = torch.empty_like(rewards)
+    later = torch.zeros_like(rewards[0])
+    for t in reversed(range(len(rewards))):
+        later = rewards[t] + goes_on[t] * later
+        returns[t] = later
+    return returns
+
+
 def clipped(rewards: torch.Tensor) -> torch.Tensor:
     """The sign of every reward, as Mnih et al. 2015 train on Atari; what is not finite becomes NaN, not 0."""
     return torch.where(rewards.isfinite(), rewards.sign(), torch.nan)

@@ -13,6 +13,7 @@ is always the game's.
     values      float32 [T + 1, N]               V(s_t) by the network that acted; the last row is the bootstrap
     final_values float32 [T, N]                  V of a truncated game's last observation; 0 elsewhere
     terminated, truncated, game_reset, valid     bool [T, N], see environments/games.py
+    memory      float32 [2, N, H]                of an LSTM, before the first step; only where the model has one
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ def columns(
     action_space: Space,
     layout: FrameLayout | None,
     policy_size: int,
+    memory_size: int = 0,
 ) -> dict[str, tuple[tuple[int, ...], type]]:
     """Name -> (shape, dtype) of every array in a Rollout.
 
@@ -43,6 +45,7 @@ def columns(
         action_space: of one env.
         layout: of the pictures; None where there are none.
         policy_size: P, numbers per policy; 0 leaves the column out.
+        memory_size: H, of the model's LSTM; 0 leaves the column out.
     """
     steps = (horizon, num_envs)
     discrete = not isinstance(action_space, Box)
@@ -65,6 +68,8 @@ def columns(
         table["frames"] = ((horizon + layout.stack, num_envs, *layout.frame_shape), np.uint8)
     if policy_size:
         table["policy"] = ((*steps, policy_size), np.float32)
+    if memory_size:
+        table["memory"] = ((2, num_envs, memory_size), np.float32)
     return table
 
 

@@ -19,7 +19,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from environments.games import make_games
+from environments.games import Transition, make_games
 from environments.machine import take_threads
 from rollouts.rollout import Rollout, columns
 
@@ -34,15 +34,17 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     config: Any  # RLlib's class declares few of its attributes
     module: Any  # an ActorCritic
 
-    def __init__(self, *, config: Any, **kwargs):
+    def __init__(self, *, config: Any, module: Any = None, **kwargs):
         super().__init__(config=config, **kwargs)
         threads = take_threads()
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
         self.games = make_games(config.env_config, self.num_envs, threads)
         self.layout = self.games.layout
         self._weights_seq_no = 0
-        self.make_module()
-        self._policy_size = self._count_policy_parameters() if config.record_policy else 0
+        self.module = module
+        if module is None:
+            self.make_module()
+        self._policy_size, self._memory_size = self._sizes()
         self.begin(agent_steps=0)
 
     def make_module(self) -> None:
@@ -54,11 +56,13 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         many = tuple(gymnasium.vector.utils.batch_space(space, self.num_envs) for space in one)
         return {INPUT_ENV_SPACES: many, INPUT_ENV_SINGLE_SPACES: one, DEFAULT_MODULE_ID: one}
 
-    def _count_policy_parameters(self) -> int:
-        space = self.games.observation_space
+    def _sizes(self) -> tuple[int, int]:
+        """Numbers per policy, 0 where they are not recorded, and of an LSTM, 0 where the model has none."""
+        space, state = self.games.observation_space, self.module.initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
-            return self.module.policy_and_value(obs, self.module.pack())[0].shape[-1]
+            policy = self.module.act(obs, self.module.pack(), state)[0]
+        return policy.shape[-1] if self.config.record_policy else 0, state[0].shape[-1] if state else 0
 
     def begin(self, agent_steps: int) -> None:
         """Start new games, with random streams that depend on the seed, the runner and how far the run has come.
@@ -68,9 +72,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         """
         env_seed, action_seed = streams(self.config.seed, self.worker_index or 0, agent_steps)
         self._generator = torch.Generator().manual_seed(action_seed)
-        obs = self.games.reset(env_seed)
+        self._start(self.games.reset(env_seed))
+
+    def _start(self, obs: np.ndarray) -> None:
+        """Forget the games before `obs`, the first of new ones."""
         self._score, self._length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
-        self._obs = obs
+        self._obs, self._state = obs, self.module.initial_state(self.num_envs)
         if self.layout:
             side, _, depth = self.layout.frame_shape
             self._stack = np.zeros((self.num_envs, side, side, self.layout.stack, depth), np.uint8)
@@ -84,55 +91,68 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def sample(self, **kwargs) -> Rollout:
         """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
-        spaces = self.games.observation_space, self.games.action_space
-        table = columns(self.horizon, self.num_envs, *spaces, self.layout, self._policy_size)
-        arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in table.items()}
-        arrays["final_values"][:] = 0
-        if self.layout:
-            stack = self.layout.stack
-            arrays["frames"][:stack] = np.moveaxis(self._stack, 3, 0)
-        else:
-            arrays["obs"][0] = self._obs
+        arrays = self._new_arrays(self.horizon)
         scores, lengths = [], []
         with torch.inference_mode():
             packed = self.module.pack()
             for t in range(self.horizon):
-                parameters, values = self.module.policy_and_value(self._seen(), packed)
-                policy = self.module.Policy(parameters)
-                actions = policy.sample(self._generator)
-                arrays["actions"][t] = chosen = actions.numpy()
-                arrays["logp"][t] = policy.logp(actions).numpy()
-                arrays["values"][t] = values.numpy()
-                if self._policy_size:
-                    arrays["policy"][t] = parameters.numpy()
-
-                step = self.games.step(chosen)
-                arrays["rewards"][t] = step.rewards
-                arrays["terminated"][t] = step.terminated
-                arrays["truncated"][t] = step.truncated
-                arrays["game_reset"][t] = step.game_reset
-                arrays["valid"][t] = step.valid
-                if step.final_obs is not None:
-                    arrays["final_values"][t] = self._values_of_the_last(step, packed)
-                self._see(step)
-                if self.layout:
-                    arrays["frames"][t + stack] = step.obs
-                else:
-                    arrays["obs"][t + 1] = step.obs
-
-                self._score += step.rewards * step.valid
-                self._length += step.valid
+                step = self._play(arrays, t, packed)
                 for n in np.flatnonzero(step.finished):
                     scores.append(float(self._score[n]))
                     lengths.append(int(self._length[n]))
                     self._score[n] = self._length[n] = 0
-            arrays["values"][self.horizon] = self.module.policy_and_value(self._seen(), packed)[1].numpy()
+            arrays["values"][self.horizon] = self.module.act(self._seen(), packed, self._state)[1].numpy()
         if not self.games.same_step:  # there, a game's last observation is the next row's
             arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
         return Rollout(arrays, scores, lengths, self._weights_seq_no)
 
-    def _see(self, step) -> None:
+    def _new_arrays(self, horizon: int) -> dict[str, np.ndarray]:
+        """The columns of a Rollout, filled as far as the present already is."""
+        spaces = self.games.observation_space, self.games.action_space
+        table = columns(horizon, self.num_envs, *spaces, self.layout, self._policy_size, self._memory_size)
+        arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in table.items()}
+        arrays["final_values"][:] = 0
+        if self.layout:
+            arrays["frames"][: self.layout.stack] = np.moveaxis(self._stack, 3, 0)
+        else:
+            arrays["obs"][0] = self._obs
+        if self._memory_size:
+            arrays["memory"][:] = torch.stack(self._state).numpy()
+        return arrays
+
+    def _play(self, arrays: dict[str, np.ndarray], t: int, packed: Any) -> Transition:
+        """One agent step in every env, recorded at t."""
+        parameters, values, self._state = self.module.act(self._seen(), packed, self._state)
+        policy = self.module.Policy(parameters)
+        actions = policy.sample(self._generator)
+        arrays["actions"][t] = chosen = actions.numpy()
+        arrays["logp"][t] = policy.logp(actions).numpy()
+        arrays["values"][t] = values.numpy()
+        if self._policy_size:
+            arrays["policy"][t] = parameters.numpy()
+
+        step = self.games.step(chosen)
+        arrays["rewards"][t] = step.rewards
+        arrays["terminated"][t] = step.terminated
+        arrays["truncated"][t] = step.truncated
+        arrays["game_reset"][t] = step.game_reset
+        arrays["valid"][t] = step.valid
+        if step.final_obs is not None:
+            arrays["final_values"][t] = self._values_of_the_last(step, packed)
+        self._see(step)
+        if self.layout:
+            arrays["frames"][t + self.layout.stack] = step.obs
+        else:
+            arrays["obs"][t + 1] = step.obs
+        self._score += step.rewards * step.valid
+        self._length += step.valid
+        return step
+
+    def _see(self, step: Transition) -> None:
         self._obs = step.obs
+        if step.game_reset.any():
+            for part in self._state:
+                part[torch.from_numpy(step.game_reset)] = 0
         if self.layout:
             stack = self._stack
             stack[..., :-1, :] = stack[..., 1:, :]
@@ -140,16 +160,18 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                 stack[step.game_reset] = 0
             stack[..., -1, :] = step.obs
 
-    def _values_of_the_last(self, step, packed) -> np.ndarray:
+    def _values_of_the_last(self, step: Transition, packed: Any) -> np.ndarray:
         """V [N] of the last observation of every truncated game, 0 elsewhere."""
         values = np.zeros(self.num_envs, np.float32)
         cut = step.truncated & ~step.terminated
         if cut.any():
-            last = step.final_obs[cut]
+            last: Any = step.final_obs
+            last = last[cut]
             if self.layout:
                 last = np.concatenate([self._stack[cut][..., 1:, :], last[..., None, :]], -2)
                 last = last.reshape(len(last), *self.layout.stack_shape)
-            values[cut] = self.module.policy_and_value(torch.from_numpy(last), packed)[1].numpy()
+            state = tuple(part[torch.from_numpy(cut)] for part in self._state)
+            values[cut] = self.module.act(torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
     def sample_ref(self) -> tuple[ray.ObjectRef, dict[str, Any]]:

@@ -2,11 +2,15 @@
 
 import difflib
 import re
+from typing import Any
 
 import gymnasium
 import torch
 
+from algorithms.a2c import A2CConfig
+from algorithms.a3c import A3CConfig
 from algorithms.dqn import DQNConfig
+from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
 from environments.frames import layout_of
 from environments.games import is_game, near_games
@@ -14,7 +18,7 @@ from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
 from runs.settings import TOP_SETTINGS, Setting, of_kind, tables, unknown
 
-CONFIGS = {"ppo": PPOConfig, "dqn": DQNConfig}
+CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig, "dqn": DQNConfig}
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
 
@@ -58,7 +62,7 @@ def check(settings: dict) -> dict:
     _check_env(settings)
     _check_model(settings)
     _check_sizes(settings)
-    _check_resources(settings["cluster"])
+    _check_resources(settings)
     return settings
 
 
@@ -128,25 +132,59 @@ def _check_model(settings: dict) -> None:
 
 
 def _check_sizes(settings: dict) -> None:
-    algo, runners = settings["algo"], settings["cluster"]["num_env_runners"]
-    if runners and algo["num_envs"] % runners:
+    algo, model, runners = settings["algo"], settings["model"], num_env_runners(settings)
+    players, whose = (
+        (max(1, algo["num_workers"]), "algo.num_workers")
+        if algo["name"] == "a3c"
+        else (max(1, runners), "cluster.num_env_runners")
+    )
+    if algo["num_envs"] % players:
         raise Mistake(
-            f"algo.num_envs={algo['num_envs']} cannot be shared evenly by cluster.num_env_runners={runners}; "
+            f"algo.num_envs={algo['num_envs']} cannot be shared evenly by {whose}={players}; "
             "make one a multiple of the other"
         )
-    if "buffer_size" in algo:
-        _check_replay(algo, runners)
-    if "horizon" not in algo:
-        return
-    batch = algo["num_envs"] * algo["horizon"]
-    if algo["minibatch_size"] > batch:
+    if runners > players:
         raise Mistake(
-            f"algo.minibatch_size={algo['minibatch_size']} is larger than the batch, algo.num_envs x algo.horizon = "
-            f"{algo['num_envs']} x {algo['horizon']} = {batch}; lower the one or raise one of the others"
+            f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
+            f"{algo['num_workers']}; lower the one or raise the other"
+        )
+    size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
+    if size and "horizon" in algo:
+        batch = algo["num_envs"] * algo["horizon"]
+        if algo[size] > batch:
+            raise Mistake(
+                f"algo.{size}={algo[size]} is larger than the batch, algo.num_envs x algo.horizon = "
+                f"{algo['num_envs']} x {algo['horizon']} = {batch}; lower the one or raise one of the others"
+            )
+        if model.get("lstm_size") and algo[size] < algo["horizon"]:
+            raise Mistake(
+                f"algo.{size}={algo[size]} is shorter than a sequence, algo.horizon={algo['horizon']}: an LSTM learns "
+                "from whole ones; raise the one or lower the other"
+            )
+    if algo["name"] == "pg":
+        _check_episodes(settings, max(1, runners))
+    if algo["name"] == "dqn":
+        _check_replay(settings, runners)
+
+
+def _check_episodes(settings: dict, runners: int) -> None:
+    algo, env = settings["algo"], settings["env"]
+    if algo["episodes_per_update"] % algo["num_envs"]:
+        raise Mistake(
+            f"algo.episodes_per_update={algo['episodes_per_update']} cannot be shared evenly by algo.num_envs="
+            f"{algo['num_envs']}; each env plays equally many, so that short episodes are not favoured"
+        )
+    if "id" in env and gymnasium.spec(env["id"]).max_episode_steps is None:
+        raise Mistake(
+            f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
+            "give it max_episode_steps where it is registered, or use algo=a2c"
         )
 
 
-def _check_replay(algo: dict, runners: int) -> None:
+def _check_replay(settings: dict, runners: int) -> None:
+    algo, memory = settings["algo"], settings["model"].get("lstm_size")
+    if memory:
+        raise Mistake(f"model.lstm_size={memory}: algo=dqn learns from single steps and has no memory; leave it null")
     if runners:
         raise Mistake(
             f"cluster.num_env_runners={runners}: algo=dqn plays in the training process, beside its replay buffer; "
@@ -170,12 +208,21 @@ def _check_replay(algo: dict, runners: int) -> None:
         )
 
 
-def _check_resources(cluster: dict) -> None:
+def num_env_runners(settings: dict) -> int:
+    """Processes that play. Where the cluster leaves it open, A3C has one per worker as far as cores go, others none."""
+    algo, runners = settings["algo"], settings["cluster"]["num_env_runners"]
+    return runners if runners is not None else min(algo.get("num_workers", 0), num_cpus())
+
+
+def _check_resources(settings: dict) -> None:
+    cluster, runners = settings["cluster"], num_env_runners(settings)
     cpus, gpus = num_cpus(), torch.cuda.device_count()
-    wanted = (cluster["cpus"] or 1) + cluster["num_env_runners"] * cluster["cpus_per_runner"] + cluster["num_learners"]
+    # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
+    centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
+    wanted = centre + runners * cluster["cpus_per_runner"] + cluster["num_learners"]
     if wanted > cpus:
         asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
-        raise Mistake(f"{asked} ask for {wanted} CPUs, and this machine has {cpus}; ask for fewer")
+        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
     if cluster["gpus_per_learner"] > gpus:
         raise Mistake(
             f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
@@ -185,11 +232,15 @@ def _check_resources(cluster: dict) -> None:
 
 def cpus_of(settings: dict) -> int:
     """CPUs of the training process; a network without convolutions is faster on one."""
-    cluster = settings["cluster"]
-    if cluster["cpus"] is None and settings["model"]["torso"] == "mlp":
+    cluster, runners = settings["cluster"], num_env_runners(settings)
+    if cluster["cpus"] is not None:
+        return cluster["cpus"]
+    if settings["algo"]["name"] == "a3c" and runners:
+        return 0
+    if settings["model"]["torso"] == "mlp":
         return 1
-    others = cluster["num_env_runners"] * cluster["cpus_per_runner"] + cluster["num_learners"]
-    return cluster["cpus"] or max(1, min(num_cpus() - others, MAX_CPUS))
+    others = int(runners * cluster["cpus_per_runner"]) + cluster["num_learners"]
+    return max(1, min(num_cpus() - others, MAX_CPUS))
 
 
 def model_config(settings: dict) -> dict:
@@ -203,27 +254,46 @@ def model_config(settings: dict) -> dict:
     return model
 
 
-def build(settings: dict) -> PPOConfig | DQNConfig:
+def build(settings: dict) -> Any:
     """The RLlib config of a checked experiment, for its first seed."""
-    algo, cluster = settings["algo"], settings["cluster"]
-    config = CONFIGS[algo["name"]]()
+    algo, runners = settings["algo"], num_env_runners(settings)
+    config: Any = CONFIGS[algo["name"]]()
     for group, (table, _) in (tables(settings) | {None: (TOP_SETTINGS, "")}).items():
         for key, setting in table.items():
             if setting.rllib:
                 value = settings[key] if group is None else settings[group][key]
                 setattr(config, setting.rllib, setting.convert(value))
-    runners = max(1, cluster["num_env_runners"])
-    config.num_envs_per_env_runner = algo["num_envs"] // runners
+    config.num_env_runners = runners
+    config.num_envs_per_env_runner = algo["num_envs"] // max(1, algo.get("num_workers", runners))
+    config.num_cpus_for_main_process = cpus_of(settings)
+    config.create_local_env_runner = runners == 0
+    if "horizon" in algo:
+        config.train_batch_size_per_learner = algo["num_envs"] * algo["horizon"]
+    if "episodes_per_update" in algo:
+        config.episodes_per_env = algo["episodes_per_update"] // algo["num_envs"]
+    if "kl_coeff" in algo:
+        config.use_kl_loss = config.record_policy = algo["kl_coeff"] > 0
     if isinstance(config, DQNConfig):
         config.arrange(algo)
-    else:
-        config.train_batch_size_per_learner = algo["num_envs"] * algo["horizon"]
-        config.use_kl_loss = config.record_policy = algo["kl_coeff"] > 0
-    config.num_cpus_for_main_process = cpus_of(settings)
-    config.create_local_env_runner = cluster["num_env_runners"] == 0
     config.environment(env_config=settings["env"])
     config.rl_module(model_config=model_config(settings))
     config.debugging(seed=seeds_of(settings)[0], log_level="ERROR")
     config.fault_tolerance(restart_failed_env_runners=True)
     config.delay_between_env_runner_restarts_s = 0.0
     return config
+
+
+def in_words(settings: dict) -> str:
+    """What one update is made of: `8 envs x 128 steps = 1024 per update`."""
+    algo = settings["algo"]
+    if "episodes_per_update" in algo:
+        return f"{algo['num_envs']} envs, {algo['episodes_per_update']} complete episodes per update"
+    if "train_every" in algo:
+        return f"{algo['num_envs']} envs, one update every {algo['train_every']} agent steps"
+    if algo.get("num_workers"):
+        share = algo["num_envs"] // algo["num_workers"]
+        return (
+            f"{algo['num_workers']} workers in {max(1, num_env_runners(settings))} processes, each {share} envs x "
+            f"{algo['horizon']} steps = {share * algo['horizon']} per gradient"
+        )
+    return f"{algo['num_envs']} envs x {algo['horizon']} steps = {algo['num_envs'] * algo['horizon']} per update"

@@ -91,23 +91,42 @@ def of_kind(value: Any) -> str:
 
 LINEAR = ("linear", "constant")
 
-PPO_SETTINGS = {
-    "horizon": Setting(int, 1, rllib="rollout_fragment_length"),
+# What every algorithm of the suite has: a number of envs, a discount, an entropy bonus, an optimizer.
+SHARED_SETTINGS = {
+    "num_envs": Setting(int, 1),
     "lr": Setting(float, above=0, rllib="lr"),
     "lr_schedule": Setting(str, options=LINEAR, rllib="anneal_lr", convert=lambda v: v == "linear"),
-    "num_epochs": Setting(int, 1, rllib="num_epochs"),
-    "minibatch_size": Setting(int, 2, rllib="minibatch_size"),
-    "gamma": Setting(float, 0, 1, rllib="gamma"),
-    "gae_lambda": Setting(float, 0, 1, rllib="lambda_"),
-    "num_envs": Setting(int, 1),
-    "clip": Setting(float, above=0, rllib="clip_param"),
-    "clip_schedule": Setting(str, options=LINEAR, rllib="anneal_clip", convert=lambda v: v == "linear"),
-    "vf_coeff": Setting(float, 0, rllib="vf_loss_coeff"),
-    "entropy_coeff": Setting(float, 0, rllib="entropy_coeff"),
     "optimizer": Setting(str, options=("adam", "rmsprop"), rllib="optimizer_name"),
     "optimizer_eps": Setting(float, 0, rllib="optimizer_eps"),
     "max_grad_norm": Setting(float, above=0, optional=True, rllib="grad_clip"),
+    "gamma": Setting(float, 0, 1, rllib="gamma"),
+    "entropy_coeff": Setting(float, 0, rllib="entropy_coeff"),
+}
+PG_SETTINGS = SHARED_SETTINGS | {
+    "episodes_per_update": Setting(int, 1),
+    "baseline": Setting(str, options=("average", "none"), rllib="baseline"),
+    "standardize_returns": Setting(bool, rllib="standardize_returns"),
+    "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
+}
+ACTOR_CRITIC_SETTINGS = SHARED_SETTINGS | {
+    "horizon": Setting(int, 1, rllib="rollout_fragment_length"),
+    "gae_lambda": Setting(float, 0, 1, rllib="lambda_"),
+    "vf_coeff": Setting(float, 0, rllib="vf_loss_coeff"),
     "normalize_advantages": Setting(bool, rllib="normalize_advantages"),
+}
+A2C_SETTINGS = ACTOR_CRITIC_SETTINGS | {
+    "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
+}
+A3C_SETTINGS = A2C_SETTINGS | {
+    "num_workers": Setting(int, 0, rllib="num_workers"),
+    "ship": Setting(str, options=("gradients", "experience"), rllib="ship"),
+    "worker_timeout_s": Setting(float, above=0, rllib="worker_timeout_s"),
+}
+PPO_SETTINGS = ACTOR_CRITIC_SETTINGS | {
+    "num_epochs": Setting(int, 1, rllib="num_epochs"),
+    "minibatch_size": Setting(int, 2, rllib="minibatch_size"),
+    "clip": Setting(float, above=0, rllib="clip_param"),
+    "clip_schedule": Setting(str, options=LINEAR, rllib="anneal_clip", convert=lambda v: v == "linear"),
     "vf_clip": Setting(float, above=0, optional=True, rllib="vf_clip"),
     "kl_coeff": Setting(float, 0, rllib="kl_coeff"),
     "kl_target": Setting(float, above=0, rllib="kl_target"),
@@ -131,7 +150,7 @@ DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
     "prioritized": Setting(bool),
     "n_step": Setting(int, 1, rllib="n_step"),
 }
-ALGO_SETTINGS = {"ppo": PPO_SETTINGS, "dqn": DQN_SETTINGS}
+ALGO_SETTINGS = {"pg": PG_SETTINGS, "a2c": A2C_SETTINGS, "a3c": A3C_SETTINGS, "ppo": PPO_SETTINGS, "dqn": DQN_SETTINGS}
 
 ATARI_SETTINGS = {
     "game": Setting(str),
@@ -164,8 +183,8 @@ MODEL_SETTINGS = {
 HIDDEN = {"nature_cnn": Setting(int, 1), "mlp": Setting(list, 1)}
 
 CLUSTER_SETTINGS = {
-    "num_env_runners": Setting(int, 0, rllib="num_env_runners"),
-    "cpus_per_runner": Setting(int, 1, rllib="num_cpus_per_env_runner"),
+    "num_env_runners": Setting(int, 0, optional=True),
+    "cpus_per_runner": Setting(float, above=0, rllib="num_cpus_per_env_runner"),
     "cpus": Setting(int, 1, optional=True),
     "num_learners": Setting(int, 0, 1, rllib="num_learners"),
     "gpus_per_learner": Setting(float, 0, rllib="num_gpus_per_learner"),

@@ -22,7 +22,7 @@ from ray import tune
 from tensorboardX import SummaryWriter
 
 from runs import checkpoints, directory
-from runs.build import build, cpus_of, seeds_of
+from runs.build import build, cpus_of, in_words, num_env_runners, seeds_of
 from runs.directory import ProgressTable
 from runs.display import Display
 
@@ -227,15 +227,11 @@ def conclude(recorder: Recorder, parent: Path) -> int:
 
 def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     """What is about to happen, in a few lines."""
-    algo, stop = settings["algo"], settings["stop"]
-    if "horizon" in algo:
-        batch = algo["num_envs"] * algo["horizon"]
-        update = f"{algo['num_envs']} envs x {algo['horizon']} steps = {batch} per update"
-    else:
-        update = f"{algo['num_envs']} envs, one update every {algo['train_every']} agent steps"
+    runners = num_env_runners(settings)
+    cpus = cpus_of(settings) + runners * settings["cluster"]["cpus_per_runner"]
     print(
-        f"{algo['name']} on {settings['env']['name']}: {stop['agent_steps']:,} agent steps, {update}, "
-        f"seed {settings['seed']}, {cpus_of(settings)} CPUs for training"
+        f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps, "
+        f"{in_words(settings)}, seed {settings['seed']}, {cpus:g} CPUs for training"
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]

@@ -302,7 +302,7 @@ def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
 def test_a_key_that_a_file_forgot_is_refused(world, refused):
     world("experiments/cluster/desk.yaml", "num_env_runners: 0")
     message = refused("cluster=desk")
-    assert message.startswith("cluster.cpus_per_runner is missing; it takes a whole number")
+    assert message.startswith("cluster.cpus_per_runner is missing; it takes a number above 0")
 
 
 def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):

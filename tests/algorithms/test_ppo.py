@@ -34,7 +34,8 @@ def minibatch(policy_size: int, actions: torch.Tensor, seed: int = 0, rows: int 
 
 def loss_of(learner, batch: dict, policy: torch.Tensor, values: torch.Tensor, progress: float = 0.0) -> torch.Tensor:
     """Our loss of a policy's parameters and of values."""
-    learner.progress, learner._log, learner.kl = progress, [], []
+    learner.begin(progress)
+    learner.kl = []
     return learner.compute_loss_for_module(
         module_id=DEFAULT_MODULE_ID,
         config=learner.config,

@@ -1,0 +1,326 @@
+"""A3C: asynchronous advantage actor-critic.
+
+Paper: Mnih et al. 2016, Algorithm S3 (https://arxiv.org/abs/1602.01783). Each worker has its own envs; what it learns
+is applied the moment it arrives, and nobody waits for the slowest.
+
+    weights --> worker: envs --Rollout--> loss --gradient, one flat vector--> centre: RMSProp --> weights --> worker
+
+With `ship=experience`, the lecture's variant, the Rollout travels instead and the centre computes the gradient, one
+Rollout at a time, on the weights it has by then. How old a gradient is, is its staleness: how many others were applied
+since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
+
+Departures from the paper: workers are processes, not threads, so weights travel with each request and an update is
+never half written; the loss is a mean over the fragment, and a worker plays several envs at once.
+docs/algorithms/a3c.md has the whole list.
+"""
+
+import time
+from collections import Counter, defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from algorithms.a2c import A2C, A2CConfig, A2CLearner
+from algorithms.learner import Batch, NonFiniteLoss
+from rollouts.runner import Rollout, VectorEnvRunner, summary
+
+MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
+MAX_DEATHS = 5  # of one process without an answer in between
+RETRY_S = 1.0  # between attempts to reach a process that starts again
+
+
+class A3CConfig(A2CConfig):
+    """RLlib's config with A3C's words."""
+
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class or A3C)
+        self.env_runners(env_runner_cls=A3CRunner)
+        self.num_workers = 2  # 0: one, in the main process
+        self.ship = "gradients"  # or experience
+        self.worker_timeout_s = 300.0  # a process that is silent for longer is taken for dead
+        self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the slowest after every row
+
+    def get_default_learner_class(self) -> type["A3CLearner"]:
+        return A3CLearner
+
+
+class Gradient(NamedTuple):
+    """What one fragment taught."""
+
+    vector: np.ndarray  # float32 [P], clipped, all parameters in their order
+    terms: dict[str, float]  # of the loss
+    nonfinite: Batch | None  # the batch, where the gradient is NaN or infinite
+
+
+class A3CLearner(A2CLearner):
+    """A2C's learner, taken apart into gradient and step, which may lie in two processes."""
+
+    def weights(self) -> np.ndarray:
+        """All parameters: float32 [P]."""
+        with torch.no_grad():
+            return parameters_to_vector(self.parameters).cpu().numpy()
+
+    def set_weights(self, weights: np.ndarray) -> None:
+        """The opposite of `weights`."""
+        with torch.no_grad():
+            vector_to_parameters(torch.tensor(weights).to(self._device), self.parameters)
+
+    def gradient_of(self, rollout: Rollout, progress: float) -> Gradient:
+        """The clipped gradient of A2C's loss on one Rollout, at the present weights."""
+        self.begin(progress)
+        batch = self.load([rollout])
+        self.add_gradient_of(batch)
+        finite = bool(torch.isfinite(self.clip_gradient()))
+        vector = torch.cat([p.grad.flatten() for p in self.parameters]).cpu().numpy()
+        self.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
+        return Gradient(vector, self.report(), None if finite else batch)
+
+    def apply(self, gradient: Gradient, progress: float) -> dict[str, Any]:
+        """One step of the optimizer, whose statistics all workers share; returns RLlib's reduced metrics."""
+        self.begin(progress)
+        pieces = torch.tensor(gradient.vector).to(self._device).split([p.numel() for p in self.parameters])
+        for p, piece in zip(self.parameters, pieces, strict=True):
+            p.grad = piece.view_as(p)
+        self.take_step()
+        self._weights_seq_no += 1
+        self.metrics.log_dict(gradient.terms | {"lr": self.lr}, key=DEFAULT_MODULE_ID, window=1)
+        return self.metrics.reduce()
+
+    def save(self, batch: Batch, progress: float) -> str:
+        """Keep a worker's batch that led to NaN or infinity; returns the file."""
+        self.begin(progress)
+        return self.save_nonfinite(batch)
+
+
+class A3CRunner(EnvRunner, Checkpointable):
+    """One process: a network, and the workers that take turns with it.
+
+    Worker w lives in process 1 + w mod P of P, all of them in process 0, the main one, where there is no other.
+    """
+
+    config: Any  # RLlib's class declares few of its attributes
+
+    def __init__(self, *, config: Any, **kwargs):
+        super().__init__(config=config, **kwargs)
+        processes = max(1, config.num_env_runners)
+        first = max(0, (self.worker_index or 0) - 1)
+        mine = range(first, max(1, config.num_workers), processes)
+        config = config.copy(copy_frozen=False)
+        config.num_learners = config.num_gpus_per_learner = 0  # what a worker learns, it learns where it plays
+        head = VectorEnvRunner(config=config, worker_index=first)
+        self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
+        head.module = self.learner.net
+        others = mine[1:]
+        self.workers = {first: head} | {
+            w: VectorEnvRunner(config=config, worker_index=w, module=self.learner.net) for w in others
+        }
+
+    def work(self, worker: int, weights: np.ndarray, version: int, progress: float) -> tuple[Any, dict[str, Any]]:
+        """Play one fragment with `weights`.
+
+        Returns:
+            The Gradient or, to ship experience, the Rollout (a reference to it from another process); its summary.
+        """
+        start = time.perf_counter()
+        self.learner.set_weights(weights)
+        rollout = self.workers[worker].sample()
+        about = summary(rollout) | {"worker": worker, "version": version}
+        cargo: Any
+        if self.config.ship == "gradients":
+            cargo = self.learner.gradient_of(rollout, progress)
+            about["num_bytes"] = cargo.vector.nbytes
+        else:
+            cargo = ray.put(rollout) if self.worker_index else rollout
+        about["num_bytes"] += weights.nbytes
+        return cargo, about | {"seconds": time.perf_counter() - start}
+
+    def begin(self, agent_steps: int) -> None:
+        """Start new games; see VectorEnvRunner.begin."""
+        for worker in self.workers.values():
+            worker.begin(agent_steps)
+
+    def sample(self, **kwargs) -> Rollout:
+        """A Rollout of the first worker with the weights that are there."""
+        return next(iter(self.workers.values())).sample()
+
+    def get_spaces(self) -> dict[str, Any]:
+        return next(iter(self.workers.values())).get_spaces()
+
+    def get_metrics(self) -> dict:
+        return self.metrics.reduce()
+
+    def assert_healthy(self) -> None:
+        for worker in self.workers.values():
+            worker.assert_healthy()
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            worker.stop()
+
+    def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
+        return {}  # weights come with every request
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing to set: weights come with every request."""
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+        return (), {"config": self.config}
+
+
+class Request(NamedTuple):
+    """A fragment that a process has been asked for."""
+
+    process: int
+    worker: int
+    since: float  # time.monotonic()
+
+
+class A3C(A2C):
+    """`training_step`: apply what has arrived, and ask those who sent it for more. Nobody waits for the others."""
+
+    @classmethod
+    def get_default_config(cls) -> A3CConfig:
+        return A3CConfig()
+
+    def setup(self, config: Any) -> None:
+        self.version = 0  # gradients applied since the start
+        self.requests: dict[ray.ObjectRef, Request] = {}
+        self.turns: Counter[int] = Counter()  # process -> fragments asked for
+        self.lost: dict[int, float] = {}  # process -> when to try again
+        self.deaths: Counter[int] = Counter()  # process -> since its last answer
+        self.num_replaced = self.num_dropped = 0
+        self.dropped_in_a_row: Counter[int] = Counter()  # worker ->
+        self.staleness: dict[int, Counter[int]] = defaultdict(
+            Counter
+        )  # worker -> of what was applied since the last row
+        self.steps_of: Counter[int] = Counter()  # worker -> agent steps since the last row
+        super().setup(config)
+
+    def step(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        result = super().step()
+        seconds = time.perf_counter() - start
+        every = sum(self.staleness.values(), Counter())
+        if every:
+            result["row"] |= {
+                "staleness": sum(s * n for s, n in every.items()) / every.total(),
+                "staleness_max": max(every),
+            }
+        result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.num_replaced}
+        result["workers"] = [
+            {
+                "worker": w,
+                "agent_steps_per_s": round(self.steps_of[w] / seconds, 1),
+                "gradients": counts.total(),
+                "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts)),
+            }
+            for w, counts in sorted(self.staleness.items())
+        ]
+        self.staleness.clear()
+        self.steps_of.clear()
+        return result
+
+    def training_step(self) -> None:
+        if self.config.num_env_runners == 0:
+            worker = self.version % max(1, self.config.num_workers)
+            runner: Any = self.env_runner
+            self.accept(*runner.work(worker, self.weights(), self.version, self.share_done()))
+            return
+        processes = self.env_runner_group._worker_manager.actors()
+        now = time.monotonic()
+        busy = {request.process for request in self.requests.values()}
+        idle = [p for p in processes if p not in busy and self.lost.get(p, 0) <= now]
+        self.ask(idle)
+        arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
+        for ref in arrived:
+            request = self.requests.pop(ref)
+            try:
+                cargo, about = ray.get(ref)
+            except RayError as error:
+                self.mourn(request.process, error)
+                continue
+            self.deaths[request.process] = 0
+            self.lost.pop(request.process, None)
+            self.accept(cargo, about)
+            self.ask([request.process])
+        for ref, request in list(self.requests.items()):
+            if time.monotonic() - request.since > self.config.worker_timeout_s:
+                del self.requests[ref]
+                self.mourn(request.process, TimeoutError(f"no answer for {self.config.worker_timeout_s:g} s"))
+
+    def ask(self, processes: list[int]) -> None:
+        """Ask each process for one fragment of the next of its workers, with the newest weights."""
+        if not processes:
+            return
+        actors, weights = self.env_runner_group._worker_manager.actors(), ray.put(self.weights())
+        for process in processes:
+            mine = range(process - 1, self.config.num_workers, self.config.num_env_runners)
+            worker = mine[self.turns[process] % len(mine)]
+            self.turns[process] += 1
+            ref = actors[process].work.remote(worker, weights, self.version, self.share_done())
+            self.requests[ref] = Request(process, worker, time.monotonic())
+
+    def accept(self, cargo: Any, about: dict[str, Any]) -> None:
+        """Apply what a worker sent, unless it is not finite."""
+        worker, progress = about["worker"], self.share_done()
+        if self.config.ship == "experience":
+            rollout = ray.get(cargo) if isinstance(cargo, ray.ObjectRef) else cargo
+            cargo = self.at_the_centre(lambda learner: learner.gradient_of(rollout, progress))
+        self.steps_of[worker] += about["agent_steps"]
+        if cargo.nonfinite is not None:
+            self.count([about], [])
+            self.drop(worker, cargo, progress)
+            return
+        self.dropped_in_a_row[worker] = 0
+        self.staleness[worker][self.version - about["version"]] += 1
+        self.count([about], [self.at_the_centre(lambda learner: learner.apply(cargo, progress))])
+        self.version += 1
+
+    def drop(self, worker: int, gradient: Gradient, progress: float) -> None:
+        """Leave out a gradient that is not finite.
+
+        Raises:
+            NonFiniteLoss: this worker sends nothing else.
+        """
+        self.num_dropped += 1
+        self.dropped_in_a_row[worker] += 1
+        if self.dropped_in_a_row[worker] >= MAX_DROPPED:
+            path = self.at_the_centre(lambda learner: learner.save(gradient.nonfinite, progress))
+            raise NonFiniteLoss(
+                f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
+                f"the batch of the last and the weights are in {path}"
+            )
+
+    def mourn(self, process: int, error: Exception) -> None:
+        """A process died, failed or is silent: end it, and let Ray start it again while the others go on.
+
+        Raises:
+            RuntimeError: it dies whatever one does.
+        """
+        self.deaths[process] += 1
+        died = not isinstance(error, ActorUnavailableError)
+        if died:
+            self.num_replaced += 1
+        if self.deaths[process] > MAX_DEATHS and died:
+            raise RuntimeError(
+                f"worker process {process} failed {MAX_DEATHS} times without an answer: {error}"
+            ) from error
+        if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
+            ray.kill(self.env_runner_group._worker_manager.actors()[process], no_restart=False)
+        self.lost[process] = time.monotonic() + RETRY_S
+
+    def weights(self) -> np.ndarray:
+        """The centre's: float32 [P]."""
+        return self.at_the_centre(lambda learner: learner.weights())
+
+    def at_the_centre(self, function: Any) -> Any:
+        """What `function` makes of the one central learner, in this process or another."""
+        (result,) = [result.get() for result in self.learner_group.foreach_learner(function)]
+        return result

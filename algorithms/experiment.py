@@ -1,0 +1,105 @@
+"""What makes an RLlib Algorithm one of the suite's: its config, the rows it reports, its checkpoints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from algorithms.learner import NonFiniteLoss
+from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
+from custom_models.actor_critic import ActorCritic
+from rollouts.runner import VectorEnvRunner
+
+
+class SuiteConfig(AlgorithmConfig):
+    """Mixed into an RLlib AlgorithmConfig: the suite's runner and model, and settings RLlib has no word for."""
+
+    def __init__(self, algo_class: type):
+        super().__init__(algo_class)
+        self.env_runners(env_runner_cls=VectorEnvRunner)
+        self.learners(add_default_connectors_to_learner_pipeline=False)
+        self.anneal_lr = True
+        self.optimizer_name, self.optimizer_eps = "adam", 1e-5
+        self.clip_rewards = True
+        self.frame_stack, self.frameskip = 4, 4
+        self.record_policy = False  # whether the loss needs the acting policy itself
+        self.total_agent_steps = 10_000_000
+        self.report_every = 2000  # agent steps per row of progress.csv
+        self.checkpoint_every_s = 60.0
+        self.run_dirs = {}  # seed -> where the run may leave evidence of a failure
+        self.resume_from = {}  # seed -> checkpoint to start from
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=ActorCritic)
+
+
+class ReportsProgress(Algorithm):
+    """Mixed into an RLlib Algorithm: its results carry a `row`, its checkpoints the Progress and a manifest.
+
+    Reads from the config: `total_agent_steps`, `report_every`, `frameskip`, `checkpoint_every_s`, `resume_from`.
+    """
+
+    config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
+    env_runner_group: Any
+    learner_group: Any
+
+    def setup(self, config: Any) -> None:
+        self.progress = Progress()
+        self._checkpoint_time = 0.0
+        super().setup(config)
+        self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
+        start = self.config.resume_from.get(self.config.seed)
+        if start:
+            self.load_checkpoint(start)
+
+    def share_done(self) -> float:
+        """Of the run, 0 to 1, for the schedules."""
+        return min(1.0, self.progress.agent_steps / self.config.total_agent_steps)
+
+    def count(self, summaries: list[dict[str, Any]], learner_results: list) -> None:
+        """Log one update: what was played and what was learned."""
+        self.progress.count(summaries, remote=self.config.num_env_runners > 0)
+        steps = sum(s["agent_steps"] for s in summaries)
+        key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
+        self.metrics.log_value(key, steps, reduce="lifetime_sum")
+        self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
+
+    def step(self) -> dict[str, Any]:
+        """One row of progress.csv: as many updates as `report_every` asks for, and none beyond the run's end."""
+        self.progress.start_clock()
+        left = self.config.total_agent_steps - self.progress.agent_steps
+        self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
+        try:
+            result = super().step()
+        except NonFiniteLoss as error:  # not a lost process: starting again would not help
+            return {"row": self.progress.row(self.config.frameskip), "failure": str(error), "done": True}
+        terms = result.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
+        terms = {name: float(terms[name]) for name in sorted(terms) if name != "num_trainable_parameters"}
+        row = self.progress.row(self.config.frameskip) | terms
+        due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
+        return result | {"row": row, "should_checkpoint": due}
+
+    def get_state(self, *args, **kwargs) -> dict[str, Any]:
+        return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if "progress" in state:
+            self.progress.set_state(state["progress"])
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        super().load_checkpoint(checkpoint_dir)
+        self._checkpoint_time = self.progress.wall_time_s
+        steps = self.progress.agent_steps
+        self.env_runner_group.foreach_env_runner(lambda runner: runner.begin(steps))
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        super().save_checkpoint(checkpoint_dir)
+        self._checkpoint_time = self.progress.wall_time_s
+        Path(checkpoint_dir, PROGRESS_FILE).write_text(json.dumps(self.progress.totals(self.config.frameskip)))
+        write_manifest(Path(checkpoint_dir))
