@@ -36,7 +36,7 @@ from environments.single_game import SingleGame
 from rollouts.episode_runner import EpisodeRunner
 
 UNIFORM = {"type": "EpisodeReplayBuffer"}
-PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0.4}  # Schaul et al. 2016; RLlib's numbers
+PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0.4}  # RLlib's
 SMOOTHING = 100  # updates in the means that progress.csv shows
 
 
