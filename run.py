@@ -130,7 +130,7 @@ def refuse_another_model(saved: dict, settings: dict) -> None:
     for key in fixed:
         group, _, name = key.partition(".")
         old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
-        if old != new:
+        if old != new and (old or new):  # a run older than a setting has None where it is off today
             raise Mistake(
                 f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits nothing else; "
                 "leave it out, or start a new run without resume"

@@ -1,9 +1,9 @@
-"""The actor-critic RLModule: a torso (or two), a policy head and a value head.
+"""The actor-critic RLModule: a torso (or two), a memory where one is asked for, a policy head and a value head.
 
-    obs -> torso -> features -> one matmul in fp32 -> policy parameters [B, P], values [B]
+    obs -> torso -> features -> (LSTM) -> one matmul in fp32 -> policy parameters [B, P], values [B]
 
-RLlib's loops call `forward_*` and `compute_values`; the suite's own runner and learners call `pack` and
-`policy_and_value`, which is the same computation without a dictionary around it.
+The suite's runner and learners call `pack`, then `act` (one step), `policy_and_value` (a batch, without memory) or
+`over_time` (a rollout, with memory). RLlib's loops call the same computation by other names: rllib_interface.py.
 """
 
 import math
@@ -11,32 +11,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from gymnasium.spaces import Box, Discrete
-from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
-from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from gymnasium.spaces import Discrete
 from torch import nn
 
 from custom_models.distributions import Categorical, Gaussian
-from custom_models.torsos import ConvTorso, MLPTorso, initialize
+from custom_models.memory import LSTM, State
+from custom_models.rllib_interface import RLlibInterface
+from custom_models.torsos import initialize, make_torso
 
-NATURE = [(32, 8, 4), (64, 4, 2), (64, 3, 1)]  # Mnih et al. 2015: filters, kernel, stride
 HEAD_GAINS = {"policy": 0.01, "value": 1.0}  # Huang et al. 2022, detail 2
 
 
-def make_torso(model: dict, observation_space: Box) -> ConvTorso | MLPTorso:
-    """One torso from the `model.` settings."""
-    dtype = getattr(torch, model["dtype"])
-    if model["torso"] == "nature_cnn":
-        return ConvTorso(model["pixels"], NATURE, model["hidden"], model["activation"], model["init"], dtype)
-    return MLPTorso(math.prod(observation_space.shape), model["hidden"], model["activation"], model["init"], dtype)
-
-
-class ActorCritic(TorchRLModule, ValueFunctionAPI):
+class ActorCritic(RLlibInterface):
     """Policy and value of one agent.
 
-    `model_config` holds the `model.` settings (torso, hidden, activation, init, shared_trunk, dtype) and, for games
-    with pixels, `pixels` (dim, channels, stack, block).
+    `model_config` holds the `model.` settings (torso, hidden, activation, init, zero_mean, shared_trunk, lstm_size,
+    dtype) and, for games with pixels, `pixels` (dim, channels, stack, block).
     """
 
     def setup(self) -> None:
@@ -44,61 +34,82 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
         self.discrete = isinstance(self.action_space, Discrete)
         self.Policy = Categorical if self.discrete else Gaussian
         outputs = int(self.action_space.n) if self.discrete else math.prod(self.action_space.shape)
-        self.torso = make_torso(model, self.observation_space)
-        self.value_torso = None if model["shared_trunk"] else make_torso(model, self.observation_space)
-        self.policy = nn.Linear(self.torso.size, outputs)
-        self.value = nn.Linear(self.torso.size, 1)
+        self.torso = make_torso(model, self.observation_space.shape)
+        self.value_torso = None if model["shared_trunk"] else make_torso(model, self.observation_space.shape)
+        size = model.get("lstm_size")  # run directories older than it are without it
+        self.memory = LSTM(self.torso.size, size, model["init"]) if size else None
+        self.recurrent = self.memory is not None
+        size = size or self.torso.size
+        self.policy = nn.Linear(size, outputs)
+        self.value = nn.Linear(size, 1)
         initialize(self.policy, model["init"], HEAD_GAINS["policy"])
         initialize(self.value, model["init"], HEAD_GAINS["value"])
-        # A state-independent spread (Huang et al. 2022, detail 24).
-        self.log_std = None if self.discrete else nn.Parameter(torch.zeros(outputs))
+        self.log_std = None if self.discrete else nn.Parameter(torch.zeros(outputs))  # Huang et al. 2022, detail 24
 
     def pack(self) -> dict[str, Any]:
-        """All weights as `policy_and_value` computes with them; differentiable."""
+        """The weights of torso and heads as the methods below compute with them; differentiable."""
         packed: dict[str, Any] = {"torso": self.torso.pack()}
         if self.value_torso is None:
-            packed["heads"] = (
-                torch.cat([self.policy.weight, self.value.weight]),
-                torch.cat([self.policy.bias, self.value.bias]),
-            )
+            heads = self.policy, self.value
+            packed["heads"] = torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
         else:
             packed["value_torso"] = self.value_torso.pack()
         return packed
 
+    def initial_state(self, num_envs: int) -> State:
+        """What `num_envs` games begin with: zeros (h, c), each float32 [N, H]; () without a memory."""
+        return self.memory.initial_state(num_envs) if self.memory else ()
+
+    def act(self, obs: torch.Tensor, packed: dict[str, Any], state: State) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """One step of N games.
+
+        Args:
+            obs: [N, ...], pixels as uint8 stacks in blocks.
+            packed: what `pack` returned.
+            state: what `initial_state` or the step before returned, with zeros in the rows of games that start.
+
+        Returns:
+            Parameters of the policy [N, P] and values [N], both fp32, and the next state.
+        """
+        if self.memory is None:
+            return *self.policy_and_value(obs, packed), ()
+        features, state = self.memory.step(self.torso(obs, packed["torso"]), state)
+        return *self.heads(features, packed), state
+
     def policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Parameters of the policy [B, P] and values [B], both fp32.
+        """Parameters of the policy [B, P] and values [B], both fp32, of a model without a memory.
 
         Args:
             obs: [B, ...], pixels as uint8 stacks in blocks.
             packed: what `pack` returned.
         """
+        if self.recurrent:
+            raise TypeError("a model with a memory needs a state: call act for one step, over_time for a rollout")
         features = self.torso(obs, packed["torso"])
         if self.value_torso is None:
-            out = F.linear(features, *packed["heads"])
-            policy, values = out[:, :-1], out[:, -1]
-        else:
-            policy = self.policy(features)
-            values = self.value(self.value_torso(obs, packed["value_torso"]))[:, 0]
-        if self.log_std is not None:
-            policy = torch.cat([policy, self.log_std.expand_as(policy)], -1)
-        return policy, values
+            return self.heads(features, packed)
+        values = self.value(self.value_torso(obs, packed["value_torso"]))[:, 0]
+        return self._spread(self.policy(features)), values
 
-    recurrent = False
+    def over_time(
+        self, obs: torch.Tensor, packed: dict[str, Any], state: State, starts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Policies [T, N, P] and values [T, N] of a rollout, both fp32, of a model with a memory.
 
-    def initial_state(self, num_envs: int) -> tuple[torch.Tensor, ...]:
-        return ()
+        Args:
+            obs: [T, N, ...], pixels as uint8 stacks in blocks.
+            packed: what `pack` returned.
+            state: before the first step, (h, c), each float32 [N, H].
+            starts: bool [T, N], the observation is the first of a new game, so nothing before it is remembered.
+        """
+        assert self.memory is not None
+        features = self.torso(obs.flatten(0, 1), packed["torso"]).unflatten(0, starts.shape)  # [T, N, D]
+        return self.heads(self.memory.sequence(features, state, starts)[0], packed)
 
-    def act(self, obs, packed, state):
-        return *self.policy_and_value(obs, packed), ()
+    def heads(self, features: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Policy [..., P] and values [...] from shared features [..., D]."""
+        out = F.linear(features, *packed["heads"])
+        return self._spread(out[..., :-1]), out[..., -1]
 
-    def over_time(self, obs, packed, state, starts):
-        raise NotImplementedError
-
-    def _forward(self, batch: dict[str, Any], **kwargs) -> dict[str, Any]:
-        policy, values = self.policy_and_value(batch[Columns.OBS], self.pack())
-        # RLlib hands EMBEDDINGS back to compute_values: the values are in them already.
-        return {Columns.ACTION_DIST_INPUTS: policy, Columns.EMBEDDINGS: values}
-
-    def compute_values(self, batch: dict[str, Any], embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        """Values [B]; see RLlib's ValueFunctionAPI."""
-        return self.policy_and_value(batch[Columns.OBS], self.pack())[1] if embeddings is None else embeddings
+    def _spread(self, policy: torch.Tensor) -> torch.Tensor:
+        return policy if self.log_std is None else torch.cat([policy, self.log_std.expand_as(policy)], -1)

@@ -19,8 +19,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 
-from custom_models.actor_critic import make_torso
-from custom_models.torsos import initialize
+from custom_models.torsos import initialize, make_torso
 
 EVALUATION_EPSILON = 0.05  # Mnih et al. 2015, "Evaluation procedure"
 
@@ -46,12 +45,12 @@ class QValues(nn.Module):
 
     def __init__(self, model: dict, observation_space: Any, num_actions: int):
         super().__init__()
-        self.torso = make_torso(model, observation_space)
+        self.torso = make_torso(model, observation_space.shape)
         self.actions = nn.Linear(self.torso.size, num_actions)
         initialize(self.actions, model["init"], 1.0)
         self.value_torso = self.value = None
         if model["dueling"]:
-            self.value_torso = None if model["shared_trunk"] else make_torso(model, observation_space)
+            self.value_torso = None if model["shared_trunk"] else make_torso(model, observation_space.shape)
             self.value = nn.Linear(self.torso.size, 1)
             initialize(self.value, model["init"], 1.0)
 

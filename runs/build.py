@@ -12,6 +12,7 @@ from algorithms.a3c import A3CConfig
 from algorithms.dqn import DQNConfig
 from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
+from custom_models.torsos import smallest_dim
 from environments.frames import layout_of
 from environments.games import is_game, near_games
 from environments.machine import fastest_dtype, num_cpus
@@ -123,12 +124,17 @@ def _check_spaces(env_id: str, algo: str) -> None:
 
 
 def _check_model(settings: dict) -> None:
-    torso, env = settings["model"]["torso"], settings["env"]
-    if torso == "nature_cnn":
-        if "game" not in env:
-            raise Mistake(f"model.torso=nature_cnn needs pixels, and env={env['name']} has none; try model=mlp")
-        if env["dim"] < 36:
-            raise Mistake(f"env.dim={env['dim']} is too small for model.torso=nature_cnn, which needs 36 pixels")
+    model, env = settings["model"], settings["env"]
+    torso, smallest = model["torso"], smallest_dim(model["torso"])
+    if smallest and "game" not in env:
+        raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
+    if smallest and env["dim"] < smallest:
+        raise Mistake(f"env.dim={env['dim']} is too small for model.torso={torso}, which needs {smallest} pixels")
+    if model["lstm_size"] and not model["shared_trunk"]:
+        raise Mistake(
+            f"model.lstm_size={model['lstm_size']} is one memory for both heads, and model.shared_trunk=false gives "
+            "them two torsos; set model.shared_trunk=true, or model.lstm_size=null"
+        )
 
 
 def _check_sizes(settings: dict) -> None:

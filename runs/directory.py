@@ -5,6 +5,7 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     run.json          one entry per start: command line, overrides, git commit, packages, hardware
     git.diff          what was not committed, where there was something
     progress.csv      one row per report
+    workers.csv       of A3C: one row per report and worker, its speed and how stale its gradients were
     tensorboard/      the same for TensorBoard
     checkpoints/      last, previous, best, and evaluations beside them
     tune/             Ray Tune's own files
@@ -30,7 +31,7 @@ from environments.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
-CONFIG, RECORD, PROGRESS = "config.yaml", "run.json", "progress.csv"
+CONFIG, RECORD, PROGRESS, WORKERS = "config.yaml", "run.json", "progress.csv", "workers.csv"
 
 
 def create(settings: dict) -> Path:
@@ -140,14 +141,17 @@ def hardware() -> dict[str, Any]:
 class ProgressTable:
     """progress.csv: rows in the order of agent_steps, without gap and without double, whatever was killed in between.
 
+    workers.csv is such a table as well, with several rows per report.
+
     A run that starts again from a checkpoint reports some steps anew; rows at or beyond the first of them are dropped.
 
     Args:
         path: of the file; what it holds already is kept.
+        key: the column that tells runs apart which share the file: `seed`, or `worker`.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, key: str = "seed"):
+        self.path, self.key = path, key
         self.rows = read_rows(path)
         self.header = list(dict.fromkeys(name for row in self.rows for name in row))
         self._written = not path.exists() or not self._torn()
@@ -156,10 +160,10 @@ class ProgressTable:
         return not self.path.read_bytes().endswith(b"\n")
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row; `seed`, where there is one, tells runs apart."""
+        """Add a row."""
         row = {name: str(value) for name, value in row.items()}
-        steps, seed = int(row["agent_steps"]), row.get("seed")
-        kept = [r for r in self.rows if r.get("seed") != seed or int(r["agent_steps"]) < steps]
+        steps, whose = int(row["agent_steps"]), row.get(self.key)
+        kept = [r for r in self.rows if r.get(self.key) != whose or int(r["agent_steps"]) < steps]
         new_columns = [name for name in row if name not in self.header]
         rewrite = not self._written or len(kept) < len(self.rows) or new_columns or not self.path.exists()
         self.header += new_columns

@@ -26,6 +26,7 @@ COLUMNS = (
     ("q_loss", "Q loss", "{:.4f}"),
     ("q_mean", "Q", "{:.2f}"),
     ("epsilon", "epsilon", "{:.3f}"),
+    ("staleness", "staleness", "{:.1f}"),
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from custom_models.torsos import CONVS, SECTIONS
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
 
@@ -157,7 +158,7 @@ ATARI_SETTINGS = {
     "protocol": Setting(str, options=tuple(PROTOCOLS)),
     "frameskip": Setting(int, 1, 16, rllib="frameskip"),
     "frame_stack": Setting(int, 1, 16, rllib="frame_stack"),
-    "dim": Setting(int, 36, 210),
+    "dim": Setting(int, 8, 210),
     "grayscale": Setting(bool),
     "sticky": Setting(float, 0, 1),
     "full_action_space": Setting(bool),
@@ -174,13 +175,15 @@ GYMNASIUM_SETTINGS = {
 }
 
 MODEL_SETTINGS = {
-    "torso": Setting(str, options=("nature_cnn", "mlp")),
+    "torso": Setting(str, options=(*CONVS, *SECTIONS, "mlp")),
     "activation": Setting(str, options=("relu", "elu", "tanh")),
     "init": Setting(str, options=("orthogonal", "he_uniform", "torch")),
+    "zero_mean": Setting(bool),
     "shared_trunk": Setting(bool),
+    "lstm_size": Setting(int, 1, optional=True),
     "dtype": Setting(str, options=("auto", "float32", "bfloat16")),
 }
-HIDDEN = {"nature_cnn": Setting(int, 1), "mlp": Setting(list, 1)}
+HIDDEN = {torso: Setting(int, 1, optional=torso in CONVS) for torso in (*CONVS, *SECTIONS)} | {"mlp": Setting(list, 1)}
 
 CLUSTER_SETTINGS = {
     "num_env_runners": Setting(int, 0, optional=True),

@@ -89,6 +89,7 @@ class Recorder(tune.Callback):
     def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display):
         self.dirs, self.stop, self.display = dirs, stop, display
         self.tables = {seed: ProgressTable(path / directory.PROGRESS) for seed, path in dirs.items()}
+        self.workers: dict[int, ProgressTable] = {}
         self.merged = ProgressTable(parent / directory.PROGRESS) if parent not in dirs.values() else None
         self.writers: dict[int, SummaryWriter] = {}
         self.failures: dict[int, str] = {}
@@ -107,6 +108,10 @@ class Recorder(tune.Callback):
         if seed not in self.writers:
             folder = str(self.dirs[seed] / "tensorboard")
             self.writers[seed] = SummaryWriter(folder, purge_step=row["agent_steps"], flush_secs=10)
+        for of_worker in result.get("workers", []):
+            if seed not in self.workers:
+                self.workers[seed] = ProgressTable(self.dirs[seed] / directory.WORKERS, key="worker")
+            self.workers[seed].append({"agent_steps": row["agent_steps"]} | of_worker)
         for name, value in row.items():
             if name != "agent_steps" and math.isfinite(value):
                 self.writers[seed].add_scalar(name, value, row["agent_steps"])

@@ -359,7 +359,7 @@ def test_a_value_of_another_kind_is_refused(word, wanted, refused):
         ("algo.num_envs=0", "of at least 1"),
         ("algo.clip=0", "above 0"),
         ("env.sticky=1.5", "from 0 to 1"),
-        ("env.dim=20", "from 36 to 210"),
+        ("env.dim=7", "from 8 to 210"),
         ("env.noop_max=-1", "of at least 0"),
         ("stop.agent_steps=0", "of at least 1"),
         ("stop.time_s=-3.0", "above 0 or null"),
@@ -585,6 +585,15 @@ def test_a_checkpoint_of_another_model_is_refused(old, new, named, old_run, refu
     message = refused(f"resume={old_run(*old)}", *new)
     assert all(word in message for word in named), message
     assert "leave it out" in message
+
+
+def test_a_run_older_than_a_setting_of_the_model_can_be_resumed_while_that_is_off():
+    settings = run.experiment(["env=cartpole"])[0]
+    saved = {**settings, "model": {k: v for k, v in settings["model"].items() if k not in ("zero_mean", "lstm_size")}}
+    run.refuse_another_model(saved, settings)
+    for model in ({"zero_mean": True}, {"lstm_size": 64}):
+        with pytest.raises(Mistake, match=f"model.{next(iter(model))}="):
+            run.refuse_another_model(saved, {**settings, "model": settings["model"] | model})
 
 
 def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):

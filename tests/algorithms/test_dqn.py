@@ -124,6 +124,7 @@ def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every
         (("cluster.num_env_runners=1",), "cluster.num_env_runners=1"),
         (("algo.minibatch_size=65",), "algo.minibatch_size=65 is larger than algo.learning_starts=64"),
         (("algo.learning_starts=1001",), "algo.learning_starts=1001 is larger than algo.buffer_size=1000"),
+        (("model=mlp_lstm",), "algo=dqn learns from single steps"),
         (("algo.n_step=3",), "set algo.prioritized=true"),
         (("algo.epsilon_end=1.5",), "algo.epsilon_end=1.5 is out of range"),
         (("algo.horizon=8",), "horizon"),
@@ -231,7 +232,7 @@ def test_a_nan_stops_the_run_and_keeps_its_minibatch(where, make_algorithm, tmp_
 
 def test_pixels_prioritized_dueling_and_double(make_algorithm):
     overrides = ("env=assault", "model=nature_cnn", "model.hidden=16", "algo.n_step=3", "algo.prioritized=true")
-    algorithm = make_algorithm(*overrides, "algo.dueling=true", "algo.double_q=true", "algo.minibatch_size=8")
+    algorithm = make_algorithm(*overrides, "algo.dueling=true", "algo.double_q=true", "report_every=72")
     (row,) = rows_of(algorithm, 1)
     assert np.isfinite(row["q_loss"]) and row["env_frames"] == 4 * row["agent_steps"]
     obs = algorithm.local_replay_buffer.episodes[0].observations[0]

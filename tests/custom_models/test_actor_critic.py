@@ -1,4 +1,4 @@
-"""The RLModule: two heads on a torso or on two, and RLlib's interface to the same computation."""
+"""The RLModule: two heads on a torso or on two, a memory between, and RLlib's interface to the same computation."""
 
 import gymnasium
 import numpy as np
@@ -37,13 +37,28 @@ def some(space: gymnasium.spaces.Box, batch: int = 5) -> torch.Tensor:
     return torch.from_numpy(rng.normal(size=(batch, *space.shape)).astype(np.float32))
 
 
+SMALL = gymnasium.spaces.Box(0, 255, (42, 42, 4), np.uint8)  # env.dim=42, which is not cut into blocks
 MODELS = {
     "mlp": (("env=cartpole",), NUMBERS),
     "mlp, shared": (("env=cartpole", "model.shared_trunk=true"), NUMBERS),
     "nature_cnn": (("model.hidden=16",), PIXELS),
     "nature_cnn, separate": (("model.hidden=16", "model.shared_trunk=false"), PIXELS),
+    "a3c_cnn, zero mean": (("model=a3c_cnn", "model.hidden=16", "model.zero_mean=true"), PIXELS),
+    "a3c_cnn, separate": (("model=a3c_cnn", "model.shared_trunk=false"), PIXELS),
+    "cnn42": (("model=cnn42", "env.dim=42"), SMALL),
+    "cnn42, separate": (("model=cnn42", "env.dim=42", "model.hidden=16", "model.shared_trunk=false"), SMALL),
+    "impala": (("model=impala", "env.dim=42", "model.hidden=16"), SMALL),
     "dense512": (("model=dense512",), PIXELS),
 }
+MEMORIES = {
+    "mlp_lstm": (("env=cartpole", "model=mlp_lstm"), NUMBERS),
+    "cnn_lstm": (("model=cnn_lstm", "model.lstm_size=16"), PIXELS),
+    "nature_lstm": (("model=nature_lstm", "model.lstm_size=16"), PIXELS),
+    "cnn42_lstm": (("model=cnn42_lstm", "env.dim=42", "model.lstm_size=16"), SMALL),
+    "impala with a memory": (("model=impala", "env.dim=42", "model.lstm_size=16"), SMALL),
+    "dense512 with a memory": (("model=dense512", "model.hidden=[16]", "model.lstm_size=8"), PIXELS),
+}
+T, N = 7, 3
 
 
 @pytest.fixture(params=MODELS)
@@ -52,12 +67,80 @@ def module(request, make_module):
     return make_module(*overrides, "model.dtype=float32", observations=observations)
 
 
+@pytest.fixture(params=MEMORIES)
+def recurrent(request, make_module):
+    overrides, observations = MEMORIES[request.param]
+    return make_module(*overrides, "model.dtype=float32", observations=observations)
+
+
+def a_rollout(module: ActorCritic) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Observations [T, N, ...], a state that is not zero, and starts: at the first step, later, two at once."""
+    size = module.memory.size
+    torch.manual_seed(1)
+    starts = torch.zeros(T, N, dtype=torch.bool)
+    for t, n in ((0, 1), (3, 0), (3, 1), (5, 2)):
+        starts[t, n] = True
+    obs = some(module.observation_space, T * N).unflatten(0, (T, N))
+    return obs, (torch.randn(N, size), torch.randn(N, size)), starts
+
+
 def test_gradients_reach_every_parameter(module):
     policy, values = module.policy_and_value(some(module.observation_space), module.pack())
     assert policy.shape == (5, 3) and values.shape == (5,)
     (policy.square().sum() + values.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_gradients_reach_every_parameter_of_a_model_with_a_memory(recurrent):
+    obs, state, starts = a_rollout(recurrent)
+    policy, values = recurrent.over_time(obs, recurrent.pack(), state, starts)
+    assert policy.shape == (T, N, 3) and values.shape == (T, N)
+    (policy.square().sum() + values.square().sum()).backward()
+    for name, parameter in recurrent.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_acting_step_by_step_is_the_rollout_at_once(recurrent):
+    obs, state, starts = a_rollout(recurrent)
+    packed = recurrent.pack()
+    policies, values = recurrent.over_time(obs, packed, state, starts)
+    for t in range(T):
+        state = tuple(torch.where(starts[t, :, None], 0.0, x) for x in state)
+        policy, value, state = recurrent.act(obs[t], packed, state)
+        torch.testing.assert_close(policy, policies[t], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(value, values[t], atol=1e-5, rtol=1e-4)
+        assert policy.dtype == value.dtype == torch.float32
+    assert policies.std() > 0 and values.std() > 0
+
+
+def test_what_was_seen_before_matters_until_a_new_game_starts(recurrent):
+    obs, state, starts = a_rollout(recurrent)
+    packed = recurrent.pack()
+    _, values = recurrent.over_time(obs, packed, state, starts)
+    other = obs.clone()
+    other[2] = obs[1]
+    _, changed = recurrent.over_time(other, packed, state, starts)
+    torch.testing.assert_close(changed[3:, :2], values[3:, :2], atol=1e-6, rtol=0)  # games 0 and 1 started at t = 3
+    assert (changed[3:5, 2] != values[3:5, 2]).all()  # game 2 went on until t = 5
+    torch.testing.assert_close(changed[5:, 2], values[5:, 2], atol=1e-6, rtol=0)
+
+
+def test_a_model_without_a_memory_acts_on_what_it_sees(module):
+    obs, packed = some(module.observation_space), module.pack()
+    assert not module.recurrent and module.initial_state(5) == ()
+    policy, values, state = module.act(obs, packed, ())
+    assert state == ()
+    for mine, reference in zip((policy, values), module.policy_and_value(obs, packed), strict=True):
+        assert torch.equal(mine, reference)
+
+
+def test_a_model_with_a_memory_needs_a_state(recurrent):
+    assert recurrent.recurrent
+    for state in recurrent.initial_state(N):
+        assert state.shape == (N, recurrent.memory.size) and state.dtype == torch.float32 and not state.any()
+    with pytest.raises(TypeError, match="call act"):
+        recurrent.policy_and_value(some(recurrent.observation_space), recurrent.pack())
 
 
 def test_heads_are_linear_functions_of_the_features(module):
@@ -79,6 +162,31 @@ def test_rllibs_interface_is_the_same_computation(module):
         torch.testing.assert_close(out[Columns.ACTION_DIST_INPUTS], policy)
         torch.testing.assert_close(module.compute_values(batch, out[Columns.EMBEDDINGS]), values)
     torch.testing.assert_close(module.compute_values(batch), values)
+
+
+def test_rllibs_interface_to_a_memory_is_the_same_computation(recurrent):
+    obs, (h, c), _ = a_rollout(recurrent)
+    no_starts = torch.zeros(T, N, dtype=torch.bool)
+    policy, values = recurrent.over_time(obs, recurrent.pack(), (h, c), no_starts)
+    state = h, c
+    for t in range(T):
+        *_, state = recurrent.act(obs[t], recurrent.pack(), state)
+    batch = {Columns.OBS: obs.transpose(0, 1), Columns.STATE_IN: {"h": h, "c": c}}  # rows of RLlib are [B, T]
+    for forward in (recurrent.forward_train, recurrent.forward_inference, recurrent.forward_exploration):
+        out = forward(dict(batch))
+        torch.testing.assert_close(out[Columns.ACTION_DIST_INPUTS], policy.transpose(0, 1))
+        torch.testing.assert_close(recurrent.compute_values(batch, out[Columns.EMBEDDINGS]), values.transpose(0, 1))
+        torch.testing.assert_close(out[Columns.STATE_OUT]["h"], state[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(out[Columns.STATE_OUT]["c"], state[1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(recurrent.compute_values(batch), values.transpose(0, 1))
+
+
+def test_rllib_knows_which_model_has_a_state(make_module):
+    plain, memory = make_module("env=cartpole"), make_module("env=cartpole", "model=mlp_lstm")
+    assert plain.get_initial_state() == {} and not plain.is_stateful()
+    state = memory.get_initial_state()
+    assert memory.is_stateful() and sorted(state) == ["c", "h"]
+    assert all(x.shape == (64,) and x.dtype == np.float32 and not x.any() for x in state.values())
 
 
 def test_separate_trunks_do_not_touch_each_other(make_module):
@@ -119,6 +227,35 @@ def test_nature_cnn_is_the_paper_s(make_module):
     assert sum(p.numel() for p in module.parameters()) == 1_684_128 + 512 * 4 + 4
 
 
+def test_a3c_s_nets_are_the_paper_s(make_module):
+    plain = make_module("model=a3c_cnn", observations=PIXELS)
+    shapes = [tuple(conv.weight.shape) for conv in plain.torso.convs]
+    assert shapes == [(16, 4, 8, 8), (32, 16, 4, 4)]
+    assert [conv.stride for conv in plain.torso.convs] == [(4, 4), (2, 2)]
+    assert tuple(plain.torso.fc.weight.shape) == (256, 9 * 9 * 32)
+    torso = 4 * 64 * 16 + 16 + 16 * 16 * 32 + 32 + 2592 * 256 + 256
+    assert sum(p.numel() for p in plain.parameters()) == torso + 256 * 4 + 4
+    memory = make_module("model=cnn_lstm", observations=PIXELS)
+    cells = memory.memory.cells
+    assert cells.weight_ih_l0.shape == cells.weight_hh_l0.shape == (4 * 256, 256)
+    assert sum(p.numel() for p in memory.parameters()) == torso + 2 * 1024 * (256 + 1) + 256 * 4 + 4
+
+
+def test_cnn42_is_rllibs_pong_example(make_module):
+    module = make_module("model=cnn42_lstm", "env.dim=42", observations=SMALL)
+    assert [tuple(conv.weight.shape) for conv in module.torso.convs] == [(32, 4, 3, 3)] + [(32, 32, 3, 3)] * 3
+    assert module.torso.fc is None and module.torso.size == 2 * 2 * 32
+    assert tuple(module.memory.cells.weight_ih_l0.shape) == (4 * 256, 128)
+
+
+def test_impala_s_net_is_the_paper_s(make_module):
+    module = make_module("model=impala", observations=PIXELS)
+    depths = [(conv.in_channels, conv.out_channels) for conv in module.torso.convs]
+    assert depths == [(4, 16)] + [(16, 16)] * 4 + [(16, 32)] + [(32, 32)] * 4 + [(32, 32)] * 5  # 15 convolutions
+    assert tuple(module.torso.fc.weight.shape) == (256, 11 * 11 * 32)
+    assert sum(p.numel() for p in module.torso.parameters()) == 97_744 + 3872 * 256 + 256
+
+
 def test_heads_are_float32_on_a_bfloat16_torso(make_module):
     exact = make_module("model.dtype=float32", observations=PIXELS)
     rounded = make_module("model.dtype=bfloat16", observations=PIXELS)
@@ -145,17 +282,39 @@ def test_a_box_of_actions_has_a_gaussian_whose_spread_does_not_depend_on_what_is
     torch.testing.assert_close(module.log_std.grad, torch.tensor([5.0, 5.0]))
 
 
+def test_the_gaussian_s_spread_survives_a_memory(make_module):
+    actions = gymnasium.spaces.Box(-2, 2, (2,), np.float32)
+    module = make_module("env=pendulum", "model=mlp_lstm", actions=actions)
+    with torch.no_grad():
+        module.log_std[:] = torch.tensor([-1.0, 2.0])
+    obs, state, starts = a_rollout(module)
+    policies, _ = module.over_time(obs, module.pack(), state, starts)
+    policy, *_ = module.act(obs[0], module.pack(), module.initial_state(N))
+    assert policies.shape == (T, N, 4) and policy.shape == (N, 4)
+    for parameters in (policies, policy):
+        assert (parameters[..., 2:] == torch.tensor([-1.0, 2.0])).all()
+
+
 def test_a_choice_of_actions_has_a_categorical(make_module):
     module = make_module("env=cartpole")
     assert module.Policy is Categorical and module.log_std is None
 
 
-def test_weights_survive_rllibs_checkpoint(make_module, tmp_path):
-    module = make_module("env=cartpole")
+@pytest.mark.parametrize("model", ["mlp", "mlp_lstm"])
+def test_weights_survive_rllibs_checkpoint(model, make_module, tmp_path):
+    module = make_module("env=cartpole", f"model={model}")
     module.save_to_path(tmp_path / "module")
-    other = make_module("env=cartpole")
+    other = make_module("env=cartpole", f"model={model}")
     for parameter in other.parameters():
         torch.nn.init.ones_(parameter)
     other.restore_from_path(tmp_path / "module")
+    assert len(list(module.parameters())) == (12 if model == "mlp" else 10)
     for mine, theirs in zip(module.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_settings_older_than_the_memory_make_the_model_they_made(compose):
+    settings = model_config(compose(["env=cartpole"]))
+    del settings["lstm_size"], settings["zero_mean"]
+    module = ActorCritic(observation_space=NUMBERS, action_space=gymnasium.spaces.Discrete(3), model_config=settings)
+    assert not module.recurrent and not module.torso.zero_mean

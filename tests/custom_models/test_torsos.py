@@ -2,21 +2,27 @@
 
 import math
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from custom_models.actor_critic import NATURE
-from custom_models.torsos import ConvTorso, MLPTorso
+from custom_models.torsos import CONVS, SECTIONS, Conv, ConvTorso, MLPTorso, ResidualTorso, smallest_dim
 from environments.frames import FrameLayout, to_blocks
 
 LAYOUTS = {"gray": FrameLayout(84, 1, 4), "rgb": FrameLayout(84, 3, 2), "dim42": FrameLayout(42, 3, 4)}
+LAYOUTS |= {"dim43": FrameLayout(43, 1, 3), "dim50": FrameLayout(50, 3, 1)}
+TORSOS = (*CONVS, *SECTIONS)
 
 
-def conv_torso(layout: FrameLayout, dtype=torch.float32, init="torch", layers=NATURE, activation="relu") -> ConvTorso:
+def make_torso(
+    name: str, layout: FrameLayout, dtype=torch.float32, init="torch", activation="relu", hidden=32, zero_mean=False
+) -> ConvTorso | ResidualTorso:
     torch.manual_seed(0)
-    return ConvTorso(layout._asdict() | {"block": layout.block}, layers, 32, activation, init, dtype)
+    kind, layers = (ConvTorso, CONVS[name]) if name in CONVS else (ResidualTorso, SECTIONS[name])
+    pixels = layout._asdict() | {"block": layout.block}
+    return kind(pixels, layers, hidden, activation, init, dtype, zero_mean)
 
 
 def stacks(layout: FrameLayout, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,54 +37,151 @@ def stacks(layout: FrameLayout, batch: int = 3) -> tuple[torch.Tensor, torch.Ten
     return torch.from_numpy(np.concatenate(blocks, -1)), plain
 
 
-def plainly(torso: ConvTorso, plain: torch.Tensor) -> torch.Tensor:
-    """The network as a textbook has it, with the same parameters."""
-    x = plain.float() / 255
-    for conv in torso.convs:
-        x = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride))
-    return F.relu(F.linear(x.permute(0, 2, 3, 1).flatten(1), torso.fc.weight, torso.fc.bias))
+def plainly(name: str, torso, plain: torch.Tensor, activate=F.relu) -> torch.Tensor:
+    """The network as its paper has it, with the same parameters, on pixels."""
+    x = (plain.float() - 128) / 128 if torso.zero_mean else plain.float() / 255
+    convs = list(torso.convs)
+    if name in ("nature_cnn", "a3c_cnn"):
+        for conv, stride in zip(convs, (4, 2, 1), strict=False):
+            x = activate(F.conv2d(x, conv.weight, conv.bias, stride))
+    elif name == "cnn42":  # TensorFlow's "same": nothing before an even side, one after; one and one around an odd side
+        for conv in convs[:3]:
+            before = x.shape[-1] % 2
+            x = activate(F.conv2d(F.pad(x, (before, 1, before, 1)), conv.weight, conv.bias, 2))
+        x = activate(F.conv2d(x, convs[3].weight, convs[3].bias, 2))
+    else:
+        while convs:
+            first, *blocks = (convs.pop(0) for _ in range(5))
+            x = F.conv2d(F.pad(x, (1, 1, 1, 1)), first.weight, first.bias)
+            x = F.max_pool2d(F.pad(x, (1, 1, 1, 1), value=-math.inf), 3, 2)
+            for one, two in (blocks[:2], blocks[2:]):
+                h = F.conv2d(F.pad(activate(x), (1, 1, 1, 1)), one.weight, one.bias)
+                x = x + F.conv2d(F.pad(activate(h), (1, 1, 1, 1)), two.weight, two.bias)
+        x = activate(x)
+    x = x.permute(0, 2, 3, 1).flatten(1)
+    return x if torso.fc is None else activate(F.linear(x, torso.fc.weight, torso.fc.bias))
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_convolutions_on_blocks_are_convolutions_on_pixels(name):
-    torso = conv_torso(LAYOUTS[name])
-    blocks, plain = stacks(LAYOUTS[name])
+@pytest.mark.parametrize("zero_mean", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", TORSOS)
+def test_a_torso_on_blocks_is_its_paper_s_on_pixels(name, layout, zero_mean):
+    torso = make_torso(name, LAYOUTS[layout], zero_mean=zero_mean)
+    blocks, plain = stacks(LAYOUTS[layout])
     features = torso(blocks, torso.pack())
-    assert features.shape == (3, 32) and features.dtype == torch.float32
-    torch.testing.assert_close(features, plainly(torso, plain), atol=1e-4, rtol=1e-4)
-    assert features.std() > 0.01
+    assert features.shape == (3, torso.size) == (3, 32) and features.dtype == torch.float32
+    torch.testing.assert_close(features, plainly(name, torso, plain), atol=1e-4, rtol=1e-4)
+    assert features.std() > 0.002
+
+
+@pytest.mark.parametrize("zero_mean", [False, True])
+def test_without_a_fully_connected_layer_the_maps_are_the_features(zero_mean):
+    for name, layout, size in (("cnn42", "dim42", 128), ("cnn42", "gray", 5 * 5 * 32), ("nature_cnn", "gray", 3136)):
+        torso = make_torso(name, LAYOUTS[layout], activation="elu", hidden=None, zero_mean=zero_mean)
+        blocks, plain = stacks(LAYOUTS[layout])
+        features = torso(blocks, torso.pack())
+        assert features.shape == (3, torso.size) == (3, size)
+        torch.testing.assert_close(features, plainly(name, torso, plain, F.elu), atol=1e-4, rtol=1e-4)
 
 
 def test_a_kernel_that_does_not_fit_the_blocks_takes_them_apart():
-    torso = conv_torso(LAYOUTS["rgb"], layers=[(8, 7, 3), (8, 4, 2)])
+    layout = LAYOUTS["rgb"]
+    assert [make_torso(name, layout).in_blocks for name in CONVS] == [True, True, False]
+    layers = Conv(8, 7, 3), Conv(8, 4, 2)
+    torso = ConvTorso(layout._asdict() | {"block": 4}, layers, None, "relu", "torch", torch.float32)
     assert not torso.in_blocks
-    blocks, plain = stacks(LAYOUTS["rgb"])
-    torch.testing.assert_close(torso(blocks, torso.pack()), plainly(torso, plain), atol=1e-4, rtol=1e-4)
+    blocks, plain = stacks(layout)
+    x = plain / 255
+    for conv in torso.convs:
+        x = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride))
+    torch.testing.assert_close(torso(blocks, torso.pack()), x.permute(0, 2, 3, 1).flatten(1), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_gradients_on_blocks_are_gradients_on_pixels(name):
-    torso = conv_torso(LAYOUTS[name])
-    blocks, plain = stacks(LAYOUTS[name])
+@pytest.mark.parametrize("zero_mean", [False, True])
+@pytest.mark.parametrize("layout", ["gray", "dim42"])
+@pytest.mark.parametrize("name", TORSOS)
+def test_gradients_on_blocks_are_gradients_on_pixels(name, layout, zero_mean):
+    torso = make_torso(name, LAYOUTS[layout], zero_mean=zero_mean)
+    blocks, plain = stacks(LAYOUTS[layout])
     ours = torch.autograd.grad(torso(blocks, torso.pack()).square().sum(), list(torso.parameters()))
-    reference = torch.autograd.grad(plainly(torso, plain).square().sum(), list(torso.parameters()))
+    reference = torch.autograd.grad(plainly(name, torso, plain).square().sum(), list(torso.parameters()))
     for (parameter, _), mine, theirs in zip(torso.named_parameters(), ours, reference, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-3, msg=parameter)
         assert mine.abs().sum() > 0, parameter
 
 
-def test_bfloat16_is_close_to_float32():
+@pytest.mark.parametrize("activation", ["relu", "elu", "tanh"])
+def test_every_torso_takes_every_activation(activation):
+    function = {"relu": F.relu, "elu": F.elu, "tanh": torch.tanh}[activation]
+    blocks, plain = stacks(LAYOUTS["dim42"])
+    for name in TORSOS:
+        torso = make_torso(name, LAYOUTS["dim42"], activation=activation)
+        features = torso(blocks, torso.pack())
+        torch.testing.assert_close(features, plainly(name, torso, plain, function), atol=1e-4, rtol=1e-4)
+        features.sum().backward()  # in place only where the gradient does not need what was there
+
+
+@pytest.mark.parametrize("zero_mean", [False, True])
+@pytest.mark.parametrize("name", TORSOS)
+def test_bfloat16_is_close_to_float32(name, zero_mean):
     blocks, plain = stacks(LAYOUTS["gray"])
-    torso = conv_torso(LAYOUTS["gray"], torch.bfloat16)
-    features, exact = torso(blocks, torso.pack()), plainly(torso, plain)
+    torso = make_torso(name, LAYOUTS["gray"], torch.bfloat16, zero_mean=zero_mean)
+    features, exact = torso(blocks, torso.pack()), plainly(name, torso, plain)
     assert features.dtype == torch.float32
     assert (features - exact).norm() / exact.norm() < 0.02
     assert not torch.equal(features, exact)  # it did compute in another dtype
     assert all(p.dtype == torch.float32 for p in torso.parameters())
 
 
-def test_a_pack_is_made_once_and_stays_what_it_was():
-    torso = conv_torso(LAYOUTS["gray"])
+def test_around_a_picture_is_what_is_zero_after_the_scaling():
+    black, gray = torch.zeros(1, 42, 42, 4, dtype=torch.uint8), torch.full((1, 42, 42, 4), 128, dtype=torch.uint8)
+    for name in ("cnn42", "impala"):
+        for zero_mean, nothing, something in ((False, black, gray), (True, gray, black)):
+            torso = make_torso(name, FrameLayout(42, 1, 4), zero_mean=zero_mean, hidden=8)
+            for conv in torso.convs:
+                torch.nn.init.zeros_(conv.bias)
+            torch.nn.init.zeros_(torso.fc.bias)
+            assert (torso(nothing, torso.pack()) == 0).all()
+            assert (torso(something, torso.pack()) != 0).any()
+
+
+@pytest.mark.parametrize("dim", [42, 84])
+def test_cnn42_is_rllibs_vision_network(dim):
+    visionnet = pytest.importorskip("ray.rllib.models.torch.visionnet", reason="RLlib's old models are gone")
+    from ray.rllib.models import MODEL_DEFAULTS
+
+    config = MODEL_DEFAULTS | {"conv_filters": [[32, [3, 3], 2]] * 4, "conv_activation": "elu"}
+    space = gymnasium.spaces.Box(0, 1, (dim, dim, 4), np.float32)
+    theirs = visionnet.VisionNetwork(space, gymnasium.spaces.Discrete(3), None, config, "rllib")
+    torso = make_torso("cnn42", FrameLayout(dim, 1, 4), activation="elu", hidden=None)
+    convs = [module for module in theirs._convs.modules() if isinstance(module, torch.nn.Conv2d)]
+    for mine, other in zip(torso.convs, convs, strict=True):
+        mine.load_state_dict(other.state_dict())
+    blocks, plain = stacks(FrameLayout(dim, 1, 4))
+    with torch.no_grad():
+        maps = theirs._convs(plain / 255).unflatten(1, (32, -1)).transpose(1, 2).flatten(1)  # there: filter, y, x
+        torch.testing.assert_close(torso(blocks, torso.pack()), maps, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17), ("impala", 1)])
+def test_the_smallest_picture_leaves_one_pixel_and_a_smaller_one_none(name, smallest):
+    assert smallest_dim(name) == smallest
+    layout = FrameLayout(smallest, 1, 4)
+    torso = make_torso(name, layout)
+    assert torso.fc.in_features == torso.convs[-1].out_channels
+    blocks, plain = stacks(layout)
+    torch.testing.assert_close(torso(blocks, torso.pack()), plainly(name, torso, plain), atol=1e-4, rtol=1e-4)
+    if name in CONVS:
+        side = smallest - 1
+        for conv in CONVS[name]:
+            side = conv.side(side)
+        assert side == 0
+    assert smallest_dim("mlp") is None
+
+
+@pytest.mark.parametrize("name", TORSOS)
+def test_a_pack_is_made_once_and_stays_what_it_was(name):
+    torso = make_torso(name, LAYOUTS["gray"])
     blocks, _ = stacks(LAYOUTS["gray"])
     with torch.no_grad():
         packed = torso.pack()
@@ -96,6 +199,8 @@ def test_a_dense_torso_divides_pixels_by_255_and_numbers_by_nothing():
         return torch.tanh(second(torch.tanh(first(x.flatten(1)))))
 
     torch.testing.assert_close(torso(pixels, torso.pack()), plain(pixels / 255))
+    torso.zero_mean = True
+    torch.testing.assert_close(torso(pixels, torso.pack()), plain((pixels.float() - 128) / 128))
     numbers = torch.randn(6, 12)
     torch.testing.assert_close(torso(numbers, torso.pack()), plain(numbers))
     torch.testing.assert_close(torso(numbers.double(), torso.pack()), plain(numbers))
@@ -112,11 +217,12 @@ def test_activations_are_what_they_are_called(activation, function, dtype):
 
 
 def test_orthogonal_layers_are_orthogonal_with_gain_root_two():
-    torso = conv_torso(LAYOUTS["gray"], init="orthogonal")
-    for layer in (*torso.convs, torso.fc):
-        weight = layer.weight.flatten(1)
-        torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(len(weight)), atol=1e-4, rtol=0)
-        assert (layer.bias == 0).all()
+    for name in TORSOS:
+        torso = make_torso(name, LAYOUTS["gray"], init="orthogonal")
+        for layer in (*torso.convs, torso.fc):
+            weight = layer.weight.flatten(1)
+            torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(len(weight)), atol=1e-4, rtol=0)
+            assert (layer.bias == 0).all()
 
 
 def test_he_uniform_fills_plus_minus_root_six_over_fan_in():

@@ -1,17 +1,23 @@
 """From settings to an RLlib config: every setting arrives where RLlib reads it, and nothing else is accepted."""
 
 import copy
+from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
+import torch
 from ray.rllib.algorithms.ppo import PPOConfig as StockConfig
 
 import run
 from algorithms.ppo import PPOConfig
+from custom_models.actor_critic import ActorCritic
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
 from runs import build as module
 from runs.build import build, check, cpus_of, model_config, seeds_of
 
+MODELS = Path(run.__file__).parent / "experiments" / "model"
 ALGO = [  # setting, value, RLlib's attribute, its value there
     ("horizon", 64, "rollout_fragment_length", 64),
     ("lr", 0.125, "lr", 0.125),
@@ -156,6 +162,57 @@ def test_checking_changes_nothing_but_the_kind_of_numbers(composed):
         before = copy.deepcopy(settings)
         assert check(settings) == settings == before
         assert check(check(settings)) == check(settings)
+
+
+@pytest.mark.parametrize(("torso", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17)])
+def test_a_picture_too_small_for_the_convolutions_is_refused(torso, smallest, settings):
+    settings["model"]["torso"] = torso
+    check(put(settings, "env.dim", smallest))
+    wanted = f"env.dim={smallest - 1} is too small for model.torso={torso}, which needs {smallest} pixels"
+    with pytest.raises(Mistake, match=wanted):
+        check(put(settings, "env.dim", smallest - 1))
+    settings["model"] |= {"torso": "mlp", "hidden": [8]}
+    check(settings)  # takes any picture
+
+
+@pytest.mark.parametrize("torso", ["nature_cnn", "a3c_cnn", "cnn42", "impala"])
+def test_a_torso_for_pixels_is_refused_where_there_are_none(torso, composed):
+    settings = copy.deepcopy(composed["env=cartpole"])
+    settings["model"] |= {"torso": torso, "hidden": 16}
+    with pytest.raises(Mistake, match=f"model.torso={torso} needs pixels, and env=cartpole has none; try model=mlp"):
+        check(settings)
+
+
+def test_a_memory_for_two_trunks_is_refused(settings):
+    settings["model"] |= {"lstm_size": 32, "shared_trunk": False}
+    with pytest.raises(Mistake, match="model.lstm_size=32 is one memory .* set model.shared_trunk=true, or"):
+        check(settings)
+    check(put(settings, "model.shared_trunk", True))
+
+
+def test_only_convolutions_can_do_without_a_fully_connected_layer(settings):
+    settings["model"]["hidden"] = None
+    check(put(settings, "model.torso", "cnn42"))
+    for torso in ("impala", "mlp"):
+        with pytest.raises(Mistake, match="model.hidden is not set"):
+            check(put(settings, "model.torso", torso))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.yaml")))
+def test_every_model_there_is_can_be_built(name, compose):
+    settings = compose(["env=cartpole" if name.startswith("mlp") else "env=assault", f"model={name}"])
+    config = model_config(settings)
+    numbers = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
+    pixels = gymnasium.spaces.Box(0, 255, (21, 21, 64), np.uint8)
+    agent = ActorCritic(
+        observation_space=pixels if "pixels" in config else numbers,
+        action_space=gymnasium.spaces.Discrete(6),
+        model_config=config,
+    )
+    obs = torch.from_numpy(np.zeros((2, *agent.observation_space.shape), agent.observation_space.dtype))
+    policy, values, _ = agent.act(obs, agent.pack(), agent.initial_state(2))
+    assert policy.shape == (2, 6) and values.shape == (2,)
+    assert agent.recurrent == bool(settings["model"]["lstm_size"]) == name.endswith("_lstm")
 
 
 def test_a_key_nobody_knows_is_refused_in_every_group(settings):

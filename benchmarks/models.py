@@ -1,0 +1,106 @@
+"""How fast are the networks here? Acting, and forward plus backward, alone; nothing is asserted.
+
+    python -m benchmarks.models               # all of experiments/model/ that take pixels
+    python -m benchmarks.models cnn_lstm      # only this one
+
+Each network gets noise in the layout in which pixels travel, cnn42 at 42 x 42, the others at 84 x 84. Training: a
+minibatch of 256, or with an LSTM 32 steps x 8 envs with a game that starts in the middle; without the optimizer.
+Acting: one step of 8 envs. All networks take turns in every round, and the median counts; machines drift, so compare
+within one run.
+"""
+
+import argparse
+import logging
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import gymnasium
+import torch
+
+import run
+from custom_models.actor_critic import ActorCritic
+from environments.frames import layout_of
+from environments.machine import take_threads
+from runs.build import model_config
+
+MODELS = Path(run.__file__).parent / "experiments" / "model"
+T, N = 32, 8
+PATIENCE_S = 0.3  # at least, for one network and kind in one round
+
+
+def made(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
+    """A network with six actions, and observations [T, N, ...] for it."""
+    dim = 42 if model.startswith("cnn42") else 84
+    settings, _ = run.experiment(["env=assault", f"model={model}", f"env.dim={dim}", f"model.dtype={dtype}"])
+    layout = layout_of(settings["env"])
+    assert layout is not None
+    obs = torch.randint(0, 256, (T, N, *layout.stack_shape), dtype=torch.uint8)
+    agent = ActorCritic(
+        observation_space=gymnasium.spaces.Box(0, 255, layout.stack_shape, obs.numpy().dtype.type),
+        action_space=gymnasium.spaces.Discrete(6),
+        model_config=model_config(settings),
+    )
+    return agent, obs
+
+
+def train(agent: ActorCritic, obs: torch.Tensor) -> None:
+    """Forward and backward, once."""
+    starts = torch.zeros(T, N, dtype=torch.bool)
+    starts[T // 2, 0] = True
+    if agent.recurrent:
+        policy, values = agent.over_time(obs, agent.pack(), agent.initial_state(N), starts)
+    else:
+        policy, values = agent.policy_and_value(obs.flatten(0, 1), agent.pack())
+    agent.zero_grad()
+    (policy.square().mean() + values.square().mean()).backward()
+
+
+def act(agent: ActorCritic, obs: torch.Tensor) -> None:
+    """A rollout's steps, without an environment."""
+    with torch.inference_mode():
+        packed, state = agent.pack(), agent.initial_state(N)
+        for seen in obs:
+            _, _, state = agent.act(seen, packed, state)
+
+
+def seconds(work, agent: ActorCritic, obs: torch.Tensor) -> list[float]:
+    """One duration per repetition."""
+    work(agent, obs)
+    durations = []
+    while sum(durations) < PATIENCE_S:
+        start = time.perf_counter()
+        work(agent, obs)
+        durations.append(time.perf_counter() - start)
+    return durations
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="names of files in experiments/model")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    threads = take_threads()
+    names = arguments.models or sorted(path.stem for path in MODELS.glob("*.yaml") if not path.stem.startswith("mlp"))
+    columns = [(work, dtype) for work in (train, act) for dtype in ("bfloat16", "float32")]
+    agents = {(name, dtype): made(name, dtype) for name in names for dtype in ("bfloat16", "float32")}
+    taken = {(name, work, dtype): [] for name in names for work, dtype in columns}
+    for _ in range(arguments.rounds):
+        for (name, work, dtype), durations in taken.items():
+            durations += seconds(work, *agents[name, dtype])
+    print(f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}\n")
+    print("| model | parameters | training samples/s, bf16 | fp32 | ms per acting step of 8, bf16 | fp32 |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name in names:
+        parameters = sum(p.numel() for p in agents[name, "float32"][0].parameters())
+        middle = [statistics.median(taken[name, work, dtype]) for work, dtype in columns]
+        trained = [f"{T * N / s:,.0f}" for s in middle[:2]]
+        acted = [f"{1000 * s / T:.2f}" for s in middle[2:]]
+        print(f"| `{name}` | {parameters:,} | {' | '.join(trained + acted)} |")
+
+
+if __name__ == "__main__":
+    main()
