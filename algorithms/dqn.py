@@ -33,7 +33,7 @@ from algorithms.learner import NonFiniteLoss
 from custom_models.q_network import QNetwork
 from environments.machine import take_threads
 from environments.single_game import SingleGame
-from rollouts.episode_runner import EpisodeRunner
+from rollouts.single_game_runner import SingleGameRunner
 
 UNIFORM = {"type": "EpisodeReplayBuffer"}
 PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0.4}  # RLlib's
@@ -47,7 +47,7 @@ class DQNConfig(SuiteConfig, RLlibDQNConfig):
         super().__init__(algo_class or DQN)
         self.environment(env=SingleGame)
         # Lists of observations grow in place; arrays would be copied whole with every step that is added.
-        self.env_runners(env_runner_cls=EpisodeRunner, episodes_to_numpy=False)
+        self.env_runners(env_runner_cls=SingleGameRunner, episodes_to_numpy=False)
         self.learners(add_default_connectors_to_learner_pipeline=True)  # from episodes to minibatches
         self.torch_skip_nan_gradients = True  # despite its name: RLlib leaves gradients alone; DQNLearner looks at them
 

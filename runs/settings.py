@@ -110,7 +110,7 @@ PG_SETTINGS = SHARED_SETTINGS | {
     "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
 }
 ACTOR_CRITIC_SETTINGS = SHARED_SETTINGS | {
-    "horizon": Setting(int, 1, rllib="rollout_fragment_length"),
+    "horizon": Setting(int, 2, rllib="rollout_fragment_length"),
     "gae_lambda": Setting(float, 0, 1, rllib="lambda_"),
     "vf_coeff": Setting(float, 0, rllib="vf_loss_coeff"),
     "normalize_advantages": Setting(bool, rllib="normalize_advantages"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms.a3c import MAX_DROPPED, Gradient
+from algorithms.a3c import MAX_DROPPED, A3CLearner, Gradient
 from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
 from runs.build import build
 
@@ -147,7 +147,7 @@ def test_workers_in_processes_of_their_own(ship, make_algorithm):
 def test_one_copy_of_the_model_travels_each_way(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "report_every=200")
     row = algorithm.train()["row"]
-    size = algorithm.weights().nbytes
+    size = algorithm.at_the_centre(A3CLearner.weights).nbytes
     assert row["bytes_per_agent_step"] * 2 * 16 == pytest.approx(2 * size, rel=0.35)  # some rows only restart a game
 
 
@@ -195,8 +195,8 @@ def test_a_process_that_always_dies_stops_the_run(make_algorithm):
 
 
 def spoiled(algorithm) -> Gradient:
-    size = len(algorithm.weights())
-    return Gradient(np.full(size, np.nan, np.float32), {"policy_loss": np.nan}, {"rewards": torch.tensor([np.nan])})
+    size = len(algorithm.at_the_centre(A3CLearner.weights))
+    return Gradient(np.full(size, np.nan, np.float32), {"policy_loss": np.nan}, {"minibatch": {"rewards": torch.tensor([np.nan])}})
 
 
 @pytest.mark.usefixtures("shared_ray")
@@ -224,5 +224,5 @@ def test_a_worker_says_that_its_gradient_is_not_finite(make_learner, make_rollou
     rewards = np.ones((16, 4))
     rewards[3, 2] = np.inf
     gradient = make_learner(*ONE).gradient_of(make_rollout(rewards=rewards), 0.0)
-    assert gradient.nonfinite is not None and len(gradient.nonfinite["actions"]) == 64
+    assert gradient.nonfinite is not None and len(gradient.nonfinite["minibatch"]["actions"]) == 64
     assert make_learner(*ONE).gradient_of(make_rollout(), 0.0).nonfinite is None

@@ -1,6 +1,6 @@
 """RLlib's own env runner with the suite's games in it, for algorithms that learn from RLlib's episodes.
 
-weights -> EpisodeRunner.sample: RLlib's loop over SingleGames -> episodes; full games beside them
+weights -> SingleGameRunner.sample: RLlib's loop over SingleGames -> episodes; full games beside them
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from environments.machine import take_threads
 from rollouts.runner import streams
 
 
-class EpisodeRunner(SingleAgentEnvRunner):
+class SingleGameRunner(SingleAgentEnvRunner):
     """What the suite needs beyond RLlib's runner: streams that survive a restart, and whole games."""
 
     config: Any  # RLlib's class declares few of its attributes
