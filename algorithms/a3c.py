@@ -287,10 +287,10 @@ class A3C(A2C):
         Raises:
             RuntimeError: it dies whatever one does.
         """
+        self.num_replaced += process not in self.lost
         self.lost[process] = time.monotonic() + RETRY_S
-        if isinstance(error, ActorUnavailableError):  # it is starting again
+        if isinstance(error, ActorUnavailableError):  # Ray is starting it again
             return
-        self.num_replaced += 1
         self.deaths[process] += 1
         if self.deaths[process] > MAX_DEATHS:
             raise RuntimeError(
