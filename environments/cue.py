@@ -1,0 +1,33 @@
+"""A game that only a memory can win: repeat the cue that was shown some steps ago.
+
+The first observation holds a cue, +1 or -1; the following ones hold nothing. The last action is right if it names the
+cue: a return of 1, else 0. Whoever cannot remember is right half of the time.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+DELAY = 4  # agent steps between the cue and the answer
+
+
+class RepeatCue(gymnasium.Env):
+    """Observations float32 [2]: the cue (0 after the first), and whether the answer is due. Actions 0 and 1."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self._cue, self._step = int(self.np_random.integers(2)), 0
+        return np.array([2 * self._cue - 1, 0], np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        due = self._step == DELAY
+        right = due and int(action) == self._cue
+        self._step += 1
+        return np.array([0, self._step == DELAY], np.float32), float(right), due, False, {}
+
+
+gymnasium.register("RepeatCue-v0", RepeatCue, max_episode_steps=DELAY + 1)
