@@ -84,11 +84,14 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
     from runs.build import check
 
-    settings = composed(overrides)
+    # The algorithm and environment of a run that continues are not those of a run without words: look at them later.
+    start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
+    resumes = any(o.startswith("resume=") for o in start)
+    settings = composed(start if resumes else overrides)
     if settings["resume"] is not None and not (isinstance(settings["resume"], str) and settings["resume"]):
         raise Mistake(f"resume={settings['resume']}: give a run directory, or leave it out")
     if settings["command"] != "train" or not settings["resume"]:
-        return check(settings), None
+        return check(composed(overrides) if resumes else settings), None
 
     from runs.directory import open_run, overrides_of
 
@@ -115,7 +118,7 @@ def merged(saved: dict, before: dict, after: dict) -> dict:
 
 def refuse_another_model(saved: dict, settings: dict) -> None:
     """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
-    fixed = [f"algo.{k}" for k in ("name", "optimizer")] + [
+    fixed = [f"algo.{k}" for k in ("name", "optimizer", "dueling")] + [
         "env.name",
         "env.game",
         "env.id",

@@ -16,7 +16,7 @@ docs/algorithms/a3c.md has the whole list.
 
 import time
 from collections import Counter, defaultdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import ray
@@ -28,7 +28,7 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
-from algorithms.learner import Batch, NonFiniteLoss
+from algorithms.learner import NonFiniteLoss
 from rollouts.runner import Rollout, VectorEnvRunner, summary
 
 MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
@@ -56,7 +56,7 @@ class Gradient(NamedTuple):
 
     vector: np.ndarray  # float32 [P], clipped, all parameters in their order
     terms: dict[str, float]  # of the loss
-    nonfinite: Batch | None  # the batch, where the gradient is NaN or infinite
+    nonfinite: dict[str, Any] | None  # `evidence` of a gradient that is NaN or infinite
 
 
 class A3CLearner(A2CLearner):
@@ -80,7 +80,7 @@ class A3CLearner(A2CLearner):
         finite = bool(torch.isfinite(self.clip_gradient()))
         vector = torch.cat([p.grad.flatten() for p in self.parameters]).cpu().numpy()
         self.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
-        return Gradient(vector, self.report(), None if finite else batch)
+        return Gradient(vector, self.report(), None if finite else self.evidence(batch))
 
     def apply(self, gradient: Gradient, progress: float) -> dict[str, Any]:
         """One step of the optimizer, whose statistics all workers share; returns RLlib's reduced metrics."""
@@ -92,11 +92,6 @@ class A3CLearner(A2CLearner):
         self._weights_seq_no += 1
         self.metrics.log_dict(gradient.terms | {"lr": self.lr}, key=DEFAULT_MODULE_ID, window=1)
         return self.metrics.reduce()
-
-    def save(self, batch: Batch, progress: float) -> str:
-        """Keep a worker's batch that led to NaN or infinity; returns the file."""
-        self.begin(progress)
-        return self.save_nonfinite(batch)
 
 
 class A3CRunner(EnvRunner, Checkpointable):
@@ -117,18 +112,15 @@ class A3CRunner(EnvRunner, Checkpointable):
         head = VectorEnvRunner(config=config, worker_index=first)
         self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
         head.module = self.learner.net
-        others = mine[1:]
-        self.workers = {first: head} | {
-            w: VectorEnvRunner(config=config, worker_index=w, module=self.learner.net) for w in others
-        }
+        share = {"config": config, "module": self.learner.net}
+        self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in mine[1:]}
 
     def work(self, worker: int, weights: np.ndarray, version: int, progress: float) -> tuple[Any, dict[str, Any]]:
         """Play one fragment with `weights`.
 
         Returns:
-            The Gradient or, to ship experience, the Rollout (a reference to it from another process); its summary.
+            The Gradient or, to ship experience, the Rollout; and the summary of either.
         """
-        start = time.perf_counter()
         self.learner.set_weights(weights)
         rollout = self.workers[worker].sample()
         about = summary(rollout) | {"worker": worker, "version": version}
@@ -137,9 +129,9 @@ class A3CRunner(EnvRunner, Checkpointable):
             cargo = self.learner.gradient_of(rollout, progress)
             about["num_bytes"] = cargo.vector.nbytes
         else:
-            cargo = ray.put(rollout) if self.worker_index else rollout
+            cargo = rollout
         about["num_bytes"] += weights.nbytes
-        return cargo, about | {"seconds": time.perf_counter() - start}
+        return cargo, about
 
     def begin(self, agent_steps: int) -> None:
         """Start new games; see VectorEnvRunner.begin."""
@@ -153,12 +145,8 @@ class A3CRunner(EnvRunner, Checkpointable):
     def get_spaces(self) -> dict[str, Any]:
         return next(iter(self.workers.values())).get_spaces()
 
-    def get_metrics(self) -> dict:
-        return self.metrics.reduce()
-
     def assert_healthy(self) -> None:
-        for worker in self.workers.values():
-            worker.assert_healthy()
+        assert self.workers
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -178,7 +166,6 @@ class Request(NamedTuple):
     """A fragment that a process has been asked for."""
 
     process: int
-    worker: int
     since: float  # time.monotonic()
 
 
@@ -197,27 +184,22 @@ class A3C(A2C):
         self.deaths: Counter[int] = Counter()  # process -> since its last answer
         self.num_replaced = self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker ->
-        self.staleness: dict[int, Counter[int]] = defaultdict(
-            Counter
-        )  # worker -> of what was applied since the last row
+        self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> since the last row
         self.steps_of: Counter[int] = Counter()  # worker -> agent steps since the last row
         super().setup(config)
 
     def step(self) -> dict[str, Any]:
-        start = time.perf_counter()
         result = super().step()
-        seconds = time.perf_counter() - start
+        speed = result["row"]["agent_steps_per_s"] / max(1, self.steps_of.total())
         every = sum(self.staleness.values(), Counter())
         if every:
-            result["row"] |= {
-                "staleness": sum(s * n for s, n in every.items()) / every.total(),
-                "staleness_max": max(every),
-            }
+            mean = sum(s * n for s, n in every.items()) / every.total()
+            result["row"] |= {"staleness": mean, "staleness_max": max(every)}
         result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.num_replaced}
         result["workers"] = [
             {
                 "worker": w,
-                "agent_steps_per_s": round(self.steps_of[w] / seconds, 1),
+                "agent_steps_per_s": round(self.steps_of[w] * speed, 1),
                 "gradients": counts.total(),
                 "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts)),
             }
@@ -229,15 +211,14 @@ class A3C(A2C):
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
-            worker = self.version % max(1, self.config.num_workers)
-            runner: Any = self.env_runner
-            self.accept(*runner.work(worker, self.weights(), self.version, self.share_done()))
+            worker, runner = self.turns[0] % max(1, self.config.num_workers), cast(A3CRunner, self.env_runner)
+            self.turns[0] += 1
+            self.accept(*runner.work(worker, self.at_the_centre(A3CLearner.weights), self.version, self.share_done()))
             return
-        processes = self.env_runner_group._worker_manager.actors()
-        now = time.monotonic()
-        busy = {request.process for request in self.requests.values()}
-        idle = [p for p in processes if p not in busy and self.lost.get(p, 0) <= now]
-        self.ask(idle)
+        busy, now = {request.process for request in self.requests.values()}, time.monotonic()
+        self.ask([p for p in self.actors() if p not in busy and self.lost.get(p, 0) <= now])
+        if not self.requests:
+            time.sleep(RETRY_S)
         arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
         for ref in arrived:
             request = self.requests.pop(ref)
@@ -259,31 +240,33 @@ class A3C(A2C):
         """Ask each process for one fragment of the next of its workers, with the newest weights."""
         if not processes:
             return
-        actors, weights = self.env_runner_group._worker_manager.actors(), ray.put(self.weights())
+        actors, weights = self.actors(), ray.put(self.at_the_centre(A3CLearner.weights))
         for process in processes:
+            if process in self.lost:  # started again: not the games it began with
+                actors[process].begin.remote(self.progress.agent_steps)
             mine = range(process - 1, self.config.num_workers, self.config.num_env_runners)
             worker = mine[self.turns[process] % len(mine)]
             self.turns[process] += 1
             ref = actors[process].work.remote(worker, weights, self.version, self.share_done())
-            self.requests[ref] = Request(process, worker, time.monotonic())
+            self.requests[ref] = Request(process, time.monotonic())
 
     def accept(self, cargo: Any, about: dict[str, Any]) -> None:
         """Apply what a worker sent, unless it is not finite."""
         worker, progress = about["worker"], self.share_done()
         if self.config.ship == "experience":
-            rollout = ray.get(cargo) if isinstance(cargo, ray.ObjectRef) else cargo
+            rollout = cargo
             cargo = self.at_the_centre(lambda learner: learner.gradient_of(rollout, progress))
         self.steps_of[worker] += about["agent_steps"]
         if cargo.nonfinite is not None:
             self.count([about], [])
-            self.drop(worker, cargo, progress)
+            self.drop(worker, cargo)
             return
         self.dropped_in_a_row[worker] = 0
         self.staleness[worker][self.version - about["version"]] += 1
         self.count([about], [self.at_the_centre(lambda learner: learner.apply(cargo, progress))])
         self.version += 1
 
-    def drop(self, worker: int, gradient: Gradient, progress: float) -> None:
+    def drop(self, worker: int, gradient: Gradient) -> None:
         """Leave out a gradient that is not finite.
 
         Raises:
@@ -292,7 +275,7 @@ class A3C(A2C):
         self.num_dropped += 1
         self.dropped_in_a_row[worker] += 1
         if self.dropped_in_a_row[worker] >= MAX_DROPPED:
-            path = self.at_the_centre(lambda learner: learner.save(gradient.nonfinite, progress))
+            path = self.at_the_centre(lambda learner: learner.save_nonfinite(gradient.nonfinite))
             raise NonFiniteLoss(
                 f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
                 f"the batch of the last and the weights are in {path}"
@@ -304,21 +287,21 @@ class A3C(A2C):
         Raises:
             RuntimeError: it dies whatever one does.
         """
+        self.lost[process] = time.monotonic() + RETRY_S
+        if isinstance(error, ActorUnavailableError):  # it is starting again
+            return
+        self.num_replaced += 1
         self.deaths[process] += 1
-        died = not isinstance(error, ActorUnavailableError)
-        if died:
-            self.num_replaced += 1
-        if self.deaths[process] > MAX_DEATHS and died:
+        if self.deaths[process] > MAX_DEATHS:
             raise RuntimeError(
-                f"worker process {process} failed {MAX_DEATHS} times without an answer: {error}"
+                f"worker process {process} failed again and again, without an answer: {error}"
             ) from error
         if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
-            ray.kill(self.env_runner_group._worker_manager.actors()[process], no_restart=False)
-        self.lost[process] = time.monotonic() + RETRY_S
+            ray.kill(self.actors()[process], no_restart=False)
 
-    def weights(self) -> np.ndarray:
-        """The centre's: float32 [P]."""
-        return self.at_the_centre(lambda learner: learner.weights())
+    def actors(self) -> dict[int, Any]:
+        """The processes that play, by number from 1."""
+        return self.env_runner_group._worker_manager.actors()
 
     def at_the_centre(self, function: Any) -> Any:
         """What `function` makes of the one central learner, in this process or another."""

@@ -73,6 +73,7 @@ class RolloutLearner(TorchLearner):
         take_threads()
         super().build()
         self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
+        self.progress = 0.0  # of the run, as far as the last update knew
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
 
@@ -115,6 +116,7 @@ class RolloutLearner(TorchLearner):
         self.progress = progress
         self.lr = self.annealed(self.config.lr, self.config.anneal_lr)
         self._log: list[dict[str, torch.Tensor]] = []
+        self._shares: list[float] = []
         self._norms: list[torch.Tensor] = []
 
     def annealed(self, start: float, linear: bool) -> float:
@@ -122,7 +124,6 @@ class RolloutLearner(TorchLearner):
         return start * (1 - self.progress) if linear else start
 
     # Rollouts to batches ----------------------------------------------------------------------------------------------
-
     def load(self, rollouts: list[Rollout]) -> Batch:
         """One batch of all Rollouts, on the device, with the columns that the loss reads."""
         pieces = [self._load(rollout) for rollout in rollouts]
@@ -130,7 +131,8 @@ class RolloutLearner(TorchLearner):
             longest = max(len(piece["valid"]) for piece in pieces)  # complete episodes differ; rows added are not valid
             pieces = [{name: padded(c, longest) if name != "memory" else c for name, c in p.items()} for p in pieces]
             return {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
-        batch = {name: torch.cat([piece[name].flatten(0, 1) for piece in pieces]) for name in pieces[0]}
+        columns = {name: [piece[name].flatten(0, 1) for piece in pieces] for name in pieces[0]}
+        batch = {name: torch.cat(column) if len(column) > 1 else column[0] for name, column in columns.items()}
         valid = batch.pop("valid")
         return batch if valid.all() else {name: column[valid] for name, column in batch.items()}
 
@@ -162,7 +164,6 @@ class RolloutLearner(TorchLearner):
             yield {name: column.index_select(axis, chosen) for name, column in batch.items()}
 
     # Batches to steps -------------------------------------------------------------------------------------------------
-
     def add_gradient(self, minibatch: Batch, share: float = 1.0) -> None:
         """Add the gradient of the loss on a minibatch, times `share`, to what the parameters hold."""
         policy, values, minibatch = self.forward(minibatch)
@@ -172,6 +173,7 @@ class RolloutLearner(TorchLearner):
             batch=minibatch,
             fwd_out={"policy": self.net.Policy(policy), "values": values},
         )
+        self._shares.append(share)
         (loss * share if share != 1.0 else loss).backward()
 
     def forward(self, minibatch: Batch) -> tuple[torch.Tensor, torch.Tensor, Batch]:
@@ -198,7 +200,7 @@ class RolloutLearner(TorchLearner):
         """
         norm = self.clip_gradient()
         if not torch.isfinite(norm):
-            path = self.save_nonfinite(minibatch)
+            path = self.save_nonfinite(self.evidence(minibatch))
             raise NonFiniteLoss(
                 f"gradient norm {norm.item()}: training stopped before this step; "
                 f"its minibatch and the weights are in {path}"
@@ -213,26 +215,30 @@ class RolloutLearner(TorchLearner):
         optimizer.step()
         optimizer.zero_grad()
 
-    def save_nonfinite(self, minibatch: Batch) -> str:
-        """Keep a minibatch that led to NaN or infinity, with the weights; returns the file."""
+    def evidence(self, minibatch: Batch) -> dict[str, Any]:
+        """A minibatch that led to NaN or infinity, with the weights it did so at."""
+        return {"minibatch": minibatch, "module": self.net.state_dict(), "progress": self.progress}
+
+    def save_nonfinite(self, evidence: dict[str, Any]) -> str:
+        """Keep it; returns the file."""
         folder = self.config.run_dirs.get(self.config.seed, os.getcwd())
         path = os.path.join(folder, f"nonfinite_minibatch_{os.getpid()}.pt")
-        torch.save({"minibatch": minibatch, "module": self.net.state_dict(), "progress": self.progress}, path)
+        torch.save(evidence, path)
         return path
 
     # What is reported and saved ---------------------------------------------------------------------------------------
-
     def log(self, **terms: torch.Tensor) -> None:
         """Loss terms of one minibatch; the report shows their mean."""
         self._log.append({name: term.detach() for name, term in terms.items()})
 
     def report(self) -> dict[str, float]:
-        """Means over all minibatches since `begin`."""
+        """Means over all minibatches since `begin`, each by its share."""
         rows = [
             torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
             for terms in self._log
         ]
-        means = dict(zip(self._log[0], torch.stack(rows).mean(0).tolist(), strict=True))
+        shares = torch.tensor(self._shares, device=self._device)
+        means = dict(zip(self._log[0], (shares @ torch.stack(rows) / shares.sum()).tolist(), strict=True))
         return means | {"grad_norm": torch.stack(self._norms).mean().item(), "lr": self.lr}
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:

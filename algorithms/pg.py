@@ -73,7 +73,7 @@ class PGLearner(RolloutLearner):
         returns = batch["returns"]
         counted = returns[batch["valid"]] if "valid" in batch else returns
         baseline = counted.mean() if self.config.baseline == "average" else 0.0
-        scale = counted.std(correction=0) + 1e-8 if self.config.standardize_returns else 1.0
+        scale = counted.std(correction=0).clamp(min=1e-3) if self.config.standardize_returns else 1.0
         return batch | {"weights": (returns - baseline) / scale}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:

@@ -51,6 +51,8 @@ CONVS = {
     "a3c_cnn": (Conv(16, 8, 4), Conv(32, 4, 2)),  # Mnih et al. 2016, section 8
     # RLlib's Pong example for A3C, on its VisionNetwork, which does not pad the last layer
     "cnn42": (*(Conv(32, 3, 2, same=True),) * 3, Conv(32, 3, 2)),
+    # RLlib's default for 42 x 42; its third, 256 of 11 x 11 on what is then 11 x 11, is `hidden` here
+    "rllib42": (Conv(16, 4, 2, same=True), Conv(32, 4, 2, same=True)),
 }
 SECTIONS = {"impala": (16, 32, 32)}  # Espeholt et al. 2018, figure 3, right
 

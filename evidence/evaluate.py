@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from custom_models.actor_critic import ActorCritic
+from custom_models.q_network import QNetwork
 from environments.frames import layout_of
 from environments.games import Games, make_games
 from environments.machine import fastest_dtype, take_threads
@@ -81,7 +82,7 @@ def evaluate_checkpoint(run: Path, checkpoint: Path, episodes: int) -> dict[str,
     except gymnasium.error.Error as error:
         raise Mistake(f"run={run}: its environment cannot be opened here ({error}); install or register it") from error
     try:
-        agent = load_agent(checkpoint, model, env, games)
+        agent = load_agent(checkpoint, model, env, games, settings["algo"])
         for way in WAYS:
             scores, lengths = play(agent, games, share, env_seed, action_seed, greedy=way == "greedy")
             played[way] = summary(scores, lengths, env)
@@ -119,8 +120,10 @@ def seeds(seed: int) -> tuple[int, int]:
     return int(env_seed) % 2**30, int(action_seed)
 
 
-def load_agent(checkpoint: Path, model: dict, env: dict, games: Games) -> ActorCritic:
-    """The network of a checkpoint.
+def load_agent(
+    checkpoint: Path, model: dict, env: dict, games: Games, algo: dict | None = None
+) -> ActorCritic | QNetwork:
+    """The network of a checkpoint; `algo` holds the `algo.` settings, and says which class it is of.
 
     Raises:
         Mistake: the checkpoint is damaged or holds weights of another model.
@@ -130,7 +133,10 @@ def load_agent(checkpoint: Path, model: dict, env: dict, games: Games) -> ActorC
         model = model | {"pixels": layout._asdict() | {"block": layout.block}}
     logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)  # RLModule uses what RLlib deprecates
     spaces = {"observation_space": games.observation_space, "action_space": games.action_space}
-    agent = ActorCritic(**spaces, model_config=model)
+    if algo is not None and algo["name"] == "dqn":
+        agent = QNetwork(**spaces, model_config=model | {"dueling": algo["dueling"]})
+    else:
+        agent = ActorCritic(**spaces, model_config=model)
     try:
         state = pickle.loads((checkpoint / MODULE_STATE).read_bytes())
         found = {name: np.shape(weights) for name, weights in state.items()}
@@ -151,7 +157,7 @@ def load_agent(checkpoint: Path, model: dict, env: dict, games: Games) -> ActorC
 
 
 def play(
-    agent: ActorCritic, games: Games, share: np.ndarray, env_seed: int, action_seed: int, greedy: bool
+    agent: ActorCritic | QNetwork, games: Games, share: np.ndarray, env_seed: int, action_seed: int, greedy: bool
 ) -> tuple[list[float], list[int]]:
     """Play `share[n]` full games in env n.
 

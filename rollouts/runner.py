@@ -179,9 +179,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         rollout = self.sample()
         return ray.put(rollout), summary(rollout)
 
-    def get_metrics(self) -> dict:
-        return self.metrics.reduce()
-
     def assert_healthy(self) -> None:
         if self.module is None:
             raise AssertionError("the env runner has no module")

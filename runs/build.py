@@ -9,6 +9,7 @@ import torch
 
 from algorithms.a2c import A2CConfig
 from algorithms.a3c import A3CConfig
+from algorithms.dqn import DQNConfig
 from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
 from custom_models.torsos import smallest_dim
@@ -18,7 +19,7 @@ from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
 from runs.settings import TOP_SETTINGS, Setting, of_kind, tables, unknown
 
-CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig}
+CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig, "dqn": DQNConfig}
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
 
@@ -95,7 +96,7 @@ def _check_env(settings: dict) -> None:
             raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}")
     else:
         _check_id(env["id"])
-        _check_spaces(env["id"])
+        _check_spaces(env["id"], settings["algo"]["name"])
 
 
 def _check_id(env_id: str) -> None:
@@ -114,7 +115,7 @@ def _check_id(env_id: str) -> None:
         raise Mistake(f"env.id={env_id}: Gymnasium knows no such environment; {hint}")
 
 
-def _check_spaces(env_id: str) -> None:
+def _check_spaces(env_id: str, algo: str) -> None:
     try:
         env = gymnasium.make(env_id)
     except Exception as error:  # an environment may raise anything while it is made
@@ -127,6 +128,11 @@ def _check_spaces(env_id: str) -> None:
         raise Mistake(
             f"env.id={env_id} has observations {observation} and actions {action}; "
             "the models take a Box to observe and a Box or Discrete to act"
+        )
+    if algo == "dqn" and boxes[1]:
+        raise Mistake(
+            f"algo=dqn compares the actions with each other, and env.id={env_id} has infinitely many; "
+            "try algo=ppo, or an environment with Discrete actions"
         )
 
 
@@ -176,6 +182,8 @@ def _check_sizes(settings: dict) -> None:
             )
     if algo["name"] == "pg":
         _check_episodes(settings, max(1, runners))
+    if algo["name"] == "dqn":
+        _check_replay(settings, runners)
 
 
 def _check_episodes(settings: dict, runners: int) -> None:
@@ -190,6 +198,33 @@ def _check_episodes(settings: dict, runners: int) -> None:
         raise Mistake(
             f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
             "give it max_episode_steps where it is registered, or use algo=a2c"
+        )
+
+
+def _check_replay(settings: dict, runners: int) -> None:
+    algo, memory = settings["algo"], settings["model"].get("lstm_size")
+    if memory:
+        raise Mistake(f"model.lstm_size={memory}: algo=dqn learns from single steps and has no memory; leave it null")
+    if runners:
+        raise Mistake(
+            f"cluster.num_env_runners={runners}: algo=dqn plays in the training process, beside its replay buffer; "
+            "leave it at 0"
+        )
+    starts, buffer = algo["learning_starts"], algo["buffer_size"]
+    if algo["minibatch_size"] > starts:
+        raise Mistake(
+            f"algo.minibatch_size={algo['minibatch_size']} is larger than algo.learning_starts={starts}, which is how "
+            "full the buffer is at the first update; lower the one or raise the other"
+        )
+    if starts > buffer:
+        raise Mistake(
+            f"algo.learning_starts={starts} is larger than algo.buffer_size={buffer}: the buffer would never hold so "
+            "much; lower the one or raise the other"
+        )
+    if algo["n_step"] > 1 and not algo["prioritized"]:
+        raise Mistake(
+            f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly where an episode "
+            "ends; set algo.prioritized=true as well, or leave it at 1"
         )
 
 
@@ -258,6 +293,8 @@ def build(settings: dict) -> Any:
         config.episodes_per_env = algo["episodes_per_update"] // algo["num_envs"]
     if "kl_coeff" in algo:
         config.use_kl_loss = config.record_policy = algo["kl_coeff"] > 0
+    if isinstance(config, DQNConfig):
+        config.arrange(algo)
     config.environment(env_config=settings["env"])
     config.rl_module(model_config=model_config(settings))
     config.debugging(seed=seeds_of(settings)[0], log_level="ERROR")
@@ -271,6 +308,8 @@ def in_words(settings: dict) -> str:
     algo = settings["algo"]
     if "episodes_per_update" in algo:
         return f"{algo['num_envs']} envs, {algo['episodes_per_update']} complete episodes per update"
+    if "train_every" in algo:
+        return f"{algo['num_envs']} envs, one update every {algo['train_every']} agent steps"
     if algo.get("num_workers"):
         share = algo["num_envs"] // algo["num_workers"]
         return (

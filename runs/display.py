@@ -23,6 +23,9 @@ COLUMNS = (
     ("approx_kl", "KL", "{:.4f}"),
     ("clip_fraction", "clipped", "{:.1%}"),
     ("explained_variance", "expl. var.", "{:.2f}"),
+    ("q_loss", "Q loss", "{:.4f}"),
+    ("q_mean", "Q", "{:.2f}"),
+    ("epsilon", "epsilon", "{:.3f}"),
     ("staleness", "staleness", "{:.1f}"),
 )
 
@@ -68,16 +71,17 @@ class Display:
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim")
         several = len(self.seeds) > 1
-        for heading in [*(["seed"] if several else []), *(c[1] for c in COLUMNS), "time left"]:
+        columns = [c for c in COLUMNS if any(c[0] in row for row in self.rows.values())]
+        for heading in [*(["seed"] if several else []), *(c[1] for c in columns), "time left"]:
             table.add_column(heading, justify="right")
         for seed, row in sorted(self.rows.items()):
-            cells = [shown(row.get(key), form) for key, _, form in COLUMNS]
+            cells = [shown(row.get(key), form) for key, _, form in columns]
             table.add_row(*([str(seed)] if several else []), *cells, self.time_left(row))
         return table
 
     def _line(self, seed: int, row: dict[str, Any]) -> str:
         words = [f"seed {seed}"] if len(self.seeds) > 1 else []
-        words += [f"{heading} {shown(row.get(key), form)}" for key, heading, form in COLUMNS]
+        words += [f"{heading} {shown(row[key], form)}" for key, heading, form in COLUMNS if key in row]
         return "  ".join([*words, f"time left {self.time_left(row)}"])
 
     def time_left(self, row: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ PG_SETTINGS = SHARED_SETTINGS | {
     "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
 }
 ACTOR_CRITIC_SETTINGS = SHARED_SETTINGS | {
-    "horizon": Setting(int, 1, rllib="rollout_fragment_length"),
+    "horizon": Setting(int, 2, rllib="rollout_fragment_length"),
     "gae_lambda": Setting(float, 0, 1, rllib="lambda_"),
     "vf_coeff": Setting(float, 0, rllib="vf_loss_coeff"),
     "normalize_advantages": Setting(bool, rllib="normalize_advantages"),
@@ -132,7 +132,26 @@ PPO_SETTINGS = ACTOR_CRITIC_SETTINGS | {
     "kl_coeff": Setting(float, 0, rllib="kl_coeff"),
     "kl_target": Setting(float, above=0, rllib="kl_target"),
 }
-ALGO_SETTINGS = {"pg": PG_SETTINGS, "a2c": A2C_SETTINGS, "a3c": A3C_SETTINGS, "ppo": PPO_SETTINGS}
+DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
+    "minibatch_size": Setting(int, 1, rllib="train_batch_size_per_learner"),
+    "buffer_size": Setting(int, 1),
+    "target_every": Setting(int, 1, rllib="target_network_update_freq"),
+    "gamma": Setting(float, 0, 1, rllib="gamma"),
+    "train_every": Setting(int, 1),
+    "lr": Setting(float, above=0, rllib="lr"),
+    "epsilon_start": Setting(float, 0, 1),
+    "epsilon_end": Setting(float, 0, 1),
+    "epsilon_agent_steps": Setting(int, 1),
+    "learning_starts": Setting(int, 1, rllib="num_steps_sampled_before_learning_starts"),
+    "num_envs": Setting(int, 1),
+    "optimizer_eps": Setting(float, 0, rllib="adam_epsilon"),
+    "max_grad_norm": Setting(float, above=0, optional=True, rllib="grad_clip"),
+    "double_q": Setting(bool, rllib="double_q"),
+    "dueling": Setting(bool, rllib="dueling"),
+    "prioritized": Setting(bool),
+    "n_step": Setting(int, 1, rllib="n_step"),
+}
+ALGO_SETTINGS = {"pg": PG_SETTINGS, "a2c": A2C_SETTINGS, "a3c": A3C_SETTINGS, "ppo": PPO_SETTINGS, "dqn": DQN_SETTINGS}
 
 ATARI_SETTINGS = {
     "game": Setting(str),

@@ -22,7 +22,7 @@ from runs.directory import overrides_of, write_start
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
     (path.parent.name, path.stem)
-    for folder in ("experiments/*", "tuned_configs")
+    for folder in (*(f"experiments/{group}" for group in run.GROUPS), "tuned_configs")
     for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
 ]
 
@@ -612,6 +612,20 @@ def test_resume_keeps_what_was_typed_and_takes_what_is_typed_now(old_run):
     assert settings["stop"]["agent_steps"] == 77
     assert settings["env"]["id"] == "CartPole-v1"
     assert settings["resume"] is None
+
+
+def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refused):
+    path = old_run("algo=dqn")
+    settings, _ = run.experiment([f"resume={path}", "algo.train_every=8"])
+    assert settings["algo"]["name"] == "dqn" and settings["algo"]["train_every"] == 8
+    assert "did you mean algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
+    assert "fits nothing else" in refused(f"resume={path}", "algo.dueling=true")
+
+
+@pytest.mark.parametrize(("size", "starts"), [("smoke", 3000), ("short", 10_000), ("full", 50_000)])
+def test_a_size_shortens_what_an_algorithm_waits_for_too(size, starts, printed):
+    assert printed("algo=dqn", f"size={size}")["algo"]["learning_starts"] == starts
+    assert printed("algo=dqn", f"size={size}", "algo.learning_starts=77")["algo"]["learning_starts"] == 77
 
 
 def test_resume_leaves_a_run_alone_where_defaults_have_changed_since(old_run):

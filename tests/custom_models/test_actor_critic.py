@@ -47,6 +47,7 @@ MODELS = {
     "a3c_cnn, separate": (("model=a3c_cnn", "model.shared_trunk=false"), PIXELS),
     "cnn42": (("model=cnn42", "env.dim=42"), SMALL),
     "cnn42, separate": (("model=cnn42", "env.dim=42", "model.hidden=16", "model.shared_trunk=false"), SMALL),
+    "rllib42": (("model=rllib42", "env.dim=42"), SMALL),
     "impala": (("model=impala", "env.dim=42", "model.hidden=16"), SMALL),
     "dense512": (("model=dense512",), PIXELS),
 }

@@ -49,6 +49,10 @@ def plainly(name: str, torso, plain: torch.Tensor, activate=F.relu) -> torch.Ten
             before = x.shape[-1] % 2
             x = activate(F.conv2d(F.pad(x, (before, 1, before, 1)), conv.weight, conv.bias, 2))
         x = activate(F.conv2d(x, convs[3].weight, convs[3].bias, 2))
+    elif name == "rllib42":  # with a kernel of 4: one and one around an even side, one and two around an odd one
+        for conv in convs:
+            after = 1 + x.shape[-1] % 2
+            x = activate(F.conv2d(F.pad(x, (1, after, 1, after)), conv.weight, conv.bias, 2))
     else:
         while convs:
             first, *blocks = (convs.pop(0) for _ in range(5))
@@ -86,7 +90,7 @@ def test_without_a_fully_connected_layer_the_maps_are_the_features(zero_mean):
 
 def test_a_kernel_that_does_not_fit_the_blocks_takes_them_apart():
     layout = LAYOUTS["rgb"]
-    assert [make_torso(name, layout).in_blocks for name in CONVS] == [True, True, False]
+    assert [make_torso(name, layout).in_blocks for name in CONVS] == [True, True, False, False]
     layers = Conv(8, 7, 3), Conv(8, 4, 2)
     torso = ConvTorso(layout._asdict() | {"block": 4}, layers, None, "relu", "torch", torch.float32)
     assert not torso.in_blocks
@@ -163,7 +167,9 @@ def test_cnn42_is_rllibs_vision_network(dim):
         torch.testing.assert_close(torso(blocks, torso.pack()), maps, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17), ("impala", 1)])
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17), ("rllib42", 1), ("impala", 1)]
+)
 def test_the_smallest_picture_leaves_one_pixel_and_a_smaller_one_none(name, smallest):
     assert smallest_dim(name) == smallest
     layout = FrameLayout(smallest, 1, 4)

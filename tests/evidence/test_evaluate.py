@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import ray
 import torch
+import yaml
 from ale_py.vector_env import AtariVectorEnv
 from rich.console import Console
 from small_worlds import MLP, MODULE, make_agent
 
+from custom_models.q_network import QNetwork
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
 from environments.mistakes import Mistake
@@ -298,3 +300,20 @@ def test_an_environment_that_is_not_installed_is_a_mistake(make_run):
     del gymnasium.registry["Scripted-v0"]
     assert "Scripted" in mistake(run, 1)
     gymnasium.register("Scripted-v0", entry_point=object)
+
+
+def test_a_q_network_is_played_by_its_best_actions_and_one_in_twenty_at_random(tmp_path):
+    env = {"name": "small", "id": "CountsActions-v0", "frameskip": 1, "clip_rewards": False}
+    settings = {"seed": 1, "algo": {"name": "dqn", "dueling": True}, "env": env, "model": MLP}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    games = make_games(env, 1, 1)
+    spaces = {"observation_space": games.observation_space, "action_space": games.action_space}
+    games.close()
+    agent = QNetwork(**spaces, model_config=MLP | {"dueling": True})
+    torch.nn.init.zeros_(agent.online.actions.weight)
+    agent.online.actions.bias.data = torch.tensor([0.0, 1.0])  # the second action is worth more, and scores 1
+    agent.save_to_path(tmp_path / "checkpoints" / "last" / MODULE)
+    result = evaluate(tmp_path, 100)
+    assert result["algo"] == "dqn"
+    assert result["greedy"]["mean"] == 10
+    assert 9.5 < result["stochastic"]["mean"] < 10  # 9.75 expected: half of the random actions score too

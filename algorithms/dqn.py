@@ -1,0 +1,171 @@
+"""DQN: deep Q-learning, the control experiment beside the policy gradients.
+
+Paper: Mnih et al. 2015, Human-level control through deep reinforcement learning (https://doi.org/10.1038/nature14236),
+Algorithm 1 and Extended Data Table 1.
+
+    env runner --episodes--> replay buffer --minibatch--> loss --gradient--> weights --> env runner
+                                                           ^-- target network, a copy every `target_every` agent steps
+
+Loss, learner, replay buffer, env runner and the order of things are RLlib's own; what is written here makes them play
+the suite's games, count as the suite counts, start again from a checkpoint, and stop at a NaN.
+
+Departures from the paper: Adam instead of RMSProp, and a buffer that fits into a laptop's memory.
+docs/algorithms/dqn.md has the whole list.
+"""
+
+import math
+import os
+from typing import Any, cast
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.dqn import DQN as RLlibDQN
+from ray.rllib.algorithms.dqn import DQNConfig as RLlibDQNConfig
+from ray.rllib.algorithms.dqn.default_dqn_rl_module import QF_PREDS
+from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
+from torch import nn
+
+from algorithms.experiment import ReportsProgress, SuiteConfig
+from algorithms.learner import NonFiniteLoss
+from custom_models.q_network import QNetwork
+from environments.machine import take_threads
+from environments.single_game import SingleGame
+from rollouts.single_game_runner import SingleGameRunner
+
+UNIFORM = {"type": "EpisodeReplayBuffer"}
+PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0.4}  # RLlib's
+SMOOTHING = 100  # updates in the means that progress.csv shows
+
+
+class DQNConfig(SuiteConfig, RLlibDQNConfig):
+    """RLlib's DQNConfig with the suite's games and model."""
+
+    def __init__(self, algo_class=None):
+        super().__init__(algo_class or DQN)
+        self.environment(env=SingleGame)
+        # Lists of observations grow in place; arrays would be copied whole with every step that is added.
+        self.env_runners(env_runner_cls=SingleGameRunner, episodes_to_numpy=False)
+        self.learners(add_default_connectors_to_learner_pipeline=True)  # from episodes to minibatches
+        self.torch_skip_nan_gradients = True  # despite its name: RLlib leaves gradients alone; DQNLearner looks at them
+
+    def arrange(self, algo: dict) -> None:
+        """Set what follows from several of the `algo.` settings."""
+        self.replay_buffer_config = (PRIORITIZED if algo["prioritized"] else UNIFORM) | {
+            "capacity": algo["buffer_size"]
+        }
+        self.epsilon = [(0, algo["epsilon_start"]), (algo["epsilon_agent_steps"], algo["epsilon_end"])]
+        # The smallest piece that holds whole updates and, as RLlib demands, one n-step return.
+        unit = algo["train_every"] // math.gcd(algo["train_every"], algo["num_envs"])
+        self.rollout_fragment_length = unit * math.ceil(algo["n_step"] / unit)
+        self.training_intensity = algo["minibatch_size"] / algo["train_every"]  # samples learned from per agent step
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=QNetwork)
+
+    def get_default_learner_class(self) -> type["DQNLearner"]:
+        return DQNLearner
+
+
+class DQN(ReportsProgress, RLlibDQN):
+    """`training_step` is RLlib's: play some steps into the buffer, learn from minibatches, send the weights out."""
+
+    local_replay_buffer: Any  # RLlib declares one of its old buffers
+    env_runner: Any
+
+    @classmethod
+    def get_default_config(cls) -> DQNConfig:
+        return DQNConfig()
+
+    def setup(self, config: Any) -> None:
+        self._learning_starts = config.num_steps_sampled_before_learning_starts
+        super().setup(config)
+        self._empty_buffer()
+
+    def _empty_buffer(self) -> None:
+        """Start with an empty buffer, seeded; nothing is learned until it holds `learning_starts` steps (again)."""
+        self.local_replay_buffer = self._create_local_replay_buffer_if_necessary(self.config)
+        self.local_replay_buffer.rng = np.random.default_rng([self.config.seed, self.progress.agent_steps])
+        self.config.num_steps_sampled_before_learning_starts = self._sampled() + self._learning_starts
+
+    def _sampled(self) -> int:
+        """Agent steps that RLlib has counted."""
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+
+    def training_step(self) -> None:
+        before = self._sampled()
+        self.env_runner.num_env_steps_sampled_lifetime = self.progress.agent_steps  # for epsilon; RLlib: once per row
+        super().training_step()
+        scores, lengths = self.env_runner.take_finished()
+        played = {"agent_steps": self._sampled() - before, "scores": scores, "lengths": lengths, "num_bytes": 0}
+        self.progress.count([played], remote=False)
+
+    def step(self) -> dict[str, Any]:
+        result = super().step()
+        epsilon = float(self.env_runner.module.epsilon.get_current_value())
+        result["row"] |= {"epsilon": epsilon, "buffer_agent_steps": len(self.local_replay_buffer)}
+        return result
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        super().load_checkpoint(checkpoint_dir)
+        self._empty_buffer()
+
+
+class DQNLearner(DQNTorchLearner):
+    """RLlib's loss and update; a NaN stops the run instead of being set to 0."""
+
+    config: Any  # RLlib's class declares few of its attributes
+
+    def build(self) -> None:
+        take_threads()
+        super().build()
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        parameters: Any = self.get_parameters(cast(Any, self.module[module_id]))
+        optimizer = torch.optim.Adam(parameters, config.lr, eps=config.adam_epsilon, fused=True)
+        self.register_optimizer(
+            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+        )
+
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict, fwd_out: dict) -> Any:
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
+        self._minibatch = batch
+        values = fwd_out[QF_PREDS].detach().amax(-1)
+        self.metrics.log_dict({"q_loss": loss, "q_mean": values.mean()}, key=module_id, window=SMOOTHING)
+        return loss
+
+    def compute_gradients(self, loss_per_module: dict, **kwargs) -> Any:
+        gradients = super().compute_gradients(loss_per_module, **kwargs)
+        loss = loss_per_module[DEFAULT_MODULE_ID]
+        norm = nn.utils.get_total_norm(cast(Any, [g for g in gradients.values() if g is not None]))
+        if not torch.isfinite(loss + norm):
+            self._stop_on_nonfinite(loss, norm)
+        self.metrics.log_value((DEFAULT_MODULE_ID, "grad_norm"), norm, window=SMOOTHING)
+        return gradients
+
+    def _stop_on_nonfinite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        path = os.path.join(
+            self.config.run_dirs.get(self.config.seed, os.getcwd()), f"nonfinite_minibatch_{os.getpid()}.pt"
+        )
+        module: Any = self.module[DEFAULT_MODULE_ID].unwrapped()
+        torch.save({"minibatch": dict(self._minibatch), "module": module.state_dict()}, path)
+        raise NonFiniteLoss(
+            f"loss {loss.item()}, gradient norm {norm.item()}: training stopped before this step; "
+            f"its minibatch and the weights are in {path}"
+        )
+
+    def update(self, *args, **kwargs) -> dict:
+        """RLlib's update; of what it reports, the columns of progress.csv and the errors that priorities come from."""
+        found = super().update(*args, **kwargs)[DEFAULT_MODULE_ID]
+        terms = {name: found[name] for name in ("q_loss", "q_mean", "grad_norm", TD_ERROR_KEY)}
+        return {DEFAULT_MODULE_ID: terms | {"lr": found["default_optimizer_learning_rate"]}}
+
+    def get_state(self, *args, **kwargs) -> dict:
+        return super().get_state(*args, **kwargs) | {"last_target_update": dict(self.last_update_ts_by_mid)}
+
+    def set_state(self, state: dict) -> None:
+        self._weights_seq_no = 0  # RLlib keeps the weights it has when those that come are older
+        super().set_state(state)
+        self.last_update_ts_by_mid.update(state.get("last_target_update", {}))

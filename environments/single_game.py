@@ -1,0 +1,81 @@
+"""One game as a gymnasium.Env, for RLlib's own env runner.
+
+    Games (N = 1) -> Transition -> stack of frames, training reward, terminated or truncated
+
+RLlib learns from episodes, so what the suite's own runner keeps apart has to be settled here: a lost life is the end of
+a training episode and the `reset` after it goes on with the same game; rewards are clipped where the protocol clips
+them; and the score of the whole game, unclipped, waits in `finished` until somebody takes it.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from environments.games import make_games
+
+
+class SingleGame(gymnasium.Env):
+    """One game under the `env.` settings.
+
+    Attributes:
+        finished: (unclipped score, agent steps) of every full game that is over and was not taken yet.
+    """
+
+    def __init__(self, env: dict):
+        self.games = make_games(env, 1, 1)
+        self.layout, self.clip_rewards = self.games.layout, env["clip_rewards"]
+        self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
+        self.finished: list[tuple[float, int]] = []
+        self._ended = False  # the training episode: the first observation of the next one is there already
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        """A new game; without a seed and after the end of a training episode, whatever comes next."""
+        if seed is None and self._ended:
+            if self._restarts:  # no autoreset in the same step: this one ignores its action
+                self._see(self.games.step(np.zeros(1, np.int64)))
+        else:
+            obs = self.games.reset(seed)
+            self._score, self._length = 0.0, 0
+            if self.layout is not None:
+                side, _, depth = self.layout.frame_shape
+                self._stack = np.zeros((1, side, side, self.layout.stack, depth), np.uint8)
+                self._stack[..., -1, :] = obs
+            else:
+                self._obs = obs
+        self._ended = self._restarts = False
+        return self._seen(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        step = self.games.step(np.array([action]))
+        self._score += float(step.rewards[0])
+        self._length += 1
+        if step.finished[0]:
+            self.finished.append((self._score, self._length))
+            self._score, self._length = 0.0, 0
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        self._ended = terminated or truncated
+        self._restarts = bool(step.finished[0]) and not self.games.same_step
+        last = None
+        if truncated and step.final_obs is not None:  # the target bootstraps from it
+            last = step.final_obs
+            if self.layout is not None:
+                last = np.concatenate([self._stack[..., 1:, :], last[..., None, :]], -2)
+                last = last.reshape(1, *self.layout.stack_shape)
+        self._see(step)
+        reward = float(np.sign(step.rewards[0]) if self.clip_rewards else step.rewards[0])
+        return self._seen() if last is None else last[0], reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        self.games.close()
+
+    def _see(self, step: Any) -> None:
+        if self.layout is None:
+            self._obs = step.obs
+            return
+        self._stack[..., :-1, :] = self._stack[..., 1:, :]
+        self._stack[step.game_reset] = 0
+        self._stack[..., -1, :] = step.obs
+
+    def _seen(self) -> np.ndarray:
+        return (self._obs if self.layout is None else self._stack.reshape(1, *self.layout.stack_shape))[0].copy()

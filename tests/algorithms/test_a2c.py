@@ -1,0 +1,130 @@
+"""A2C: the loss written out slowly, microbatches that add up, and n-step returns."""
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
+
+A2C = (
+    "algo=a2c",
+    "env=cartpole",
+    "model.hidden=[8]",
+    "algo.num_envs=4",
+    "algo.horizon=16",
+    "algo.lr_schedule=constant",
+)
+LSTM = ("model=mlp_lstm", "model.hidden=[8]", "model.lstm_size=6")
+
+
+def gradients(learner) -> list[torch.Tensor]:
+    return [p.grad.clone() for p in learner.net.parameters()]
+
+
+def slow_loss(logits, values, actions, advantages, targets, vf_coeff, entropy_coeff) -> torch.Tensor:
+    """Mnih et al. 2016, Algorithm S3, with the entropy bonus of section 4, one agent step at a time."""
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(len(actions)):
+        probabilities = logits[i].exp() / logits[i].exp().sum()
+        entropy = -sum(p * p.log() for p in probabilities)
+        total = total - probabilities[actions[i]].log() * advantages[i] - entropy_coeff * entropy
+        total = total + vf_coeff * 0.5 * (targets[i] - values[i]) ** 2
+    return total / len(actions)
+
+
+def test_loss_and_gradient_are_the_papers(make_learner):
+    learner = make_learner(*A2C, "algo.entropy_coeff=0.03", "algo.vf_coeff=0.7")
+    learner.begin(0.0)
+    logits = torch.randn(32, 2, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(32, dtype=torch.float64, requires_grad=True)
+    batch = {
+        "actions": torch.arange(32) % 2,
+        "advantages": torch.randn(32, dtype=torch.float64),
+        "targets": 3 * torch.randn(32, dtype=torch.float64),
+    }
+    ours = learner.compute_loss_for_module(
+        module_id=DEFAULT_MODULE_ID,
+        config=learner.config,
+        batch=batch,
+        fwd_out={"policy": learner.net.Policy(logits), "values": values},
+    )
+    reference = slow_loss(logits, values, batch["actions"], batch["advantages"], batch["targets"], 0.7, 0.03)
+    torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
+    for mine, theirs in zip(*(torch.autograd.grad(x, (logits, values)) for x in (ours, reference)), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_advantages_are_n_step_returns_less_the_value(make_learner, make_rollout):
+    """R_t = r_t + gamma r_{t+1} + ... + gamma^k V, up to the end of the rollout or of the episode."""
+    learner, rollout = make_learner(*A2C, "algo.gamma=0.9"), make_rollout()
+    targets = learner._load(rollout)["targets"]
+    for n in range(4):
+        for t in range(16):
+            total, k = 0.0, t
+            while True:
+                total += 0.9 ** (k - t) * rollout["rewards"][k, n]
+                if rollout["terminated"][k, n]:
+                    break
+                if rollout["truncated"][k, n] or k == 15:
+                    last = rollout["final_values"][k, n] if rollout["truncated"][k, n] else rollout["values"][16, n]
+                    total += 0.9 ** (k + 1 - t) * last
+                    break
+                k += 1
+            assert targets[t, n].item() == pytest.approx(total, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("model", [(), LSTM], ids=["mlp", "lstm"])
+@pytest.mark.parametrize("size", [16, 17, 40])
+def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollout):
+    valid = np.ones((16, 4), bool)
+    valid[3, 1] = valid[9, 1] = valid[5, 2] = False  # so that microbatches count differently many
+    columns = {"memory": np.zeros((2, 4, 6))} if model else {}
+    rollout = make_rollout(valid=valid, **columns)
+    whole, parts = make_learner(*A2C, *model), make_learner(*A2C, *model, f"algo.microbatch_size={size}")
+    seen = []
+    for learner in (whole, parts):
+        learner.begin(0.0)
+        pieces = learner.pieces
+        learner.pieces = lambda *a, pieces=pieces: seen.append(a[1]) or pieces(*a)
+        learner.add_gradient_of(learner.load([rollout]))
+    assert seen[0] == 1 and seen[1] > 1
+    for one, other in zip(gradients(whole), gradients(parts), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_one_update_is_one_step_down_the_gradient(make_learner, make_rollout):
+    learner = make_learner(*A2C, "algo.lr=0.5", "algo.max_grad_norm=null")
+    before, rollout = [p.detach().clone() for p in learner.net.parameters()], make_rollout()
+    learner.begin(0.0)
+    learner.add_gradient_of(learner.load([rollout]))
+    expected = [
+        w - 0.5 * g / (0.99 + 0.01 * g**2 + 1e-5).sqrt() for w, g in zip(before, gradients(learner), strict=True)
+    ]
+    learner.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
+    learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
+    for w, p in zip(expected, learner.net.parameters(), strict=True):
+        torch.testing.assert_close(p.detach(), w, rtol=1e-4, atol=1e-6)
+
+
+def test_advantages_are_standardised_over_valid_rows_where_asked(make_learner, make_rollout):
+    valid = np.ones((16, 4), bool)
+    valid[5, 1] = False
+    rewards = np.where(valid, 1.0, 1e6)
+    learner = make_learner(*A2C, "algo.normalize_advantages=true")
+    advantages = learner.load([make_rollout(valid=valid, rewards=rewards)])["advantages"]
+    assert len(advantages) == 63
+    plain = make_learner(*A2C).load([make_rollout(valid=valid, rewards=rewards)])["advantages"]
+    torch.testing.assert_close(advantages, (plain - plain.mean()) / plain.std(correction=0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_nan_stops_and_leaves_its_batch(make_learner, make_rollout, tmp_path):
+    learner = make_learner(*A2C, run_dirs={1: str(tmp_path)})
+    rewards = np.ones((16, 4))
+    rewards[3, 2] = np.nan
+    before = [p.detach().clone() for p in learner.net.parameters()]
+    with pytest.raises(NonFiniteLoss, match=str(tmp_path)):
+        learner.update(training_data=RolloutData([make_rollout(rewards=rewards)]), timesteps={PROGRESS: 0.0})
+    assert all(map(torch.equal, before, learner.net.parameters()))
+    (left,) = tmp_path.glob("nonfinite_minibatch_*.pt")
+    assert len(torch.load(left)["minibatch"]["actions"]) == 64

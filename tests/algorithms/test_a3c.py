@@ -1,0 +1,230 @@
+"""A3C: gradients that are A2C's, staleness counted right, and workers that die, hang or send rubbish."""
+
+import os
+import signal
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+from algorithms.a3c import MAX_DROPPED, A3CLearner, Gradient
+from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
+from runs.build import build
+
+SAME = ("env=cartpole", "model.hidden=[8]", "algo.horizon=16", "algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5")
+ONE = ("algo=a3c", *SAME, "algo.num_workers=0", "algo.num_envs=4")
+FOUR = ("algo=a3c", *SAME, "algo.num_workers=4", "algo.num_envs=8")
+A2C = ("algo=a2c", *SAME, "algo.num_envs=4")
+LSTM = ("model=mlp_lstm", "model.lstm_size=6")
+
+
+@pytest.fixture
+def make_algorithm(compose):
+    made = []
+
+    def make(*overrides: str):
+        made.append(build(compose(overrides)).build_algo())
+        torch.set_num_threads(1)
+        return made[-1]
+
+    yield make
+    for algorithm in made:
+        algorithm.stop()
+
+
+def weights(learner) -> torch.Tensor:
+    return torch.from_numpy(learner.weights().copy())
+
+
+# Gradients ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [(), LSTM], ids=["mlp", "lstm"])
+def test_a_workers_gradient_is_the_learners(model, make_runner, make_learner):
+    """What a worker sends is what autograd says of A2C's loss at the weights it was given."""
+    runner, learner = make_runner(*ONE, *model, "algo.max_grad_norm=null"), make_learner(*ONE, *model)
+    given = learner.weights() + 0.1
+    sent, about = runner.work(0, given, version=7, progress=0.25)
+    assert about["version"] == 7 and about["worker"] == 0 and about["agent_steps"] > 0
+    learner.set_weights(given)
+    again = make_runner(*ONE, *model)
+    again.learner.set_weights(given)
+    rollout = again.workers[0].sample()
+    policy, values, batch = learner.forward(learner.load([rollout]))
+    learner.begin(0.25)
+    loss = learner.compute_loss_for_module(
+        module_id=DEFAULT_MODULE_ID,
+        config=learner.config,
+        batch=batch,
+        fwd_out={"policy": learner.net.Policy(policy), "values": values},
+    )
+    expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, learner.parameters)])
+    torch.testing.assert_close(torch.from_numpy(sent.vector), expected, rtol=1e-4, atol=1e-6)
+    assert sent.nonfinite is None and sent.terms["entropy"] > 0
+
+
+def test_gradient_and_step_in_two_places_are_a2cs_update(make_learner, make_rollout):
+    a2c, worker, centre = make_learner(*A2C), make_learner(*ONE), make_learner(*ONE)
+    for seed, progress in ((1, 0.0), (2, 0.3), (3, 0.6)):
+        a2c.update(training_data=RolloutData([make_rollout(seed)]), timesteps={PROGRESS: progress})
+        worker.set_weights(centre.weights())
+        centre.apply(worker.gradient_of(make_rollout(seed), progress), progress)
+        assert all(map(torch.equal, a2c.net.parameters(), centre.net.parameters()))
+    assert centre.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"] == pytest.approx(7e-4 * 0.4)
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_with_one_worker_it_is_a2c(make_algorithm):
+    """Not only the update: the games, the order and the rows."""
+    a2c, a3c = make_algorithm(*A2C, "report_every=64"), make_algorithm(*ONE, "report_every=64")
+    for _ in range(3):
+        rows = [algorithm.train()["row"] for algorithm in (a2c, a3c)]
+        for name in ("agent_steps", "episodes", "policy_loss", "value_loss", "entropy", "grad_norm", "lr"):
+            assert rows[0][name] == rows[1][name], name
+    learners = [algorithm.learner_group._learner for algorithm in (a2c, a3c)]
+    assert all(map(torch.equal, *(learner.net.parameters() for learner in learners)))
+    assert rows[1]["staleness"] == 0
+
+
+def test_gradients_are_clipped_where_they_are_computed(make_learner, make_rollout):
+    rollout = make_rollout(rewards=100 * np.ones((16, 4)))
+    free, held = make_learner(*ONE, "algo.max_grad_norm=null"), make_learner(*ONE)
+    (long, _, _), (short, terms, _) = free.gradient_of(rollout, 0.0), held.gradient_of(rollout, 0.0)
+    assert np.linalg.norm(short) == pytest.approx(0.5, rel=1e-4) and np.linalg.norm(long) > 1
+    assert terms["grad_norm"] == pytest.approx(np.linalg.norm(long), rel=1e-4)
+
+
+# Arrivals -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_staleness_is_what_was_applied_since_the_worker_got_its_weights(make_algorithm):
+    """Three workers start together; 0 sends twice before 2 sends once, and 1 comes last."""
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=0")
+    learner = algorithm.learner_group._learner
+    nothing = Gradient(np.zeros_like(learner.weights()), {"policy_loss": 0.0}, None)
+    got = dict.fromkeys((0, 1, 2), algorithm.version)
+    for worker in (0, 0, 2, 1, 2):
+        about = {"worker": worker, "version": got[worker], "agent_steps": 16, "scores": (), "lengths": ()}
+        algorithm.accept(nothing, about | {"num_bytes": 0})
+        got[worker] = algorithm.version
+    # Applied before each: 0 at version 0 (got 0), 0 at 1 (got 1), 2 at 2 (got 0), 1 at 3 (got 0), 2 at 4 (got 3).
+    assert algorithm.staleness == {0: Counter({0: 2}), 2: Counter({2: 1, 1: 1}), 1: Counter({3: 1})}
+    assert algorithm.version == 5
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_one_process_plays_its_workers_in_turn(make_algorithm):
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=0", "report_every=500")
+    result = algorithm.train()
+    workers = {row["worker"]: row for row in result["workers"]}
+    assert set(workers) == {0, 1, 2, 3}
+    turns = [row["gradients"] for row in workers.values()]
+    assert max(turns) - min(turns) <= 1
+    assert len({id(w.games) for w in algorithm.env_runner.workers.values()}) == 4
+    firsts = [worker.sample()["obs"][0] for worker in algorithm.env_runner.workers.values()]
+    assert not np.array_equal(firsts[0], firsts[1])
+
+
+@pytest.mark.usefixtures("shared_ray")
+@pytest.mark.parametrize("ship", ["gradients", "experience"])
+def test_workers_in_processes_of_their_own(ship, make_algorithm):
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", f"algo.ship={ship}", "report_every=1000")
+    before = weights(algorithm.learner_group._learner)
+    result = algorithm.train()
+    assert {row["worker"] for row in result["workers"]} == {0, 1, 2, 3}
+    assert sum(row["gradients"] for row in result["workers"]) == algorithm.version
+    assert 0 <= result["row"]["staleness"] <= result["row"]["staleness_max"]
+    assert result["row"]["dropped_gradients"] == result["row"]["replaced_workers"] == 0
+    assert result["row"]["lr"] > 0 and result["row"]["entropy"] > 0
+    assert not torch.equal(before, weights(algorithm.learner_group._learner))
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_one_copy_of_the_model_travels_each_way(make_algorithm):
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "report_every=200")
+    row = algorithm.train()["row"]
+    size = algorithm.at_the_centre(A3CLearner.weights).nbytes
+    assert row["bytes_per_agent_step"] * 2 * 16 == pytest.approx(2 * size, rel=0.35)  # some rows only restart a game
+
+
+# Misfortunes ----------------------------------------------------------------------------------------------------------
+
+
+def pids(algorithm) -> dict[int, int]:
+    import ray
+
+    actors = algorithm.env_runner_group._worker_manager.actors()
+    return {index: ray.get(actor.apply.remote(lambda _: os.getpid())) for index, actor in actors.items()}
+
+
+def train_until(algorithm, condition, seconds: float = 60.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        result = algorithm.train()
+        if condition(result):
+            return result
+    raise AssertionError(f"not within {seconds} s: {result['row']}")
+
+
+@pytest.mark.usefixtures("shared_ray")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
+    algorithm = make_algorithm(
+        *FOUR, "cluster.num_env_runners=2", "report_every=500", "algo.worker_timeout_s=2", "stop.agent_steps=10_000_000"
+    )
+    algorithm.train()
+    lost = pids(algorithm)[1]  # plays workers 0 and 2
+    os.kill(lost, how)
+    alone = train_until(algorithm, lambda r: {w["worker"] for w in r["workers"]} == {1, 3})
+    assert alone["row"]["agent_steps_per_s"] > 0
+    back = train_until(algorithm, lambda r: {w["worker"] for w in r["workers"]} == {0, 1, 2, 3})
+    assert back["row"]["replaced_workers"] >= 1
+    assert pids(algorithm)[1] != lost
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_process_that_always_dies_stops_the_run(make_algorithm):
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2")
+    with pytest.raises(RuntimeError, match="worker process 1 failed"):
+        for _ in range(20):
+            algorithm.mourn(1, RuntimeError("its env is broken"))
+
+
+def spoiled(algorithm) -> Gradient:
+    size = len(algorithm.at_the_centre(A3CLearner.weights))
+    return Gradient(
+        np.full(size, np.nan, np.float32), {"policy_loss": np.nan}, {"minibatch": {"rewards": torch.tensor([np.nan])}}
+    )
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_gradient_that_is_not_finite_is_dropped_and_counted_and_many_stop_the_run(make_algorithm, tmp_path):
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=0")
+    learner = algorithm.learner_group._learner
+    learner.config.run_dirs[1] = str(tmp_path)
+    about = {"version": 0, "agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
+    fine = Gradient(np.zeros_like(learner.weights()), {"policy_loss": 0.0}, None)
+    before = weights(learner)
+    for _ in range(MAX_DROPPED - 1):
+        algorithm.accept(spoiled(algorithm), about | {"worker": 0})
+        algorithm.accept(fine, about | {"worker": 1})  # the others' are no excuse
+    algorithm.accept(fine, about | {"worker": 0})
+    for _ in range(MAX_DROPPED - 1):
+        algorithm.accept(spoiled(algorithm), about | {"worker": 0})
+    assert torch.equal(before, weights(learner)) and algorithm.num_dropped == 2 * (MAX_DROPPED - 1)
+    with pytest.raises(NonFiniteLoss, match=f"worker 0 .*{tmp_path}"):
+        algorithm.accept(spoiled(algorithm), about | {"worker": 0})
+    (left,) = tmp_path.glob("nonfinite_minibatch_*.pt")
+    assert torch.load(left)["minibatch"]["rewards"].isnan().all()
+
+
+def test_a_worker_says_that_its_gradient_is_not_finite(make_learner, make_rollout):
+    rewards = np.ones((16, 4))
+    rewards[3, 2] = np.inf
+    gradient = make_learner(*ONE).gradient_of(make_rollout(rewards=rewards), 0.0)
+    assert gradient.nonfinite is not None and len(gradient.nonfinite["minibatch"]["actions"]) == 64
+    assert make_learner(*ONE).gradient_of(make_rollout(), 0.0).nonfinite is None

@@ -1,0 +1,86 @@
+"""PG: complete episodes only, each env equally many, and REINFORCE written out slowly."""
+
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+from algorithms.learner import PROGRESS, RolloutData
+from rollouts.rollout import Rollout
+
+PG = ("algo=pg", "env=cartpole", "model.hidden=[8]", "algo.num_envs=4", "algo.episodes_per_update=8")
+
+
+def loss_of(learner, batch: dict, logits: torch.Tensor) -> torch.Tensor:
+    learner.begin(0.0)
+    return learner.compute_loss_for_module(
+        module_id=DEFAULT_MODULE_ID,
+        config=learner.config,
+        batch=batch,
+        fwd_out={"policy": learner.net.Policy(logits), "values": None},
+    )
+
+
+def test_the_gradient_is_reinforces(make_learner):
+    """The lecture: sum over t of grad log pi(a_t | s_t) G_t; here divided by the number of agent steps."""
+    learner = make_learner(*PG, "algo.baseline=none", "algo.standardize_returns=false")
+    logits = torch.randn(20, 2, dtype=torch.float64, requires_grad=True)
+    batch = learner.weigh({"actions": torch.arange(20) % 2, "returns": torch.randn(20, dtype=torch.float64)})
+    (gradient,) = torch.autograd.grad(loss_of(learner, batch, logits), logits)
+    for i in range(20):
+        probabilities = logits[i].detach().exp() / logits[i].detach().exp().sum()
+        one_hot = torch.eye(2, dtype=torch.float64)[batch["actions"][i]]
+        ascent = (one_hot - probabilities) * batch["returns"][i] / 20  # the gradient of log softmax
+        torch.testing.assert_close(gradient[i], -ascent, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("baseline", ["average", "none"])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_baseline_and_standardisation_are_two_settings(baseline, standardize, make_learner):
+    learner = make_learner(*PG, f"algo.baseline={baseline}", f"algo.standardize_returns={str(standardize).lower()}")
+    returns = torch.tensor([1.0, 2.0, 3.0, 10.0])
+    weights = learner.weigh({"returns": returns})["weights"]
+    expected = returns - (4.0 if baseline == "average" else 0.0)
+    expected = expected / returns.std(correction=0) if standardize else expected
+    torch.testing.assert_close(weights, expected)
+
+
+def test_returns_that_do_not_count_move_no_baseline(make_learner):
+    """Sequences keep their invalid rows until the loss."""
+    learner = make_learner(*PG)
+    returns, valid = torch.tensor([[1.0, 5.0], [3.0, 1e6]]), torch.tensor([[True, True], [True, False]])
+    weights = learner.weigh({"returns": returns, "valid": valid})["weights"][valid]
+    assert weights.mean().item() == pytest.approx(0, abs=1e-6) and weights.std(correction=0).item() == pytest.approx(1)
+
+
+def test_the_value_head_is_not_trained(make_runner, make_learner):
+    learner, runner = make_learner(*PG, "model.shared_trunk=true"), make_runner(*PG, "model.shared_trunk=true")
+    before = learner.net.value.weight.detach().clone(), learner.net.policy.weight.detach().clone()
+    learner.update(training_data=RolloutData([runner.sample()]), timesteps={PROGRESS: 0.0})
+    assert torch.equal(before[0], learner.net.value.weight)
+    assert not torch.equal(before[1], learner.net.policy.weight)
+
+
+def test_what_idle_envs_do_is_not_learned_from(make_runner, make_learner):
+    runner = make_runner(*PG)
+    rollout = runner.sample()
+    assert not rollout["valid"].all()
+    clean, junk = {n: a.copy() for n, a in rollout.arrays.items()}, {n: a.copy() for n, a in rollout.arrays.items()}
+    idle = ~rollout["valid"]
+    for name in ("rewards", "logp"):
+        junk[name][idle] = 1e6
+    junk["obs"][:-1][idle] = 1e6
+    batches = [make_learner(*PG).load([Rollout(a, [], [], 0)]) for a in (clean, junk)]
+    for name in batches[0]:
+        assert torch.equal(batches[0][name], batches[1][name]), name
+
+
+def test_several_rollouts_of_unequal_length_are_learned_from_together(make_runner, make_learner):
+    for model in ((), ("model=mlp_lstm",)):
+        overrides = (*PG[:2], *PG[3:], *model)
+        runner, learner = make_runner(*overrides), make_learner(*overrides)
+        rollouts = [runner.sample(), runner.sample()]
+        assert len(rollouts[0]["valid"]) != len(rollouts[1]["valid"])
+        batch = learner.load(rollouts)
+        counted = batch["valid"].sum() if model else len(batch["actions"])
+        assert counted == sum(r.agent_steps for r in rollouts)
+        assert batch["returns"].isfinite().all()

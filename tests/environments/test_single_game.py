@@ -1,0 +1,129 @@
+"""One game as a gymnasium.Env: what RLlib's runner sees, and what is reported beside it."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from environments.games import make_games
+from environments.protocols import PROTOCOLS
+from environments.single_game import SingleGame
+
+
+class Fives(gymnasium.Env):
+    """Ten steps of 5 points each: every game is worth 50. Observed: the game's number and the step."""
+
+    observation_space = gymnasium.spaces.Box(-1, 100, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    cut_short = False
+
+    def __init__(self):
+        self.game = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.game, self.t = self.game + 1, 0
+        return np.array([self.game, 0], np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        over = self.t == 10
+        return (
+            np.array([self.game, self.t], np.float32),
+            5.0,
+            over and not self.cut_short,
+            over and self.cut_short,
+            {},
+        )
+
+
+class FivesCutShort(Fives):
+    """The same, but a time limit ends it."""
+
+    cut_short = True
+
+
+@pytest.fixture(autouse=True)
+def worlds():
+    for world in (Fives, FivesCutShort):
+        gymnasium.register(f"{world.__name__}-v0", entry_point=world)
+    yield
+    for world in (Fives, FivesCutShort):
+        del gymnasium.registry[f"{world.__name__}-v0"]
+
+
+def numbers(env_id: str, clip_rewards: bool = False) -> dict:
+    return {"name": "small", "id": env_id, "frameskip": 1, "clip_rewards": clip_rewards}
+
+
+def atari(game: str, **changes) -> dict:
+    env = {"game": game, "frameskip": 4, "frame_stack": 4, "dim": 84, "grayscale": True, **PROTOCOLS["classic"]}
+    return env | changes
+
+
+def test_training_sees_clipped_rewards_and_the_report_the_game_s_own_score():
+    game = SingleGame(numbers("Fives-v0", clip_rewards=True))
+    game.reset(seed=0)
+    steps = [game.step(0) for _ in range(10)]
+    assert [reward for _, reward, *_ in steps] == [1.0] * 10
+    assert game.finished == [(50.0, 10)]
+    game.reset()
+    for _ in range(9):
+        game.step(0)
+    assert game.finished == [(50.0, 10)], "a game under way has no score yet"
+
+
+def test_a_time_limit_truncates_and_shows_the_last_observation_of_the_old_game():
+    game = SingleGame(numbers("FivesCutShort-v0"))
+    first, _ = game.reset(seed=0)
+    for _ in range(10):
+        obs, _, terminated, truncated, _ = game.step(0)
+    assert (terminated, truncated) == (False, True)
+    np.testing.assert_array_equal(obs, [first[0], 10])
+    np.testing.assert_array_equal(game.reset()[0], [first[0] + 1, 0])
+
+
+def test_a_game_of_cartpole_is_counted_without_the_step_that_only_restarts_it():
+    game, plain = SingleGame(numbers("CartPole-v1")), gymnasium.make("CartPole-v1")
+    game.reset(seed=3)
+    for _ in range(3):
+        length, over = 0, False
+        while not over:
+            obs, reward, *ends, _ = game.step(1)
+            over = any(ends)
+            length += 1
+        assert length < 20
+        assert game.finished.pop() == (length, length)
+        assert np.abs(game.reset()[0]).max() <= 0.05, "a game begins near 0"
+    assert plain.observation_space == game.observation_space
+
+
+def test_a_lost_life_ends_the_episode_and_the_game_goes_on_with_its_stack():
+    """Against ALE's own stacks: the suite's protocol, seen through reset and step."""
+    env = atari("breakout", max_episode_frames=1200)
+    game, games = SingleGame(env), make_games(env, 1, 1)
+    obs, _ = game.reset(seed=5)
+    frames = [np.zeros_like(games.reset(5))] * 3
+    games.reset(5)
+    frames.append(games.reset(5))
+    rng, lives, score, scores = np.random.default_rng(5), 0, 0.0, []
+    for _ in range(500):
+        np.testing.assert_array_equal(obs, np.concatenate(frames[-4:], -1)[0])
+        action = int(rng.integers(game.action_space.n))
+        step = games.step(np.array([action]))
+        obs, reward, terminated, truncated, _ = game.step(action)
+        assert (terminated, truncated) == (step.terminated[0], step.truncated[0])
+        assert reward == np.sign(step.rewards[0])
+        score += step.rewards[0]
+        lives += int(step.terminated[0] and not step.finished[0])
+        if step.finished[0]:
+            scores.append(score)
+            score = 0.0
+        if step.game_reset[0]:
+            frames += [np.zeros_like(step.obs)] * 3
+        frames.append(step.obs)
+        if terminated or truncated:
+            if truncated:
+                np.testing.assert_array_equal(obs[..., -16:], step.final_obs[0])
+            obs, _ = game.reset()
+    assert lives >= 3 and scores
+    assert [s for s, _ in game.finished] == scores
