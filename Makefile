@@ -3,6 +3,7 @@
 PYTHON      ?= python3
 TORCH_INDEX ?=
 ARGS        ?=
+SB3         ?=
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -20,6 +21,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, test, test-all and bench'
+	@echo '  make bench SB3=sb3              with Stable-Baselines3, after  pip install --target sb3 --no-deps stable-baselines3'
 	@echo '  make setup PYTHON=python3.12    another Python than python3, 3.10 to 3.13'
 	@echo '  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch without CUDA: some GB less on Linux'
 
@@ -55,8 +57,10 @@ check: $(STAMP) ## lint, format and types; changes nothing
 	$(PY) -m ruff format --check
 	$(PY) -m pyright
 
-bench: $(STAMP) ## agent steps per second: this suite, a bare loop, stock RLlib, the machine's limit
+bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in 45 minutes
 	$(PY) -m benchmarks.throughput $(ARGS)
+	$(PY) -m benchmarks.actor_critics $(if $(SB3),--sb3-path "$(SB3)") $(ARGS)
+	$(PY) -m benchmarks.workers $(ARGS)
 
 clean: ## remove caches; never outputs/, results/ or .venv
 	find . \( -path ./$(VENV) -o -path ./.git -o -path ./outputs -o -path ./results -o -path ./multirun \) -prune \

@@ -6,8 +6,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -25,9 +26,14 @@ def descendants() -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def started(command: list[str], folder: Path, log: Path) -> Iterator[subprocess.Popen]:
-    """Run `command` in `folder`, output to `log`. When the block ends, however it does, nothing it started is left."""
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+def started(
+    command: list[str], folder: Path, log: Path, variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen]:
+    """Run `command` in `folder`, output to `log`, with `variables` added to its environment.
+
+    When the block ends, however it does, nothing it started is left.
+    """
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **variables}
     environment.pop("RAY_ADDRESS", None)  # never join a cluster that happens to run
     try:
         with log.open("wb") as out:

@@ -9,12 +9,14 @@ action: that row is not `valid`, and nobody may learn from it or count it.
 """
 
 import difflib
+import importlib
 from typing import NamedTuple
 
 import gymnasium
 import numpy as np
 from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import FrameLayout, atari_layout, to_blocks
@@ -41,6 +43,18 @@ def is_game(name: str) -> bool:
 def near_games(name: str) -> list[str]:
     """Names of games that look like a mistyped one."""
     return difflib.get_close_matches(name, roms.get_all_rom_ids(), n=3)
+
+
+def spec_of(env_id: str) -> EnvSpec | None:
+    """What Gymnasium knows of an environment, if anything; `module:Id` imports the module that registers it first.
+
+    Raises:
+        ImportError: there is no such module, or it cannot be imported.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.registry.get(name)
 
 
 def make_games(env: dict, num_envs: int, num_threads: int) -> "Games":
@@ -136,7 +150,8 @@ class GymnasiumGames(Games):
     """Any Gymnasium environment: its own vector where it has one, else Gymnasium's SYNC vector."""
 
     def __init__(self, env: dict, num_envs: int, num_threads: int):
-        own_vector = gymnasium.spec(env["id"]).vector_entry_point is not None
+        spec = spec_of(env["id"])
+        own_vector = spec is not None and spec.vector_entry_point is not None
         self._env = (
             gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
             if own_vector

@@ -14,7 +14,7 @@ from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
 from custom_models.torsos import smallest_dim
 from environments.frames import layout_of
-from environments.games import is_game, near_games
+from environments.games import is_game, near_games, spec_of
 from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
 from runs.settings import TOP_SETTINGS, Setting, of_kind, tables, unknown
@@ -94,12 +94,25 @@ def _check_env(settings: dict) -> None:
             near = near_games(env["game"])
             hint = f"did you mean {' or '.join(near)}?" if near else "games are spelt like assault or ms_pacman"
             raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}")
-    elif env["id"] not in gymnasium.registry:
-        near = difflib.get_close_matches(env["id"], gymnasium.registry, n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
-        raise Mistake(f"env.id={env['id']}: Gymnasium knows no such environment; {hint}")
     else:
+        _check_id(env["id"])
         _check_spaces(env["id"], settings["algo"]["name"])
+
+
+def _check_id(env_id: str) -> None:
+    module, _, name = env_id.rpartition(":")
+    try:
+        spec = spec_of(env_id)
+    except Exception as error:  # a module may raise anything while it is imported
+        why = " ".join(str(error).split())
+        raise Mistake(
+            f"env.id={env_id}: {module} cannot be imported ({why}); write module:Id where a module registers the "
+            "environment, and Id alone where Gymnasium knows it"
+        ) from error
+    if spec is None:
+        near = difflib.get_close_matches(name, gymnasium.registry, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
+        raise Mistake(f"env.id={env_id}: Gymnasium knows no such environment; {hint}")
 
 
 def _check_spaces(env_id: str, algo: str) -> None:
@@ -180,7 +193,8 @@ def _check_episodes(settings: dict, runners: int) -> None:
             f"algo.episodes_per_update={algo['episodes_per_update']} cannot be shared evenly by algo.num_envs="
             f"{algo['num_envs']}; each env plays equally many, so that short episodes are not favoured"
         )
-    if "id" in env and gymnasium.spec(env["id"]).max_episode_steps is None:
+    spec = spec_of(env["id"]) if "id" in env else None
+    if spec and spec.max_episode_steps is None:
         raise Mistake(
             f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
             "give it max_episode_steps where it is registered, or use algo=a2c"

@@ -196,7 +196,9 @@ def test_a_process_that_always_dies_stops_the_run(make_algorithm):
 
 def spoiled(algorithm) -> Gradient:
     size = len(algorithm.at_the_centre(A3CLearner.weights))
-    return Gradient(np.full(size, np.nan, np.float32), {"policy_loss": np.nan}, {"minibatch": {"rewards": torch.tensor([np.nan])}})
+    return Gradient(
+        np.full(size, np.nan, np.float32), {"policy_loss": np.nan}, {"minibatch": {"rewards": torch.tensor([np.nan])}}
+    )
 
 
 @pytest.mark.usefixtures("shared_ray")

@@ -12,6 +12,7 @@ from ray.rllib.algorithms.ppo import PPOConfig as StockConfig
 import run
 from algorithms.ppo import PPOConfig
 from custom_models.actor_critic import ActorCritic
+from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
 from runs import build as module
@@ -213,6 +214,36 @@ def test_every_model_there_is_can_be_built(name, compose):
     policy, values, _ = agent.act(obs, agent.pack(), agent.initial_state(2))
     assert policy.shape == (2, 6) and values.shape == (2,)
     assert agent.recurrent == bool(settings["model"]["lstm_size"]) == name.endswith("_lstm")
+
+
+OUTSIDE = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+gymnasium.register("Outside-v0", CartPoleEnv, max_episode_steps=7)
+"""
+
+
+def test_an_environment_may_come_from_a_module_that_registers_it(composed, tmp_path, monkeypatch):
+    (tmp_path / "outside_the_suite.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = put(copy.deepcopy(composed["env=cartpole"]), "env.id", "outside_the_suite:Outside-v0")
+    games = make_games(check(settings)["env"], 2, 1)
+    games.reset(seed=1)
+    ends = [games.step(np.zeros(2, np.int64)).finished.all() for _ in range(7)]
+    assert ends == [False] * 6 + [True]
+    with pytest.raises(Mistake, match="no such environment; did you mean Outside-v0"):
+        check(put(settings, "env.id", "outside_the_suite:Outsider-v0"))
+    del gymnasium.registry["Outside-v0"]
+
+
+@pytest.mark.parametrize("source", ["", "raise OSError('no licence')"])
+def test_a_module_that_cannot_be_imported_is_refused(source, composed, tmp_path, monkeypatch):
+    if source:
+        (tmp_path / "nowhere.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = put(copy.deepcopy(composed["env=cartpole"]), "env.id", "nowhere:Outside-v0")
+    with pytest.raises(Mistake, match="env.id=nowhere:Outside-v0: nowhere cannot be imported .*; write module:Id"):
+        check(settings)
 
 
 def test_a_key_nobody_knows_is_refused_in_every_group(settings):

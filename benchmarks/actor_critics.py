@@ -1,0 +1,114 @@
+"""How fast are A2C and A3C here, and what does an LSTM cost? Beside a bare loop and Stable-Baselines3.
+
+    python -m benchmarks.actor_critics            # three rounds, 15 minutes on two cores; the second of `make bench`
+    python -m benchmarks.actor_critics --quick    # one short round, to see that it works; not for quoting
+
+    A2C 16 x 5     bare loop | this suite | Stable-Baselines3, its envs in one process and in one each
+    A2C 64 x 20    bare loop | this suite | with an LSTM of 256
+    A3C 64 x 20    two workers in two processes, 32 envs each, with A2C's epsilon and norm
+    PPO 8 x 128    this suite | with an LSTM of 256
+
+All on Assault with the Nature CNN. How it is measured: `benchmarks/rounds.py`. Stable-Baselines3 is optional; without
+it, its rows are left out, and a line says so. To have them:
+
+    pip install --target sb3 --no-deps stable-baselines3 && make bench SB3=sb3
+"""
+
+import sys
+
+from benchmarks import sb3_a2c
+from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
+
+SMALL, LARGE = ("algo.num_envs=16", "algo.horizon=5"), ("algo.num_envs=64", "algo.horizon=20")
+A3C = ("algo=a3c", *LARGE, "algo.num_workers=2", "cluster.num_env_runners=2")
+A3C += ("algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5")
+LSTM = "model.lstm_size=256"
+SUITE = {  # contestant -> what is typed, agent steps timed: 10 seconds and more each
+    "a2c_16x5": (("algo=a2c", *SMALL), 40_000),
+    "a2c_64x20": (("algo=a2c", *LARGE), 51_200),
+    "a2c_64x20_lstm": (("algo=a2c", *LARGE, LSTM), 51_200),
+    "a3c_64x20": (A3C, 51_200),
+    "ppo_8x128": (("algo=ppo",), 16_384),
+    "ppo_8x128_lstm": (("algo=ppo", LSTM), 16_384),
+}
+WARM_UP = 5_120  # agent steps of the suite: two or three rows of progress.csv
+
+
+def bare_loop(envs: int, horizon: int, agent_steps: int) -> Contestant:
+    """The bare loop's A2C: one epoch, one minibatch."""
+    shape = [f"--num-envs={envs}", f"--horizon={horizon}", "--epochs=1", f"--minibatch={envs * horizon}"]
+    updates = f"--updates={agent_steps // (envs * horizon)}"
+    return lambda folder: run_module("bare_loop", folder, "--algo=a2c", *shape, updates)
+
+
+def suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int) -> Contestant:
+    """This suite, as one types it."""
+    words = (*overrides, "env=assault", "model=nature_cnn")
+    return lambda folder: run_suite(folder, warm_up, agent_steps, *words)
+
+
+def stable_baselines3(vectorize: str, path: str | None, agent_steps: int) -> Contestant:
+    """Its A2C, 16 x 5."""
+    words = [f"--vectorize={vectorize}", f"--agent-steps={agent_steps}", *([f"--sb3-path={path}"] if path else [])]
+    return lambda folder: run_module("sb3_a2c", folder, *words)
+
+
+def summary(rounds: list[dict]) -> dict[str, list[float]]:
+    """The lines of the table: what it is, with its unit, and one number per round."""
+    speed = {name: speeds(rounds, name) for name in rounds[0]}
+    sb3 = {}
+    if "sb3_subproc" in speed:
+        faster = [max(both) for both in zip(speed["sb3_dummy"], speed["sb3_subproc"], strict=True)]
+        sb3 = {
+            "A2C 16 x 5, Stable-Baselines3, envs in one process": speed["sb3_dummy"],
+            "A2C 16 x 5, Stable-Baselines3, a process per env": speed["sb3_subproc"],
+            "A2C 16 x 5, suite / the faster Stable-Baselines3": ratio(speed["a2c_16x5"], faster),
+        }
+    return {
+        "A2C 16 x 5, bare loop, agent steps/s": speed["bare_16x5"],
+        "A2C 16 x 5, suite": speed["a2c_16x5"],
+        "A2C 16 x 5, suite / bare loop": ratio(speed["a2c_16x5"], speed["bare_16x5"]),
+        **sb3,
+        "A2C 64 x 20, bare loop, agent steps/s": speed["bare_64x20"],
+        "A2C 64 x 20, suite": speed["a2c_64x20"],
+        "A2C 64 x 20, suite / bare loop": ratio(speed["a2c_64x20"], speed["bare_64x20"]),
+        "A3C 2 processes x 32 x 20, suite": speed["a3c_64x20"],
+        "A3C 2 processes x 32 x 20 / A2C 64 x 20": ratio(speed["a3c_64x20"], speed["a2c_64x20"]),
+        "A2C 64 x 20 with an LSTM, suite": speed["a2c_64x20_lstm"],
+        "A2C 64 x 20, time with an LSTM / without": ratio(speed["a2c_64x20"], speed["a2c_64x20_lstm"]),
+        "PPO 8 x 128, suite": speed["ppo_8x128"],
+        "PPO 8 x 128 with an LSTM, suite": speed["ppo_8x128_lstm"],
+        "PPO 8 x 128, time with an LSTM / without": ratio(speed["ppo_8x128"], speed["ppo_8x128_lstm"]),
+    }
+
+
+def main() -> None:
+    parser = command_line(__doc__, "actor_critics.json")
+    parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
+    settings = parser.parse_args()
+    with_sb3 = sb3_a2c.is_there(settings.sb3_path)
+    if settings.sb3_path and not with_sb3:
+        parser.error(f"--sb3-path {settings.sb3_path}: Stable-Baselines3 is not there; {sb3_a2c.INSTALL}")
+    num_rounds, shorter = (1, 10) if settings.quick else (settings.rounds, 1)
+    warm_up = WARM_UP // min(shorter, 2)
+    result = begin() | {"agent_steps": {name: steps // shorter for name, (_, steps) in SUITE.items()}}
+    if not with_sb3:
+        print(f"Stable-Baselines3 is not installed, its rows are left out: {sb3_a2c.INSTALL}, then make bench SB3=sb3")
+
+    contestants = {
+        "bare_16x5": bare_loop(16, 5, 40_000 // shorter),
+        "bare_64x20": bare_loop(64, 20, 51_200 // shorter),
+        **{name: suite(words, warm_up, steps // shorter) for name, (words, steps) in SUITE.items()},
+    }
+    for vectorize in ("dummy", "subproc") if with_sb3 else ():
+        contestants[f"sb3_{vectorize}"] = stable_baselines3(vectorize, settings.sb3_path, 8000 // shorter)
+    result["rounds"] = take_turns(contestants, num_rounds)
+    result["summary"] = summary(result["rounds"])
+    keep(result, settings.out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,203 @@
+"""Contestants that take turns: each in a fresh process, round by round, and the table of what came out.
+
+    round 1: a b c    round 2: c b a    round 3: a b c    ->    a / b within each round    ->    median, min .. max
+
+Machines drift by 10 % and more within minutes, so two numbers are compared within a round, and the order turns round
+every time. What every file here that `make bench` runs has in common; `benchmarks/throughput.py` is the first of them.
+"""
+
+import argparse
+import csv
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import psutil
+
+from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
+
+ROOT = Path(__file__).resolve().parent.parent
+Contestant = Callable[[Path], dict]  # from an empty folder to what was measured, agent_steps_per_s among it
+
+
+# What is typed, and what is kept ------------------------------------------------------------------------------------
+
+
+def command_line(story: str | None, out: str) -> argparse.ArgumentParser:
+    """The arguments that all benchmarks take."""
+    parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
+    parser.add_argument("--out", type=Path, default=Path("bench_out") / out)
+    return parser
+
+
+def begin() -> dict:
+    """Prepare this process for contestants; returns what a result starts with."""
+    adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that `started` cleans up
+    result = {"machine": machine()}
+    print(json.dumps(result["machine"]), flush=True)
+    return result
+
+
+def take_turns(contestants: Mapping[str, Contestant], num_rounds: int) -> list[dict]:
+    """Rounds of name -> what was measured; every other round in reverse order."""
+    rounds = []
+    for i in range(num_rounds):
+        measured = {}
+        for name in list(contestants)[:: -1 if i % 2 else 1]:
+            measured[name] = alone(contestants[name])
+            print(f"round {i + 1}, {name}: {measured[name]['agent_steps_per_s']:,.0f} agent steps/s", flush=True)
+        rounds.append(measured)
+    return rounds
+
+
+def alone(contestant: Contestant) -> dict:
+    """Let one contestant run in a folder of its own, which goes when it is done."""
+    with tempfile.TemporaryDirectory(prefix="bench_") as folder:
+        return contestant(Path(folder))
+
+
+def keep(result: dict, out: Path) -> None:
+    """Print the table of `result["summary"]` and write everything."""
+    print("\n" + table(result["summary"]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\neverything measured: {out}")
+
+
+def machine() -> dict:
+    """What the numbers depend on."""
+    cpu = Path("/proc/cpuinfo").read_text()
+    name = re.search(r"^model name\s*: (.*)", cpu, re.M)
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "cpu": name[1] if name else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "bf16_instructions": sorted({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu.split())),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": os.getloadavg()[0],  # much above 0 somebody else was computing: measure again
+        "python": platform.python_version(),
+        "versions": {p: importlib.metadata.version(p) for p in ("torch", "ray", "ale-py", "gymnasium", "numpy")},
+        "commit": git.stdout.strip() or None,
+    }
+
+
+# Contestants --------------------------------------------------------------------------------------------------------
+
+
+def finished(process: subprocess.Popen, log: Path) -> list[str]:
+    """Wait for the end; returns the lines printed, and stops everything if the contestant failed."""
+    if process.wait():
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+        raise SystemExit(f"{tail}\n\n{process.args}: exit code {process.returncode}")
+    return log.read_text(errors="replace").splitlines()
+
+
+def run_module(module: str, folder: Path, *arguments: str) -> dict:
+    """Run one of the other files here; returns the JSON line it prints last."""
+    log = folder / "log.txt"
+    with started([sys.executable, "-m", f"benchmarks.{module}", "--json", *arguments], ROOT, log) as process:
+        return next(json.loads(line) for line in reversed(finished(process, log)) if line.startswith("{"))
+
+
+def run_suite(
+    folder: Path,
+    warm_up: int,
+    agent_steps: int,
+    *overrides: str,
+    sample_memory: bool = False,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> dict:
+    """Train through the suite's real command and read its run directory.
+
+    Args:
+        warm_up: agent steps that are played first and not counted, rounded up to a row of progress.csv.
+        agent_steps: those that come after.
+        overrides: the experiment, as one types it.
+        variables: of the environment, added for this run.
+
+    Returns:
+        agent_steps_per_s after the warm-up; timed_s, how long that took; start_s, from process start to the first row
+        of progress.csv; peak_pss_mib, the largest sum over the driver and all processes below it, sampled every 0.5 s
+        (None unless asked for: sampling costs speed); last_row of progress.csv.
+    """
+    log, start_s, peak, next_sample_at = folder / "log.txt", None, None, 0.0
+    command = [sys.executable, "run.py", "seed=1", "evaluate=false", *overrides]
+    command += [f"stop.agent_steps={warm_up + agent_steps}", f"output_dir={folder / 'run'}"]
+    start = time.monotonic()
+    with started(command, ROOT, log, variables) as process:
+        while process.poll() is None:
+            time.sleep(0.05)
+            if start_s is None and any(has_row(path) for path in folder.rglob("progress.csv")):
+                start_s = time.monotonic() - start
+            if sample_memory and time.monotonic() >= next_sample_at:
+                next_sample_at = time.monotonic() + 0.5
+                peak = max(peak or 0.0, sum(pss_mib(p.pid) for p in descendants()))
+        lines = finished(process, log)
+    run_directory = Path(lines[-1].removeprefix("run directory: "))
+    with (run_directory / "progress.csv").open() as file:
+        steps_per_s, timed_s, last = speed(list(csv.DictReader(file)), warm_up)
+    return {
+        "agent_steps_per_s": steps_per_s,
+        "timed_s": timed_s,
+        "start_s": start_s,
+        "peak_pss_mib": peak,
+        "last_row": last,
+    }
+
+
+def has_row(progress: Path) -> bool:
+    """Whether this progress.csv, the suite's and not Tune's, has its first row."""
+    header, _, rows = progress.read_text().partition("\n")
+    return "agent_steps_per_s" in header.split(",") and "\n" in rows
+
+
+def speed(rows: list[dict], warm_up: int) -> tuple[float, float, dict]:
+    """Agent steps/s between the first row of progress.csv that has the warm-up behind it and the last; seconds; it."""
+    warm, last = next(row for row in rows if float(row["agent_steps"]) >= warm_up), rows[-1]
+    timed_steps, timed_s = (float(last[key]) - float(warm[key]) for key in ("agent_steps", "wall_time_s"))
+    return timed_steps / timed_s, timed_s, last
+
+
+# Numbers ------------------------------------------------------------------------------------------------------------
+
+
+def speeds(rounds: list[dict], name: str) -> list[float]:
+    """Agent steps/s of one contestant, one per round."""
+    return [measured[name]["agent_steps_per_s"] for measured in rounds]
+
+
+def ratio(above: list[float], below: list[float]) -> list[float]:
+    """Round by round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def table(lines: dict[str, list[float]]) -> str:
+    """A Markdown table, aligned for a terminal."""
+    rows = [["", "median", "min .. max", "n"], ["---", "---:", "---:", "---:"]]
+    for name, values in lines.items():
+        low, middle, high = (number(x) for x in (min(values), statistics.median(values), max(values)))
+        rows.append([name, middle, f"{low} .. {high}", str(len(values))])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = ([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def number(x: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"

@@ -1,0 +1,51 @@
+"""A game that does nothing but take its time: a stand-in for slow emulators, which scaling needs no cores for.
+
+    python run.py env=cartpole env.id=benchmarks.slow_games:SlowGame-v0 env.name=slow_game
+
+Every step of every env sleeps for SECONDS; envs that one process plays together sleep one after the other. Where the
+environment variable SLOWEST names a file, the first process that plays makes it and is SLOWER times as slow from then
+on. Playing counts, not opening: whoever only looks at the spaces does not become the slow one.
+"""
+
+import functools
+import os
+import time
+
+import gymnasium
+import numpy as np
+
+SECONDS, SLOWER = 0.005, 10
+SLOWEST = "SLOW_GAMES_SLOWEST"
+
+
+@functools.cache
+def slowness(file: str) -> int:
+    """Of this process: SLOWER if it is the first to make `file`, else 1."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return 1
+    return SLOWER
+
+
+class SlowGame(gymnasium.Env):
+    """Four numbers to see, two actions, a reward of 1 for the right one of them."""
+
+    def __init__(self):
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        super().reset(seed=seed)
+        self._obs = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        return self._obs, {}
+
+    def step(self, action):
+        file = os.environ.get(SLOWEST)
+        time.sleep(SECONDS * (slowness(file) if file else 1))
+        reward = float(action == (self._obs[0] > 0))
+        self._obs = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        return self._obs, reward, False, False, {}
+
+
+gymnasium.register("SlowGame-v0", "benchmarks.slow_games:SlowGame", max_episode_steps=100)

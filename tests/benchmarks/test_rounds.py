@@ -1,0 +1,83 @@
+"""Benchmarks: what is compared with what, and what the table says of it."""
+
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the benchmarks read /proc", allow_module_level=True)
+
+import gymnasium
+
+from benchmarks import rounds, slow_games
+from benchmarks.actor_critics import SUITE
+from benchmarks.workers import summary
+
+
+def measured(**speeds) -> dict:
+    return {name: {"agent_steps_per_s": speed} for name, speed in speeds.items()}
+
+
+def test_the_order_turns_round_every_other_round(capsys):
+    order = []
+
+    def contestant(name: str):
+        def run(folder):
+            order.append(name)
+            assert not list(folder.iterdir())
+            return {"agent_steps_per_s": 1.0}
+
+        return run
+
+    found = rounds.take_turns({name: contestant(name) for name in "abc"}, 3)
+    assert "".join(order) == "abccbaabc"
+    assert [sorted(measured) for measured in found] == [["a", "b", "c"]] * 3
+
+
+def test_a_ratio_is_taken_within_a_round_before_the_median():
+    faster, slower = [100.0, 10.0, 40.0], [50.0, 10.0, 10.0]
+    assert rounds.ratio(faster, slower) == [2.0, 1.0, 4.0]
+    assert "| a    |   2.00 | 1.00 .. 4.00 |    3 |" in rounds.table({"a   ": rounds.ratio(faster, slower)})
+
+
+def test_the_warm_up_is_not_counted():
+    rows = [
+        {"agent_steps": steps, "wall_time_s": seconds}
+        for steps, seconds in [("100", "50.0"), ("200", "60.0"), ("300", "61.0"), ("500", "63.0")]
+    ]
+    steps_per_s, timed_s, last = rounds.speed(rows, warm_up=150)
+    assert (steps_per_s, timed_s, last) == (100.0, 3.0, rows[-1])
+
+
+def test_scaling_is_the_share_of_so_many_workers_alone():
+    even = measured(a3c_1=100, a3c_4=360, a2c_4=200)
+    lines = summary([even | measured(a3c_4_one_slow=270, a2c_4_one_slow=20)], [1, 4], 4)
+    assert lines["A3C, workers: 4 / 4 x alone"] == [0.9]
+    assert lines["A3C, workers: 4, one 10 times slower / all even"] == [0.75]
+    assert lines["A2C, env runners: 4, one 10 times slower / all even"] == [0.1]
+
+
+def test_only_the_first_process_that_plays_is_slow(tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(slow_games.time, "sleep", slept.append)
+    monkeypatch.setenv(slow_games.SLOWEST, str(tmp_path / "slowest"))
+
+    def play():
+        slow_games.slowness.cache_clear()  # as in another process
+        env = gymnasium.make("benchmarks.slow_games:SlowGame-v0")
+        env.reset(seed=0)
+        for _ in range(2):
+            env.step(0)
+
+    gymnasium.make("benchmarks.slow_games:SlowGame-v0").reset(seed=0)  # looks, does not play
+    play()
+    play()
+    assert slept == [0.05, 0.05, 0.005, 0.005]
+
+
+@pytest.mark.parametrize("name", SUITE)
+def test_what_is_measured_can_be_typed(name, compose, monkeypatch):
+    monkeypatch.setattr("runs.build.num_cpus", lambda: 2)
+    words, agent_steps = SUITE[name]
+    settings = compose((*words, "env=assault", "model=nature_cnn"))
+    assert agent_steps % (settings["algo"]["num_envs"] * settings["algo"]["horizon"]) == 0
