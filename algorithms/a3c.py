@@ -162,13 +162,6 @@ class A3CRunner(EnvRunner, Checkpointable):
         return (), {"config": self.config}
 
 
-class Request(NamedTuple):
-    """A fragment that a process has been asked for."""
-
-    process: int
-    since: float  # time.monotonic()
-
-
 class A3C(A2C):
     """`training_step`: apply what has arrived, and ask those who sent it for more. Nobody waits for the others."""
 
@@ -178,7 +171,7 @@ class A3C(A2C):
 
     def setup(self, config: Any) -> None:
         self.version = 0  # gradients applied since the start
-        self.requests: dict[ray.ObjectRef, Request] = {}
+        self.requests: dict[ray.ObjectRef, tuple[int, float]] = {}  # process, and time.monotonic() when it was asked
         self.turns: Counter[int] = Counter()  # process -> fragments asked for
         self.lost: dict[int, float] = {}  # process -> when to try again
         self.deaths: Counter[int] = Counter()  # process -> since its last answer
@@ -215,26 +208,26 @@ class A3C(A2C):
             self.turns[0] += 1
             self.accept(*runner.work(worker, self.at_the_centre(A3CLearner.weights), self.version, self.share_done()))
             return
-        busy, now = {request.process for request in self.requests.values()}, time.monotonic()
+        busy, now = {process for process, _ in self.requests.values()}, time.monotonic()
         self.ask([p for p in self.actors() if p not in busy and self.lost.get(p, 0) <= now])
         if not self.requests:
             time.sleep(RETRY_S)
         arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
         for ref in arrived:
-            request = self.requests.pop(ref)
+            process, _ = self.requests.pop(ref)
             try:
                 cargo, about = ray.get(ref)
             except RayError as error:
-                self.mourn(request.process, error)
+                self.mourn(process, error)
                 continue
-            self.deaths[request.process] = 0
-            self.lost.pop(request.process, None)
+            self.deaths[process] = 0
+            self.lost.pop(process, None)
             self.accept(cargo, about)
-            self.ask([request.process])
-        for ref, request in list(self.requests.items()):
-            if time.monotonic() - request.since > self.config.worker_timeout_s:
+            self.ask([process])
+        for ref, (process, since) in list(self.requests.items()):
+            if time.monotonic() - since > self.config.worker_timeout_s:
                 del self.requests[ref]
-                self.mourn(request.process, TimeoutError(f"no answer for {self.config.worker_timeout_s:g} s"))
+                self.mourn(process, TimeoutError(f"no answer for {self.config.worker_timeout_s:g} s"))
 
     def ask(self, processes: list[int]) -> None:
         """Ask each process for one fragment of the next of its workers, with the newest weights."""
@@ -248,14 +241,13 @@ class A3C(A2C):
             worker = mine[self.turns[process] % len(mine)]
             self.turns[process] += 1
             ref = actors[process].work.remote(worker, weights, self.version, self.share_done())
-            self.requests[ref] = Request(process, time.monotonic())
+            self.requests[ref] = process, time.monotonic()
 
     def accept(self, cargo: Any, about: dict[str, Any]) -> None:
         """Apply what a worker sent, unless it is not finite."""
         worker, progress = about["worker"], self.share_done()
         if self.config.ship == "experience":
-            rollout = cargo
-            cargo = self.at_the_centre(lambda learner: learner.gradient_of(rollout, progress))
+            cargo = self.at_the_centre(lambda learner, rollout=cargo: learner.gradient_of(rollout, progress))
         self.steps_of[worker] += about["agent_steps"]
         if cargo.nonfinite is not None:
             self.count([about], [])

@@ -10,7 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from algorithms.learner import NonFiniteLoss
+from algorithms.learner import NonFiniteLoss, RolloutLearner
 from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
 from custom_models.actor_critic import ActorCritic
 from rollouts.runner import VectorEnvRunner
@@ -53,9 +53,25 @@ class ReportsProgress(Algorithm):
         self._checkpoint_time = 0.0
         super().setup(config)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
+        runner, learner = self.env_runner_group.local_env_runner, self.learner_group._learner
+        # In one process, on one device: acting and learning need no copies of each other's weights.
+        self.one_network = (
+            isinstance(runner, VectorEnvRunner)
+            and isinstance(learner, RolloutLearner)
+            and learner.parameters[0].device.type == "cpu"
+        )
+        if self.one_network:
+            runner.module = learner.net
         start = self.config.resume_from.get(self.config.seed)
         if start:
             self.load_checkpoint(start)
+
+    def send_weights(self) -> None:
+        """The learner's weights to all runners; one that shares the learner's network has them already."""
+        if self.one_network:
+            self.env_runner_group.local_env_runner.weights_seq_no = self.learner_group._learner._weights_seq_no
+        else:
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, timeout_seconds=None)
 
     def share_done(self) -> float:
         """Of the run, 0 to 1, for the schedules."""

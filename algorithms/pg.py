@@ -50,7 +50,7 @@ class PG(ReportsProgress):
         results = self.learner_group.update(
             training_data=RolloutData(rollouts), timesteps={PROGRESS: self.share_done()}
         )
-        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, timeout_seconds=None)
+        self.send_weights()
         self.count(summaries, results)
 
 

@@ -30,4 +30,4 @@ class RepeatCue(gymnasium.Env):
         return np.array([0, self._step == DELAY], np.float32), float(right), due, False, {}
 
 
-gymnasium.register("RepeatCue-v0", RepeatCue, max_episode_steps=DELAY + 1)
+gymnasium.register("RepeatCue-v0", "environments.cue:RepeatCue", max_episode_steps=DELAY + 1)

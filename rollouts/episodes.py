@@ -40,7 +40,7 @@ class EpisodeRunner(VectorEnvRunner):
                     t += 1
                 pieces.append((arrays, t))
         stack = self.layout.stack if self.layout else 0
-        return Rollout(joined(pieces, stack), scores, lengths, self._weights_seq_no)
+        return Rollout(joined(pieces, stack), scores, lengths, self.weights_seq_no)
 
 
 def joined(pieces: list[tuple[dict[str, np.ndarray], int]], stack: int) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
         self.games = make_games(config.env_config, self.num_envs, threads)
         self.layout = self.games.layout
-        self._weights_seq_no = 0
+        self.weights_seq_no = 0
         self.module = module
         if module is None:
             self.make_module()
@@ -104,7 +104,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             arrays["values"][self.horizon] = self.module.act(self._seen(), packed, self._state)[1].numpy()
         if not self.games.same_step:  # there, a game's last observation is the next row's
             arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
-        return Rollout(arrays, scores, lengths, self._weights_seq_no)
+        return Rollout(arrays, scores, lengths, self.weights_seq_no)
 
     def _new_arrays(self, horizon: int) -> dict[str, np.ndarray]:
         """The columns of a Rollout, filled as far as the present already is."""
@@ -190,19 +190,19 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         state = {}
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
-            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+            state[WEIGHTS_SEQ_NO] = self.weights_seq_no
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         if COMPONENT_RL_MODULE in state:
             seq_no = state.get(WEIGHTS_SEQ_NO, 0)
             # Different, not only newer: a restored checkpoint is older than the weights it replaces.
-            if seq_no == 0 or seq_no != self._weights_seq_no:
+            if seq_no == 0 or seq_no != self.weights_seq_no:
                 module = state[COMPONENT_RL_MODULE]
                 if isinstance(module, ray.ObjectRef):
                     module = ray.get(module)
                 self.module.set_state(module.get(DEFAULT_MODULE_ID, module))
-                self._weights_seq_no = seq_no
+                self.weights_seq_no = seq_no
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
         return (), {"config": self.config}

@@ -1,4 +1,4 @@
-"""It learns: CartPole, to the score that counts as solved."""
+"""It learns: CartPole to the score that counts as solved, a cue that must be remembered, Pendulum."""
 
 import pytest
 import torch
@@ -7,16 +7,60 @@ from runs.build import build
 
 SOLVED = 475  # over 100 games; Gymnasium's threshold
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
 
-@pytest.mark.usefixtures("shared_ray")
-def test_ppo_solves_cartpole(compose):
-    settings = compose(["tuned_configs=cartpole_ppo"])
+
+def best_return(compose, *overrides: str, enough: float) -> float:
+    """The best mean of 100 games until the run's end, or until it is enough."""
+    settings = compose([*overrides])
     algorithm = build(settings).build_algo()
     torch.set_num_threads(1)  # 64 neurons
-    row, best = {"agent_steps": 0}, 0.0
-    while row["agent_steps"] < settings["stop"]["agent_steps"] and best < SOLVED:
+    row, means = {"agent_steps": 0}, []
+    while row["agent_steps"] < settings["stop"]["agent_steps"] and max(means, default=-1e9) < enough:
         row = algorithm.train()["row"]
         if row["episodes"] >= 100:
-            best = max(best, row["episode_return_mean"])
+            means.append(row["episode_return_mean"])
     algorithm.stop()
-    assert best >= SOLVED
+    return max(means)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "cartpole_ppo",
+        "cartpole_pg",
+        "cartpole_solved_a2c",
+        pytest.param("cartpole_solved_a3c", marks=pytest.mark.slow),
+    ],
+)
+def test_cartpole_is_solved(config, compose):
+    assert best_return(compose, f"tuned_configs={config}", enough=SOLVED) >= SOLVED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("config", ["cartpole_ppo", "cartpole_pg", "cartpole_solved_a2c", "cartpole_solved_a3c"])
+def test_cartpole_is_solved_by_other_seeds_too(config, seed, compose):
+    assert best_return(compose, f"tuned_configs={config}", f"seed={seed}", enough=SOLVED) >= SOLVED
+
+
+FAST = ("algo.lr=3e-3", "algo.optimizer=adam", "algo.num_envs=16")
+CUE = {
+    "pg": (*FAST, "algo.episodes_per_update=64"),
+    "a2c": (*FAST, "algo.horizon=20"),
+    "a3c": (*FAST, "algo.horizon=20", "algo.num_workers=2", "algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5"),
+    "ppo": (*FAST, "algo.horizon=32"),
+}
+
+
+@pytest.mark.parametrize("algo", CUE)
+def test_an_lstm_remembers_a_cue(algo, compose):
+    overrides = (f"algo={algo}", "env=cue", *CUE[algo], "stop.agent_steps=60_000")
+    assert best_return(compose, *overrides, enough=0.95) >= 0.95
+
+
+@pytest.mark.parametrize("algo", CUE)
+def test_without_a_memory_nobody_can(algo, compose):
+    """Half of the answers are right by chance; 0.75 in 100 games would be five standard deviations above."""
+    overrides = (f"algo={algo}", "env=cue", "model=mlp", *CUE[algo], "stop.agent_steps=30_000")
+    assert best_return(compose, *overrides, enough=0.95) < 0.75
