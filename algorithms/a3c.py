@@ -42,7 +42,7 @@ class A3CConfig(A2CConfig):
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or A3C)
         self.env_runners(env_runner_cls=A3CRunner)
-        self.num_workers = 2  # 0: one, in the main process
+        self.a3c_workers = 2  # 0: one, in the main process. RLlib takes `num_workers` for its num_env_runners
         self.ship = "gradients"  # or experience
         self.worker_timeout_s = 300.0  # a process that is silent for longer is taken for dead
         self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the slowest after every row
@@ -106,7 +106,7 @@ class A3CRunner(EnvRunner, Checkpointable):
         super().__init__(config=config, **kwargs)
         processes = max(1, config.num_env_runners)
         first = max(0, (self.worker_index or 0) - 1)
-        mine = range(first, max(1, config.num_workers), processes)
+        mine = range(first, max(1, config.a3c_workers), processes)
         config = config.copy(copy_frozen=False)
         config.num_learners = config.num_gpus_per_learner = 0  # what a worker learns, it learns where it plays
         head = VectorEnvRunner(config=config, worker_index=first)
@@ -204,7 +204,7 @@ class A3C(A2C):
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
-            worker, runner = self.turns[0] % max(1, self.config.num_workers), cast(A3CRunner, self.env_runner)
+            worker, runner = self.turns[0] % max(1, self.config.a3c_workers), cast(A3CRunner, self.env_runner)
             self.turns[0] += 1
             self.accept(*runner.work(worker, self.at_the_centre(A3CLearner.weights), self.version, self.share_done()))
             return
@@ -237,7 +237,7 @@ class A3C(A2C):
         for process in processes:
             if process in self.lost:  # started again: not the games it began with
                 actors[process].begin.remote(self.progress.agent_steps)
-            mine = range(process - 1, self.config.num_workers, self.config.num_env_runners)
+            mine = range(process - 1, self.config.a3c_workers, self.config.num_env_runners)
             worker = mine[self.turns[process] % len(mine)]
             self.turns[process] += 1
             ref = actors[process].work.remote(worker, weights, self.version, self.share_done())

@@ -286,6 +286,10 @@ def build(settings: dict) -> Any:
     config.num_env_runners = runners
     config.num_envs_per_env_runner = algo["num_envs"] // max(1, algo.get("num_workers", runners))
     config.num_cpus_for_main_process = cpus_of(settings)
+    if settings["cluster"]["num_learners"] == 0:  # it learns in that process; RLlib would add a CPU for it
+        config.num_cpus_per_learner = cpus_of(settings)
+    if cpus_of(settings) == 0:  # something it must take: Ray Tune drops an empty bundle, and RLlib counts on it
+        config.custom_resources_for_main_process = {"memory": 1}  # bytes
     config.create_local_env_runner = runners == 0
     if "horizon" in algo:
         config.train_batch_size_per_learner = algo["num_envs"] * algo["horizon"]

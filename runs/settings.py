@@ -119,7 +119,7 @@ A2C_SETTINGS = ACTOR_CRITIC_SETTINGS | {
     "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
 }
 A3C_SETTINGS = A2C_SETTINGS | {
-    "num_workers": Setting(int, 0, rllib="num_workers"),
+    "num_workers": Setting(int, 0, rllib="a3c_workers"),
     "ship": Setting(str, options=("gradients", "experience"), rllib="ship"),
     "worker_timeout_s": Setting(float, above=0, rllib="worker_timeout_s"),
 }

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 import ray
 import yaml
@@ -704,3 +705,33 @@ def test_composing_again_gives_the_same_and_leaves_no_state(printed):
     assert printed("env=cartpole", "algo.lr=0.3") == first
     assert json.dumps(first)  # plain data
     assert os.environ["SUITE_ROOT"] == str(ROOT)
+
+
+# What an algorithm cannot do ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("algo=a3c", "cluster.num_learners=2"), "cluster.num_learners=2 is out of range"),
+        (("algo=a3c", "algo.num_workers=32"), "algo.num_envs=16 cannot be shared evenly by algo.num_workers=32"),
+        (
+            ("algo=a3c", "algo.num_workers=2", "cluster.num_env_runners=4"),
+            "cluster.num_env_runners=4 is more than the workers there are to play, algo.num_workers=2",
+        ),
+        (("algo=pg", "algo.horizon=20"), "algo.horizon: this experiment has no such setting"),
+        (("algo=pg", "algo.episodes_per_update=9"), "algo.episodes_per_update=9 cannot be shared evenly"),
+        (("model=cnn_lstm", "algo.minibatch_size=64"), "algo.minibatch_size=64 is shorter than a sequence"),
+        (("model=cnn_lstm", "algo=a2c", "algo.microbatch_size=4"), "algo.microbatch_size=4 is shorter than a sequence"),
+        (("model=cnn_lstm", "model.shared_trunk=false"), "model.lstm_size"),
+        (("algo=a2c", "tuned_configs=assault_ppo"), "algo=a2c: the tuned config was made for algo=ppo"),
+        (("algo=a2c", "algo.horizon=1"), "algo.horizon=1 is out of range"),
+    ],
+)
+def test_what_an_algorithm_cannot_do_is_refused(words, says, refused):
+    assert says in refused(*words)
+
+
+def test_pg_refuses_episodes_that_may_never_end(refused):
+    gymnasium.register("Endless-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    assert "Endless-v0 has no time limit" in refused("algo=pg", "env=cartpole", "env.id=Endless-v0")

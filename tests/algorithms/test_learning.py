@@ -64,3 +64,45 @@ def test_without_a_memory_nobody_can(algo, compose):
     """Half of the answers are right by chance; 0.75 in 100 games would be five standard deviations above."""
     overrides = (f"algo={algo}", "env=cue", "model=mlp", *CUE[algo], "stop.agent_steps=30_000")
     assert best_return(compose, *overrides, enough=0.95) < 0.75
+
+
+PENDULUM = {
+    "a2c": (
+        "algo.num_envs=8",
+        "algo.horizon=8",
+        "algo.optimizer=adam",
+        "algo.lr=2e-3",
+        "algo.gae_lambda=0.9",
+        "algo.vf_coeff=0.4",
+        "algo.normalize_advantages=true",
+        "algo.max_grad_norm=null",
+        "stop.agent_steps=800_000",
+    ),
+    "ppo": (
+        "algo.num_envs=4",
+        "algo.horizon=1024",
+        "algo.minibatch_size=64",
+        "algo.num_epochs=10",
+        "algo.lr=1e-3",
+        "algo.clip=0.2",
+        "algo.vf_clip=null",
+        "stop.agent_steps=200_000",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("algo", PENDULUM)
+def test_pendulum_swings_up(algo, seed, compose):
+    """At the end at least 500 above the first 100 games, with one continuous action."""
+    overrides = (f"algo={algo}", "env=pendulum", "algo.gamma=0.9", "algo.entropy_coeff=0", *PENDULUM[algo])
+    algorithm = build(compose([*overrides, f"seed={seed}"])).build_algo()
+    torch.set_num_threads(1)
+    row, first = {"agent_steps": 0}, None
+    while row["agent_steps"] < algorithm.config.total_agent_steps:
+        row = algorithm.train()["row"]
+        if first is None and row["episodes"] >= 100:
+            first = row["episode_return_mean"]
+    algorithm.stop()
+    assert first is not None and row["episode_return_mean"] >= first + 500

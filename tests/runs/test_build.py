@@ -16,7 +16,8 @@ from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
 from runs import build as module
-from runs.build import build, check, cpus_of, model_config, seeds_of
+from runs.build import CONFIGS, build, check, cpus_of, model_config, seeds_of
+from runs.settings import ALGO_SETTINGS
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
 ALGO = [  # setting, value, RLlib's attribute, its value there
@@ -317,3 +318,23 @@ def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, sett
 def test_seeds_are_a_number_or_a_list():
     assert seeds_of({"seed": 3}) == [3]
     assert seeds_of({"seed": [3, 1]}) == [3, 1]
+
+
+@pytest.mark.parametrize("algo", CONFIGS)
+def test_what_is_translated_arrives_in_every_algorithm(algo, compose):
+    """Under a name that the config class knows: any other is read by nobody."""
+    settings, plain = compose((f"algo={algo}",)), CONFIGS[algo]()
+    config = build(settings)
+    for key, setting in ALGO_SETTINGS[algo].items():
+        if setting.rllib:
+            assert hasattr(plain, setting.rllib), key
+            assert getattr(config, setting.rllib) == setting.convert(settings["algo"][key]), key
+
+
+def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compose, monkeypatch):
+    """Through RLlib's own translation of a config, as Tune sees it: on two cores nothing else would ever start."""
+    monkeypatch.setattr(module, "num_cpus", lambda: 2)
+    config = build(check(compose(("algo=a3c", "env=cartpole", "algo.num_workers=4"))))
+    request = config.algo_class.default_resource_request(config.to_dict())
+    assert request.required_resources == {"CPU": 2, "memory": 1} and request.head_cpus == 0
+    assert len(request.bundles) == 3, "RLlib puts runner n into bundle n"

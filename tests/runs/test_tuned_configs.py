@@ -39,3 +39,18 @@ def test_it_runs(name, tmp_path):
     code, printed = go(f"tuned_configs={name}", "size=smoke", f"output_dir={tmp_path}")
     assert code == 0, printed
     assert rows_of(directory_in(printed))[-1]["agent_steps"] > 0
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a3c_in_processes_of_its_own_runs_and_resumes(tmp_path):
+    words = ["algo=a3c", "env=cartpole", "algo.num_workers=2", "algo.num_envs=4", "cluster.num_env_runners=1"]
+    code, printed = go(*words, "stop.agent_steps=1000", "report_every=300", f"output_dir={tmp_path}")
+    assert code == 0, printed
+    path = directory_in(printed)
+    workers = (path / "workers.csv").read_text().splitlines()
+    assert workers[0] == "agent_steps,worker,agent_steps_per_s,gradients,staleness"
+    assert {line.split(",")[1] for line in workers[1:]} == {"0", "1"}
+    code, printed = go(f"resume={path}", "stop.agent_steps=2000")
+    assert code == 0, printed
+    steps = [row["agent_steps"] for row in rows_of(path)]
+    assert steps == sorted(set(steps)) and steps[-1] >= 2000
