@@ -332,7 +332,7 @@ def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied
     old = rows_of(copied)
     code, printed = go(f"resume={copied}", "stop.agent_steps=10240", "algo.lr=1e30")
     assert code == 1
-    assert "seed 1 failed: loss" in printed and "training stopped before this step" in printed
+    assert "seed 1 failed: gradient norm" in printed and "training stopped before this step" in printed
     assert "Traceback" not in printed
     assert f"python run.py resume={copied}" in printed
     assert directory_in(printed) == copied
