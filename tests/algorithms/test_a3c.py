@@ -215,6 +215,7 @@ def test_a_gradient_that_is_not_finite_is_dropped_and_counted_and_many_stop_the_
     algorithm.accept(fine, about | {"worker": 0})
     for _ in range(MAX_DROPPED - 1):
         algorithm.accept(spoiled(algorithm), about | {"worker": 0})
+        algorithm.accept(fine, about | {"worker": 1})
     assert torch.equal(before, weights(learner)) and algorithm.num_dropped == 2 * (MAX_DROPPED - 1)
     with pytest.raises(NonFiniteLoss, match=f"worker 0 .*{tmp_path}"):
         algorithm.accept(spoiled(algorithm), about | {"worker": 0})
