@@ -82,16 +82,15 @@ class A3CLearner(A2CLearner):
         self.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
         return Gradient(vector, self.report(), None if finite else self.evidence(batch))
 
-    def apply(self, gradient: Gradient, progress: float) -> dict[str, Any]:
-        """One step of the optimizer, whose statistics all workers share; returns RLlib's reduced metrics."""
+    def apply(self, gradient: Gradient, progress: float) -> dict[str, float]:
+        """One step of the optimizer, whose statistics all workers share; returns what `update` does."""
         self.begin(progress)
         pieces = torch.tensor(gradient.vector).to(self._device).split([p.numel() for p in self.parameters])
         for p, piece in zip(self.parameters, pieces, strict=True):
             p.grad = piece.view_as(p)
         self.take_step()
         self._weights_seq_no += 1
-        self.metrics.log_dict(gradient.terms | {"lr": self.lr}, key=DEFAULT_MODULE_ID, window=1)
-        return self.metrics.reduce()
+        return gradient.terms | {"lr": self.lr}
 
 
 class A3CRunner(EnvRunner, Checkpointable):

@@ -25,7 +25,7 @@ from ray.rllib.algorithms.dqn.default_dqn_rl_module import QF_PREDS
 from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
 from torch import nn
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
@@ -101,6 +101,11 @@ class DQN(ReportsProgress, RLlibDQN):
         scores, lengths = self.env_runner.take_finished()
         played = {"agent_steps": self._sampled() - before, "scores": scores, "lengths": lengths, "num_bytes": 0}
         self.progress.count([played], remote=False)
+
+    def loss_terms(self, result: dict[str, Any]) -> dict[str, float]:
+        """For a row: what RLlib's metrics make of its updates."""
+        terms = result.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
+        return {name: float(terms[name]) for name in sorted(terms) if name != "num_trainable_parameters"}
 
     def step(self) -> dict[str, Any]:
         result = super().step()

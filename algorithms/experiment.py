@@ -6,9 +6,8 @@ from typing import Any
 
 from ray.rllib.algorithms import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from algorithms.learner import NonFiniteLoss, RolloutLearner
 from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
@@ -50,6 +49,7 @@ class ReportsProgress(Algorithm):
 
     def setup(self, config: Any) -> None:
         self.progress = Progress()
+        self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
         super().setup(config)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
@@ -77,26 +77,30 @@ class ReportsProgress(Algorithm):
         """Of the run, 0 to 1, for the schedules."""
         return min(1.0, self.progress.agent_steps / self.config.total_agent_steps)
 
-    def count(self, summaries: list[dict[str, Any]], learner_results: list) -> None:
-        """Log one update: what was played and what was learned."""
+    def count(self, summaries: list[dict[str, Any]], terms: list[dict[str, float]]) -> None:
+        """Log one update: what was played, and what each learner reported."""
         self.progress.count(summaries, remote=self.config.num_env_runners > 0)
         steps = sum(s["agent_steps"] for s in summaries)
         key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         self.metrics.log_value(key, steps, reduce="lifetime_sum")
-        self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
+        self.terms += terms
+
+    def loss_terms(self, result: dict[str, Any]) -> dict[str, float]:
+        """For a row: means over its updates."""
+        names = sorted(self.terms[0]) if self.terms else ()
+        return {name: sum(terms[name] for terms in self.terms) / len(self.terms) for name in names}
 
     def step(self) -> dict[str, Any]:
         """One row of progress.csv: as many updates as `report_every` asks for, and none beyond the run's end."""
         self.progress.start_clock()
+        self.terms.clear()
         left = self.config.total_agent_steps - self.progress.agent_steps
         self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
         try:
             result = super().step()
         except NonFiniteLoss as error:  # not a lost process: starting again would not help
             return {"row": self.progress.row(self.config.frameskip), "failure": str(error), "done": True}
-        terms = result.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
-        terms = {name: float(terms[name]) for name in sorted(terms) if name != "num_trainable_parameters"}
-        row = self.progress.row(self.config.frameskip) | terms
+        row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         return result | {"row": row, "should_checkpoint": due}
 

@@ -83,7 +83,7 @@ def test_rows_that_are_not_valid_are_never_learned_from(make_learner, make_rollo
     reports = update(one, clean), update(other, make_rollout(**columns | junk))
     assert same(weights(one), weights(other))
     for name in ("policy_loss", "value_loss", "entropy", "grad_norm"):
-        assert reports[0][DEFAULT_MODULE_ID][name].peek() == reports[1][DEFAULT_MODULE_ID][name].peek()
+        assert reports[0][name] == reports[1][name]
     assert sum(len(m["actions"]) for m in seen) == 60 * other.config.num_epochs
 
 
@@ -94,7 +94,7 @@ def test_a_last_minibatch_of_one_row_is_no_reason_to_stop(make_learner, make_rol
     learner = make_learner(*small, run_dirs={1: str(tmp_path)})
     report = update(learner, make_rollout(valid=valid))
     assert all(torch.isfinite(w).all() for w in weights(learner))
-    assert np.isfinite(report[DEFAULT_MODULE_ID]["explained_variance"].peek())
+    assert np.isfinite(report["explained_variance"])
 
 
 def test_several_rollouts_are_learned_from_together(make_learner, make_rollout, small):
@@ -135,7 +135,7 @@ def test_gradients_are_clipped_together(make_learner, make_rollout, small):
         learner.config.lr = 1.0
         report = update(learner, make_rollout(rewards=100 * np.ones((16, 4))))
         moved = torch.cat([(a - b).flatten() for a, b in zip(before, weights(learner), strict=True)])
-        return moved, report[DEFAULT_MODULE_ID]["grad_norm"].peek()
+        return moved, report["grad_norm"]
 
     (free, norm), (clipped, norm_too) = steps("null"), steps("0.5")
     assert norm == norm_too == pytest.approx(free.norm().item(), rel=1e-4) and norm > 5
@@ -155,12 +155,12 @@ def test_the_optimizer_is_the_one_that_was_asked_for(name, kind, make_learner, s
 
 def test_a_report_is_the_mean_over_all_minibatches(make_learner, make_rollout, small):
     learner = make_learner(*small)
-    report = update(learner, make_rollout())[DEFAULT_MODULE_ID]
+    report = update(learner, make_rollout())
     assert len(learner._log) == 2 * 4
-    assert report["grad_norm"].peek() == pytest.approx(np.mean([float(norm) for norm in learner._norms]), rel=1e-5)
+    assert report["grad_norm"] == pytest.approx(np.mean([float(norm) for norm in learner._norms]), rel=1e-5)
     for name in ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"):
         mean = np.mean([float(terms[name]) for terms in learner._log])
-        assert report[name].peek() == pytest.approx(mean, rel=1e-5, abs=1e-8)
+        assert report[name] == pytest.approx(mean, rel=1e-5, abs=1e-8)
 
 
 # Numbers that are none ------------------------------------------------------------------------------------------------
