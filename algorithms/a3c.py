@@ -93,26 +93,26 @@ class A3CLearner(A2CLearner):
         return gradient.terms | {"lr": self.lr}
 
 
-class A3CRunner(EnvRunner, Checkpointable):
-    """One process: a network, and the workers that take turns with it.
+def workers_of(process: int, config: Any) -> range:
+    """Worker w lives in process 1 + w mod P of P, all of them in process 0, the main one, where there is no other."""
+    return range(max(0, process - 1), max(1, config.a3c_workers), max(1, config.num_env_runners))
 
-    Worker w lives in process 1 + w mod P of P, all of them in process 0, the main one, where there is no other.
-    """
+
+class A3CRunner(EnvRunner, Checkpointable):
+    """One process: a network, and the workers that take turns with it."""
 
     config: Any  # RLlib's class declares few of its attributes
 
     def __init__(self, *, config: Any, **kwargs):
         super().__init__(config=config, **kwargs)
-        processes = max(1, config.num_env_runners)
-        first = max(0, (self.worker_index or 0) - 1)
-        mine = range(first, max(1, config.a3c_workers), processes)
+        first, *others = workers_of(self.worker_index or 0, config)
         config = config.copy(copy_frozen=False)
         config.num_learners = config.num_gpus_per_learner = 0  # what a worker learns, it learns where it plays
         head = VectorEnvRunner(config=config, worker_index=first)
         self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
         head.module = self.learner.net
         share = {"config": config, "module": self.learner.net}
-        self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in mine[1:]}
+        self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in others}
 
     def work(self, worker: int, weights: np.ndarray, version: int, progress: float) -> tuple[Any, dict[str, Any]]:
         """Play one fragment with `weights`.
@@ -203,8 +203,7 @@ class A3C(A2C):
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
-            worker, runner = self.turns[0] % max(1, self.config.a3c_workers), cast(A3CRunner, self.env_runner)
-            self.turns[0] += 1
+            worker, runner = self.turn_of(0), cast(A3CRunner, self.env_runner)
             self.accept(*runner.work(worker, self.at_the_centre(A3CLearner.weights), self.version, self.share_done()))
             return
         busy, now = {process for process, _ in self.requests.values()}, time.monotonic()
@@ -236,11 +235,14 @@ class A3C(A2C):
         for process in processes:
             if process in self.lost:  # started again: not the games it began with
                 actors[process].begin.remote(self.progress.agent_steps)
-            mine = range(process - 1, self.config.a3c_workers, self.config.num_env_runners)
-            worker = mine[self.turns[process] % len(mine)]
-            self.turns[process] += 1
-            ref = actors[process].work.remote(worker, weights, self.version, self.share_done())
+            ref = actors[process].work.remote(self.turn_of(process), weights, self.version, self.share_done())
             self.requests[ref] = process, time.monotonic()
+
+    def turn_of(self, process: int) -> int:
+        """The worker of this process whose turn it is."""
+        workers = workers_of(process, self.config)
+        self.turns[process] += 1
+        return workers[(self.turns[process] - 1) % len(workers)]
 
     def accept(self, cargo: Any, about: dict[str, Any]) -> None:
         """Apply what a worker sent, unless it is not finite."""
@@ -296,5 +298,7 @@ class A3C(A2C):
 
     def at_the_centre(self, function: Any) -> Any:
         """What `function` makes of the one central learner, in this process or another."""
-        (result,) = [result.get() for result in self.learner_group.foreach_learner(function)]
-        return result
+        (result,) = self.learner_group.foreach_learner(function)
+        if not result.ok:
+            raise result.get()
+        return result.get()

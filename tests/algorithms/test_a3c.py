@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
@@ -116,6 +117,48 @@ def test_staleness_is_what_was_applied_since_the_worker_got_its_weights(make_alg
     assert algorithm.version == 5
 
 
+class Actor:
+    """Stands for a process: remembers what it was asked, and never answers."""
+
+    def __init__(self):
+        self.work, self.asked = self, []
+
+    def remote(self, *arguments):
+        self.asked.append([ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments])
+        return object()
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_who_is_asked_gets_the_newest_weights_and_their_version(make_algorithm, monkeypatch):
+    algorithm, actors = make_algorithm(*FOUR, "cluster.num_env_runners=2"), {1: Actor(), 2: Actor()}
+    monkeypatch.setattr(algorithm, "actors", lambda: actors)
+    learner, about = algorithm.learner_group._learner, {"agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
+    downhill = Gradient(np.ones_like(learner.weights()), {"policy_loss": 0.0}, None)
+    algorithm.ask([1, 2])
+    for process in (1, 1, 2, 1):
+        algorithm.accept(downhill, about | {"worker": process - 1, "version": actors[process].asked[-1][2]})
+        algorithm.ask([process])
+        worker, weights, version, progress = actors[process].asked[-1]
+        assert version == algorithm.version and np.array_equal(weights, learner.weights())
+        assert worker % 2 == process - 1 and progress == algorithm.share_done() > 0
+    assert [asked[0] for asked in actors[1].asked] == [0, 2, 0, 2] and [a[0] for a in actors[2].asked] == [1, 3]
+    assert [asked[2] for asked in actors[1].asked] == [0, 1, 2, 4] and [a[2] for a in actors[2].asked] == [0, 3]
+    assert algorithm.staleness == {0: Counter({0: 2, 1: 1}), 1: Counter({2: 1})}
+    assert not np.array_equal(actors[1].asked[0][1], actors[1].asked[1][1])
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_experience_is_learned_from_at_the_centres_own_weights(make_algorithm, make_learner, make_rollout):
+    algorithm, reference = make_algorithm(*ONE, "algo.ship=experience"), make_learner(*ONE)
+    centre, rollout = algorithm.learner_group._learner, make_rollout()
+    centre.set_weights(centre.weights() + 0.1)  # newer than those the worker had
+    reference.set_weights(centre.weights())
+    about = {"worker": 0, "version": 0, "agent_steps": 64, "scores": (), "lengths": (), "num_bytes": 0}
+    algorithm.accept(rollout, about)
+    reference.apply(reference.gradient_of(rollout, 0.0), 0.0)
+    assert np.array_equal(centre.weights(), reference.weights())
+
+
 @pytest.mark.usefixtures("shared_ray")
 def test_one_process_plays_its_workers_in_turn(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=0", "report_every=500")
@@ -124,6 +167,9 @@ def test_one_process_plays_its_workers_in_turn(make_algorithm):
     assert set(workers) == {0, 1, 2, 3}
     turns = [row["gradients"] for row in workers.values()]
     assert max(turns) - min(turns) <= 1
+    assert [row["staleness"] for row in workers.values()] == [f"0:{turn}" for turn in turns]
+    speed = sum(row["agent_steps_per_s"] for row in workers.values())
+    assert speed == pytest.approx(result["row"]["agent_steps_per_s"], rel=0.01)
     assert len({id(w.games) for w in algorithm.env_runner.workers.values()}) == 4
     firsts = [worker.sample()["obs"][0] for worker in algorithm.env_runner.workers.values()]
     assert not np.array_equal(firsts[0], firsts[1])
@@ -137,10 +183,21 @@ def test_workers_in_processes_of_their_own(ship, make_algorithm):
     result = algorithm.train()
     assert {row["worker"] for row in result["workers"]} == {0, 1, 2, 3}
     assert sum(row["gradients"] for row in result["workers"]) == algorithm.version
-    assert 0 <= result["row"]["staleness"] <= result["row"]["staleness_max"]
+    histograms = [pair.split(":") for row in result["workers"] for pair in row["staleness"].split()]
+    counts = [(int(staleness), int(gradients)) for staleness, gradients in histograms]
+    assert sum(gradients for _, gradients in counts) == algorithm.version
+    assert sum(s * n for s, n in counts) / algorithm.version == pytest.approx(result["row"]["staleness"])
+    assert 0 < result["row"]["staleness_max"] == max(s for s, _ in counts)
     assert result["row"]["dropped_gradients"] == result["row"]["replaced_workers"] == 0
     assert result["row"]["lr"] > 0 and result["row"]["entropy"] > 0
     assert not torch.equal(before, weights(algorithm.learner_group._learner))
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_one_worker_may_have_a_process_of_its_own(make_algorithm):
+    result = make_algorithm(*ONE, "cluster.num_env_runners=1", "report_every=200").train()
+    (worker,) = result["workers"]
+    assert worker["worker"] == 0 and worker["gradients"] > 0 and result["row"]["staleness"] == 0
 
 
 @pytest.mark.usefixtures("shared_ray")
@@ -155,8 +212,6 @@ def test_one_copy_of_the_model_travels_each_way(make_algorithm):
 
 
 def pids(algorithm) -> dict[int, int]:
-    import ray
-
     actors = algorithm.env_runner_group._worker_manager.actors()
     return {index: ray.get(actor.apply.remote(lambda _: os.getpid())) for index, actor in actors.items()}
 
@@ -221,6 +276,17 @@ def test_a_gradient_that_is_not_finite_is_dropped_and_counted_and_many_stop_the_
         algorithm.accept(spoiled(algorithm), about | {"worker": 0})
     (left,) = tmp_path.glob("nonfinite_minibatch_*.pt")
     assert torch.load(left)["minibatch"]["rewards"].isnan().all()
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_worker_that_sends_nothing_else_ends_the_run_with_a_sentence(make_algorithm, tmp_path):
+    algorithm = make_algorithm(*ONE)
+    algorithm.learner_group._learner.config.run_dirs[1] = str(tmp_path)
+    about = {"worker": 0, "version": 0, "agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
+    algorithm.env_runner.work = lambda *args: (spoiled(algorithm), about)
+    result = algorithm.train()
+    assert result["done"] and "worker 0" in result["failure"] and str(tmp_path) in result["failure"]
+    assert result["row"]["dropped_gradients"] == MAX_DROPPED and result["row"]["agent_steps"] == 16 * MAX_DROPPED
 
 
 def test_a_worker_says_that_its_gradient_is_not_finite(make_learner, make_rollout):
