@@ -10,8 +10,7 @@ Rollout at a time, on the weights it has by then. How old a gradient is, is its 
 since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
 
 Departures from the paper: workers are processes, not threads, so weights travel with each request and an update is
-never half written; the loss is a mean over the fragment, and a worker plays several envs at once.
-docs/algorithms/a3c.md has the whole list.
+never half written; the loss is a mean, and a worker plays several envs at once. docs/algorithms/a3c.md has the list.
 """
 
 import time
