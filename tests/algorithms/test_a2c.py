@@ -6,6 +6,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
+from rollouts.returns import gae
 
 A2C = (
     "algo=a2c",
@@ -72,6 +73,17 @@ def test_advantages_are_n_step_returns_less_the_value(make_learner, make_rollout
                     break
                 k += 1
             assert targets[t, n].item() == pytest.approx(total, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.8])
+def test_below_a_lambda_of_one_advantages_are_gae(lam, make_learner, make_rollout):
+    learner, rollout = make_learner(*A2C, "algo.gamma=0.9", f"algo.gae_lambda={lam}"), make_rollout()
+    batch = learner._load(rollout)
+    names = ("rewards", "values", "final_values", "terminated", "truncated")
+    rewards, values, *ends = (torch.tensor(rollout[name]) for name in names)
+    advantages = gae(rewards, values, *ends, 0.9, lam)
+    torch.testing.assert_close(batch["advantages"], advantages)
+    torch.testing.assert_close(batch["targets"], advantages + values[:-1])
 
 
 @pytest.mark.parametrize("model", [(), LSTM], ids=["mlp", "lstm"])

@@ -8,6 +8,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
 from algorithms.optimizers import RMSProp
+from rollouts.returns import gae, monte_carlo
 
 
 def update(learner, *rollouts, progress: float = 0.0) -> dict:
@@ -123,6 +124,27 @@ def test_references_to_rollouts_are_as_good_as_rollouts(make_learner, make_rollo
 def test_an_update_needs_a_rollout(make_learner, small):
     with pytest.raises(ValueError, match="at least one rollout"):
         update(make_learner(*small))
+
+
+@pytest.mark.parametrize("clip_rewards", [True, False])
+@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo"])
+def test_rewards_are_clipped_for_training_only(algo, clip_rewards, make_learner, make_rollout):
+    learner = make_learner(f"algo={algo}", "env=cartpole", f"env.clip_rewards={str(clip_rewards).lower()}")
+    rewards = np.float32([[0, 21, -7, 0.5]] * 16)
+    rollout = make_rollout(rewards=rewards)
+    batch, gamma = learner._load(rollout), learner.config.gamma
+    used = torch.tensor(np.sign(rewards) if clip_rewards else rewards)
+    values, final_values, *ends = (
+        torch.tensor(rollout[c]) for c in ("values", "final_values", "terminated", "truncated")
+    )
+    if algo == "pg":
+        expected = {"returns": monte_carlo(used, *ends, gamma)}
+    else:
+        advantages = gae(used, values, final_values, *ends, gamma, learner.config.lambda_)
+        expected = {"advantages": advantages, "targets": advantages + values[:-1]}
+    for name, column in expected.items():
+        torch.testing.assert_close(batch[name], column)
+    np.testing.assert_array_equal(rollout["rewards"], rewards)
 
 
 def test_gradients_are_clipped_together(make_learner, make_rollout, small):

@@ -24,15 +24,7 @@ def best_return(compose, *overrides: str, enough: float) -> float:
     return max(means)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "cartpole_ppo",
-        "cartpole_pg",
-        "cartpole_solved_a2c",
-        pytest.param("cartpole_solved_a3c", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("config", ["cartpole_ppo", "cartpole_pg", "cartpole_solved_a2c", "cartpole_solved_a3c"])
 def test_cartpole_is_solved(config, compose):
     assert best_return(compose, f"tuned_configs={config}", enough=SOLVED) >= SOLVED
 

@@ -1,5 +1,6 @@
 """PG: complete episodes only, each env equally many, and REINFORCE written out slowly."""
 
+import numpy as np
 import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -8,6 +9,7 @@ from algorithms.learner import PROGRESS, RolloutData
 from rollouts.rollout import Rollout
 
 PG = ("algo=pg", "env=cartpole", "model.hidden=[8]", "algo.num_envs=4", "algo.episodes_per_update=8")
+LSTM = ("model=mlp_lstm", "model.hidden=[8]", "model.lstm_size=6")
 
 
 def loss_of(learner, batch: dict, logits: torch.Tensor) -> torch.Tensor:
@@ -20,17 +22,42 @@ def loss_of(learner, batch: dict, logits: torch.Tensor) -> torch.Tensor:
     )
 
 
-def test_the_gradient_is_reinforces(make_learner):
+@pytest.mark.parametrize("entropy_coeff", [0.0, 0.3])
+def test_the_gradient_is_reinforces_and_entropys(entropy_coeff, make_learner):
     """The lecture: sum over t of grad log pi(a_t | s_t) G_t; here divided by the number of agent steps."""
-    learner = make_learner(*PG, "algo.baseline=none", "algo.standardize_returns=false")
+    learner = make_learner(
+        *PG, "algo.baseline=none", "algo.standardize_returns=false", f"algo.entropy_coeff={entropy_coeff}"
+    )
     logits = torch.randn(20, 2, dtype=torch.float64, requires_grad=True)
     batch = learner.weigh({"actions": torch.arange(20) % 2, "returns": torch.randn(20, dtype=torch.float64)})
     (gradient,) = torch.autograd.grad(loss_of(learner, batch, logits), logits)
     for i in range(20):
         probabilities = logits[i].detach().exp() / logits[i].detach().exp().sum()
         one_hot = torch.eye(2, dtype=torch.float64)[batch["actions"][i]]
-        ascent = (one_hot - probabilities) * batch["returns"][i] / 20  # the gradient of log softmax
-        torch.testing.assert_close(gradient[i], -ascent, rtol=1e-10, atol=1e-12)
+        ascent = (one_hot - probabilities) * batch["returns"][i]  # the gradient of log softmax
+        surprise = -probabilities.log()
+        ascent += entropy_coeff * probabilities * (surprise - probabilities @ surprise)  # of its entropy
+        torch.testing.assert_close(gradient[i], -ascent / 20, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", [(), LSTM], ids=["mlp", "lstm"])
+@pytest.mark.parametrize("size", [16, 17, 40])
+def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollout):
+    """Baseline and standard deviation are the whole batch's too."""
+    valid = np.ones((16, 4), bool)
+    valid[3, 1] = valid[9, 1] = valid[5, 2] = False  # so that microbatches count differently many
+    columns = {"memory": np.zeros((2, 4, 6))} if model else {}
+    rollout, gradients, counts = make_rollout(valid=valid, **columns), [], []
+    for microbatch_size in ("null", size):
+        learner = make_learner(*PG, *model, "algo.entropy_coeff=0.3", f"algo.microbatch_size={microbatch_size}")
+        learner.descend = lambda batch: None  # leaves the gradient where it is
+        learner.begin(0.0)
+        learner.learn(learner.load([rollout]))
+        gradients.append([p.grad for p in learner.parameters if p.grad is not None])
+        counts.append(len(learner._shares))
+    assert counts[0] == 1 and counts[1] > 1
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("baseline", ["average", "none"])

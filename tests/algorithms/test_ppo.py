@@ -10,7 +10,6 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from algorithms.learner import PROGRESS, RolloutData
-from rollouts.returns import gae
 
 AT_RLLIBS_SETTINGS = ("algo.normalize_advantages=false", "algo.vf_clip=null", "algo.clip=0.2")
 
@@ -158,20 +157,6 @@ def test_at_the_end_of_a_linear_schedule_nothing_moves(make_learner, make_rollou
     before = [p.clone() for p in learner.net.parameters()]
     learner.update(training_data=RolloutData([make_rollout()]), timesteps={PROGRESS: 1.0})
     assert all(map(torch.equal, before, learner.net.parameters()))
-
-
-@pytest.mark.parametrize("clip_rewards", [True, False])
-def test_rewards_are_clipped_for_training_only(clip_rewards, make_learner, make_rollout, small):
-    learner = make_learner(*small, f"env.clip_rewards={str(clip_rewards).lower()}")
-    rewards = np.float32([[0, 21, -7, 0.5]] * 16)
-    rollout = make_rollout(rewards=rewards)
-    batch = learner._load(rollout)
-    used = torch.tensor(np.sign(rewards) if clip_rewards else rewards)
-    columns = [torch.tensor(rollout[c]) for c in ("values", "final_values", "terminated", "truncated")]
-    advantages = gae(used, *columns, learner.config.gamma, learner.config.lambda_)
-    torch.testing.assert_close(batch["advantages"], advantages)
-    torch.testing.assert_close(batch["targets"], advantages + columns[0][:-1])
-    np.testing.assert_array_equal(rollout["rewards"], rewards)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

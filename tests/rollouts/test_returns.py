@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rollouts.returns import gae, next_values
+from rollouts.returns import gae, monte_carlo, next_values
 
 
 def table(rows) -> torch.Tensor:
@@ -109,6 +109,27 @@ def test_a_nan_outside_of_its_mask_is_not_read():
     assert torch.isfinite(gae(table([1, 1]), table([1, 1, 1]), table([nan, nan]), never, never, 0.9, 0.9)).all()
     lost = flags(1, steps=2)
     assert torch.isfinite(gae(table([1, 1]), table([1, 1, nan]), table([0, 0]), lost, never, 0.9, 0.9)).all()
+
+
+def slow_monte_carlo(rewards, terminated, truncated, gamma):
+    """Williams 1992: G_t = sum over l of gamma^l r_{t+l}, up to the end of the episode, whatever ended it."""
+    steps, envs = rewards.shape
+    returns = torch.zeros_like(rewards)
+    for n in range(envs):
+        for t in range(steps):
+            for k in range(t, steps):
+                returns[t, n] += gamma ** (k - t) * float(rewards[k, n])
+                if terminated[k, n] or truncated[k, n]:
+                    break
+    return returns
+
+
+@pytest.mark.parametrize("gamma", [0.9, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_return_is_the_sum_of_what_came_after_up_to_either_end(seed, gamma):
+    rewards, _, _, terminated, truncated = world(seed)
+    returns = monte_carlo(rewards, terminated, truncated, gamma)
+    torch.testing.assert_close(returns, slow_monte_carlo(rewards, terminated, truncated, gamma), rtol=1e-12, atol=1e-12)
 
 
 def test_advantages_are_a_function_of_arrays_and_change_none():

@@ -137,6 +137,23 @@ def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_ma
         assert config.create_local_env_runner == (runners == 0)
 
 
+@pytest.mark.parametrize(("name", "envs_each"), [("pong_a3c", 1), ("assault_a3c", 4)])
+def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose, monkeypatch):
+    """As many workers, envs and steps per gradient as where each of the 16 workers has a process of its own."""
+
+    def built(cpus: int, *overrides: str):
+        monkeypatch.setattr(module, "num_cpus", lambda: cpus)
+        return build(check(compose((f"tuned_configs={name}", *overrides))))
+
+    laptop, cluster = built(2, "cluster=laptop"), built(64, "cluster.num_env_runners=16")
+    for config, processes in ((laptop, 2), (cluster, 16)):
+        assert config.num_env_runners == processes
+        assert config.a3c_workers == 16 and config.rollout_fragment_length == 20
+        assert config.num_envs_per_env_runner == envs_each
+    one, other = (config.to_dict() for config in (laptop, cluster))
+    assert {key for key in one if one[key] != other[key]} == {"num_env_runners"}
+
+
 def test_the_policy_is_recorded_only_where_the_penalty_wants_it(settings):
     assert not build(check(settings)).record_policy and not build(check(settings)).use_kl_loss
     config = build(check(put(settings, "algo.kl_coeff", 0.2)))

@@ -10,6 +10,56 @@ from environments.games import make_games
 from runs.build import build
 
 NAMES = run.options("tuned_configs")
+LECTURE = {  # what its slides say; each file's header has the way from RLlib's numbers to these
+    "cartpole_a2c": {
+        "algo.lr": 1e-3,
+        "algo.lr_schedule": "constant",
+        "algo.num_envs": 1,  # with the horizon: train_batch_size 20
+        "algo.horizon": 20,
+        "cluster.num_env_runners": 0,  # num_rollout_workers
+        "stop.agent_steps": 50_000,
+        "stop.episode_return": 200,
+    },
+    "cartpole_a3c": {
+        "algo.gamma": 0.95,
+        "algo.num_workers": 0,
+        "stop.agent_steps": 20_000,
+        "stop.episode_return": 150,
+    },
+    "pong_a3c": {
+        "algo.num_workers": 16,
+        "algo.num_envs": 16,  # one each
+        "algo.horizon": 20,  # rollout_fragment_length
+        "algo.vf_coeff": 0.5,
+        "algo.entropy_coeff": 0.01,
+        "algo.gamma": 0.99,
+        "algo.max_grad_norm": 40 / 20,  # 40 on a sum over 20 steps; the loss is a mean here
+        "algo.gae_lambda": 1.0,
+        "algo.lr": 1e-4,
+        "algo.lr_schedule": "constant",
+        "model.torso": "cnn42",
+        "model.activation": "elu",
+        "model.zero_mean": False,
+        "model.lstm_size": 256,  # RLlib's lstm_cell_size
+        "env.dim": 42,
+        "env.grayscale": True,
+    },
+    "pong_ppo": {
+        "algo.gae_lambda": 0.95,
+        "algo.kl_coeff": 0.5,
+        "algo.clip": 0.1,
+        "algo.clip_schedule": "constant",
+        "algo.vf_clip": 10.0,
+        "algo.entropy_coeff": 0.01,
+        "algo.num_envs": 32 * 5,
+        "algo.horizon": 2 * 20,  # for a batch of 5,000 RLlib plays two rounds of fragments: 2 x 20 x 160 = 6,400
+        "algo.minibatch_size": 500,
+        "algo.num_epochs": 10,
+        "model.shared_trunk": True,  # vf_share_layers
+        "env.dim": 42,
+        "env.clip_rewards": True,
+    },
+}
 
 
 def test_the_lecture_and_the_homework_are_there():
@@ -17,6 +67,14 @@ def test_the_lecture_and_the_homework_are_there():
     lecture = {"cartpole_a2c", "cartpole_a3c", "pong_a3c", "pong_ppo"}
     slides = {f"cartpole_slides_{algo}" for algo in ("a2c", "a3c", "ppo")}
     assert homework | lecture | slides | {"cartpole_dqn", "assault_dqn"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", LECTURE)
+def test_the_lectures_numbers_are_the_lectures(name, compose):
+    settings = compose([f"tuned_configs={name}"])
+    for key, number in LECTURE[name].items():
+        group, setting = key.split(".")
+        assert settings[group][setting] == number, key
 
 
 @pytest.mark.parametrize("name", NAMES)
