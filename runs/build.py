@@ -230,8 +230,11 @@ def _check_replay(settings: dict, runners: int) -> None:
 
 def num_env_runners(settings: dict) -> int:
     """Processes that play. Where the cluster leaves it open, A3C has one per worker as far as cores go, others none."""
-    algo, runners = settings["algo"], settings["cluster"]["num_env_runners"]
-    return runners if runners is not None else min(algo.get("num_workers", 0), num_cpus())
+    cluster = settings["cluster"]
+    if cluster["num_env_runners"] is not None:
+        return cluster["num_env_runners"]
+    left = num_cpus() - (cluster["cpus"] or 0) - cluster["num_learners"]
+    return min(settings["algo"].get("num_workers", 0), max(0, int(left / cluster["cpus_per_runner"])))
 
 
 def _check_resources(settings: dict) -> None:

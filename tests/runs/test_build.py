@@ -301,6 +301,26 @@ def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, 
     assert cpus_of(settings) == given == build(settings).num_cpus_for_main_process
 
 
+@pytest.mark.parametrize(
+    ("cluster", "processes"),
+    [
+        ({}, 2),
+        ({"cpus": 1}, 1),
+        ({"cpus": 2}, 0),
+        ({"num_learners": 1}, 1),
+        ({"cpus_per_runner": 0.5}, 4),
+        ({"cpus_per_runner": 0.1}, 16),
+        ({"num_env_runners": 0}, 0),
+    ],
+)
+def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, processes, compose, monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: 2)
+    settings = compose(["tuned_configs=assault_a3c"])
+    settings["cluster"] |= cluster
+    check(settings)
+    assert build(settings).num_env_runners == processes
+
+
 @pytest.mark.parametrize(("cpus", "given"), [(None, 1), (3, 3)])
 def test_a_network_without_convolutions_takes_one_cpu_unless_it_is_given_more(cpus, given, composed, monkeypatch):
     monkeypatch.setattr(module, "num_cpus", lambda: 16)
