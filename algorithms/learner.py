@@ -98,7 +98,7 @@ class RolloutLearner(TorchLearner):
             timesteps: `progress`, the share of the run that is done, for the schedules.
 
         Returns:
-            What `report` does. Not RLlib's metrics: on two cores they take longer than an optimizer step of A2C.
+            What `report` does; RLlib's own metrics take about a millisecond per update.
 
         Raises:
             NonFiniteLoss: the step is not taken, and the minibatch is on disk.

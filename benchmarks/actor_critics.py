@@ -1,10 +1,10 @@
 """How fast are A2C and A3C here, and what does an LSTM cost? Beside a bare loop and Stable-Baselines3.
 
-    python -m benchmarks.actor_critics            # three rounds, 15 minutes on two cores; the second of `make bench`
+    python -m benchmarks.actor_critics            # three rounds, 20 minutes on two cores; the second of `make bench`
     python -m benchmarks.actor_critics --quick    # one short round, to see that it works; not for quoting
 
-    A2C 16 x 5     bare loop | this suite | Stable-Baselines3, its envs in one process and in one each
-    A2C 64 x 20    bare loop | this suite | with an LSTM of 256
+    A2C 16 x 5     bare loop | this suite | with an LSTM of 256 | Stable-Baselines3, envs in one process, in one each
+    A2C 64 x 20    bare loop | this suite | with OpenMP's own patience | with an LSTM of 256
     A3C 64 x 20    two workers in two processes, 32 envs each, with A2C's epsilon and norm
     PPO 8 x 128    this suite | with an LSTM of 256
 
@@ -25,12 +25,14 @@ A3C += ("algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5")
 LSTM = "model.lstm_size=256"
 SUITE = {  # contestant -> what is typed, agent steps timed: 10 seconds and more each
     "a2c_16x5": (("algo=a2c", *SMALL), 40_000),
+    "a2c_16x5_lstm": (("algo=a2c", *SMALL, LSTM), 40_000),
     "a2c_64x20": (("algo=a2c", *LARGE), 51_200),
     "a2c_64x20_lstm": (("algo=a2c", *LARGE, LSTM), 51_200),
     "a3c_64x20": (A3C, 51_200),
     "ppo_8x128": (("algo=ppo",), 16_384),
     "ppo_8x128_lstm": (("algo=ppo", LSTM), 16_384),
 }
+SPIN = "300000"  # libgomp's own; the suite's is in runs/train.py
 WARM_UP = 5_120  # agent steps of the suite: two or three rows of progress.csv
 
 
@@ -41,10 +43,10 @@ def bare_loop(envs: int, horizon: int, agent_steps: int) -> Contestant:
     return lambda folder: run_module("bare_loop", folder, "--algo=a2c", *shape, updates)
 
 
-def suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int) -> Contestant:
-    """This suite, as one types it."""
+def suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int, **variables: str) -> Contestant:
+    """This suite, as one types it, with variables of the environment."""
     words = (*overrides, "env=assault", "model=nature_cnn")
-    return lambda folder: run_suite(folder, warm_up, agent_steps, *words)
+    return lambda folder: run_suite(folder, warm_up, agent_steps, *words, variables=variables)
 
 
 def stable_baselines3(vectorize: str, path: str | None, agent_steps: int) -> Contestant:
@@ -68,10 +70,14 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
         "A2C 16 x 5, bare loop, agent steps/s": speed["bare_16x5"],
         "A2C 16 x 5, suite": speed["a2c_16x5"],
         "A2C 16 x 5, suite / bare loop": ratio(speed["a2c_16x5"], speed["bare_16x5"]),
+        "A2C 16 x 5 with an LSTM, suite": speed["a2c_16x5_lstm"],
+        "A2C 16 x 5, time with an LSTM / without": ratio(speed["a2c_16x5"], speed["a2c_16x5_lstm"]),
         **sb3,
         "A2C 64 x 20, bare loop, agent steps/s": speed["bare_64x20"],
         "A2C 64 x 20, suite": speed["a2c_64x20"],
         "A2C 64 x 20, suite / bare loop": ratio(speed["a2c_64x20"], speed["bare_64x20"]),
+        "A2C 64 x 20 with OpenMP's own patience, suite": speed["a2c_64x20_spinning"],
+        "A2C 64 x 20, suite / with OpenMP's own patience": ratio(speed["a2c_64x20"], speed["a2c_64x20_spinning"]),
         "A3C 2 processes x 32 x 20, suite": speed["a3c_64x20"],
         "A3C 2 processes x 32 x 20 / A2C 64 x 20": ratio(speed["a3c_64x20"], speed["a2c_64x20"]),
         "A2C 64 x 20 with an LSTM, suite": speed["a2c_64x20_lstm"],
@@ -100,6 +106,8 @@ def main() -> None:
         "bare_64x20": bare_loop(64, 20, 51_200 // shorter),
         **{name: suite(words, warm_up, steps // shorter) for name, (words, steps) in SUITE.items()},
     }
+    words, steps = SUITE["a2c_64x20"]
+    contestants["a2c_64x20_spinning"] = suite(words, warm_up, steps // shorter, GOMP_SPINCOUNT=SPIN)
     for vectorize in ("dummy", "subproc") if with_sb3 else ():
         contestants[f"sb3_{vectorize}"] = stable_baselines3(vectorize, settings.sb3_path, 8000 // shorter)
     result["rounds"] = take_turns(contestants, num_rounds)

@@ -264,8 +264,8 @@ def local_ray(settings: dict) -> Iterator[None]:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
     os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
-    # OpenMP's idle threads (libgomp's) spin for milliseconds, on the cores that emulators want. This lasts from one
-    # operation of torch to the next: A2C on Assault got 5 to 12 % faster on two cores.
+    # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last
+    # from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     if not settings["dashboard"]:
         os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
