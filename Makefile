@@ -57,7 +57,7 @@ check: $(STAMP) ## lint, format and types; changes nothing
 	$(PY) -m ruff format --check
 	$(PY) -m pyright
 
-bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in 45 minutes
+bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour
 	$(PY) -m benchmarks.throughput $(ARGS)
 	$(PY) -m benchmarks.actor_critics $(if $(SB3),--sb3-path "$(SB3)") $(ARGS)
 	$(PY) -m benchmarks.workers $(ARGS)

@@ -81,7 +81,7 @@ class A3CLearner(A2CLearner):
         self.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
         return Gradient(vector, self.report(), None if finite else self.evidence(batch))
 
-    def apply(self, gradient: Gradient, progress: float) -> dict[str, float]:
+    def apply_gradient(self, gradient: Gradient, progress: float) -> dict[str, float]:
         """One step of the optimizer, whose statistics all workers share; returns what `update` does."""
         self.begin(progress)
         pieces = torch.tensor(gradient.vector).to(self._device).split([p.numel() for p in self.parameters])
@@ -255,7 +255,7 @@ class A3C(A2C):
             return
         self.dropped_in_a_row[worker] = 0
         self.staleness[worker][self.version - about["version"]] += 1
-        self.count([about], [self.at_the_centre(lambda learner: learner.apply(cargo, progress))])
+        self.count([about], [self.at_the_centre(lambda learner: learner.apply_gradient(cargo, progress))])
         self.version += 1
 
     def drop(self, worker: int, gradient: Gradient) -> None:

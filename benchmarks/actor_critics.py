@@ -1,6 +1,6 @@
 """How fast are A2C and A3C here, and what does an LSTM cost? Beside a bare loop and Stable-Baselines3.
 
-    python -m benchmarks.actor_critics            # three rounds, 20 minutes on two cores; the second of `make bench`
+    python -m benchmarks.actor_critics            # three rounds, 25 minutes on two cores; the second of `make bench`
     python -m benchmarks.actor_critics --quick    # one short round, to see that it works; not for quoting
 
     A2C 16 x 5     bare loop | this suite | with an LSTM of 256 | Stable-Baselines3, envs in one process, in one each
@@ -101,15 +101,20 @@ def main() -> None:
     if not with_sb3:
         print(f"Stable-Baselines3 is not installed, its rows are left out: {sb3_a2c.INSTALL}, then make bench SB3=sb3")
 
-    contestants = {
-        "bare_16x5": bare_loop(16, 5, 40_000 // shorter),
-        "bare_64x20": bare_loop(64, 20, 51_200 // shorter),
-        **{name: suite(words, warm_up, steps // shorter) for name, (words, steps) in SUITE.items()},
-    }
-    words, steps = SUITE["a2c_64x20"]
-    contestants["a2c_64x20_spinning"] = suite(words, warm_up, steps // shorter, GOMP_SPINCOUNT=SPIN)
-    for vectorize in ("dummy", "subproc") if with_sb3 else ():
+    def ours(name: str, **variables: str) -> Contestant:
+        words, steps = SUITE[name]
+        return suite(words, warm_up, steps // shorter, **variables)
+
+    contestants = {}  # what is compared stands side by side, because machines drift
+    for vectorize in ("subproc", "dummy") if with_sb3 else ():
         contestants[f"sb3_{vectorize}"] = stable_baselines3(vectorize, settings.sb3_path, 8000 // shorter)
+    contestants["a2c_16x5"] = ours("a2c_16x5")
+    contestants["a2c_16x5_lstm"] = ours("a2c_16x5_lstm")
+    contestants["bare_16x5"] = bare_loop(16, 5, 40_000 // shorter)
+    contestants["bare_64x20"] = bare_loop(64, 20, 51_200 // shorter)
+    contestants["a2c_64x20"] = ours("a2c_64x20")
+    contestants["a2c_64x20_spinning"] = ours("a2c_64x20", GOMP_SPINCOUNT=SPIN)
+    contestants |= {name: ours(name) for name in ("a2c_64x20_lstm", "a3c_64x20", "ppo_8x128", "ppo_8x128_lstm")}
     result["rounds"] = take_turns(contestants, num_rounds)
     result["summary"] = summary(result["rounds"])
     keep(result, settings.out)

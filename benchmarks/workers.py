@@ -1,6 +1,6 @@
 """What do workers gain, and who waits for the slowest? A3C and A2C on games that sleep, so that cores do not matter.
 
-    python -m benchmarks.workers            # three rounds, 15 minutes on two cores; the third of `make bench`
+    python -m benchmarks.workers            # three rounds, 18 minutes on two cores; the third of `make bench`
     python -m benchmarks.workers --quick    # one short round with fewer workers, to see that it works; not for quoting
 
     scaling     A3C with 1, 2, 4 and 8 worker processes, one env each
@@ -65,7 +65,7 @@ def figure(rounds: list[dict], counts: list[int], many: int) -> Figure:
     def share(name: str, of: str, times: int = 1) -> str:
         return f"{statistics.median(ratio(speeds(rounds, name), speeds(rounds, of))) / times:.2f}"
 
-    ends = [0, 1.1 * counts[-1]]
+    ends = [0, 1.15 * counts[-1]]
     left.plot(ends, [n * middle("a3c_1")[0] for n in ends], "--", color="0.5", label="n times one worker")
     for n in counts:
         m, span = middle(f"a3c_{n}")

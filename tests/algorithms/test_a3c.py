@@ -72,7 +72,7 @@ def test_gradient_and_step_in_two_places_are_a2cs_update(make_learner, make_roll
     for seed, progress in ((1, 0.0), (2, 0.3), (3, 0.6)):
         a2c.update(training_data=RolloutData([make_rollout(seed)]), timesteps={PROGRESS: progress})
         worker.set_weights(centre.weights())
-        centre.apply(worker.gradient_of(make_rollout(seed), progress), progress)
+        centre.apply_gradient(worker.gradient_of(make_rollout(seed), progress), progress)
         assert all(map(torch.equal, a2c.net.parameters(), centre.net.parameters()))
     assert centre.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"] == pytest.approx(7e-4 * 0.4)
 
@@ -155,7 +155,7 @@ def test_experience_is_learned_from_at_the_centres_own_weights(make_algorithm, m
     reference.set_weights(centre.weights())
     about = {"worker": 0, "version": 0, "agent_steps": 64, "scores": (), "lengths": (), "num_bytes": 0}
     algorithm.accept(rollout, about)
-    reference.apply(reference.gradient_of(rollout, 0.0), 0.0)
+    reference.apply_gradient(reference.gradient_of(rollout, 0.0), 0.0)
     assert np.array_equal(centre.weights(), reference.weights())
 
 
@@ -239,6 +239,17 @@ def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
     back = train_until(algorithm, lambda r: {w["worker"] for w in r["workers"]} == {0, 1, 2, 3})
     assert back["row"]["replaced_workers"] >= 1
     assert pids(algorithm)[1] != lost
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_the_centre_may_be_in_another_process_and_its_death_is_an_error(make_algorithm):
+    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=1", "cluster.num_learners=1", "report_every=500")
+    assert algorithm.train()["row"]["agent_steps"] >= 500
+    centre = algorithm.at_the_centre(lambda learner: os.getpid())
+    assert centre != os.getpid() and centre not in pids(algorithm).values()
+    os.kill(centre, signal.SIGKILL)
+    with pytest.raises(ray.exceptions.RayActorError):
+        algorithm.at_the_centre(A3CLearner.weights)
 
 
 @pytest.mark.usefixtures("shared_ray")

@@ -47,7 +47,7 @@ def test_every_algorithm_learns_through_every_torso(algo, torso, memory_size, ma
     rollout = random_rollout(learner, memory_size)
     before = {name: p.detach().clone() for name, p in learner.net.named_parameters()}
     if algo == "a3c":
-        report = learner.apply(learner.gradient_of(rollout, 0.0), 0.0)
+        report = learner.apply_gradient(learner.gradient_of(rollout, 0.0), 0.0)
     else:
         report = learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
     stayed = {name for name, p in learner.net.named_parameters() if torch.equal(p, before[name])}

@@ -1,4 +1,4 @@
-"""The whole of PPO under RLlib's Algorithm, without Tune."""
+"""Whole algorithms as RLlib drives them, without Tune; PPO where nothing else is said."""
 
 import numpy as np
 import pytest
@@ -36,6 +36,15 @@ def rows_of(algorithm, updates: int) -> list[dict]:
     """Rows of progress.csv without what only the clock knows."""
     rows = [algorithm.train()["row"] for _ in range(updates)]
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo", "dqn"])
+def test_a_learner_in_a_process_of_its_own_learns_the_same(algo, make_algorithm):
+    words = [f"algo={algo}", "env=cartpole", "model.hidden=[8]", "report_every=500"]
+    words += {"a3c": ["algo.num_workers=0"], "dqn": ["algo.learning_starts=100"]}.get(algo, [])
+    here, there = (rows_of(make_algorithm(*words, f"cluster.num_learners={n}"), 2) for n in (0, 1))
+    assert here[1]["grad_norm"] > 0
+    np.testing.assert_equal(here, there)
 
 
 @pytest.mark.parametrize("overrides", [CARTPOLE, ASSAULT], ids=["cartpole", "assault"])
