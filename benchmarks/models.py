@@ -3,7 +3,7 @@
     python -m benchmarks.models               # all of experiments/model/ that take pixels
     python -m benchmarks.models cnn_lstm      # only this one
 
-Each network gets noise in the layout in which pixels travel, cnn42 at 42 x 42, the others at 84 x 84. Training: a
+Each network gets noise in the layout in which pixels travel, 42 x 42 where its name says so, else 84 x 84. Training: a
 minibatch of 256, or with an LSTM 32 steps x 8 envs with a game that starts in the middle; without the optimizer.
 Acting: one step of 8 envs. All networks take turns in every round, and the median counts; machines drift, so compare
 within one run.
@@ -32,7 +32,7 @@ PATIENCE_S = 0.3  # at least, for one network and kind in one round
 
 def made(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
     """A network with six actions, and observations [T, N, ...] for it."""
-    dim = 42 if model.startswith("cnn42") else 84
+    dim = 42 if "42" in model else 84
     settings, _ = run.experiment(["env=assault", f"model={model}", f"env.dim={dim}", f"model.dtype={dtype}"])
     layout = layout_of(settings["env"])
     assert layout is not None
