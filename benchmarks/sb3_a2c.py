@@ -64,6 +64,7 @@ def main() -> None:
     shape = f"{settings.num_envs}x{agent.n_steps}"
     print(f"Stable-Baselines3 A2C {shape}, {settings.vectorize}: {agent_steps / elapsed:,.0f} agent steps/s")
     if settings.json:
+        settings.sb3_path = None  # of this machine alone
         print(json.dumps(result | {"version": sb3.__version__} | vars(settings)))
 
 
