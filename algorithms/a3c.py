@@ -28,10 +28,12 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.learner import NonFiniteLoss
+from environments.mistakes import in_a_line
 from rollouts.runner import Rollout, VectorEnvRunner, summary
 
 MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
-MAX_DEATHS = 5  # of one process without an answer in between
+MAX_DEATHS = 5  # of one process, but for those it has answered after and that are older than
+FORGIVE_S = 600.0
 RETRY_S = 1.0  # between attempts to reach a process that starts again
 
 
@@ -172,7 +174,8 @@ class A3C(A2C):
         self.requests: dict[ray.ObjectRef, tuple[int, float]] = {}  # process, and time.monotonic() when it was asked
         self.turns: Counter[int] = Counter()  # process -> fragments asked for
         self.lost: dict[int, float] = {}  # process -> when to try again
-        self.deaths: Counter[int] = Counter()  # process -> since its last answer
+        self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of those not forgiven
+        self.notices: list[str] = []  # for the terminal, each once
         self.num_replaced = self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker ->
         self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> since the last row
@@ -188,14 +191,11 @@ class A3C(A2C):
             result["row"] |= {"staleness": mean, "staleness_max": max(every)}
         result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.num_replaced}
         result["workers"] = [
-            {
-                "worker": w,
-                "agent_steps_per_s": round(self.steps_of[w] * speed, 1),
-                "gradients": counts.total(),
-                "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts)),
-            }
+            {"worker": w, "agent_steps_per_s": round(self.steps_of[w] * speed, 1)}
+            | {"gradients": counts.total(), "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts))}
             for w, counts in sorted(self.staleness.items())
         ]
+        result["notices"] = self.notices
         self.staleness.clear()
         self.steps_of.clear()
         return result
@@ -217,14 +217,14 @@ class A3C(A2C):
             except RayError as error:
                 self.mourn(process, error)
                 continue
-            self.deaths[process] = 0
+            self.deaths[process] = [t for t in self.deaths[process] if time.monotonic() - t < FORGIVE_S]
             self.lost.pop(process, None)
             self.accept(cargo, about)
             self.ask([process])
-        for ref, (process, since) in list(self.requests.items()):
-            if time.monotonic() - since > self.config.worker_timeout_s:
-                del self.requests[ref]
-                self.mourn(process, TimeoutError(f"no answer for {self.config.worker_timeout_s:g} s"))
+        patience = self.config.worker_timeout_s
+        late = [ref for ref, (_, since) in self.requests.items() if time.monotonic() - since > patience]
+        for ref in ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []:  # others' answers wait here
+            self.mourn(self.requests.pop(ref)[0], TimeoutError(f"no answer for {patience:g} s"))
 
     def ask(self, processes: list[int]) -> None:
         """Ask each process for one fragment of the next of its workers, with the newest weights."""
@@ -283,11 +283,12 @@ class A3C(A2C):
         self.lost[process] = time.monotonic() + RETRY_S
         if isinstance(error, ActorUnavailableError):  # Ray is starting it again
             return
-        self.deaths[process] += 1
-        if self.deaths[process] > MAX_DEATHS:
-            raise RuntimeError(
-                f"worker process {process} failed again and again, without an answer: {error}"
-            ) from error
+        why = in_a_line(error)
+        self.deaths[process].append(time.monotonic())
+        if len(self.deaths[process]) > MAX_DEATHS:
+            raise RuntimeError(f"worker process {process} failed {len(self.deaths[process])} times: {why}") from error
+        notice = f"worker process {process} failed and is started again ({why})"
+        self.notices += [notice] * (notice not in self.notices)
         if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
             ray.kill(self.actors()[process], no_restart=False)
 

@@ -12,6 +12,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from algorithms.learner import NonFiniteLoss, RolloutLearner
 from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
 from custom_models.actor_critic import ActorCritic
+from environments.mistakes import cause_of
 from rollouts.runner import VectorEnvRunner
 
 
@@ -99,7 +100,10 @@ class ReportsProgress(Algorithm):
         try:
             result = super().step()
         except NonFiniteLoss as error:  # not a lost process: starting again would not help
-            return {"row": self.progress.row(self.config.frameskip), "failure": str(error), "done": True}
+            # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
+            self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
+            row = self.progress.row(self.config.frameskip)
+            return {"row": row, "failure": str(cause_of(error)), "done": True}
         row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         return result | {"row": row, "should_checkpoint": due}

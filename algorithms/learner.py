@@ -14,17 +14,15 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
-import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
-from ray.rllib.core.learner.training_data import TrainingData
 from torch import nn
 
 from algorithms.optimizers import make_optimizer
 from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
-from rollouts.rollout import Rollout, stack_frames
+from rollouts.rollout import Rollout, RolloutData, stack_frames
 
 PROGRESS = "progress"  # the key in `timesteps` for the share of the run that is done, 0 to 1
 Batch = dict[str, torch.Tensor]
@@ -43,24 +41,6 @@ def padded(column: torch.Tensor, steps: int) -> torch.Tensor:
     """[T, ...] -> [steps, ...], with zeros at the end."""
     missing = steps - len(column)
     return torch.cat([column, column.new_zeros(missing, *column.shape[1:])]) if missing else column
-
-
-class RolloutData(TrainingData):
-    """Rollouts, or references to them, on their way to the learner."""
-
-    def __init__(self, rollouts: list[Rollout | ray.ObjectRef]):
-        super().__init__()
-        self.rollouts = rollouts
-
-    def validate(self) -> None:
-        if not self.rollouts:
-            raise ValueError("an update needs at least one rollout")
-
-    def shard(self, num_shards: int, len_lookback_buffer: int | None = None, **kwargs):
-        return [(RolloutData(self.rollouts[i::num_shards]), {}) for i in range(num_shards)]
-
-    def solve_refs(self) -> None:
-        self.rollouts = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
 
 
 class RolloutLearner(TorchLearner):

@@ -1,5 +1,19 @@
-"""What a user got wrong."""
+"""What a user got wrong, and what went wrong in another process."""
 
 
 class Mistake(ValueError):
     """A user's mistake: one sentence naming the setting, the value and the way out. Exit code 2."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What was raised in another process, without the traceback that Ray's RayTaskError puts around it."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return error
+
+
+def in_a_line(error: BaseException) -> str:
+    """`ValueError: the first line of what it says`; of an actor that could not start, its traceback's last."""
+    cause = cause_of(error)
+    lines = str(cause).strip().splitlines() or [""]
+    return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"

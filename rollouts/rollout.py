@@ -21,8 +21,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from gymnasium.spaces import Box, Space
+from ray.rllib.core.learner.training_data import TrainingData
 
 from environments.frames import FrameLayout
 
@@ -113,6 +115,24 @@ class Rollout:
     def num_bytes(self) -> int:
         """Bytes that travel when this Rollout does, without the few of pickle's frame."""
         return sum(array.nbytes for array in self._arrays.values())
+
+
+class RolloutData(TrainingData):
+    """Rollouts, or references to them, on their way to the learner."""
+
+    def __init__(self, rollouts: list[Rollout | ray.ObjectRef]):
+        super().__init__()
+        self.rollouts = rollouts
+
+    def validate(self) -> None:
+        if not self.rollouts:
+            raise ValueError("an update needs at least one rollout")
+
+    def shard(self, num_shards: int, len_lookback_buffer: int | None = None, **kwargs):
+        return [(RolloutData(self.rollouts[i::num_shards]), {}) for i in range(num_shards)]
+
+    def solve_refs(self) -> None:
+        self.rollouts = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
 
 
 def stack_frames(frames: torch.Tensor, game_reset: torch.Tensor, stack: int) -> torch.Tensor:

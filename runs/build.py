@@ -123,13 +123,23 @@ def _check_spaces(env_id: str, algo: str) -> None:
         raise Mistake(f"env.id={env_id}: it cannot be made here ({why}); install what it needs") from error
     observation, action = env.observation_space, env.action_space
     env.close()
-    boxes = isinstance(observation, gymnasium.spaces.Box), isinstance(action, gymnasium.spaces.Box)
-    if not boxes[0] or not (boxes[1] or isinstance(action, gymnasium.spaces.Discrete)):
+    box = isinstance(action, gymnasium.spaces.Box)
+    if not isinstance(observation, gymnasium.spaces.Box) or not (box or isinstance(action, gymnasium.spaces.Discrete)):
         raise Mistake(
             f"env.id={env_id} has observations {observation} and actions {action}; "
             "the models take a Box to observe and a Box or Discrete to act"
         )
-    if algo == "dqn" and boxes[1]:
+    if box and action.shape is not None and len(action.shape) != 1:
+        raise Mistake(
+            f"env.id={env_id} takes actions of shape {action.shape}, and the policy draws a row of numbers; wrap it in "
+            "gymnasium.wrappers.TransformAction, which can reshape them"
+        )
+    if isinstance(action, gymnasium.spaces.Discrete) and action.start != 0:
+        raise Mistake(
+            f"env.id={env_id} counts its actions from {action.start}, and the policy from 0; wrap it in "
+            "gymnasium.wrappers.TransformAction, which can shift them"
+        )
+    if algo == "dqn" and box:
         raise Mistake(
             f"algo=dqn compares the actions with each other, and env.id={env_id} has infinitely many; "
             "try algo=ppo, or an environment with Discrete actions"

@@ -159,6 +159,11 @@ class ProgressTable:
     def _torn(self) -> bool:
         return not self.path.read_bytes().endswith(b"\n")
 
+    @property
+    def last_step(self) -> int:
+        """Agent steps of the newest row; -1 where there is none."""
+        return int(self.rows[-1]["agent_steps"]) if self.rows else -1
+
     def append(self, row: dict[str, Any]) -> None:
         """Add a row."""
         row = {name: str(value) for name, value in row.items()}

@@ -18,9 +18,11 @@ from typing import Any
 
 import ray
 import torch
-from ray import tune
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
 from tensorboardX import SummaryWriter
 
+from environments.mistakes import in_a_line
 from runs import checkpoints, directory
 from runs.build import build, cpus_of, in_words, num_env_runners, seeds_of
 from runs.directory import ProgressTable
@@ -93,15 +95,19 @@ class Recorder(tune.Callback):
         self.merged = ProgressTable(parent / directory.PROGRESS) if parent not in dirs.values() else None
         self.writers: dict[int, SummaryWriter] = {}
         self.failures: dict[int, str] = {}
+        self.said: set[str] = set()
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         seed, row = trial.config["seed"], result["row"]
+        for notice in result.get("notices", []):
+            self.say_once(f"seed {seed}: {notice}")
         if "failure" in result:
             self.failures[seed] = result["failure"]
-            return
+            if row["agent_steps"] <= self.tables[seed].last_step:  # nothing came between the last row and the failure
+                return
         self.tables[seed].append(row)
         if self.merged:
             self.merged.append({"seed": seed} | row)
@@ -132,19 +138,25 @@ class Recorder(tune.Callback):
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
         self.display.say(f"seed {trial.config['seed']}: a process died; starting again from the last checkpoint")
 
+    def say_once(self, sentence: str) -> None:
+        """A line that stays, however often it is reported."""
+        if sentence not in self.said:
+            self.said.add(sentence)
+            self.display.say(sentence)
+
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        error = trial.get_pickled_error() or trial.get_error()
-        self.failures[trial.config["seed"]] = last_line(str(error))
+        self.failures[trial.config["seed"]] = why(trial)
 
     def close(self) -> None:
         for writer in self.writers.values():
             writer.close()
 
 
-def last_line(error: str) -> str:
-    """Of a traceback: what happened."""
-    lines = [line.strip() for line in error.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown error"
+def why(trial: Trial) -> str:
+    """What ended a trial. Read where Tune writes it: it copies it to where `trial.get_error` looks only later."""
+    if trial.pickled_error_file:
+        return in_a_line(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    return Path(str(trial.error_file)).read_text().strip().splitlines()[-1]
 
 
 def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None = None) -> tuple[Path, int]:

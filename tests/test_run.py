@@ -735,3 +735,28 @@ def test_what_an_algorithm_cannot_do_is_refused(words, says, refused):
 def test_pg_refuses_episodes_that_may_never_end(refused):
     gymnasium.register("Endless-v0", "gymnasium.envs.classic_control:CartPoleEnv")
     assert "Endless-v0 has no time limit" in refused("algo=pg", "env=cartpole", "env.id=Endless-v0")
+
+
+class Acting(gymnasium.Env):
+    """Only the spaces matter."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+
+    def __init__(self, actions):
+        self.action_space = actions
+
+
+@pytest.mark.parametrize(
+    ("actions", "says"),
+    [
+        (gymnasium.spaces.Box(-1, 1, (2, 2)), "takes actions of shape (2, 2), and the policy draws a row of numbers"),
+        (gymnasium.spaces.Box(-1, 1, ()), "takes actions of shape (), and the policy draws a row of numbers"),
+        (gymnasium.spaces.Discrete(3, start=1), "counts its actions from 1, and the policy from 0"),
+    ],
+)
+def test_actions_that_no_policy_here_can_choose_are_refused(actions, says, refused):
+    gymnasium.register("Acting-v0", lambda: Acting(actions), max_episode_steps=9)
+    try:
+        assert says in refused("env=cartpole", "env.id=Acting-v0")
+    finally:
+        del gymnasium.registry["Acting-v0"]

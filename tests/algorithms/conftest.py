@@ -1,9 +1,11 @@
-"""Small worlds for learners: random Rollouts whose every column is known."""
+"""Small worlds for learners: random Rollouts whose every column is known; and whole algorithms."""
 
 import numpy as np
 import pytest
+import torch
 
 from rollouts.rollout import Rollout
+from runs.build import build
 
 SMALL = (
     "env=cartpole",
@@ -44,3 +46,18 @@ def make_rollout():
         return Rollout(arrays, [], [], 0)
 
     return make
+
+
+@pytest.fixture
+def make_algorithm(compose):
+    """Overrides -> a built Algorithm, stopped after the test; one that has remote parts needs `shared_ray`."""
+    made = []
+
+    def make(*overrides: str):
+        made.append(build(compose(overrides)).build_algo())
+        torch.set_num_threads(1)
+        return made[-1]
+
+    yield make
+    for algorithm in made:
+        algorithm.stop()

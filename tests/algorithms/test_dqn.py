@@ -48,16 +48,9 @@ def fives():
 
 
 @pytest.fixture
-def make_algorithm(compose, shared_ray):
-    made = []
-
-    def make(*overrides: str):
-        made.append(build(compose((*TINY, *overrides))).build_algo())
-        return made[-1]
-
-    yield make
-    for algorithm in made:
-        algorithm.stop()
+def make_dqn(make_algorithm, shared_ray):
+    """Overrides of a tiny one -> a built DQN."""
+    return lambda *overrides: make_algorithm(*TINY, *overrides)
 
 
 def rows_of(algorithm, number: int) -> list[dict]:
@@ -140,21 +133,21 @@ def test_what_cannot_work_is_refused_in_one_sentence(overrides, words):
 # Runs.
 
 
-def test_the_score_in_a_row_is_the_whole_game_s_and_unclipped(make_algorithm):
-    row = rows_of(make_algorithm("env.id=Fives-v0", "env.clip_rewards=true"), 1)[0]
+def test_the_score_in_a_row_is_the_whole_game_s_and_unclipped(make_dqn):
+    row = rows_of(make_dqn("env.id=Fives-v0", "env.clip_rewards=true"), 1)[0]
     assert row["agent_steps"] == 100
     assert row["episode_return_mean"] == 50 and row["episode_length_mean"] == 10
     assert row["episodes"] in (8, 9, 10)  # two envs of 50 steps each, less what a restart may take
 
 
-def test_a_seed_repeats_its_rows_and_another_does_not(make_algorithm):
-    one, again, other = (rows_of(make_algorithm(f"seed={seed}"), 2) for seed in (1, 1, 2))
+def test_a_seed_repeats_its_rows_and_another_does_not(make_dqn):
+    one, again, other = (rows_of(make_dqn(f"seed={seed}"), 2) for seed in (1, 1, 2))
     np.testing.assert_equal(one, again)
     assert one[1]["q_loss"] != other[1]["q_loss"]
 
 
-def test_nothing_is_learned_before_the_buffer_holds_enough_and_then_every_so_often(make_algorithm):
-    algorithm = make_algorithm("report_every=32", "algo.minibatch_size=8", "algo.num_envs=1")
+def test_nothing_is_learned_before_the_buffer_holds_enough_and_then_every_so_often(make_dqn):
+    algorithm = make_dqn("report_every=32", "algo.minibatch_size=8", "algo.num_envs=1")
     updates = []
     learner = algorithm.learner_group._learner
     original = learner.update
@@ -163,8 +156,8 @@ def test_nothing_is_learned_before_the_buffer_holds_enough_and_then_every_so_oft
     assert updates[0] == 64 and set(np.diff(updates)) == {4}
 
 
-def test_epsilon_falls_with_every_step_of_the_runner(make_algorithm):
-    algorithm = make_algorithm()
+def test_epsilon_falls_with_every_step_of_the_runner(make_dqn):
+    algorithm = make_dqn()
     seen = []
     module = algorithm.env_runner.module
     original = module._forward_exploration
@@ -176,8 +169,8 @@ def test_epsilon_falls_with_every_step_of_the_runner(make_algorithm):
     assert rows[2]["epsilon"] == pytest.approx(0.1)
 
 
-def test_the_target_network_is_copied_every_so_many_agent_steps(make_algorithm):
-    algorithm = make_algorithm("algo.target_every=80", "algo.lr=0.01")
+def test_the_target_network_is_copied_every_so_many_agent_steps(make_dqn):
+    algorithm = make_dqn("algo.target_every=80", "algo.lr=0.01")
     module = algorithm.learner_group._learner.module["default_policy"].unwrapped()
 
     def same():
@@ -190,11 +183,11 @@ def test_the_target_network_is_copied_every_so_many_agent_steps(make_algorithm):
     assert 80 <= learner.last_update_ts_by_mid["default_policy"] < 90
 
 
-def test_a_resumed_run_goes_on_where_it_was_and_fills_its_buffer_first(make_algorithm, tmp_path):
-    algorithm = make_algorithm("algo.lr=0.01", "algo.num_envs=1")
+def test_a_resumed_run_goes_on_where_it_was_and_fills_its_buffer_first(make_dqn, tmp_path):
+    algorithm = make_dqn("algo.lr=0.01", "algo.num_envs=1")
     rows_of(algorithm, 2)
     algorithm.save_checkpoint(str(tmp_path))
-    other = make_algorithm("algo.lr=0.01", "algo.num_envs=1")
+    other = make_dqn("algo.lr=0.01", "algo.num_envs=1")
     other.load_checkpoint(str(tmp_path))
     for name in ("learner", "runner"):
         pick = {"learner": lambda a: a.learner_group._learner.module["default_policy"].unwrapped().online}
@@ -213,8 +206,8 @@ def test_a_resumed_run_goes_on_where_it_was_and_fills_its_buffer_first(make_algo
 
 
 @pytest.mark.parametrize("where", ["weights", "rewards"])
-def test_a_nan_stops_the_run_and_keeps_its_minibatch(where, make_algorithm, tmp_path):
-    algorithm = make_algorithm()
+def test_a_nan_stops_the_run_and_keeps_its_minibatch(where, make_dqn, tmp_path):
+    algorithm = make_dqn()
     rows_of(algorithm, 1)
     learner = algorithm.learner_group._learner
     learner.config = learner.config.copy(copy_frozen=False)
@@ -230,9 +223,9 @@ def test_a_nan_stops_the_run_and_keeps_its_minibatch(where, make_algorithm, tmp_
     assert {"obs", "new_obs", "actions", "rewards"} <= torch.load(evidence, weights_only=True)["minibatch"].keys()
 
 
-def test_pixels_prioritized_dueling_and_double(make_algorithm):
+def test_pixels_prioritized_dueling_and_double(make_dqn):
     overrides = ("env=assault", "model=nature_cnn", "model.hidden=16", "algo.n_step=3", "algo.prioritized=true")
-    algorithm = make_algorithm(*overrides, "algo.dueling=true", "algo.double_q=true", "report_every=72")
+    algorithm = make_dqn(*overrides, "algo.dueling=true", "algo.double_q=true", "report_every=72")
     (row,) = rows_of(algorithm, 1)
     assert np.isfinite(row["q_loss"]) and row["env_frames"] == 4 * row["agent_steps"]
     obs = algorithm.local_replay_buffer.episodes[0].observations[0]

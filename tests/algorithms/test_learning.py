@@ -54,7 +54,7 @@ def test_an_lstm_remembers_a_cue(algo, compose):
 @pytest.mark.parametrize("algo", CUE)
 def test_without_a_memory_nobody_can(algo, compose):
     """Half of the answers are right by chance; 0.75 in 100 games would be five standard deviations above."""
-    overrides = (f"algo={algo}", "env=cue", "model=mlp", *CUE[algo], "stop.agent_steps=30_000")
+    overrides = (f"algo={algo}", "env=cue", "model=mlp", *CUE[algo], "stop.agent_steps=60_000")
     assert best_return(compose, *overrides, enough=0.95) < 0.75
 
 

@@ -30,7 +30,8 @@ def test_the_gradient_is_reinforces_and_entropys(entropy_coeff, make_learner):
     )
     logits = torch.randn(20, 2, dtype=torch.float64, requires_grad=True)
     batch = learner.weigh({"actions": torch.arange(20) % 2, "returns": torch.randn(20, dtype=torch.float64)})
-    (gradient,) = torch.autograd.grad(loss_of(learner, batch, logits), logits)
+    loss, expected = loss_of(learner, batch, logits), 0.0
+    (gradient,) = torch.autograd.grad(loss, logits)
     for i in range(20):
         probabilities = logits[i].detach().exp() / logits[i].detach().exp().sum()
         one_hot = torch.eye(2, dtype=torch.float64)[batch["actions"][i]]
@@ -38,6 +39,9 @@ def test_the_gradient_is_reinforces_and_entropys(entropy_coeff, make_learner):
         surprise = -probabilities.log()
         ascent += entropy_coeff * probabilities * (surprise - probabilities @ surprise)  # of its entropy
         torch.testing.assert_close(gradient[i], -ascent / 20, rtol=1e-10, atol=1e-12)
+        expected += (batch["returns"][i] * surprise[batch["actions"][i]]).item() / 20
+        expected -= entropy_coeff * (probabilities @ surprise).item() / 20
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("model", [(), LSTM], ids=["mlp", "lstm"])

@@ -21,6 +21,7 @@ TORSOS = {  # the network, and the picture it was made for
     "cnn42": ("env.dim=42",),
     "rllib42": ("model.hidden=16", "env.dim=42"),
     "impala": ("model.hidden=16", "env.dim=84"),
+    "dense512": ("model.hidden=[16]", "env.dim=42"),
 }
 
 

@@ -117,16 +117,22 @@ def test_advantages_are_standardised_per_minibatch(make_learner, small):
 
 
 def test_values_are_clipped_like_ratios_one_at_a_time(make_learner, small):
+    """One that moved too far away from its target is called back; one too far towards it has no gradient."""
     learner = make_learner(*small, "algo.vf_clip=0.5", "algo.entropy_coeff=0", "algo.vf_coeff=1")
     batch = minibatch(2, torch.arange(64) % 2) | {"advantages": torch.zeros(64, dtype=torch.float64)}
     batch["logp"] = learner.net.Policy(batch["policy"]).logp(batch["actions"])
-    values = batch["values"] + torch.linspace(-2, 2, 64, dtype=torch.float64)
+    values = (batch["values"] + torch.linspace(-2, 2, 64, dtype=torch.float64)).requires_grad_()
     for progress in (0.0, 0.5):
-        clip, total = 0.5 * (1 - progress), 0.0
+        clip, total, slopes = 0.5 * (1 - progress), 0.0, []
         for new, old, target in zip(values.tolist(), batch["values"].tolist(), batch["targets"].tolist(), strict=True):
             near = min(max(new, old - clip), old + clip)
             total += 0.5 * max((new - target) ** 2, (near - target) ** 2) / 64
-        assert loss_of(learner, batch, batch["policy"], values, progress).item() == pytest.approx(total, rel=1e-12)
+            stuck = near != new and abs(near - target) > abs(new - target)  # the clipped square counts, a constant
+            slopes.append(0.0 if stuck else (new - target) / 64)
+        loss = loss_of(learner, batch, batch["policy"], values, progress)
+        assert loss.item() == pytest.approx(total, rel=1e-12)
+        assert torch.autograd.grad(loss, values)[0].tolist() == pytest.approx(slopes, rel=1e-12)
+        assert 5 < slopes.count(0.0) < 59
 
 
 @pytest.mark.parametrize(("schedule", "factor"), [("linear", 0.25), ("constant", 1.0)])

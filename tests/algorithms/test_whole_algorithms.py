@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from runs.build import build
-
 TIMES = ("wall_time_s", "agent_steps_per_s")
 CARTPOLE = ("env=cartpole", "algo.horizon=32", "report_every=1")
 ASSAULT = (
@@ -17,19 +15,6 @@ ASSAULT = (
 )
 
 pytestmark = pytest.mark.usefixtures("shared_ray")
-
-
-@pytest.fixture
-def make_algorithm(compose):
-    made = []
-
-    def make(*overrides: str):
-        made.append(build(compose(overrides)).build_algo())
-        return made[-1]
-
-    yield make
-    for algorithm in made:
-        algorithm.stop()
 
 
 def rows_of(algorithm, updates: int) -> list[dict]:
@@ -79,7 +64,7 @@ def test_runners_act_with_the_weights_that_were_just_learned(make_algorithm):
 
 
 def test_a_remote_runner_sends_each_picture_once(make_algorithm):
-    """Issue 2: at most 7056 (T + 4) / T + 64 bytes per agent step."""
+    """At most 7056 (T + 4) / T + 64 bytes per agent step."""
     overrides = ("env=assault", "model.hidden=32", "algo.num_envs=2", "algo.horizon=64", "algo.minibatch_size=64")
     algorithm = make_algorithm(*overrides, "cluster.num_env_runners=1", "report_every=128")
     rows = rows_of(algorithm, 2)

@@ -42,6 +42,15 @@ def test_every_update_begins_new_games_and_other_ones(make_runner):
     assert not np.array_equal(first["obs"][0], second["obs"][0])
 
 
+def test_on_pixels_too_every_update_begins_new_games_and_other_ones(make_runner):
+    runner = make_runner(*ASSAULT, *SHORT_GAMES)
+    first, second = (runner.sample()["frames"] for _ in range(2))
+    stack = runner.layout.stack
+    for frames in (first, second):
+        assert not frames[: stack - 1].any() and frames[stack - 1].any((1, 2, 3)).all()  # nothing before the first
+    assert not np.array_equal(first[stack - 1], second[stack - 1])  # other no-ops
+
+
 def test_short_games_are_not_favoured(make_runner):
     """Games as they come would be the short ones: of env 0's long and env 1's short games each counts equally often."""
     rollout = make_runner(*CARTPOLE[:-2], "algo.num_envs=4", "algo.episodes_per_update=4").sample()

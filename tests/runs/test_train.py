@@ -27,7 +27,7 @@ from tiny_runs import (
 
 from runs.checkpoints import damage, progress_of
 from runs.directory import open_run, overrides_of
-from runs.train import Interrupt, last_line, reached
+from runs.train import Interrupt, reached
 
 NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
 ROW = {"agent_steps": 1000, "wall_time_s": 60.0, "episodes": 20, "episode_return_mean": 100.0}
@@ -53,11 +53,6 @@ def test_a_run_stops_at_whichever_comes_first(stop, row, enough):
 
 def test_a_run_that_has_reported_nothing_has_not_reached_its_stop():
     assert not reached({"agent_steps": 0, "time_s": 0.0, "episode_return": 0.0}, {})
-
-
-def test_of_a_traceback_the_last_line_says_what_happened():
-    assert last_line("Traceback ...\n  File x\nValueError: no\n\n") == "ValueError: no"
-    assert last_line("") == "unknown error"
 
 
 def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
@@ -326,6 +321,32 @@ def test_the_same_seed_gives_the_same_numbers_and_a_resumed_run_agrees_with_itse
 # What goes wrong while a run runs.
 
 
+def test_nan_in_a_learner_of_its_own_process_is_told_once_and_is_no_lost_process(shared_ray, tmp_path):
+    words = ("cluster.num_learners=1", "algo.lr=1e30", "algo.max_grad_norm=null", "stop.agent_steps=20_000")
+    code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    assert code == 1 and "Traceback" not in printed and "starting again" not in printed
+    (sentence,) = [line for line in printed.splitlines() if "failed" in line]
+    assert sentence.startswith("seed 1 failed: gradient norm")
+    (evidence,) = directory_in(printed).glob("nonfinite_minibatch_*.pt")
+    assert str(evidence) in sentence
+
+
+def test_the_last_row_counts_the_gradients_that_ended_the_run(shared_ray, tmp_path):
+    words = ("algo=a3c", "env=cartpole", "algo.num_workers=0", "algo.num_envs=4", "algo.horizon=64", "cluster.cpus=1")
+    code, printed = go(*words, "algo.lr=1e30", "algo.max_grad_norm=null", "report_every=200", f"output_dir={tmp_path}")
+    assert code == 1 and "seed 1 failed: 3 gradients of worker 0 in a row were NaN or infinite" in printed
+    assert rows_of(directory_in(printed))[-1]["dropped_gradients"] == 3
+
+
+def test_what_an_environment_raises_is_told(shared_ray, tmp_path):
+    code, printed = go(*TINY, "env.id=tests.runs.broken_env:Broken-v0", "max_failures=0", f"output_dir={tmp_path}")
+    assert code == 1
+    assert "seed 1 failed: ValueError: the licence has expired" in printed, printed
+    assert "Traceback" not in printed
+    path = directory_in(printed)
+    assert "in full: " in printed and "the licence has expired" in (path / "tune" / "seed_1" / "error.txt").read_text()
+
+
 def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied):
     last = copied / "checkpoints" / "last"
     before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
@@ -367,7 +388,7 @@ def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(sha
     assert kill.happened_at
     assert code == 1
     path = directory_in(printed)
-    assert "seed 1 failed: " in printed and f"python run.py resume={path}" in printed
+    assert "seed 1 failed: ActorDiedError: The actor died" in printed and f"python run.py resume={path}" in printed
     assert "Traceback" not in printed
     assert_no_gap_and_no_double(rows_of(path))
     assert damage(path / "checkpoints" / "last") is None

@@ -60,6 +60,31 @@ LECTURE = {  # what its slides say; each file's header has the way from RLlib's 
         "env.clip_rewards": True,
     },
 }
+OUR_MODEL = {  # the function OurModel on the slides, and compile(optimizer=RMSprop(lr=lr))
+    "model.torso": "mlp",
+    "model.hidden": [512],
+    "model.activation": "elu",
+    "model.init": "he_uniform",
+    "model.shared_trunk": True,  # both heads on X
+    "algo.optimizer": "rmsprop",
+    "algo.lr_schedule": "constant",
+    "algo.max_grad_norm": None,
+    "algo.vf_coeff": 2.0,  # mse: a mean square without a half, which c1 stands before here
+}
+LECTURE |= {
+    "cartpole_slides_a2c": OUR_MODEL | {"algo.entropy_coeff": 0.0, "algo.gae_lambda": 1.0},
+    "cartpole_slides_a3c": OUR_MODEL | {"algo.entropy_coeff": 0.0, "algo.gae_lambda": 1.0, "algo.ship": "experience"},
+    "cartpole_slides_ppo": OUR_MODEL
+    | {
+        "algo.clip": 0.2,  # LOSS_CLIPPING
+        "algo.clip_schedule": "constant",
+        "algo.entropy_coeff": 5e-3,  # ENTROPY_LOSS
+        "algo.gae_lambda": 1.0,
+        "algo.normalize_advantages": False,
+        "algo.vf_clip": None,
+        "algo.kl_coeff": 0.0,
+    },
+}
 
 
 def test_the_lecture_and_the_homework_are_there():
