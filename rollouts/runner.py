@@ -154,11 +154,11 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             for part in self._state:
                 part[torch.from_numpy(step.game_reset)] = 0
         if self.layout:
-            stack = self._stack
-            stack[..., :-1, :] = stack[..., 1:, :]
+            flat, depth = self._stack.reshape(-1), step.obs.shape[-1]
+            flat[:-depth] = flat[depth:]  # all frames one place back; what comes into the last place is overwritten
             if step.game_reset.any():
-                stack[step.game_reset] = 0
-            stack[..., -1, :] = step.obs
+                self._stack[step.game_reset] = 0
+            self._stack[..., -1, :] = step.obs
 
     def _values_of_the_last(self, step: Transition, packed: Any) -> np.ndarray:
         """V [N] of the last observation of every truncated game, 0 elsewhere."""
