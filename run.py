@@ -35,8 +35,10 @@ examples
   python run.py env=pong env.protocol=machado       sticky actions, all 18 actions
   python run.py env=cartpole stop.agent_steps=100000
   python run.py seed=[1,2,3] algo.lr=1e-4           one run per seed
+  python run.py tune_searches=assault_ppo           search for better settings; the same again goes on
   python run.py resume=<run directory>              continue; what else is typed wins
   python run.py command=evaluate run=<run directory> episodes=30
+  python run.py command=promote run=<search directory>
 
 flags
   --help      this text              --cfg job   print the experiment and run nothing
@@ -96,13 +98,18 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     from runs.directory import open_run, overrides_of
 
     run, saved = open_run(settings["resume"], "resume")
-    typed = [o for o in overrides if not o.startswith("resume=")]
+    typed = typed_of(overrides)
     # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
     # group (size=short) works like a key, and defaults that have changed since leave the run alone.
     before, after = composed(overrides_of(run)), composed([*overrides_of(run), *typed])
     settings = merged(saved, before, after)
     refuse_another_model(saved, settings)
     return check(settings | {"resume": None}), run
+
+
+def typed_of(overrides: list[str]) -> list[str]:
+    """Overrides that belong to the experiment: all but the directory it continues."""
+    return [o for o in overrides if not o.startswith("resume=")]
 
 
 def merged(saved: dict, before: dict, after: dict) -> dict:
@@ -213,7 +220,10 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     for mistyped in re.findall(r"Could not override '([^']+)'", text):
         key = mistyped.lstrip("+~")
         rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
-        return near_keys(key, flat(composed(rest)))
+        known = flat(composed(rest))
+        if any(k == key or k.startswith(f"{key}.") for k in known):
+            return f"{key}: keys cannot be added to it on the command line; write them into a YAML file"
+        return near_keys(key, known)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = found.groups()
         return f"{group}={option}: there is no such option; {choose(option, options(group))}"
@@ -275,16 +285,31 @@ def help_text() -> str:
 
 def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
     """Run the command. The last line printed is the run directory."""
+    if settings["command"] in ("evaluate", "promote") and not settings["run"]:
+        raise Mistake(f"run is not set; command={settings['command']} takes run=<directory>")
     if settings["command"] == "evaluate":
-        if not settings["run"]:
-            raise Mistake("run is not set; command=evaluate takes run=<run directory>")
         run, code = Path(settings["run"]).expanduser().resolve(), 0
         show_evaluation(run, settings["episodes"])
+    elif settings["command"] == "promote":
+        from evidence.promotion import promote
+
+        print(f"tuned config: {promote(Path(settings['run']).expanduser().resolve())}")
+        return 0
+    elif settings["command"] == "search":
+        from runs.search import search
+
+        folder, code = search(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
+        if code == 0 and (folder / "seeds.csv").exists():
+            from evidence.search_result import print_result
+
+            print_result(folder)
+            print(f"to keep the winner:  python run.py command=promote run={folder}")
+        print(f"search directory: {folder}")
+        return code
     else:
         from runs.train import train
 
-        typed = [o for o in overrides if not o.startswith("resume=")]
-        run, code = train(settings, ["python", "run.py", *argv], typed, resumed)
+        run, code = train(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
         if code == 0 and settings["evaluate"]:
             show_evaluation(run, settings["episodes"])
         if code == 0:

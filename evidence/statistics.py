@@ -68,3 +68,16 @@ def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0
     middle, pairs = differences.mean(), len(differences)
     half = stats.t.ppf(0.5 + confidence / 2, pairs - 1) * differences.std(ddof=1) / pairs**0.5
     return float(middle), float(middle - half), float(middle + half)
+
+
+def t_interval(scores: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean.
+
+    Args:
+        scores: float [S], S at least 2, independent of each other.
+        confidence: 0 to 1.
+
+    Returns:
+        The lower and the upper end.
+    """
+    return paired_difference(scores, np.zeros(np.shape(scores)), confidence)[1:]

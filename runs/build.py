@@ -17,7 +17,8 @@ from environments.frames import layout_of
 from environments.games import is_game, near_games, spec_of
 from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
-from runs.settings import TOP_SETTINGS, Setting, of_kind, tables, unknown
+from runs.settings import SEARCH_SETTINGS, TOP_SETTINGS, Setting, of_kind, tables, unknown
+from runs.space import parse
 
 CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig, "dqn": DQNConfig}
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
@@ -34,6 +35,7 @@ def check(settings: dict) -> dict:
         Mistake: something that was typed, or stands in a YAML file, cannot work.
     """
     settings = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
+    search = settings.pop("search", None)  # a file in tune_searches/ has one, whatever is done with it
     for key in (*GROUPS, "seed", *TOP_SETTINGS):
         if key not in settings:
             raise Mistake(f"{key} is missing from the experiment; leave it as experiments/config.yaml has it")
@@ -42,6 +44,7 @@ def check(settings: dict) -> dict:
             raise Mistake(
                 f"{group}={settings[group]} is {of_kind(settings[group])}, and {group} is a group of settings"
             )
+    _check_made_for(settings)  # first: another algorithm would not know the settings of this one
     for group, (table, whose) in tables(settings).items():
         for key in settings[group]:
             if key not in table:
@@ -59,12 +62,11 @@ def check(settings: dict) -> dict:
         if not re.fullmatch(r"[\w.-]*\w", settings[group]["name"]):
             raise Mistake(f"{group}.name={settings[group]['name']} names a directory; use letters, digits, - and _")
     seeds_of(settings)
-    _check_made_for(settings)
     _check_env(settings)
     _check_model(settings)
     _check_sizes(settings)
     _check_resources(settings)
-    return settings
+    return settings | {"search": _check_search(search, settings)} if settings["command"] == "search" else settings
 
 
 def seeds_of(settings: dict) -> list[int]:
@@ -80,9 +82,9 @@ def _check_made_for(settings: dict) -> None:
     for group, name in settings["made_for"].items():
         if group not in ("algo", "env"):
             raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
-        if settings[group]["name"] != name:
+        if settings[group].get("name") != name:
             raise Mistake(
-                f"{group}={settings[group]['name']}: the tuned config was made for {group}={name}; "
+                f"{group}={settings[group].get('name')}: the tuned config was made for {group}={name}; "
                 f"leave {group} out, or leave tuned_configs out"
             )
 
@@ -261,6 +263,51 @@ def _check_resources(settings: dict) -> None:
             f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
             "set it to 0, or install a CUDA build of torch"
         )
+
+
+def _check_search(search: Any, settings: dict) -> dict:
+    if not isinstance(search, dict) or search.get("name") is None:
+        raise Mistake("search.name is not set; choose a search with tune_searches=<name>, or give yours a name")
+    checked = dict(search)
+    for key in search:
+        if key not in SEARCH_SETTINGS and key != "space":
+            raise unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*SEARCH_SETTINGS, "space")])
+    for key, setting in SEARCH_SETTINGS.items():
+        if key not in search:
+            raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
+        checked[key] = setting.check(f"search.{key}", search[key])
+    if not re.fullmatch(r"[\w.-]*\w", checked["name"]):
+        raise Mistake(f"search.name={checked['name']} names a directory; use letters, digits, - and _")
+    if checked["finalists"] > checked["contenders"]:
+        raise Mistake(
+            f"search.finalists={checked['finalists']} are the best of search.contenders={checked['contenders']}; lower "
+            "the one or raise the other"
+        )
+    if isinstance(settings["seed"], list):
+        raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
+    parse(checked.get("space", {}), settings)
+    algo, stop = settings["algo"], settings["stop"]
+    for key in ("time_s", "episode_return"):
+        if stop[key] is not None:
+            raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
+    least = checked["reduction_factor"] ** checked["rungs"] * algo["num_envs"] * algo.get("horizon", 1)
+    if stop["agent_steps"] < least:
+        raise Mistake(
+            f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first rung of the search, at "
+            f"1 / search.reduction_factor^search.rungs of it, would come before the first update; raise it"
+        )
+    if (checked["concurrent"] or 1) * cpus_of_run(settings) > num_cpus():
+        raise Mistake(
+            f"search.concurrent={checked['concurrent']} trials of {cpus_of_run(settings):g} CPUs ask for more than the "
+            f"{num_cpus()} of this machine; ask for fewer, or leave it null"
+        )
+    return checked
+
+
+def cpus_of_run(settings: dict) -> float:
+    """CPUs of all processes of a run together."""
+    cluster = settings["cluster"]
+    return cpus_of(settings) + num_env_runners(settings) * cluster["cpus_per_runner"] + cluster["num_learners"]
 
 
 def cpus_of(settings: dict) -> int:

@@ -41,11 +41,18 @@ def create(settings: dict) -> Path:
         Mistake: `output_dir` cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
-    path = (
-        Path(settings["output_dir"]).expanduser().resolve() / settings["algo"]["name"] / settings["env"]["name"] / stamp
-    )
+    return writable(settings, settings["algo"]["name"], settings["env"]["name"], stamp)
+
+
+def writable(settings: dict, *names: str) -> Path:
+    """A directory below `output_dir`, made where it is not there yet.
+
+    Raises:
+        Mistake: `output_dir` cannot be written.
+    """
+    path = Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
     try:
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(
             f"output_dir={settings['output_dir']} cannot be written ({error.strerror}: {error.filename}); name another"
@@ -136,6 +143,11 @@ def hardware() -> dict[str, Any]:
         "system": platform.system(),
         "dtype": fastest_dtype(),
     }
+
+
+def dirs_of(run: Path, seeds: list[int]) -> dict[int, Path]:
+    """Seed -> run directory: that of the run itself, or with several seeds one below it each."""
+    return {seed: run / f"seed_{seed}" if len(seeds) > 1 else run for seed in seeds}
 
 
 class ProgressTable:

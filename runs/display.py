@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -101,3 +102,82 @@ def duration(seconds: float) -> str:
 def shown(value: Any, form: str) -> str:
     """A number as the table writes it; a dash where there is none yet."""
     return "-" if value is None or math.isnan(value) else form.format(value)
+
+
+ENDS = {"COMPLETE": "came to its end", "PRUNED": "stopped early", "FAIL": "failed"}
+
+
+class SearchDisplay:
+    """How a search stands: the trials under way as a table in a terminal, a line for every trial that has ended.
+
+    Args:
+        standing: in words, how many trials have ended how, and the best so far.
+    """
+
+    left = 0  # trials that this start will bring to an end
+
+    def __init__(self, standing: Callable[[], str], console: Console | None = None):
+        self.console = console or Console()
+        self.standing = standing
+        self.trials: dict[str, tuple[str, int, float]] = {}  # under way: values, agent steps, score
+        self._began, self._ended = time.monotonic(), 0
+        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+
+    def __enter__(self) -> "SearchDisplay":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._live.stop()
+
+    def begin(self, label: str, values: dict[str, Any]) -> None:
+        """A trial starts, or goes on."""
+        self.trials[label] = spelt(values), 0, math.nan
+        self._show()
+
+    def update(self, label: str, agent_steps: int, score: float) -> None:
+        """A trial has reported."""
+        if label in self.trials:  # its last report comes after its end
+            self.trials[label] = self.trials[label][0], agent_steps, score
+        self._show()
+
+    def end(self, label: str, state: str, agent_steps: int, score: float, why: str = "") -> None:
+        """A trial has ended, and the storage knows it."""
+        values, *_ = self.trials.pop(label)
+        self._ended += 1
+        how = f"{ENDS[state]}, {why}" if why else f"{ENDS[state]} at {agent_steps:,} agent steps"
+        self.say(f"{label} {how}: {shown(score, '{:,.1f}')}  {values}")
+        if not self._live:
+            self.say(self._standing())
+        self._show()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the live table where there is one."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.flush()
+
+    def _standing(self) -> str:
+        if not self._ended:
+            return f"{self.standing()}, time left -"
+        each = (time.monotonic() - self._began) / self._ended
+        return f"{self.standing()}, time left {duration(each * max(0, self.left - self._ended))}"
+
+    def _show(self) -> None:
+        if not self._live:
+            return
+        table = Table(box=None, header_style="dim", title=self._standing(), title_justify="left")
+        for heading in ("trial", "agent steps", "score"):
+            table.add_column(heading, justify="right" if heading != "trial" else "left")
+        table.add_column("values")
+        for label, (values, agent_steps, score) in self.trials.items():
+            table.add_row(label, f"{agent_steps:,}", shown(score, "{:,.1f}"), values)
+        self._live.update(table)
+
+
+def spelt(values: dict[str, Any]) -> str:
+    """`algo.lr=0.00031  algo.horizon=64`."""
+    return "  ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )

@@ -207,8 +207,25 @@ TOP_SETTINGS = {
     "report_every": Setting(int, 1, rllib="report_every"),
     "max_failures": Setting(int, 0),
     "dashboard": Setting(bool),
-    "command": Setting(str, options=("train", "evaluate")),
+    "command": Setting(str, options=("train", "evaluate", "search", "promote")),
     "size": Setting(str, options=("smoke", "short", "full")),
+}
+
+
+SEARCH_SETTINGS = {  # `search.space` is read by runs/space.py
+    "name": Setting(str),
+    "trials": Setting(int, 1),
+    "concurrent": Setting(int, 1, optional=True),
+    "seeds_per_trial": Setting(int, 1, 100),
+    "sampler": Setting(str, options=("tpe", "random", "cmaes", "gp")),
+    "scheduler": Setting(str, options=("asha", "median", "none")),
+    "reduction_factor": Setting(int, 2),
+    "rungs": Setting(int, 1, 10),
+    "storage": Setting(str),
+    "contenders": Setting(int, 1),
+    "contender_seeds": Setting(int, 0, 100),
+    "finalists": Setting(int, 1),
+    "fresh_seeds": Setting(int, 0, 100),
 }
 
 

@@ -7,7 +7,6 @@ in a checkpoint.
 """
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -20,13 +19,12 @@ import ray
 import torch
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
-from tensorboardX import SummaryWriter
 
 from environments.mistakes import in_a_line
 from runs import checkpoints, directory
-from runs.build import build, cpus_of, in_words, num_env_runners, seeds_of
-from runs.directory import ProgressTable
+from runs.build import build, cpus_of_run, in_words, seeds_of
 from runs.display import Display
+from runs.record import Record
 
 
 class Interrupt:
@@ -90,10 +88,7 @@ class Recorder(tune.Callback):
 
     def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display):
         self.dirs, self.stop, self.display = dirs, stop, display
-        self.tables = {seed: ProgressTable(path / directory.PROGRESS) for seed, path in dirs.items()}
-        self.workers: dict[int, ProgressTable] = {}
-        self.merged = ProgressTable(parent / directory.PROGRESS) if parent not in dirs.values() else None
-        self.writers: dict[int, SummaryWriter] = {}
+        self.record = Record(dirs, parent)
         self.failures: dict[int, str] = {}
         self.said: set[str] = set()
 
@@ -106,21 +101,9 @@ class Recorder(tune.Callback):
             self.say_once(f"seed {seed}: {notice}")
         if "failure" in result:
             self.failures[seed] = result["failure"]
-            if row["agent_steps"] <= self.tables[seed].last_step:  # nothing came between the last row and the failure
+            if row["agent_steps"] <= self.record.tables[seed].last_step:  # nothing was played since the last row
                 return
-        self.tables[seed].append(row)
-        if self.merged:
-            self.merged.append({"seed": seed} | row)
-        if seed not in self.writers:
-            folder = str(self.dirs[seed] / "tensorboard")
-            self.writers[seed] = SummaryWriter(folder, purge_step=row["agent_steps"], flush_secs=10)
-        for of_worker in result.get("workers", []):
-            if seed not in self.workers:
-                self.workers[seed] = ProgressTable(self.dirs[seed] / directory.WORKERS, key="worker")
-            self.workers[seed].append({"agent_steps": row["agent_steps"]} | of_worker)
-        for name, value in row.items():
-            if name != "agent_steps" and math.isfinite(value):
-                self.writers[seed].add_scalar(name, value, row["agent_steps"])
+        self.record.add(seed, row, result.get("workers", []))
         self.display.update(seed, row)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
@@ -147,10 +130,6 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         self.failures[trial.config["seed"]] = why(trial)
 
-    def close(self) -> None:
-        for writer in self.writers.values():
-            writer.close()
-
 
 def why(trial: Trial) -> str:
     """What ended a trial. Read where Tune writes it: it copies it to where `trial.get_error` looks only later."""
@@ -173,7 +152,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     """
     seeds = seeds_of(settings)
     parent = resumed or directory.create(settings)
-    dirs = {seed: parent / f"seed_{seed}" if len(seeds) > 1 else parent for seed in seeds}
+    dirs = directory.dirs_of(parent, seeds)
     starts, done = {}, []
     for seed, path in dirs.items():
         path.mkdir(exist_ok=True)
@@ -226,7 +205,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
             tuner.fit()
         except NodeLost as error:
             recorder.failures |= dict.fromkeys(todo, str(error))
-        recorder.close()
+        recorder.record.close()
     return parent, conclude(recorder, parent)
 
 
@@ -244,11 +223,10 @@ def conclude(recorder: Recorder, parent: Path) -> int:
 
 def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     """What is about to happen, in a few lines."""
-    runners = num_env_runners(settings)
-    cpus = cpus_of(settings) + runners * settings["cluster"]["cpus_per_runner"]
     print(
         f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps, "
-        f"{in_words(settings)}, seed {settings['seed']}, {cpus:g} CPUs for training"
+        f"{in_words(settings)}, seed {settings['seed']}, "
+        f"{cpus_of_run(settings):g} CPUs for training"
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]

@@ -23,7 +23,7 @@ from runs.directory import overrides_of, write_start
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
     (path.parent.name, path.stem)
-    for folder in (*(f"experiments/{group}" for group in run.GROUPS), "tuned_configs")
+    for folder in (*(f"experiments/{group}" for group in run.GROUPS), "tuned_configs", "tune_searches")
     for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
 ]
 
@@ -175,6 +175,8 @@ def test_every_yaml_file_composes_and_builds(group, option):
     words = [f"{group}={option}"]
     if words == ["env=atari"]:
         words += ["env.game=qbert"]
+    if words == ["command=search"]:
+        words += ["tune_searches=cartpole_ppo"]
     if group == "tuned_configs":
         made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
         words += [f"{g}={name}" for g, name in made_for.items()]
@@ -514,7 +516,7 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path, refused
 
 def test_evaluate_without_a_run_is_refused(refused):
     message = refused("command=evaluate")
-    assert message == "run is not set; command=evaluate takes run=<run directory>"
+    assert message == "run is not set; command=evaluate takes run=<directory>"
 
 
 WAYS = [("resume", []), ("run", ["command=evaluate"])]

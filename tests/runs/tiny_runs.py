@@ -84,9 +84,12 @@ def wait_for(what: Callable, timeout_s: float = 120.0):
     return answer
 
 
-def lines_in(outputs: Path, with_checkpoint: bool = True) -> int:
+RUNS = "ppo/*/*/progress.csv"
+
+
+def lines_in(outputs: Path, with_checkpoint: bool = True, pattern: str = RUNS) -> int:
     """How many whole lines the run below `outputs` has in its progress.csv, once it has a checkpoint; else 0."""
-    for table in outputs.glob("ppo/*/*/progress.csv"):
+    for table in sorted(outputs.glob(pattern)):
         if not with_checkpoint or (table.parent / "checkpoints" / "last").is_dir():
             return table.read_bytes().count(b"\n")
     return 0
@@ -95,20 +98,19 @@ def lines_in(outputs: Path, with_checkpoint: bool = True) -> int:
 class Disturbance(threading.Thread):
     """Waits until a run below `outputs` has some rows and a checkpoint, then acts, once."""
 
-    def __init__(self, outputs: Path, act: Callable[[], bool], with_checkpoint: bool = True):
+    def __init__(self, outputs: Path, act: Callable[[], bool], with_checkpoint: bool = True, pattern: str = RUNS):
         super().__init__(daemon=True)
-        self.outputs, self.act, self.with_checkpoint = outputs, act, with_checkpoint
+        self.outputs, self.act, self.with_checkpoint, self.pattern = outputs, act, with_checkpoint, pattern
         self.happened_at: int | None = None  # lines of progress.csv when it did
         self.first_row: dict[str, float] = {}  # of progress.csv then
         self._over = threading.Event()
 
     def run(self) -> None:
         while not self._over.wait(0.02):
-            lines = lines_in(self.outputs, self.with_checkpoint)
+            lines = lines_in(self.outputs, self.with_checkpoint, self.pattern)
             if lines >= 4 and self.act():
                 self.happened_at = lines
-                (path,) = self.outputs.glob("ppo/*/*/progress.csv")
-                self.first_row = rows_of(path.parent)[0]
+                self.first_row = rows_of(sorted(self.outputs.glob(self.pattern))[0].parent)[0]
                 return
 
     def __enter__(self) -> "Disturbance":

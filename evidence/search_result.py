@@ -1,0 +1,108 @@
+"""What a search found: the finalists beside the settings it began with, on fresh seeds.
+
+    search directory -> trials.csv, seeds.csv -> per finalist: search score, fresh scores, difference to the default
+
+The score a trial was chosen by is too good to be true; how much too good is printed (the winner's curse). Differences
+are seed by seed, with Student's t interval: with three seeds it is wide, and it should be.
+"""
+
+import csv
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from environments.mistakes import Mistake
+from evidence.statistics import paired_difference
+
+DEFAULT = "default"
+
+
+class Finalist(NamedTuple):
+    """One trial on fresh seeds."""
+
+    name: str  # `trial 7`
+    values: dict[str, str]  # as trials.csv spells them
+    search_score: float
+    seeds: list[int]
+    scores: list[float]  # on these seeds
+    default_scores: list[float]  # of the default settings on the same
+    difference: tuple[float, float, float]  # to them: mean, lower and upper end; NaN ends where there is one seed
+
+    @property
+    def mean(self) -> float:
+        """On fresh seeds."""
+        return float(np.mean(self.scores))
+
+
+def finalists(folder: Path) -> list[Finalist]:
+    """Those of a search directory, the best on fresh seeds first.
+
+    Raises:
+        Mistake: it is no search directory, or its fresh seeds have not been played.
+    """
+    tables = [folder / name for name in ("trials.csv", "seeds.csv")]
+    for path in tables:
+        if not path.is_file():
+            raise Mistake(
+                f"run={folder}: {path.name} is missing, so this is no search that came to its end; give the directory "
+                "of one, or let it end with resume=<it>"
+            )
+    trials, seeds = (list(csv.DictReader(path.read_text().splitlines())) for path in tables)
+    fresh: dict[str, dict[int, float]] = {}
+    for row in seeds:
+        if row["stage"] == "fresh":
+            fresh.setdefault(row["name"], {})[int(row["seed"])] = float(row["score"])
+    default, found = fresh.pop(DEFAULT, {}), []
+    for name, scores in fresh.items():
+        trial = next(row for row in trials if f"trial {row['trial']}" == name)
+        both = sorted(scores.keys() & default.keys())
+        if both:
+            values = {key: value for key, value in trial.items() if "." in key and value}
+            pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
+            found.append(Finalist(name, values, float(trial["score"]), both, *pairs, difference(*pairs)))
+    if not found:
+        raise Mistake(f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds")
+    return sorted(found, key=lambda finalist: -finalist.mean)
+
+
+def difference(first: list[float], second: list[float]) -> tuple[float, float, float]:
+    """Mean of first - second and its 95 % interval, without ends where there is one pair only."""
+    if len(first) > 1:
+        return paired_difference(first, second)
+    return first[0] - second[0], math.nan, math.nan
+
+
+def print_result(folder: Path, console: Console | None = None) -> None:
+    """A table, and what it means in a sentence."""
+    console, found = console or Console(), finalists(folder)
+    table = Table(title=f"fresh seeds {', '.join(map(str, found[0].seeds))}", title_justify="left")
+    for heading in ("", "search score", "fresh scores", "fresh mean", "minus default, 95 % interval"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for one in found:
+        scores = ", ".join(f"{score:,.1f}" for score in one.scores)
+        table.add_row(one.name, f"{one.search_score:,.1f}", scores, f"{one.mean:,.1f}", interval(one.difference))
+    default = found[0].default_scores
+    scores = ", ".join(f"{score:,.1f}" for score in default)
+    table.add_row(DEFAULT, "", scores, f"{np.mean(default):,.1f}", "")
+    console.print(table, verdict(found[0]), sep="\n", highlight=False, soft_wrap=True)
+
+
+def interval(of: tuple[float, float, float]) -> str:
+    """`+20.3 (-10.1 to 50.7)`."""
+    mean, low, high = of
+    return f"{mean:+,.1f}" + ("" if math.isnan(low) else f" ({low:+,.1f} to {high:+,.1f})")
+
+
+def verdict(best: Finalist) -> str:
+    """What the best finalist's numbers mean."""
+    curse = best.search_score - best.mean
+    mean, low, _ = best.difference
+    words = f"{best.name} scores {abs(curse):,.1f} {'less' if curse >= 0 else 'more'} on fresh seeds than in the search"
+    if mean <= 0:
+        return f"{words}, and does not beat the default settings."
+    sure = "beats the default settings" if low > 0 else "is ahead of the default settings, which may be chance"
+    return f"{words}, and {sure}."

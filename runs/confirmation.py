@@ -1,0 +1,111 @@
+"""After the trials of a search: are the best of them any better than the settings the search began with?
+
+    trials -> contenders, on more seeds -> finalists and the default settings, on fresh seeds -> seeds.csv
+
+The best of many noisy scores is too good to be true, the more so the more there are (the winner's curse). So the best
+trials are trained again, on seeds that no choice was made by; the default settings get the same seeds.
+"""
+
+import csv
+import io
+import math
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runs import checkpoints, directory
+from runs.study import Row, Study
+
+SEEDS = "seeds.csv"
+STAGES = ("contender", "fresh")
+DEFAULT = "default"
+
+
+class Attempt(NamedTuple):
+    """One training."""
+
+    name: str  # `default`, or `trial 7`
+    stage: str
+    seed: int
+    path: Path  # run directory
+    values: dict[str, Any]
+
+
+class Confirmation:
+    """Who is trained again, on which seeds, and what came of it.
+
+    Args:
+        study: of the search, all of whose trials have ended.
+        folder: of the search.
+    """
+
+    def __init__(self, study: Study, folder: Path):
+        self.study, self.folder, self.search = study, folder, study.settings["search"]
+
+    def seeds(self, stage: str) -> list[int]:
+        """Those of a stage: no two stages share one, nor one with the trials."""
+        first = self.study.settings["seed"] + self.search["seeds_per_trial"]
+        more, fresh = self.search["contender_seeds"], self.search["fresh_seeds"]
+        start, number = (first, more) if stage == "contender" else (first + more, fresh)
+        return list(range(start, start + number))
+
+    def contenders(self) -> list[Row]:
+        """The trials with the best scores at the end of their budget."""
+        complete = [row for row in self.study.rows() if row.state == "COMPLETE"]
+        return sorted(complete, key=lambda row: -row.score)[: self.search["contenders"]]
+
+    def finalists(self) -> list[Row]:
+        """The best contenders over all seeds so far."""
+
+        def mean(row: Row) -> float:
+            scores = [row.score] * self.search["seeds_per_trial"] + self.scores(f"trial {row.number}", "contender")
+            return statistics.mean(scores)
+
+        return sorted(self.contenders(), key=mean, reverse=True)[: self.search["finalists"]]
+
+    def attempts(self, stage: str) -> list[Attempt]:
+        """All trainings of a stage, seed by seed."""
+        chosen = self.contenders() if stage == "contender" else self.finalists()
+        named = {f"trial {row.number}": row.values for row in chosen}
+        if stage == "fresh" and named:
+            named[DEFAULT] = {}
+        return [self.attempt(name, stage, seed, named[name]) for seed in self.seeds(stage) for name in named]
+
+    def attempt(self, name: str, stage: str, seed: int, values: dict[str, Any]) -> Attempt:
+        """One training, and where it is."""
+        path = self.folder / stage / name.replace(" ", "_") / f"seed_{seed}"
+        return Attempt(name, stage, seed, path, values)
+
+    def left(self, stage: str) -> list[Attempt]:
+        """Those that have not come to their end."""
+        return [attempt for attempt in self.attempts(stage) if math.isnan(self.score(attempt.path))]
+
+    def score(self, path: Path) -> float:
+        """Of a run directory whose training came to its budget; NaN where it did not."""
+        last = path / "checkpoints" / "last"
+        if not last.is_dir() or checkpoints.damage(last):
+            return math.nan
+        progress = checkpoints.progress_of(last)
+        enough = progress["agent_steps"] >= self.study.budget and progress["episodes"] >= checkpoints.MIN_GAMES
+        return progress["episode_return_mean"] if enough else math.nan
+
+    def scores(self, name: str, stage: str) -> list[float]:
+        """Of all trainings of a name that came to their end."""
+        scores = [self.score(self.attempt(name, stage, seed, {}).path) for seed in self.seeds(stage)]
+        return [score for score in scores if not math.isnan(score)]
+
+    def standing(self, stage: str) -> str:
+        """`fresh seeds: 4 of 9 trainings`."""
+        attempts = self.attempts(stage)
+        return f"{stage} seeds: {len(attempts) - len(self.left(stage))} of {len(attempts)} trainings"
+
+    def write(self) -> None:
+        """seeds.csv: one row per training of the contenders, the finalists and the default that came to its end."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("name", "stage", "seed", "score"))
+        for stage in STAGES:
+            for attempt in self.attempts(stage):
+                if not math.isnan(score := self.score(attempt.path)):
+                    table.writerow((attempt.name, stage, attempt.seed, score))
+        directory.replace(self.folder / SEEDS, text.getvalue())

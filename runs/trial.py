@@ -1,0 +1,87 @@
+"""A trial of a search, as Ray Tune runs it: an RLlib Algorithm per seed, in one process that plays many trials in turn.
+
+run directory -> settings -> Algorithm per seed -> a row of each -> their mean score
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray import tune
+from ray.tune import PlacementGroupFactory
+
+from runs import checkpoints, directory
+from runs.build import build, seeds_of
+
+
+class SearchTrial(tune.Trainable):
+    """One point of the space: an Algorithm per seed, advanced in turn, so that a score is always their mean at the same
+    number of agent steps.
+
+    Its config has one key, `dir`: the run directory, which holds the settings and, where it goes on, checkpoints.
+    """
+
+    def setup(self, config: dict) -> None:
+        path = Path(config["dir"])
+        settings = yaml.safe_load((path / directory.CONFIG).read_text())
+        self.budget, self.rows, self.algorithms = settings["stop"]["agent_steps"], {}, {}
+        for seed, of_seed in directory.dirs_of(path, seeds_of(settings)).items():
+            rllib = build(settings | {"seed": seed})
+            rllib.run_dirs = {seed: str(of_seed)}
+            self.algorithms[seed] = rllib.algo_class(config=rllib, storage=self._storage)
+            if checkpoints.names(of_seed):
+                self.algorithms[seed].load_checkpoint(str(checkpoints.newest_whole(of_seed)[0]))
+
+    @classmethod
+    def default_resource_request(cls, config: dict) -> PlacementGroupFactory:
+        """What one Algorithm takes; with several seeds, their other processes as well, in one training process."""
+        settings = yaml.safe_load(Path(config["dir"], directory.CONFIG).read_text())
+        rllib = build(settings)
+        one = rllib.algo_class.default_resource_request(rllib)
+        others = one.bundles[1:] * len(seeds_of(settings))
+        return PlacementGroupFactory([one.bundles[0], *others], strategy=one.strategy)
+
+    def step(self) -> dict[str, Any]:
+        """A row for every seed that has not come to its budget, and what Tune goes by."""
+        results = {
+            seed: algorithm.train()
+            for seed, algorithm in self.algorithms.items()
+            if self.rows.get(seed, {}).get("agent_steps", 0) < self.budget
+        }
+        self.rows |= {seed: result["row"] for seed, result in results.items()}
+        failures = [f"seed {seed}: {r['failure']}" for seed, r in results.items() if "failure" in r]
+        return {
+            "reports": [(seed, r["row"], r.get("workers", [])) for seed, r in results.items()],
+            "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
+            "objective": score(list(self.rows.values())),
+            "failure": "; ".join(failures) or None,
+            "should_checkpoint": any(result.get("should_checkpoint") for result in results.values()),
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        for seed, algorithm in self.algorithms.items():
+            path = Path(checkpoint_dir, f"seed_{seed}")
+            path.mkdir()
+            algorithm.save_checkpoint(str(path))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        for seed, algorithm in self.algorithms.items():
+            algorithm.load_checkpoint(str(Path(checkpoint_dir, f"seed_{seed}")))
+
+    def reset_config(self, new_config: dict) -> bool:
+        """Another trial in the same process: that saves starting one and importing everything again."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        for algorithm in self.algorithms.values():
+            algorithm.stop()
+
+
+def score(rows: list[dict[str, float]]) -> float:
+    """Mean over seeds of the mean over the last 100 full games; NaN while a seed has fewer than 20 games."""
+    if any(row["episodes"] < checkpoints.MIN_GAMES for row in rows):
+        return math.nan
+    return sum(row["episode_return_mean"] for row in rows) / len(rows)

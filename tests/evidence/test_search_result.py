@@ -1,0 +1,125 @@
+"""What a search found, told from its tables, and the tuned config that may come of it."""
+
+import json
+import math
+
+import pytest
+import yaml
+from rich.console import Console
+
+import run
+from environments.mistakes import Mistake
+from evidence.promotion import promote
+from evidence.search_result import finalists, interval, print_result, verdict
+
+TRIALS = "trial,state,agent_steps,score,failure,algo.lr,algo.horizon\n"
+TRIALS += "0,COMPLETE,1000,50.0,,0.001,32\n1,PRUNED,111,9.0,,0.1,64\n2,COMPLETE,1000,90.0,,0.002,64\n"
+SEEDS = "name,stage,seed,score\ntrial 2,contender,2,70.0\n"
+SEEDS += "".join(
+    f"trial 0,fresh,{s},{60 + s}\ntrial 2,fresh,{s},{70 + 2 * s}\ndefault,fresh,{s},{50 + s}\n" for s in (3, 4, 5)
+)
+
+
+@pytest.fixture
+def searched(tmp_path, compose):
+    """A search directory, as runs/search.py leaves it."""
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    (folder / "trials" / "0002").mkdir(parents=True)
+    (folder / "trials.csv").write_text(TRIALS)
+    (folder / "seeds.csv").write_text(SEEDS)
+    settings = compose(["tune_searches=cartpole_ppo", "stop.agent_steps=30000"])
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    trial = {k: v for k, v in settings.items() if k != "search"} | {
+        "algo": settings["algo"] | {"lr": 0.002, "horizon": 64}
+    }
+    (folder / "trials" / "0002" / "config.yaml").write_text(yaml.safe_dump(trial | {"command": "train"}))
+    start = {
+        "command": ["python", "run.py", "tune_searches=cartpole_ppo"],
+        "git": {"commit": "0123456789", "dirty": False},
+        "time": "2026-01-02T03:04:05+0000",
+        "hardware": {"cpus": 2, "cpu": "a processor", "dtype": "bfloat16"},
+    }
+    (folder / "run.json").write_text(json.dumps({"starts": [start]}))
+    return folder
+
+
+def test_finalists_are_compared_with_the_default_seed_by_seed_on_fresh_seeds_only(searched):
+    first, second = finalists(searched)
+    assert (first.name, first.search_score, first.seeds) == ("trial 2", 90.0, [3, 4, 5])
+    assert first.scores == [76.0, 78.0, 80.0] and first.default_scores == [53.0, 54.0, 55.0]
+    assert first.difference[0] == pytest.approx(24.0) and first.difference[1] < 24 < first.difference[2]
+    assert second.difference == pytest.approx((10.0, 10.0, 10.0))
+    assert first.values == {"algo.lr": "0.002", "algo.horizon": "64"}
+
+
+def test_a_seed_that_one_of_the_two_did_not_finish_counts_for_neither(searched):
+    text = (searched / "seeds.csv").read_text().replace("default,fresh,4,54\n", "")
+    (searched / "seeds.csv").write_text(text)
+    assert [one.seeds for one in finalists(searched)] == [[3, 5], [3, 5]]
+
+
+def test_the_winners_curse_is_printed(searched, capsys):
+    print_result(searched, Console(width=200))
+    printed = capsys.readouterr().out
+    assert "trial 2 scores 12.0 less on fresh seeds than in the search, and beats the default settings." in printed
+    assert "+24.0 (+21.5 to +26.5)" in printed and "53.0, 54.0, 55.0" in printed
+
+
+def test_what_may_be_chance_is_called_so(searched):
+    best = finalists(searched)[0]
+    assert "is ahead of the default settings, which may be chance" in verdict(
+        best._replace(difference=(5.0, -1.0, 11.0))
+    )
+    assert "does not beat the default settings" in verdict(best._replace(difference=(-5.0, -9.0, -1.0)))
+    assert "may be chance" in verdict(best._replace(difference=(5.0, math.nan, math.nan)))
+    assert interval((5.0, math.nan, math.nan)) == "+5.0"
+
+
+def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path):
+    path = promote(searched, tmp_path)
+    text = path.read_text()
+    assert path.name == "cartpole_ppo_searched.yaml"
+    for words in (
+        "Score:  78.0 (95 % interval 73.0 to 83.0) after 30,000 agent steps, on fresh seeds 3, 4, 5: 76.0, 78.0, 80.0",
+        "settings score 54.0 there: +24.0 (+21.5 to +26.5)",
+        "Search: trial 2 of 16, tpe and asha; python run.py tune_searches=cartpole_ppo",
+        "Code:   commit 0123456, 2026-01-02; 2 CPUs, a processor, bfloat16.",
+        "How:    python run.py tuned_configs=cartpole_ppo_searched seed=[3, 4, 5]",
+    ):
+        assert words in text
+
+
+def test_the_promoted_file_composes_to_the_settings_of_the_trial(searched, tmp_path, monkeypatch):
+    made = promote(searched, run.ROOT / "tuned_configs")
+    try:
+        settings = run.experiment([f"tuned_configs={made.stem}"])[0]
+    finally:
+        made.unlink()
+    trial = yaml.safe_load((searched / "trials" / "0002" / "config.yaml").read_text())
+    for group in ("algo", "env", "model", "stop"):
+        assert settings[group] == trial[group], group
+    assert settings["made_for"] == {"algo": "ppo", "env": "cartpole"}
+
+
+def test_what_does_not_beat_the_default_is_not_promoted(searched, tmp_path):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text(text.replace("default,fresh,3,53", "default,fresh,3,300"))
+    with pytest.raises(
+        Mistake, match=r"does not beat the settings the search began with, -58\.3 .*nothing is promoted"
+    ):
+        promote(searched, tmp_path)
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_a_promoted_file_is_not_overwritten(searched, tmp_path):
+    promote(searched, tmp_path)
+    with pytest.raises(Mistake, match="is there already"):
+        promote(searched, tmp_path)
+
+
+def test_what_is_no_search_that_came_to_its_end_is_refused(tmp_path, searched):
+    with pytest.raises(Mistake, match=r"trials\.csv is missing"):
+        finalists(tmp_path)
+    (searched / "seeds.csv").unlink()
+    with pytest.raises(Mistake, match=r"seeds\.csv is missing"):
+        promote(searched, tmp_path)

@@ -1,0 +1,292 @@
+"""Whole searches, as a user starts them: what they leave, that they go on, and what they refuse."""
+
+import csv
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, rows_of, wait_for
+
+import run
+from evidence.evaluate import evaluate
+from runs.checkpoints import damage
+from runs.train import Interrupt
+
+ROOT = Path(run.__file__).resolve().parent
+# Seconds: 4 updates of 4 envs x 64 steps each, and a game ends after 20 steps or so.
+TINY = (
+    "tune_searches=cartpole_ppo",
+    "search.trials=5",
+    "search.concurrent=2",
+    "search.sampler=random",
+    "search.reduction_factor=5",  # of five, the best so far goes on
+    "search.rungs=1",
+    "algo.num_envs=4",
+    "algo.horizon=64",
+    "algo.minibatch_size=64",
+    "stop.agent_steps=2048",
+    "search.contender_seeds=0",
+    "search.fresh_seeds=0",
+    "report_every=200",
+    "checkpoint_every_s=0.01",
+)
+
+
+def trials_of(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def study_of(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name="cartpole_ppo", storage=f"sqlite:///{folder / 'study.db'}")
+
+
+@pytest.fixture(scope="session")
+def searched(shared_ray, tmp_path_factory):
+    """A search that came to its end, and what it printed. Shared: look, and do not touch."""
+    outputs = tmp_path_factory.mktemp("searched")
+    code, printed = go(*TINY, f"output_dir={outputs}")
+    assert code == 0, printed
+    return outputs / "searches" / "cartpole_ppo", printed
+
+
+def test_a_search_ends_with_all_its_trials_and_the_best_of_them(searched):
+    folder, printed = searched
+    rows = trials_of(folder)
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert {row["state"] for row in rows} == {"COMPLETE", "PRUNED"}
+    complete = [row for row in rows if row["state"] == "COMPLETE"]
+    best = max(complete, key=lambda row: float(row["score"]))
+    assert f"5 of 5 trials: {len(complete)} complete, {5 - len(complete)} stopped early; best" in printed
+    assert f"  trial {best['trial']}  {float(best['score']):,.1f}  algo.lr=" in printed
+    assert printed.splitlines()[-1] == f"search directory: {folder}"
+
+
+def test_what_optuna_was_told_is_what_the_trials_reported(searched):
+    folder, _ = searched
+    for trial in study_of(folder).trials:
+        rows = rows_of(folder / "trials" / f"{trial.number:04d}")
+        if trial.state is optuna.trial.TrialState.COMPLETE:
+            assert rows[-1]["agent_steps"] >= 2048 and trial.value == rows[-1]["episode_return_mean"]
+        else:
+            assert rows[-1]["agent_steps"] < 2048 and trial.value == trial.intermediate_values[trial.last_step]
+        for point, score in trial.intermediate_values.items():
+            reached = next(row for row in rows if row["agent_steps"] >= point and row["episodes"] >= 20)
+            assert score == reached["episode_return_mean"]
+
+
+def test_a_trial_is_a_run_like_any_other(searched):
+    folder, _ = searched
+    row = next(row for row in trials_of(folder) if row["state"] == "COMPLETE")
+    path = folder / "trials" / f"{int(row['trial']):04d}"
+    settings = yaml.safe_load((path / "config.yaml").read_text())
+    assert settings["command"] == "train" and "search" not in settings
+    assert settings["algo"]["lr"] == float(row["algo.lr"]) and settings["seed"] == 1
+    assert damage(path / "checkpoints" / "last") is None
+    assert list((path / "tensorboard").iterdir())
+    assert evaluate(path, 2)["episodes"] == 2
+
+
+def test_a_trial_of_a_search_can_be_trained_on(searched, tmp_path, shared_ray):
+    row = next(row for row in trials_of(searched[0]) if row["state"] == "COMPLETE")
+    path = Path(shutil.copytree(searched[0] / "trials" / f"{int(row['trial']):04d}", tmp_path / "trial"))
+    code, printed = go(f"resume={path}", "stop.agent_steps=2500")
+    assert code == 0, printed
+    assert rows_of(path)[-1]["agent_steps"] >= 2500
+    assert yaml.safe_load((path / "config.yaml").read_text())["algo"]["lr"] == float(row["algo.lr"])
+
+
+def test_the_same_search_again_has_nothing_to_do_until_it_may_have_more_trials(searched, tmp_path, shared_ray):
+    folder = Path(shutil.copytree(searched[0], tmp_path / "searches" / "cartpole_ppo"))
+    before = trials_of(folder)
+    code, printed = go(*TINY, f"output_dir={tmp_path}")
+    assert code == 0 and "all trials of this search have ended; raise search.trials" in printed
+    code, printed = go(f"resume={folder}", "search.trials=6")
+    assert code == 0, printed
+    assert trials_of(folder)[:5] == before and len(trials_of(folder)) == 6
+
+
+def test_seeds_of_a_trial_are_played_side_by_side_and_their_mean_is_its_score(tmp_path, shared_ray):
+    words = ("search.trials=1", "search.seeds_per_trial=2", "seed=5", "search.scheduler=none")
+    code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    assert code == 0, printed
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    last = [rows_of(folder / "trials" / "0000" / f"seed_{seed}")[-1] for seed in (5, 6)]
+    (trial,) = study_of(folder).trials
+    assert trial.value == sum(row["episode_return_mean"] for row in last) / 2
+    assert last[0]["episode_return_mean"] != last[1]["episode_return_mean"]
+    merged = rows_of(folder / "trials" / "0000")
+    assert {row["seed"] for row in merged} == {5, 6}
+
+
+def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_by(tmp_path, shared_ray):
+    words = [*TINY, "search.trials=3", "search.scheduler=none", "search.contenders=2", "search.finalists=1"]
+    words += ["search.contender_seeds=1", "search.fresh_seeds=2", f"output_dir={tmp_path}"]
+    code, printed = go(*words)
+    assert code == 0, printed
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    with open(folder / "seeds.csv", newline="") as file:
+        seeds = list(csv.DictReader(file))
+    by_score = sorted(trials_of(folder), key=lambda row: -float(row["score"]))
+    contenders = {f"trial {row['trial']}": float(row["score"]) for row in by_score[:2]}
+    more = {row["name"]: float(row["score"]) for row in seeds if row["stage"] == "contender"}
+    assert more.keys() == contenders.keys() and {row["seed"] for row in seeds if row["stage"] == "contender"} == {"2"}
+    finalist = max(contenders, key=lambda name: contenders[name] + more[name])
+    fresh = [(row["name"], row["seed"]) for row in seeds if row["stage"] == "fresh"]
+    assert sorted(fresh) == sorted((name, seed) for name in (finalist, "default") for seed in ("3", "4"))
+    default = folder / "fresh" / "default" / "seed_3"
+    assert rows_of(default)[-1]["episode_return_mean"] == next(
+        float(r["score"]) for r in seeds if r["name"] == "default"
+    )
+    assert "on fresh seeds than in the search" in printed and "minus default" in printed
+    code, again = go(*words)
+    assert code == 0 and "all trials of this search have ended" in again and "minus default" in again
+
+
+# What goes wrong while a search runs.
+
+
+def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
+    words = (*TINY, "search.trials=2", "stop.agent_steps=20480", "search.scheduler=none", f"output_dir={tmp_path}")
+    folder = tmp_path / "searches" / "cartpole_ppo"
+
+    def interrupted() -> bool:
+        if signal.getsignal(signal.SIGINT) != Interrupt.ask:
+            return False
+        os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    with Disturbance(folder, interrupted, pattern="trials/*/progress.csv") as ctrl_c:
+        code, printed = go(*words)
+    assert ctrl_c.happened_at and code == 1
+    assert f"to continue:  python run.py resume={folder}" in printed
+    under_way = {int(path.parent.name): rows_of(path.parent) for path in folder.glob("trials/*/progress.csv")}
+    assert {t.state for t in study_of(folder).trials} == {optuna.trial.TrialState.RUNNING}
+    code, printed = go(*words)
+    assert code == 0, printed
+    assert {t.state for t in study_of(folder).trials} == {optuna.trial.TrialState.COMPLETE}
+    for number, before in under_way.items():
+        assert rows_of(folder / "trials" / f"{number:04d}")[: len(before)] == before, "it began anew"
+
+
+def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray):
+    words = (*TINY, "search.trials=1", "stop.agent_steps=20480", f"output_dir={tmp_path}")
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    with Disturbance(folder, lambda: kill_actor("SearchTrial"), pattern="trials/*/progress.csv") as kill:
+        code, printed = go(*words)
+    assert kill.happened_at, "nothing was killed"
+    assert code == 0 and "trial 0: a process died; starting again from the last checkpoint" in printed
+    assert rows_of(folder / "trials" / "0000")[0] == kill.first_row, "it did not start from the beginning"
+
+
+def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared_ray):
+    words = (*TINY, "search.trials=2", "search.concurrent=1", "max_failures=0", "stop.agent_steps=10240")
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    with Disturbance(folder, lambda: kill_actor("SearchTrial"), pattern="trials/*/progress.csv") as kill:
+        code, printed = go(*words, f"output_dir={tmp_path}")
+    assert kill.happened_at and code == 0, printed
+    assert "trial 0 failed, ActorDiedError: The actor died" in printed
+    assert [row["state"] for row in trials_of(folder)] == ["FAIL", "COMPLETE"]
+
+
+def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared_ray):
+    space = "search.space={algo.lr: {loguniform: [1e25, 1e30]}}"
+    code, printed = go(*TINY, space, "search.trials=2", "algo.max_grad_norm=null", f"output_dir={tmp_path}")
+    assert code == 0, printed
+    rows = trials_of(tmp_path / "searches" / "cartpole_ppo")
+    assert [row["state"] for row in rows] == ["FAIL", "FAIL"] and "gradient norm" in rows[0]["failure"]
+
+
+@pytest.mark.slow
+def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_checkpoint(tmp_path):
+    words = (*TINY, "stop.agent_steps=20480", "search.scheduler=none", f"output_dir={tmp_path}")
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    driver = subprocess.Popen([sys.executable, "run.py", *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    wait_for(lambda: list(folder.glob("trials/0001/checkpoints/last")) and not driver.poll(), 180)
+    below = processes_below(driver.pid)
+    driver.kill()
+    driver.wait()
+    for process in below:  # what Ray leaves behind, and nobody else's
+        if process.is_running() and "ray" in names_of(process):
+            process.kill()
+    time.sleep(1)
+    before = {t.number: t.params for t in study_of(folder).trials}
+    second = subprocess.run(
+        [sys.executable, "run.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert second.returncode == 0, second.stderr
+    trials = study_of(folder).trials
+    assert {t.state for t in trials} == {optuna.trial.TrialState.COMPLETE} and len(trials) == 5
+    assert all(trials[number].params == params for number, params in before.items())
+
+
+# What is refused, before anything starts.
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*words: str) -> str:
+        assert run.main(list(words)) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        return sentence
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("command=search",), "search.name is not set; choose a search with tune_searches="),
+        (("tune_searches=cartpole_ppo", "seed=[1,2]"), "seed=[1, 2]: a search has one seed"),
+        (("tune_searches=cartpole_ppo", "algo=a2c"), "was made for algo=ppo"),
+        (("tune_searches=cartpole_ppo", "stop.agent_steps=2000"), "stop.agent_steps=2000 is less than"),
+        (("tune_searches=cartpole_ppo", "stop.time_s=60"), "stop.time_s=60.0: a search compares trials after equal"),
+        (("tune_searches=cartpole_ppo", "stop.episode_return=60"), "a search compares trials after equal budgets"),
+        (("tune_searches=cartpole_ppo", "search.sampler=grid"), "search.sampler=grid is not one of tpe, random"),
+        (("tune_searches=cartpole_ppo", "search.trials=0"), "search.trials=0 is out of range"),
+        (("tune_searches=cartpole_ppo", "search.name=a/b"), "search.name=a/b names a directory"),
+        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPUs ask for"),
+        (("tune_searches=cartpole_ppo", "cluster.gpus_per_learner=99"), "cluster.gpus_per_learner=99"),
+        (("tune_searches=cartpole_pp",), "did you mean cartpole_ppo"),
+        (
+            ("tune_searches=cartpole_ppo", "search.finalists=5"),
+            "search.finalists=5 are the best of search.contenders=3",
+        ),
+        (("command=promote",), "run is not set; command=promote takes run="),
+        (("command=promote", "run=."), "trials.csv is missing"),
+        (
+            ("tune_searches=cartpole_ppo", "search.space={algo.lrr: {uniform: [0.1, 0.2]}}"),
+            "search.space: keys cannot be added to it on the command line; write them into a YAML file",
+        ),
+        (
+            ("tune_searches=cartpole_ppo", "search.storage=postgresql://nobody@127.0.0.1:1/none"),
+            "search.storage=postgresql://nobody@127.0.0.1:1/none cannot be opened",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, says, refused):
+    assert says in refused(*words)
+
+
+def test_two_drivers_at_one_search_are_refused(refused, tmp_path):
+    folder = tmp_path / "outputs" / "searches" / "cartpole_ppo"
+    folder.mkdir(parents=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another process is at it" in refused("tune_searches=cartpole_ppo")
+
+
+def test_a_search_can_be_trained_instead(compose):
+    settings = compose(["tune_searches=cartpole_ppo", "command=train"])
+    assert settings["command"] == "train" and "search" not in settings and settings["stop"]["agent_steps"] == 30_000

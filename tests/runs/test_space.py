@@ -1,0 +1,142 @@
+"""The space of a search: what YAML may say, and what is drawn from it."""
+
+import random
+
+import pytest
+
+import run
+from environments.mistakes import Mistake
+from runs.space import draw, parse, with_values
+
+
+class Ends:
+    """Proposes the lowest or the highest, or by chance; remembers what it was asked."""
+
+    def __init__(self, pick):
+        self.pick, self.asked = pick, []
+
+    def suggest_float(self, name, low, high, *, log=False):
+        self.asked.append((name, low, high, log))
+        return self.pick([low, high])
+
+    def suggest_int(self, name, low, high):
+        self.asked.append((name, low, high, False))
+        return self.pick([low, high])
+
+    def suggest_categorical(self, name, choices):
+        self.asked.append((name, tuple(choices)))
+        return self.pick(choices)
+
+
+@pytest.fixture
+def settings(compose):
+    return compose(["algo=ppo", "env=cartpole"])
+
+
+def test_every_kind_of_range_gives_its_ends(settings):
+    space = parse(
+        {
+            "algo.lr": {"loguniform": [1e-4, 1e-2]},
+            "algo.entropy_coeff": {"uniform": [0, 0.02]},
+            "algo.num_epochs": {"int": [2, 20.0]},
+            "algo.horizon": {"choice": [16, 32]},
+            "algo.gamma": {"one_minus_loguniform": [0.01, 0.1]},
+        },
+        settings,
+    )
+    low, high = Ends(min), Ends(max)
+    lowest = {"algo.lr": 1e-4, "algo.entropy_coeff": 0.0, "algo.num_epochs": 2, "algo.horizon": 16, "algo.gamma": 0.99}
+    highest = {
+        "algo.lr": 1e-2,
+        "algo.entropy_coeff": 0.02,
+        "algo.num_epochs": 20,
+        "algo.horizon": 32,
+        "algo.gamma": 0.9,
+    }
+    assert draw(space, low) == pytest.approx(lowest) and draw(space, high) == pytest.approx(highest)
+    assert low.asked == [
+        ("algo.lr", 1e-4, 1e-2, True),
+        ("algo.entropy_coeff", 0.0, 0.02, False),
+        ("algo.num_epochs", 2, 20, False),
+        ("algo.horizon", (16, 32)),
+        ("1 - algo.gamma", 0.01, 0.1, True),
+    ]
+
+
+def test_nested_keys_are_the_same_as_dotted_ones(settings):
+    nested = {"algo": {"lr": {"loguniform": [1e-4, 1e-2]}}, "model": {"activation": {"choice": ["relu", "tanh"]}}}
+    dotted = {"algo.lr": {"loguniform": [1e-4, 1e-2]}, "model.activation": {"choice": ["relu", "tanh"]}}
+    assert parse(nested, settings) == parse(dotted, settings)
+
+
+def test_a_condition_holds_beside_its_choice_only(settings):
+    eps = {"loguniform": [1e-6, 1e-2], "when": {"algo.optimizer": "rmsprop"}}
+    space = parse({"algo.optimizer": {"choice": ["adam", "rmsprop"]}, "algo.optimizer_eps": eps}, settings)
+    pick = random.Random(0).choice
+    drawn = [draw(space, Ends(pick)) for _ in range(50)]
+    assert {d["algo.optimizer"] for d in drawn} == {"adam", "rmsprop"}
+    assert all(("algo.optimizer_eps" in d) == (d["algo.optimizer"] == "rmsprop") for d in drawn)
+
+
+def test_values_replace_settings_and_leave_the_given_ones_alone(settings):
+    changed = with_values(settings, {"algo.lr": 0.5})
+    assert changed["algo"]["lr"] == 0.5 and settings["algo"]["lr"] != 0.5
+    assert changed["env"] == settings["env"]
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({}, "search.space is empty"),
+        ({"algo.lrr": {"uniform": [0.1, 0.2]}}, "did you mean search.space.algo.lr"),
+        ({"algo.name": {"choice": ["ppo", "a2c"]}}, "PPO has no such setting"),
+        ({"cluster.cpus": {"int": [1, 2]}}, "a search varies settings of algo, env, model"),
+        ({"seed": {"int": [1, 2]}}, "a search varies settings of"),
+        ({"algo.lr": {"loguniform": [1e-2, 1e-4]}}, "upside down"),
+        ({"algo.lr": {"loguniform": [0, 1e-4]}}, "needs a lowest number above 0"),
+        ({"algo.lr": {"uniform": [1e-4]}}, "takes two numbers"),
+        ({"algo.lr": {"uniform": [True, 2]}}, "takes two numbers"),
+        ({"algo.lr": {"loguniformly": [1e-4, 1e-2]}}, "give one of uniform, loguniform"),
+        ({"algo.lr": [1e-4, 1e-2]}, "give one of uniform, loguniform"),
+        ({"algo.lr": {"uniform": [0.1, 1], "int": [1, 2]}}, "give one of uniform, loguniform"),
+        ({"algo.lr": {"uniform": 3}}, "takes a list"),
+        ({"algo.gamma": {"uniform": [0.9, 1.1]}}, "out of range; it takes a number from 0 to 1"),
+        ({"algo.gamma": {"one_minus_loguniform": [0.5, 1.5]}}, "out of range"),
+        ({"algo.num_epochs": {"uniform": [1, 3]}}, "use int or choice"),
+        ({"algo.lr": {"int": [1, 3]}}, "use uniform, loguniform or choice"),
+        ({"algo.optimizer": {"uniform": [1, 3]}}, "use choice"),
+        ({"algo.optimizer": {"choice": ["adam", "sgd"]}}, "is not one of adam, rmsprop"),
+        ({"algo.optimizer": {"choice": ["adam"]}}, "needs two values or more"),
+        ({"algo.optimizer": {"choice": ["adam", "adam"]}}, "each once"),
+        ({"model.hidden": {"choice": [[64], [32]]}}, "a list itself cannot be searched"),
+        ({"algo.lr": {"uniform": [0.1, 1], "when": {"algo.optimizer": "adam"}}}, "no choice of that name above it"),
+        (
+            {
+                "algo.optimizer": {"choice": ["adam", "rmsprop"]},
+                "algo.lr": {"uniform": [0.1, 1], "when": {"algo.optimizer": "sgd"}},
+            },
+            "algo.optimizer is one of adam, rmsprop",
+        ),
+        ({"algo.lr": {"uniform": [0.1, 1], "when": "adam"}}, "when takes keys of the space"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(space, says, settings):
+    with pytest.raises(Mistake) as refused:
+        parse(space, settings)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("name", run.options("tune_searches"))
+def test_every_search_composes_and_its_space_can_be_drawn(name, compose):
+    settings = compose([f"tune_searches={name}"])
+    space = parse(settings["search"]["space"], settings)
+    assert settings["search"]["name"] == name and settings["made_for"]["algo"] == settings["algo"]["name"]
+    pick = random.Random(0).choice
+    for _ in range(20):
+        assert draw(space, Ends(pick)).keys() <= {parameter.key for parameter in space}
+
+
+def test_the_homework_has_a_search_for_each_algorithm():
+    assert {f"assault_{algo}" for algo in ("pg", "a2c", "a3c", "ppo")} | {"cartpole_ppo"} <= set(
+        run.options("tune_searches")
+    )

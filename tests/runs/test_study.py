@@ -1,0 +1,192 @@
+"""What is told to Optuna, and that its storage is all one needs to go on."""
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from environments.mistakes import Mistake
+from runs.space import parse
+from runs.study import MAX_DRAWS, POINTS, Study, sampler_of
+
+SEARCH = ("tune_searches=cartpole_ppo", "search.sampler=random", "stop.agent_steps=3600")
+SEARCH += ("search.scheduler=none",)
+POINT = 3600 // POINTS
+
+
+@pytest.fixture
+def open_study(compose, tmp_path):
+    def make(*overrides: str) -> Study:
+        settings = compose([*SEARCH, *overrides])
+        return Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+
+    return make
+
+
+def test_a_trial_at_its_budget_is_complete_one_before_is_pruned_at_its_last_share(open_study):
+    study = open_study()
+    for number, last in enumerate((3600, 1299)):
+        assert study.ask()[0] == number
+        study.report(number, 1250, 7.0)
+        study.tell(number, last, 9.0)
+    whole, cut = study.optuna.trials
+    assert (whole.state, whole.value) == (TrialState.COMPLETE, 9.0)
+    assert (cut.state, cut.value, cut.last_step) == (TrialState.PRUNED, 7.0, 12 * POINT)
+    assert [row.agent_steps for row in study.rows()] == [3600, 1200]
+    assert study.standing() == "2 of 16 trials: 1 complete, 1 stopped early; best 9.0 (trial 0)"
+
+
+def test_scores_are_reported_once_per_share_under_the_share(open_study):
+    study = open_study()
+    study.ask()
+    for steps, score in ((99, 1.0), (101, 2.0), (199, 3.0), (430, 4.0), (3600, 5.0)):
+        study.report(0, steps, score)
+    assert study.optuna.trials[0].intermediate_values == {100: 2.0, 400: 4.0, 3600: 5.0}
+
+
+def test_nan_is_no_score_and_breaks_nothing(open_study):
+    study = open_study()
+    study.ask()
+    study.report(0, 1200, math.nan)
+    assert study.optuna.trials[0].intermediate_values == {}
+    assert study.tell(0, 3600, math.nan) is TrialState.FAIL
+    assert study.rows()[0].failure == "too few games ended for a score"
+    study.ask()
+    assert study.tell(1, 1200, 3.0, failure="gradient norm nan") is TrialState.FAIL
+    assert study.rows()[1].failure == "gradient norm nan"
+    assert study.tell(study.ask()[0], 3600, 1.0) is TrialState.COMPLETE
+
+
+def test_a_trial_under_way_goes_on_with_its_values_when_the_driver_is_gone(open_study):
+    number, values = open_study().ask()
+    again = open_study()
+    assert again.unfinished() == [(number, values)]
+    assert again.left() == 15
+    again.report(number, 1200, 2.0)
+    again.tell(number, 3600, 3.0)
+    assert open_study().unfinished() == []
+
+
+def test_a_trial_killed_while_it_was_proposed_is_no_trial(open_study):
+    study = open_study()
+    study.optuna.ask()
+    again = open_study()
+    assert again.unfinished() == [] and again.left() == 16
+    assert again.optuna.trials[0].state is TrialState.FAIL
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "gp"])
+def test_a_search_that_goes_on_does_not_propose_again_what_it_proposed(sampler, open_study):
+    seen = []
+    for _ in range(3):
+        study = open_study(f"search.sampler={sampler}")
+        for _ in range(2):
+            number, values = study.ask()
+            study.tell(number, 3600, float(number))
+            seen.append(tuple(values.items()))
+    assert len(set(seen)) == 6
+
+
+def test_the_same_seed_proposes_the_same(compose, tmp_path):
+    drawn = []
+    for name in ("one", "two"):
+        settings = compose([*SEARCH, f"search.name={name}"])
+        drawn.append(Study(settings, parse(settings["search"]["space"], settings), tmp_path).ask()[1])
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_asha_knows_its_rungs_after_the_driver_was_killed(storage, open_study):
+    """The best third goes on at 1/9 and at 1/3 of the budget, whoever played before."""
+    words = ("search.scheduler=asha", f"search.storage={storage}")
+
+    def goes_on(score: float, steps: int) -> bool:
+        study = open_study(*words)  # a new driver every time
+        number, _ = study.ask()
+        return not study.report(number, steps, score)
+
+    assert [goes_on(score, 400) for score in (1.0, 2.0, 3.0, 1.5, 2.5, 3.5)] == [True, True, True, False, False, True]
+    assert not goes_on(2.9, 410) and goes_on(9.0, 410)
+    assert goes_on(0.5, 390), "before the first rung nobody is stopped"
+
+
+def test_median_stops_what_is_below_the_median_of_equal_budgets(open_study):
+    study = open_study("search.scheduler=median")
+    for score in (1.0, 2.0, 3.0, 4.0):
+        number, _ = study.ask()
+        assert not study.report(number, 400, score) and not study.report(number, 800, score)
+        study.tell(number, 3600, score)
+    number, _ = study.ask()
+    assert not study.report(number, 300, 0.0), "within the first ninth of its budget"
+    assert study.report(number, 800, 2.4)
+    number, _ = study.ask()
+    assert not study.report(number, 800, 2.6)
+
+
+def test_a_trial_at_its_budget_is_never_stopped_early(open_study):
+    study = open_study("search.scheduler=asha")
+    for score in (5.0, 1.0):
+        number, _ = study.ask()
+        study.report(number, 1200, 9.0)
+        assert not study.report(number, 3600, score)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("algo.vf_coeff=0.7", "has algo.vf_coeff=0.5 and this one 0.7"),
+        ("stop.agent_steps=7200", "has stop.agent_steps=3600 and this one 7200"),
+        ("search.seeds_per_trial=2", "has search.seeds_per_trial=1 and this one 2"),
+        ("seed=2", "has seed=1 and this one 2"),
+    ],
+)
+def test_another_search_under_the_same_name_is_refused(word, says, open_study):
+    open_study()
+    with pytest.raises(Mistake) as refused:
+        open_study(word)
+    assert says in str(refused.value) and "search.name=..." in str(refused.value)
+
+
+def test_how_it_is_run_may_change(open_study):
+    open_study()
+    assert open_study("search.trials=40", "search.concurrent=1", "search.sampler=tpe", "cluster.cpus=2").left() == 40
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["postgresql://nobody@127.0.0.1:1/none", "oracle_of_delphi://x", "no url", "sqlite:////no/such/place/x.db"],
+)
+def test_a_storage_that_cannot_be_opened_is_one_sentence(storage, open_study):
+    with pytest.raises(Mistake) as refused:
+        open_study(f"search.storage='{storage}'")
+    assert str(refused.value).startswith(f"search.storage={storage} cannot be opened (")
+    assert "\n" not in str(refused.value)
+
+
+def test_combinations_that_cannot_work_cost_nothing(open_study):
+    """minibatch_size 128 and 256 are more than 3 envs x 32 steps: only 64 is ever begun."""
+    study = open_study("algo.num_envs=3", "algo.minibatch_size=64")
+    begun = [study.ask()[1]["algo.minibatch_size"] for _ in range(5)]
+    assert begun == [64] * 5 and study.left() == 11
+    impossible = [t for t in study.optuna.trials if "impossible" in t.user_attrs]
+    assert impossible and all(t.state is TrialState.FAIL for t in impossible)
+    assert "minibatch_size" in impossible[0].user_attrs["impossible"]
+
+
+def test_a_space_where_nothing_works_is_refused(open_study):
+    with pytest.raises(
+        Mistake, match=f"{MAX_DRAWS} proposals in a row cannot work, the last because algo.minibatch_size"
+    ):
+        open_study("algo.num_envs=1", "algo.minibatch_size=32").ask()
+
+
+def test_the_samplers_are_the_ones_they_are_called():
+    kinds = {name: type(sampler_of(name, 1)) for name in ("tpe", "random", "cmaes", "gp")}
+    samplers = optuna.samplers
+    assert kinds == {
+        "tpe": samplers.TPESampler,
+        "random": samplers.RandomSampler,
+        "cmaes": samplers.CmaEsSampler,
+        "gp": samplers.GPSampler,
+    }
