@@ -92,7 +92,7 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     settings = composed(start if resumes else overrides)
     if settings["resume"] is not None and not (isinstance(settings["resume"], str) and settings["resume"]):
         raise Mistake(f"resume={settings['resume']}: give a run directory, or leave it out")
-    if settings["command"] != "train" or not settings["resume"]:
+    if settings["command"] in ("evaluate", "promote") or not settings["resume"]:
         return check(composed(overrides) if resumes else settings), None
 
     from runs.directory import open_run, overrides_of
@@ -299,11 +299,8 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         from runs.search import search
 
         folder, code = search(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
-        if code == 0 and (folder / "seeds.csv").exists():
-            from evidence.search_result import print_result
-
-            print_result(folder)
-            print(f"to keep the winner:  python run.py command=promote run={folder}")
+        if code == 0 and settings["search"]["fresh_seeds"]:
+            show_result(folder)
         print(f"search directory: {folder}")
         return code
     else:
@@ -323,6 +320,17 @@ def show_evaluation(run: Path, episodes: int) -> None:
     from evidence.evaluate import evaluate, print_evaluation
 
     print_evaluation(evaluate(run, episodes))
+
+
+def show_result(folder: Path) -> None:
+    """What a search found on fresh seeds."""
+    from evidence.search_result import print_result
+
+    try:
+        print_result(folder)
+        print(f"to keep the winner:  python run.py command=promote run={folder}")
+    except Mistake as mistake:  # the search is done all the same
+        print(f"nothing to compare: {mistake}")
 
 
 def next_steps(run: Path) -> str:

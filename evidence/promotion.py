@@ -33,9 +33,14 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
             there is such a file already.
     """
     best = finalists(folder)[0]
+    if best.failed:
+        raise Mistake(
+            f"run={folder}: {best.name}, the winner, failed on fresh seed {', '.join(map(str, best.failed))}; "
+            "nothing is promoted"
+        )
     if best.difference[0] <= 0:
         raise Mistake(
-            f"run={folder}: {best.name}, the best on fresh seeds, does not beat the settings the search began with, "
+            f"run={folder}: {best.name}, the winner, does not beat the settings the search began with, "
             f"{interval(best.difference)}; nothing is promoted"
         )
     search = yaml.safe_load((folder / "config.yaml").read_text())
@@ -44,13 +49,14 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = folder / "trials" / f"{int(best.name.split()[1]):04d}"
     settings = yaml.safe_load((trial / "config.yaml").read_text())
-    path.write_text(header(folder, search, best, path.stem) + body(settings))
+    path.write_text(header(folder, trial, search, best, path.stem) + body(settings))
     return path
 
 
-def header(folder: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
-    """Comments: score, seeds, search, commit, hardware, command."""
-    start = json.loads((folder / "run.json").read_text())["starts"][-1]
+def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
+    """Comments: score, seeds, search, commit and hardware of the trial, command."""
+    typed = json.loads((folder / "run.json").read_text())["starts"][0]["command"]
+    start = json.loads((trial / "run.json").read_text())["starts"][-1]
     git, machine = start["git"], start["hardware"]
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
     seeds, steps = ", ".join(map(str, best.seeds)), search["stop"]["agent_steps"]
@@ -65,9 +71,9 @@ def header(folder: Path, search: dict[str, Any], best: Finalist, name: str) -> s
         f"{interval(best.difference)}.",
         f"        {verdict(best)}",
         f"Search: {best.name} of {search['search']['trials']}, {search['search']['sampler']} and "
-        f"{search['search']['scheduler']}; {shlex.join(start['command'])}",
+        f"{search['search']['scheduler']}; {shlex.join(typed)}",
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
-        f"How:    python run.py tuned_configs={name} seed=[{seeds}]",
+        f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]",
     ]
     return "# @package _global_\n" + "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
@@ -75,8 +81,9 @@ def header(folder: Path, search: dict[str, Any], best: Finalist, name: str) -> s
 def body(settings: dict[str, Any]) -> str:
     """All settings that make the agent, complete, so that later defaults do not change it."""
     algo, env = settings["algo"]["name"], settings["env"]["name"]
+    option = env if (ROOT / "experiments" / "env" / f"{env}.yaml").exists() else "atari"  # a game without a file
     config: dict[str, Any] = {
-        "defaults": [{"override /algo": algo}, {"override /env": env}],
+        "defaults": [{"override /algo": algo}, {"override /env": option}],
         "made_for": {"algo": algo, "env": env},
     }
     config |= {group: {k: v for k, v in settings[group].items() if k != "name"} for group in GROUPS}

@@ -31,6 +31,7 @@ class Finalist(NamedTuple):
     scores: list[float]  # on these seeds
     default_scores: list[float]  # of the default settings on the same
     difference: tuple[float, float, float]  # to them: mean, lower and upper end; NaN ends where there is one seed
+    failed: list[int]  # fresh seeds it came to no score on
 
     @property
     def mean(self) -> float:
@@ -39,7 +40,7 @@ class Finalist(NamedTuple):
 
 
 def finalists(folder: Path) -> list[Finalist]:
-    """Those of a search directory, the best on fresh seeds first.
+    """Those of a search directory, as they were ranked before the fresh seeds, so that the first is no lucky choice.
 
     Raises:
         Mistake: it is no search directory, or its fresh seeds have not been played.
@@ -55,18 +56,19 @@ def finalists(folder: Path) -> list[Finalist]:
     fresh: dict[str, dict[int, float]] = {}
     for row in seeds:
         if row["stage"] == "fresh":
-            fresh.setdefault(row["name"], {})[int(row["seed"])] = float(row["score"])
+            fresh.setdefault(row["name"], {})[int(row["seed"])] = float(row["score"] or "nan")
     default, found = fresh.pop(DEFAULT, {}), []
     for name, scores in fresh.items():
         trial = next(row for row in trials if f"trial {row['trial']}" == name)
-        both = sorted(scores.keys() & default.keys())
+        both = [seed for seed in sorted(scores) if math.isfinite(scores[seed] + default.get(seed, math.nan))]
         if both:
             values = {key: value for key, value in trial.items() if "." in key and value}
             pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
-            found.append(Finalist(name, values, float(trial["score"]), both, *pairs, difference(*pairs)))
+            failed = [seed for seed, score in scores.items() if math.isnan(score)]
+            found.append(Finalist(name, values, float(trial["score"]), both, *pairs, difference(*pairs), failed))
     if not found:
         raise Mistake(f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds")
-    return sorted(found, key=lambda finalist: -finalist.mean)
+    return found
 
 
 def difference(first: list[float], second: list[float]) -> tuple[float, float, float]:
@@ -83,7 +85,7 @@ def print_result(folder: Path, console: Console | None = None) -> None:
     for heading in ("", "search score", "fresh scores", "fresh mean", "minus default, 95 % interval"):
         table.add_column(heading, justify="right" if heading else "left")
     for one in found:
-        scores = ", ".join(f"{score:,.1f}" for score in one.scores)
+        scores = ", ".join([*(f"{score:,.1f}" for score in one.scores), *("failed" for _ in one.failed)])
         table.add_row(one.name, f"{one.search_score:,.1f}", scores, f"{one.mean:,.1f}", interval(one.difference))
     default = found[0].default_scores
     scores = ", ".join(f"{score:,.1f}" for score in default)
@@ -102,6 +104,8 @@ def verdict(best: Finalist) -> str:
     curse = best.search_score - best.mean
     mean, low, _ = best.difference
     words = f"{best.name} scores {abs(curse):,.1f} {'less' if curse >= 0 else 'more'} on fresh seeds than in the search"
+    if best.failed:
+        return f"{words}, but failed on seed {', '.join(map(str, best.failed))}."
     if mean <= 0:
         return f"{words}, and does not beat the default settings."
     sure = "beats the default settings" if low > 0 else "is ahead of the default settings, which may be chance"

@@ -290,24 +290,34 @@ def _check_search(search: Any, settings: dict) -> dict:
     for key in ("time_s", "episode_return"):
         if stop[key] is not None:
             raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
-    least = checked["reduction_factor"] ** checked["rungs"] * algo["num_envs"] * algo.get("horizon", 1)
+    first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
+    least = checked["reduction_factor"] ** checked["rungs"] * first
     if stop["agent_steps"] < least:
         raise Mistake(
             f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first rung of the search, at "
-            f"1 / search.reduction_factor^search.rungs of it, would come before the first update; raise it"
+            f"1 / search.reduction_factor^search.rungs of it, would come before the first report; raise it, or lower "
+            f"report_every={settings['report_every']}"
         )
-    if (checked["concurrent"] or 1) * cpus_of_run(settings) > num_cpus():
+    seeds, trial = checked["seeds_per_trial"], cpus_of_run(settings, checked["seeds_per_trial"])
+    if (checked["concurrent"] or 1) * trial > num_cpus():
         raise Mistake(
-            f"search.concurrent={checked['concurrent']} trials of {cpus_of_run(settings):g} CPUs ask for more than the "
-            f"{num_cpus()} of this machine; ask for fewer, or leave it null"
+            f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} CPUs, with search.seeds_per_trial="
+            f"{seeds}, ask for more than the {num_cpus()} of this machine; ask for fewer"
+        )
+    there, each = torch.cuda.device_count(), settings["cluster"]["gpus_per_learner"]
+    if each * settings["cluster"]["num_learners"] * seeds > there:
+        raise Mistake(
+            f"search.seeds_per_trial={seeds} learners with cluster.gpus_per_learner={each:g} are more GPUs per trial "
+            f"than the {there} of this machine; ask for fewer"
         )
     return checked
 
 
-def cpus_of_run(settings: dict) -> float:
-    """CPUs of all processes of a run together."""
+def cpus_of_run(settings: dict, seeds: int = 1) -> float:
+    """CPUs of all processes of a run together; of a trial that plays several seeds in one training process."""
     cluster = settings["cluster"]
-    return cpus_of(settings) + num_env_runners(settings) * cluster["cpus_per_runner"] + cluster["num_learners"]
+    others = num_env_runners(settings) * cluster["cpus_per_runner"] + cluster["num_learners"]
+    return cpus_of(settings) + seeds * others
 
 
 def cpus_of(settings: dict) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from runs import checkpoints, directory
 from runs.study import Row, Study
 
-SEEDS = "seeds.csv"
+SEEDS, FAILURE = "seeds.csv", "failure.txt"  # the latter in a run directory whose training came to no score
 STAGES = ("contender", "fresh")
 DEFAULT = "default"
 
@@ -41,6 +41,7 @@ class Confirmation:
 
     def __init__(self, study: Study, folder: Path):
         self.study, self.folder, self.search = study, folder, study.settings["search"]
+        self._scores: dict[Path, float] = {}  # of what has ended
 
     def seeds(self, stage: str) -> list[int]:
         """Those of a stage: no two stages share one, nor one with the trials."""
@@ -55,13 +56,15 @@ class Confirmation:
         return sorted(complete, key=lambda row: -row.score)[: self.search["contenders"]]
 
     def finalists(self) -> list[Row]:
-        """The best contenders over all seeds so far."""
+        """The best contenders over all seeds so far; one that failed on a seed comes after all that did not."""
 
-        def mean(row: Row) -> float:
-            scores = [row.score] * self.search["seeds_per_trial"] + self.scores(f"trial {row.number}", "contender")
-            return statistics.mean(scores)
+        def rank(row: Row) -> tuple[bool, float]:
+            scores = self.scores(f"trial {row.number}", "contender")
+            whole = [score for score in scores if not math.isnan(score)]
+            mean = statistics.mean([row.score] * self.search["seeds_per_trial"] + whole)
+            return len(whole) == len(scores), mean
 
-        return sorted(self.contenders(), key=mean, reverse=True)[: self.search["finalists"]]
+        return sorted(self.contenders(), key=rank, reverse=True)[: self.search["finalists"]]
 
     def attempts(self, stage: str) -> list[Attempt]:
         """All trainings of a stage, seed by seed."""
@@ -78,21 +81,24 @@ class Confirmation:
 
     def left(self, stage: str) -> list[Attempt]:
         """Those that have not come to their end."""
-        return [attempt for attempt in self.attempts(stage) if math.isnan(self.score(attempt.path))]
+        return [attempt for attempt in self.attempts(stage) if self.score(attempt.path) is None]
 
-    def score(self, path: Path) -> float:
-        """Of a run directory whose training came to its budget; NaN where it did not."""
-        last = path / "checkpoints" / "last"
-        if not last.is_dir() or checkpoints.damage(last):
-            return math.nan
-        progress = checkpoints.progress_of(last)
-        enough = progress["agent_steps"] >= self.study.budget and progress["episodes"] >= checkpoints.MIN_GAMES
-        return progress["episode_return_mean"] if enough else math.nan
+    def score(self, path: Path) -> float | None:
+        """Of a run directory: None while its training has not ended, NaN where it failed."""
+        if path not in self._scores:
+            last = path / "checkpoints" / "last"
+            if (path / FAILURE).exists():
+                self._scores[path] = math.nan
+            elif last.is_dir() and not checkpoints.damage(last):
+                progress = checkpoints.progress_of(last)
+                if progress["agent_steps"] >= self.study.budget and progress["episodes"] >= checkpoints.MIN_GAMES:
+                    self._scores[path] = progress["episode_return_mean"]
+        return self._scores.get(path)
 
     def scores(self, name: str, stage: str) -> list[float]:
-        """Of all trainings of a name that came to their end."""
+        """Of all trainings of a name that have ended; NaN where one failed."""
         scores = [self.score(self.attempt(name, stage, seed, {}).path) for seed in self.seeds(stage)]
-        return [score for score in scores if not math.isnan(score)]
+        return [score for score in scores if score is not None]
 
     def standing(self, stage: str) -> str:
         """`fresh seeds: 4 of 9 trainings`."""
@@ -100,12 +106,12 @@ class Confirmation:
         return f"{stage} seeds: {len(attempts) - len(self.left(stage))} of {len(attempts)} trainings"
 
     def write(self) -> None:
-        """seeds.csv: one row per training of the contenders, the finalists and the default that came to its end."""
+        """seeds.csv: one row per training, without a score where it failed; finalists in the order of their rank."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("name", "stage", "seed", "score"))
         for stage in STAGES:
             for attempt in self.attempts(stage):
-                if not math.isnan(score := self.score(attempt.path)):
-                    table.writerow((attempt.name, stage, attempt.seed, score))
+                score = self.score(attempt.path)
+                table.writerow((attempt.name, stage, attempt.seed, "" if score is None or math.isnan(score) else score))
         directory.replace(self.folder / SEEDS, text.getvalue())

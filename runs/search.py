@@ -20,6 +20,7 @@ import csv
 import fcntl
 import io
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import cpus_of_run, seeds_of
-from runs.confirmation import STAGES, Attempt, Confirmation
+from runs.confirmation import FAILURE, STAGES, Attempt, Confirmation
 from runs.display import SearchDisplay, spelt
 from runs.record import Record
 from runs.space import parse, with_values
@@ -67,14 +68,23 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     space = parse(settings["search"]["space"], settings)
     with alone_in(folder):
         study = Study(settings, space, folder)
-        directory.write_start(folder, settings, argv, overrides)
-        shutil.rmtree(folder / "tune", ignore_errors=True)
-        confirmation, writer, code = Confirmation(study, folder), RunWriter(settings, argv, overrides), 0
+        if not study.trials() and any(folder.glob("trials/*")):
+            raise Mistake(
+                f"search in {folder}: it has trials that search.storage={settings['search']['storage']} does not know; "
+                "name the storage they were made with, or another search.name"
+            )
+        confirmation, code = Confirmation(study, folder), 0
         if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
+            directory.write_start(folder, settings, argv, overrides)
+            shutil.rmtree(folder / "tune", ignore_errors=True)
+            writer = RunWriter(settings, argv, directory.overrides_of(folder))
             with local_ray(settings):
                 code = play_trials(study, folder, writer) or confirm(confirmation, folder, writer)
         else:
             print("all trials of this search have ended; raise search.trials for more")
+        write_table(study, folder)
+        if not code:
+            confirmation.write()
         print(best_of(study))
         if code:
             print(f"to continue:  python run.py resume={folder}")
@@ -113,7 +123,6 @@ def confirm(confirmation: Confirmation, folder: Path, writer: "RunWriter") -> in
             planned = Planned(todo, confirmation.study.budget, writer, display)
             if code := play(settings, folder, planned, FIFOScheduler(), display):
                 return code
-        confirmation.write()
     return 0
 
 
@@ -152,7 +161,8 @@ def play(settings: dict, folder: Path, source: "Source", scheduler: TrialSchedul
 
 def concurrent_trials(settings: dict) -> int:
     """Trials at once: as many as were asked for, or as there are CPUs for."""
-    return settings["search"]["concurrent"] or max(1, int(num_cpus() / cpus_of_run(settings)))
+    search = settings["search"]
+    return search["concurrent"] or max(1, int(num_cpus() / cpus_of_run(settings, search["seeds_per_trial"])))
 
 
 def name_of(trial: Any) -> str:
@@ -222,8 +232,9 @@ class Proposals(Source):
         if error or result is None:  # `failed` tells, which knows why; or it never began
             return
         config, steps = self.configs[trial_id], result["agent_steps"]
-        if Interrupt.asked and steps < self.study.budget and not result["failure"]:
-            return  # it goes on when the search does
+        ended = steps >= self.study.budget or result["failure"] or self.study.stopped(config["number"])
+        if not ended:  # Ctrl-C: it goes on when the search does
+            return
         state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
         write_table(self.study, self.folder)
         self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
@@ -240,23 +251,31 @@ class Planned(Source):
     def __init__(self, attempts: list[Attempt], budget: int, writer: "RunWriter", display: SearchDisplay):
         super().__init__(display)
         self.waiting, self.total, self.budget, self.writer = list(attempts), len(attempts), budget, writer
-        self.labels: dict[str, str] = {}
+        self.configs: dict[str, dict] = {}  # of Tune's trials
 
     def suggest(self, trial_id: str) -> dict | str:
         if Interrupt.asked or not self.waiting:
             return Searcher.FINISHED
         attempt = self.waiting.pop(0)
         self.writer.write(attempt.path, attempt.values, [attempt.seed])
-        self.labels[trial_id] = label = f"{attempt.stage} {attempt.name} seed {attempt.seed}"
+        label = f"{attempt.stage} {attempt.name} seed {attempt.seed}"
+        self.configs[trial_id] = config = {"label": label, "dir": str(attempt.path)}
         self.display.begin(label, attempt.values)
-        return {"label": label, "dir": str(attempt.path)}
+        return dict(config)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         if error or result is None or (result["agent_steps"] < self.budget and not result["failure"]):
             return
-        state = "FAIL" if result["failure"] else "COMPLETE"
-        steps, score = result["agent_steps"], result["objective"]
-        self.display.end(self.labels[trial_id], state, steps, score, result["failure"] or "")
+        config, steps, score = self.configs[trial_id], result["agent_steps"], result["objective"]
+        if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
+            self.failed(config, failure)
+        else:
+            self.display.end(config["label"], "COMPLETE", steps, score)
+
+    def failed(self, config: dict, why: str) -> None:
+        """Kept beside the run, so that it is not tried until it passes."""
+        directory.replace(Path(config["dir"]) / FAILURE, why + "\n")
+        super().failed(config, why)
 
 
 class RunWriter:
@@ -272,7 +291,7 @@ class RunWriter:
 
     def write(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """Settings and circumstances of a trial; nothing where they are there already."""
-        if (path / directory.CONFIG).exists():
+        if (path / directory.RECORD).exists():  # it is written last
             return
         settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
         settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0]}
@@ -389,6 +408,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         Mistake: another has it.
     """
+    if not os.access(folder, os.W_OK):
+        raise Mistake(f"search in {folder}: it cannot be written; name another output_dir")
     with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

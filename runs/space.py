@@ -17,6 +17,7 @@ from environments.mistakes import Mistake
 from runs.settings import Setting, tables, unknown
 
 KINDS = ("uniform", "loguniform", "int", "choice", "one_minus_loguniform")
+NOT_SEARCHED = ("env.game", "env.id", "env.protocol")
 GROUPS = ("algo", "env", "model")  # what an agent is made of; where it runs and when it ends are not searched
 
 
@@ -96,6 +97,8 @@ def parse(space: Any, settings: dict) -> list[Parameter]:
         group, _, name = key.partition(".")
         if group not in GROUPS or not name:
             raise Mistake(f"search.space.{key}: a search varies settings of {', '.join(GROUPS)}; leave {key} out")
+        if key in NOT_SEARCHED:
+            raise Mistake(f"search.space.{key}: scores of different games and protocols do not compare; leave it out")
         table, whose = known[group]
         if name not in table or name == "name":
             raise unknown(f"search.space.{key}", whose, [f"search.space.{group}.{n}" for n in table if n != "name"])

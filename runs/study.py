@@ -23,18 +23,21 @@ import numpy as np
 import optuna
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from environments.mistakes import Mistake
 from runs.build import check
 from runs.space import Parameter, draw, with_values
 
+FILES = ("sqlite", "journal")  # storages in the search's own directory
 POINTS = 36  # of the budget, at which scores are reported: 1/9 and 1/3 are among them
 OBJECTIVE = "episode_return_mean"
-VALUES, IMPOSSIBLE, FAILURE = "values", "impossible", "failure"  # what a trial's user attributes may hold
+VALUES, IMPOSSIBLE, FAILURE, STOP = "values", "impossible", "failure", "stop"  # what a trial's attributes may hold
+FINGERPRINT = "search"  # the study's own attribute
 MAX_DRAWS = 100  # that may be impossible one after the other
 COMPARED = ("algo", "env", "model", "stop", "seed")  # what makes results comparable: of the settings,
-COMPARED_OF_SEARCH = ("space", "seeds_per_trial")  # and of `search.`
+COMPARED_OF_SEARCH = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # and of `search.`
 
 
 class Row(NamedTuple):
@@ -73,7 +76,7 @@ class Study:
                 load_if_exists=True,
                 pruner=pruner_of(search, self.budget),
             )
-            self._refuse_another()
+            self._refuse_another(folder)
             begun = len(self.optuna.trials)
         # Seeded with how far it is: one that began anew would propose again what it proposed before.
         stream = np.random.SeedSequence([settings["seed"], begun]).generate_state(1)[0]
@@ -81,17 +84,22 @@ class Study:
         self._trials: dict[int, optuna.Trial] = {}
         self._reported: dict[int, int] = {}  # number -> agent steps of its last report
 
-    def _refuse_another(self) -> None:
-        ours, theirs = fingerprint(self.settings), self.optuna.user_attrs
-        for key in ours if theirs else ():
-            if ours[key] != theirs.get(key):
-                name = self.settings["search"]["name"]
+    def _refuse_another(self, folder: Path) -> None:
+        name, ours = self.settings["search"]["name"], fingerprint(self.settings)
+        if self.settings["search"]["storage"] not in FILES:
+            ours["folder"] = str(folder)  # two of them would share the trials of one
+        theirs = self.optuna.user_attrs.get(FINGERPRINT)
+        if theirs is None and (self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE):
+            raise Mistake(f"search.name={name}: the study of that name was not made by this suite; give another name")
+        if theirs is None:
+            self.optuna.set_user_attr(FINGERPRINT, ours)
+            return
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
                 raise Mistake(
                     f"search.name={name}: the search of that name has {key}={theirs.get(key)} and this one "
-                    f"{ours[key]}, so their results do not compare; give this one another name, search.name=..."
+                    f"{ours.get(key)}, so their results do not compare; give this one another name, search.name=..."
                 )
-        for key in () if theirs else ours:
-            self.optuna.set_user_attr(key, ours[key])
 
     # What there is ----------------------------------------------------------------------------------------------------
     def trials(self) -> list[FrozenTrial]:
@@ -176,15 +184,23 @@ class Study:
             score: there; NaN where there is none yet, which is not recorded.
 
         Returns:
-            Whether the trial is to be stopped early.
+            Whether the trial is to be stopped early. Once so, always so: the decision is in the storage as well.
         """
+        if self.stopped(number):
+            return True
         trial, share = self._trials[number], min(POINTS, agent_steps * POINTS // self.budget)
         point = share * self.budget // POINTS
         if not math.isfinite(score) or point <= self._reported[number]:
             return False
         self._reported[number] = point
         trial.report(score, point)
-        return share < POINTS and trial.should_prune()
+        if share < POINTS and trial.should_prune():
+            trial.set_user_attr(STOP, True)
+        return self.stopped(number)
+
+    def stopped(self, number: int) -> bool:
+        """Whether it was decided to stop a trial early."""
+        return self._trials[number].user_attrs.get(STOP, False)
 
     def tell(self, number: int, agent_steps: int, score: float, failure: str | None = None) -> TrialState:
         """A trial has ended.

@@ -23,15 +23,28 @@ class SearchTrial(tune.Trainable):
     """
 
     def setup(self, config: dict) -> None:
-        path = Path(config["dir"])
-        settings = yaml.safe_load((path / directory.CONFIG).read_text())
-        self.budget, self.rows, self.algorithms = settings["stop"]["agent_steps"], {}, {}
-        for seed, of_seed in directory.dirs_of(path, seeds_of(settings)).items():
+        self.path = Path(config["dir"])
+        self.algorithms: dict[int, Any] = {}
+        self.rows: dict[int, dict[str, float]] = {}  # seed -> the newest
+
+    def begin(self) -> None:
+        """Build the Algorithms where they are not there yet. Not in `setup`: Tune forgives a running trial only."""
+        if self.algorithms:
+            return
+        settings = yaml.safe_load((self.path / directory.CONFIG).read_text())
+        self.budget = settings["stop"]["agent_steps"]
+        for seed, of_seed in directory.dirs_of(self.path, seeds_of(settings)).items():
             rllib = build(settings | {"seed": seed})
             rllib.run_dirs = {seed: str(of_seed)}
             self.algorithms[seed] = rllib.algo_class(config=rllib, storage=self._storage)
             if checkpoints.names(of_seed):
-                self.algorithms[seed].load_checkpoint(str(checkpoints.newest_whole(of_seed)[0]))
+                self.load(seed, checkpoints.newest_whole(of_seed)[0])
+
+    def load(self, seed: int, checkpoint: Path) -> None:
+        """Continue from a checkpoint of one seed, which may be at the end of its budget already."""
+        algorithm = self.algorithms[seed]
+        algorithm.load_checkpoint(str(checkpoint))
+        self.rows[seed] = algorithm.progress.totals(algorithm.config.frameskip)
 
     @classmethod
     def default_resource_request(cls, config: dict) -> PlacementGroupFactory:
@@ -44,6 +57,7 @@ class SearchTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """A row for every seed that has not come to its budget, and what Tune goes by."""
+        self.begin()
         results = {
             seed: algorithm.train()
             for seed, algorithm in self.algorithms.items()
@@ -66,8 +80,9 @@ class SearchTrial(tune.Trainable):
             algorithm.save_checkpoint(str(path))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        for seed, algorithm in self.algorithms.items():
-            algorithm.load_checkpoint(str(Path(checkpoint_dir, f"seed_{seed}")))
+        self.begin()
+        for seed in self.algorithms:
+            self.load(seed, Path(checkpoint_dir, f"seed_{seed}"))
 
     def reset_config(self, new_config: dict) -> bool:
         """Another trial in the same process: that saves starting one and importing everything again."""

@@ -15,9 +15,10 @@ from evidence.search_result import finalists, interval, print_result, verdict
 TRIALS = "trial,state,agent_steps,score,failure,algo.lr,algo.horizon\n"
 TRIALS += "0,COMPLETE,1000,50.0,,0.001,32\n1,PRUNED,111,9.0,,0.1,64\n2,COMPLETE,1000,90.0,,0.002,64\n"
 SEEDS = "name,stage,seed,score\ntrial 2,contender,2,70.0\n"
-SEEDS += "".join(
-    f"trial 0,fresh,{s},{60 + s}\ntrial 2,fresh,{s},{70 + 2 * s}\ndefault,fresh,{s},{50 + s}\n" for s in (3, 4, 5)
-)
+for seed in (3, 4, 5):
+    SEEDS += (
+        f"trial 2,fresh,{seed},{70 + 2 * seed}\ntrial 0,fresh,{seed},{60 + seed}\ndefault,fresh,{seed},{50 + seed}\n"
+    )
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def searched(tmp_path, compose):
         "time": "2026-01-02T03:04:05+0000",
         "hardware": {"cpus": 2, "cpu": "a processor", "dtype": "bfloat16"},
     }
-    (folder / "run.json").write_text(json.dumps({"starts": [start]}))
+    (folder / "trials" / "0002" / "run.json").write_text(json.dumps({"starts": [start]}))
+    later = start | {"command": ["python", "run.py", "resume=x"], "git": {"commit": "9876543210", "dirty": True}}
+    (folder / "run.json").write_text(json.dumps({"starts": [start, later]}))
     return folder
 
 
@@ -56,6 +59,32 @@ def test_a_seed_that_one_of_the_two_did_not_finish_counts_for_neither(searched):
     text = (searched / "seeds.csv").read_text().replace("default,fresh,4,54\n", "")
     (searched / "seeds.csv").write_text(text)
     assert [one.seeds for one in finalists(searched)] == [[3, 5], [3, 5]]
+
+
+def test_the_first_is_who_was_first_before_the_fresh_seeds(searched):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text(text.replace("trial 0,fresh,3,63", "trial 0,fresh,3,6300"))
+    assert [one.name for one in finalists(searched)] == ["trial 2", "trial 0"]
+
+
+def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path, capsys):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,4,78", "trial 2,fresh,4,"))
+    best = finalists(searched)[0]
+    assert best.failed == [4] and best.seeds == [3, 5]
+    print_result(searched, Console(width=200))
+    printed = capsys.readouterr().out
+    assert "76.0, 80.0, failed" in printed and "but failed on seed 4." in printed
+    with pytest.raises(Mistake, match="failed on fresh seed 4; nothing is promoted"):
+        promote(searched, tmp_path)
+
+
+def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_path):
+    trial = searched / "trials" / "0002" / "config.yaml"
+    settings = yaml.safe_load(trial.read_text())
+    trial.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"name": "qbert", "game": "qbert"}}))
+    made = yaml.safe_load(promote(searched, tmp_path).read_text())
+    assert {"override /env": "atari"} in made["defaults"] and made["made_for"]["env"] == "qbert"
 
 
 def test_the_winners_curse_is_printed(searched, capsys):
@@ -84,7 +113,7 @@ def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path)
         "settings score 54.0 there: +24.0 (+21.5 to +26.5)",
         "Search: trial 2 of 16, tpe and asha; python run.py tune_searches=cartpole_ppo",
         "Code:   commit 0123456, 2026-01-02; 2 CPUs, a processor, bfloat16.",
-        "How:    python run.py tuned_configs=cartpole_ppo_searched seed=[3, 4, 5]",
+        "How:    python run.py tuned_configs=cartpole_ppo_searched seed=[3,4,5]",
     ):
         assert words in text
 

@@ -16,7 +16,7 @@ from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
 from runs import build as module
-from runs.build import CONFIGS, build, check, cpus_of, model_config, seeds_of
+from runs.build import CONFIGS, build, check, cpus_of, cpus_of_run, model_config, seeds_of
 from runs.settings import ALGO_SETTINGS
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
@@ -375,3 +375,12 @@ def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compo
     request = config.algo_class.default_resource_request(config.to_dict())
     assert request.required_resources == {"CPU": 2, "memory": 1} and request.head_cpus == 0
     assert len(request.bundles) == 3, "RLlib puts runner n into bundle n"
+
+
+def test_seeds_of_a_trial_share_the_training_process_and_nothing_else(compose, monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: 64)
+    runners = compose(["cluster.cpus=3", "cluster.num_env_runners=2", "cluster.num_learners=1"])
+    assert cpus_of_run(runners) == 3 + 2 + 1 and cpus_of_run(runners, seeds=4) == 3 + 4 * (2 + 1)
+    words = ("tune_searches=cartpole_ppo", "cluster.num_env_runners=2", "search.seeds_per_trial=40")
+    with pytest.raises(Mistake, match="1 trials of 81 CPUs, with search.seeds_per_trial=40, ask for more than the 64"):
+        compose(words)

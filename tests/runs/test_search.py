@@ -17,7 +17,7 @@ from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, ro
 
 import run
 from evidence.evaluate import evaluate
-from runs.checkpoints import damage
+from runs.checkpoints import damage, progress_of
 from runs.train import Interrupt
 
 ROOT = Path(run.__file__).resolve().parent
@@ -149,6 +149,10 @@ def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_
     assert "on fresh seeds than in the search" in printed and "minus default" in printed
     code, again = go(*words)
     assert code == 0 and "all trials of this search have ended" in again and "minus default" in again
+    (folder / "seeds.csv").unlink()  # as if it had been killed before the last write
+    assert "minus default" in go(*words)[1]
+    with open(folder / "seeds.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == seeds
 
 
 # What goes wrong while a search runs.
@@ -211,7 +215,7 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
     folder = tmp_path / "searches" / "cartpole_ppo"
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     driver = subprocess.Popen([sys.executable, "run.py", *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    wait_for(lambda: list(folder.glob("trials/0001/checkpoints/last")) and not driver.poll(), 180)
+    wait_for(lambda: list(folder.glob("trials/0001/checkpoints/previous")) and not driver.poll(), 180)
     below = processes_below(driver.pid)
     driver.kill()
     driver.wait()
@@ -220,6 +224,8 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
             process.kill()
     time.sleep(1)
     before = {t.number: t.params for t in study_of(folder).trials}
+    last = {path: progress_of(path / "checkpoints" / "last")["agent_steps"] for path in folder.glob("trials/000[01]")}
+    kept = {path: [row for row in rows_of(path) if row["agent_steps"] <= last[path]] for path in last}
     second = subprocess.run(
         [sys.executable, "run.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -227,6 +233,8 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
     trials = study_of(folder).trials
     assert {t.state for t in trials} == {optuna.trial.TrialState.COMPLETE} and len(trials) == 5
     assert all(trials[number].params == params for number, params in before.items())
+    for path, rows in kept.items():
+        assert rows and rows_of(path)[: len(rows)] == rows, "it began anew"
 
 
 # What is refused, before anything starts.
@@ -256,7 +264,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (("tune_searches=cartpole_ppo", "search.sampler=grid"), "search.sampler=grid is not one of tpe, random"),
         (("tune_searches=cartpole_ppo", "search.trials=0"), "search.trials=0 is out of range"),
         (("tune_searches=cartpole_ppo", "search.name=a/b"), "search.name=a/b names a directory"),
-        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPUs ask for"),
+        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPUs"),
         (("tune_searches=cartpole_ppo", "cluster.gpus_per_learner=99"), "cluster.gpus_per_learner=99"),
         (("tune_searches=cartpole_pp",), "did you mean cartpole_ppo"),
         (

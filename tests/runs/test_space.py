@@ -90,6 +90,7 @@ def test_values_replace_settings_and_leave_the_given_ones_alone(settings):
         ({}, "search.space is empty"),
         ({"algo.lrr": {"uniform": [0.1, 0.2]}}, "did you mean search.space.algo.lr"),
         ({"algo.name": {"choice": ["ppo", "a2c"]}}, "PPO has no such setting"),
+        ({"env.id": {"choice": ["CartPole-v0", "CartPole-v1"]}}, "scores of different games"),
         ({"cluster.cpus": {"int": [1, 2]}}, "a search varies settings of algo, env, model"),
         ({"seed": {"int": [1, 2]}}, "a search varies settings of"),
         ({"algo.lr": {"loguniform": [1e-2, 1e-4]}}, "upside down"),

@@ -11,7 +11,7 @@ from runs.space import parse
 from runs.study import MAX_DRAWS, POINTS, Study, sampler_of
 
 SEARCH = ("tune_searches=cartpole_ppo", "search.sampler=random", "stop.agent_steps=3600")
-SEARCH += ("search.scheduler=none",)
+SEARCH += ("search.scheduler=none", "report_every=100")
 POINT = 3600 // POINTS
 
 
@@ -139,6 +139,8 @@ def test_a_trial_at_its_budget_is_never_stopped_early(open_study):
         ("stop.agent_steps=7200", "has stop.agent_steps=3600 and this one 7200"),
         ("search.seeds_per_trial=2", "has search.seeds_per_trial=1 and this one 2"),
         ("seed=2", "has seed=1 and this one 2"),
+        ("search.rungs=1", "has search.rungs=2 and this one 1"),
+        ("search.scheduler=asha", "has search.scheduler=none and this one asha"),
     ],
 )
 def test_another_search_under_the_same_name_is_refused(word, says, open_study):
@@ -146,6 +148,34 @@ def test_another_search_under_the_same_name_is_refused(word, says, open_study):
     with pytest.raises(Mistake) as refused:
         open_study(word)
     assert says in str(refused.value) and "search.name=..." in str(refused.value)
+
+
+def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(open_study):
+    """The pruner has passed the rung by then, and would say go on."""
+    study = open_study("search.scheduler=asha")
+    for score in (9.0, 1.0):
+        number, _ = study.ask()
+        stop = study.report(number, 400, score)
+    assert stop
+    again = open_study("search.scheduler=asha")
+    again.unfinished()
+    assert again.stopped(number) and again.report(number, 500, 99.0) and not again.stopped(0)
+    assert again.tell(number, 500, 99.0) is TrialState.PRUNED
+
+
+def test_a_study_that_is_none_of_ours_is_refused(open_study, tmp_path):
+    optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}", study_name="cartpole_ppo", direction="minimize")
+    with pytest.raises(Mistake, match="was not made by this suite"):
+        open_study()
+
+
+def test_a_database_holds_one_directory_per_search(compose, tmp_path):
+    settings = compose([*SEARCH, f"search.storage=sqlite:///{tmp_path / 'shared.db'}"])
+    space = parse(settings["search"]["space"], settings)
+    Study(settings, space, tmp_path / "one")
+    with pytest.raises(Mistake, match=r"has folder=.*one and this one .*two"):
+        Study(settings, space, tmp_path / "two")
+    Study(settings, space, tmp_path / "one")
 
 
 def test_how_it_is_run_may_change(open_study):
