@@ -46,3 +46,10 @@ class Record:
         """Flush what TensorBoard reads."""
         for writer in self.writers.values():
             writer.close()
+
+
+def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
+    """What TensorBoard shows under HParams: the values that a trial was given, and the score it ended with."""
+    with SummaryWriter(str(run / "tensorboard")) as writer:
+        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
+        writer.add_hparams(plain, {"score": score}, name="hparams")

@@ -39,7 +39,7 @@ from runs import checkpoints, directory
 from runs.build import cpus_of_run, seeds_of
 from runs.confirmation import FAILURE, STAGES, Attempt, Confirmation
 from runs.display import SearchDisplay, spelt
-from runs.record import Record
+from runs.record import Record, write_hparams
 from runs.space import parse, with_values
 from runs.study import Study
 from runs.train import Interrupt, NodeLost, local_ray, why
@@ -212,6 +212,7 @@ class Proposals(Source):
         self.waiting = study.unfinished()
         self.total = len(self.waiting) + study.left()
         self.configs: dict[str, dict] = {}  # of Tune's trials
+        self.values: dict[int, dict] = {}  # number -> values
         self.mistake: Mistake | None = None
 
     def suggest(self, trial_id: str) -> dict | str:
@@ -225,6 +226,7 @@ class Proposals(Source):
         path, search = self.folder / "trials" / f"{number:04d}", self.study.settings["search"]
         self.writer.write(path, values, [self.study.settings["seed"] + i for i in range(search["seeds_per_trial"])])
         self.configs[trial_id] = config = {"label": f"trial {number}", "number": number, "dir": str(path)}
+        self.values[number] = values
         self.display.begin(config["label"], values)
         return dict(config)
 
@@ -236,6 +238,8 @@ class Proposals(Source):
         if not ended:  # Ctrl-C: it goes on when the search does
             return
         state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
+        if math.isfinite(result["objective"]):
+            write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
         write_table(self.study, self.folder)
         self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
 

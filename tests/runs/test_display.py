@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from runs import display
-from runs.display import Display, duration, shown
+from runs.display import Display, SearchDisplay, duration, shown, spelt
 
 ROW = {
     "agent_steps": 1000,
@@ -138,3 +138,35 @@ def test_time_left_follows_from_the_mean_speed_so_far(steps, seconds, left):
 )
 def test_durations_are_written_for_people(seconds, words):
     assert duration(seconds) == words
+
+
+VALUES = {"algo.lr": 0.000312345, "algo.horizon": 64, "algo.baseline": "none"}
+
+
+def test_outside_of_a_terminal_a_search_says_how_each_trial_ended_and_how_it_stands(clock):
+    console = plain()
+    with SearchDisplay(lambda: "1 of 3 trials: 1 complete; best 90.0 (trial 0)", console) as search:
+        search.left = 3
+        search.begin("trial 0", VALUES)
+        search.update("trial 0", 500, 40.0)
+        clock[0] += 30
+        search.end("trial 0", "COMPLETE", 1024, 90.0)
+        search.update("trial 0", 1024, 90.0)  # its last report comes after its end
+        search.begin("trial 1", {})
+        search.end("trial 1", "FAIL", 0, float("nan"), "ActorDiedError: it died")
+    lines = text_of(console).splitlines()
+    assert lines[0] == "trial 0 came to its end at 1,024 agent steps: 90.0  " + spelt(VALUES)
+    assert lines[1] == "1 of 3 trials: 1 complete; best 90.0 (trial 0), time left 1 min 00 s"
+    assert lines[2].rstrip() == "trial 1 failed, ActorDiedError: it died: -"
+    assert spelt(VALUES) == "algo.lr=0.0003123  algo.horizon=64  algo.baseline=none"
+
+
+def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
+    console = terminal()
+    with SearchDisplay(lambda: "0 of 3 trials", console) as search:
+        search.left = 3
+        search.begin("trial 0", VALUES)
+        search.update("trial 0", 500, 40.25)
+        search._live.refresh()
+    text = text_of(console)
+    assert "0 of 3 trials, time left -" in text and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)

@@ -13,6 +13,8 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, rows_of, wait_for
 
 import run
@@ -93,6 +95,18 @@ def test_a_trial_is_a_run_like_any_other(searched):
     assert damage(path / "checkpoints" / "last") is None
     assert list((path / "tensorboard").iterdir())
     assert evaluate(path, 2)["episodes"] == 2
+
+
+def test_tensorboard_shows_what_a_trial_was_given_and_what_it_scored(searched):
+    for row in trials_of(searched[0]):
+        events = EventAccumulator(str(searched[0] / "trials" / f"{int(row['trial']):04d}" / "tensorboard" / "hparams"))
+        events.Reload()
+        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        given = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+        assert given["algo.lr"].number_value == pytest.approx(float(row["algo.lr"]))
+        assert given["algo.num_epochs"].number_value == int(row["algo.num_epochs"])
+        if row["state"] == "COMPLETE":
+            assert events.Scalars("score")[-1].value == pytest.approx(float(row["score"]))
 
 
 def test_a_trial_of_a_search_can_be_trained_on(searched, tmp_path, shared_ray):
