@@ -299,8 +299,7 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         from runs.search import search
 
         folder, code = search(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
-        if code == 0 and settings["search"]["fresh_seeds"]:
-            show_result(folder)
+        show_result(folder, finished=code == 0)
         print(f"search directory: {folder}")
         return code
     else:
@@ -322,15 +321,21 @@ def show_evaluation(run: Path, episodes: int) -> None:
     print_evaluation(evaluate(run, episodes))
 
 
-def show_result(folder: Path) -> None:
-    """What a search found on fresh seeds."""
+def show_result(folder: Path, finished: bool) -> None:
+    """What a search has found, as far as it is."""
+    from evidence.search_page import write_page
     from evidence.search_result import print_result
 
     try:
-        print_result(folder)
-        print(f"to keep the winner:  python run.py command=promote run={folder}")
+        if finished:
+            print_result(folder)
+            print(f"to keep the winner:  python run.py command=promote run={folder}")
     except Mistake as mistake:  # the search is done all the same
         print(f"nothing to compare: {mistake}")
+    try:
+        print(f"the whole search on a page: {write_page(folder)}")
+    except Mistake:
+        print("no trial has begun yet")
 
 
 def next_steps(run: Path) -> str:

@@ -7,6 +7,7 @@ outputs/searches/assault_ppo/
     config.yaml, run.json     the search, as a run has them
     study.db                  Optuna's storage, unless search.storage says otherwise
     trials.csv                one row per trial: how it ended, its score, its values
+    report.html               all of it on a page, from evidence/search_page.py
     trials/0007/              a run directory per trial: settings, progress, checkpoints; resumed like any other
     contender/, fresh/        such directories, of the best trials and the default settings on other seeds
     seeds.csv                 what they scored

@@ -70,6 +70,10 @@ def test_a_search_ends_with_all_its_trials_and_the_best_of_them(searched):
     assert f"5 of 5 trials: {len(complete)} complete, {5 - len(complete)} stopped early; best" in printed
     assert f"  trial {best['trial']}  {float(best['score']):,.1f}  algo.lr=" in printed
     assert printed.splitlines()[-1] == f"search directory: {folder}"
+    assert f"the whole search on a page: {folder / 'report.html'}" in printed
+    assert (
+        f"The best score, {float(best['score']):,.1f}, is trial {best['trial']}" in (folder / "report.html").read_text()
+    )
 
 
 def test_what_optuna_was_told_is_what_the_trials_reported(searched):

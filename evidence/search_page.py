@@ -1,0 +1,328 @@
+"""One page of a search: what was tried, what it scored, what seems to matter.
+
+    search directory -> trials.csv, seeds.csv, trials/*/progress.csv -> report.html
+
+The page holds everything itself, figures as SVG, and asks no network for anything. Scores of trials that were stopped
+early are of less than the whole budget: they are drawn hollow, and nothing is computed from them.
+"""
+
+import csv
+import html
+import io
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+import yaml
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from environments.mistakes import Mistake
+from evidence.run_directory import progress_of
+from evidence.search_result import finalists, interval, verdict
+
+PAGE = "report.html"
+LOGARITHMIC = ("loguniform", "one_minus_loguniform")
+ENDS = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "under way"}
+STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
+th { border-bottom: 1px solid #888 } tr:nth-child(even) { background: #f4f4f4 } svg { max-width: 100%; height: auto }"""
+
+
+class Trial(NamedTuple):
+    """One row of trials.csv."""
+
+    number: int
+    state: str
+    agent_steps: int
+    score: float
+    values: dict[str, Any]  # numbers where they are some
+
+
+def write_page(folder: Path) -> Path:
+    """Write report.html of a search directory.
+
+    Returns:
+        The file.
+
+    Raises:
+        Mistake: the directory has no trials.
+    """
+    search = yaml.safe_load((folder / "config.yaml").read_text())
+    trials = read_trials(folder)
+    space = {key: next(kind for kind in given if kind != "when") for key, given in flat(search).items()}
+    figures = {
+        "Score of each trial": history(trials),
+        "Curves": curves(folder, trials),
+        "What seems to matter": importance(trials, space),
+        "Scores over each setting": slices(trials, space),
+        "All settings together": parallel(trials, space),
+        "What a score cost": cost(folder, trials),
+    }
+    name = html.escape(f"{search['search']['name']}: {search['algo']['name']} on {search['env']['name']}")
+    body = [f"<h1>{name}</h1>", f"<p>{summary(search, trials)}</p>", fresh(folder)]
+    body += [f"<h2>{title}</h2>\n{svg}" for title, svg in figures.items() if svg]
+    body += ["<h2>Trials</h2>", table(trials, list(space))]
+    page = folder / PAGE
+    page.write_text(
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
+        "</head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+    return page
+
+
+def flat(search: dict) -> dict[str, dict]:
+    """The space with dotted keys, however it was nested."""
+    keys = {}
+    for key, value in search["search"]["space"].items():
+        keys |= {f"{key}.{k}": v for k, v in value.items()} if key in ("algo", "env", "model") else {key: value}
+    return keys
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """All rows of trials.csv."""
+    path = folder / "trials.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+    if not rows:
+        raise Mistake(f"run={folder}: no trials.csv with trials; give the directory of a search")
+    return [
+        Trial(
+            int(row["trial"]),
+            row["state"],
+            int(row["agent_steps"]),
+            float(row["score"] or "nan"),
+            {key: number(value) for key, value in row.items() if "." in key and value},
+        )
+        for row in rows
+    ]
+
+
+def number(text: str) -> Any:
+    """A number where it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def complete(trials: list[Trial]) -> list[Trial]:
+    """Those whose scores compare: at the end of the budget."""
+    return [trial for trial in trials if trial.state == "COMPLETE"]
+
+
+# The words ------------------------------------------------------------------------------------------------------------
+
+
+def summary(search: dict, trials: list[Trial]) -> str:
+    """How many ended how, and the best."""
+    counts = [(words, sum(t.state == state for t in trials)) for state, words in ENDS.items()]
+    text = f"{len(trials)} trials of at most {search['stop']['agent_steps']:,} agent steps, seed {search['seed']}; "
+    text += ", ".join(f"{count} {words}" for words, count in counts if count) + "."
+    if whole := complete(trials):
+        best = max(whole, key=lambda trial: trial.score)
+        text += f" The best score, {best.score:,.1f}, is trial {best.number}'s."
+    return html.escape(f"{text} A score is the mean of the last 100 full games.")
+
+
+def fresh(folder: Path) -> str:
+    """The finalists beside the default settings on fresh seeds."""
+    try:
+        found = finalists(folder)
+    except Mistake:
+        return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
+    rows = [(one.name, f"{one.search_score:,.1f}", f"{one.mean:,.1f}", interval(one.difference)) for one in found]
+    rows.append(("default", "", f"{np.mean(found[0].default_scores):,.1f}", ""))
+    head = ("", "search score", f"mean on fresh seeds {', '.join(map(str, found[0].seeds))}", "minus default, 95 %")
+    return f"<h2>On fresh seeds</h2>\n{rows_of(head, rows)}\n<p>{html.escape(verdict(found[0]))}</p>"
+
+
+def table(trials: list[Trial], keys: list[str]) -> str:
+    """All trials."""
+    rows = [
+        (
+            str(t.number),
+            ENDS.get(t.state, t.state),
+            f"{t.agent_steps:,}",
+            "" if math.isnan(t.score) else f"{t.score:,.1f}",
+            *(f"{v:.4g}" if isinstance(v := t.values.get(key, ""), float) else str(v) for key in keys),
+        )
+        for t in trials
+    ]
+    return rows_of(("trial", "end", "agent steps", "score", *keys), rows)
+
+
+def rows_of(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in HTML."""
+    lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
+    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+# The figures ----------------------------------------------------------------------------------------------------------
+
+
+def svg_of(figure: Any) -> str:
+    """A figure as SVG, to stand in HTML; the same figure gives the same text."""
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "search", "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def scatter(axes: Any, xs: list, trials: list[Trial]) -> None:
+    """Scores: filled where the trial is complete, hollow where it was stopped early."""
+    for x, trial in zip(xs, trials, strict=True):
+        face = "C0" if trial.state == "COMPLETE" else "none"
+        axes.plot(x, trial.score, "o", markerfacecolor=face, markeredgecolor="C0" if face == "C0" else "0.6")
+
+
+def history(trials: list[Trial]) -> str:
+    """Score over number, and the best so far."""
+    figure, axes = plt.subplots(figsize=(9, 3.5))
+    scatter(axes, [t.number for t in trials], trials)
+    best, line = -math.inf, []
+    for trial in complete(trials):
+        best = max(best, trial.score)
+        line.append((trial.number, best))
+    if line:
+        axes.step(*zip(*line, strict=True), where="post", color="C1", label="best so far")
+        axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="trial", ylabel="score")
+    return svg_of(figure)
+
+
+def curves(folder: Path, trials: list[Trial]) -> str:
+    """Score over agent steps, of every trial."""
+    figure, axes = plt.subplots(figsize=(9, 4))
+    whole = complete(trials)
+    best = max(whole, key=lambda t: t.score).number if whole else None
+    for trial in trials:
+        try:
+            rows = progress_of(folder / "trials" / f"{trial.number:04d}", ("agent_steps", "episode_return_mean"))
+        except Mistake:
+            continue  # it has not reported anything
+        style = {"color": "C1", "lw": 2, "zorder": 3} if trial.number == best else {"color": "C0", "lw": 0.8}
+        style = style if trial.state == "COMPLETE" else {"color": "0.7", "lw": 0.8}
+        label = f"trial {trial.number}, the best" if trial.number == best else None
+        axes.plot(rows["agent_steps"], rows["episode_return_mean"], label=label, **style)
+    if best is not None:
+        axes.legend()
+    axes.set(xlabel="agent steps", ylabel="mean of the last 100 full games")
+    return svg_of(figure)
+
+
+def importance(trials: list[Trial], space: dict[str, str]) -> str:
+    """PED-ANOVA (Watanabe et al. 2023) over complete trials; nothing where there are fewer than four."""
+    whole = [t for t in complete(trials) if t.values.keys() == space.keys()]
+    if len(whole) < 4 or len({t.score for t in whole}) < 2:
+        return ""
+    varied = [key for key in space if len({t.values[key] for t in whole}) > 1]
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize")
+    distributions = {key: distribution(key, space[key], whole) for key in varied}
+    for t in whole:
+        params = {key: position(t.values[key], space[key]) for key in varied}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=t.score))
+    shares = optuna.importance.get_param_importances(
+        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(evaluate_on_local=True)
+    )
+    figure, axes = plt.subplots(figsize=(9, 0.4 * len(shares) + 1))
+    axes.barh(list(shares)[::-1], list(shares.values())[::-1])
+    axes.set(xlabel=f"share, by PED-ANOVA over {len(whole)} complete trials")
+    return svg_of(figure)
+
+
+def distribution(key: str, kind: str, trials: list[Trial]) -> optuna.distributions.BaseDistribution:
+    """What a setting was drawn from, as far as the trials show it."""
+    values = [position(t.values[key], kind) for t in trials]
+    if kind == "choice":
+        return optuna.distributions.CategoricalDistribution(ordered(values))
+    return optuna.distributions.FloatDistribution(min(values), max(values), log=kind in LOGARITHMIC)
+
+
+def position(value: Any, kind: str) -> Any:
+    """What was drawn evenly: 1 - gamma for gamma."""
+    return 1 - value if kind == "one_minus_loguniform" else value
+
+
+def drawn(key: str, kind: str) -> str:
+    """Its name, of `position`."""
+    return f"1 - {key}" if kind == "one_minus_loguniform" else key
+
+
+def ordered(values: list) -> list:
+    """Each choice once, numbers by size and then words."""
+    return sorted(set(values), key=lambda v: (isinstance(v, str), v))
+
+
+def slices(trials: list[Trial], space: dict[str, str]) -> str:
+    """Score over each setting."""
+    rows = math.ceil(len(space) / 3)
+    figure, grid = plt.subplots(rows, 3, figsize=(9, 2.8 * rows), squeeze=False)
+    for axes, (key, kind) in zip(grid.flat, space.items(), strict=False):
+        shown = [t for t in trials if key in t.values]
+        values = [position(t.values[key], kind) for t in shown]
+        if kind == "choice":
+            order = ordered(values)
+            axes.set_xticks(range(len(order)), [f"{v:g}" if isinstance(v, float) else str(v) for v in order])
+            values = [order.index(v) for v in values]
+        scatter(axes, values, shown)
+        if kind in LOGARITHMIC:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=drawn(key, kind))
+    for axes in grid.flat[len(space) :]:
+        axes.set_axis_off()
+    figure.tight_layout()
+    return svg_of(figure)
+
+
+def parallel(trials: list[Trial], space: dict[str, str]) -> str:
+    """A line per complete trial through all its settings, from the lowest to the highest value tried."""
+    whole = [t for t in complete(trials) if t.values.keys() == space.keys()]
+    if len(whole) < 2:
+        return ""
+    scores = np.array([t.score for t in whole])
+    spread = scores.max() - scores.min() or 1.0
+    figure, axes = plt.subplots(figsize=(9, 4))
+    heights = {key: placed([position(t.values[key], kind) for t in whole], kind) for key, kind in space.items()}
+    for i in np.argsort(scores):
+        share = (scores[i] - scores.min()) / spread
+        axes.plot([*(heights[key][i] for key in space), share], color=plt.get_cmap("viridis")(share), lw=1.5)
+    axes.set_xticks(range(len(space) + 1), [*map(drawn, space, space.values()), "score"], rotation=30, ha="right")
+    axes.set_yticks([0, 1], ["lowest", "highest"])
+    return svg_of(figure)
+
+
+def placed(values: list, kind: str) -> np.ndarray:
+    """Values from 0 to 1, evenly over what they were drawn evenly over."""
+    if kind == "choice":
+        order = ordered(values)
+        numbers = np.array([order.index(v) for v in values], float)
+    else:
+        numbers = np.log(values) if kind in LOGARITHMIC else np.array(values, float)
+    low, high = numbers.min(), numbers.max()
+    return (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
+
+
+def cost(folder: Path, trials: list[Trial]) -> str:
+    """Score over the time a trial took."""
+    shown, seconds = [], []
+    for trial in trials:
+        try:
+            rows = progress_of(folder / "trials" / f"{trial.number:04d}", ("wall_time_s",))
+        except Mistake:
+            continue  # it has not reported anything
+        shown.append(trial)
+        seconds.append(float(rows["wall_time_s"].max()))
+    figure, axes = plt.subplots(figsize=(9, 3.5))
+    scatter(axes, seconds, shown)
+    axes.set(xlabel="training time, s", ylabel="score")
+    return svg_of(figure)

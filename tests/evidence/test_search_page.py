@@ -1,0 +1,90 @@
+"""The page of a search: whole, without network, and of the same numbers as its tables."""
+
+import re
+
+import pytest
+import yaml
+
+from environments.mistakes import Mistake
+from evidence.search_page import importance, ordered, placed, read_trials, write_page
+
+SPACE = {
+    "algo.lr": {"loguniform": [1e-4, 1e-2]},
+    "algo": {"gamma": {"one_minus_loguniform": [0.01, 0.1]}},
+    "algo.horizon": {"choice": [64, 128]},
+    "algo.optimizer_eps": {"uniform": [0, 1], "when": {"algo.horizon": 64}},
+}
+TRIALS = "trial,state,agent_steps,score,failure,algo.lr,algo.gamma,algo.horizon,algo.optimizer_eps\n"
+TRIALS += "0,COMPLETE,1000,50.0,,0.001,0.99,64,0.5\n1,PRUNED,111,9.0,,0.0001,0.9,128,\n"
+TRIALS += "2,COMPLETE,1000,90.0,,0.002,0.95,128,\n3,FAIL,0,,<broken>,0.005,0.95,64,0.1\n"
+SEEDS = "name,stage,seed,score\ntrial 2,fresh,3,80.0\ntrial 2,fresh,4,70.0\n"
+SEEDS += "default,fresh,3,60.0\ndefault,fresh,4,65.0\n"
+
+
+@pytest.fixture
+def searched(tmp_path):
+    settings = {
+        "search": {"name": "a <search>", "space": SPACE},
+        "algo": {"name": "ppo"},
+        "env": {"name": "cartpole"},
+        "stop": {"agent_steps": 1000},
+        "seed": 1,
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    (tmp_path / "trials.csv").write_text(TRIALS)
+    for number in (0, 1, 2):
+        path = tmp_path / "trials" / f"{number:04d}"
+        path.mkdir(parents=True)
+        (path / "progress.csv").write_text("agent_steps,wall_time_s,episode_return_mean\n100,1.0,5.0\n1000,9.0,50.0\n")
+    return tmp_path
+
+
+def test_the_page_asks_no_network_and_runs_nothing(searched):
+    page = write_page(searched).read_text()
+    assert "<script" not in page and "<link" not in page and "<img" not in page
+    loaded = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
+    assert all(target.startswith("#") for target in loaded), loaded
+    assert "a &lt;search&gt;" in page and "a <search>" not in page
+
+
+def test_the_page_tells_the_trials_and_who_was_best(searched):
+    page = write_page(searched).read_text()
+    assert "4 trials of at most 1,000 agent steps" in page and "2 complete, 1 stopped early, 1 failed" in page
+    assert "The best score, 90.0, is trial 2" in page
+    assert "<td>1</td><td>stopped early</td><td>111</td><td>9.0</td><td>0.0001</td><td>0.9</td><td>128</td>" in page
+    for title in ("Score of each trial", "Curves", "Scores over each setting", "What a score cost"):
+        assert f"<h2>{title}</h2>" in page
+    assert "too good to be true" in page  # nothing was played on fresh seeds
+
+
+def test_fresh_seeds_come_first_where_they_were_played(searched):
+    (searched / "seeds.csv").write_text(SEEDS)
+    page = write_page(searched).read_text()
+    assert "On fresh seeds" in page and "trial 2 scores 15.0 less on fresh seeds than in the search" in page
+    assert "<td>trial 2</td><td>90.0</td><td>75.0</td><td>+12.5" in page
+
+
+def test_the_same_search_gives_the_same_page(searched):
+    assert write_page(searched).read_text() == write_page(searched).read_text()
+
+
+def test_importance_is_of_complete_trials_and_finds_what_matters(searched):
+    space = {"algo.lr": "loguniform", "algo.gamma": "one_minus_loguniform"}
+    rows = [f"{n},COMPLETE,1000,{n % 10},,{1e-4 * 10 ** (n % 10 / 5)},{0.9 + (n * 7 % 11) / 111}" for n in range(40)]
+    (searched / "trials.csv").write_text("trial,state,agent_steps,score,failure,algo.lr,algo.gamma\n" + "\n".join(rows))
+    svg = importance(read_trials(searched), space)
+    names = re.findall(r">(algo\.\w+)<", svg)
+    assert names == ["algo.gamma", "algo.lr"]  # from the bottom up
+    assert importance(read_trials(searched)[:3], space) == ""
+
+
+def test_choices_and_logarithms_stand_where_they_belong():
+    assert ordered([128.0, "none", 64.0, 128.0]) == [64.0, 128.0, "none"]
+    assert placed([1e-4, 1e-2, 1e-3], "loguniform").tolist() == pytest.approx([0, 1, 0.5])
+    assert placed([128.0, 64.0], "choice").tolist() == [1, 0] and placed([3.0, 3.0], "uniform").tolist() == [0.5, 0.5]
+
+
+def test_a_directory_without_trials_is_refused(searched):
+    (searched / "trials.csv").unlink()
+    with pytest.raises(Mistake, match=r"no trials\.csv"):
+        write_page(searched)
