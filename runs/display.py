@@ -31,7 +31,29 @@ COLUMNS = (
 )
 
 
-class Display:
+class Screen:
+    """A terminal with a live table, or a file with plain lines."""
+
+    def __init__(self, console: Console | None):
+        self.console = console or Console()
+        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+
+    def __enter__(self):
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the live table where there is one."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.flush()
+
+
+class Display(Screen):
     """One line per seed, the newest row of each.
 
     Args:
@@ -40,20 +62,10 @@ class Display:
     """
 
     def __init__(self, seeds: list[int], total: int, console: Console | None = None):
-        self.console = console or Console()
+        super().__init__(console)
         self.rows: dict[int, dict[str, Any]] = {}
         self.seeds, self.total = seeds, total
         self._spoken: dict[int, float] = {}
-        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
-
-    def __enter__(self) -> "Display":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._live:
-            self._live.stop()
 
     def update(self, seed: int, row: dict[str, Any]) -> None:
         """Show a new row of progress.csv."""
@@ -63,11 +75,6 @@ class Display:
         elif time.monotonic() - self._spoken.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
             self._spoken[seed] = time.monotonic()
             self.say(self._line(seed, row))
-
-    def say(self, text: str) -> None:
-        """A line that stays, above the live table where there is one."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        sys.stdout.flush()
 
     def _table(self) -> Table:
         table = Table(box=None, header_style="dim")
@@ -107,7 +114,7 @@ def shown(value: Any, form: str) -> str:
 ENDS = {"COMPLETE": "came to its end", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
-class SearchDisplay:
+class SearchDisplay(Screen):
     """How a search stands: the trials under way as a table in a terminal, a line for every trial that has ended.
 
     Args:
@@ -117,20 +124,10 @@ class SearchDisplay:
     left = 0  # trials that this start will bring to an end
 
     def __init__(self, standing: Callable[[], str], console: Console | None = None):
-        self.console = console or Console()
+        super().__init__(console)
         self.standing = standing
         self.trials: dict[str, tuple[str, int, float]] = {}  # under way: values, agent steps, score
         self._began, self._ended = time.monotonic(), 0
-        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
-
-    def __enter__(self) -> "SearchDisplay":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._live:
-            self._live.stop()
 
     def begin(self, label: str, values: dict[str, Any]) -> None:
         """A trial starts, or goes on."""
@@ -152,11 +149,6 @@ class SearchDisplay:
         if not self._live:
             self.say(self._standing())
         self._show()
-
-    def say(self, text: str) -> None:
-        """A line that stays, above the live table where there is one."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        sys.stdout.flush()
 
     def _standing(self) -> str:
         if not self._ended:
