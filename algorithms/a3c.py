@@ -32,8 +32,8 @@ from environments.mistakes import in_a_line
 from rollouts.runner import Rollout, VectorEnvRunner, summary
 
 MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
-MAX_DEATHS = 5  # of one process, but for those it has answered after and that are older than
-FORGIVE_S = 600.0
+MAX_DEATHS = 5  # of one process that are not forgiven
+FORGIVE_S = 600.0  # after which a death is, once the process has answered
 RETRY_S = 1.0  # between attempts to reach a process that starts again
 
 

@@ -168,7 +168,7 @@ def concurrent_trials(settings: dict) -> int:
 
 def name_of(trial: Any) -> str:
     """What Tune calls a trial: `trial_7`, `fresh_default_seed_4`."""
-    return trial.config["label"].replace(" ", "_").replace("/", "_")
+    return trial.config["label"].replace(" ", "_")
 
 
 # Where trials come from, and where their ends are told ----------------------------------------------------------------
@@ -190,9 +190,9 @@ class Source(Searcher):
     def __getstate__(self) -> dict:
         return {}  # Tune pickles it for Tuner.restore, which is not used here
 
-    def failed(self, config: dict, why: str) -> None:
+    def failed(self, config: dict, reason: str) -> None:
         """A trial's process died too often."""
-        self.display.end(config["label"], "FAIL", 0, math.nan, why)
+        self.display.end(config["label"], "FAIL", 0, math.nan, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: all there is to know is in the storage and the directories."""
@@ -244,10 +244,10 @@ class Proposals(Source):
         write_table(self.study, self.folder)
         self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
 
-    def failed(self, config: dict, why: str) -> None:
-        self.study.tell(config["number"], 0, math.nan, failure=why)
+    def failed(self, config: dict, reason: str) -> None:
+        self.study.tell(config["number"], 0, math.nan, failure=reason)
         write_table(self.study, self.folder)
-        super().failed(config, why)
+        super().failed(config, reason)
 
 
 class Planned(Source):
@@ -277,10 +277,10 @@ class Planned(Source):
         else:
             self.display.end(config["label"], "COMPLETE", steps, score)
 
-    def failed(self, config: dict, why: str) -> None:
+    def failed(self, config: dict, reason: str) -> None:
         """Kept beside the run, so that it is not tried until it passes."""
-        directory.replace(Path(config["dir"]) / FAILURE, why + "\n")
-        super().failed(config, why)
+        directory.replace(Path(config["dir"]) / FAILURE, reason + "\n")
+        super().failed(config, reason)
 
 
 class RunWriter:

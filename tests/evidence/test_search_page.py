@@ -15,7 +15,7 @@ SPACE = {
     "algo.optimizer_eps": {"uniform": [0, 1], "when": {"algo.horizon": 64}},
 }
 TRIALS = "trial,state,agent_steps,score,failure,algo.lr,algo.gamma,algo.horizon,algo.optimizer_eps\n"
-TRIALS += "0,COMPLETE,1000,50.0,,0.001,0.99,64,0.5\n1,PRUNED,111,9.0,,0.0001,0.9,128,\n"
+TRIALS += "0,COMPLETE,1000,50.0,,0.001,0.99,64,0.5\n1,PRUNED,111,99.0,,0.0001,0.9,128,\n"
 TRIALS += "2,COMPLETE,1000,90.0,,0.002,0.95,128,\n3,FAIL,0,,<broken>,0.005,0.95,64,0.1\n"
 SEEDS = "name,stage,seed,score\ntrial 2,fresh,3,80.0\ntrial 2,fresh,4,70.0\n"
 SEEDS += "default,fresh,3,60.0\ndefault,fresh,4,65.0\n"
@@ -51,7 +51,7 @@ def test_the_page_tells_the_trials_and_who_was_best(searched):
     page = write_page(searched).read_text()
     assert "4 trials of at most 1,000 agent steps" in page and "2 complete, 1 stopped early, 1 failed" in page
     assert "The best score, 90.0, is trial 2" in page
-    assert "<td>1</td><td>stopped early</td><td>111</td><td>9.0</td><td>0.0001</td><td>0.9</td><td>128</td>" in page
+    assert "<td>1</td><td>stopped early</td><td>111</td><td>99.0</td><td>0.0001</td><td>0.9</td><td>128</td>" in page
     for title in ("Score of each trial", "Curves", "Scores over each setting", "What a score cost"):
         assert f"<h2>{title}</h2>" in page
     assert "too good to be true" in page  # nothing was played on fresh seeds

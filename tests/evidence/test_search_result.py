@@ -79,6 +79,12 @@ def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path,
         promote(searched, tmp_path)
 
 
+def test_what_a_finalist_did_as_a_contender_is_no_fresh_seed(searched):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text(text.replace("trial 2,contender,2,70.0", "trial 2,contender,2,"))
+    assert finalists(searched)[0].failed == []
+
+
 def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_path):
     trial = searched / "trials" / "0002" / "config.yaml"
     settings = yaml.safe_load(trial.read_text())

@@ -34,12 +34,13 @@ def confirmation(compose, tmp_path):
 
 
 def ended(confirmation: Confirmation, name: str, stage: str, seed: int, score: float, steps: int = 1000) -> None:
-    """Leave what a training leaves; NaN: it failed."""
+    """Leave what a training leaves; NaN: it failed on its way, with a checkpoint from before."""
     path = confirmation.attempt(name, stage, seed, {}).path
     last = path / "checkpoints" / "last"
     last.mkdir(parents=True)
     if math.isnan(score):
         (path / FAILURE).write_text("gradient norm nan\n")
+        score, steps = 5.0, 400
     progress = {"agent_steps": steps, "episodes": 100, "episode_return_mean": score}
     (last / PROGRESS_FILE).write_text(json.dumps(progress))
     write_manifest(last)
