@@ -125,14 +125,11 @@ def merged(saved: dict, before: dict, after: dict) -> dict:
 
 def refuse_another_model(saved: dict, settings: dict) -> None:
     """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
-    fixed = [f"algo.{k}" for k in ("name", "optimizer", "dueling")] + [
-        "env.name",
-        "env.game",
-        "env.id",
-        "env.dim",
-        "env.grayscale",
-    ]
-    fixed += ["env.frame_stack", "env.full_action_space", "seed"]
+    from runs.settings import PART_OF_WEIGHTS
+
+    pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
+    fixed = [f"algo.{key}" for key in ("name", *PART_OF_WEIGHTS)]
+    fixed += [*(f"env.{key}" for key in ("name", "game", "id", *pixels)), "seed"]
     fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
     for key in fixed:
         group, _, name = key.partition(".")

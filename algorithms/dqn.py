@@ -173,4 +173,6 @@ class DQNLearner(DQNTorchLearner):
     def set_state(self, state: dict) -> None:
         self._weights_seq_no = 0  # RLlib keeps the weights it has when those that come are older
         super().set_state(state)
+        for group in self.get_optimizer(DEFAULT_MODULE_ID).param_groups:
+            group["lr"], group["eps"] = self.config.lr, self.config.adam_epsilon  # not the checkpoint's
         self.last_update_ts_by_mid.update(state.get("last_target_update", {}))

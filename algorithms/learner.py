@@ -190,7 +190,7 @@ class RolloutLearner(TorchLearner):
         """One step of the optimizer with the gradient that the parameters hold."""
         optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
         for group in optimizer.param_groups:
-            group["lr"] = self.lr
+            group["lr"], group["eps"] = self.lr, self.config.optimizer_eps  # not the checkpoint's
         optimizer.step()
         optimizer.zero_grad()
 

@@ -24,14 +24,15 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from environments.mistakes import Mistake
 from evidence.run_directory import progress_of
-from evidence.search_result import finalists, interval, verdict
+from evidence.search_result import SCHEDULE, finalists, interval, verdict
 
 PAGE = "report.html"
 LOGARITHMIC = ("loguniform", "one_minus_loguniform")
 ENDS = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "under way"}
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
-th { border-bottom: 1px solid #888 } tr:nth-child(even) { background: #f4f4f4 } svg { max-width: 100%; height: auto }"""
+th { border-bottom: 1px solid #888 } tr:nth-child(even) { background: #f4f4f4 } svg { max-width: 100%; height: auto }
+.wide { overflow-x: auto }"""
 
 
 class Trial(NamedTuple):
@@ -59,11 +60,14 @@ def write_page(folder: Path) -> Path:
     figures = {
         "Score of each trial": history(trials),
         "Curves": curves(folder, trials),
-        "What seems to matter": importance(trials, space),
-        "Scores over each setting": slices(trials, space),
-        "All settings together": parallel(trials, space),
-        "What a score cost": cost(folder, trials),
     }
+    if (folder / SCHEDULE).is_file():  # no score belongs to a point of the space
+        figures["Settings on the way"] = schedule(folder, trials, space)
+    else:
+        figures["What seems to matter"] = importance(trials, space)
+        figures["Scores over each setting"] = slices(trials, space)
+        figures["All settings together"] = parallel(trials, space)
+    figures["What a score cost"] = cost(folder, trials)
     name = html.escape(f"{search['search']['name']}: {search['algo']['name']} on {search['env']['name']}")
     body = [f"<h1>{name}</h1>", f"<p>{summary(search, trials)}</p>", fresh(folder)]
     body += [f"<h2>{title}</h2>\n{svg}" for title, svg in figures.items() if svg]
@@ -131,6 +135,8 @@ def summary(search: dict, trials: list[Trial]) -> str:
 
 def fresh(folder: Path) -> str:
     """The finalists beside the default settings on fresh seeds."""
+    if (folder / SCHEDULE).is_file():
+        return "<p>The settings of a population change on the way, so there is no point to play on fresh seeds.</p>"
     try:
         found = finalists(folder)
     except Mistake:
@@ -160,7 +166,7 @@ def rows_of(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A table in HTML."""
     lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
     lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+    return '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
 
 
 # The figures ----------------------------------------------------------------------------------------------------------
@@ -262,11 +268,20 @@ def ordered(values: list) -> list:
     return sorted(set(values), key=lambda v: (isinstance(v, str), v))
 
 
-def slices(trials: list[Trial], space: dict[str, str]) -> str:
-    """Score over each setting."""
+def panels(space: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """A figure, and axes for each setting."""
     rows = math.ceil(len(space) / 3)
     figure, grid = plt.subplots(rows, 3, figsize=(9, 2.8 * rows), squeeze=False)
-    for axes, (key, kind) in zip(grid.flat, space.items(), strict=False):
+    for axes in grid.flat[len(space) :]:
+        axes.set_axis_off()
+    return figure, dict(zip(space, grid.flat, strict=False))
+
+
+def slices(trials: list[Trial], space: dict[str, str]) -> str:
+    """Score over each setting."""
+    figure, grid = panels(space)
+    for key, axes in grid.items():
+        kind = space[key]
         shown = [t for t in trials if key in t.values]
         values = [position(t.values[key], kind) for t in shown]
         if kind == "choice":
@@ -278,8 +293,6 @@ def slices(trials: list[Trial], space: dict[str, str]) -> str:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=drawn(key, kind))
-    for axes in grid.flat[len(space) :]:
-        axes.set_axis_off()
     figure.tight_layout()
     return svg_of(figure)
 
@@ -299,6 +312,40 @@ def parallel(trials: list[Trial], space: dict[str, str]) -> str:
     axes.set_xticks(range(len(space) + 1), [*map(drawn, space, space.values()), "score"], rotation=30, ha="right")
     axes.set_yticks([0, 1], ["lowest", "highest"])
     return svg_of(figure)
+
+
+def schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
+    """Each setting of a population over agent steps; in colour, what the best trial was trained with."""
+    steps = list(csv.DictReader((folder / SCHEDULE).read_text().splitlines()))
+    end = max(trial.agent_steps for trial in trials)
+    whole = complete(trials)
+    best = lineage(steps, max(whole, key=lambda t: t.score).number, end) if whole else []
+    every = [stretch for trial in trials for stretch in stretches(steps, trial.number, end)]
+    figure, grid = panels(space)
+    for key, axes in grid.items():
+        for those, style in ((every, {"color": "0.7", "lw": 0.8}), (best, {"color": "C1", "lw": 2})):
+            for start, stop, row in those:
+                axes.plot([start, stop], [position(number(row[key]), space[key])] * 2, **style)
+        if space[key] in LOGARITHMIC:
+            axes.set_yscale("log")
+        axes.set(xlabel="agent steps", ylabel=drawn(key, space[key]))
+    figure.tight_layout()
+    return svg_of(figure)
+
+
+def stretches(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
+    """Start, end and row of schedule.csv for all that a trial was given until `end`."""
+    own = [(int(row["agent_steps"]), row) for row in steps if int(row["trial"]) == trial]
+    own = [(start, row) for start, row in own if start < end]
+    ends = [start for start, _ in own[1:]] + [end]
+    return [(start, stop, row) for (start, row), stop in zip(own, ends, strict=False)]
+
+
+def lineage(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
+    """The same for the weights that a trial ends with, donor before donor."""
+    newest = stretches(steps, trial, end)[-1]
+    donor = newest[2]["donor"]
+    return [*(lineage(steps, int(donor), newest[0]) if donor else []), newest]
 
 
 def placed(values: list, kind: str) -> np.ndarray:

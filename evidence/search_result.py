@@ -19,6 +19,7 @@ from environments.mistakes import Mistake
 from evidence.statistics import paired_difference
 
 DEFAULT = "default"
+SCHEDULE = "schedule.csv"  # of a population
 
 
 class Finalist(NamedTuple):
@@ -43,8 +44,13 @@ def finalists(folder: Path) -> list[Finalist]:
     """Those of a search directory, as they were ranked before the fresh seeds, so that the first is no lucky choice.
 
     Raises:
-        Mistake: it is no search directory, or its fresh seeds have not been played.
+        Mistake: it is no search directory, its fresh seeds have not been played, or its settings changed on the way.
     """
+    if (folder / SCHEDULE).is_file():
+        raise Mistake(
+            f"run={folder}: search.scheduler=pbt gives a schedule, {SCHEDULE}, and not a point, as a tuned config "
+            "is; what it trained is in trials/, for command=evaluate"
+        )
     tables = [folder / name for name in ("trials.csv", "seeds.csv")]
     for path in tables:
         if not path.is_file():

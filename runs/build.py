@@ -17,8 +17,8 @@ from environments.frames import layout_of
 from environments.games import is_game, near_games, spec_of
 from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake
-from runs.settings import SEARCH_SETTINGS, TOP_SETTINGS, Setting, of_kind, tables, unknown
-from runs.space import parse
+from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, TOP_SETTINGS, Setting, of_kind, tables, unknown
+from runs.space import Parameter, parse
 
 CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig, "dqn": DQNConfig}
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
@@ -285,17 +285,21 @@ def _check_search(search: Any, settings: dict) -> dict:
         )
     if isinstance(settings["seed"], list):
         raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
-    parse(checked.get("space", {}), settings)
+    space = parse(checked.get("space", {}), settings)
+    if checked["scheduler"] == "pbt":
+        _check_population(checked, space)
     algo, stop = settings["algo"], settings["stop"]
     for key in ("time_s", "episode_return"):
         if stop[key] is not None:
             raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
     first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
-    least = checked["reduction_factor"] ** checked["rungs"] * first
+    pbt = checked["scheduler"] == "pbt"
+    share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
+    least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
     if stop["agent_steps"] < least:
         raise Mistake(
-            f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first rung of the search, at "
-            f"1 / search.reduction_factor^search.rungs of it, would come before the first report; raise it, or lower "
+            f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
+            f"1 / {share} of it, would come before the first report; raise it, or lower "
             f"report_every={settings['report_every']}"
         )
     seeds, trial = checked["seeds_per_trial"], cpus_of_run(settings, checked["seeds_per_trial"])
@@ -311,6 +315,23 @@ def _check_search(search: Any, settings: dict) -> dict:
             f"than the {there} of this machine; ask for fewer"
         )
     return checked
+
+
+def _check_population(search: dict, space: list[Parameter]) -> None:
+    if search["sampler"] != "random":
+        raise Mistake(
+            f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "
+            "could learn from; set search.sampler=random"
+        )
+    if search["trials"] < 2:
+        raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")
+    for parameter in space:
+        group, _, name = parameter.key.partition(".")
+        if group != "algo" or name in PART_OF_WEIGHTS or parameter.when:
+            raise Mistake(
+                f"search.space.{parameter.key}: search.scheduler=pbt changes settings of algo while a trial trains, "
+                "and neither what its checkpoint is made of nor what depends on another; leave it out"
+            )
 
 
 def cpus_of_run(settings: dict, seeds: int = 1) -> float:

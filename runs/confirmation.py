@@ -51,7 +51,9 @@ class Confirmation:
         return list(range(start, start + number))
 
     def contenders(self) -> list[Row]:
-        """The trials with the best scores at the end of their budget."""
+        """The trials with the best scores at the end of their budget; none of a population, whose settings changed."""
+        if self.search["scheduler"] == "pbt":
+            return []
         complete = [row for row in self.study.rows() if row.state == "COMPLETE"]
         return sorted(complete, key=lambda row: -row.score)[: self.search["contenders"]]
 

@@ -140,6 +140,12 @@ class SearchDisplay(Screen):
             self.trials[label] = self.trials[label][0], agent_steps, score
         self._show()
 
+    def pause(self, label: str) -> None:
+        """A trial does not train for now."""
+        self.trials.pop(label)
+        self._ended += 1
+        self._show()
+
     def end(self, label: str, state: str, agent_steps: int, score: float, why: str = "") -> None:
         """A trial has ended, and the storage knows it."""
         values, *_ = self.trials.pop(label)

@@ -17,10 +17,7 @@ The same search started again continues: what was under way from its checkpoints
 directories know. Tune's own snapshots are not used: they forget what a scheduler knew.
 """
 
-import csv
 import fcntl
-import io
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -32,21 +29,20 @@ import ray
 import yaml
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import cpus_of_run, seeds_of
-from runs.confirmation import FAILURE, STAGES, Attempt, Confirmation
+from runs.confirmation import STAGES, Confirmation
 from runs.display import SearchDisplay, spelt
-from runs.record import Record, write_hparams
-from runs.space import parse, with_values
+from runs.population import Generation, Population
+from runs.record import Record
+from runs.sources import Planned, Proposals, RunWriter, Source, write_table
+from runs.space import parse
 from runs.study import Study
 from runs.train import Interrupt, NodeLost, local_ray, why
 from runs.trial import SearchTrial
-
-TRIALS = "trials.csv"
 
 
 def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None = None) -> tuple[Path, int]:
@@ -66,7 +62,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
             anything in the space works.
     """
     folder = resumed or directory.writable(settings, "searches", settings["search"]["name"])
-    space = parse(settings["search"]["space"], settings)
+    space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
     with alone_in(folder):
         study = Study(settings, space, folder)
         if not study.trials() and any(folder.glob("trials/*")):
@@ -77,12 +73,13 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
         confirmation, code = Confirmation(study, folder), 0
         if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
             directory.write_start(folder, settings, argv, overrides)
-            shutil.rmtree(folder / "tune", ignore_errors=True)
             writer = RunWriter(settings, argv, directory.overrides_of(folder))
             with local_ray(settings):
-                code = play_trials(study, folder, writer) or confirm(confirmation, folder, writer)
+                code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
+                    confirmation, folder, writer
+                )
         else:
-            print("all trials of this search have ended; raise search.trials for more")
+            print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
         write_table(study, folder)
         if not code:
             confirmation.write()
@@ -92,7 +89,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     return folder, code
 
 
-def play_trials(study: Study, folder: Path, writer: "RunWriter") -> int:
+def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:
     """The trials that are left; returns the exit code."""
     settings = study.settings
     with SearchDisplay(study.standing) as display:
@@ -111,7 +108,30 @@ def play_trials(study: Study, folder: Path, writer: "RunWriter") -> int:
     return code
 
 
-def confirm(confirmation: Confirmation, folder: Path, writer: "RunWriter") -> int:
+def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
+    """All trials, generation after generation; returns the exit code."""
+    search, said = study.settings["search"], False
+    while (population := Population(study, folder, writer)).values:
+        if not said:
+            print(
+                f"{study.settings['algo']['name']} on {study.settings['env']['name']}: a population of "
+                f"{len(population.values)} in {search['generations']} generations, to {study.budget:,} agent steps, "
+                f"{concurrent_trials(study.settings)} at once"
+            )
+            print(f"writing to {folder}", flush=True)
+            said = True
+        with SearchDisplay(lambda now=population: f"generation {now.done + 1}, {study.standing()}") as display:
+            members = Generation(population, display)
+            if members.total and (code := play(study.settings, folder, members, EarlyStopping(study), display)):
+                return code
+        if population.milestone < study.budget:
+            for step in population.evolve():
+                print(f"trial {step.trial} goes on from trial {step.donor}: {spelt(step.values)}", flush=True)
+            write_table(study, folder)
+    return 0
+
+
+def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
     """The best trials and the default settings on other seeds; returns the exit code."""
     settings = confirmation.study.settings
     for stage in STAGES:
@@ -127,10 +147,12 @@ def confirm(confirmation: Confirmation, folder: Path, writer: "RunWriter") -> in
     return 0
 
 
-def play(settings: dict, folder: Path, source: "Source", scheduler: TrialScheduler, display: SearchDisplay) -> int:
+def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
     """Run what a source gives, with Ray Tune; returns the exit code."""
-    end = TrialEnd(settings["stop"]["agent_steps"])
+    end = TrialEnd(source.budget)
     display.left = source.total
+    # What a former start or stage left: its files are linked into run directories, and must not be written over.
+    shutil.rmtree(folder / "tune", ignore_errors=True)
     tuner = tune.Tuner(
         SearchTrial,
         tune_config=tune.TuneConfig(
@@ -171,144 +193,6 @@ def name_of(trial: Any) -> str:
     return trial.config["label"].replace(" ", "_")
 
 
-# Where trials come from, and where their ends are told ----------------------------------------------------------------
-
-
-class Source(Searcher):
-    """Gives Tune trials: their `label`, and their `dir`, a run directory that holds all the rest.
-
-    Attributes:
-        total: trials there are to give.
-    """
-
-    total: int
-
-    def __init__(self, display: SearchDisplay):
-        super().__init__(metric="objective", mode="max")
-        self.display = display
-
-    def __getstate__(self) -> dict:
-        return {}  # Tune pickles it for Tuner.restore, which is not used here
-
-    def failed(self, config: dict, reason: str) -> None:
-        """A trial's process died too often."""
-        self.display.end(config["label"], "FAIL", 0, math.nan, reason)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: all there is to know is in the storage and the directories."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing, as above."""
-
-
-class Proposals(Source):
-    """The trials of a Study."""
-
-    def __init__(self, study: Study, folder: Path, writer: "RunWriter", display: SearchDisplay):
-        super().__init__(display)
-        self.study, self.folder, self.writer = study, folder, writer
-        self.waiting = study.unfinished()
-        self.total = len(self.waiting) + study.left()
-        self.configs: dict[str, dict] = {}  # of Tune's trials
-        self.values: dict[int, dict] = {}  # number -> values
-        self.mistake: Mistake | None = None
-
-    def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked:
-            return Searcher.FINISHED
-        try:
-            number, values = self.waiting.pop(0) if self.waiting else self.study.ask()
-        except Mistake as mistake:  # Tune would bury it in a traceback
-            self.mistake = mistake
-            return Searcher.FINISHED
-        path, search = self.folder / "trials" / f"{number:04d}", self.study.settings["search"]
-        self.writer.write(path, values, [self.study.settings["seed"] + i for i in range(search["seeds_per_trial"])])
-        self.configs[trial_id] = config = {"label": f"trial {number}", "number": number, "dir": str(path)}
-        self.values[number] = values
-        self.display.begin(config["label"], values)
-        return dict(config)
-
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        if error or result is None:  # `failed` tells, which knows why; or it never began
-            return
-        config, steps = self.configs[trial_id], result["agent_steps"]
-        ended = steps >= self.study.budget or result["failure"] or self.study.stopped(config["number"])
-        if not ended:  # Ctrl-C: it goes on when the search does
-            return
-        state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
-        if math.isfinite(result["objective"]):
-            write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
-        write_table(self.study, self.folder)
-        self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
-
-    def failed(self, config: dict, reason: str) -> None:
-        self.study.tell(config["number"], 0, math.nan, failure=reason)
-        write_table(self.study, self.folder)
-        super().failed(config, reason)
-
-
-class Planned(Source):
-    """Trainings that are known beforehand."""
-
-    def __init__(self, attempts: list[Attempt], budget: int, writer: "RunWriter", display: SearchDisplay):
-        super().__init__(display)
-        self.waiting, self.total, self.budget, self.writer = list(attempts), len(attempts), budget, writer
-        self.configs: dict[str, dict] = {}  # of Tune's trials
-
-    def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked or not self.waiting:
-            return Searcher.FINISHED
-        attempt = self.waiting.pop(0)
-        self.writer.write(attempt.path, attempt.values, [attempt.seed])
-        label = f"{attempt.stage} {attempt.name} seed {attempt.seed}"
-        self.configs[trial_id] = config = {"label": label, "dir": str(attempt.path)}
-        self.display.begin(label, attempt.values)
-        return dict(config)
-
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        if error or result is None or (result["agent_steps"] < self.budget and not result["failure"]):
-            return
-        config, steps, score = self.configs[trial_id], result["agent_steps"], result["objective"]
-        if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
-            self.failed(config, failure)
-        else:
-            self.display.end(config["label"], "COMPLETE", steps, score)
-
-    def failed(self, config: dict, reason: str) -> None:
-        """Kept beside the run, so that it is not tried until it passes."""
-        directory.replace(Path(config["dir"]) / FAILURE, reason + "\n")
-        super().failed(config, reason)
-
-
-class RunWriter:
-    """Makes run directories of a search, as if their values had been typed.
-
-    Args:
-        settings: of the search.
-        argv, overrides: what was typed for it.
-    """
-
-    def __init__(self, settings: dict, argv: list[str], overrides: list[str]):
-        self.settings, self.argv, self.overrides = settings, argv, overrides
-
-    def write(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
-        """Settings and circumstances of a trial; nothing where they are there already."""
-        if (path / directory.RECORD).exists():  # it is written last
-            return
-        settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
-        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0]}
-        typed = [override for override in self.overrides if not override.startswith("search.")]
-        typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
-        for seed, of_seed in directory.dirs_of(path, seeds).items():
-            of_seed.mkdir(parents=True, exist_ok=True)
-            if of_seed != path:
-                directory.write_start(of_seed, settings | {"seed": seed}, self.argv, [*typed, f"seed={seed}"])
-        directory.write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"])
-
-
 # What Tune is told, and what is written -------------------------------------------------------------------------------
 
 
@@ -347,6 +231,7 @@ class SearchRecorder(tune.Callback):
     def __init__(self, source: Source, end: TrialEnd, display: SearchDisplay):
         self.source, self.end, self.display = source, end, display
         self.records: dict[str, Record] = {}  # run directory -> what is written there
+        self.said: set[tuple[str, str]] = set()  # trial, and what its processes had to say
 
     def __getstate__(self) -> dict:
         return {}  # as Source
@@ -360,6 +245,10 @@ class SearchRecorder(tune.Callback):
         return self.records[str(path)]
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        for notice in result["notices"]:
+            if (trial.config["label"], notice) not in self.said:
+                self.said.add((trial.config["label"], notice))
+                self.display.say(f"{trial.config['label']}: {notice}")
         for seed, row, workers in () if result["failure"] else result["reports"]:
             self.record_of(trial).add(seed, row, workers)
         self.display.update(trial.config["label"], result["agent_steps"], result["objective"])
@@ -383,18 +272,6 @@ class SearchRecorder(tune.Callback):
         self.end.drop_waiting = Interrupt.asked and waiting
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
-
-
-def write_table(study: Study, folder: Path) -> None:
-    """trials.csv: one row per trial."""
-    keys = [parameter.key for parameter in study.space]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("trial", "state", "agent_steps", "score", "failure", *keys))
-    for row in study.rows():
-        score = "" if math.isnan(row.score) else row.score
-        table.writerow((row.number, row.state, row.agent_steps, score, row.failure, *map(row.values.get, keys)))
-    directory.replace(folder / TRIALS, text.getvalue())
 
 
 def best_of(study: Study, number: int = 5) -> str:

@@ -197,6 +197,7 @@ STOP_SETTINGS = {
     "time_s": Setting(float, above=0, optional=True),
     "episode_return": Setting(float, optional=True),
 }
+PART_OF_WEIGHTS = ("optimizer", "dueling")  # of algo: a checkpoint fits no other
 TOP_SETTINGS = {
     "output_dir": Setting(str),
     "run": Setting(str, optional=True),
@@ -218,9 +219,10 @@ SEARCH_SETTINGS = {  # `search.space` is read by runs/space.py
     "concurrent": Setting(int, 1, optional=True),
     "seeds_per_trial": Setting(int, 1, 100),
     "sampler": Setting(str, options=("tpe", "random", "cmaes", "gp")),
-    "scheduler": Setting(str, options=("asha", "median", "none")),
+    "scheduler": Setting(str, options=("asha", "median", "pbt", "none")),
     "reduction_factor": Setting(int, 2),
     "rungs": Setting(int, 1, 10),
+    "generations": Setting(int, 2, 1000),
     "storage": Setting(str),
     "contenders": Setting(int, 1),
     "contender_seeds": Setting(int, 0, 100),

@@ -58,7 +58,10 @@ class Parameter(NamedTuple):
         low, high = self.values
         if self.kind == "int":
             return draws.suggest_int(self.name, low, high)
-        x = draws.suggest_float(self.name, low, high, log=self.kind != "uniform")
+        return self.turned(draws.suggest_float(self.name, low, high, log=self.kind != "uniform"))
+
+    def turned(self, x: Any) -> Any:
+        """What is drawn as the setting, and the setting as what is drawn: 1 - x and x."""
         return 1 - x if self.kind == "one_minus_loguniform" else x
 
 

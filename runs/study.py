@@ -38,6 +38,7 @@ FINGERPRINT = "search"  # the study's own attribute
 MAX_DRAWS = 100  # that may be impossible one after the other
 COMPARED = ("algo", "env", "model", "stop", "seed")  # what makes results comparable: of the settings,
 COMPARED_OF_SEARCH = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # and of `search.`
+COMPARED_OF_PBT = ("trials", "generations")  # a population neither grows nor changes its pace
 
 
 class Row(NamedTuple):
@@ -139,6 +140,11 @@ class Study:
             text += f"; best {best.score:,.1f} (trial {best.number})"
         return text
 
+    def seeds(self) -> list[int]:
+        """Those of every trial."""
+        first = self.settings["seed"]
+        return list(range(first, first + self.settings["search"]["seeds_per_trial"]))
+
     # What to try ------------------------------------------------------------------------------------------------------
     def unfinished(self) -> list[tuple[int, dict[str, Any]]]:
         """Number and values of the trials that were under way when an earlier driver ended."""
@@ -173,6 +179,10 @@ class Study:
                 self._trials[trial.number], self._reported[trial.number] = trial, 0
                 return trial.number, values
         raise Mistake(f"search.space: {MAX_DRAWS} proposals in a row cannot work, the last because {why}")
+
+    def change(self, number: int, values: dict[str, Any]) -> None:
+        """A trial goes on with other values."""
+        self._trials[number].set_user_attr(VALUES, values)
 
     # What came of it --------------------------------------------------------------------------------------------------
     def report(self, number: int, agent_steps: int, score: float) -> bool:
@@ -231,7 +241,8 @@ def fingerprint(settings: dict) -> dict[str, Any]:
     for group in COMPARED:
         value = settings[group]
         flat |= {f"{group}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {group: value}
-    flat |= {f"search.{key}": settings["search"][key] for key in COMPARED_OF_SEARCH}
+    compared = (*COMPARED_OF_SEARCH, *(COMPARED_OF_PBT if settings["search"]["scheduler"] == "pbt" else ()))
+    flat |= {f"search.{key}": settings["search"][key] for key in compared}
     return json.loads(json.dumps(flat))
 
 

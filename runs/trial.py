@@ -70,6 +70,7 @@ class SearchTrial(tune.Trainable):
             "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
             "objective": score(list(self.rows.values())),
             "failure": "; ".join(failures) or None,
+            "notices": [f"seed {seed}: {notice}" for seed, r in results.items() for notice in r.get("notices", [])],
             "should_checkpoint": any(result.get("should_checkpoint") for result in results.values()),
         }
 
@@ -97,6 +98,6 @@ class SearchTrial(tune.Trainable):
 
 def score(rows: list[dict[str, float]]) -> float:
     """Mean over seeds of the mean over the last 100 full games; NaN while a seed has fewer than 20 games."""
-    if any(row["episodes"] < checkpoints.MIN_GAMES for row in rows):
+    if any(row.get("episodes", 0) < checkpoints.MIN_GAMES for row in rows):
         return math.nan
     return sum(row["episode_return_mean"] for row in rows) / len(rows)

@@ -1,12 +1,15 @@
 """The page of a search: whole, without network, and of the same numbers as its tables."""
 
+import csv
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
 
 from environments.mistakes import Mistake
-from evidence.search_page import importance, ordered, placed, read_trials, write_page
+from evidence.search_page import importance, lineage, ordered, placed, read_trials, stretches, write_page
 
 SPACE = {
     "algo.lr": {"loguniform": [1e-4, 1e-2]},
@@ -82,6 +85,62 @@ def test_choices_and_logarithms_stand_where_they_belong():
     assert ordered([128.0, "none", 64.0, 128.0]) == [64.0, 128.0, "none"]
     assert placed([1e-4, 1e-2, 1e-3], "loguniform").tolist() == pytest.approx([0, 1, 0.5])
     assert placed([128.0, 64.0], "choice").tolist() == [1, 0] and placed([3.0, 3.0], "uniform").tolist() == [0.5, 0.5]
+
+
+SCHEDULE = "generation,agent_steps,trial,donor,algo.lr\n0,0,0,,0.001\n0,0,1,,0.002\n0,0,2,,0.003\n"
+SCHEDULE += "1,400,2,0,0.0012\n2,800,1,2,0.0014\n2,800,0,2,0.0016\n"
+
+
+def test_a_population_shows_what_its_best_was_trained_with(searched):
+    steps = list(csv.DictReader(SCHEDULE.splitlines()))
+    assert [(start, stop, row["algo.lr"]) for start, stop, row in lineage(steps, 1, 1000)] == [
+        (0, 400, "0.001"),
+        (400, 800, "0.0012"),
+        (800, 1000, "0.0014"),
+    ]
+    assert [(start, stop) for start, stop, _ in stretches(steps, 0, 1000)] == [(0, 800), (800, 1000)]
+    (searched / "schedule.csv").write_text(SCHEDULE)
+    settings = yaml.safe_load((searched / "config.yaml").read_text())
+    settings["search"]["space"] = {"algo.lr": {"loguniform": [1e-4, 1e-2]}}
+    (searched / "config.yaml").write_text(yaml.safe_dump(settings))
+    page = write_page(searched).read_text()
+    assert "Settings on the way" in page and "What seems to matter" not in page and "Scores over each" not in page
+    assert "there is no point to play on fresh seeds" in page
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+def test_a_browser_shows_the_page_without_network(searched):
+    """What Chromium makes of it: every figure and table laid out, no script run, nothing fetched."""
+    (searched / "seeds.csv").write_text(SEEDS)
+    page = write_page(searched)
+    probe = searched / "probe.html"  # the page in a frame, and what can be seen of it in words
+    script = (
+        "const d = document.querySelector('iframe').contentDocument, boxes = [...d.querySelectorAll('svg, table')];"
+        "const seen = boxes.map(e => e.getBoundingClientRect()).filter(r => r.width > 300 && r.height > 30).length;"
+        "const got = performance.getEntriesByType('resource').concat("
+        "document.querySelector('iframe').contentWindow.performance.getEntriesByType('resource'));"
+        "document.title = [boxes.length, seen, d.documentElement.scrollWidth <= 1000,"
+        " got.filter(e => !e.name.startsWith('file:')).length].join(' ')"
+    )
+    probe.write_text(
+        f'<title>-</title><iframe src="{page.name}" width="1000" height="800"></iframe>'
+        f"<script>window.onload = () => {{ {script} }}</script>"
+    )
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    shown = subprocess.run(
+        [str(CHROMIUM), *flags, f"--user-data-dir={searched / 'chromium'}", probe.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = re.search(r"<title>(\d+) (\d+) (\w+) (\d+)</title>", shown.stdout)
+    assert found, shown.stdout + shown.stderr
+    boxes, seen, fits, fetched = found.groups()
+    figures = page.read_text().count("<svg") + page.read_text().count("<table")
+    assert (int(boxes), int(seen), fits, int(fetched)) == (figures, figures, "true", 0)
 
 
 def test_a_directory_without_trials_is_refused(searched):

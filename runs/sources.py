@@ -1,0 +1,176 @@
+"""Where Ray Tune gets its trials from, and where their ends are told.
+
+Study.ask -> Proposals -> label and run directory, for Tune -> row at the end -> Study.tell -> trials.csv
+"""
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from environments.mistakes import Mistake
+from runs import directory
+from runs.confirmation import FAILURE, Attempt
+from runs.display import SearchDisplay
+from runs.record import write_hparams
+from runs.space import with_values
+from runs.study import Study
+from runs.train import Interrupt
+
+TRIALS = "trials.csv"
+
+
+class RunWriter:
+    """Makes run directories of a search, as if their values had been typed.
+
+    Args:
+        settings: of the search.
+        argv, overrides: what was typed for it.
+    """
+
+    def __init__(self, settings: dict, argv: list[str], overrides: list[str]):
+        self.settings, self.argv, self.overrides = settings, argv, overrides
+
+    def begin(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
+        """Settings and circumstances of a trial; nothing where they are there already."""
+        if not (path / directory.RECORD).exists():  # it is written last
+            self.write(path, values, seeds)
+
+    def write(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
+        """The same, whatever is there: the trial goes on with other values."""
+        settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
+        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0]}
+        typed = [override for override in self.overrides if not override.startswith("search.")]
+        typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
+        for seed, of_seed in directory.dirs_of(path, seeds).items():
+            of_seed.mkdir(parents=True, exist_ok=True)
+            if of_seed != path:
+                directory.write_start(of_seed, settings | {"seed": seed}, self.argv, [*typed, f"seed={seed}"])
+        directory.write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"])
+
+
+class Source(Searcher):
+    """Gives Tune trials: their `label`, and their `dir`, a run directory that holds all the rest.
+
+    Attributes:
+        total: trials there are to give.
+        budget: agent steps at which they end for now.
+    """
+
+    total: int
+    budget: int
+
+    def __init__(self, display: SearchDisplay):
+        super().__init__(metric="objective", mode="max")
+        self.display = display
+
+    def __getstate__(self) -> dict:
+        return {}  # Tune pickles it for Tuner.restore, which is not used here
+
+    def failed(self, config: dict, reason: str) -> None:
+        """A trial's process died too often."""
+        self.display.end(config["label"], "FAIL", 0, math.nan, reason)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: all there is to know is in the storage and the directories."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as above."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing, as above."""
+
+
+class Proposals(Source):
+    """The trials of a Study."""
+
+    def __init__(self, study: Study, folder: Path, writer: RunWriter, display: SearchDisplay):
+        super().__init__(display)
+        self.study, self.folder, self.writer, self.budget = study, folder, writer, study.budget
+        self.waiting = study.unfinished()
+        self.total = len(self.waiting) + study.left()
+        self.configs: dict[str, dict] = {}  # of Tune's trials
+        self.values: dict[int, dict] = {}  # number -> values
+        self.mistake: Mistake | None = None
+
+    def suggest(self, trial_id: str) -> dict | str:
+        if Interrupt.asked:
+            return Searcher.FINISHED
+        try:
+            number, values = self.waiting.pop(0) if self.waiting else self.study.ask()
+        except Mistake as mistake:  # Tune would bury it in a traceback
+            self.mistake = mistake
+            return Searcher.FINISHED
+        path = self.folder / "trials" / f"{number:04d}"
+        self.writer.begin(path, values, self.study.seeds())
+        self.configs[trial_id] = config = {"label": f"trial {number}", "number": number, "dir": str(path)}
+        self.values[number] = values
+        self.display.begin(config["label"], values)
+        return dict(config)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        if error or result is None:  # `failed` tells, which knows why; or it never began
+            return
+        config, steps = self.configs[trial_id], result["agent_steps"]
+        ended = steps >= self.study.budget or result["failure"] or self.study.stopped(config["number"])
+        if not ended:  # it goes on later: after Ctrl-C when the search does, in a population with the next generation
+            self.display.pause(config["label"])
+            return
+        state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
+        if math.isfinite(result["objective"]):
+            write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
+        write_table(self.study, self.folder)
+        self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
+
+    def failed(self, config: dict, reason: str) -> None:
+        self.study.tell(config["number"], 0, math.nan, failure=reason)
+        write_table(self.study, self.folder)
+        super().failed(config, reason)
+
+
+class Planned(Source):
+    """Trainings that are known beforehand."""
+
+    def __init__(self, attempts: list[Attempt], budget: int, writer: RunWriter, display: SearchDisplay):
+        super().__init__(display)
+        self.waiting, self.total, self.budget, self.writer = list(attempts), len(attempts), budget, writer
+        self.configs: dict[str, dict] = {}  # of Tune's trials
+
+    def suggest(self, trial_id: str) -> dict | str:
+        if Interrupt.asked or not self.waiting:
+            return Searcher.FINISHED
+        attempt = self.waiting.pop(0)
+        self.writer.begin(attempt.path, attempt.values, [attempt.seed])
+        label = f"{attempt.stage} {attempt.name} seed {attempt.seed}"
+        self.configs[trial_id] = config = {"label": label, "dir": str(attempt.path)}
+        self.display.begin(label, attempt.values)
+        return dict(config)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        if error or result is None or (result["agent_steps"] < self.budget and not result["failure"]):
+            return
+        config, steps, score = self.configs[trial_id], result["agent_steps"], result["objective"]
+        if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
+            self.failed(config, failure)
+        else:
+            self.display.end(config["label"], "COMPLETE", steps, score)
+
+    def failed(self, config: dict, reason: str) -> None:
+        """Kept beside the run, so that it is not tried until it passes."""
+        directory.replace(Path(config["dir"]) / FAILURE, reason + "\n")
+        super().failed(config, reason)
+
+
+def write_table(study: Study, folder: Path) -> None:
+    """trials.csv: one row per trial."""
+    keys = [parameter.key for parameter in study.space]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("trial", "state", "agent_steps", "score", "failure", *keys))
+    for row in study.rows():
+        score = "" if math.isnan(row.score) else row.score
+        table.writerow((row.number, row.state, row.agent_steps, score, row.failure, *map(row.values.get, keys)))
+    directory.replace(folder / TRIALS, text.getvalue())

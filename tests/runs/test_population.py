@@ -1,0 +1,253 @@
+"""Population-based training: who goes on from whom, with what, and that a kill in between does no harm."""
+
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_runs import Disturbance, go, rows_of
+
+import run
+from algorithms.progress import PROGRESS_FILE, write_manifest
+from environments.mistakes import Mistake
+from runs import checkpoints, directory
+from runs.build import check
+from runs.population import FACTORS, SCHEDULE, Population, perturbed
+from runs.sources import RunWriter
+from runs.space import Parameter, parse
+from runs.study import Study
+from runs.train import Interrupt
+
+WORDS = ("tune_searches=cartpole_ppo", "search.scheduler=pbt", "search.sampler=random")
+SCORES = (50.0, 10.0, 90.0, 20.0, 80.0, 30.0, 40.0, 60.0)
+
+
+@pytest.fixture
+def open_population(compose, tmp_path):
+    """Of eight, in four generations of 900 agent steps, after an earlier driver or none."""
+
+    def make(*overrides: str) -> Population:
+        settings = compose(
+            [*WORDS, "search.trials=8", "search.generations=4", "stop.agent_steps=3600", "report_every=100", *overrides]
+        )
+        study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+        return Population(study, tmp_path, RunWriter(settings, ["python", "run.py"], list(WORDS)))
+
+    return make
+
+
+def trained(population: Population, number: int, steps: int, score: float, episodes: int = 100) -> None:
+    """Leave what training leaves: a checkpoint, whose file says whose it is."""
+    population.writer.begin(population.path(number), population.values[number], population.seeds)
+    made = population.folder / "made"
+    made.mkdir(exist_ok=True)
+    progress = {"agent_steps": steps, "episodes": episodes, "episode_return_mean": score}
+    (made / PROGRESS_FILE).write_text(json.dumps(progress))
+    (made / "weights").write_text(str(number))
+    write_manifest(made)
+    checkpoints.keep(made, population.path(number))
+    for path in made.iterdir():  # it is linked, so it must not be written over
+        path.unlink()
+
+
+def weights(population: Population, number: int) -> int:
+    return int((population.path(number) / "checkpoints" / "last" / "weights").read_text())
+
+
+def test_a_generation_ends_when_all_have_come_to_its_share_of_the_budget(open_population):
+    population = open_population()
+    assert population.milestone == 900 and len(population.left()) == 8
+    trained(population, 0, 899, 1.0)
+    trained(population, 1, 900, 1.0)
+    assert [number for number, _ in population.left()] == [0, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_worst_quarter_goes_on_from_the_best_with_settings_near_theirs(open_population):
+    population = open_population()
+    for number, score in enumerate(SCORES):
+        trained(population, number, 960, score)
+    before = dict(population.values)
+    steps = population.evolve()
+    assert sorted(step.trial for step in steps) == [1, 3] and {step.donor for step in steps} <= {2, 4}
+    for step in steps:
+        assert weights(population, step.trial) == step.donor
+        assert step.values != before[step.donor]
+        settings = yaml.safe_load((population.path(step.trial) / "config.yaml").read_text())
+        assert {key: settings["algo"][key.split(".")[1]] for key in step.values} == step.values
+    assert all(weights(population, number) == number for number in range(8) if number not in (1, 3))
+    again = open_population()
+    assert again.done == 1 and again.milestone == 1800 and len(again.left()) == 8
+    assert again.values == before | {step.trial: step.values for step in steps}
+
+
+def test_who_has_no_score_gives_nothing(open_population):
+    population = open_population()
+    for number in range(8):
+        trained(population, number, 960, 100.0 - number, episodes=5 if number < 7 else 100)
+    steps = population.evolve()
+    assert {step.donor for step in steps} == {7} and 7 not in {step.trial for step in steps}
+    for number in range(8):
+        trained(open_population(), number, 1860, 1.0, episodes=5)
+    assert open_population().evolve() == []
+
+
+def test_a_kill_in_the_middle_of_it_does_no_harm(open_population, monkeypatch):
+    population = open_population()
+    for number, score in enumerate(SCORES):
+        trained(population, number, 960, score)
+    keep, kept = checkpoints.keep, []
+
+    def killed(checkpoint, path):
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(path)
+        keep(checkpoint, path)
+
+    monkeypatch.setattr(checkpoints, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        population.evolve()
+    monkeypatch.setattr(checkpoints, "keep", keep)
+    planned = population.plan(1)
+    again = open_population()
+    assert again.done == 0 and again.left() == []
+    assert again.evolve() == planned
+    assert all(weights(again, step.trial) == step.donor for step in planned)
+    assert {n: v for n, v in open_population().values.items() if n in (1, 3)} == {s.trial: s.values for s in planned}
+
+
+def test_the_last_generation_is_told_even_where_a_kill_came_just_before(open_population):
+    population = open_population()
+    for number in range(8):
+        trained(population, number, 3600, 1.0)
+    for _ in range(3):
+        assert open_population().left() == []
+        open_population().evolve()
+    assert len(open_population().left()) == 8
+
+
+def test_a_failed_trial_neither_gives_nor_takes(open_population):
+    population = open_population()
+    for number, score in enumerate(SCORES):
+        trained(population, number, 960, score)
+    population.study.tell(2, 960, 90.0, failure="gradient norm nan")
+    population = open_population()
+    steps = population.evolve()
+    assert len(population.values) == 7 and [step.trial for step in steps] == [1] and steps[0].donor == 4
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "wanted"),
+    [
+        (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-3, {f * 1e-3 for f in FACTORS}),
+        (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-2, {8e-3, 1e-2}),
+        (Parameter("algo.clip", "uniform", (0.1, 0.3), {}), 0.1, {0.1, 0.12}),
+        (Parameter("algo.gamma", "one_minus_loguniform", (0.001, 0.1), {}), 0.99, {1 - f * 0.01 for f in FACTORS}),
+        (Parameter("algo.num_epochs", "int", (1, 20), {}), 10, {8, 12}),
+        (Parameter("algo.num_epochs", "int", (1, 20), {}), 2, {1, 3}),
+        (Parameter("algo.num_epochs", "int", (1, 20), {}), 1, {1, 2}),
+        (Parameter("algo.horizon", "choice", (64, 128, 256), {}), 128, {64, 256}),
+        (Parameter("algo.horizon", "choice", (64, 128, 256), {}), 256, {128, 256}),
+    ],
+)
+def test_what_is_near_a_value_stays_in_its_range(parameter, value, wanted):
+    rng = np.random.default_rng(0)
+    found = {perturbed(parameter, value, rng) for _ in range(40)}
+    assert sorted(found) == pytest.approx(sorted(wanted))
+    assert {type(v) for v in found} == {type(v) for v in wanted}
+
+
+def test_a_population_cannot_grow_or_change_its_pace(open_population):
+    open_population()
+    for word in ("search.trials=9", "search.generations=5"):
+        with pytest.raises(Mistake, match="give this one another name"):
+            open_population(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("search.sampler=tpe",), "search.sampler=tpe: search.scheduler=pbt gives a schedule, not a point"),
+        (("search.trials=1",), "search.trials=1 is no population"),
+        (("search.generations=30", "stop.agent_steps=3000"), "1 / search.generations of it, would come before"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, says, capsys):
+    assert run.main([*WORDS, *words]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"algo.optimizer": {"choice": ["adam", "rmsprop"]}},
+        {"env.clip_rewards": {"choice": [True, False]}},
+        {"model.zero_mean": {"choice": [True, False]}},
+        {
+            "algo.horizon": {"choice": [5, 10]},
+            "algo.optimizer_eps": {"loguniform": [1e-6, 1e-2], "when": {"algo.horizon": 5}},
+        },
+    ],
+)
+def test_what_cannot_change_while_a_trial_trains_is_refused(space, compose):
+    settings = compose(["tune_searches=assault_a2c"])
+    settings["search"] |= {"scheduler": "pbt", "sampler": "random"}
+    settings["search"]["space"] = {"algo.lr": {"loguniform": [1e-4, 1e-3]}}
+    check(settings)
+    settings["search"]["space"] = space
+    with pytest.raises(Mistake, match=f"search.space.{list(space)[-1]}: search.scheduler=pbt changes"):
+        check(settings)
+
+
+TINY = (*WORDS, "search.trials=4", "search.generations=2", "search.concurrent=2", "algo.num_envs=4", "algo.horizon=64")
+TINY += ("algo.minibatch_size=64", "stop.agent_steps=4096", "report_every=200", "checkpoint_every_s=0.01")
+
+
+def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(tmp_path, shared_ray, capsys):
+    words, folder = (*TINY, f"output_dir={tmp_path}"), tmp_path / "searches" / "cartpole_ppo"
+
+    def interrupted() -> bool:
+        if signal.getsignal(signal.SIGINT) != Interrupt.ask:
+            return False
+        os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    with Disturbance(folder, interrupted, pattern="trials/*/progress.csv") as ctrl_c:
+        code, printed = go(*words)
+    assert ctrl_c.happened_at and code == 1 and f"to continue:  python run.py resume={folder}" in printed
+    code, printed = go(f"resume={folder}")
+    assert code == 0, printed
+    with open(folder / SCHEDULE, newline="") as file:
+        schedule = list(csv.DictReader(file))
+    assert [row["generation"] for row in schedule] == ["0"] * 4 + ["1"]
+    changed = schedule[-1]
+    assert f"trial {changed['trial']} goes on from trial {changed['donor']}: algo.lr=" in printed
+    path = folder / "trials" / f"{int(changed['trial']):04d}"
+    settings = yaml.safe_load((path / directory.CONFIG).read_text())
+    assert settings["algo"]["lr"] == float(changed["algo.lr"])
+    rows = rows_of(path)
+    steps = [row["agent_steps"] for row in rows]
+    assert steps == sorted(set(steps)) and steps[-1] >= 4096
+    told = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+    assert {row["state"] for row in told} == {"COMPLETE"}
+    assert float(told[int(changed["trial"])]["score"]) == rows[-1]["episode_return_mean"]
+    assert "Settings on the way" in (folder / "report.html").read_text()
+    assert "raise search.trials" not in go(*words)[1]
+    assert run.main(["command=promote", f"run={folder}"]) == 2
+    assert "search.scheduler=pbt gives a schedule, schedule.csv, and not a point" in capsys.readouterr().err
+
+
+def test_a_setting_of_the_optimizer_that_changes_on_the_way_is_not_the_checkpoints(make_learner):
+    words = ("algo=a2c", "env=cartpole", "algo.optimizer=rmsprop")
+    first, second = make_learner(*words, "algo.optimizer_eps=0.1"), make_learner(*words, "algo.optimizer_eps=0.2")
+    second.set_state(first.get_state())
+    second.begin(0.0)
+    for parameter in second.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    second.take_step()
+    (group,) = second.get_optimizer("default_policy").param_groups
+    assert group["eps"] == 0.2
