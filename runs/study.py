@@ -12,6 +12,7 @@ stopped as COMPLETE; here it is PRUNED, at its last share.
 
 import json
 import math
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -35,6 +37,7 @@ POINTS = 36  # of the budget, at which scores are reported: 1/9 and 1/3 are amon
 OBJECTIVE = "episode_return_mean"
 VALUES, IMPOSSIBLE, FAILURE, STOP = "values", "impossible", "failure", "stop"  # what a trial's attributes may hold
 FINGERPRINT = "search"  # the study's own attribute
+RETRY_S = 2  # between two attempts to reach a database that is away
 MAX_DRAWS = 100  # that may be impossible one after the other
 COMPARED = ("algo", "env", "model", "stop", "seed")  # what makes results comparable: of the settings,
 COMPARED_OF_SEARCH = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # and of `search.`
@@ -251,8 +254,24 @@ def storage_of(storage: str, folder: Path) -> Any:
     if storage == "journal":
         return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     url = f"sqlite:///{folder / 'study.db'}" if storage == "sqlite" else storage
-    patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return RDBStorage(url, engine_kwargs=patient)
+    if url.startswith("sqlite"):
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+    found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # it answers now; from here on it is waited for
+    sqlalchemy.event.listen(found.engine, "do_connect", connect_patiently)
+    return found
+
+
+def connect_patiently(dialect: Any, record: Any, arguments: list, named: dict) -> Any:
+    """A connection to a database that may be away for a while: nothing is lost meanwhile, the trials wait as well."""
+    began = time.monotonic()
+    while True:
+        try:
+            return dialect.connect(*arguments, **named)
+        except dialect.loaded_dbapi.OperationalError as error:
+            waited, why = round(time.monotonic() - began), " ".join(str(error).split())[:150]
+            if waited % 60 < RETRY_S:
+                print(f"search.storage does not answer since {waited} s ({why}); waiting for it", flush=True)
+            time.sleep(RETRY_S)
 
 
 @contextmanager

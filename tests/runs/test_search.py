@@ -3,11 +3,13 @@
 import csv
 import fcntl
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import optuna
@@ -253,6 +255,31 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
     assert all(trials[number].params == params for number, params in before.items())
     for path, rows in kept.items():
         assert rows and rows_of(path)[: len(rows)] == rows, "it began anew"
+
+
+@pytest.mark.slow
+def test_a_node_that_loses_its_power_takes_no_trial_with_it(tmp_path):
+    """Of two nodes with a trial each, one is killed at a random moment: its trial goes on on the other."""
+    after_s = random.uniform(0, 3)
+    words = (*TINY, "search.trials=3", "search.scheduler=none", "stop.agent_steps=40960", "output_dir=outputs")
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    script = Path(__file__).parent / "on_nodes.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(after_s), *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    told = f"killed after {after_s:.2f} s\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, told
+    assert "killed a node with 1 of the trials" in done.stdout and "starting again from the last checkpoint" in told
+    folder = tmp_path / "outputs" / "searches" / "cartpole_ppo"
+    assert [row["state"] for row in trials_of(folder)] == ["COMPLETE"] * 3, told
+    for path in folder.glob("trials/*"):
+        steps = [row["agent_steps"] for row in rows_of(path)]
+        assert steps == sorted(set(steps)) and max(b - a for a, b in pairwise([0, *steps])) <= 200 + 256, "began anew"
 
 
 # What is refused, before anything starts.

@@ -1,0 +1,93 @@
+"""Searches whose storage is a database of its own, as on a cluster: a real PostgreSQL server."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+from test_search import TINY
+from tiny_runs import go
+
+import run
+from runs.space import parse
+from runs.study import Study
+
+
+def binaries() -> Path | None:
+    """Where the server is: on the PATH, or where Debian puts it."""
+    found = shutil.which("initdb")
+    return Path(found).parent if found else max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+class Server:
+    """A PostgreSQL of a test's own; it refuses to run as root, so root lends it to the user postgres."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.bin = folder, binaries()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"postgresql://suite@127.0.0.1:{self.port}/postgres"
+        self.command("initdb", "-D", str(folder), "-A", "trust", "-U", "suite", "--no-sync")
+        self.start()
+
+    def command(self, name: str, *arguments: str) -> None:
+        lent = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups") if os.geteuid() == 0 else ()
+        log = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": "/"}
+        subprocess.run([*lent, str(self.bin / name), *arguments], check=True, timeout=60, **log)
+
+    def start(self) -> None:
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder}"
+        self.command("pg_ctl", "-w", "-D", str(self.folder), "-o", options, "start")
+
+    def stop(self) -> None:
+        self.command("pg_ctl", "-w", "-D", str(self.folder), "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="module")
+def server():
+    if not binaries():
+        pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="postgres"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    server = Server(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+def test_a_search_goes_on_in_a_database_and_belongs_to_one_directory(server, tmp_path, shared_ray, capsys):
+    words = (*TINY, f"search.storage={server.url}")
+    assert go(*words, "search.trials=2", f"output_dir={tmp_path / 'one'}")[0] == 0
+    first = optuna.load_study(study_name="cartpole_ppo", storage=server.url).trials
+    code, printed = go(*words, "search.trials=4", f"output_dir={tmp_path / 'one'}")
+    assert code == 0 and "ppo on cartpole: 2 trials of at most" in printed
+    both = optuna.load_study(study_name="cartpole_ppo", storage=server.url).trials
+    assert len(first) == 2 and len(both) == 4 and [t.params for t in both[:2]] == [t.params for t in first]
+    assert not list(tmp_path.rglob("study.db"))
+    assert run.main([*words, f"output_dir={tmp_path / 'two'}"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "search.name=cartpole_ppo: the search of that name has folder=" in sentence
+    assert go(*words, "search.name=another", "search.trials=1", f"output_dir={tmp_path / 'two'}")[0] == 0
+
+
+def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_path, capsys):
+    settings = compose([*TINY, f"search.storage={server.url}", "search.name=patient", "search.scheduler=none"])
+    study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+    number, _ = study.ask()
+    study.report(number, 512, 1.0)
+    server.stop()
+    back = threading.Timer(3, server.start)
+    back.start()
+    study.report(number, 1024, 2.0)
+    back.join()
+    study.tell(number, 2048, 3.0)
+    assert "search.storage does not answer since 0 s (" in capsys.readouterr().out
+    (trial,) = optuna.load_study(study_name="patient", storage=server.url).trials
+    assert list(trial.intermediate_values.values()) == [1.0, 2.0] and trial.value == 3.0
