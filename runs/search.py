@@ -179,6 +179,8 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
     except NodeLost as error:
         print(f"the search stopped: {error}")
         return 1
+    if source.beside:
+        display.say(source.cost())
     return int(Interrupt.asked)
 
 

@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-import sqlalchemy
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
 
 from environments.mistakes import Mistake
 from runs.build import check
@@ -257,7 +257,7 @@ def storage_of(storage: str, folder: Path) -> Any:
     if url.startswith("sqlite"):
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # it answers now; from here on it is waited for
-    sqlalchemy.event.listen(found.engine, "do_connect", connect_patiently)
+    event.listen(found.engine, "do_connect", connect_patiently)
     return found
 
 

@@ -26,6 +26,7 @@ class SearchTrial(tune.Trainable):
         self.path = Path(config["dir"])
         self.algorithms: dict[int, Any] = {}
         self.rows: dict[int, dict[str, float]] = {}  # seed -> the newest
+        self.before: dict[int, float] = {}  # seed -> s it had trained for when it came here
 
     def begin(self) -> None:
         """Build the Algorithms where they are not there yet. Not in `setup`: Tune forgives a running trial only."""
@@ -45,6 +46,7 @@ class SearchTrial(tune.Trainable):
         algorithm = self.algorithms[seed]
         algorithm.load_checkpoint(str(checkpoint))
         self.rows[seed] = algorithm.progress.totals(algorithm.config.frameskip)
+        self.before[seed] = self.rows[seed]["wall_time_s"]
 
     @classmethod
     def default_resource_request(cls, config: dict) -> PlacementGroupFactory:
@@ -69,6 +71,7 @@ class SearchTrial(tune.Trainable):
             "reports": [(seed, r["row"], r.get("workers", [])) for seed, r in results.items()],
             "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
             "objective": score(list(self.rows.values())),
+            "trained_s": sum(row["wall_time_s"] - self.before.get(seed, 0.0) for seed, row in self.rows.items()),
             "failure": "; ".join(failures) or None,
             "notices": [f"seed {seed}: {notice}" for seed, r in results.items() for notice in r.get("notices", [])],
             "should_checkpoint": any(result.get("should_checkpoint") for result in results.values()),

@@ -2,13 +2,17 @@
 
 import csv
 import fcntl
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -113,6 +117,36 @@ def test_tensorboard_shows_what_a_trial_was_given_and_what_it_scored(searched):
         assert given["algo.num_epochs"].number_value == int(row["algo.num_epochs"])
         if row["state"] == "COMPLETE":
             assert events.Scalars("score")[-1].value == pytest.approx(float(row["score"]))
+
+
+def test_optunas_dashboard_shows_a_search(searched, tmp_path):
+    """The release of it that requirements.txt has, on the storage of a search, asked for what its page asks for."""
+    folder, _ = searched
+    storage = shutil.copy(folder / "study.db", tmp_path / "study.db")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "optuna-dashboard"), "--port", str(port), f"sqlite:///{storage}"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def ask(path: str) -> dict | None:
+        assert server.poll() is None, server.stdout.read()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+                return json.load(answer)
+        except urllib.error.URLError:  # it has only just been started
+            return None
+
+    try:
+        (summary,) = wait_for(lambda: ask("/api/studies"), 60)["study_summaries"]
+        study = ask(f"/api/studies/{summary['study_id']}")
+    finally:
+        server.kill()
+        server.communicate()
+    assert study["name"] == "cartpole_ppo"
+    states = {row["trial"]: row["state"] for row in trials_of(folder)}
+    states = {number: {"COMPLETE": "Complete", "PRUNED": "Pruned"}[state] for number, state in states.items()}
+    assert {str(trial["number"]): trial["state"] for trial in study["trials"]} == states
 
 
 def test_a_trial_of_a_search_can_be_trained_on(searched, tmp_path, shared_ray):

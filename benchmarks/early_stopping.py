@@ -1,0 +1,87 @@
+"""What does stopping trials early save, and does it cost the winner anything? ASHA beside no scheduler, on CartPole.
+
+    python -m benchmarks.early_stopping            # five repetitions, some 10 minutes on two cores
+    python -m benchmarks.early_stopping --rounds 1
+
+A repetition is `python run.py tune_searches=cartpole_ppo` twice, with the same seed and so the same fresh seeds: once
+with search.scheduler=asha, once with none. Counted are the agent steps of the trials alone; the winners are compared on
+five fresh seeds, which no choice was made by. Speed plays no part, so other work may go on beside it.
+Comes out: a table, and JSON in `--out`.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+from benchmarks.processes import started
+from benchmarks.rounds import ROOT, begin, command_line, finished, keep, ratio, take_turns
+from evidence.search_result import finalists
+from evidence.statistics import paired_difference
+
+FRESH_SEEDS = 5
+
+
+def contestant(scheduler: str):
+    """A search with this scheduler; another seed every time it is asked for."""
+    seeds = iter(range(1000, 100_000, 1000))
+
+    def run(folder: Path) -> dict:
+        seed, log = next(seeds), folder / "log.txt"
+        words = ["tune_searches=cartpole_ppo", f"search.scheduler={scheduler}", f"seed={seed}", "search.finalists=1"]
+        words += [f"search.fresh_seeds={FRESH_SEEDS}", f"output_dir={folder / 'run'}"]
+        with started([sys.executable, "run.py", *words], ROOT, log) as process:
+            finished(process, log)
+        search = folder / "run" / "searches" / "cartpole_ppo"
+        last = [list(csv.DictReader(path.open()))[-1] for path in search.glob("trials/*/progress.csv")]
+        steps, seconds = (sum(float(row[key]) for row in last) for key in ("agent_steps", "wall_time_s"))
+        (winner,) = finalists(search)
+        return {
+            "agent_steps_per_s": steps / seconds,
+            "agent_steps": steps,
+            "trials": len(last),
+            "seed": seed,
+            "search_score": winner.search_score,
+            "fresh_scores": winner.scores,
+            "fresh_mean": winner.mean,
+            "default_mean": sum(winner.default_scores) / len(winner.default_scores),
+        }
+
+    return run
+
+
+def summary(rounds: list[dict]) -> dict[str, list[float]]:
+    """The lines of the table: what it is, with its unit, and one number per repetition."""
+
+    def of(scheduler: str, what: str) -> list[float]:
+        return [measured[scheduler][what] for measured in rounds]
+
+    lines = {f"{s}, agent steps of all trials": of(s, "agent_steps") for s in ("none", "asha")}
+    lines["asha / none, agent steps"] = ratio(of("asha", "agent_steps"), of("none", "agent_steps"))
+    for s in ("none", "asha"):
+        lines[f"{s}, winner on fresh seeds"] = of(s, "fresh_mean")
+        lines[f"{s}, winner's score in the search"] = of(s, "search_score")
+    lines["default settings on fresh seeds"] = of("none", "default_mean")
+    return lines
+
+
+def main() -> None:
+    parser = command_line(__doc__, "early_stopping.json")
+    parser.set_defaults(rounds=5)
+    settings = parser.parse_args()
+    result = begin() | {"fresh_seeds": FRESH_SEEDS}
+    result["rounds"] = take_turns(
+        {s: contestant(s) for s in ("asha", "none")}, 1 if settings.quick else settings.rounds
+    )
+    result["summary"] = summary(result["rounds"])
+    if len(result["rounds"]) > 1:
+        asha, none = ([m[s]["fresh_mean"] for m in result["rounds"]] for s in ("asha", "none"))
+        mean, low, high = result["difference"] = paired_difference(asha, none)
+        print(f"\nwinners on fresh seeds, asha - none: {mean:+.1f} (95 % interval {low:+.1f} to {high:+.1f})")
+    keep(result, settings.out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
