@@ -61,6 +61,7 @@ bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock 
 	$(PY) -m benchmarks.throughput $(ARGS)
 	$(PY) -m benchmarks.actor_critics $(if $(SB3),--sb3-path "$(SB3)") $(ARGS)
 	$(PY) -m benchmarks.workers $(ARGS)
+	$(PY) -m benchmarks.searches $(ARGS)
 
 clean: ## remove caches; never outputs/, results/ or .venv
 	find . \( -path ./$(VENV) -o -path ./.git -o -path ./outputs -o -path ./results -o -path ./multirun \) -prune \

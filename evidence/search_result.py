@@ -88,7 +88,7 @@ def print_result(folder: Path, console: Console | None = None) -> None:
     """A table, and what it means in a sentence."""
     console, found = console or Console(), finalists(folder)
     table = Table(title=f"fresh seeds {', '.join(map(str, found[0].seeds))}", title_justify="left")
-    for heading in ("", "search score", "fresh scores", "fresh mean", "minus default, 95 % interval"):
+    for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="right" if heading else "left")
     for one in found:
         scores = ", ".join([*(f"{score:,.1f}" for score in one.scores), *("failed" for _ in one.failed)])

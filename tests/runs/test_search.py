@@ -2,9 +2,11 @@
 
 import csv
 import fcntl
+import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, rows_of, wait_for
@@ -26,6 +29,9 @@ from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, ro
 import run
 from evidence.evaluate import evaluate
 from runs.checkpoints import damage, progress_of
+from runs.display import SearchDisplay
+from runs.search import SearchRecorder, TrialEnd
+from runs.sources import Source
 from runs.train import Interrupt
 
 ROOT = Path(run.__file__).resolve().parent
@@ -80,6 +86,26 @@ def test_a_search_ends_with_all_its_trials_and_the_best_of_them(searched):
     assert (
         f"The best score, {float(best['score']):,.1f}, is trial {best['trial']}" in (folder / "report.html").read_text()
     )
+
+
+def test_a_search_prints_what_its_trials_cost_beside_training_and_that_is_little_of_ten_minutes(searched):
+    _, printed = searched
+    seconds, share = re.search(r"^([\d.]+) s per trial beside training, ([\d.]+)% of its time$", printed, re.M).groups()
+    assert 0 < float(seconds) / (float(seconds) + 600) < 0.05
+    assert 0 < float(share) <= 100
+
+
+def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path):
+    class Trial:
+        config = {"label": "trial 3", "dir": str(tmp_path)}
+
+    said = io.StringIO()
+    display = SearchDisplay(lambda: "", Console(file=said))
+    recorder = SearchRecorder(Source(display), TrialEnd(100), display)
+    result = {"failure": None, "reports": [], "agent_steps": 1, "objective": 1.0}
+    for _ in range(2):
+        recorder.on_trial_result(1, [], Trial(), result | {"notices": ["seed 1: worker 2 fails: ValueError: no"]})
+    assert said.getvalue() == "trial 3: seed 1: worker 2 fails: ValueError: no\n"
 
 
 def test_what_optuna_was_told_is_what_the_trials_reported(searched):
