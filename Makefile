@@ -15,12 +15,12 @@ CHECK_VERSION = import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v
   + (", after deleting .venv" if "/.venv/" in sys.executable else ""))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check smoke bench clean
+.PHONY: help setup run test test-all check smoke submit bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, test, test-all and bench'
+	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, submit, test, test-all and bench'
 	@echo '  make bench SB3=sb3              with Stable-Baselines3, after  pip install --target sb3 --no-deps stable-baselines3'
 	@echo '  make setup PYTHON=python3.12    another Python than python3, 3.10 to 3.13'
 	@echo '  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch without CUDA: some GB less on Linux'
@@ -56,6 +56,9 @@ check: $(STAMP) ## lint, format and types; changes nothing
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m pyright
+
+submit: $(STAMP) ## a job on a Ray cluster: make submit ARGS="cluster=ray output_dir=/shared/runs"
+	$(PY) run.py command=submit $(ARGS)
 
 bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour
 	$(PY) -m benchmarks.throughput $(ARGS)

@@ -37,6 +37,8 @@ examples
   python run.py seed=[1,2,3] algo.lr=1e-4           one run per seed
   python run.py tune_searches=assault_ppo           search for better settings; the same again goes on
   python run.py resume=<run directory>              continue; what else is typed wins
+  python run.py resume=auto algo=ppo                continue this very experiment where it was begun before, or begin it
+  python run.py cluster=ray output_dir=/shared/runs on a Ray cluster (docs/cluster.md); with command=submit as a job
   python run.py command=evaluate run=<run directory> episodes=30
   python run.py command=promote run=<search directory>
 
@@ -52,6 +54,8 @@ def main(argv: list[str]) -> int:
         if "--help" in flags:
             print(help_text())
             return 0
+        if "command=submit" in overrides:
+            return submit([override for override in overrides if override != "command=submit"])
         settings, resumed = experiment(overrides)
         if "--cfg" in flags:
             print(yaml.safe_dump(settings, sort_keys=False), end="")
@@ -86,6 +90,13 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
     from runs.build import check
 
+    if "resume=auto" in overrides:
+        settings = check(composed(typed_of(overrides)))
+        if settings["command"] != "train":  # a search goes on by its name
+            return settings, None
+        from runs.directory import automatic
+
+        return settings | {"resume": "auto"}, automatic(settings)
     # The algorithm and environment of a run that continues are not those of a run without words: look at them later.
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
     resumes = any(o.startswith("resume=") for o in start)
@@ -309,6 +320,15 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
             print(next_steps(run))
     print(f"run directory: {run}")
     return code
+
+
+def submit(overrides: list[str]) -> int:
+    """The same command as a job on a cluster, once it is known to be free of mistakes."""
+    from runs.submit import submit
+
+    settings, _ = experiment(overrides)
+    print(submit(settings, overrides))
+    return 0
 
 
 def show_evaluation(run: Path, episodes: int) -> None:

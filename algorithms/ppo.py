@@ -71,11 +71,12 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
 
     def get_state(self, *args, **kwargs) -> dict:
         state = super().get_state(*args, **kwargs)
-        return state | {"kl_coeff": float(self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID])}
+        now = float(self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID])
+        return state | {"kl_coeff": now, "kl_coeff_began": self.config.kl_coeff}
 
     def set_state(self, state: dict) -> None:
         super().set_state(state)
-        if "kl_coeff" in state:
+        if "kl_coeff" in state and state.get("kl_coeff_began", self.config.kl_coeff) == self.config.kl_coeff:
             coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
             coefficient.data.fill_(state["kl_coeff"])
 

@@ -52,11 +52,17 @@ def on_assault(concurrent: int, agent_steps: int) -> Contestant:
     def contestant(folder: Path) -> dict:
         words = ("tune_searches=assault_ppo", "search.trials=2", f"search.concurrent={concurrent}")
         tables, _ = run_search(folder, *words, f"stop.agent_steps={WARM_UP + agent_steps}")
-        each = [speed(rows, WARM_UP)[0] for rows in tables]
-        assert len(each) == 2
+        assert len(tables) == 2
+        each = [speed(rows, WARM_UP)[0] for rows in (side_by_side(tables) if concurrent == 2 else tables)]
         return {"agent_steps_per_s": sum(each) if concurrent == 2 else statistics.harmonic_mean(each), "each": each}
 
     return contestant
+
+
+def side_by_side(tables: list[list[dict]]) -> list[list[dict]]:
+    """Rows of trials that began together, up to the end of the first: the other then has the machine to itself."""
+    end = min(float(rows[-1]["wall_time_s"]) for rows in tables)
+    return [[row for row in rows if float(row["wall_time_s"]) <= end] for rows in tables]
 
 
 def short(number: int) -> Contestant:

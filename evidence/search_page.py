@@ -323,9 +323,14 @@ def schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
     every = [stretch for trial in trials for stretch in stretches(steps, trial.number, end)]
     figure, grid = panels(space)
     for key, axes in grid.items():
+        order = ordered([number(row[key]) for row in steps])
+        if space[key] == "choice":
+            axes.set_yticks(range(len(order)), [f"{v:g}" if isinstance(v, float) else v or "null" for v in order])
         for those, style in ((every, {"color": "0.7", "lw": 0.8}), (best, {"color": "C1", "lw": 2})):
             for start, stop, row in those:
-                axes.plot([start, stop], [position(number(row[key]), space[key])] * 2, **style)
+                value = number(row[key])
+                y = order.index(value) if space[key] == "choice" else position(value, space[key])
+                axes.plot([start, stop], [y, y], **style)
         if space[key] in LOGARITHMIC:
             axes.set_yscale("log")
         axes.set(xlabel="agent steps", ylabel=drawn(key, space[key]))

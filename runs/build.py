@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -250,6 +251,9 @@ def num_env_runners(settings: dict) -> int:
 
 
 def _check_resources(settings: dict) -> None:
+    if settings["cluster"]["address"] != "local":
+        _check_cluster(settings)
+        return
     cluster, runners = settings["cluster"], num_env_runners(settings)
     cpus, gpus = num_cpus(), torch.cuda.device_count()
     # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
@@ -262,6 +266,19 @@ def _check_resources(settings: dict) -> None:
         raise Mistake(
             f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
             "set it to 0, or install a CUDA build of torch"
+        )
+
+
+def _check_cluster(settings: dict) -> None:
+    """What can be said before the cluster is asked; `runs/cluster.py` asks it."""
+    cluster = settings["cluster"]
+    for key in ("cpus", "num_env_runners"):
+        if cluster[key] is None:
+            raise Mistake(f"cluster.{key} is not set: on a cluster, cluster.address={cluster['address']}, say how many")
+    if not Path(settings["output_dir"]).is_absolute():
+        raise Mistake(
+            f"output_dir={settings['output_dir']}: nodes of a cluster do not share a working directory; give an "
+            "absolute path that all of them have"
         )
 
 
@@ -286,14 +303,14 @@ def _check_search(search: Any, settings: dict) -> dict:
     if isinstance(settings["seed"], list):
         raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
     space = parse(checked.get("space", {}), settings)
-    if checked["scheduler"] == "pbt":
-        _check_population(checked, space)
+    pbt = checked["scheduler"] == "pbt"
+    if pbt:
+        _check_population(checked, space, settings["algo"]["name"])
     algo, stop = settings["algo"], settings["stop"]
     for key in ("time_s", "episode_return"):
         if stop[key] is not None:
             raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
     first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
-    pbt = checked["scheduler"] == "pbt"
     share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
     least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
     if stop["agent_steps"] < least:
@@ -302,6 +319,8 @@ def _check_search(search: Any, settings: dict) -> dict:
             f"1 / {share} of it, would come before the first report; raise it, or lower "
             f"report_every={settings['report_every']}"
         )
+    if settings["cluster"]["address"] != "local":  # the cluster itself says what it has
+        return checked
     seeds, trial = checked["seeds_per_trial"], cpus_of_run(settings, checked["seeds_per_trial"])
     if (checked["concurrent"] or 1) * trial > num_cpus():
         raise Mistake(
@@ -317,11 +336,15 @@ def _check_search(search: Any, settings: dict) -> dict:
     return checked
 
 
-def _check_population(search: dict, space: list[Parameter]) -> None:
+def _check_population(search: dict, space: list[Parameter], algo: str) -> None:
     if search["sampler"] != "random":
         raise Mistake(
             f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "
             "could learn from; set search.sampler=random"
+        )
+    if algo == "dqn":
+        raise Mistake(
+            "algo=dqn: a checkpoint has no replay buffer, so search.scheduler=pbt would empty it over and over"
         )
     if search["trials"] < 2:
         raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")
@@ -396,6 +419,14 @@ def build(settings: dict) -> Any:
     config.fault_tolerance(restart_failed_env_runners=True)
     config.delay_between_env_runner_restarts_s = 0.0
     return config
+
+
+def bundles_of(settings: dict) -> list[dict[str, float]]:
+    """CPUs and GPUs of each process of a run, the training process first; of a search, of one trial."""
+    config = build(settings)
+    first, *others = config.algo_class.default_resource_request(config).bundles
+    seeds = settings["search"]["seeds_per_trial"] if settings["command"] == "search" else 1
+    return [first, *others * seeds]
 
 
 def in_words(settings: dict) -> str:

@@ -13,6 +13,7 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
 """
 
 import csv
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -31,6 +32,8 @@ from environments.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
+AUTO = "auto"  # resume=auto: continue where the same experiment was started before, or start it
+NOT_THE_EXPERIMENT = ("cluster", "output_dir", "resume", "run", "dashboard", "max_failures", "checkpoint_every_s")
 CONFIG, RECORD, PROGRESS, WORKERS = "config.yaml", "run.json", "progress.csv", "workers.csv"
 
 
@@ -41,7 +44,21 @@ def create(settings: dict) -> Path:
         Mistake: `output_dir` cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
-    return writable(settings, settings["algo"]["name"], settings["env"]["name"], stamp)
+    name = key_of(settings) if settings["resume"] == AUTO else stamp
+    return writable(settings, settings["algo"]["name"], settings["env"]["name"], name)
+
+
+def automatic(settings: dict) -> Path | None:
+    """The run directory that the same experiment has with `resume=auto`; None where it has not begun."""
+    path = Path(settings["output_dir"]).expanduser().resolve()
+    path = path / settings["algo"]["name"] / settings["env"]["name"] / key_of(settings)
+    return path if (path / RECORD).exists() else None
+
+
+def key_of(settings: dict) -> str:
+    """A name for an experiment, whatever it runs on and wherever it writes: `auto_3f2a9c01b7`."""
+    what = {key: value for key, value in settings.items() if key not in NOT_THE_EXPERIMENT}
+    return "auto_" + hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def writable(settings: dict, *names: str) -> Path:

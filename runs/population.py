@@ -2,9 +2,9 @@
 
     all trials -> next share of the budget -> the worst go on from checkpoints of the best, with settings near theirs
 
-In generations: no trial is compared with one that has trained longer, and all there is to know between two of them is
-in the storage and the run directories. (Ray Tune's PopulationBasedTraining compares trials at whatever they last
-reported, perturbs beyond the ends of a range, and forgets its state with the driver.)
+In generations: no trial is compared with one that has trained longer, but for less than a rollout, and all there is to
+know between two of them is in the storage and the run directories. (Ray Tune's PopulationBasedTraining compares trials
+at whatever they last reported, perturbs beyond the ends of a range, and forgets its state with the driver.)
 """
 
 import csv
@@ -19,8 +19,7 @@ import optuna
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import check
-from runs.display import SearchDisplay
-from runs.sources import Proposals, RunWriter
+from runs.sources import RunWriter
 from runs.space import Parameter, draw, with_values
 from runs.study import MAX_DRAWS, Study
 from runs.trial import score
@@ -62,6 +61,13 @@ class Population:
             self.values[number] = values
         if name_of(0) not in study.optuna.user_attrs:
             self.keep(0, [Step(number, number, values) for number, values in self.values.items()])
+        self.write_schedule()  # a kill may have come before
+        for number in list(self.values):
+            try:
+                self.rows(number)
+            except Mistake as mistake:  # no checkpoint of it is whole
+                study.tell(number, 0, math.nan, failure=str(mistake))
+                del self.values[number]
 
     @property
     def done(self) -> int:
@@ -92,7 +98,7 @@ class Population:
     def evolve(self) -> list[Step]:
         """End the generation: the worst go on from the best. A kill in between does no harm; it is done again."""
         generation = self.done + 1
-        steps = self.plan(generation)
+        steps = [step for step in self.plan(generation) if step.trial in self.values]
         for step in steps:
             for seed, run in directory.dirs_of(self.path(step.trial), self.seeds).items():
                 donor = directory.dirs_of(self.path(step.donor), self.seeds)[seed]
@@ -149,15 +155,6 @@ class Population:
                 donor = step.donor if generation else ""
                 table.writerow((generation, steps, step.trial, donor, *map(step.values.get, keys)))
         directory.replace(self.folder / SCHEDULE, text.getvalue())
-
-
-class Generation(Proposals):
-    """The trials of a Population, up to its next milestone."""
-
-    def __init__(self, population: Population, display: SearchDisplay):
-        super().__init__(population.study, population.folder, population.writer, display)
-        self.waiting, self.budget = population.left(), population.milestone
-        self.total = len(self.waiting)
 
 
 def name_of(generation: int) -> str:

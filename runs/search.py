@@ -27,21 +27,24 @@ from typing import Any
 
 import ray
 import yaml
+from optuna.exceptions import StorageInternalError
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import cpus_of_run, seeds_of
+from runs.cluster import LOCAL, Interrupt, ray_for
 from runs.confirmation import STAGES, Confirmation
 from runs.display import SearchDisplay, spelt
-from runs.population import Generation, Population
+from runs.population import Population
 from runs.record import Record
 from runs.sources import Planned, Proposals, RunWriter, Source, write_table
 from runs.space import parse
 from runs.study import Study
-from runs.train import Interrupt, NodeLost, local_ray, why
+from runs.train import NodeLost, why
 from runs.trial import SearchTrial
 
 
@@ -74,7 +77,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
         if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
             directory.write_start(folder, settings, argv, overrides)
             writer = RunWriter(settings, argv, directory.overrides_of(folder))
-            with local_ray(settings):
+            with ray_for(settings):
                 code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
                     confirmation, folder, writer
                 )
@@ -93,7 +96,7 @@ def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:
     """The trials that are left; returns the exit code."""
     settings = study.settings
     with SearchDisplay(study.standing) as display:
-        proposals = Proposals(study, folder, writer, display)
+        proposals = Proposals(study, folder, writer, display, study.unfinished(), study.left(), study.budget)
         if not proposals.total:
             return 0
         print(
@@ -120,12 +123,14 @@ def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
             )
             print(f"writing to {folder}", flush=True)
             said = True
-        with SearchDisplay(lambda now=population: f"generation {now.done + 1}, {study.standing()}") as display:
-            members = Generation(population, display)
+        now = f"generation {population.done + 1} of {search['generations']}"
+        with SearchDisplay(lambda now=now: f"{now}, {study.standing()}") as display:
+            members = Proposals(study, folder, writer, display, population.left(), 0, population.milestone)
+            members.later = len(population.values) * (search["generations"] - population.done - 1)
             if members.total and (code := play(study.settings, folder, members, EarlyStopping(study), display)):
                 return code
         if population.milestone < study.budget:
-            for step in population.evolve():
+            for step in Population(study, folder, writer).evolve():  # without those that failed meanwhile
                 print(f"trial {step.trial} goes on from trial {step.donor}: {spelt(step.values)}", flush=True)
             write_table(study, folder)
     return 0
@@ -150,7 +155,7 @@ def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
 def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
     """Run what a source gives, with Ray Tune; returns the exit code."""
     end = TrialEnd(source.budget)
-    display.left = source.total
+    display.left = source.total + source.later
     # What a former start or stage left: its files are linked into run directories, and must not be written over.
     shutil.rmtree(folder / "tune", ignore_errors=True)
     tuner = tune.Tuner(
@@ -179,6 +184,11 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
     except NodeLost as error:
         print(f"the search stopped: {error}")
         return 1
+    except (TuneError, StorageInternalError) as error:
+        if "StorageInternalError" not in repr(error):
+            raise
+        print(f"the search stopped: search.storage={settings['search']['storage']} failed while it was written to")
+        return 1
     if source.beside:
         display.say(source.cost())
     return int(Interrupt.asked)
@@ -186,8 +196,9 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
 
 def concurrent_trials(settings: dict) -> int:
     """Trials at once: as many as were asked for, or as there are CPUs for."""
-    search = settings["search"]
-    return search["concurrent"] or max(1, int(num_cpus() / cpus_of_run(settings, search["seeds_per_trial"])))
+    search, local = settings["search"], settings["cluster"]["address"] == LOCAL
+    cpus = num_cpus() if local else ray.cluster_resources().get("CPU", 1)
+    return search["concurrent"] or max(1, int(cpus / cpus_of_run(settings, search["seeds_per_trial"])))
 
 
 def name_of(trial: Any) -> str:
@@ -282,7 +293,8 @@ def best_of(study: Study, number: int = 5) -> str:
     if not complete:
         return f"no trial has come to its end yet; {study.standing()}"
     lines = [f"  trial {r.number}  {r.score:,.1f}  {spelt(r.values)}" for r in complete]
-    return "\n".join([f"{study.standing()}; the best that came to their end:", *lines])
+    last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
+    return "\n".join([f"{study.standing()}; the best that came to their end{last}:", *lines])
 
 
 @contextmanager

@@ -186,6 +186,8 @@ MODEL_SETTINGS = {
 HIDDEN = {torso: Setting(int, 1, optional=torso in CONVS) for torso in (*CONVS, *SECTIONS)} | {"mlp": Setting(list, 1)}
 
 CLUSTER_SETTINGS = {
+    "address": Setting(str),
+    "placement": Setting(str, options=("pack", "spread"), rllib="placement_strategy", convert=str.upper),
     "num_env_runners": Setting(int, 0, optional=True),
     "cpus_per_runner": Setting(float, above=0, rllib="num_cpus_per_env_runner"),
     "cpus": Setting(int, 1, optional=True),
@@ -208,7 +210,7 @@ TOP_SETTINGS = {
     "report_every": Setting(int, 1, rllib="report_every"),
     "max_failures": Setting(int, 0),
     "dashboard": Setting(bool),
-    "command": Setting(str, options=("train", "evaluate", "search", "promote")),
+    "command": Setting(str, options=("train", "evaluate", "search", "promote", "submit")),
     "size": Setting(str, options=("smoke", "short", "full")),
 }
 

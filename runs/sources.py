@@ -14,12 +14,12 @@ from ray.tune.search import Searcher
 
 from environments.mistakes import Mistake
 from runs import directory
+from runs.cluster import Interrupt
 from runs.confirmation import FAILURE, Attempt
 from runs.display import SearchDisplay
 from runs.record import write_hparams
 from runs.space import with_values
 from runs.study import Study
-from runs.train import Interrupt
 
 TRIALS = "trials.csv"
 
@@ -63,6 +63,7 @@ class Source(Searcher):
 
     total: int
     budget: int
+    later = 0  # trials that come after those, in later generations
 
     def __init__(self, display: SearchDisplay):
         super().__init__(metric="objective", mode="max")
@@ -78,7 +79,7 @@ class Source(Searcher):
         """Hand a trial over to Tune."""
         self.configs[trial_id], self.began[config["label"]] = config, time.monotonic()
         self.display.begin(config["label"], values)
-        return dict(config)
+        return config | {"until": self.budget}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         if error or result is None:  # `failed` tells, which knows why; or it never began
@@ -112,13 +113,21 @@ class Source(Searcher):
 
 
 class Proposals(Source):
-    """The trials of a Study."""
+    """The trials of a Study: those that wait to go on, and then new ones."""
 
-    def __init__(self, study: Study, folder: Path, writer: RunWriter, display: SearchDisplay):
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        writer: RunWriter,
+        display: SearchDisplay,
+        waiting: list[tuple[int, dict[str, Any]]],
+        new: int,
+        budget: int,
+    ):
         super().__init__(display)
-        self.study, self.folder, self.writer, self.budget = study, folder, writer, study.budget
-        self.waiting = study.unfinished()
-        self.total = len(self.waiting) + study.left()
+        self.study, self.folder, self.writer = study, folder, writer
+        self.waiting, self.total, self.budget = list(waiting), len(waiting) + new, budget
         self.values: dict[int, dict] = {}  # number -> values
         self.mistake: Mistake | None = None
 
@@ -139,10 +148,13 @@ class Proposals(Source):
         steps = result["agent_steps"]
         ended = steps >= self.study.budget or result["failure"] or self.study.stopped(config["number"])
         if not ended:  # it goes on later: after Ctrl-C when the search does, in a population with the next generation
+            self.study.report(
+                config["number"], steps, result["objective"]
+            )  # Tune shows no scheduler a trial's last row
             self.display.pause(config["label"])
             return
         state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
-        if math.isfinite(result["objective"]):
+        if math.isfinite(result["objective"]) and self.study.settings["search"]["scheduler"] != "pbt":
             write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
         write_table(self.study, self.folder)
         self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")

@@ -37,7 +37,7 @@ POINTS = 36  # of the budget, at which scores are reported: 1/9 and 1/3 are amon
 OBJECTIVE = "episode_return_mean"
 VALUES, IMPOSSIBLE, FAILURE, STOP = "values", "impossible", "failure", "stop"  # what a trial's attributes may hold
 FINGERPRINT = "search"  # the study's own attribute
-RETRY_S = 2  # between two attempts to reach a database that is away
+RETRY_S, SAY_S = 2, 60  # between two attempts to reach a database that is away, and between two lines about it
 MAX_DRAWS = 100  # that may be impossible one after the other
 COMPARED = ("algo", "env", "model", "stop", "seed")  # what makes results comparable: of the settings,
 COMPARED_OF_SEARCH = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # and of `search.`
@@ -256,21 +256,27 @@ def storage_of(storage: str, folder: Path) -> Any:
     url = f"sqlite:///{folder / 'study.db'}" if storage == "sqlite" else storage
     if url.startswith("sqlite"):
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # it answers now; from here on it is waited for
+    limit = {"connect_args": {"connect_timeout": 10}} if url.startswith(("postgresql", "mysql")) else {}
+    found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **limit})  # it answers; from here on it is waited for
     event.listen(found.engine, "do_connect", connect_patiently)
     return found
 
 
 def connect_patiently(dialect: Any, record: Any, arguments: list, named: dict) -> Any:
     """A connection to a database that may be away for a while: nothing is lost meanwhile, the trials wait as well."""
-    began = time.monotonic()
+    began, said = time.monotonic(), -math.inf
     while True:
         try:
             return dialect.connect(*arguments, **named)
         except dialect.loaded_dbapi.OperationalError as error:
-            waited, why = round(time.monotonic() - began), " ".join(str(error).split())[:150]
-            if waited % 60 < RETRY_S:
-                print(f"search.storage does not answer since {waited} s ({why}); waiting for it", flush=True)
+            now, why = time.monotonic(), " ".join(str(error).split())[:150]
+            if now - said > SAY_S:
+                said = now
+                print(
+                    f"search.storage does not answer since {now - began:.0f} s ({why}); waiting for it (Ctrl-C twice "
+                    "to stop; the search can go on later)",
+                    flush=True,
+                )
             time.sleep(RETRY_S)
 
 

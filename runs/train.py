@@ -6,12 +6,7 @@ Everything that has to survive a killed process is written here, in the driver, 
 in a checkpoint.
 """
 
-import logging
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +18,9 @@ from ray.tune.experiment import Trial
 from environments.mistakes import in_a_line
 from runs import checkpoints, directory
 from runs.build import build, cpus_of_run, in_words, seeds_of
+from runs.cluster import Interrupt, ray_for
 from runs.display import Display
 from runs.record import Record
-
-
-class Interrupt:
-    """Whether the user asked to stop. Ray Tune asks at every report; the trial then writes its last checkpoint."""
-
-    asked = False
-
-    @classmethod
-    def ask(cls, number: int, frame: Any) -> None:
-        if cls.asked:  # once more: at once
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        cls.asked = True
-        print(
-            "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
-            flush=True,
-        )
 
 
 class Stop(tune.Stopper):
@@ -149,39 +128,54 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
 
     Returns:
         The run directory, and the exit code: 0 where every seed came to its end, else 1.
+
+    Raises:
+        Mistake: the run cannot work on the cluster it names, or there is no checkpoint to continue from.
     """
     seeds = seeds_of(settings)
-    parent = resumed or directory.create(settings)
-    dirs = directory.dirs_of(parent, seeds)
-    starts, done = {}, []
-    for seed, path in dirs.items():
-        path.mkdir(exist_ok=True)
-        if resumed and (path / directory.CONFIG).exists():
-            if len(seeds) > 1 and not checkpoints.names(path):
-                print(f"seed {seed} stopped before its first checkpoint; it starts anew")
-                continue
-            checkpoint, complaints = checkpoints.newest_whole(path)
-            for sentence in complaints:
-                print(f"{path}: {sentence}")
-            if reached(settings["stop"], checkpoints.progress_of(checkpoint)):
-                print(f"seed {seed} has reached its stop already; raise stop.agent_steps to go on")
-                done.append(seed)
-                continue
-            starts[seed] = str(checkpoint)
+    starts, done = standing(resumed, seeds, settings) if resumed else ({}, [])
     todo = [seed for seed in seeds if seed not in done]
-    if not todo:
-        return parent, 0
-    directory.write_start(parent, settings, argv, overrides)
-    if len(seeds) > 1:
-        for seed in todo:
-            directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
+    if resumed and not todo:
+        return resumed, 0
+    with ray_for(settings):
+        parent = resumed or directory.create(settings)
+        dirs = directory.dirs_of(parent, seeds)
+        directory.write_start(parent, settings, argv, overrides)
+        if len(seeds) > 1:
+            for seed in todo:
+                dirs[seed].mkdir(exist_ok=True)
+                directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
+        announce(settings, parent, starts)
+        return parent, play(settings, parent, dirs, todo, starts)
 
+
+def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str], list[int]]:
+    """Of a run that continues: the checkpoint that each seed starts from, and the seeds that are at their end."""
+    starts, done = {}, []
+    for seed, path in directory.dirs_of(run, seeds).items():
+        if not (path / directory.CONFIG).exists():
+            continue
+        if (len(seeds) > 1 or settings["resume"] == directory.AUTO) and not checkpoints.names(path):
+            print(f"seed {seed} stopped before its first checkpoint; it starts anew")
+            continue
+        checkpoint, complaints = checkpoints.newest_whole(path)
+        for sentence in complaints:
+            print(f"{path}: {sentence}")
+        if reached(settings["stop"], checkpoints.progress_of(checkpoint)):
+            print(f"seed {seed} has reached its stop already; raise stop.agent_steps to go on")
+            done.append(seed)
+            continue
+        starts[seed] = str(checkpoint)
+    return starts, done
+
+
+def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], starts: dict[int, str]) -> int:
+    """Run one trial per seed with Ray Tune; returns the exit code."""
     config: Any = build(settings)
     config.run_dirs = {seed: str(path) for seed, path in dirs.items()}
     config.resume_from = starts
     config.debugging(seed=tune.grid_search(todo))
-    announce(settings, parent, starts)
-    with local_ray(settings), Display(todo, settings["stop"]["agent_steps"]) as display:
+    with Display(todo, settings["stop"]["agent_steps"]) as display:
         stop = Stop(settings["stop"])
         recorder = Recorder(dirs, parent, stop, display)
         tuner = tune.Tuner(
@@ -206,7 +200,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
         except NodeLost as error:
             recorder.failures |= dict.fromkeys(todo, str(error))
         recorder.record.close()
-    return parent, conclude(recorder, parent)
+    return conclude(recorder, parent)
 
 
 def conclude(recorder: Recorder, parent: Path) -> int:
@@ -236,45 +230,3 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
         print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")
     sys.stdout.flush()
-
-
-def token_hint() -> str:
-    """How to get the token that the dashboard asks for, unless authentication is off."""
-    if os.environ.get("RAY_AUTH_MODE") == "disabled":
-        return ""
-    return f"  (it asks for a token: {Path(sys.executable).parent / 'ray'} get-auth-token prints it)"
-
-
-@contextmanager
-def local_ray(settings: dict) -> Iterator[None]:
-    """Ray on this machine alone, for as long as the run takes; SIGINT and SIGTERM ask the run to stop."""
-    Interrupt.asked = False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
-    os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
-    # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last
-    # from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
-    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
-    if not settings["dashboard"]:
-        os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
-    started = not ray.is_initialized()
-    if started:
-        context = ray.init(
-            address="local", include_dashboard=settings["dashboard"], log_to_driver=False, logging_level=logging.ERROR
-        )
-        if settings["dashboard"]:
-            print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
-    handlers = {number: signal.signal(number, Interrupt.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if started:
-            ray.shutdown()

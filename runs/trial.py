@@ -4,6 +4,7 @@ run directory -> settings -> Algorithm per seed -> a row of each -> their mean s
 """
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,22 @@ class SearchTrial(tune.Trainable):
     """One point of the space: an Algorithm per seed, advanced in turn, so that a score is always their mean at the same
     number of agent steps.
 
-    Its config has one key, `dir`: the run directory, which holds the settings and, where it goes on, checkpoints.
+    Its config has `dir`, the run directory, which holds the settings and, where it goes on, checkpoints; and `until`,
+    the agent steps at which it is halted.
     """
 
     def setup(self, config: dict) -> None:
         self.path = Path(config["dir"])
         self.algorithms: dict[int, Any] = {}
         self.rows: dict[int, dict[str, float]] = {}  # seed -> the newest
-        self.before: dict[int, float] = {}  # seed -> s it had trained for when it came here
+        self.trained_s = 0.0  # in this process
 
     def begin(self) -> None:
         """Build the Algorithms where they are not there yet. Not in `setup`: Tune forgives a running trial only."""
         if self.algorithms:
             return
         settings = yaml.safe_load((self.path / directory.CONFIG).read_text())
-        self.budget = settings["stop"]["agent_steps"]
+        self.budget, self.report_every = settings["stop"]["agent_steps"], settings["report_every"]
         for seed, of_seed in directory.dirs_of(self.path, seeds_of(settings)).items():
             rllib = build(settings | {"seed": seed})
             rllib.run_dirs = {seed: str(of_seed)}
@@ -46,7 +48,6 @@ class SearchTrial(tune.Trainable):
         algorithm = self.algorithms[seed]
         algorithm.load_checkpoint(str(checkpoint))
         self.rows[seed] = algorithm.progress.totals(algorithm.config.frameskip)
-        self.before[seed] = self.rows[seed]["wall_time_s"]
 
     @classmethod
     def default_resource_request(cls, config: dict) -> PlacementGroupFactory:
@@ -60,18 +61,20 @@ class SearchTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """A row for every seed that has not come to its budget, and what Tune goes by."""
         self.begin()
-        results = {
-            seed: algorithm.train()
-            for seed, algorithm in self.algorithms.items()
-            if self.rows.get(seed, {}).get("agent_steps", 0) < self.budget
-        }
+        began, results = time.perf_counter(), {}
+        for seed, algorithm in self.algorithms.items():
+            left = min(self.budget, self.config["until"]) - self.rows.get(seed, {}).get("agent_steps", 0)
+            if left > 0:  # the row ends there too, but for a rollout
+                algorithm.config.report_every = max(1, min(self.report_every, left))
+                results[seed] = algorithm.train()
+        self.trained_s += time.perf_counter() - began
         self.rows |= {seed: result["row"] for seed, result in results.items()}
         failures = [f"seed {seed}: {r['failure']}" for seed, r in results.items() if "failure" in r]
         return {
             "reports": [(seed, r["row"], r.get("workers", [])) for seed, r in results.items()],
             "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
             "objective": score(list(self.rows.values())),
-            "trained_s": sum(row["wall_time_s"] - self.before.get(seed, 0.0) for seed, row in self.rows.items()),
+            "trained_s": self.trained_s,
             "failure": "; ".join(failures) or None,
             "notices": [f"seed {seed}: {notice}" for seed, r in results.items() for notice in r.get("notices", [])],
             "should_checkpoint": any(result.get("should_checkpoint") for result in results.values()),

@@ -4,6 +4,7 @@ The head has no CPU, the others one each. SECONDS after the first checkpoint bel
 trial, is killed with kill -9, raylet and workers: a power cut.
 """
 
+import contextlib
 import sys
 import threading
 import time
@@ -27,13 +28,14 @@ def main(after_s: float, words: list[str]) -> int:
         while not list(Path("outputs").glob("searches/*/trials/*/checkpoints/previous")):
             time.sleep(0.05)
         time.sleep(after_s)
-        below = power.children(recursive=True)
-        trials = [p for p in below if p.name().startswith("ray::Sear")]
+        below, trials = power.children(recursive=True), []
         for process in [power, *below]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                trials += [process] if process.name().startswith("ray::Sear") else []
+                process.kill()
         print(f"killed a node with {len(trials)} of the trials", flush=True)
 
-    thread = threading.Thread(target=cut)
+    thread = threading.Thread(target=cut, daemon=True)
     thread.start()
     code = run.main(words)
     thread.join(timeout=60)

@@ -3,24 +3,29 @@
 import csv
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_runs import Disturbance, go, rows_of
+from tiny_runs import Disturbance, go, names_of, processes_below, rows_of, wait_for
 
 import run
 from algorithms.progress import PROGRESS_FILE, write_manifest
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import check
+from runs.cluster import Interrupt
 from runs.population import FACTORS, SCHEDULE, Population, perturbed
 from runs.sources import RunWriter
 from runs.space import Parameter, parse
 from runs.study import Study
-from runs.train import Interrupt
 
 WORDS = ("tune_searches=cartpole_ppo", "search.scheduler=pbt", "search.sampler=random")
 SCORES = (50.0, 10.0, 90.0, 20.0, 80.0, 30.0, 40.0, 60.0)
@@ -133,10 +138,40 @@ def test_a_failed_trial_neither_gives_nor_takes(open_population):
     population = open_population()
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
-    population.study.tell(2, 960, 90.0, failure="gradient norm nan")
+    planned = population.plan(1)
+    assert sorted(step.trial for step in planned) == [1, 3]
+    population.study.tell(3, 960, 20.0, failure="gradient norm nan")  # a kill, and then it fails
     population = open_population()
+    assert len(population.values) == 7 and population.evolve() == [s for s in planned if s.trial == 1]
+    population.study.tell(4, 960, 80.0, failure="gradient norm nan")
+    for number, score in enumerate(SCORES):
+        if number not in (3, 4):
+            trained(open_population(), number, 1860, score)
+    steps = open_population().evolve()
+    assert {step.trial for step in steps} == {1} and {step.donor for step in steps} == {2}
+
+
+def test_a_trial_without_a_whole_checkpoint_fails_and_the_others_go_on(open_population):
+    population = open_population()
+    for number, score in enumerate(SCORES):
+        trained(population, number, 960, score)
+    (population.path(5) / "checkpoints" / "last" / "weights").write_text("torn")
+    again = open_population()
+    assert sorted(again.values) == [0, 1, 2, 3, 4, 6, 7] and len(again.evolve()) == 1
+    assert "checkpoint last is damaged" in again.study.rows()[5].failure and again.study.rows()[5].state == "FAIL"
+
+
+def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_loses_nothing(open_population):
+    population = open_population()
+    path = population.folder / SCHEDULE
+    assert [row["donor"] for row in csv.DictReader(path.read_text().splitlines())] == [""] * 8
+    for number, score in enumerate(SCORES):
+        trained(population, number, 960, score)
     steps = population.evolve()
-    assert len(population.values) == 7 and [step.trial for step in steps] == [1] and steps[0].donor == 4
+    path.unlink()  # as if the kill had come just before
+    open_population()
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [(row["trial"], row["donor"]) for row in rows[8:]] == [(str(s.trial), str(s.donor)) for s in steps]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +207,7 @@ def test_a_population_cannot_grow_or_change_its_pace(open_population):
     [
         (("search.sampler=tpe",), "search.sampler=tpe: search.scheduler=pbt gives a schedule, not a point"),
         (("search.trials=1",), "search.trials=1 is no population"),
+        (("search.trials=1", "search.sampler=tpe"), "search.sampler=tpe"),
         (("search.generations=30", "stop.agent_steps=3000"), "1 / search.generations of it, would come before"),
     ],
 )
@@ -239,6 +275,76 @@ def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(t
     assert "raise search.trials" not in go(*words)[1]
     assert run.main(["command=promote", f"run={folder}"]) == 2
     assert "search.scheduler=pbt gives a schedule, schedule.csv, and not a point" in capsys.readouterr().err
+
+
+def test_a_trial_that_computes_nan_fails_and_the_population_goes_on(tmp_path, shared_ray):
+    """Every learning rate is one that leads to NaN at some time; whoever is left goes on, and at last nobody is."""
+    space = "search.space={algo.lr: {loguniform: [1e25, 1e30]}}"
+    code, printed = go(*TINY, space, "algo.max_grad_norm=null", f"output_dir={tmp_path}")
+    assert code == 0, printed
+    told = list(csv.DictReader((tmp_path / "searches" / "cartpole_ppo" / "trials.csv").read_text().splitlines()))
+    assert {row["state"] for row in told} == {"FAIL"} and "gradient norm" in told[0]["failure"]
+    assert "search.scheduler=pbt gives a schedule" in printed
+
+
+@pytest.mark.slow
+def test_a_population_whose_driver_is_killed_with_kill_9_goes_on(tmp_path):
+    words = (*TINY, "search.generations=4", "stop.agent_steps=40960", f"output_dir={tmp_path}")
+    folder, command = tmp_path / "searches" / "cartpole_ppo", [sys.executable, str(Path(run.__file__)), *words]
+    after_s, environment = random.uniform(0, 25), os.environ | {"RAY_AUTH_MODE": "disabled"}
+    driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    wait_for(lambda: list(folder.glob("trials/*/checkpoints/previous")) or driver.poll() is not None, 180)
+    time.sleep(after_s)
+    below = processes_below(driver.pid)
+    driver.kill()
+    driver.wait()
+    for process in below:  # what Ray leaves behind, and nobody else's
+        if process.is_running() and "ray" in names_of(process):
+            process.kill()
+    time.sleep(1)
+    second = subprocess.run(command, env=environment, capture_output=True, text=True)
+    told = f"killed after {after_s:.2f} s\n{second.stdout}\n{second.stderr}"
+    assert second.returncode == 0, told
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 4, told
+    schedule = list(csv.DictReader((folder / SCHEDULE).read_text().splitlines()))
+    assert [row["generation"] for row in schedule] == ["0"] * 4 + ["1", "2", "3"], told
+    for number in range(4):
+        path = folder / "trials" / f"{number:04d}"
+        newest = [row for row in schedule if row["trial"] == str(number)][-1]
+        settings = yaml.safe_load((path / directory.CONFIG).read_text())
+        assert settings["algo"]["lr"] == float(newest["algo.lr"]) == float(rows[number]["algo.lr"]), told
+        steps = [row["agent_steps"] for row in rows_of(path)]
+        assert steps == sorted(set(steps)) and steps[-1] >= 40960, told
+
+
+def test_rows_end_where_a_generation_does(tmp_path, shared_ray):
+    """2,048 agent steps and rows of 5,000: without an end of its own a row would come to the budget."""
+    words = (*TINY, "stop.agent_steps=10240", "report_every=5000", f"output_dir={tmp_path}")
+    assert go(*words)[0] == 0
+    for path in (tmp_path / "searches" / "cartpole_ppo").glob("trials/*"):
+        steps = [row["agent_steps"] for row in rows_of(path)]
+        assert any(5120 <= step < 5120 + 256 for step in steps), steps
+
+
+def test_a_coefficient_that_changes_on_the_way_is_not_the_checkpoints(make_learner):
+    words = ("algo=ppo", "env=cartpole")
+    first, same, other = (make_learner(*words, f"algo.kl_coeff={c}") for c in (0.2, 0.2, 0.5))
+    first.curr_kl_coeffs_per_module["default_policy"].data.fill_(0.7)
+    for learner in (same, other):
+        learner.set_state(first.get_state())
+    found = [float(learner.curr_kl_coeffs_per_module["default_policy"]) for learner in (same, other)]
+    assert found == pytest.approx([0.7, 0.5])
+
+
+def test_dqns_optimizer_takes_the_new_settings_too(make_learner):
+    words = ("algo=dqn", "env=cartpole")
+    first, second = (
+        make_learner(*words, f"algo.lr={lr}", f"algo.optimizer_eps={e}") for lr, e in ((1e-3, 1e-4), (2e-3, 2e-4))
+    )
+    second.set_state(first.get_state())
+    (group,) = second.get_optimizer("default_policy").param_groups
+    assert (group["lr"], group["eps"]) == (2e-3, 2e-4)
 
 
 def test_a_setting_of_the_optimizer_that_changes_on_the_way_is_not_the_checkpoints(make_learner):

@@ -21,6 +21,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
@@ -28,11 +29,13 @@ from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, ro
 
 import run
 from evidence.evaluate import evaluate
+from runs import sources
 from runs.checkpoints import damage, progress_of
+from runs.cluster import Interrupt
 from runs.display import SearchDisplay
 from runs.search import SearchRecorder, TrialEnd
 from runs.sources import Source
-from runs.train import Interrupt
+from runs.study import Study
 
 ROOT = Path(run.__file__).resolve().parent
 # Seconds: 4 updates of 4 envs x 64 steps each, and a game ends after 20 steps or so.
@@ -92,7 +95,35 @@ def test_a_search_prints_what_its_trials_cost_beside_training_and_that_is_little
     _, printed = searched
     seconds, share = re.search(r"^([\d.]+) s per trial beside training, ([\d.]+)% of its time$", printed, re.M).groups()
     assert 0 < float(seconds) / (float(seconds) + 600) < 0.05
-    assert 0 < float(share) <= 100
+    assert 0 < float(share) < 100
+
+
+def test_what_trials_took_beside_training_is_what_is_left_of_their_time(monkeypatch):
+    source = Source(SearchDisplay(lambda: "", Console(file=io.StringIO())))
+    source.budget, source.ended, source.display.begin = 100, lambda *_: None, lambda *_: None
+    clock = iter((0.0, 10.0, 10.0, 30.0))
+    monkeypatch.setattr(sources.time, "monotonic", lambda: next(clock))
+    for trained in (9.0, 18.0):
+        source.give("id", {"label": "trial"}, {})
+        source.on_trial_complete("id", {"trained_s": trained})
+    monkeypatch.undo()
+    assert source.beside == [(1.0, 10.0), (2.0, 20.0)]
+    assert source.cost() == "1.5 s per trial beside training, 10.0% of its time"
+
+
+def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sentence(
+    tmp_path, shared_ray, monkeypatch
+):
+    def broken(*arguments):
+        raise StorageInternalError("the server went away during the commit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "report", broken)
+        code, printed = go(*TINY, "search.trials=1", f"output_dir={tmp_path}")
+    assert code == 1 and "the search stopped: search.storage=sqlite failed while it was written to" in printed
+    assert "Traceback" not in printed
+    code, printed = go(*TINY, "search.trials=1", f"output_dir={tmp_path}")
+    assert code == 0 and "1 of 1 trials: 1 complete" in printed
 
 
 def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path):
@@ -296,6 +327,7 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     driver = subprocess.Popen([sys.executable, "run.py", *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     wait_for(lambda: list(folder.glob("trials/0001/checkpoints/previous")) and not driver.poll(), 180)
+    time.sleep(random.uniform(0, 3))
     below = processes_below(driver.pid)
     driver.kill()
     driver.wait()

@@ -26,8 +26,9 @@ from tiny_runs import (
 )
 
 from runs.checkpoints import damage, progress_of
+from runs.cluster import Interrupt
 from runs.directory import open_run, overrides_of
-from runs.train import Interrupt, reached
+from runs.train import reached
 
 NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
 ROW = {"agent_steps": 1000, "wall_time_s": 60.0, "episodes": 20, "episode_return_mean": 100.0}

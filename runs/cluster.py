@@ -1,0 +1,258 @@
+"""Ray for a run: one of its own on this machine, or a cluster that runs already.
+
+    cluster.address -> connect -> does it fit? do all nodes have the code and output_dir? -> the run
+
+Everything that cannot work there is said in one sentence before the run directory is made.
+"""
+
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from environments.mistakes import Mistake, in_a_line
+from runs.build import bundles_of
+from runs.directory import ROOT
+
+LOCAL, AUTO = "local", "auto"
+KINDS = ("CPU", "GPU")  # of resources
+ANSWER_S = 5  # an address must answer in
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
+
+
+class Interrupt:
+    """Whether the user asked to stop. Ray Tune asks at every report; the trial then writes its last checkpoint."""
+
+    asked = False
+
+    @classmethod
+    def ask(cls, number: int, frame: Any) -> None:
+        if cls.asked:  # once more: at once
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        cls.asked = True
+        print(
+            "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
+            flush=True,
+        )
+
+
+class Node(NamedTuple):
+    """A machine of the cluster, as far as it is alive."""
+
+    id: str
+    name: str
+    has: dict[str, float]  # CPU and GPU
+
+
+@contextmanager
+def ray_for(settings: dict) -> Iterator[None]:
+    """Ray for as long as the run takes; SIGINT and SIGTERM ask the run to stop.
+
+    Raises:
+        Mistake: `cluster.address` cannot be reached, or the run cannot work there.
+    """
+    Interrupt.asked = False
+    prepare(settings)
+    started = not ray.is_initialized()
+    if started:
+        connect(settings)
+    # After ray.init, whose own handler for SIGTERM would take their place.
+    handlers = {number: signal.signal(number, Interrupt.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if started:
+            ray.shutdown()
+
+
+def prepare(settings: dict) -> None:
+    """What Ray and Tune read from the environment when they start."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
+    os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
+    # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last
+    # from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
+    if not settings["dashboard"]:
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
+
+
+def connect(settings: dict) -> None:
+    """Start Ray on this machine, or join the cluster at `cluster.address`."""
+    address = settings["cluster"]["address"]
+    if address == LOCAL:
+        context = ray.init(
+            address="local", include_dashboard=settings["dashboard"], log_to_driver=False, logging_level=logging.ERROR
+        )
+        if settings["dashboard"]:
+            print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
+        return
+    refuse_unreachable(address)
+    # A job's driver has its code from the job; anybody else's travels now, without what .rayignore names.
+    code = {} if JOB in os.environ else {"working_dir": str(ROOT)}
+    try:
+        context = ray.init(
+            address=None if address == AUTO and "RAY_ADDRESS" in os.environ else address,
+            runtime_env={**code, "env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises all kinds: ConnectionError, RuntimeError, its own
+        raise Mistake(refusal(address, error)) from error
+    try:
+        found = nodes()
+        refuse_too_small(settings, found)
+        refuse_unshared(Path(settings["output_dir"]), found)
+    except BaseException:
+        ray.shutdown()
+        raise
+    if JOB in os.environ:  # `ray job stop` deletes the job's directory while the last checkpoint is being written
+        os.chdir(settings["output_dir"])
+    all_of_them = {key: sum(node.has[key] for node in found) for key in KINDS}
+    print(f"Ray cluster: {len(found)} nodes with {spelt(all_of_them)}; this driver runs {sys.executable}")
+    if context.dashboard_url:
+        print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}")
+    sys.stdout.flush()
+
+
+def token_hint() -> str:
+    """How to get the token that the dashboard asks for, unless authentication is off."""
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        return ""
+    return f"  (it asks for a token: {Path(sys.executable).parent / 'ray'} get-auth-token prints it)"
+
+
+def nodes() -> list[Node]:
+    """All that are alive, the largest first."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    found = [Node(n["NodeID"], n["NodeName"], {key: n["Resources"].get(key, 0.0) for key in KINDS}) for n in alive]
+    return sorted(found, key=lambda node: (-node.has["GPU"], -node.has["CPU"], node.id))
+
+
+# What cannot work -----------------------------------------------------------------------------------------------------
+
+
+def refuse_unreachable(address: str) -> None:
+    """An address where nobody listens; Ray itself would try for a minute."""
+    where = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+    if "://" in where:
+        raise Mistake(
+            f"cluster.address={address}: {where} is no address of a cluster's head, host:port; from outside of the "
+            "cluster, submit the run as a job with command=submit"
+        )
+    found = re.fullmatch(r"(.+):(\d+)", where)
+    if where and not found:
+        raise Mistake(f"cluster.address={address} is neither local, nor auto, nor host:port of a cluster's head")
+    if found:
+        try:
+            socket.create_connection((found[1].strip("[]"), int(found[2])), ANSWER_S).close()
+        except OSError as error:
+            raise Mistake(
+                f"cluster.address={address}: {where} does not answer ({error}); is the head of the cluster there, "
+                "ray start --head --port=..., and its port open to this machine?"
+            ) from error
+
+
+def refusal(address: str, error: Exception) -> str:
+    """The sentence for what Ray says when it cannot connect."""
+    text = " ".join(str(error).split())
+    if re.search(r"authenticat|auth token|InvalidAuthToken|unauthenticated", text, re.I):
+        return (
+            f"cluster.address={address}: the cluster does not take this process's token; set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head, or RAY_AUTH_MODE=disabled where it has none"
+        )
+    if "version mismatch" in text.lower():
+        return (
+            f"cluster.address={address}: Ray or Python is another one there ({text[:200]}); install on all machines "
+            "what requirements.txt pins"
+        )
+    if "could not find any running ray instance" in text.lower():
+        return (
+            f"cluster.address={address}: no Ray cluster runs on this machine and RAY_ADDRESS is not set; start one "
+            "with ray start --head, or give cluster.address=host:port"
+        )
+    return f"cluster.address={address} cannot be joined: {text[:300]}"
+
+
+def refuse_too_small(settings: dict, found: list[Node]) -> None:
+    """A run that the cluster could never place, however idle it is."""
+    bundles = bundles_of(settings)
+    if placed(bundles, found) is None:
+        asked = " + ".join(f"{number} x {each}" for each, number in Counter(map(spelt, bundles)).items())
+        there = ", ".join(f"{node.name}: {spelt(node.has)}" for node in found)
+        raise Mistake(
+            f"cluster.num_env_runners={settings['cluster']['num_env_runners']}: the processes of a run ask for "
+            f"{asked}, and the cluster never has room for them all ({there}); ask for fewer, or add a node"
+        )
+
+
+def spelt(resources: dict[str, float]) -> str:
+    """`2 CPU 1 GPU`."""
+    return " ".join(f"{resources.get(key, 0.0):g} {key}" for key in KINDS if key == "CPU" or resources.get(key))
+
+
+def placed(bundles: list[dict[str, float]], found: list[Node]) -> list[Node] | None:
+    """A node for each bundle, the largest bundles first; None where they do not fit."""
+    left, where = {node.id: dict(node.has) for node in found}, {}
+    for i in sorted(range(len(bundles)), key=lambda i: [-bundles[i].get(key, 0.0) for key in reversed(KINDS)]):
+        room = [n for n in found if all(left[n.id][key] >= bundles[i].get(key, 0.0) for key in KINDS)]
+        if not room:
+            return None
+        where[i] = max(room, key=lambda node: left[node.id]["CPU"])
+        for key in KINDS:
+            left[where[i].id][key] -= bundles[i].get(key, 0.0)
+    return [where[i] for i in range(len(bundles))]
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def sees(path: str) -> bool:
+    """Whether a node has a file; that it can be asked shows that it has the code."""
+    return Path(path).is_file()
+
+
+def refuse_unshared(output_dir: Path, found: list[Node]) -> None:
+    """A node that does not see what another one writes: checkpoints would be where nobody looks."""
+    probe = output_dir / f".shared_{os.getpid()}_{socket.gethostname()}"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+    except OSError as error:
+        raise Mistake(f"output_dir={output_dir} cannot be written ({error.strerror}); name another") from error
+    try:
+        on = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in found]
+        answers = [sees.options(scheduling_strategy=one).remote(str(probe)) for one in on]
+        for node, answer in zip(found, answers, strict=True):
+            try:
+                there = ray.get(answer)
+            except RayError as error:
+                raise Mistake(
+                    f"node {node.name} cannot run this suite ({in_a_line(error)}); install there what requirements.txt "
+                    "pins"
+                ) from error
+            if not there:
+                raise Mistake(
+                    f"output_dir={output_dir} is not shared: node {node.name} does not see what is written there; name "
+                    "a directory that all nodes have, on NFS or the like"
+                )
+    finally:
+        probe.unlink()

@@ -1,0 +1,132 @@
+"""A command becomes a job on a Ray cluster: its code travels, and the dashboard shows what it is.
+
+words -> checked here -> package, metadata -> JobSubmissionClient -> python run.py WORDS resume=auto, on the head
+"""
+
+import json
+import logging
+import os
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.job_submission import JobSubmissionClient
+
+from environments.mistakes import Mistake
+from runs.directory import ROOT, key_of
+
+DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
+MAX_BYTES = 100 * 2**20  # of a package; Ray refuses larger ones only after packing them
+READY_S = 60  # a head that has just been started takes jobs within
+STOP_S = 120  # `ray job stop` gives a run so long for its last checkpoint; Ray's own default is 3
+
+
+def submit(settings: dict, words: list[str]) -> str:
+    """Submit a command.
+
+    Args:
+        settings: what the words compose to, checked.
+        words: the command line.
+
+    Returns:
+        What one can do with the job, in lines.
+
+    Raises:
+        Mistake: it would not run on a cluster, is too large, or the cluster does not take it.
+    """
+    if settings["cluster"]["address"] == "local":
+        raise Mistake("command=submit: cluster=laptop is Ray of the run's own; add cluster=ray to run on a cluster")
+    size = package_bytes(ROOT)
+    if size > MAX_BYTES:
+        raise Mistake(
+            f"command=submit: {ROOT} has {size / 2**20:,.0f} MiB that would travel, and Ray takes {MAX_BYTES >> 20}; "
+            "name what a run does not read in .rayignore"
+        )
+    address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
+    name = f"{settings['algo']['name']}/{settings['env']['name']}"
+    job = f"{name.replace('/', '-')}-{key_of(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
+    what = {
+        "entrypoint": entrypoint(words),
+        "submission_id": job,
+        "metadata": metadata(settings, name),
+        "runtime_env": {"working_dir": str(ROOT), "env_vars": variables()},
+    }
+    try:
+        hand_in(address, what)
+    except Exception as error:  # ConnectionError, RuntimeError, whatever the HTTP client raises
+        raise Mistake(refusal(address, error)) from error
+    return "\n".join(
+        [
+            f"job {job} is on its way: python run.py {shlex.join(words)}",
+            f"  follow it   ray job logs --address {address} --follow {job}",
+            f"  stop it     ray job stop --address {address} {job}     (it writes a checkpoint; the same line goes on)",
+            f"  watch it    {address}/#/jobs/{job}",
+        ]
+    )
+
+
+def hand_in(address: str, what: dict[str, Any]) -> None:
+    """Submit it; a head that has only just been started is waited for."""
+    logging.getLogger("ray").setLevel(logging.ERROR)  # every file it leaves behind
+    client, end = JobSubmissionClient(address), time.monotonic() + READY_S
+    while True:
+        try:
+            client.submit_job(**what)
+            return
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(1)
+
+
+def entrypoint(words: list[str]) -> str:
+    """What the job runs; the same words again continue."""
+    goes_on = [] if any(word.startswith("resume=") for word in words) else ["resume=auto"]
+    return f"python run.py {shlex.join([*words, *goes_on])}"
+
+
+def metadata(settings: dict, name: str) -> dict[str, str]:
+    """What the dashboard shows of a job."""
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "job_name": name,
+        "algo": settings["algo"]["name"],
+        "env": settings["env"]["name"],
+        "seed": json.dumps(settings["seed"]),
+        "commit": git.stdout.strip() or "unknown",
+    }
+
+
+def variables() -> dict[str, str]:
+    """Of the environment of the job and all its processes; torch's threads are set by each process itself."""
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1"}
+
+
+def package_bytes(root: Path) -> int:
+    """Bytes of all files below a directory that would travel: those that no line of .rayignore names."""
+    ignored = [line.strip() for line in (root / ".rayignore").read_text().splitlines()]
+    ignored = [line for line in ignored if line and not line.startswith("#")]
+    anchored = {root / line.strip("/") for line in ignored if line.startswith("/")}
+    anywhere = {line.strip("/") for line in ignored if not line.startswith("/")}
+    total = 0
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if name not in anywhere and Path(folder, name) not in anchored]
+        total += sum(Path(folder, name).lstat().st_size for name in files if Path(folder, name) not in anchored)
+    return total
+
+
+def refusal(address: str, error: Any) -> str:
+    """The sentence for what Ray says when it takes no job."""
+    text = " ".join(str(error).split())
+    if re.search(r"\b401\b|\b403\b|token|unauthor", text, re.I):
+        return (
+            f"{DASHBOARD}={address}: the cluster does not take this process's token; set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head"
+        )
+    return (
+        f"{DASHBOARD}={address}: no Ray dashboard takes the job there ({text[:200]}); on the head it is at port 8265, "
+        "from elsewhere reach it with ssh -L 8265:127.0.0.1:8265 HEAD"
+    )

@@ -1,0 +1,249 @@
+"""Runs on a Ray cluster that runs already: what is refused, that they end there, and that jobs stop and go on."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import ray
+from tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
+
+import run
+from environments.mistakes import Mistake
+from runs import cluster, directory, submit
+from runs.build import bundles_of
+from runs.checkpoints import progress_of
+from runs.cluster import Node, placed, refusal, refuse_unreachable, refuse_unshared
+
+RUN_PY = Path(run.__file__).resolve()
+ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
+
+
+# What is said before the cluster is asked.
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("cluster=ray",), "output_dir=outputs: nodes of a cluster do not share a working directory; give an absolute"),
+        ((*ON_RAY, "cluster.cpus=null"), "cluster.cpus is not set: on a cluster, cluster.address=auto, say how many"),
+        ((*ON_RAY, "cluster.num_env_runners=null"), "cluster.num_env_runners is not set: on a cluster"),
+        (("cluster=ray", "cluster.placement=spred"), "cluster.placement=spred is not one of pack, spread; did you"),
+        (("command=submit",), "command=submit: cluster=laptop is Ray of the run's own; add cluster=ray"),
+        (("command=submit", "cluster=ray", "algo.lrr=1"), "algo.lrr"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, says, capsys):
+    assert run.main(list(words)) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert says in sentence
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        began, address = time.monotonic(), f"127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(Mistake, match=f"cluster.address={address}: {address} does not answer"):
+            refuse_unreachable(address)
+    assert time.monotonic() - began < 2 * cluster.ANSWER_S
+    with pytest.raises(Mistake, match="neither local, nor auto, nor host:port"):
+        refuse_unreachable("somewhere")
+    with pytest.raises(Mistake, match="submit the run as a job with command=submit"):
+        refuse_unreachable("ray://head:10001")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("InvalidAuthToken: missing or wrong", "does not take this process's token; set RAY_AUTH_MODE=token"),
+        (
+            "Version mismatch: The cluster was started with: Ray: 2.59.0",
+            "install on all machines what requirements.txt",
+        ),
+        ("Could not find any running Ray instance. Please", "no Ray cluster runs on this machine"),
+        ("the moon is in the way", "cannot be joined: the moon is in the way"),
+    ],
+)
+def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
+    found = refusal("auto", RuntimeError(said))
+    assert found.startswith("cluster.address=auto") and sentence in found and "\n" not in found
+
+
+def test_a_run_is_placed_where_it_fits_and_only_there():
+    large, small = Node("a", "large", {"CPU": 4.0, "GPU": 1.0}), Node("b", "small", {"CPU": 2.0, "GPU": 0.0})
+    runners = [{"CPU": 1.0}] * 4
+    assert placed([{"CPU": 1.0, "GPU": 1.0}, *runners], [large, small]) is not None
+    assert placed([{"CPU": 1.0, "GPU": 1.0}], [large, small]) == [large]
+    assert placed([{"CPU": 3.0}, {"CPU": 3.0}], [large, small]) is None, "six CPUs, but not on one node"
+    assert placed([{"GPU": 0.5}, {"GPU": 0.5}], [large, small]) == [large, large]
+    assert placed([{"GPU": 0.5}] * 3, [large, small]) is None
+
+
+def test_the_bundles_of_a_run_are_its_processes(compose):
+    settings = compose(["env=cartpole", *ON_RAY, "cluster.num_learners=1"])
+    assert sorted(bundle.get("CPU", 0) for bundle in bundles_of(settings)) == [1, 1, 1, 1]
+    search = compose(["tune_searches=cartpole_ppo", *ON_RAY, "search.seeds_per_trial=3"])
+    assert len(bundles_of(search)) == 1 + 3 * 2
+
+
+def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path, monkeypatch):
+    refuse_unshared(tmp_path / "new", cluster.nodes())
+    assert list((tmp_path / "new").iterdir()) == []
+    monkeypatch.setattr(cluster, "sees", ray.remote(num_cpus=0)(lambda path: Path(path + "_elsewhere").is_file()))
+    with pytest.raises(Mistake, match=f"output_dir={tmp_path} is not shared: node .* does not see"):
+        refuse_unshared(tmp_path, cluster.nodes())
+    assert not list(tmp_path.glob(".shared*"))
+
+
+# resume=auto.
+
+
+def test_an_experiment_has_one_name_wherever_it_runs(compose, tmp_path):
+    settings = compose(["env=cartpole"])
+    same = compose(["env=cartpole", "cluster.cpus=1", f"output_dir={tmp_path}", "max_failures=9"])
+    assert directory.key_of(settings) == directory.key_of(same)
+    others = [("seed=2",), ("algo.lr=1e-3",), ("stop.agent_steps=7",), ("model.hidden=[8]",)]
+    names = {directory.key_of(compose(["env=cartpole", *words])) for words in others}
+    assert len(names | {directory.key_of(settings)}) == 5
+
+
+def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_ray):
+    from tiny_runs import go
+
+    words = (*TINY, "stop.agent_steps=1024", "resume=auto", f"output_dir={tmp_path}")
+    code, printed = go(*words)
+    path = directory_in(printed)
+    assert code == 0 and path.name.startswith("auto_") and len(rows_of(path)) > 2
+    last = path / "checkpoints" / "last"
+    before = rows_of(path)
+    code, printed = go(*words)
+    assert code == 0 and "seed 1 has reached its stop already" in printed and rows_of(path) == before
+    for name in ("last", "best"):  # as if it had been killed before its end
+        os.rename(path / "checkpoints" / name, tmp_path / name)
+    steps = progress_of(path / "checkpoints" / "previous")["agent_steps"]
+    code, printed = go(*words)
+    assert code == 0 and f"seed 1 continues at {steps:,} agent steps" in printed and last.is_dir()
+    assert_no_gap_and_no_double(rows_of(path))
+    assert len(list(path.parent.iterdir())) == 1
+
+
+# On two nodes.
+
+
+@pytest.fixture
+def start_cluster(monkeypatch):
+    """Starts two nodes in a process of their own; gives what they print and the environment that reaches them."""
+    started = []
+
+    def start(*words: str) -> tuple[str, str, dict[str, str]]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+        environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        script = Path(__file__).parent / "two_nodes.py"
+        command = [sys.executable, str(script), *words]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen(command, env=environment, text=True, cwd="/", **pipes))
+        address, dashboard = started[-1].stdout.readline().split()
+        return address, f"http://{dashboard}", environment
+
+    yield start
+    for process in started:
+        process.stdin.close()
+        process.wait(timeout=60)
+
+
+def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_path):
+    """One CPU here, two there, and three processes: the run spans both, and its code has travelled."""
+    address, _, environment = start_cluster()
+    words = [*TINY, "cluster=ray", f"cluster.address={address}", "cluster.num_env_runners=2", "resume=auto"]
+    words += ["stop.agent_steps=4096", f"output_dir={tmp_path / 'shared'}"]
+
+    def go(*more: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(RUN_PY), *words, *more]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    done = go()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ray cluster: 2 nodes with 3 CPU; this driver runs" in done.stdout
+    path = directory_in(done.stdout)
+    rows = rows_of(path)
+    assert_no_gap_and_no_double(rows)
+    assert 4096 <= rows[-1]["agent_steps"] <= 4096 + 256
+    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
+    refused = go("cluster.num_env_runners=4", "seed=2")
+    assert refused.returncode == 2 and "ask for 5 x 1 CPU, and the cluster never has room" in refused.stderr
+    again = go()
+    assert again.returncode == 0 and "seed 1 has reached its stop already" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_cluster, tmp_path):
+    address, dashboard, environment = start_cluster("dashboard")
+    environment |= {"RAY_API_SERVER_ADDRESS": dashboard, "RAY_ADDRESS": address}
+    shared = tmp_path / "shared"
+    words = [*TINY, "cluster=ray", "cluster.num_env_runners=2", "stop.agent_steps=10_000_000", f"output_dir={shared}"]
+
+    def submitted() -> str:
+        command = [sys.executable, str(RUN_PY), "command=submit", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and "ray job logs --address" in done.stdout, done.stdout + done.stderr
+        return done.stdout.split()[1]
+
+    def ask(job: str) -> dict:
+        with urllib.request.urlopen(f"{dashboard}/api/jobs/{job}") as answer:
+            return json.load(answer)
+
+    def logs(job: str) -> str:
+        with urllib.request.urlopen(f"{dashboard}/api/jobs/{job}/logs") as answer:
+            return json.load(answer)["logs"]
+
+    job = submitted()
+    assert ask(job)["metadata"] | {"commit": ""} == {
+        "job_name": "ppo/cartpole",
+        "algo": "ppo",
+        "env": "cartpole",
+        "seed": "1",
+        "commit": "",
+    }
+    wait_for(lambda: list(shared.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
+    stop = urllib.request.Request(f"{dashboard}/api/jobs/{job}/stop", method="POST")
+    urllib.request.urlopen(stop).close()
+    wait_for(lambda: "to continue:  python run.py resume=" in logs(job), 60)
+    (path,) = shared.glob("ppo/cartpole/auto_*")
+    last = progress_of(path / "checkpoints" / "last")["agent_steps"]
+    assert "Traceback" not in logs(job) and rows_of(path)[-1]["agent_steps"] == last
+    second = submitted()
+    wait_for(lambda: f"seed 1 continues at {last:,} agent steps" in logs(second), 120)
+    wait_for(lambda: rows_of(path)[-1]["agent_steps"] > last, 120)
+    urllib.request.urlopen(urllib.request.Request(f"{dashboard}/api/jobs/{second}/stop", method="POST")).close()
+    wait_for(lambda: ask(second)["status"] == "STOPPED", 60)
+
+
+def test_a_job_runs_the_same_words_and_goes_on_by_itself():
+    assert submit.entrypoint(["algo=a2c", "seed=[1,2]"]) == "python run.py algo=a2c 'seed=[1,2]' resume=auto"
+    assert submit.entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one"
+
+
+def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
+    (tmp_path / ".rayignore").write_text("# not these\n/data/\n__pycache__/\n")
+    for name, size in {"run.py": 3, "data/large": 500, "rooms/__pycache__/x": 500, "rooms/data/y": 20}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"0" * size)
+    assert submit.package_bytes(tmp_path) == 3 + 20 + (tmp_path / ".rayignore").stat().st_size
+    monkeypatch.setattr(submit, "MAX_BYTES", 10)
+    with pytest.raises(Mistake, match="MiB that would travel"):
+        submit.submit(compose(["env=cartpole", *ON_RAY]), [])
+
+
+def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    with pytest.raises(
+        Mistake, match=r"RAY_API_SERVER_ADDRESS=http://127.0.0.1:1: no Ray dashboard takes the job"
+    ) as no:
+        submit.submit(compose(["env=cartpole", *ON_RAY]), [])
+    assert "\n" not in str(no.value)
