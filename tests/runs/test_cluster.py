@@ -99,6 +99,14 @@ def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path,
         refuse_unshared(tmp_path, cluster.nodes())
     assert not list(tmp_path.glob(".shared*"))
 
+    @ray.remote(num_cpus=0, max_retries=0)
+    def lacks(path: str) -> bool:
+        raise ModuleNotFoundError("No module named 'ale_py'")
+
+    monkeypatch.setattr(cluster, "sees", lacks)
+    with pytest.raises(Mistake, match="cannot run this suite .*No module named 'ale_py'.*requirements.txt"):
+        refuse_unshared(tmp_path, cluster.nodes())
+
 
 # resume=auto.
 
