@@ -1,0 +1,178 @@
+"""The files of deploy/: as their own tools check them, without a cloud; and that none of them opens a door.
+
+ray.io_rayjobs.yaml.gz is the RayJob schema of the KubeRay operator's Helm chart (Apache-2.0).
+"""
+
+import configparser
+import gzip
+import importlib.metadata
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+import run
+from runs.settings import CLUSTER_SETTINGS
+
+ROOT = Path(run.__file__).resolve().parent
+DEPLOY = ROOT / "deploy"
+LAUNCHED = ("aws", "gcp", "machines")
+SERVICES = ("ray-head", "ray-worker")
+
+
+def read(name: str) -> dict:
+    return yaml.safe_load((DEPLOY / name).read_text())
+
+
+def ray_lines() -> dict[str, str]:
+    """Every command here that starts Ray, by where it stands."""
+    found = {}
+    for name in LAUNCHED:
+        for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+            (line,) = (line for line in read(f"{name}.yaml")[key] if "ray start" in line)
+            found[f"{name}.yaml {key}"] = line
+    for name in SERVICES:
+        service = unit(name)["Service"]
+        environment = " ".join(value for key, value in service if key == "Environment")
+        found[f"{name}.service"] = environment + " " + dict(service)["ExecStart"]
+    return found
+
+
+def unit(name: str) -> dict[str, list[tuple[str, str]]]:
+    """Sections of a systemd unit; keys may stand more than once."""
+    sections, section = {}, None
+    for line in (DEPLOY / f"{name}.service").read_text().splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            section.append(tuple(line.split("=", 1)))
+    return sections
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_ray_accepts_what_its_launcher_will_read(name):
+    validate_config(prepare_config(read(f"{name}.yaml")))
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_ray_would_refuse_a_typo(name):
+    with pytest.raises(Exception, match="head_nod_type|Additional properties"):
+        validate_config(prepare_config(read(f"{name}.yaml") | {"head_nod_type": "head"}))
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_gpu_workers_come_and_go_and_the_head_computes_nothing(name):
+    config = read(f"{name}.yaml")
+    types = config["available_node_types"]
+    assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
+    assert types["gpu_workers"]["resources"]["GPU"] == 1 and types["gpu_workers"]["min_workers"] == 0
+    assert 0 < types["gpu_workers"]["max_workers"] <= config["max_workers"] and config["idle_timeout_minutes"] > 0
+
+
+@pytest.mark.parametrize("where", ray_lines())
+def test_ray_asks_for_a_token_and_its_dashboard_stays_on_the_head(where):
+    line = ray_lines()[where]
+    assert "RAY_AUTH_MODE=token" in line
+    head = "--head" in line
+    assert ("--dashboard-host=127.0.0.1" in line) == head and ("--address=" in line) != head
+    options = subprocess.run([shutil.which("ray", path=str(Path(run.sys.executable).parent)), "start", "--help"],
+                             capture_output=True, text=True).stdout  # fmt: skip
+    for option in re.findall(r" (--[\w-]+)", line):
+        assert option in options, f"ray start has no {option}"
+
+
+def strict(schema: dict) -> dict:
+    """The schema, refusing keys it does not name, where it names all there may be."""
+    if isinstance(schema, dict):
+        schema = {key: strict(value) for key, value in schema.items()}
+        if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            schema.setdefault("additionalProperties", False)
+    elif isinstance(schema, list):
+        schema = [strict(part) for part in schema]
+    return schema
+
+
+@pytest.fixture(scope="module")
+def rayjob_schema():
+    crd = yaml.safe_load(gzip.decompress((Path(__file__).parent / "ray.io_rayjobs.yaml.gz").read_bytes()))
+    (version,) = (v for v in crd["spec"]["versions"] if v["name"] == "v1")
+    schema = strict(version["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}  # every Kubernetes object has it
+    return schema
+
+
+def test_the_rayjob_is_one_of_kuberays(rayjob_schema):
+    job = read("rayjob.yaml")
+    jsonschema.validate(job, rayjob_schema)
+    del job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["groupName"]
+    with pytest.raises(jsonschema.ValidationError, match="groupName"):
+        jsonschema.validate(job, rayjob_schema)
+
+
+def test_a_typo_in_a_pod_of_the_rayjob_would_be_found(rayjob_schema):
+    job = read("rayjob.yaml")
+    job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagee"] = "x"
+    with pytest.raises(jsonschema.ValidationError, match="imagee"):
+        jsonschema.validate(job, rayjob_schema)
+
+
+def test_the_rayjob_runs_a_command_that_there_is(compose):
+    spec = read("rayjob.yaml")["spec"]
+    python, script, *words = shlex.split(spec["entrypoint"])
+    assert (python, script) == ("python", "run.py")
+    settings = compose(words)
+    assert settings["resume"] == "auto" and settings["cluster"].keys() == CLUSTER_SETTINGS.keys()
+    cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["rayVersion"] == importlib.metadata.version("ray")
+    workers = cluster["workerGroupSpecs"][0]
+    cpus = workers["minReplicas"] * int(workers["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+    assert settings["cluster"]["num_env_runners"] + settings["cluster"]["cpus"] <= cpus
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_units_are_units(name, tmp_path):
+    sections = unit(name)
+    assert set(sections) == {"Unit", "Service", "Install"} and dict(sections["Service"])["Restart"] == "always"
+    assert "--block" in dict(sections["Service"])["ExecStart"]
+    configparser.ConfigParser(strict=False, interpolation=None).read(DEPLOY / f"{name}.service")
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze on this machine: apt-get install systemd")
+    text = (DEPLOY / f"{name}.service").read_text()
+    text = (
+        re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", text)
+        .replace("FILL_USER", "root")
+        .replace("/FILL_CHECKOUT", "/")
+    )
+    (tmp_path / f"{name}.service").write_text(text)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", str(tmp_path / f"{name}.service")], capture_output=True, text=True
+    )
+    assert name not in checked.stderr, checked.stderr
+
+
+def test_the_image_installs_what_requirements_pin_and_leaves_out_what_running_does_not_read():
+    lines = (DEPLOY / "Dockerfile").read_text()
+    assert (
+        re.search(r"^FROM python:3\.1[0-3]-", lines, re.M) and "pip install --no-cache-dir -r requirements.txt" in lines
+    )
+    assert "GPL-2.0-only" in lines
+    pinned = re.search(r"s/\^\\\((.*)\\\)\.\*/", lines)[1]
+    assert (
+        len(re.findall(f"^{pinned}".replace("[^ ;#]*", "[^ ;#]+"), (ROOT / "requirements.txt").read_text(), re.M)) == 1
+    )
+    ignored = {line.strip("/") for line in (ROOT / ".rayignore").read_text().splitlines() if line and line[0] != "#"}
+    docker = {line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] != "#"}
+    assert docker == ignored
+
+
+def test_what_is_to_be_filled_in_says_so():
+    for path in sorted(DEPLOY.iterdir()):
+        if path.name != "Dockerfile":
+            assert "FILL_..." in path.read_text()[:1000], path
