@@ -39,6 +39,7 @@ examples
   python run.py resume=<run directory>              continue; what else is typed wins
   python run.py resume=auto algo=ppo                continue this very experiment where it was begun before, or begin it
   python run.py cluster=ray output_dir=/shared/runs on a Ray cluster (docs/cluster.md); with command=submit as a job
+  python run.py algo=a3c dry_run=true               say what would run where, and stop
   python run.py command=evaluate run=<run directory> episodes=30
   python run.py command=promote run=<search directory>
 
@@ -295,6 +296,13 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     """Run the command. The last line printed is the run directory."""
     if settings["command"] in ("evaluate", "promote") and not settings["run"]:
         raise Mistake(f"run is not set; command={settings['command']} takes run=<directory>")
+    if settings["dry_run"]:
+        from runs.cluster import nodes, ray_for
+        from runs.plan import plan
+
+        with ray_for(settings):
+            print(plan(settings, nodes()))
+        return 0
     if settings["command"] == "evaluate":
         run, code = Path(settings["run"]).expanduser().resolve(), 0
         show_evaluation(run, settings["episodes"])

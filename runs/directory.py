@@ -33,7 +33,16 @@ from environments.mistakes import Mistake
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
 AUTO = "auto"  # resume=auto: continue where the same experiment was started before, or start it
-NOT_THE_EXPERIMENT = ("cluster", "output_dir", "resume", "run", "dashboard", "max_failures", "checkpoint_every_s")
+NOT_THE_EXPERIMENT = (
+    "cluster",
+    "output_dir",
+    "resume",
+    "run",
+    "dashboard",
+    "dry_run",
+    "max_failures",
+    "checkpoint_every_s",
+)
 CONFIG, RECORD, PROGRESS, WORKERS = "config.yaml", "run.json", "progress.csv", "workers.csv"
 
 

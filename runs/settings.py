@@ -210,6 +210,7 @@ TOP_SETTINGS = {
     "report_every": Setting(int, 1, rllib="report_every"),
     "max_failures": Setting(int, 0),
     "dashboard": Setting(bool),
+    "dry_run": Setting(bool),
     "command": Setting(str, options=("train", "evaluate", "search", "promote", "submit")),
     "size": Setting(str, options=("smoke", "short", "full")),
 }

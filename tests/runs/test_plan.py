@@ -1,0 +1,51 @@
+"""What a dry run says: where processes would be, and how much would travel."""
+
+import pytest
+
+import run
+from runs.cluster import Node
+from runs.plan import plan, rollout_bytes, weight_bytes
+
+NODES = [Node("a", "large", {"CPU": 4.0, "GPU": 0.0}), Node("b", "small", {"CPU": 1.0, "GPU": 0.0})]
+ON_RAY = ("cluster=ray", "output_dir=/shared")
+
+
+@pytest.mark.parametrize("words", [("env=assault",), ("env=cartpole",), ("env=cartpole", "model=mlp_lstm")])
+def test_a_rollout_is_as_large_as_it_is_said_to_be(words, compose, make_runner):
+    words = (*words, "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
+    rollout = make_runner(*words).sample()
+    assert rollout_bytes(compose(words)) * 32 == rollout.num_bytes
+
+
+def test_pixels_travel_once_and_little_beside_them(compose):
+    """At most 7056 (T + 4) / T + 64 bytes per agent step."""
+    for horizon in (5, 128):
+        words = ("algo=a2c", f"algo.horizon={horizon}")
+        assert 7056 < rollout_bytes(compose(words)) <= 7056 * (horizon + 4) / horizon + 64
+
+
+def test_weights_are_as_many_bytes_as_the_model_has(compose, make_learner):
+    words = ("env=cartpole", "model.dtype=float32")
+    learner = make_learner(*words)
+    assert weight_bytes(compose(words)) == sum(4 * p.numel() for p in learner.net.parameters())
+
+
+def test_a_plan_has_a_node_for_every_process_or_says_that_there_is_none(compose):
+    text = plan(compose(["env=cartpole", *ON_RAY]), NODES)
+    assert "on 2 nodes with 5 CPU:" in text and text.count("1 CPU ") == 5 and "small" in text and "large" in text
+    text = plan(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=8"]), NODES)
+    assert text.count("nowhere: there is no room for it") == 9
+
+
+def test_what_travels_depends_on_who_learns(compose):
+    assert "nothing travels" in plan(compose(["env=cartpole"]), NODES)
+    words = ["algo=a3c", *ON_RAY, "cluster.num_env_runners=2"]
+    assert "gradients: " in plan(compose([*words, "algo.ship=gradients"]), NODES)
+    assert "rollouts: " in plan(compose([*words, "algo.ship=experience"]), NODES)
+
+
+def test_a_dry_run_starts_nothing(shared_ray, tmp_path, capsys):
+    assert run.main(["env=cartpole", "dry_run=true", f"output_dir={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("ppo on cartpole, 8 envs x 128 steps") and "training process 1 CPU" in printed
+    assert list(tmp_path.iterdir()) == []
