@@ -15,10 +15,10 @@ CHECK_VERSION = import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v
   + (", after deleting .venv" if "/.venv/" in sys.executable else ""))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check smoke submit bench clean
+.PHONY: help setup run test test-all check smoke submit monitoring bench clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, submit, test, test-all and bench'
 	@echo '  make bench SB3=sb3              with Stable-Baselines3, after  pip install --target sb3 --no-deps stable-baselines3'
@@ -59,6 +59,9 @@ check: $(STAMP) ## lint, format and types; changes nothing
 
 submit: $(STAMP) ## a job on a Ray cluster: make submit ARGS="cluster=ray output_dir=/shared/runs"
 	$(PY) run.py command=submit $(ARGS)
+
+monitoring: $(STAMP) ## on the head of a Ray cluster: a row RLlib in the Metrics tab of its dashboard
+	$(PY) deploy/monitoring.py $(ARGS)
 
 bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour
 	$(PY) -m benchmarks.throughput $(ARGS)

@@ -20,6 +20,7 @@ from runs import checkpoints, directory
 from runs.build import build, cpus_of_run, in_words, seeds_of
 from runs.cluster import Interrupt, ray_for
 from runs.display import Display
+from runs.metrics import Metrics
 from runs.record import Record
 
 
@@ -63,10 +64,11 @@ class Recorder(tune.Callback):
         parent: the directory above them, where there are several.
         stop: told when the user's wish to stop leaves only seeds that wait their turn.
         display: shows the rows.
+        metrics: shows them to Prometheus.
     """
 
-    def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display):
-        self.dirs, self.stop, self.display = dirs, stop, display
+    def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display, metrics: Metrics):
+        self.dirs, self.stop, self.display, self.metrics = dirs, stop, display, metrics
         self.record = Record(dirs, parent)
         self.failures: dict[int, str] = {}
         self.said: set[str] = set()
@@ -84,6 +86,7 @@ class Recorder(tune.Callback):
                 return
         self.record.add(seed, row, result.get("workers", []))
         self.display.update(seed, row)
+        self.metrics.report(seed, row)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         seed = trial.config["seed"]
@@ -177,7 +180,7 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
     config.debugging(seed=tune.grid_search(todo))
     with Display(todo, settings["stop"]["agent_steps"]) as display:
         stop = Stop(settings["stop"])
-        recorder = Recorder(dirs, parent, stop, display)
+        recorder = Recorder(dirs, parent, stop, display, Metrics(settings, parent))
         tuner = tune.Tuner(
             config.algo_class,
             param_space=config,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -230,6 +231,32 @@ def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_clus
     wait_for(lambda: rows_of(path)[-1]["agent_steps"] > last, 120)
     urllib.request.urlopen(urllib.request.Request(f"{dashboard}/api/jobs/{second}/stop", method="POST")).close()
     wait_for(lambda: ask(second)["status"] == "STOPPED", 60)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+def test_a_browser_shows_a_job_by_name_its_log_and_its_actors(start_cluster, tmp_path):
+    address, dashboard, environment = start_cluster("dashboard")
+    environment |= {"RAY_API_SERVER_ADDRESS": dashboard, "RAY_ADDRESS": address}
+    words = [*TINY, "cluster=ray", "cluster.num_env_runners=2", "stop.agent_steps=10_000_000", f"output_dir={tmp_path}"]
+    command = [sys.executable, str(RUN_PY), "command=submit", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.split()[1]
+    wait_for(lambda: list(tmp_path.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
+
+    def shows(page: str, *what: str) -> bool:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"]
+        browser = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'chromium'}", f"{dashboard}/#/{page}"]
+        text = subprocess.run(browser, capture_output=True, text=True, timeout=120).stdout
+        return all(word in text for word in what)
+
+    wait_for(lambda: shows("jobs", "ppo/cartpole", "RUNNING"), 60)
+    wait_for(lambda: shows(f"jobs/{job}", "agent steps", "writing to"), 60)
+    wait_for(lambda: shows("actors", "VectorEnvRunner", "PPO"), 60)
 
 
 def test_a_job_runs_the_same_words_and_goes_on_by_itself():

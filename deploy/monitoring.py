@@ -1,0 +1,90 @@
+"""A row "RLlib" in the Metrics tab of Ray's dashboard: `make monitoring`, on the head, after `ray start --head`.
+
+    runs/metrics.py -> Ray's metrics agents -> Prometheus -> Grafana, which Ray's dashboard shows
+
+Ray writes its Grafana dashboards anew whenever a head starts; this puts our panels into the one that the Metrics tab
+shows (again and again without harm), writes them as a dashboard of their own beside it, and says what to start.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+SESSION = Path("/tmp/ray/session_latest")
+FIRST_ID = 9000  # of our panels; Ray's own are below
+PANELS = (
+    # title, metric, unit
+    ("Mean score of the last 100 full games", "ray_rl_episode_return_mean", "short"),
+    ("Agent steps per second", "ray_rl_agent_steps_per_s", "short"),
+    ("Agent steps", "ray_rl_agent_steps", "short"),
+    ("Entropy of the policy", "ray_rl_entropy", "short"),
+    ("Value loss", "ray_rl_value_loss", "short"),
+    ("Explained variance of the values", "ray_rl_explained_variance", "percentunit"),
+    ("Norm of the gradient", "ray_rl_grad_norm", "short"),
+    ("Staleness of A3C's gradients", "ray_rl_staleness", "short"),
+)
+
+
+def expressions() -> list[str]:
+    """What the panels ask Prometheus for."""
+    return [f'{metric}{{SessionName=~"$SessionName"}}' for _, metric, _ in PANELS]
+
+
+def panels(top: int) -> list[dict]:
+    """A row and its panels, two side by side, from a height on."""
+    row = {"id": FIRST_ID, "type": "row", "title": "RLlib", "collapsed": False, "panels": []}
+    found = [row | {"gridPos": {"h": 1, "w": 24, "x": 0, "y": top}}]
+    for i, ((title, _, unit), expr) in enumerate(zip(PANELS, expressions(), strict=True)):
+        found.append(
+            {
+                "id": FIRST_ID + 1 + i,
+                "type": "timeseries",
+                "title": title,
+                "datasource": "${datasource}",
+                "gridPos": {"h": 8, "w": 12, "x": 12 * (i % 2), "y": top + 1 + 8 * (i // 2)},
+                "fieldConfig": {"defaults": {"unit": unit, "custom": {"showPoints": "never"}}, "overrides": []},
+                "targets": [{"refId": "A", "expr": expr, "legendFormat": "{{algo}} {{env}} {{run}} seed {{seed}}"}],
+            }
+        )
+    return found
+
+
+def with_row(dashboard: dict) -> dict:
+    """Ray's dashboard with our row on top of it, once."""
+    theirs = [panel for panel in dashboard["panels"] if panel["id"] < FIRST_ID]
+    ours = panels(0)
+    height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in ours)
+    lowest = min(panel["gridPos"]["y"] for panel in theirs)
+    moved = [p | {"gridPos": p["gridPos"] | {"y": p["gridPos"]["y"] - lowest + height}} for p in theirs]
+    return dashboard | {"panels": [*ours, *moved]}
+
+
+def alone(dashboard: dict) -> dict:
+    """Our panels as a dashboard of their own, with the variables of Ray's."""
+    return dashboard | {"panels": panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
+
+
+def install(session: Path) -> str:
+    """Write both into a session of Ray.
+
+    Returns:
+        What to start next, in lines.
+    """
+    folder = session / "metrics" / "grafana" / "dashboards"
+    path = folder / "default_grafana_dashboard.json"
+    if not path.is_file():
+        raise SystemExit(f"{path} is not there: start Ray on this machine first, ray start --head")
+    dashboard = json.loads(path.read_text())
+    path.write_text(json.dumps(with_row(dashboard), indent=1))
+    (folder / "rllib_runs.json").write_text(json.dumps(alone(dashboard), indent=1))
+    metrics = session / "metrics"
+    return f"""row "RLlib" is in {path}
+next
+  apt-get install prometheus grafana      (Debian has Prometheus; Grafana is in its own repository, apt.grafana.com)
+  prometheus --config.file={metrics}/prometheus/prometheus.yml --web.listen-address=127.0.0.1:9090
+  grafana server --homepath /usr/share/grafana --config {metrics}/grafana/grafana.ini
+and Ray's dashboard shows both under Metrics"""
+
+
+if __name__ == "__main__":
+    print(install(Path(sys.argv[1]) if len(sys.argv) > 1 else SESSION))

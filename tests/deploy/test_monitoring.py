@@ -1,0 +1,123 @@
+"""Our row in Ray's dashboard, and that a real Prometheus has data for each of its panels while a run trains."""
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from ray.dashboard.modules.metrics.grafana_dashboard_factory import generate_default_grafana_dashboard
+
+import run
+from runs.metrics import Metrics
+
+ROOT = Path(run.__file__).resolve().parent
+SPEC = importlib.util.spec_from_file_location("monitoring", ROOT / "deploy" / "monitoring.py")
+monitoring = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(monitoring)
+
+
+@pytest.fixture
+def session(tmp_path):
+    """What a head leaves when it starts."""
+    folder = tmp_path / "metrics" / "grafana" / "dashboards"
+    folder.mkdir(parents=True)
+    text, _ = generate_default_grafana_dashboard()
+    (folder / "default_grafana_dashboard.json").write_text(text)
+    return tmp_path
+
+
+def read(session: Path, name: str) -> dict:
+    return json.loads((session / "metrics" / "grafana" / "dashboards" / f"{name}.json").read_text())
+
+
+def test_the_row_stands_above_rays_panels_which_stay_as_they_are(session):
+    theirs = read(session, "default_grafana_dashboard")["panels"]
+    said = monitoring.install(session)
+    panels = read(session, "default_grafana_dashboard")["panels"]
+    row, *ours = panels[: 1 + len(monitoring.PANELS)]
+    assert row["title"] == "RLlib" and [p["title"] for p in ours] == [title for title, *_ in monitoring.PANELS]
+    bottom = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in ours)
+    rest = panels[len(ours) + 1 :]
+    assert [p["id"] for p in rest] == [p["id"] for p in theirs] and {24, 41} <= {p["id"] for p in rest}
+    assert min(p["gridPos"]["y"] for p in rest) == bottom
+    assert len({p["id"] for p in panels}) == len(panels)
+    assert str(session) in said and "prometheus --config.file=" in said
+
+
+def test_installing_it_again_changes_nothing(session):
+    monitoring.install(session)
+    once = read(session, "default_grafana_dashboard")
+    monitoring.install(session)
+    assert read(session, "default_grafana_dashboard") == once
+    own = read(session, "rllib_runs")
+    assert own["uid"] == "rllibRuns" and own["templating"] == once["templating"]
+    assert [p["title"] for p in own["panels"]] == ["RLlib", *(title for title, *_ in monitoring.PANELS)]
+
+
+def test_without_a_session_it_says_what_to_start(tmp_path):
+    with pytest.raises(SystemExit, match="start Ray on this machine first"):
+        monitoring.install(tmp_path)
+
+
+def test_nothing_is_counted_where_nobody_looks(compose, tmp_path):
+    hidden = Metrics(compose(["env=cartpole"]), tmp_path)
+    hidden.report(1, {"agent_steps": 5})
+    assert hidden.gauges == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here: apt-get install prometheus")
+def test_every_panel_has_data_while_a_run_trains(tmp_path):
+    """A3C, which has them all, with Ray's dashboard on, and Prometheus with the configuration that Ray writes."""
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(tmp_path)}
+    words = ["algo=a3c", "env=cartpole", "dashboard=true", "stop.agent_steps=100_000_000", f"output_dir={tmp_path}"]
+    environment["RAY_TMPDIR"] = f"/tmp/m{os.getpid()}"  # sockets below it have names of limited length
+    Path(environment["RAY_TMPDIR"]).mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    training = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *words], env=environment, cwd=tmp_path)
+    server = None
+    try:
+        configs = wait(
+            lambda: list(Path(environment["RAY_TMPDIR"]).glob("ray/session_2*/metrics/prometheus/*.yml")), 90
+        )
+        command = ["prometheus", f"--config.file={configs[0]}", f"--storage.tsdb.path={tmp_path / 'db'}"]
+        server = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+
+        def missing() -> list[str]:
+            found = []
+            for expression in monitoring.expressions():
+                query = urllib.parse.urlencode({"query": expression.replace("$SessionName", ".*")})
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}") as answer:
+                        found += [] if json.load(answer)["data"]["result"] else [expression]
+                except OSError:
+                    return monitoring.expressions()
+            return found
+
+        wait(lambda: not missing(), 120)
+    finally:
+        training.terminate()
+        training.wait(60)
+        if server:
+            server.kill()
+            server.wait()
+        shutil.rmtree(environment["RAY_TMPDIR"], ignore_errors=True)
+
+
+def wait(what, timeout_s: float):
+    """The first answer that is true."""
+    end = time.monotonic() + timeout_s
+    while not (answer := what()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(1)
+    return answer
