@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
+from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, everyones, moments, num_rows
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 
@@ -61,19 +61,19 @@ class A2CLearner(RolloutLearner):
     def add_gradient_of(self, batch: Batch) -> None:
         """The gradient of a batch, in microbatches where it is larger than memory: their shares add up to its mean."""
         rows = num_rows(batch)
+        everybodys = everyones(rows, self._device)
+        if self.config.normalize_advantages:
+            mean, std = moments(batch["advantages"][batch["valid"]] if "valid" in batch else batch["advantages"])
+            batch = batch | {"advantages": (batch["advantages"] - mean) / (std + 1e-8)}
         for microbatch in self.pieces(batch, math.ceil(rows / (self.config.microbatch_size or rows))):
-            self.add_gradient(microbatch, num_rows(microbatch) / rows)
+            self.add_gradient(microbatch, num_rows(microbatch) / everybodys)
 
     def prepare(self, batch: Batch) -> Batch:
         config = self.config
         rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
         ends = batch["final_values"], batch["terminated"], batch["truncated"]
         advantages = gae(rewards, batch["values"], *ends, config.gamma, config.lambda_)
-        targets = advantages + batch["values"][:-1]
-        if config.normalize_advantages:
-            valid = advantages[batch["valid"]]
-            advantages = (advantages - valid.mean()) / (valid.std(correction=0) + 1e-8)
-        return {"actions": batch["actions"], "advantages": advantages, "targets": targets}
+        return {"actions": batch["actions"], "advantages": advantages, "targets": advantages + batch["values"][:-1]}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:
         """-E[ A log pi(a|s) ] + c1 E[ (R - V)^2 ] / 2 - c2 E[ S ], over one batch or a piece of it.

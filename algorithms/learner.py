@@ -20,6 +20,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import nn
 
 from algorithms.optimizers import make_optimizer
+from algorithms.several import everyones, moments, sum_gradients  # noqa: F401 - the first two for the algorithms
 from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
 from rollouts.rollout import Rollout, RolloutData, stack_frames
@@ -146,11 +147,9 @@ class RolloutLearner(TorchLearner):
     def add_gradient(self, minibatch: Batch, share: float = 1.0) -> None:
         """Add the gradient of the loss on a minibatch, times `share`, to what the parameters hold."""
         policy, values, minibatch = self.forward(minibatch)
+        found = {"policy": self.net.Policy(policy), "values": values}
         loss: Any = self.compute_loss_for_module(
-            module_id=DEFAULT_MODULE_ID,
-            config=self.config,
-            batch=minibatch,
-            fwd_out={"policy": self.net.Policy(policy), "values": values},
+            module_id=DEFAULT_MODULE_ID, config=self.config, batch=minibatch, fwd_out=found
         )
         self._shares.append(share)
         (loss * share if share != 1.0 else loss).backward()
@@ -167,6 +166,7 @@ class RolloutLearner(TorchLearner):
 
     def clip_gradient(self) -> torch.Tensor:
         """Scale the gradient down to `grad_clip`; returns its norm before, NaN or infinite if a part of it is."""
+        sum_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or float("inf"), foreach=True)
         self._norms.append(norm)
         return norm

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
+from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, everyones, moments, num_rows
 from rollouts.episodes import EpisodeRunner
 from rollouts.returns import clipped, monte_carlo
 from rollouts.runner import sample
@@ -64,16 +64,18 @@ class PGLearner(RolloutLearner):
 
     def learn(self, batch: Batch) -> None:
         batch, rows = self.weigh(batch), num_rows(batch)
+        everybodys = everyones(rows, self._device)
         for piece in self.pieces(batch, math.ceil(rows / (self.config.microbatch_size or rows))):
-            self.add_gradient(piece, num_rows(piece) / rows)
+            self.add_gradient(piece, num_rows(piece) / everybodys)
         self.descend(batch)
 
     def weigh(self, batch: Batch) -> Batch:
         """The batch with `weights`: returns, less the baseline, over their standard deviation, as the settings say."""
         returns = batch["returns"]
         counted = returns[batch["valid"]] if "valid" in batch else returns
-        baseline = counted.mean() if self.config.baseline == "average" else 0.0
-        scale = counted.std(correction=0).clamp(min=1e-3) if self.config.standardize_returns else 1.0
+        mean, std = moments(counted)
+        baseline = mean if self.config.baseline == "average" else 0.0
+        scale = std.clamp(min=1e-3) if self.config.standardize_returns else 1.0
         return batch | {"weights": (returns - baseline) / scale}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:

@@ -20,7 +20,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, num_rows
+from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, everyones, moments, num_rows
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 
@@ -59,13 +59,14 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
 
     def learn(self, batch: Batch) -> None:
         config, self.kl = self.config, []
-        num_minibatches = math.ceil(num_rows(batch) / config.minibatch_size)
+        num_minibatches = math.ceil(everyones(num_rows(batch), self._device) / config.minibatch_size)
         for _epoch in range(config.num_epochs):
             for minibatch in self.pieces(batch, num_minibatches, shuffled=True):
-                self.add_gradient(minibatch)
+                rows = num_rows(minibatch)
+                self.add_gradient(minibatch, rows / everyones(rows, self._device))
                 self.descend(minibatch)
         if self.kl:  # section 4 of the paper, with RLlib's factors
-            measured, target = torch.stack(self.kl).mean().item(), config.kl_target
+            measured, target = moments(torch.stack(self.kl))[0].item(), config.kl_target
             coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
             coefficient.data *= 1.5 if measured > 2 * target else 0.5 if measured < 0.5 * target else 1
 
@@ -102,7 +103,8 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         clip = self.annealed(config.clip_param, config.anneal_clip)
         advantages = batch["advantages"]
         if config.normalize_advantages:
-            advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+            mean, std = moments(advantages)
+            advantages = (advantages - mean) / (std + 1e-8)
 
         log_ratio = policy.logp(batch["actions"]) - batch["logp"]
         ratio = log_ratio.exp()  # 1 everywhere in the first minibatch of the first epoch

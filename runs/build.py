@@ -180,6 +180,7 @@ def _check_sizes(settings: dict) -> None:
             f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
             f"{algo['num_workers']}; lower the one or raise the other"
         )
+    _check_learners(algo, runners, settings["cluster"]["num_learners"])
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
         batch = algo["num_envs"] * algo["horizon"]
@@ -197,6 +198,18 @@ def _check_sizes(settings: dict) -> None:
         _check_episodes(settings, max(1, runners))
     if algo["name"] == "dqn":
         _check_replay(settings, runners)
+
+
+def _check_learners(algo: dict, runners: int, learners: int) -> None:
+    if learners <= 1:
+        return
+    if algo["name"] in ("a3c", "dqn"):
+        raise Mistake(f"cluster.num_learners={learners}: algo={algo['name']} has one learner; leave it at 0")
+    if not runners or runners % learners:
+        raise Mistake(
+            f"cluster.num_learners={learners} learn from whole rollouts, and cluster.num_env_runners={runners} play "
+            "them; make the latter a multiple of the former"
+        )
 
 
 def _check_episodes(settings: dict, runners: int) -> None:
@@ -262,7 +275,7 @@ def _check_resources(settings: dict) -> None:
     if wanted > cpus:
         asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
         raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
-    if cluster["gpus_per_learner"] > gpus:
+    if cluster["gpus_per_learner"] * max(1, cluster["num_learners"]) > gpus:
         raise Mistake(
             f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
             "set it to 0, or install a CUDA build of torch"

@@ -191,7 +191,7 @@ CLUSTER_SETTINGS = {
     "num_env_runners": Setting(int, 0, optional=True),
     "cpus_per_runner": Setting(float, above=0, rllib="num_cpus_per_env_runner"),
     "cpus": Setting(int, 1, optional=True),
-    "num_learners": Setting(int, 0, 1, rllib="num_learners"),
+    "num_learners": Setting(int, 0, rllib="num_learners"),
     "gpus_per_learner": Setting(float, 0, rllib="num_gpus_per_learner"),
 }
 STOP_SETTINGS = {

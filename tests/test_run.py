@@ -717,7 +717,8 @@ def test_composing_again_gives_the_same_and_leaves_no_state(printed):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("algo=a3c", "cluster.num_learners=2"), "cluster.num_learners=2 is out of range"),
+        (("algo=a3c", "cluster.num_learners=2"), "cluster.num_learners=2: algo=a3c has one learner; leave it at 0"),
+        (("algo=ppo", "cluster.num_learners=2"), "cluster.num_learners=2 learn from whole rollouts, and"),
         (("algo=a3c", "algo.num_workers=32"), "algo.num_envs=16 cannot be shared evenly by algo.num_workers=32"),
         (
             ("algo=a3c", "algo.num_workers=2", "cluster.num_env_runners=4"),

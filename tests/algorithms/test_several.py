@@ -1,0 +1,100 @@
+"""Two learners, each with half of the rollouts, do what one does with all of them."""
+
+import math
+import sys
+
+import pytest
+import torch
+from ray import cloudpickle
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+from algorithms.learner import PROGRESS
+from algorithms.several import everyones, moments, sum_gradients, total
+from environments.games import make_games
+from rollouts.rollout import Rollout, RolloutData
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the learners' processes cannot import tests
+SMALL = ("env=cartpole", "algo.num_envs=4", "algo.max_grad_norm=0.5", "algo.lr=1e-2")
+WHOLE = {"minibatch_size": 128}  # both rollouts: smaller minibatches are other rows for two than for one
+PPO = (*SMALL, "algo.horizon=16", "algo.minibatch_size=64", "algo.num_epochs=2", "algo.lr_schedule=constant")
+CASES = {
+    "ppo": PPO,
+    "ppo, lstm": (*PPO, "model=mlp_lstm"),
+    "a2c": ("algo=a2c", *SMALL, "algo.horizon=16", "algo.normalize_advantages=true", "algo.microbatch_size=20"),
+    "pg": ("algo=pg", *SMALL, "algo.episodes_per_update=4", "algo.entropy_coeff=0.01"),
+}
+
+
+@pytest.fixture
+def make_group(make_config, shared_ray):
+    """Overrides -> a LearnerGroup of two processes."""
+    groups = []
+
+    def make(*overrides: str):
+        config = make_config(*overrides, num_learners=2, num_cpus_per_learner=1, **WHOLE)
+        games = make_games(config.env_config, 1, 1)
+        games.close()
+        spaces = {DEFAULT_MODULE_ID: (games.observation_space, games.action_space)}
+        groups.append(config.build_learner_group(spaces=spaces))
+        return groups[-1]
+
+    yield make
+    for group in groups:
+        group.shutdown()
+
+
+def in_double(rollout: Rollout) -> Rollout:
+    """The same, with every number a float64."""
+    arrays = {n: a.astype("float64") if a.dtype == "float32" else a for n, a in rollout.arrays.items()}
+    return Rollout(arrays, rollout.scores, rollout.lengths, rollout.weights_seq_no)
+
+
+def compute_in_double(learner, start: dict) -> None:
+    """Weights and all that is computed from them; torsos hand on float32 otherwise."""
+    torch.Tensor.float = torch.Tensor.double
+    learner.net.double().load_state_dict(start)
+    for module in learner.net.modules():
+        if hasattr(module, "dtype"):
+            module.dtype = torch.float64
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_learners_take_the_step_that_one_would(case, make_learner, make_group, make_runner, monkeypatch):
+    """In float64, so that nothing but rounding is left between them; the two rollouts differ in their rows."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.float)  # back to it when this test is over
+    words = CASES[case]
+    rollouts = [in_double(make_runner(*words, f"seed={seed}").sample()) for seed in (1, 2)]
+    one, two = make_learner(*words, **WHOLE), make_group(*words)
+    start = {name: value.double() for name, value in one.net.state_dict().items()}
+    two.foreach_learner(lambda learner: compute_in_double(learner, start))
+    compute_in_double(one, start)
+    report = one.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+    reports = two.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+    after = [result.get() for result in two.foreach_learner(lambda learner: learner.net.state_dict())]
+    moved = 0.0
+    for name, value in one.net.state_dict().items():
+        moved = max(moved, (value - start[name]).abs().max().item())
+        assert torch.equal(after[0][name], after[1][name]), "the two drift apart"
+        torch.testing.assert_close(after[0][name], value, rtol=1e-9, atol=1e-12)
+    assert moved > 1e-4, "nothing was learned"
+    assert all(r["grad_norm"] == pytest.approx(report["grad_norm"], rel=1e-5) for r in reports)
+
+
+def test_nan_in_one_learner_stops_both(make_group, make_runner):
+    words = CASES["a2c"]
+    rollouts = [make_runner(*words, f"seed={seed}").sample() for seed in (1, 2)]
+    arrays = dict(rollouts[1].arrays)
+    arrays["rewards"] = arrays["rewards"] * math.nan
+    rollouts[1] = Rollout(arrays, rollouts[1].scores, rollouts[1].lengths, rollouts[1].weights_seq_no)
+    with pytest.raises(Exception, match="gradient norm nan: training stopped before this step"):
+        make_group(*words).update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+
+
+def test_a_learner_that_is_alone_computes_without_a_detour():
+    x = torch.tensor([1.0, 4.0, 4.0])
+    assert everyones(7) == 7 and total(x) is x
+    assert moments(x)[0] == x.mean() and moments(x)[1] == x.std(correction=0)
+    p = torch.nn.Parameter(torch.zeros(2))
+    p.grad = gradient = torch.ones(2)
+    sum_gradients([p])
+    assert p.grad is gradient
