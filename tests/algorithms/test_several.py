@@ -98,3 +98,28 @@ def test_a_learner_that_is_alone_computes_without_a_detour():
     p.grad = gradient = torch.ones(2)
     sum_gradients([p])
     assert p.grad is gradient
+
+
+def test_a_run_with_two_learners_learns_and_goes_on_from_its_checkpoint(make_config, shared_ray, tmp_path):
+    words = ("env=cartpole", "algo.num_envs=4", "algo.horizon=32", "algo.minibatch_size=64", "report_every=256")
+    parts = {"num_learners": 2, "num_env_runners": 2, "num_envs_per_env_runner": 2, "create_local_env_runner": False}
+    config = make_config(*words, num_cpus_per_env_runner=0.5, num_cpus_per_learner=0.5, **parts)
+    first, second = config.copy().build_algo(), config.copy().build_algo()
+    try:
+        rows = [first.train()["row"] for _ in range(2)]
+        assert rows[1]["grad_norm"] > 0 and rows[1]["policy_loss"] != rows[0]["policy_loss"]
+        assert 512 <= rows[1]["agent_steps"] <= 2 * (256 + 128)
+        first.save_checkpoint(str(tmp_path))
+        second.load_checkpoint(str(tmp_path))
+        assert second.progress.agent_steps == rows[1]["agent_steps"]
+
+        def weights(algorithm) -> list[dict]:
+            answers = algorithm.learner_group.foreach_learner(lambda learner: learner.net.state_dict())
+            return [answer.get() for answer in answers]
+
+        one, two, three, four = *weights(first), *weights(second)
+        assert all(torch.equal(one[n], other[n]) for n in one for other in (two, three, four))
+        assert second.train()["row"]["agent_steps"] > rows[1]["agent_steps"]
+    finally:
+        first.stop()
+        second.stop()
