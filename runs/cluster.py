@@ -208,7 +208,7 @@ def refuse_too_small(settings: dict, found: list[Node]) -> None:
 
 def spelt(resources: dict[str, float]) -> str:
     """`2 CPU 1 GPU`."""
-    return " ".join(f"{resources.get(key, 0.0):g} {key}" for key in KINDS if key == "CPU" or resources.get(key))
+    return " ".join(f"{resources[key]:g} {key}" for key in KINDS if resources.get(key)) or "0 CPU"
 
 
 def placed(bundles: list[dict[str, float]], found: list[Node]) -> list[Node] | None:

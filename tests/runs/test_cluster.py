@@ -19,7 +19,7 @@ from environments.mistakes import Mistake
 from runs import cluster, directory, submit
 from runs.build import bundles_of
 from runs.checkpoints import progress_of
-from runs.cluster import Node, placed, refusal, refuse_unreachable, refuse_unshared
+from runs.cluster import Node, placed, refusal, refuse_too_small, refuse_unreachable, refuse_unshared
 
 RUN_PY = Path(run.__file__).resolve()
 ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
@@ -83,6 +83,16 @@ def test_a_run_is_placed_where_it_fits_and_only_there():
     assert placed([{"CPU": 3.0}, {"CPU": 3.0}], [large, small]) is None, "six CPUs, but not on one node"
     assert placed([{"GPU": 0.5}, {"GPU": 0.5}], [large, small]) == [large, large]
     assert placed([{"GPU": 0.5}] * 3, [large, small]) is None
+
+
+def test_gpus_that_are_not_there_are_an_error(compose, capsys):
+    gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
+    assert [b.get("GPU", 0) for b in bundles_of(gpu)].count(1) == 2
+    with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, and the cluster never has room"):
+        refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
+    refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
+    assert run.main(["cluster=one_gpu", "cluster.gpus_per_learner=99"]) == 2
+    assert "cluster.gpus_per_learner=99, and torch sees" in capsys.readouterr().err
 
 
 def test_the_bundles_of_a_run_are_its_processes(compose):
