@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_runs import Disturbance, go, names_of, processes_below, rows_of, wait_for
+from tiny_runs import Disturbance, go, kill_driver, rows_of, wait_for
 
 import run
 from algorithms.progress import PROGRESS_FILE, write_manifest
@@ -295,13 +295,7 @@ def test_a_population_whose_driver_is_killed_with_kill_9_goes_on(tmp_path):
     driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     wait_for(lambda: list(folder.glob("trials/*/checkpoints/previous")) or driver.poll() is not None, 180)
     time.sleep(after_s)
-    below = processes_below(driver.pid)
-    driver.kill()
-    driver.wait()
-    for process in below:  # what Ray leaves behind, and nobody else's
-        if process.is_running() and "ray" in names_of(process):
-            process.kill()
-    time.sleep(1)
+    kill_driver(driver)
     second = subprocess.run(command, env=environment, capture_output=True, text=True)
     told = f"killed after {after_s:.2f} s\n{second.stdout}\n{second.stderr}"
     assert second.returncode == 0, told

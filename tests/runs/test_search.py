@@ -25,7 +25,7 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from tiny_runs import Disturbance, go, kill_actor, names_of, processes_below, rows_of, wait_for
+from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, wait_for
 
 import run
 from evidence.evaluate import evaluate
@@ -328,13 +328,7 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
     driver = subprocess.Popen([sys.executable, "run.py", *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     wait_for(lambda: list(folder.glob("trials/0001/checkpoints/previous")) and not driver.poll(), 180)
     time.sleep(random.uniform(0, 3))
-    below = processes_below(driver.pid)
-    driver.kill()
-    driver.wait()
-    for process in below:  # what Ray leaves behind, and nobody else's
-        if process.is_running() and "ray" in names_of(process):
-            process.kill()
-    time.sleep(1)
+    kill_driver(driver)
     before = {t.number: t.params for t in study_of(folder).trials}
     last = {path: progress_of(path / "checkpoints" / "last")["agent_steps"] for path in folder.glob("trials/000[01]")}
     kept = {path: [row for row in rows_of(path) if row["agent_steps"] <= last[path]] for path in last}

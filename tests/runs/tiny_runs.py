@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -129,6 +130,17 @@ def kill_actor(name: str) -> bool:
             process.kill()
             return True
     return False
+
+
+def kill_driver(driver: subprocess.Popen) -> None:
+    """kill -9 a run in a process of its own, and what its Ray leaves behind: nobody else's."""
+    below = processes_below(driver.pid)
+    driver.kill()
+    driver.wait()
+    for process in below:
+        if process.is_running() and "ray" in names_of(process):
+            process.kill()
+    time.sleep(1)
 
 
 def send_to_self(number: int) -> bool:
