@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         if "--help" in flags:
             print(help_text())
             return 0
-        if "command=submit" in overrides:
+        if "command=submit" in overrides and "--cfg" not in flags:
             return submit([override for override in overrides if override != "command=submit"])
         settings, resumed = experiment(overrides)
         if "--cfg" in flags:

@@ -180,7 +180,7 @@ def _check_sizes(settings: dict) -> None:
             f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
             f"{algo['num_workers']}; lower the one or raise the other"
         )
-    _check_learners(algo, runners, settings["cluster"]["num_learners"])
+    _check_learners(algo, runners, settings["cluster"]["num_learners"], settings["cluster"]["gpus_per_learner"])
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
         batch = algo["num_envs"] * algo["horizon"]
@@ -200,11 +200,18 @@ def _check_sizes(settings: dict) -> None:
         _check_replay(settings, runners)
 
 
-def _check_learners(algo: dict, runners: int, learners: int) -> None:
+def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
     if learners <= 1:
         return
     if algo["name"] in ("a3c", "dqn"):
         raise Mistake(f"cluster.num_learners={learners}: algo={algo['name']} has one learner; leave it at 0")
+    if 0 < gpus < 1:
+        raise Mistake(f"cluster.gpus_per_learner={gpus:g}: several learners cannot share a GPU; give each one")
+    if algo.get("minibatch_size", 2 * learners) < 2 * learners:
+        raise Mistake(
+            f"algo.minibatch_size={algo['minibatch_size']} is too small for cluster.num_learners={learners}, who each "
+            "have a part of it; raise the one or lower the other"
+        )
     if not runners or runners % learners:
         raise Mistake(
             f"cluster.num_learners={learners} learn from whole rollouts, and cluster.num_env_runners={runners} play "

@@ -89,7 +89,7 @@ def prepare(settings: dict) -> None:
     # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last
     # from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")
-    if not settings["dashboard"]:
+    if settings["cluster"]["address"] == LOCAL and not settings["dashboard"]:
         os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
@@ -121,7 +121,8 @@ def connect(settings: dict) -> None:
         raise Mistake(refusal(address, error)) from error
     try:
         found = nodes()
-        refuse_too_small(settings, found)
+        if not settings["cluster"]["grows"]:
+            refuse_too_small(settings, found)
         refuse_unshared(Path(settings["output_dir"]), found)
     except BaseException:
         ray.shutdown()
@@ -212,13 +213,18 @@ def spelt(resources: dict[str, float]) -> str:
 
 
 def placed(bundles: list[dict[str, float]], found: list[Node]) -> list[Node] | None:
-    """A node for each bundle, the largest bundles first; None where they do not fit."""
+    """A node for each bundle: spread, and if that does not fit packed; None where neither does."""
+    return _placed(bundles, found, spread=True) or _placed(bundles, found, spread=False)
+
+
+def _placed(bundles: list[dict[str, float]], found: list[Node], spread: bool) -> list[Node] | None:
+    """The largest bundles first, each on the node with the most CPUs left, or with the fewest that are enough."""
     left, where = {node.id: dict(node.has) for node in found}, {}
     for i in sorted(range(len(bundles)), key=lambda i: [-bundles[i].get(key, 0.0) for key in reversed(KINDS)]):
         room = [n for n in found if all(left[n.id][key] >= bundles[i].get(key, 0.0) for key in KINDS)]
         if not room:
             return None
-        where[i] = max(room, key=lambda node: left[node.id]["CPU"])
+        where[i] = (max if spread else min)(room, key=lambda node: left[node.id]["CPU"])
         for key in KINDS:
             left[where[i].id][key] -= bundles[i].get(key, 0.0)
     return [where[i] for i in range(len(bundles))]

@@ -13,6 +13,7 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
 """
 
 import csv
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -21,6 +22,8 @@ import platform
 import secrets
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from environments.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
+COMMIT = "SUITE_COMMIT"  # of the environment: what git says of the code where it has come from
 AUTO = "auto"  # resume=auto: continue where the same experiment was started before, or start it
 NOT_THE_EXPERIMENT = (
     "cluster",
@@ -55,6 +59,23 @@ def create(settings: dict) -> Path:
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
     name = key_of(settings) if settings["resume"] == AUTO else stamp
     return writable(settings, settings["algo"]["name"], settings["env"]["name"], name)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One driver at a time: two would write the same files.
+
+    Raises:
+        Mistake: another has it, or it cannot be written.
+    """
+    if not os.access(folder, os.W_OK):
+        raise Mistake(f"{folder} cannot be written; name another output_dir")
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Mistake(f"{folder}: another process is at it; wait for it, or end it") from error
+        yield
 
 
 def automatic(settings: dict) -> Path | None:
@@ -139,15 +160,16 @@ def replace(path: Path, text: str) -> None:
 
 
 def git_state(run: Path) -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it (then git.diff holds how); None outside of a checkout."""
+    """Commit and whether the tree differs from it (then git.diff holds how); None where nobody knows."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True).stdout
 
     try:
         commit, diff = git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    except (OSError, subprocess.CalledProcessError):  # a job or an image: it may have been told
+        told = os.environ.get(COMMIT)
+        return {"commit": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty")} if told else None
     if diff:
         (run / "git.diff").write_text(diff)
     return {"commit": commit, "dirty": bool(diff)}

@@ -40,7 +40,8 @@ def plan(settings: dict, found: list[Node]) -> str:
 def travels(settings: dict) -> Iterable[str]:
     """What goes from process to process, with its size."""
     runners, weights = num_env_runners(settings), weight_bytes(settings)
-    if not runners:
+    learners = settings["cluster"]["num_learners"]
+    if not runners and not learners:
         yield "nothing travels: one process plays and learns"
     elif settings["algo"].get("ship") == "gradients":
         yield f"gradients: {weights / 1e6:,.1f} MB each from a worker, weights: as much back"
@@ -49,6 +50,8 @@ def travels(settings: dict) -> Iterable[str]:
         rate = f"{each / 1e3:,.1f} MB/s at 1,000 agent steps/s"
         yield f"rollouts: {each:,.0f} bytes per agent step to the learner, {rate}"
         yield f"weights: {weights / 1e6:,.1f} MB per update to each node with env runners"
+    if learners > 1:
+        yield f"gradients: {weights / 1e6:,.1f} MB per minibatch from each learner to the others"
 
 
 def rollout_bytes(settings: dict) -> float:

@@ -17,11 +17,7 @@ The same search started again continues: what was under way from its checkpoints
 directories know. Tune's own snapshots are not used: they forget what a scheduler knew.
 """
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +62,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     """
     folder = resumed or directory.writable(settings, "searches", settings["search"]["name"])
     space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
-    with alone_in(folder):
+    with directory.alone_in(folder):
         study = Study(settings, space, folder)
         if not study.trials() and any(folder.glob("trials/*")):
             raise Mistake(
@@ -295,20 +291,3 @@ def best_of(study: Study, number: int = 5) -> str:
     lines = [f"  trial {r.number}  {r.score:,.1f}  {spelt(r.values)}" for r in complete]
     last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
     return "\n".join([f"{study.standing()}; the best that came to their end{last}:", *lines])
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """One driver at a time: two would give their trials the same names.
-
-    Raises:
-        Mistake: another has it.
-    """
-    if not os.access(folder, os.W_OK):
-        raise Mistake(f"search in {folder}: it cannot be written; name another output_dir")
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Mistake(f"search in {folder}: another process is at it; wait for it, or end it") from error
-        yield

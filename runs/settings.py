@@ -187,6 +187,7 @@ HIDDEN = {torso: Setting(int, 1, optional=torso in CONVS) for torso in (*CONVS, 
 
 CLUSTER_SETTINGS = {
     "address": Setting(str),
+    "grows": Setting(bool),
     "placement": Setting(str, options=("pack", "spread"), rllib="placement_strategy", convert=str.upper),
     "num_env_runners": Setting(int, 0, optional=True),
     "cpus_per_runner": Setting(float, above=0, rllib="num_cpus_per_env_runner"),

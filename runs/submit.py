@@ -16,7 +16,7 @@ from typing import Any
 from ray.job_submission import JobSubmissionClient
 
 from environments.mistakes import Mistake
-from runs.directory import ROOT, key_of
+from runs.directory import COMMIT, ROOT, key_of
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
 MAX_BYTES = 100 * 2**20  # of a package; Ray refuses larger ones only after packing them
@@ -90,19 +90,24 @@ def entrypoint(words: list[str]) -> str:
 
 def metadata(settings: dict, name: str) -> dict[str, str]:
     """What the dashboard shows of a job."""
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return {
         "job_name": name,
         "algo": settings["algo"]["name"],
         "env": settings["env"]["name"],
         "seed": json.dumps(settings["seed"]),
-        "commit": git.stdout.strip() or "unknown",
+        "commit": commit() or "unknown",
     }
 
 
 def variables() -> dict[str, str]:
     """Of the environment of the job and all its processes; torch's threads are set by each process itself."""
-    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1"}
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1", COMMIT: commit()}
+
+
+def commit() -> str:
+    """What git says of the code that travels; nothing outside of a checkout."""
+    said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return said.stdout.strip()
 
 
 def package_bytes(root: Path) -> int:

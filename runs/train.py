@@ -7,6 +7,7 @@ in a checkpoint.
 """
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,10 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     todo = [seed for seed in seeds if seed not in done]
     if resumed and not todo:
         return resumed, 0
-    with ray_for(settings):
+    with ExitStack() as stack:
+        stack.enter_context(ray_for(settings))
         parent = resumed or directory.create(settings)
+        stack.enter_context(directory.alone_in(parent))
         dirs = directory.dirs_of(parent, seeds)
         directory.write_start(parent, settings, argv, overrides)
         if len(seeds) > 1:

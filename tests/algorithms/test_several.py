@@ -20,6 +20,7 @@ PPO = (*SMALL, "algo.horizon=16", "algo.minibatch_size=64", "algo.num_epochs=2",
 CASES = {
     "ppo": PPO,
     "ppo, lstm": (*PPO, "model=mlp_lstm"),
+    "ppo, kl": (*PPO, "algo.kl_coeff=0.2"),
     "a2c": ("algo=a2c", *SMALL, "algo.horizon=16", "algo.normalize_advantages=true", "algo.microbatch_size=20"),
     "pg": ("algo=pg", *SMALL, "algo.episodes_per_update=4", "algo.entropy_coeff=0.01"),
 }

@@ -61,6 +61,12 @@ def test_ray_accepts_what_its_launcher_will_read(name):
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
+def test_the_head_is_told_what_workers_to_start(name):
+    (line,) = (line for line in read(f"{name}.yaml")["head_start_ray_commands"] if "ray start" in line)
+    assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in line
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
 def test_ray_would_refuse_a_typo(name):
     with pytest.raises(Exception, match="head_nod_type|Additional properties"):
         validate_config(prepare_config(read(f"{name}.yaml") | {"head_nod_type": "head"}))
@@ -130,6 +136,7 @@ def test_the_rayjob_runs_a_command_that_there_is(compose):
     assert settings["resume"] == "auto" and settings["cluster"].keys() == CLUSTER_SETTINGS.keys()
     cluster = spec["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
+    assert "dashboard-host" not in cluster["headGroupSpec"]["rayStartParams"], "the operator could not reach it"
     assert cluster["rayVersion"] == importlib.metadata.version("ray")
     workers = cluster["workerGroupSpecs"][0]
     cpus = workers["minReplicas"] * int(workers["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])

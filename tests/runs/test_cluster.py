@@ -80,6 +80,8 @@ def test_a_run_is_placed_where_it_fits_and_only_there():
     runners = [{"CPU": 1.0}] * 4
     assert placed([{"CPU": 1.0, "GPU": 1.0}, *runners], [large, small]) is not None
     assert placed([{"CPU": 1.0, "GPU": 1.0}], [large, small]) == [large]
+    four, three = Node("a", "four", {"CPU": 4.0, "GPU": 0.0}), Node("b", "three", {"CPU": 3.0, "GPU": 0.0})
+    assert placed([{"CPU": 3.0}, {"CPU": 2.0}, {"CPU": 2.0}], [four, three]) == [three, four, four], "only packed"
     assert placed([{"CPU": 3.0}, {"CPU": 3.0}], [large, small]) is None, "six CPUs, but not on one node"
     assert placed([{"GPU": 0.5}, {"GPU": 0.5}], [large, small]) == [large, large]
     assert placed([{"GPU": 0.5}] * 3, [large, small]) is None
@@ -149,6 +151,23 @@ def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_
     assert code == 0 and f"seed 1 continues at {steps:,} agent steps" in printed and last.is_dir()
     assert_no_gap_and_no_double(rows_of(path))
     assert len(list(path.parent.iterdir())) == 1
+
+
+def test_two_drivers_at_one_run_are_refused(tmp_path, shared_ray, capsys):
+    words = [*TINY, "stop.agent_steps=1024", "resume=auto", f"output_dir={tmp_path}"]
+    folder = tmp_path / "ppo" / "cartpole" / directory.key_of(run.experiment(words)[0])
+    folder.mkdir(parents=True)
+    with directory.alone_in(folder):
+        assert run.main(words) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence == f"error: {folder}: another process is at it; wait for it, or end it"
+
+
+def test_metrics_are_off_only_where_nobody_could_see_them(compose, monkeypatch):
+    for words, off in ((["env=cartpole"], True), (["env=cartpole", "dashboard=true"], False), ([*ON_RAY], False)):
+        monkeypatch.setattr(os, "environ", {})
+        cluster.prepare(compose(words))
+        assert ("RAY_enable_metrics_collection" in os.environ) == off
 
 
 # On two nodes.
