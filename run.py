@@ -353,8 +353,8 @@ def show_result(folder: Path, finished: bool) -> None:
 
     try:
         if finished:
-            print_result(folder)
-            print(f"to keep the winner:  python run.py command=promote run={folder}")
+            if print_result(folder):
+                print(f"to keep the winner:  python run.py command=promote run={folder}")
     except Mistake as mistake:  # the search is done all the same
         print(f"nothing to compare: {mistake}")
     try:

@@ -84,8 +84,8 @@ def difference(first: list[float], second: list[float]) -> tuple[float, float, f
     return first[0] - second[0], math.nan, math.nan
 
 
-def print_result(folder: Path, console: Console | None = None) -> None:
-    """A table, and what it means in a sentence."""
+def print_result(folder: Path, console: Console | None = None) -> bool:
+    """A table, and what it means in a sentence; returns whether the winner could be promoted."""
     console, found = console or Console(), finalists(folder)
     table = Table(title=f"fresh seeds {', '.join(map(str, found[0].seeds))}", title_justify="left")
     for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
@@ -97,6 +97,7 @@ def print_result(folder: Path, console: Console | None = None) -> None:
     scores = ", ".join(f"{score:,.1f}" for score in default)
     table.add_row(DEFAULT, "", scores, f"{np.mean(default):,.1f}", "")
     console.print(table, verdict(found[0]), sep="\n", highlight=False, soft_wrap=True)
+    return found[0].difference[0] > 0 and not found[0].failed
 
 
 def interval(of: tuple[float, float, float]) -> str:

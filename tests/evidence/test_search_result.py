@@ -72,7 +72,7 @@ def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path,
     (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,4,78", "trial 2,fresh,4,"))
     best = finalists(searched)[0]
     assert best.failed == [4] and best.seeds == [3, 5]
-    print_result(searched, Console(width=200))
+    assert print_result(searched, Console(width=200)) is True
     printed = capsys.readouterr().out
     assert "76.0, 80.0, failed" in printed and "but failed on seed 4." in printed
     with pytest.raises(Mistake, match="failed on fresh seed 4; nothing is promoted"):
@@ -94,7 +94,7 @@ def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_pat
 
 
 def test_the_winners_curse_is_printed(searched, capsys):
-    print_result(searched, Console(width=200))
+    assert print_result(searched, Console(width=200)) is True
     printed = capsys.readouterr().out
     assert "trial 2 scores 12.0 less on fresh seeds than in the search, and beats the default settings." in printed
     assert "+24.0 (+21.5 to +26.5)" in printed and "53.0, 54.0, 55.0" in printed
@@ -144,6 +144,7 @@ def test_what_does_not_beat_the_default_is_not_promoted(searched, tmp_path):
     ):
         promote(searched, tmp_path)
     assert not list(tmp_path.glob("*.yaml"))
+    assert print_result(searched) is False
 
 
 def test_a_promoted_file_is_not_overwritten(searched, tmp_path):
