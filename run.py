@@ -352,9 +352,8 @@ def show_result(folder: Path, finished: bool) -> None:
     from evidence.search_result import print_result
 
     try:
-        if finished:
-            if print_result(folder):
-                print(f"to keep the winner:  python run.py command=promote run={folder}")
+        if finished and print_result(folder):
+            print(f"to keep the winner:  python run.py command=promote run={folder}")
     except Mistake as mistake:  # the search is done all the same
         print(f"nothing to compare: {mistake}")
     try:
