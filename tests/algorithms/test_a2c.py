@@ -123,10 +123,13 @@ def test_advantages_are_standardised_over_valid_rows_where_asked(make_learner, m
     valid = np.ones((16, 4), bool)
     valid[5, 1] = False
     rewards = np.where(valid, 1.0, 1e6)
-    learner = make_learner(*A2C, "algo.normalize_advantages=true")
-    advantages = learner.load([make_rollout(valid=valid, rewards=rewards)])["advantages"]
-    assert len(advantages) == 63
-    plain = make_learner(*A2C).load([make_rollout(valid=valid, rewards=rewards)])["advantages"]
+    rollouts = [make_rollout(valid=valid, rewards=rewards), make_rollout(valid=valid, rewards=3 * rewards)]
+    learner, seen = make_learner(*A2C, "algo.normalize_advantages=true"), []
+    learner.add_gradient = lambda minibatch, share: seen.append(minibatch["advantages"])
+    learner.add_gradient_of(learner.load(rollouts))
+    (advantages,) = seen
+    assert len(advantages) == 2 * 63, "of both env runners together"
+    plain = make_learner(*A2C).load(rollouts)["advantages"]
     torch.testing.assert_close(advantages, (plain - plain.mean()) / plain.std(correction=0), rtol=1e-3, atol=1e-3)
 
 

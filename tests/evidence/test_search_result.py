@@ -72,7 +72,7 @@ def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path,
     (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,4,78", "trial 2,fresh,4,"))
     best = finalists(searched)[0]
     assert best.failed == [4] and best.seeds == [3, 5]
-    assert print_result(searched, Console(width=200)) is True
+    assert print_result(searched, Console(width=200)) is False
     printed = capsys.readouterr().out
     assert "76.0, 80.0, failed" in printed and "but failed on seed 4." in printed
     with pytest.raises(Mistake, match="failed on fresh seed 4; nothing is promoted"):
