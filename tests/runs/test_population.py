@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_runs import Disturbance, go, kill_driver, rows_of, wait_for
+from tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_for
 
 import run
 from algorithms.progress import PROGRESS_FILE, write_manifest
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import check
-from runs.cluster import Interrupt
 from runs.population import FACTORS, SCHEDULE, Population, perturbed
 from runs.sources import RunWriter
 from runs.space import Parameter, parse
@@ -246,13 +245,7 @@ TINY += ("algo.minibatch_size=64", "stop.agent_steps=4096", "report_every=200", 
 def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(tmp_path, shared_ray, capsys):
     words, folder = (*TINY, f"output_dir={tmp_path}"), tmp_path / "searches" / "cartpole_ppo"
 
-    def interrupted() -> bool:
-        if signal.getsignal(signal.SIGINT) != Interrupt.ask:
-            return False
-        os.kill(os.getpid(), signal.SIGINT)
-        return True
-
-    with Disturbance(folder, interrupted, pattern="trials/*/progress.csv") as ctrl_c:
+    with Disturbance(folder, lambda: send_to_self(signal.SIGINT), pattern="trials/*/progress.csv") as ctrl_c:
         code, printed = go(*words)
     assert ctrl_c.happened_at and code == 1 and f"to continue:  python run.py resume={folder}" in printed
     code, printed = go(f"resume={folder}")

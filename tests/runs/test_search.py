@@ -25,13 +25,12 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, wait_for
+from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 
 import run
 from evidence.evaluate import evaluate
 from runs import sources
 from runs.checkpoints import damage, progress_of
-from runs.cluster import Interrupt
 from runs.display import SearchDisplay
 from runs.search import SearchRecorder, TrialEnd
 from runs.sources import Source
@@ -273,13 +272,7 @@ def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
     words = (*TINY, "search.trials=2", "stop.agent_steps=20480", "search.scheduler=none", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
 
-    def interrupted() -> bool:
-        if signal.getsignal(signal.SIGINT) != Interrupt.ask:
-            return False
-        os.kill(os.getpid(), signal.SIGINT)
-        return True
-
-    with Disturbance(folder, interrupted, pattern="trials/*/progress.csv") as ctrl_c:
+    with Disturbance(folder, lambda: send_to_self(signal.SIGINT), pattern="trials/*/progress.csv") as ctrl_c:
         code, printed = go(*words)
     assert ctrl_c.happened_at and code == 1
     assert f"to continue:  python run.py resume={folder}" in printed
