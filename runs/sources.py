@@ -148,9 +148,8 @@ class Proposals(Source):
         steps = result["agent_steps"]
         ended = steps >= self.study.budget or result["failure"] or self.study.stopped(config["number"])
         if not ended:  # it goes on later: after Ctrl-C when the search does, in a population with the next generation
-            self.study.report(
-                config["number"], steps, result["objective"]
-            )  # Tune shows no scheduler a trial's last row
+            # Tune shows no scheduler a trial's last row.
+            self.study.report(config["number"], steps, result["objective"])
             self.display.pause(config["label"])
             return
         state = self.study.tell(config["number"], steps, result["objective"], result["failure"])

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 
 import pytest
 import torch
@@ -28,11 +29,11 @@ CASES = {
 
 @pytest.fixture
 def make_group(make_config, shared_ray):
-    """Overrides -> a LearnerGroup of two processes."""
+    """Overrides -> a LearnerGroup of two processes; keywords set attributes of its config."""
     groups = []
 
-    def make(*overrides: str):
-        config = make_config(*overrides, num_learners=2, num_cpus_per_learner=1, **WHOLE)
+    def make(*overrides: str, **attributes):
+        config = make_config(*overrides, num_learners=2, num_cpus_per_learner=1, **WHOLE, **attributes)
         games = make_games(config.env_config, 1, 1)
         games.close()
         spaces = {DEFAULT_MODULE_ID: (games.observation_space, games.action_space)}
@@ -81,14 +82,20 @@ def test_two_learners_take_the_step_that_one_would(case, make_learner, make_grou
     assert all(r["grad_norm"] == pytest.approx(report["grad_norm"], rel=1e-5) for r in reports)
 
 
-def test_nan_in_one_learner_stops_both(make_group, make_runner):
+def test_nan_in_one_learner_stops_both_and_each_keeps_its_batch(make_group, make_runner, tmp_path):
     words = CASES["a2c"]
     rollouts = [make_runner(*words, f"seed={seed}").sample() for seed in (1, 2)]
     arrays = dict(rollouts[1].arrays)
     arrays["rewards"] = arrays["rewards"] * math.nan
     rollouts[1] = Rollout(arrays, rollouts[1].scores, rollouts[1].lengths, rollouts[1].weights_seq_no)
     with pytest.raises(Exception, match="gradient norm nan: training stopped before this step"):
-        make_group(*words).update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+        make_group(*words, run_dirs={1: str(tmp_path)}).update(
+            training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0}
+        )
+    wait_until = time.monotonic() + 10  # the other learner's file may come a moment later
+    while len(left := list(tmp_path.glob("nonfinite_minibatch_*.pt"))) < 2 and time.monotonic() < wait_until:
+        time.sleep(0.1)
+    assert len(left) == 2
 
 
 def test_a_learner_that_is_alone_computes_without_a_detour():
