@@ -1,6 +1,6 @@
 """Light hosts on one Linux machine, for a Ray cluster whose nodes can be cut off, switched off and measured.
 
-    Network -> Host: an address, a file system with a /tmp/ray and /dev/shm of its own, processes only it sees -> ray start
+    Network -> Host: an address, processes that only it sees, a /tmp/ray and /dev/shm of its own -> ray start
 
 A host is a set of Linux namespaces (network, mount, process, host name, shared memory) behind a network cable. Its disk
 is the machine's, as if all hosts had it on NFS, but for the directories that `hide` names. Needs root and iproute2.
@@ -12,13 +12,17 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
 PRIVATE = ("/tmp/ray", "/dev/shm")  # of each host: Ray's session, shared memory
 GATEWAY = 254  # the last number of the machine's own address
 SHARED_MEMORY = 300 * 2**20  # bytes of Ray's object store on a host
+PATIENCE_S = 120  # with a command on a host
+NOTHING: Mapping[str, str] = MappingProxyType({})
 TOKEN = "0123456789abcdef" * 4
 
 
@@ -100,32 +104,36 @@ class Host:
             lines += [f"mkdir -p {path} && mount --move /mnt {path}" for path in kept]
         return "; ".join([*lines, "echo up", "while :; do sleep 100000; done"])
 
-    def start(self, *words: str | Path, log: Path, cwd: Path, **environment: str) -> subprocess.Popen:
+    def start(
+        self, *words: str | Path, log: Path, cwd: Path = Path("/"), variables: Mapping[str, str] = NOTHING
+    ) -> subprocess.Popen:
         """A process of the host; what it prints goes to `log`. Python is this one; `ray` is beside it."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
-        env = [f"{k}={v}" for k, v in {"PATH": path, "HOME": "/tmp/ray", **token, **environment}.items()]
+        env = [f"{k}={v}" for k, v in {"PATH": path, "HOME": "/tmp/ray", **token, **variables}.items()]
         into = ["nsenter", "-t", str(self.init.pid), "-m", "-p", "-u", "-i", "-n", "--"]
         # Nothing of our own environment: it may know of another Ray.
         command = [*into, "env", "-i", f"--chdir={cwd}", *env, *map(str, words)]
         with log.open("ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
-    def run(self, *words: str | Path, log: Path, cwd: Path = Path("/"), timeout_s: float = 120, **environment) -> None:
+    def run(self, *words: str | Path, log: Path, variables: Mapping[str, str] = NOTHING) -> None:
         """The same, to its end.
 
         Raises:
             RuntimeError: it failed; what it printed is the message.
         """
-        if self.start(*words, log=log, cwd=cwd, **environment).wait(timeout_s):
+        if self.start(*words, log=log, variables=variables).wait(PATIENCE_S):
             raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}\n{log.read_text()}")
 
-    def ray(self, head: str | None, cpus: int, log: Path, *options: str, **environment: str) -> None:
+    def ray(
+        self, head: str | None, cpus: int, log: Path, *options: str, variables: Mapping[str, str] = NOTHING
+    ) -> None:
         """`ray start`: a head, or a node of the one at `head`, with some CPUs, all of this machine's cores."""
         where = [f"--address={head}"] if head else ["--head", "--port=6379"]
         flags = ["--disable-usage-stats", f"--object-store-memory={SHARED_MEMORY}", f"--num-cpus={cpus}"]
         words = ["ray", "start", *where, f"--node-ip-address={self.address}", *flags, *options]
-        self.run(*words, log=log, **environment)
+        self.run(*words, log=log, variables=variables)
 
     def cut(self) -> None:
         """Pull the network cable."""
