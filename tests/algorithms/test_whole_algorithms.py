@@ -72,3 +72,16 @@ def test_a_remote_runner_sends_each_picture_once(make_algorithm):
     assert 7056 < rows[1]["bytes_per_agent_step"] <= 7056 * (64 + 4) / 64 + 64
     seq_no = algorithm.env_runner_group.foreach_env_runner(lambda r: r.sample().weights_seq_no, local_env_runner=False)
     assert seq_no == [2]
+
+
+@pytest.mark.parametrize("algo", ["a2c", "ppo"])
+def test_how_many_processes_play_does_not_change_the_run(algo, make_algorithm):
+    """The same games, actions and minibatches, up to the rounding of smaller batches: in fp32 nothing of it is seen."""
+    words = [f"algo={algo}", "env=assault", "model.hidden=32", "model.dtype=float32", "algo.num_envs=4"]
+    words += ["algo.horizon=16", "report_every=64", "cluster.cpus_per_runner=0.5"]
+    words += ["algo.minibatch_size=32"] * (algo == "ppo")
+    one, two = (rows_of(make_algorithm(*words, f"cluster.num_env_runners={n}"), 3) for n in (0, 2))
+    for here, there in zip(one, two, strict=True):
+        assert here["grad_norm"] > 0
+        same = {name: value for name, value in here.items() if name != "bytes_per_agent_step"}
+        assert {name: there[name] for name in same} == pytest.approx(same, rel=1e-3, abs=1e-4, nan_ok=True)
