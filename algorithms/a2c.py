@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, everyones, moments, num_rows
+from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 
@@ -44,9 +44,7 @@ class A2C(ReportsProgress):
 
     def training_step(self) -> None:
         rollouts, summaries = sample(self.env_runner_group)
-        results = self.learner_group.update(
-            training_data=RolloutData(rollouts), timesteps={PROGRESS: self.share_done()}
-        )
+        results = self.learn_from(rollouts)
         self.send_weights()
         self.count(summaries, results)
 

@@ -9,10 +9,12 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from algorithms.learner import NonFiniteLoss, RolloutLearner
+from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutLearner
 from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
+from algorithms.several import update
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import cause_of
+from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 
 
@@ -67,6 +69,10 @@ class ReportsProgress(Algorithm):
         if start:
             self.load_checkpoint(start)
 
+    def learn_from(self, rollouts: list[Any]) -> list[dict[str, float]]:
+        """One update of the learner, or learners, with some Rollouts; returns what each reports."""
+        return update(self.learner_group, RolloutData(rollouts), {PROGRESS: self.share_done()})
+
     def send_weights(self) -> None:
         """The learner's weights to all runners; one that shares the learner's network has them already."""
         if self.one_network:
@@ -106,7 +112,15 @@ class ReportsProgress(Algorithm):
             return {"row": row, "failure": str(cause_of(error)), "done": True}
         row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
-        return result | {"row": row, "should_checkpoint": due}
+        return result | {"row": row, "should_checkpoint": due, "notices": self.losses()}
+
+    def losses(self) -> list[str]:
+        """A sentence while env runners are missing."""
+        number = self.config.num_env_runners
+        missing = number - len(self.env_runner_group.healthy_worker_ids()) if number else 0
+        return [f"{missing} of {number} env runners lost; until they are back the others play their share"] * (
+            missing > 0
+        )
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}

@@ -52,6 +52,9 @@ class RolloutLearner(TorchLearner):
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
 
+    def __repr__(self) -> str:
+        return self.config.learner_class.__name__  # Ray's dashboard would call it _WrappedExecutable
+
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         parameters = list(cast(nn.Module, self.module[module_id]).parameters())
         optimizer = make_optimizer(config.optimizer_name, parameters, config.lr, config.optimizer_eps)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, everyones, moments, num_rows
+from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
 from rollouts.episodes import EpisodeRunner
 from rollouts.returns import clipped, monte_carlo
 from rollouts.runner import sample
@@ -47,9 +47,7 @@ class PG(ReportsProgress):
 
     def training_step(self) -> None:
         rollouts, summaries = sample(self.env_runner_group)
-        results = self.learner_group.update(
-            training_data=RolloutData(rollouts), timesteps={PROGRESS: self.share_done()}
-        )
+        results = self.learn_from(rollouts)
         self.send_weights()
         self.count(summaries, results)
 

@@ -20,7 +20,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import PROGRESS, Batch, RolloutData, RolloutLearner, everyones, moments, num_rows
+from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 
@@ -47,9 +47,7 @@ class PPO(ReportsProgress, RLlibPPO):
 
     def training_step(self) -> None:
         rollouts, summaries = sample(self.env_runner_group)
-        results = self.learner_group.update(
-            training_data=RolloutData(rollouts), timesteps={PROGRESS: self.share_done()}
-        )
+        results = self.learn_from(rollouts)
         self.send_weights()
         self.count(summaries, results)
 

@@ -7,9 +7,43 @@ often and in the same order: each waits for the others.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import ray
 import torch
+from ray.exceptions import RayActorError
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from torch import distributed
+
+from rollouts.rollout import RolloutData
+
+
+def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
+    """LearnerGroup.update, but that the first learner to fail ends it: the others wait for the lost one, for ever.
+
+    Returns:
+        What each learner's `update` does.
+
+    Raises:
+        RayActorError: a learner was lost; the others are ended, whatever they wait for.
+    """
+    if group.is_local:
+        return group.update(training_data=data, timesteps=timesteps)
+    actors: Any = group._workers
+    shards = data.shard(len(actors))
+    waiting = [
+        actor.update.remote(training_data=shard, timesteps=timesteps)
+        for actor, (shard, _) in zip(actors, shards, strict=True)
+    ]
+    results = list(waiting)
+    try:
+        while waiting:
+            (done,), waiting = ray.wait(waiting, num_returns=1)
+            ray.get(done)
+        return ray.get(results)
+    except RayActorError:
+        group._backend_executor.shutdown(graceful_termination=False)
+        raise
 
 
 def together() -> bool:

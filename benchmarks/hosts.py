@@ -8,6 +8,7 @@ is the machine's, as if all hosts had it on NFS, but for the directories that `h
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -127,13 +128,27 @@ class Host:
             raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}\n{log.read_text()}")
 
     def ray(
-        self, head: str | None, cpus: int, log: Path, *options: str, variables: Mapping[str, str] = NOTHING
+        self,
+        head: str | None,
+        cpus: int,
+        log: Path,
+        *options: str,
+        variables: Mapping[str, str] = NOTHING,
+        supervised: bool = False,
     ) -> None:
-        """`ray start`: a head, or a node of the one at `head`, with some CPUs, all of this machine's cores."""
+        """`ray start`: a head, or a node of the one at `head`; started again whenever it ends, where `supervised`.
+
+        Args:
+            cpus: what it offers; it has all of this machine's.
+        """
         where = [f"--address={head}"] if head else ["--head", "--port=6379"]
         flags = ["--disable-usage-stats", f"--object-store-memory={SHARED_MEMORY}", f"--num-cpus={cpus}"]
         words = ["ray", "start", *where, f"--node-ip-address={self.address}", *flags, *options]
-        self.run(*words, log=log, variables=variables)
+        if supervised:
+            loop = f"while :; do {shlex.join(words)} --block; sleep 1; done"
+            self.start("bash", "-c", loop, log=log, variables=variables)
+        else:
+            self.run(*words, log=log, variables=variables)
 
     def cut(self) -> None:
         """Pull the network cable."""

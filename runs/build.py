@@ -438,6 +438,7 @@ def build(settings: dict) -> Any:
     config.debugging(seed=seeds_of(settings)[0], log_level="ERROR")
     config.fault_tolerance(restart_failed_env_runners=True)
     config.delay_between_env_runner_restarts_s = 0.0
+    config.env_runner_health_probe_timeout_s = 0.5  # asks lost ones at every row; waiting longer would stall training
     return config
 
 

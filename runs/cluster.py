@@ -84,6 +84,7 @@ def prepare(settings: dict) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # Ray prints those of processes that end with a run
     os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
     # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last

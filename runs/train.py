@@ -6,8 +6,11 @@ Everything that has to survive a killed process is written here, in the driver, 
 in a checkpoint.
 """
 
+import errno
+import shutil
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import torch
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
-from environments.mistakes import in_a_line
+from environments.mistakes import cause_of, in_a_line
 from runs import checkpoints, directory
 from runs.build import build, cpus_of_run, in_words, seeds_of
 from runs.cluster import Interrupt, ray_for
@@ -24,19 +27,40 @@ from runs.display import Display
 from runs.metrics import Metrics
 from runs.record import Record
 
+ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 
 class Stop(tune.Stopper):
-    """The `stop.` settings, and the user."""
+    """The `stop.` settings, the user, and the disk.
 
-    def __init__(self, stop: dict):
-        self.stop = stop
+    Args:
+        stop: the settings.
+        run: the run directory.
+    """
+
+    def __init__(self, stop: dict, run: Path):
+        self.stop, self.run = stop, run
         self.drop_waiting = False  # set once nothing runs: it ends trials without a checkpoint
+        self.disk = ""  # why it can take no more
+        self.disk_is_full = False
 
     def __call__(self, trial_id: str, result: dict) -> bool:
-        return Interrupt.asked or reached(self.stop, result.get("row", {}))
+        left = shutil.disk_usage(self.run).free >> 20
+        if left < ROOM_MB and not self.disk:
+            self.disk = f"{self.run} has {left} MB left: stopped with a checkpoint while there was room for it"
+        return Interrupt.asked or bool(self.disk) or reached(self.stop, result.get("row", {}))
 
     def stop_all(self) -> bool:
-        return self.drop_waiting
+        return self.drop_waiting or self.disk_is_full
+
+    def fill(self, error: BaseException) -> bool:
+        """Whether it is for want of room that something could not be written, which ends the run at once."""
+        if not (isinstance(error, OSError) and error.errno in NO_ROOM):
+            return False
+        self.disk = f"{self.run} cannot be written ({error.strerror}): stopped, and the last checkpoint is whole"
+        self.disk_is_full = True
+        return True
 
 
 def reached(stop: dict, row: dict) -> bool:
@@ -77,6 +101,15 @@ class Recorder(tune.Callback):
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A full disk is no error of the run's."""
+        try:
+            yield
+        except OSError as error:
+            if not self.stop.fill(error):
+                raise
+
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         seed, row = trial.config["seed"], result["row"]
         for notice in result.get("notices", []):
@@ -85,14 +118,16 @@ class Recorder(tune.Callback):
             self.failures[seed] = result["failure"]
             if row["agent_steps"] <= self.record.tables[seed].last_step:  # nothing was played since the last row
                 return
-        self.record.add(seed, row, result.get("workers", []))
+        with self.writing():
+            self.record.add(seed, row, result.get("workers", []))
         self.display.update(seed, row)
         self.metrics.report(seed, row)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         seed = trial.config["seed"]
         if seed not in self.failures:
-            checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
+            with self.writing():
+                checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
 
     def on_step_end(self, iteration, trials, **info) -> None:
         statuses = {trial.status for trial in trials}
@@ -102,6 +137,9 @@ class Recorder(tune.Callback):
             raise NodeLost("Ray's own process on this machine died")
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
+        error = error_of(trial)
+        if error and self.stop.fill(cause_of(error)):
+            return
         self.display.say(f"seed {trial.config['seed']}: a process died; starting again from the last checkpoint")
 
     def say_once(self, sentence: str) -> None:
@@ -111,13 +149,21 @@ class Recorder(tune.Callback):
             self.display.say(sentence)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        self.failures[trial.config["seed"]] = why(trial)
+        error = error_of(trial)
+        if not (error and self.stop.fill(cause_of(error))):
+            self.failures[trial.config["seed"]] = why(trial)
+
+
+def error_of(trial: Trial) -> BaseException | None:
+    """What was raised. Read where Tune writes it: it copies it to where `trial.get_error` looks only later."""
+    path = trial.pickled_error_file
+    return cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).exists() else None
 
 
 def why(trial: Trial) -> str:
-    """What ended a trial. Read where Tune writes it: it copies it to where `trial.get_error` looks only later."""
-    if trial.pickled_error_file:
-        return in_a_line(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    """What ended a trial, in a line."""
+    if error := error_of(trial):
+        return in_a_line(error)
     return Path(str(trial.error_file)).read_text().strip().splitlines()[-1]
 
 
@@ -141,18 +187,17 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     todo = [seed for seed in seeds if seed not in done]
     if resumed and not todo:
         return resumed, 0
-    with ExitStack() as stack:
-        stack.enter_context(ray_for(settings))
+    with ray_for(settings):
         parent = resumed or directory.create(settings)
-        stack.enter_context(directory.alone_in(parent))
-        dirs = directory.dirs_of(parent, seeds)
-        directory.write_start(parent, settings, argv, overrides)
-        if len(seeds) > 1:
-            for seed in todo:
-                dirs[seed].mkdir(exist_ok=True)
-                directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
-        announce(settings, parent, starts)
-        return parent, play(settings, parent, dirs, todo, starts)
+        with directory.alone_in(parent):
+            dirs = directory.dirs_of(parent, seeds)
+            directory.write_start(parent, settings, argv, overrides)
+            if len(seeds) > 1:
+                for seed in todo:
+                    dirs[seed].mkdir(exist_ok=True)
+                    directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
+            announce(settings, parent, starts)
+            return parent, play(settings, parent, dirs, todo, starts)
 
 
 def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str], list[int]]:
@@ -182,7 +227,7 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
     config.resume_from = starts
     config.debugging(seed=tune.grid_search(todo))
     with Display(todo, settings["stop"]["agent_steps"]) as display:
-        stop = Stop(settings["stop"])
+        stop = Stop(settings["stop"], parent)
         recorder = Recorder(dirs, parent, stop, display, Metrics(settings, parent))
         tuner = tune.Tuner(
             config.algo_class,
@@ -205,7 +250,11 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
             tuner.fit()
         except NodeLost as error:
             recorder.failures |= dict.fromkeys(todo, str(error))
-        recorder.record.close()
+        except OSError as error:  # Tune writes too
+            if not stop.fill(error):
+                raise
+        with recorder.writing():
+            recorder.record.close()
     return conclude(recorder, parent)
 
 
@@ -215,7 +264,9 @@ def conclude(recorder: Recorder, parent: Path) -> int:
         print(f"seed {seed} failed: {why}")
         if (error := parent / "tune" / f"seed_{seed}" / "error.txt").exists():
             print(f"    in full: {error}")
-    if Interrupt.asked or recorder.failures:
+    if recorder.stop.disk:
+        print(recorder.stop.disk)
+    if Interrupt.asked or recorder.failures or recorder.stop.disk:
         print(f"to continue:  python run.py resume={parent}")
         return 1
     return 0

@@ -1,6 +1,7 @@
 """Runs from end to end, as typed: what they leave behind, and how they continue."""
 
 import copy
+import errno
 import json
 import math
 import os
@@ -25,9 +26,12 @@ from tiny_runs import (
     send_to_self,
 )
 
+from runs import checkpoints, directory, train
+from runs.build import build
 from runs.checkpoints import damage, progress_of
 from runs.cluster import Interrupt
 from runs.directory import open_run, overrides_of
+from runs.record import Curves
 from runs.train import reached
 
 NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
@@ -65,6 +69,73 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     assert Interrupt.asked and not sent and "checkpoint" in capsys.readouterr().out
     Interrupt.ask(signal.SIGINT, None)
     assert sent == [(os.getpid(), signal.SIGINT)] and handlers == {signal.SIGINT: signal.SIG_DFL}
+
+
+# A disk that fills up.
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "ROOM_MB", 10**9)
+    code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
+    path = directory_in(printed)
+    assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed
+    assert f"to continue:  python run.py resume={path}" in printed
+    (row,) = rows_of(path)
+    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == row["agent_steps"]
+
+
+@pytest.mark.usefixtures("shared_ray")
+@pytest.mark.parametrize("where", ["progress.csv", "checkpoints", "tensorboard", "the training process"])
+def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path, monkeypatch):
+    """Once it is full nothing more can be written there; Tune writes the checkpoint in the training process."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def after_three(function):
+        calls = []
+
+        def write(*args, **kwargs):
+            calls.append(args)
+            if len(calls) > 3:
+                raise full
+            return function(*args, **kwargs)
+
+        return write
+
+    if where == "progress.csv":
+        monkeypatch.setattr(directory.ProgressTable, "append", after_three(directory.ProgressTable.append))
+    elif where == "checkpoints":
+        monkeypatch.setattr(checkpoints, "keep", after_three(checkpoints.keep))
+    elif where == "tensorboard":
+        monkeypatch.setattr(Curves, "add", after_three(Curves.add))
+    else:
+        monkeypatch.setattr(train, "build", lambda settings: of_a_full_disk(build(settings)))
+    code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
+    path = directory_in(printed)
+    assert code == 1 and "cannot be written (No space left on device): stopped" in printed
+    assert "Traceback" not in printed and "a process died" not in printed
+    assert damage(path / "checkpoints" / "last") is None
+    last = progress_of(path / "checkpoints" / "last")["agent_steps"]
+    monkeypatch.undo()
+    code, printed = go(f"resume={path}", f"stop.agent_steps={last + 500:.0f}")
+    assert code == 0 and f"continues at {last:,} agent steps" in printed
+    assert_no_gap_and_no_double(rows_of(path))
+
+
+def of_a_full_disk(config):
+    """The config of an Algorithm whose third checkpoint finds no room."""
+
+    class Full(config.algo_class):
+        saved = 0
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            Full.saved += 1
+            if Full.saved > 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().save_checkpoint(checkpoint_dir)
+
+    config.algo_class = Full
+    return config
 
 
 # A run that comes to its end.

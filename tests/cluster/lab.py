@@ -1,0 +1,182 @@
+"""A Ray cluster of three hosts on this machine, a run on it, and a watch that says how long it stood still.
+
+Lab: Redis -> head (no CPUs), two nodes -> the run's driver on a host -> progress.csv -> Watch
+"""
+
+import contextlib
+import csv
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from benchmarks.hosts import GATEWAY, TOKEN, Host, Network
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 6379
+HEAD, FIRST, SECOND = 1, 2, 3  # hosts
+# What docs/cluster.md tells to set where the head is started: a silent node is given up after 15 s, not 65 s.
+PATIENCE = {
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+# Assault, with few enough steps and weights for two cores. Every update is a row; every few seconds a checkpoint.
+WORDS = [
+    "env=assault",
+    "model.hidden=64",
+    "algo.num_envs=4",
+    "algo.horizon=32",
+    "algo.minibatch_size=64",
+    "algo.num_epochs=1",
+    "report_every=1",
+    "checkpoint_every_s=3",
+    "stop.agent_steps=100_000_000",
+    "cluster=ray",
+    "cluster.num_env_runners=4",
+    "cluster.cpus_per_runner=0.5",
+    "resume=auto",
+]
+
+
+def wait_for(what: Callable, timeout_s: float = 120.0):
+    """The first answer that is true."""
+    end = time.monotonic() + timeout_s
+    while not (answer := what()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+    return answer
+
+
+class Watch(threading.Thread):
+    """Looks at a run's progress.csv ten times a second, from any host: they share the disk."""
+
+    def __init__(self, outputs: Path):
+        super().__init__(daemon=True)
+        self.outputs, self.seen, self._over = outputs, [], threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.wait(0.1):
+            steps = self.agent_steps()
+            if steps and (not self.seen or steps != self.seen[-1][1]):
+                self.seen.append((time.monotonic(), steps))
+
+    def agent_steps(self) -> int:
+        """In the last whole row; 0 without one."""
+        for path in self.outputs.glob("ppo/assault/*/progress.csv"):
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if None not in row.values()]
+            return int(float(rows[-1]["agent_steps"])) if rows else 0
+        return 0
+
+    def goes_on(self, rows: int = 5, timeout_s: float = 120.0) -> None:
+        """Wait for some more rows."""
+        end = len(self.seen) + rows
+        wait_for(lambda: len(self.seen) >= end, timeout_s)
+
+    def stall_s(self, since: float) -> float:
+        """The longest time without a new row after a moment, of which there have been rows again."""
+        times = [since, *(t for t, _ in self.seen if t > since)]
+        return max(after - before for before, after in zip(times, times[1:], strict=False))
+
+    def lost(self, since: float) -> int:
+        """Agent steps that had to be played again."""
+        steps = [steps for t, steps in self.seen if t > since - 10]
+        return max([0, *(before - after for before, after in zip(steps, steps[1:], strict=False))])
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+class Lab:
+    """See above. `outputs` is what all hosts share; the nodes have no checkout, only what it needs."""
+
+    def __init__(self, folder: Path, redis: bool = False):
+        self.outputs, self.log, self.printed = folder / "outputs", folder / "log", folder / "printed"
+        self.outputs.mkdir()
+        self.printed.touch()
+        self.redis = redis
+        self.net = Network(hide=ROOT)
+        self.drivers: list[subprocess.Popen] = []
+
+    def __enter__(self) -> "Lab":
+        self.net.__enter__()
+        try:
+            if self.redis:
+                self._start_redis()
+            self.start_head()
+            for n in (FIRST, SECOND):
+                self.start_node(n)
+            wait_for(lambda: self.log.read_text().count("Ray runtime started") == 3, 60)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.net.__exit__()
+        if self.redis:
+            self.redis_server.kill()
+            self.redis_server.wait()
+
+    @property
+    def address(self) -> str:
+        return f"{self.net.address(HEAD)}:{PORT}"
+
+    def _start_redis(self) -> None:
+        where = ["--port", "6380", "--bind", self.net.address(GATEWAY), "--requirepass", TOKEN, "--save", ""]
+        self.redis_server = subprocess.Popen(["redis-server", *where], stdout=subprocess.DEVNULL)
+
+    def start_head(self) -> None:
+        """The head, which places nothing on itself, and has the checkout."""
+        words, variables = ["--include-dashboard=false"], dict(PATIENCE)
+        if self.redis:
+            words.append(f"--redis-password={TOKEN}")
+            variables |= {"RAY_REDIS_ADDRESS": f"{self.net.address(GATEWAY)}:6380"}
+            variables |= {"RAY_external_storage_namespace": self.net.name}
+        self.net.up(HEAD).ray(None, 0, self.log, *words, variables=variables)
+
+    def start_node(self, n: int) -> None:
+        """A node that is started again whenever it ends, as systemd does with deploy/ray-worker.service."""
+        host = self.net.up(n, hidden=not (self.redis and n == FIRST))  # where its driver is
+        host.ray(self.address, 3, self.log, supervised=True)
+
+    def run(self, *words: str, on: int = HEAD) -> Watch:
+        """Start the run's driver, and wait for some rows and a checkpoint."""
+        host = self.net.hosts[on]
+        variables = {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, ROOT / "run.py", *WORDS, f"output_dir={self.outputs}", *words]
+        command.append(f"cluster.address={self.address}")
+        self.drivers.append(host.start(*command, log=self.printed, cwd=ROOT, variables=variables))
+        watch = Watch(self.outputs)
+        wait_for(lambda: list(self.outputs.glob("ppo/assault/*/checkpoints/previous")) or self.ended(), 120)
+        assert not self.ended(), self.printed.read_text()
+        watch.goes_on()
+        return watch
+
+    def ended(self) -> bool:
+        return self.drivers[-1].poll() is not None
+
+    def process(self, title: str, on: int | None = None) -> psutil.Process:
+        """A Ray actor by its title, on one of the nodes or on any."""
+        for host in self.net.hosts.values():
+            if on in (None, host.n):
+                for process in host.processes():
+                    with contextlib.suppress(psutil.Error):
+                        if " ".join(process.cmdline()).startswith(f"ray::{title}"):
+                            return process
+        raise AssertionError(f"no {title}")
+
+    def host_of(self, title: str) -> Host:
+        """The node that has an actor."""
+        for host in self.net.hosts.values():
+            with contextlib.suppress(AssertionError):
+                self.process(title, host.n)
+                return host
+        raise AssertionError(f"no {title}")
