@@ -224,8 +224,8 @@ def summary(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def sample(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
-    """One Rollout from every runner, and their summaries.
+def sample(group: EnvRunnerGroup, played: Any = ()) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
+    """One Rollout from every runner, and their summaries; `played` are those that `sample_ref` has returned before.
 
     Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is
     missing, the others sample its share too, so that an update always has the same number of samples.
@@ -236,7 +236,7 @@ def sample(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[d
     if group.num_remote_env_runners() == 0:
         rollout = group.local_env_runner.sample()
         return [rollout], [summary(rollout)]
-    wanted, results = group.num_remote_env_runners(), []
+    wanted, results = group.num_remote_env_runners(), list(played)
     while len(results) < wanted:
         healthy = group.healthy_worker_ids()[: wanted - len(results)]
         if not healthy:

@@ -180,6 +180,11 @@ def _check_sizes(settings: dict) -> None:
             f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
             f"{algo['num_workers']}; lower the one or raise the other"
         )
+    if algo.get("overlap") and not runners:
+        raise Mistake(
+            "algo.overlap=true: env runners play while the training process learns, and cluster.num_env_runners=0 has "
+            "none; set cluster.num_env_runners=1 or more, or algo.overlap=false"
+        )
     _check_learners(algo, runners, settings["cluster"]["num_learners"], settings["cluster"]["gpus_per_learner"])
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:

@@ -43,6 +43,7 @@ ALGO = [  # setting, value, RLlib's attribute, its value there
     ("vf_clip", None, "vf_clip", None),
     ("kl_coeff", 0.3, "kl_coeff", 0.3),
     ("kl_target", 0.07, "kl_target", 0.07),
+    ("overlap", False, "overlap", False),
 ]
 OTHERS = [
     ("env.frameskip", 2, "frameskip", 2),
