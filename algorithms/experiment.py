@@ -13,6 +13,7 @@ from algorithms.learner import NonFiniteLoss, RolloutLearner
 from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import cause_of
+from rollouts.device import refuse_unstarted
 from rollouts.runner import VectorEnvRunner
 
 
@@ -52,7 +53,10 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
-        super().setup(config)
+        try:
+            super().setup(config)
+        finally:
+            refuse_unstarted(self.env_runner_group)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
         runner, learner = self.env_runner_group.local_env_runner, self.learner_group._learner
         # In one process, on one device: acting and learning need no copies of each other's weights.

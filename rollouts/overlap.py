@@ -1,10 +1,9 @@
 """Playing while learning: rollouts are asked for one update before they are learned from.
 
-    update k:    learner    learns from rollouts k    update k + 1:    learns from rollouts k + 1
-                 runners    play rollouts k + 1                        take the weights of k, play rollouts k + 2
+    update k:    the learner learns from rollouts k, the runners play rollouts k + 1 and then take the new weights
 
-An update then takes as long as the slower of the two, not as both together. The price is that whoever acts has the
-weights of one update before those that learn; only the first rollouts are played with the learner's own.
+An update takes as long as the slower of the two, not as both together. The price: whoever acts has the weights of one
+update before those that learn; only the first rollouts are played with the learner's own.
 """
 
 from typing import Any

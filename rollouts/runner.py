@@ -21,6 +21,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments.games import Transition, make_games
 from environments.machine import take_threads
+from rollouts.device import acted, runners_device
 from rollouts.rollout import Rollout, columns
 
 
@@ -49,7 +50,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def make_module(self) -> None:
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)
-        self.module = spec.build()
+        self.module = spec.build().to(runners_device(self.config, self.worker_index))
 
     def get_spaces(self) -> dict[str, Any]:
         one = (self.games.observation_space, self.games.action_space)
@@ -61,7 +62,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         space, state = self.games.observation_space, self.module.initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
-            policy = self.module.act(obs, self.module.pack(), state)[0]
+            policy = acted(self.module, obs, self.module.pack(), state)[0]
         return policy.shape[-1] if self.config.record_policy else 0, state[0].shape[-1] if state else 0
 
     def begin(self, agent_steps: int) -> None:
@@ -101,7 +102,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                     scores.append(float(self._score[n]))
                     lengths.append(int(self._length[n]))
                     self._score[n] = self._length[n] = 0
-            arrays["values"][self.horizon] = self.module.act(self._seen(), packed, self._state)[1].numpy()
+            arrays["values"][self.horizon] = acted(self.module, self._seen(), packed, self._state)[1].numpy()
         if not self.games.same_step:  # there, a game's last observation is the next row's
             arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
         return Rollout(arrays, scores, lengths, self.weights_seq_no)
@@ -117,12 +118,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         else:
             arrays["obs"][0] = self._obs
         if self._memory_size:
-            arrays["memory"][:] = torch.stack(self._state).numpy()
+            arrays["memory"][:] = torch.stack(self._state).cpu().numpy()
         return arrays
 
     def _play(self, arrays: dict[str, np.ndarray], t: int, packed: Any) -> Transition:
         """One agent step in every env, recorded at t."""
-        parameters, values, self._state = self.module.act(self._seen(), packed, self._state)
+        parameters, values, self._state = acted(self.module, self._seen(), packed, self._state)
         policy = self.module.Policy(parameters)
         actions = policy.sample(self._generator)
         arrays["actions"][t] = chosen = actions.numpy()
@@ -171,7 +172,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                 last = np.concatenate([self._stack[cut][..., 1:, :], last[..., None, :]], -2)
                 last = last.reshape(len(last), *self.layout.stack_shape)
             state = tuple(part[torch.from_numpy(cut)] for part in self._state)
-            values[cut] = self.module.act(torch.from_numpy(last), packed, state)[1].numpy()
+            values[cut] = acted(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
     def sample_ref(self) -> tuple[ray.ObjectRef, dict[str, Any]]:
