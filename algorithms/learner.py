@@ -160,7 +160,8 @@ class RolloutLearner(TorchLearner):
         rest = dict(minibatch)
         obs, memory, starts, valid = (rest.pop(name) for name in ("obs", "memory", "starts", "valid"))
         policy, values = self.net.over_time(obs, packed, tuple(memory), starts)
-        return policy[valid], values[valid], {name: column[valid] for name, column in rest.items()}
+        rows = valid.nonzero(as_tuple=True)  # once: a GPU is waited for to know how many
+        return policy[rows], values[rows], {name: column[rows] for name, column in rest.items()}
 
     def clip_gradient(self) -> torch.Tensor:
         """Scale the gradient down to `grad_clip`; returns its norm before, NaN or infinite if a part of it is."""

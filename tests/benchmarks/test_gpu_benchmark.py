@@ -58,8 +58,8 @@ def test_what_is_measured_can_be_typed(num_envs, runners, overlap, compose, mach
 def test_there_is_a_contestant_for_every_combination_the_machine_has_cores_for(capsys):
     found = gpu.contestants("cuda", (8, 64), 16, 4, 1.0)
     assert len(found) == 2 * (3 + 1 + 2 + 2) and "64 envs, 8 env runners, overlap" in found
-    found = gpu.contestants("cuda", (8,), 4, 4, 1.0)
-    assert len(found) == 3 + 1 + 2 and "8 env runners, which need 10 cores of 4" in capsys.readouterr().out
+    found = gpu.contestants("cuda", (8,), 9, 4, 1.0)
+    assert len(found) == 3 + 1 + 2 and "8 env runners, which need 10 cores of 9" in capsys.readouterr().out
 
 
 def test_the_table_compares_with_the_limit_that_holds():
