@@ -109,6 +109,7 @@ class A3CRunner(EnvRunner, Checkpointable):
         first, *others = workers_of(self.worker_index or 0, config)
         config = config.copy(copy_frozen=False)
         config.num_learners = config.num_gpus_per_learner = 0  # what a worker learns, it learns where it plays
+        config.num_env_runners = 0  # and its envs are its own, no share of others'
         head = VectorEnvRunner(config=config, worker_index=first)
         self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
         head.module = self.learner.net

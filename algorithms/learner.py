@@ -23,7 +23,7 @@ from algorithms.several import everyones, moments, sum_gradients  # noqa: F401 -
 from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
 from rollouts.device import on_device
-from rollouts.rollout import Rollout, RolloutData, stack_frames
+from rollouts.rollout import Rollout, RolloutData, side_by_side, stack_frames
 
 PROGRESS = "progress"  # the key in `timesteps` for the share of the run that is done, 0 to 1
 Batch = dict[str, torch.Tensor]
@@ -36,12 +36,6 @@ class NonFiniteLoss(RuntimeError):
 def num_rows(batch: Batch) -> int:
     """Agent steps that count in a batch: all rows [B], or the valid ones of sequences [T, N]."""
     return int(batch["valid"].sum()) if "valid" in batch else len(batch["actions"])
-
-
-def padded(column: torch.Tensor, steps: int) -> torch.Tensor:
-    """[T, ...] -> [steps, ...], with zeros at the end."""
-    missing = steps - len(column)
-    return torch.cat([column, column.new_zeros(missing, *column.shape[1:])]) if missing else column
 
 
 class RolloutLearner(TorchLearner):
@@ -106,13 +100,10 @@ class RolloutLearner(TorchLearner):
     # Rollouts to batches ----------------------------------------------------------------------------------------------
     def load(self, rollouts: list[Rollout]) -> Batch:
         """One batch of all Rollouts, on the device, with the columns that the loss reads."""
-        pieces = [self._load(rollout) for rollout in rollouts]
+        batch = side_by_side([self._load(rollout) for rollout in rollouts])
         if self.net.recurrent:
-            longest = max(len(piece["valid"]) for piece in pieces)  # complete episodes differ; rows added are not valid
-            pieces = [{name: padded(c, longest) if name != "memory" else c for name, c in p.items()} for p in pieces]
-            return {name: torch.cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
-        columns = {name: [piece[name].flatten(0, 1) for piece in pieces] for name in pieces[0]}
-        batch = {name: torch.cat(column) if len(column) > 1 else column[0] for name, column in columns.items()}
+            return batch
+        batch = {name: column.flatten(0, 1) for name, column in batch.items()}
         valid = batch.pop("valid")
         return batch if valid.all() else {name: column[valid] for name, column in batch.items()}
 

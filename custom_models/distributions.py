@@ -11,16 +11,26 @@ import torch
 LOG_2PI = math.log(2 * math.pi)
 
 
+def noise_like(x: torch.Tensor, of: int | None) -> torch.Tensor:
+    """Room for noise: as x, or where x are only some rows of `of` (`first` and the next), for them all.
+
+    So each row is drawn what it would be if all were drawn together, wherever the others are.
+    """
+    return torch.empty_like(x) if of is None else x.new_empty(of, *x.shape[1:])
+
+
 class Categorical:
     """A choice among A actions, from unnormalised log probabilities [..., A]."""
 
     def __init__(self, logits: torch.Tensor):
         self.log_probs = logits.log_softmax(-1)  # [..., A]
 
-    def sample(self, generator: torch.Generator) -> torch.Tensor:
-        """int64 [...], by the Gumbel trick."""
-        gumbel = torch.empty_like(self.log_probs).exponential_(generator=generator).log_()
-        return (self.log_probs - gumbel).argmax(-1)
+    def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
+        """int64 [...], by the Gumbel trick; `first` and `of` as in `noise_like`."""
+        noise = noise_like(self.log_probs, of)
+        return (self.log_probs - noise.exponential_(generator=generator).log_()[first:][: len(self.log_probs)]).argmax(
+            -1
+        )
 
     def mode(self) -> torch.Tensor:
         return self.log_probs.argmax(-1)
@@ -46,8 +56,9 @@ class Gaussian:
     def __init__(self, parameters: torch.Tensor):
         self.mean, self.log_std = parameters.chunk(2, -1)
 
-    def sample(self, generator: torch.Generator) -> torch.Tensor:
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+    def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
+        """[..., D]; `first` and `of` as in `noise_like`."""
+        noise = noise_like(self.mean, of).normal_(generator=generator)[first:][: len(self.mean)]
         return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> torch.Tensor:

@@ -135,6 +135,31 @@ class RolloutData(TrainingData):
         self.rollouts = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
 
 
+def padded(column: torch.Tensor, steps: int) -> torch.Tensor:
+    """[T, ...] -> [steps, ...], with zeros at the end."""
+    missing = steps - len(column)
+    return torch.cat([column, column.new_zeros(missing, *column.shape[1:])]) if missing else column
+
+
+def side_by_side(tables: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One table of several, as if one runner had played in all their envs.
+
+    Args:
+        tables: columns [T, N, ...] and `memory` [2, N, H]. Complete episodes differ in T: the end of a shorter table
+            is zeros, and not `valid`.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    longest = max(len(table["valid"]) for table in tables)
+    joined = {}
+    for name in tables[0]:
+        columns = [table[name] for table in tables]
+        if name != "memory":
+            columns = [padded(column, longest) for column in columns]
+        joined[name] = torch.cat(columns, 1)
+    return joined
+
+
 def stack_frames(frames: torch.Tensor, game_reset: torch.Tensor, stack: int) -> torch.Tensor:
     """Put the stacks together again, on the device the frames are on.
 

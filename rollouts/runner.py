@@ -66,14 +66,17 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return policy.shape[-1] if self.config.record_policy else 0, state[0].shape[-1] if state else 0
 
     def begin(self, agent_steps: int) -> None:
-        """Start new games, with random streams that depend on the seed, the runner and how far the run has come.
+        """Start new games, with random streams that depend on the seed, the env and how far the run has come.
 
-        So a run that continues does not replay the games it began with, and two that continue from one checkpoint
-        agree.
+        So a run that continues does not replay the games it began with, two that continue from one checkpoint agree,
+        and envs play the same games whether one process has them or several share them. A3C's workers have streams of
+        their own.
         """
-        env_seed, action_seed = streams(self.config.seed, self.worker_index or 0, agent_steps)
+        index, shares = self.worker_index or 0, self.config.num_env_runners  # from 1, where there are shares
+        self._first, self._of = ((index - 1) * self.num_envs, shares * self.num_envs) if shares else (0, None)
+        env_seed, action_seed = streams(self.config.seed, 0 if shares else index, agent_steps)
         self._generator = torch.Generator().manual_seed(action_seed)
-        self._start(self.games.reset(env_seed))
+        self._start(self.games.reset(env_seed + self._first))
 
     def _start(self, obs: np.ndarray) -> None:
         """Forget the games before `obs`, the first of new ones."""
@@ -125,7 +128,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         """One agent step in every env, recorded at t."""
         parameters, values, self._state = acted(self.module, self._seen(), packed, self._state)
         policy = self.module.Policy(parameters)
-        actions = policy.sample(self._generator)
+        actions = policy.sample(self._generator, self._first, self._of)
         arrays["actions"][t] = chosen = actions.numpy()
         arrays["logp"][t] = policy.logp(actions).numpy()
         arrays["values"][t] = values.numpy()
@@ -210,7 +213,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
 
 def streams(seed: int, worker: int, agent_steps: int) -> tuple[int, int]:
-    """Independent seeds for the envs and for the actions of one runner."""
+    """Independent seeds for the envs and for the actions of a run, or of one worker of A3C."""
     env_seed, action_seed = np.random.SeedSequence([seed, worker, agent_steps]).generate_state(2)
     return int(env_seed) % 2**30, int(action_seed)
 

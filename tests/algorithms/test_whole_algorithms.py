@@ -83,6 +83,19 @@ def test_a_remote_runner_sends_each_picture_once(make_algorithm):
     assert seq_no == [2]
 
 
+@pytest.mark.parametrize("algo", ["a2c", "ppo"])
+def test_how_many_processes_play_does_not_change_the_run(algo, make_algorithm):
+    """The same games, actions and minibatches, up to the rounding of smaller batches: in fp32 nothing of it is seen."""
+    words = [f"algo={algo}", "env=assault", "model.hidden=32", "model.dtype=float32", "algo.num_envs=4"]
+    words += ["algo.horizon=16", "report_every=64", "cluster.cpus_per_runner=0.5"]
+    words += ["algo.minibatch_size=32"] * (algo == "ppo")
+    one, two = (rows_of(make_algorithm(*words, f"cluster.num_env_runners={n}"), 3) for n in (0, 2))
+    for here, there in zip(one, two, strict=True):
+        assert here["grad_norm"] > 0
+        same = {name: value for name, value in here.items() if name != "bytes_per_agent_step"}
+        assert {name: there[name] for name in same} == pytest.approx(same, rel=1e-3, abs=1e-4, nan_ok=True)
+
+
 class Unable(VectorEnvRunner):
     """An env runner that cannot start, if it is one of those."""
 

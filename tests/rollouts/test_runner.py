@@ -280,7 +280,35 @@ def test_a_seed_repeats_its_rollouts_and_another_does_not(overrides, make_runner
         assert not same(rollout, other.sample())
 
 
-def test_two_runners_and_two_moments_have_streams_of_their_own():
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("env=assault", "algo.horizon=48", *SMALL_NET),
+        ("env=assault", "env.protocol=machado", "algo.horizon=48", *SMALL_NET),
+        ("env=pendulum", "algo.horizon=48"),
+    ],
+    ids=["assault", "sticky", "pendulum"],
+)
+def test_envs_that_runners_share_play_what_one_runner_would(overrides, make_runner):
+    one = make_runner(*overrides, "algo.num_envs=4", "algo.minibatch_size=64")
+    config = one.config.copy(copy_frozen=False)
+    config.num_env_runners, config.num_envs_per_env_runner = 2, 2
+    shares = [VectorEnvRunner(config=config, worker_index=index) for index in (1, 2)]
+    for runner in (one, *shares):
+        runner.set_state(one.get_state())
+        runner.begin(agent_steps=1000)
+    for _ in range(2):
+        whole, halves = one.sample(), [share.sample() for share in shares]
+        for name in whole.arrays:
+            together = np.concatenate([half[name] for half in halves], 1)
+            # Floats are computed for two rows at a time instead of four; what follows from them is the same.
+            tolerance = 1e-4 if together.dtype == np.float32 else 0
+            np.testing.assert_allclose(together, whole[name], tolerance, tolerance, err_msg=name)
+    for share in shares:
+        share.stop()
+
+
+def test_workers_and_moments_have_streams_of_their_own():
     drawn = [streams(seed, worker, steps) for seed in (1, 2) for worker in (0, 1, 2) for steps in (0, 1000)]
     assert len({env for env, _ in drawn}) == len({action for _, action in drawn}) == 12
     assert streams(1, 2, 1000) == streams(1, 2, 1000)

@@ -1,0 +1,170 @@
+"""Light hosts on one Linux machine, for a Ray cluster whose nodes can be cut off, switched off and measured.
+
+    Network -> Host: an address, processes that only it sees, a /tmp/ray and /dev/shm of its own -> ray start
+
+A host is a set of Linux namespaces (network, mount, process, host name, shared memory) behind a network cable. Its disk
+is the machine's, as if all hosts had it on NFS, but for the directories that `hide` names. Needs root and iproute2.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import psutil
+
+PRIVATE = ("/tmp/ray", "/dev/shm")  # of each host: Ray's session, shared memory
+GATEWAY = 254  # the last number of the machine's own address
+SHARED_MEMORY = 300 * 2**20  # bytes of Ray's object store on a host
+PATIENCE_S = 120  # with a command on a host
+NOTHING: Mapping[str, str] = MappingProxyType({})
+TOKEN = "0123456789abcdef" * 4
+
+
+def missing() -> str | None:
+    """Why there can be no hosts here, if there is a reason."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "hosts are Linux namespaces, which only root can make"
+    tools = [tool for tool in ("ip", "unshare", "nsenter", "mount") if shutil.which(tool) is None]
+    return f"hosts need {' and '.join(tools)}: apt-get install iproute2 util-linux" if tools else None
+
+
+def call(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+class Network:
+    """A switch that hosts are plugged into, 10.77.K.0/24, K the first that is free; all hosts end with it.
+
+    Args:
+        hide: a directory that the hosts do not have; what this Python needs of it stays.
+    """
+
+    def __init__(self, hide: Path | None = None):
+        self.hide, self.hosts = hide, {}
+        self.number = next(k for k in range(1, 255) if not Path(f"/sys/class/net/rl{k}").exists())
+        self.name = f"rl{self.number}"
+
+    def __enter__(self) -> "Network":
+        call("ip", "link", "add", self.name, "type", "bridge")
+        call("ip", "addr", "add", f"{self.address(GATEWAY)}/24", "dev", self.name)
+        call("ip", "link", "set", self.name, "up")
+        return self
+
+    def __exit__(self, *_) -> None:
+        for host in list(self.hosts.values()):
+            host.off()
+        call("ip", "link", "del", self.name)
+
+    def address(self, n: int) -> str:
+        return f"10.77.{self.number}.{n}"
+
+    def up(self, n: int, hidden: bool = False) -> "Host":
+        """Switch host n on (1 to 253); where it is `hidden`, without the directory that hosts may lack."""
+        self.hosts[n] = Host(self, n, self.hide if hidden else None)
+        return self.hosts[n]
+
+
+class Host:
+    """A machine that is on."""
+
+    def __init__(self, network: Network, n: int, hide: Path | None):
+        self.network, self.n, self.address = network, n, network.address(n)
+        self.name, self.cable = f"{network.name}h{n}", f"{network.name}c{n}"
+        call("ip", "netns", "add", self.name)
+        call("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        call("ip", "link", "set", self.cable, "master", network.name, "up")
+        call("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        for device in ("eth0", "lo"):
+            call("ip", "-n", self.name, "link", "set", device, "up")
+        call("ip", "-n", self.name, "route", "add", "default", "via", network.address(GATEWAY))
+        etc = Path("/etc/netns", self.name)
+        etc.mkdir(parents=True, exist_ok=True)
+        (etc / "hosts").write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")  # else Ray starts slowly
+        own = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
+        power = ["ip", "netns", "exec", self.name, "unshare", *own, "bash", "-ec", self._boot(hide)]
+        self.power = subprocess.Popen(power, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert self.power.stdout is not None and self.power.stdout.readline() == "up\n"
+        (self.init,) = psutil.Process(self.power.pid).children()
+
+    def _boot(self, hide: Path | None) -> str:
+        """What the first process of the host does: private directories, then nothing."""
+        lines = ["mount --make-rprivate /", f"hostname {self.name}"]
+        for path in PRIVATE:
+            lines.append(f"mkdir -p {path} && mount -t tmpfs -o size=2g tmpfs {path}")
+        if hide:
+            kept = [sys.prefix] if Path(sys.prefix).is_relative_to(hide) else []
+            lines += [f"mount --bind {path} /mnt" for path in kept]
+            lines += [f"mount -t tmpfs tmpfs {hide}"]
+            lines += [f"mkdir -p {path} && mount --move /mnt {path}" for path in kept]
+        return "; ".join([*lines, "echo up", "while :; do sleep 100000; done"])
+
+    def start(
+        self, *words: str | Path, log: Path, cwd: Path = Path("/"), variables: Mapping[str, str] = NOTHING
+    ) -> subprocess.Popen:
+        """A process of the host; what it prints goes to `log`. Python is this one; `ray` is beside it."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+        env = [f"{k}={v}" for k, v in {"PATH": path, "HOME": "/tmp/ray", **token, **variables}.items()]
+        into = ["nsenter", "-t", str(self.init.pid), "-m", "-p", "-u", "-i", "-n", "--"]
+        # Nothing of our own environment: it may know of another Ray.
+        command = [*into, "env", "-i", f"--chdir={cwd}", *env, *map(str, words)]
+        with log.open("ab") as out:
+            return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def run(self, *words: str | Path, log: Path, variables: Mapping[str, str] = NOTHING) -> None:
+        """The same, to its end.
+
+        Raises:
+            RuntimeError: it failed; what it printed is the message.
+        """
+        if self.start(*words, log=log, variables=variables).wait(PATIENCE_S):
+            raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}\n{log.read_text()}")
+
+    def ray(
+        self, head: str | None, cpus: int, log: Path, *options: str, variables: Mapping[str, str] = NOTHING
+    ) -> None:
+        """`ray start`: a head, or a node of the one at `head`, with some CPUs, all of this machine's cores."""
+        where = [f"--address={head}"] if head else ["--head", "--port=6379"]
+        flags = ["--disable-usage-stats", f"--object-store-memory={SHARED_MEMORY}", f"--num-cpus={cpus}"]
+        words = ["ray", "start", *where, f"--node-ip-address={self.address}", *flags, *options]
+        self.run(*words, log=log, variables=variables)
+
+    def cut(self) -> None:
+        """Pull the network cable."""
+        call("ip", "link", "set", self.cable, "down")
+
+    def mend(self) -> None:
+        call("ip", "link", "set", self.cable, "up")
+
+    def off(self) -> None:
+        """Pull the plug: cable first, so that nobody hears its processes die."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            call("ip", "link", "del", self.cable)
+        self.power.kill()
+        self.power.wait()
+        while self.init.is_running() and self.init.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        call("ip", "netns", "del", self.name)
+        shutil.rmtree(Path("/etc/netns", self.name))
+        del self.network.hosts[self.n]
+
+    def processes(self) -> list[psutil.Process]:
+        """All that run there."""
+        space = os.readlink(f"/proc/{self.init.pid}/ns/pid")
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.Error):
+                if os.readlink(f"/proc/{process.pid}/ns/pid") == space:
+                    found.append(process)
+        return found
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes that the host has received and sent since it was switched on."""
+        counters = Path("/sys/class/net", self.cable, "statistics")  # the switch's end of the cable
+        return int((counters / "tx_bytes").read_text()), int((counters / "rx_bytes").read_text())
