@@ -14,6 +14,7 @@ from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
 from algorithms.several import update
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import cause_of
+from rollouts.health import lost, refuse_unstarted
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 
@@ -54,7 +55,10 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
-        super().setup(config)
+        try:
+            super().setup(config)
+        finally:
+            refuse_unstarted(self.env_runner_group)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
         runner, learner = self.env_runner_group.local_env_runner, self.learner_group._learner
         # In one process, on one device: acting and learning need no copies of each other's weights.
@@ -112,15 +116,7 @@ class ReportsProgress(Algorithm):
             return {"row": row, "failure": str(cause_of(error)), "done": True}
         row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
-        return result | {"row": row, "should_checkpoint": due, "notices": self.losses()}
-
-    def losses(self) -> list[str]:
-        """A sentence while env runners are missing."""
-        number = self.config.num_env_runners
-        missing = number - len(self.env_runner_group.healthy_worker_ids()) if number else 0
-        return [f"{missing} of {number} env runners lost; until they are back the others play their share"] * (
-            missing > 0
-        )
+        return result | {"row": row, "should_checkpoint": due, "notices": lost(self.env_runner_group)}
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}

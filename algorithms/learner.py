@@ -10,7 +10,6 @@ an LSTM from whole sequences, [T, N, ...], and `memory` [2, N, H], its state bef
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from algorithms.optimizers import make_optimizer
 from algorithms.several import everyones, moments, sum_gradients  # noqa: F401 - the first two for the algorithms
 from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
+from rollouts.device import on_device
 from rollouts.rollout import Rollout, RolloutData, side_by_side, stack_frames
 
 PROGRESS = "progress"  # the key in `timesteps` for the share of the run that is done, 0 to 1
@@ -112,9 +112,7 @@ class RolloutLearner(TorchLearner):
 
     @torch.no_grad()
     def _load(self, rollout: Rollout) -> Batch:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            batch = {name: torch.from_numpy(a).to(self._device) for name, a in rollout.arrays.items()}
+        batch = on_device(rollout.arrays, self._device)
         if "frames" in batch:
             batch["obs"] = stack_frames(batch.pop("frames"), batch["game_reset"], self.config.frame_stack)
         else:
@@ -156,7 +154,8 @@ class RolloutLearner(TorchLearner):
         rest = dict(minibatch)
         obs, memory, starts, valid = (rest.pop(name) for name in ("obs", "memory", "starts", "valid"))
         policy, values = self.net.over_time(obs, packed, tuple(memory), starts)
-        return policy[valid], values[valid], {name: column[valid] for name, column in rest.items()}
+        rows = valid.nonzero(as_tuple=True)  # once: a GPU is waited for to know how many
+        return policy[rows], values[rows], {name: column[rows] for name, column in rest.items()}
 
     def clip_gradient(self) -> torch.Tensor:
         """Scale the gradient down to `grad_clip`; returns its norm before, NaN or infinite if a part of it is."""

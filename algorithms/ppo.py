@@ -21,8 +21,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
+from rollouts.overlap import forget, sample_ahead
 from rollouts.returns import clipped, explained_variance, gae
-from rollouts.runner import sample
+from rollouts.runner import Rollout, sample
 
 
 class PPOConfig(SuiteConfig, RLlibPPOConfig):
@@ -32,6 +33,8 @@ class PPOConfig(SuiteConfig, RLlibPPOConfig):
         super().__init__(algo_class or PPO)
         self.anneal_clip = True
         self.normalize_advantages = True
+        self.overlap = False  # play the next rollouts while learning from the last
+        self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the env runners after every row
         self.vf_clip = None  # the value may move this far from the old one (baselines); None lets it move freely
 
     def get_default_learner_class(self) -> type["PPOLearner"]:
@@ -46,14 +49,27 @@ class PPO(ReportsProgress, RLlibPPO):
         return PPOConfig()
 
     def training_step(self) -> None:
-        rollouts, summaries = sample(self.env_runner_group)
+        play = sample_ahead if self.config.overlap else sample
+        rollouts, summaries = play(self.env_runner_group)
         results = self.learn_from(rollouts)
         self.send_weights()
         self.count(summaries, results)
 
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        forget(self.env_runner_group)  # of other weights and other games; RLlib does not reach a runner that is busy
+        super().load_checkpoint(checkpoint_dir)
+
 
 class PPOLearner(RolloutLearner, PPOTorchLearner):
     """The loss, and the KL penalty's coefficient that follows its target."""
+
+    def load(self, rollouts: list[Rollout]) -> Batch:
+        ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]
+        self.staleness = {"staleness": sum(ages) / len(ages)} if self.config.overlap else {}
+        return super().load(rollouts)
+
+    def report(self) -> dict[str, float]:
+        return super().report() | self.staleness  # of the policy that acted, in updates
 
     def learn(self, batch: Batch) -> None:
         config, self.kl = self.config, []

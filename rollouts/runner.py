@@ -21,7 +21,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments.games import Transition, make_games
 from environments.machine import take_threads
+from rollouts.device import acted, runners_device
 from rollouts.rollout import Rollout, columns
+from rollouts.streams import streams
 
 
 class VectorEnvRunner(EnvRunner, Checkpointable):
@@ -49,7 +51,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def make_module(self) -> None:
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)
-        self.module = spec.build()
+        self.module = spec.build().to(runners_device(self.config, self.worker_index))
 
     def get_spaces(self) -> dict[str, Any]:
         one = (self.games.observation_space, self.games.action_space)
@@ -61,7 +63,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         space, state = self.games.observation_space, self.module.initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
-            policy = self.module.act(obs, self.module.pack(), state)[0]
+            policy = acted(self.module, obs, self.module.pack(), state)[0]
         return policy.shape[-1] if self.config.record_policy else 0, state[0].shape[-1] if state else 0
 
     def begin(self, agent_steps: int) -> None:
@@ -104,7 +106,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                     scores.append(float(self._score[n]))
                     lengths.append(int(self._length[n]))
                     self._score[n] = self._length[n] = 0
-            arrays["values"][self.horizon] = self.module.act(self._seen(), packed, self._state)[1].numpy()
+            arrays["values"][self.horizon] = acted(self.module, self._seen(), packed, self._state)[1].numpy()
         if not self.games.same_step:  # there, a game's last observation is the next row's
             arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
         return Rollout(arrays, scores, lengths, self.weights_seq_no)
@@ -120,12 +122,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         else:
             arrays["obs"][0] = self._obs
         if self._memory_size:
-            arrays["memory"][:] = torch.stack(self._state).numpy()
+            arrays["memory"][:] = torch.stack(self._state).cpu().numpy()
         return arrays
 
     def _play(self, arrays: dict[str, np.ndarray], t: int, packed: Any) -> Transition:
         """One agent step in every env, recorded at t."""
-        parameters, values, self._state = self.module.act(self._seen(), packed, self._state)
+        parameters, values, self._state = acted(self.module, self._seen(), packed, self._state)
         policy = self.module.Policy(parameters)
         actions = policy.sample(self._generator, self._first, self._of)
         arrays["actions"][t] = chosen = actions.numpy()
@@ -174,7 +176,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                 last = np.concatenate([self._stack[cut][..., 1:, :], last[..., None, :]], -2)
                 last = last.reshape(len(last), *self.layout.stack_shape)
             state = tuple(part[torch.from_numpy(cut)] for part in self._state)
-            values[cut] = self.module.act(torch.from_numpy(last), packed, state)[1].numpy()
+            values[cut] = acted(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
     def sample_ref(self) -> tuple[ray.ObjectRef, dict[str, Any]]:
@@ -211,12 +213,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return (), {"config": self.config}
 
 
-def streams(seed: int, worker: int, agent_steps: int) -> tuple[int, int]:
-    """Independent seeds for the envs and for the actions of a run, or of one worker of A3C."""
-    env_seed, action_seed = np.random.SeedSequence([seed, worker, agent_steps]).generate_state(2)
-    return int(env_seed) % 2**30, int(action_seed)
-
-
 def summary(rollout: Rollout) -> dict[str, Any]:
     """What the driver has to know about a Rollout without holding it."""
     return {
@@ -227,8 +223,8 @@ def summary(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def sample(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
-    """One Rollout from every runner, and their summaries.
+def sample(group: EnvRunnerGroup, played: Any = ()) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
+    """One Rollout from every runner, and their summaries; `played` are those that `sample_ref` has returned before.
 
     Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is
     missing, the others sample its share too, so that an update always has the same number of samples.
@@ -239,7 +235,7 @@ def sample(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[d
     if group.num_remote_env_runners() == 0:
         rollout = group.local_env_runner.sample()
         return [rollout], [summary(rollout)]
-    wanted, results = group.num_remote_env_runners(), []
+    wanted, results = group.num_remote_env_runners(), list(played)
     while len(results) < wanted:
         healthy = group.healthy_worker_ids()[: wanted - len(results)]
         if not healthy:

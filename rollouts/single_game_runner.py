@@ -10,7 +10,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments.machine import take_threads
-from rollouts.runner import streams
+from rollouts.streams import streams
 
 
 class SingleGameRunner(SingleAgentEnvRunner):

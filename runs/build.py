@@ -180,6 +180,7 @@ def _check_sizes(settings: dict) -> None:
             f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
             f"{algo['num_workers']}; lower the one or raise the other"
         )
+    _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
     _check_learners(algo, runners, settings["cluster"]["num_learners"], settings["cluster"]["gpus_per_learner"])
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
@@ -198,6 +199,23 @@ def _check_sizes(settings: dict) -> None:
         _check_episodes(settings, max(1, runners))
     if algo["name"] == "dqn":
         _check_replay(settings, runners)
+
+
+def _check_runners(algo: dict, runners: int, gpus: float) -> None:
+    if algo.get("overlap") and not runners:
+        raise Mistake(
+            "algo.overlap=true: env runners play while the training process learns, and cluster.num_env_runners=0 has "
+            "none; set cluster.num_env_runners=1 or more, or algo.overlap=false"
+        )
+    if gpus and algo["name"] in ("a3c", "dqn"):
+        raise Mistake(
+            f"cluster.gpus_per_runner={gpus:g}: algo={algo['name']} acts on the CPU; leave it at 0, or use algo=ppo"
+        )
+    if gpus and not runners:
+        raise Mistake(
+            f"cluster.gpus_per_runner={gpus:g} is for env runners, and cluster.num_env_runners=0 has none; set "
+            "cluster.num_env_runners=1 or more, or cluster.gpus_per_runner=0"
+        )
 
 
 def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
@@ -287,6 +305,12 @@ def _check_resources(settings: dict) -> None:
             f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
             "set it to 0, or install a CUDA build of torch"
         )
+    if gpus_of_run(settings) > gpus:
+        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in ("gpus_per_runner", "gpus_per_learner"))
+        raise Mistake(
+            f"{asked} with cluster.num_env_runners={runners} ask for {gpus_of_run(settings):g} GPUs, and torch sees "
+            f"{gpus} in this machine; ask for fewer, or install a CUDA build of torch"
+        )
 
 
 def _check_cluster(settings: dict) -> None:
@@ -347,11 +371,11 @@ def _check_search(search: Any, settings: dict) -> dict:
             f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} CPUs, with search.seeds_per_trial="
             f"{seeds}, ask for more than the {num_cpus()} of this machine; ask for fewer"
         )
-    there, each = torch.cuda.device_count(), settings["cluster"]["gpus_per_learner"]
-    if each * settings["cluster"]["num_learners"] * seeds > there:
+    there, trial = torch.cuda.device_count(), gpus_of_run(settings, seeds)
+    if (checked["concurrent"] or 1) * trial > there:
         raise Mistake(
-            f"search.seeds_per_trial={seeds} learners with cluster.gpus_per_learner={each:g} are more GPUs per trial "
-            f"than the {there} of this machine; ask for fewer"
+            f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} GPUs, with search.seeds_per_trial="
+            f"{seeds}, ask for more than the {there} of this machine; ask for fewer"
         )
     return checked
 
@@ -382,6 +406,14 @@ def cpus_of_run(settings: dict, seeds: int = 1) -> float:
     cluster = settings["cluster"]
     others = num_env_runners(settings) * cluster["cpus_per_runner"] + cluster["num_learners"]
     return cpus_of(settings) + seeds * others
+
+
+def gpus_of_run(settings: dict, seeds: int = 1) -> float:
+    """GPUs of all processes of a run together, or of a trial, see `cpus_of_run`."""
+    cluster = settings["cluster"]
+    each, learners = cluster["gpus_per_learner"], cluster["num_learners"]
+    others = num_env_runners(settings) * cluster["gpus_per_runner"] + learners * each
+    return (0 if learners else each) + seeds * others
 
 
 def cpus_of(settings: dict) -> int:

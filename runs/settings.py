@@ -131,6 +131,7 @@ PPO_SETTINGS = ACTOR_CRITIC_SETTINGS | {
     "vf_clip": Setting(float, above=0, optional=True, rllib="vf_clip"),
     "kl_coeff": Setting(float, 0, rllib="kl_coeff"),
     "kl_target": Setting(float, above=0, rllib="kl_target"),
+    "overlap": Setting(bool, rllib="overlap"),
 }
 DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
     "minibatch_size": Setting(int, 1, rllib="train_batch_size_per_learner"),
@@ -194,6 +195,7 @@ CLUSTER_SETTINGS = {
     "cpus": Setting(int, 1, optional=True),
     "num_learners": Setting(int, 0, rllib="num_learners"),
     "gpus_per_learner": Setting(float, 0, rllib="num_gpus_per_learner"),
+    "gpus_per_runner": Setting(float, 0, 1, rllib="num_gpus_per_env_runner"),
 }
 STOP_SETTINGS = {
     "agent_steps": Setting(int, 1, rllib="total_agent_steps"),

@@ -21,7 +21,7 @@ from ray.tune.experiment import Trial
 
 from environments.mistakes import cause_of, in_a_line
 from runs import checkpoints, directory
-from runs.build import build, cpus_of_run, in_words, seeds_of
+from runs.build import build, cpus_of_run, gpus_of_run, in_words, seeds_of
 from runs.cluster import Interrupt, ray_for
 from runs.display import Display
 from runs.metrics import Metrics
@@ -283,7 +283,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew (ALE cannot save them)")
     print(f"writing to {run}")
-    if settings["cluster"]["gpus_per_learner"] == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
+    if gpus_of_run(settings) == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
         print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")
     sys.stdout.flush()

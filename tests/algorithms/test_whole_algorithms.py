@@ -1,7 +1,16 @@
 """Whole algorithms as RLlib drives them, without Tune; PPO where nothing else is said."""
 
+import sys
+
 import numpy as np
 import pytest
+from ray import cloudpickle
+from ray.exceptions import RayActorError
+
+from environments.mistakes import in_a_line
+from rollouts.runner import VectorEnvRunner
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # env runners cannot import tests
 
 TIMES = ("wall_time_s", "agent_steps_per_s")
 CARTPOLE = ("env=cartpole", "algo.horizon=32", "report_every=1")
@@ -85,3 +94,29 @@ def test_how_many_processes_play_does_not_change_the_run(algo, make_algorithm):
         assert here["grad_norm"] > 0
         same = {name: value for name, value in here.items() if name != "bytes_per_agent_step"}
         assert {name: there[name] for name in same} == pytest.approx(same, rel=1e-3, abs=1e-4, nan_ok=True)
+
+
+class Unable(VectorEnvRunner):
+    """An env runner that cannot start, if it is one of those."""
+
+    unable = (1, 2)
+
+    def make_module(self) -> None:
+        if self.worker_index in self.unable:
+            raise RuntimeError(f"env runner {self.worker_index} finds no GPU")
+        super().make_module()
+
+
+class FirstUnable(Unable):
+    """Only the first one."""
+
+    unable = (1,)
+
+
+@pytest.mark.parametrize("runner", [Unable, FirstUnable])
+def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make_config):
+    """RLlib would go on with the others, or say IndexError."""
+    config = make_config(*CARTPOLE, "cluster.num_env_runners=2", "cluster.cpus_per_runner=0.5", env_runner_cls=runner)
+    with pytest.raises(RayActorError) as failed:
+        config.build_algo()
+    assert in_a_line(failed.value) == "RuntimeError: env runner 1 finds no GPU"

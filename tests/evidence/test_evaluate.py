@@ -17,7 +17,7 @@ from environments.frames import layout_of, to_blocks
 from environments.games import make_games
 from environments.mistakes import Mistake
 from evidence.evaluate import View, evaluate, print_evaluation, seeds
-from rollouts.runner import streams
+from rollouts.streams import streams
 
 ASSAULT = {
     "name": "assault",

@@ -14,7 +14,8 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments import machine
 from environments.frames import to_blocks
 from rollouts.rollout import Rollout, stack_frames
-from rollouts.runner import VectorEnvRunner, sample, streams
+from rollouts.runner import VectorEnvRunner, sample
+from rollouts.streams import streams
 from runs.build import build
 
 SMALL_NET = ("model.hidden=16", "model.dtype=float32")

@@ -16,7 +16,7 @@ from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
 from runs import build as module
-from runs.build import CONFIGS, build, check, cpus_of, cpus_of_run, model_config, seeds_of
+from runs.build import CONFIGS, build, bundles_of, check, cpus_of, cpus_of_run, gpus_of_run, model_config, seeds_of
 from runs.settings import ALGO_SETTINGS
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
@@ -43,6 +43,7 @@ ALGO = [  # setting, value, RLlib's attribute, its value there
     ("vf_clip", None, "vf_clip", None),
     ("kl_coeff", 0.3, "kl_coeff", 0.3),
     ("kl_target", 0.07, "kl_target", 0.07),
+    ("overlap", False, "overlap", False),
 ]
 OTHERS = [
     ("env.frameskip", 2, "frameskip", 2),
@@ -124,6 +125,39 @@ def test_names_that_are_said_to_be_rllib_s_are():
     assert [name for name in RLLIBS_OWN if not hasattr(stock, name)] == []
     ours = {row[-2] for row in ALGO + OTHERS} - RLLIBS_OWN
     assert {"anneal_lr", "anneal_clip", "vf_clip", "total_agent_steps"} <= ours
+
+
+def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_one(settings, large_machine):
+    settings["cluster"] |= {"num_env_runners": 2, "gpus_per_runner": 0.25, "gpus_per_learner": 0.5}
+    checked = check(settings)
+    assert build(checked).num_gpus_per_env_runner == 0.25
+    assert [bundle["GPU"] for bundle in bundles_of(checked)] == [0.5, 0.25, 0.25]
+    assert gpus_of_run(checked) == 1 and gpus_of_run(checked, seeds=3) == 0.5 + 3 * 0.5
+    settings["cluster"] |= {"num_learners": 2, "gpus_per_learner": 1, "gpus_per_runner": 0}
+    assert gpus_of_run(check(settings)) == 2 and gpus_of_run(check(settings), seeds=2) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0 has none; set "),
+        ({"num_env_runners": 4}, r"gpus_per_runner=0\.75, .*gpus_per_learner=0 .* ask for 3 GPUs, and torch sees 2 "),
+        ({"num_env_runners": 2, "gpus_per_learner": 1}, r"gpus_per_learner=1 .* ask for 2\.5 GPUs, and torch sees 2 "),
+        ({"num_env_runners": 2, "gpus_per_runner": 2}, r"gpus_per_runner=2\.0 is out of range; it takes .* 0 to 1"),
+    ],
+)
+def test_gpus_that_env_runners_cannot_have_are_refused(changes, message, settings, large_machine):
+    settings["cluster"] |= {"gpus_per_runner": 0.75} | changes
+    with pytest.raises(Mistake, match=message):
+        check(settings)
+
+
+@pytest.mark.parametrize("words", [("algo=a3c", "cluster.num_env_runners=2"), ("algo=dqn",)])
+def test_what_acts_on_the_cpu_only_is_given_no_gpu(words, compose, monkeypatch):
+    monkeypatch.setattr(module, "num_cpus", lambda: 16)
+    monkeypatch.setattr(module.torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(Mistake, match=r"gpus_per_runner=0\.5: algo=(a3c|dqn) acts on the CPU; leave it at 0"):
+        compose((*words, "cluster.gpus_per_runner=0.5"))
 
 
 def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_machine):

@@ -102,6 +102,13 @@ def test_the_lectures_numbers_are_the_lectures(name, compose):
         assert settings[group][setting] == number, key
 
 
+def test_the_large_one_fits_the_cluster_it_is_made_for(compose):
+    words = ("tuned_configs=assault_ppo_large", "cluster=gpu_workers", "output_dir=/shared", "algo.overlap=true")
+    config = build(compose(words))
+    assert (config.num_env_runners, config.num_envs_per_env_runner, config.num_learners) == (8, 8, 2)
+    assert config.train_batch_size_per_learner == 4 * config.minibatch_size == 64 * 128
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_builds(name, compose, one_thread):
     settings = compose([f"tuned_configs={name}"])

@@ -1,0 +1,220 @@
+"""How near does PPO come to what a machine with a GPU can do? Linux only; never run on a GPU yet.
+
+    python -m benchmarks.gpu            # three rounds of all below; how long that takes nobody knows yet
+    python -m benchmarks.gpu --quick    # one short round with 8 envs, to see that it works; not for quoting
+
+    alone    E  the emulator, random actions on all cores | I  acting on the GPU | L  updates on the GPU
+    whole    PPO on Assault: 8, 64 and 256 envs x 0, 2 and 8 env runners, playing before or while it learns (overlap)
+
+Each in a fresh process, in turns: benchmarks/rounds.py. All are in agent steps/s; L counts a step once, whatever the
+epochs. The limits that follow: 1 / (1/E + 1/I + 1/L) where one waits for the other, and where playing overlaps learning
+the lower of 1 / (1/E + 1/I) and L. With env runners the GPU is shared, half for them and half for the learner; without
+any, acting is on the CPU. A number of env runners that the machine has no cores for is left out, and said.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+from ray.rllib.core import DEFAULT_MODULE_ID
+
+import run
+from algorithms.learner import PROGRESS
+from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
+from environments.games import make_games
+from environments.machine import num_cpus, take_threads
+from rollouts.device import acted
+from rollouts.rollout import Rollout, RolloutData, columns
+from runs.build import build
+
+HORIZON, NUM_ENVS, NUM_RUNNERS = 128, (8, 64, 256), (0, 2, 8)
+TRAINING_CPUS = 2  # of the training process where others play
+PARTS = ("emulator", "acting", "learning")
+
+
+def words(num_envs: int, runners: int = 0, overlap: bool = False, cores: int = 1, gpu: bool = True) -> list[str]:
+    """One whole run, as one types it: as many minibatches per epoch as the paper has, so larger ones."""
+    found = ["algo=ppo", "env=assault", f"algo.num_envs={num_envs}", f"algo.horizon={HORIZON}"]
+    found += [f"algo.minibatch_size={num_envs * HORIZON // 4}", f"report_every={num_envs * HORIZON}"]
+    found += [f"cluster.num_env_runners={runners}", f"algo.overlap={overlap}".lower()]
+    if runners:
+        found += [f"cluster.cpus={TRAINING_CPUS}", f"cluster.cpus_per_runner={(cores - TRAINING_CPUS) // runners}"]
+        return found + ["cluster.gpus_per_learner=0.5", f"cluster.gpus_per_runner={0.5 / runners}"] * gpu
+    return found + [f"cluster.cpus={cores}"] + ["cluster.gpus_per_learner=1"] * gpu
+
+
+# Each part alone ------------------------------------------------------------------------------------------------------
+
+
+def rate(work: Callable[[], Any], steps: int, patience_s: float) -> float:
+    """Agent steps/s of `work`, which does so many and leaves nothing under way; the first time is not counted."""
+    work()
+    start, times = time.perf_counter(), 0
+    while time.perf_counter() - start < patience_s:
+        work()
+        times += 1
+    return times * steps / (time.perf_counter() - start)
+
+
+def emulator(num_envs: int, patience_s: float) -> float:
+    """E: ALE's vector env on all cores."""
+    threads = min(num_cpus(), num_envs)
+    mode = AutoresetMode.SAME_STEP
+    env: Any = AtariVectorEnv("assault", num_envs=num_envs, num_threads=threads, stack_num=1, autoreset_mode=mode)
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    found = rate(lambda: env.step(rng.integers(0, env.single_action_space.n, num_envs)), num_envs, patience_s)
+    env.close()
+    return found
+
+
+def acting(device: torch.device, num_envs: int, patience_s: float) -> float:
+    """I: from stacks on the host to actions on the host, by the suite's network."""
+    learner, games = made(device, num_envs)
+    net, generator = learner.net, torch.Generator().manual_seed(0)
+    obs = torch.randint(0, 256, (num_envs, *games.layout.stack_shape), dtype=torch.uint8)
+    with torch.inference_mode():
+        packed = net.pack()
+
+        def step() -> None:
+            policy = net.Policy(acted(net, obs, packed, ())[0])
+            policy.logp(policy.sample(generator))
+
+        return rate(step, num_envs, patience_s)
+
+
+def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
+    """L: from a rollout on the host, of noise, to new weights: all epochs."""
+    learner, games = made(device, num_envs)
+    rng, steps = np.random.default_rng(0), num_envs * HORIZON
+    table = columns(HORIZON, num_envs, games.observation_space, games.action_space, games.layout, 0)
+    arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in table.items()}
+    arrays["frames"] = rng.integers(0, 256, arrays["frames"].shape, np.uint8)
+    arrays["rewards"] = rng.integers(0, 2, arrays["rewards"].shape).astype(np.float32)
+    arrays["logp"] += np.log(1 / games.action_space.n).astype(np.float32)
+    arrays["valid"][:] = True
+    data = RolloutData([Rollout(arrays, [], [], 0)])
+    # Its report reads numbers from the device, so it has waited for all of the update.
+    return rate(lambda: learner.update(training_data=data, timesteps={PROGRESS: 0.0}), steps, patience_s)
+
+
+def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
+    """A learner on the device, and the games it could play, closed."""
+    config = build(run.experiment(words(num_envs, gpu=False))[0])
+    config.num_gpus_per_learner = int(device.type == "cuda")
+    games = make_games(config.env_config, 1, 1)
+    games.close()
+    learner = config.build_learner(spaces={DEFAULT_MODULE_ID: (games.observation_space, games.action_space)})
+    take_threads()
+    return learner, games
+
+
+def part(name: str, device: torch.device, num_envs: int, patience_s: float) -> float:
+    """One of PARTS, in agent steps/s."""
+    if name == "emulator":
+        return emulator(num_envs, patience_s)
+    return {"acting": acting, "learning": learning}[name](device, num_envs, patience_s)
+
+
+# All of them ----------------------------------------------------------------------------------------------------------
+
+
+def contestants(
+    device: str, sizes: tuple[int, ...], cores: int, updates: int, patience_s: float
+) -> dict[str, Contestant]:
+    """Name -> contestant: `emulator 8`, `8 envs, 2 env runners, overlap`."""
+    found: dict[str, Contestant] = {}
+    for n in sizes:
+        for name in PARTS:
+            arguments = f"--part={name}", f"--device={device}", f"--envs={n}", f"--patience={patience_s}"
+            found[f"{name} {n}"] = lambda folder, arguments=arguments: run_module("gpu", folder, *arguments)
+        for runners in NUM_RUNNERS:
+            if runners and TRAINING_CPUS + runners > cores:
+                print(f"left out: {runners} env runners, which need {TRAINING_CPUS + runners} cores of {cores}")
+                continue
+            for overlap in (False, True)[: 1 + bool(runners)]:
+                typed, steps = words(n, runners, overlap, cores, device == "cuda"), n * HORIZON
+                found[named(n, runners, overlap)] = lambda folder, typed=typed, steps=steps: run_suite(
+                    folder, 2 * steps, updates * steps, *typed
+                )
+    return found
+
+
+def named(num_envs: int, runners: int, overlap: bool) -> str:
+    """What a whole run is called in the table."""
+    return f"{num_envs} envs, {runners} env runners" + ", overlap" * overlap
+
+
+def summary(rounds: list[dict], sizes: tuple[int, ...]) -> dict[str, list[float]]:
+    """The lines of the table: what it is, and one number per round."""
+    lines = {}
+    for n in sizes:
+        E, I, L = (speeds(rounds, f"{name} {n}") for name in PARTS)
+        play = [1 / (1 / e + 1 / i) for e, i in zip(E, I, strict=True)]
+        limits = {
+            False: [1 / (1 / p + 1 / x) for p, x in zip(play, L, strict=True)],
+            True: [min(p, x) for p, x in zip(play, L, strict=True)],
+        }
+        lines |= {f"{n} envs: E, emulator alone, agent steps/s": E, f"{n} envs: I, acting alone, agent steps/s": I}
+        lines |= {f"{n} envs: L, learning alone, agent steps/s": L}
+        lines |= {
+            f"{n} envs: limit, agent steps/s": limits[False],
+            f"{n} envs: limit, overlap, agent steps/s": limits[True],
+        }
+        for runners in NUM_RUNNERS:
+            for overlap in (False, True):
+                name = named(n, runners, overlap)
+                if name in rounds[0]:
+                    lines[f"{name}, agent steps/s"] = speeds(rounds, name)
+                    lines[f"{name} / limit"] = ratio(speeds(rounds, name), limits[overlap])
+    return lines
+
+
+def arguments() -> argparse.Namespace:
+    """What was typed; `--part` and what follows are how this file starts itself for one part alone."""
+    parser = command_line(__doc__, "gpu.json")
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
+    parser.add_argument("--envs", type=int, default=8, help=argparse.SUPPRESS)
+    parser.add_argument("--patience", type=float, default=5.0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure; the exit code: 2 without a GPU."""
+    settings = arguments()
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        print(
+            "benchmarks.gpu: torch sees no GPU in this machine; run it on one that has a GPU and a CUDA build of torch"
+        )
+        return 2
+    device = torch.device(settings.device)
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # for the parts alone too; runs/cluster.py says why
+    if settings.part:
+        print(json.dumps({"agent_steps_per_s": part(settings.part, device, settings.envs, settings.patience)}))
+        return 0
+    sizes, updates, num_rounds = ((8,), 4, 1) if settings.quick else (NUM_ENVS, 20, settings.rounds)
+    result = begin() | {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+    cast = contestants(settings.device, sizes, num_cpus(), updates, 1.0 if settings.quick else settings.patience)
+    result["rounds"] = take_turns(cast, num_rounds)
+    result["summary"] = summary(result["rounds"], sizes)
+    keep(result, settings.out)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,121 @@
+"""What crosses between host and GPU: nothing on the CPU; as many numbers, and the same ones, on a GPU."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from rollouts.device import CPU, acted, on_device, runners_device
+from rollouts.runner import VectorEnvRunner
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+ASSAULT = ("env=assault", "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16", "model.hidden=32")
+ASSAULT = (*ASSAULT, "model.dtype=float32")
+WORLDS = {
+    "assault": ASSAULT,
+    "lstm": ("env=cartpole", "model=mlp_lstm", "algo.num_envs=4", "algo.horizon=32", "algo.minibatch_size=32"),
+    "pendulum": ("env=pendulum", "algo.num_envs=4", "algo.horizon=32", "algo.minibatch_size=32"),
+}
+
+
+def test_on_the_cpu_a_rollout_is_not_copied(make_runner):
+    rollout = make_runner("env=cartpole", "algo.horizon=16", "algo.minibatch_size=16").sample()
+    for name, column in on_device(rollout.arrays, CPU).items():
+        assert column.data_ptr() == rollout[name].ctypes.data
+
+
+def test_on_the_cpu_the_models_own_answer_is_taken():
+    answer = torch.zeros(2, 3), torch.zeros(2), ()
+    module = SimpleNamespace(
+        policy=SimpleNamespace(weight=torch.zeros(1)), act=lambda obs, packed, state: (obs, packed, state, *answer)
+    )
+    obs = torch.zeros(2, 4)
+    assert acted(module, obs, "packed", ())[0] is obs
+
+
+class FarAway:
+    """A model on a device that is not the CPU, as far as `acted` sees, and observations on the way there."""
+
+    def __init__(self):
+        self.policy = SimpleNamespace(weight=SimpleNamespace(device=torch.device("cuda", 0)))
+
+    def to(self, device):
+        assert device == self.policy.weight.device
+        return "there"
+
+    def act(self, obs, packed, state):
+        assert obs == "there"
+        return torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([5.0, 6.0]), state
+
+
+def test_policies_and_values_come_back_apart_as_they_were_sent_together():
+    parameters, values, state = acted(FarAway(), FarAway(), None, ("kept there",))
+    assert parameters.tolist() == [[1, 2], [3, 4]] and values.tolist() == [5, 6] and state == ("kept there",)
+
+
+def asks_for(gpus: float):
+    return SimpleNamespace(num_gpus_per_env_runner=gpus)
+
+
+def test_a_runner_acts_on_the_cpu_unless_it_asks_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (
+        runners_device(asks_for(0), 1) == runners_device(asks_for(0.5), 0) == runners_device(asks_for(1), None) == CPU
+    )
+    assert runners_device(asks_for(0.5), 1) == torch.device("cuda", 0)
+
+
+def test_a_runner_whose_gpu_torch_does_not_see_does_not_fall_back_to_the_cpu(make_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = make_config("env=cartpole", num_gpus_per_env_runner=0.5)
+    with pytest.raises(RuntimeError, match=r"gpus_per_runner=0\.5: torch sees no GPU in the process of env runner 3; "):
+        VectorEnvRunner(config=config, worker_index=3)
+
+
+# With a GPU -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_rollout_arrives_on_the_gpu_as_it_was(make_runner):
+    rollout, device = make_runner(*ASSAULT).sample(), torch.device("cuda", 0)
+    for _ in range(3):  # memory is used again
+        for name, column in on_device(rollout.arrays, device).items():
+            assert column.device == device
+            np.testing.assert_array_equal(column.cpu().numpy(), rollout[name])
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_what_is_computed_waits_for_what_is_copied():
+    """A column large enough to be under way still, many times over."""
+    device, rng = torch.device("cuda", 0), np.random.default_rng(0)
+    for _ in range(10):
+        arrays = {name: rng.integers(0, 256, (64, 2**20), np.uint8) for name in "ab"}
+        there = on_device(arrays, device)
+        total = there["a"].long().sum() + there["b"].long().sum()
+        del there
+        assert total.item() == sum(int(array.astype(np.int64).sum()) for array in arrays.values())
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_runner_on_a_gpu_records_what_one_on_the_cpu_would(world, make_config, one_thread):
+    """Actions are drawn on the host from the same stream, so games are the same until rounding decides one."""
+    config = make_config(*WORLDS[world], num_gpus_per_env_runner=1)
+    there = VectorEnvRunner(config=config, worker_index=1)
+    config.num_gpus_per_env_runner = 0
+    here = VectorEnvRunner(config=config, worker_index=1)
+    there.module.set_state(here.module.get_state())
+    assert there.module.policy.weight.is_cuda and not here.module.policy.weight.is_cuda
+    try:
+        for _ in range(2):
+            a, b = here.sample(), there.sample()
+            np.testing.assert_array_equal(a["actions"], b["actions"]) if world != "pendulum" else None
+            for name in ("logp", "values", "final_values", *(("memory",) if "memory" in a else ())):
+                np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-4)
+    finally:
+        here.stop()
+        there.stop()
