@@ -31,7 +31,7 @@ import run
 from algorithms.learner import PROGRESS
 from benchmarks.hosts import Host
 from benchmarks.light_cluster import PORT, Run, cluster_of, slow_down
-from benchmarks.rounds import ROOT, alone, begin, command_line, keep, speed
+from benchmarks.rounds import ROOT, alone, begin, command_line, keep
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from runs.build import build
@@ -90,8 +90,8 @@ def predicted(shape: Shape, costs: Costs) -> float:
 
 # What it takes, each alone --------------------------------------------------------------------------------------------
 
-SLOW = ("env=cartpole", "env.name=slow_game", "env.id=benchmarks.slow_games:SlowGame-v0", "model.hidden=[8,8]")
-WIDE = tuple(word.replace(":SlowGame", ":WideSlowGame") for word in SLOW)
+SLOW = ("env=cartpole", "env.name=slow_game", "env.id=benchmarks.slow_games:SlowerGame-v0", "model.hidden=[8,8]")
+WIDE = tuple(word.replace(":Slower", ":WideSlower") for word in SLOW)
 REPEATS = 7
 PAUSE_S = 0.1  # a learner waits for its env runners, and caches and cores are cold then: it is measured like that
 OBJECT = 20 * 2**20  # bytes
@@ -135,12 +135,13 @@ def playing_alone(*words: str, horizon: int = 16, counts: tuple[int, int] = (1, 
 
 
 def learning_alone(shape: Shape, *words: str) -> float:
-    """learn_s: one update from as many rollouts, of the same sizes."""
+    """learn_s: one update from as many rollouts, of the same sizes; a second core would not help such networks."""
     runner = runner_alone(shape.horizon, shape.envs // shape.runners, *words)
     config = build(run.experiment([*words, *sizes(shape)])[0])
-    learner = config.build_learner(spaces=runner.get_spaces())
     rollouts = RolloutData([runner.sample()] * shape.runners)
-    return median_s(lambda: learner.update(training_data=rollouts, timesteps={PROGRESS: 0.0}), PAUSE_S)
+    with one_core():
+        learner = config.build_learner(spaces=runner.get_spaces())
+        return median_s(lambda: learner.update(training_data=rollouts, timesteps={PROGRESS: 0.0}), PAUSE_S)
 
 
 def network_alone(hosts: list[Host], folder: Path) -> float:
@@ -177,8 +178,7 @@ def transfer(head: str) -> None:
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 HORIZON, ENVS_PER_RUNNER = 16, 2
-ROW = 10  # updates per row of progress.csv
-SKIPPED, COUNTED = 1, 4  # rows
+SKIPPED, COUNTED = 3, 12  # updates: until processes are warm, and after
 
 
 def sizes(shape: Shape) -> list[str]:
@@ -187,19 +187,21 @@ def sizes(shape: Shape) -> list[str]:
     return [f"algo.horizon={shape.horizon}", f"algo.num_envs={shape.envs}", f"algo.minibatch_size={steps}"]
 
 
-def measured(hosts: list[Host], folder: Path, shape: Shape, *words: str, counted: int = COUNTED) -> dict:
-    """agent_steps_per_s of a run, update_s, and driver_s: what the training process computes per update."""
+def measured(hosts: list[Host], folder: Path, shape: Shape, *words: str) -> dict:
+    """Of a run's updates, a row of progress.csv each: agent_steps_per_s and update_s, the median, whatever else the
+    machine does in some of them; driver_s, what the training process computes in one.
+    """
     steps = shape.envs * shape.horizon
     words = (*words, *sizes(shape), f"cluster.num_env_runners={shape.runners}")
-    words += (f"cluster.cpus_per_runner={len(hosts) / shape.runners}", f"report_every={ROW * steps}")
-    going = Run(hosts, folder, *words, f"stop.agent_steps={(SKIPPED + counted) * ROW * steps}")
-    going.after(SKIPPED)
+    words += (f"cluster.cpus_per_runner={len(hosts) / shape.runners}", "report_every=1")
+    going = Run(hosts, folder, *words, f"stop.agent_steps={(SKIPPED + COUNTED + 1) * steps}")
+    first = len(going.after(SKIPPED))
     (driver,) = (p for p in hosts[0].processes() if p.cmdline() and p.cmdline()[0].startswith("ray::PPO"))
     before = cpu_s(driver)
-    going.after(SKIPPED + counted - 1)
-    driver_s = (cpu_s(driver) - before) / (counted - 1) / ROW
-    rows = going.end()
-    steps_per_s, _, _ = speed(rows, SKIPPED * ROW * steps)
+    last = len(going.after(SKIPPED + COUNTED))
+    driver_s = (cpu_s(driver) - before) / (last - first)
+    speeds = [float(row["agent_steps_per_s"]) for row in going.end()[SKIPPED : SKIPPED + COUNTED]]
+    steps_per_s = statistics.median(speeds)
     return {"agent_steps_per_s": steps_per_s, "update_s": steps / steps_per_s, "driver_s": driver_s}
 
 
@@ -242,7 +244,7 @@ def calls_alone(hosts: list[Host], counts: list[int], costs: Costs) -> dict:
 # Rounds ---------------------------------------------------------------------------------------------------------------
 
 PER_HOST = (1, 2, 4)  # env runners
-SLOW_CABLE = 100  # million bits/s
+SLOW_CABLE = 20  # million bits/s
 
 
 def one_round(folder: Path, quick: bool) -> dict:
@@ -255,7 +257,7 @@ def one_round(folder: Path, quick: bool) -> dict:
     for num_hosts in (1, 2, 3):
         with cluster_of(num_hosts, folder) as hosts:
             if num_hosts == 1:
-                calls = calls_alone(hosts, [1, 4] if quick else [1, 4, 8, 16], bare)
+                calls = calls_alone(hosts, [1, 4] if quick else [1, 2, 4, 8], bare)
                 found["calls"] = calls
                 costs = bare._replace(round_s=calls["round_s"], runner_s=calls["runner_s"], network=float("inf"))
             else:

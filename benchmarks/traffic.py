@@ -45,7 +45,6 @@ def play(
     folder: Path,
     runners: int,
     idle: tuple[float, float],
-    horizon: int = HORIZON,
     counted: int = COUNTED,
 ) -> dict:
     """PPO on Assault, the learner on the first host, all env runners on the second.
@@ -58,8 +57,8 @@ def play(
         received_per_update: bytes, to the host that plays; sent_per_agent_step: bytes, from there;
         payload_per_agent_step, as progress.csv has it; agent_steps_per_s.
     """
-    steps = NUM_ENVS * horizon
-    words = ["env=assault", f"algo.num_envs={NUM_ENVS}", f"algo.horizon={horizon}", "algo.num_epochs=1"]
+    steps = NUM_ENVS * HORIZON
+    words = ["env=assault", f"algo.num_envs={NUM_ENVS}", f"algo.horizon={HORIZON}", "algo.num_epochs=1"]
     words += [f"cluster.num_env_runners={runners}", f"cluster.cpus_per_runner={1 / runners}"]
     words += ["report_every=1", f"stop.agent_steps={(SKIPPED + counted + 2) * steps}"]  # a row per update
     run = Run(hosts, folder, *words)
