@@ -1,6 +1,6 @@
 """One model of throughput: what an update takes on a cluster, checked against runs, then asked about larger ones.
 
-    python -m benchmarks.scaling            # root, iproute2; three rounds, 25 minutes on two cores
+    python -m benchmarks.scaling            # root, iproute2; three rounds, 40 minutes on two cores
     python -m benchmarks.scaling --quick    # one round
     python -m benchmarks.scaling --predict results/2026-11-25_scaling/scaling.json      # the tables only
 
@@ -329,14 +329,16 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
 # Larger ones ----------------------------------------------------------------------------------------------------------
 
 WORKERS = (8, 64, 512)
-RUNNERS_PER_WORKER, ENVS_EACH, LONG = 4, 8, 128
-GBIT = (10, 25, 100)
+Plan = tuple[int, int, int]  # env runners per worker, envs of each, horizon
+USUAL: Plan = (4, 8, 128)
+MOVED: list[Plan] = [(1, 32, 128), (4, 8, 512)]  # fewer processes for as many envs; longer rollouts
+GBIT = (4, 10, 25, 100)  # 4 is what Ray's object store moved between hosts here; that it fills more is assumed
 GPU_S = 20e-6  # assumed: of a GPU, seconds of learning per agent step, four epochs of nature_cnn together
 MINIBATCHES = 16  # per update: four epochs of four, as 1024 agent steps in minibatches of 256 have
 
 
-def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: float) -> dict:
-    """What the model says of so many GPU workers: each a node with a GPU, RUNNERS_PER_WORKER and ENVS_EACH on Assault.
+def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: float, plan: Plan = USUAL) -> dict:
+    """What the model says of so many GPU workers, each a node with a GPU and env runners that play Assault.
 
     Args:
         found: `summary`.
@@ -351,14 +353,14 @@ def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: f
             "calls, ms per update",
         )
     )
-    runners = workers * RUNNERS_PER_WORKER
-    envs = runners * ENVS_EACH
-    words = ["env=assault", f"algo.horizon={LONG}"]
-    settings = run.experiment(words)[0]
+    each, envs_each, horizon = plan
+    runners = workers * each
+    envs = runners * envs_each
+    settings = run.experiment(["env=assault", f"algo.horizon={horizon}"])[0]
     costs = Costs(
         act_s=act_s / 1e6,
         env_s=env_s / 1e6,
-        learn_s=GPU_S * envs * LONG,
+        learn_s=GPU_S * envs * horizon,
         round_s=round_s / 1e3,
         runner_s=runner_s / 1e3,
         rollout_bytes=float(rollout_bytes(settings)),
@@ -366,18 +368,19 @@ def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: f
         network=gbit * 1e9 / 8,
     )
     # Ray deals rollouts out without asking where they lie: with L learners one of L is on its learner's node.
-    shape = Shape(runners, envs, LONG, 1.0 if learners == 1 else 1 - 1 / learners, workers, learners, MINIBATCHES)
+    shape = Shape(runners, envs, horizon, 1.0 if learners == 1 else 1 - 1 / learners, workers, learners, MINIBATCHES)
     parts = terms(shape, costs)
     total = sum(parts.values())
     row = {"gpu_workers": workers, "learners": learners, "gbit_per_s": gbit, "env_runners": runners, "envs": envs}
-    row |= {"agent_steps_per_s": round(predicted(shape, costs)), "update_s": round(total, 3)}
+    row |= {"horizon": horizon, "agent_steps_per_s": round(predicted(shape, costs)), "update_s": round(total, 3)}
     row |= {f"{name}_share": round(value / total, 3) for name, value in parts.items()}
-    return row | {"learner_store_gb": round(envs * LONG * costs.rollout_bytes / learners / 1e9, 2)}
+    return row | {"learner_store_gb": round(envs * horizon * costs.rollout_bytes / learners / 1e9, 2)}
 
 
 def predictions(found: Mapping[str, list[float]]) -> list[dict]:
-    """A row for each number of workers, of learners, and speed of the network."""
-    return [large(found, w, learners, gbit) for w in WORKERS for learners in (1, w) for gbit in GBIT]
+    """A row for each number of workers, of learners, and speed of the network; then for each plan that was moved."""
+    usual = [large(found, w, learners, gbit) for w in WORKERS for learners in (1, w) for gbit in GBIT]
+    return usual + [large(found, w, w, 25, plan) for w in WORKERS for plan in MOVED]
 
 
 def markdown(rows: list[dict]) -> str:
@@ -402,12 +405,14 @@ def main() -> None:
     if settings.transfer:
         transfer(settings.transfer)
         return
+    rounds, folder = [], settings.out.parent
+    folder.mkdir(parents=True, exist_ok=True)
     if settings.predict:
         rows = predictions(json.loads(settings.predict.read_text())["summary"])
         print(markdown(rows))
+        write(rows, folder / "predictions.csv")
         return
-    result, rounds, folder = begin(), [], settings.out.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    result = begin()
     for i in range(1 if settings.quick else settings.rounds):
         print(f"round {i + 1}", flush=True)
         rounds.append(one_round(folder, settings.quick))

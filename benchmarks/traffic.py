@@ -23,7 +23,7 @@ from benchmarks.rounds import begin, command_line, keep, ratio, take_turns
 HORIZON, NUM_ENVS = 128, 8
 COUNTS = (1, 4)  # env runners on the host
 PICTURE, STACK, REST = 84 * 84, 4, 64  # bytes, pictures, bytes
-SKIPPED, COUNTED = 2, 10  # updates: until processes are warm, and after
+SKIPPED, COUNTED, SPARE = 2, 10, 4  # updates: until processes are warm; after; in case that one moment was missed
 IDLE_S = 10
 
 
@@ -38,6 +38,16 @@ def chatter(host: Host) -> tuple[float, float]:
     time.sleep(IDLE_S)
     received, sent = (b - a for a, b in zip(before, host.traffic(), strict=True))
     return received / (time.monotonic() - start), sent / (time.monotonic() - start)
+
+
+def between(run: Run, host: Host, num_rows: int) -> tuple[list[dict[str, str]], tuple[int, int]]:
+    """Rows and bytes of one moment, after an update's weights have come and before its successor's rollouts go."""
+    while True:
+        rows = run.after(num_rows)
+        moved = settled(host)
+        if len(run.rows()) == len(rows):
+            return rows, moved
+        num_rows = len(rows) + 1
 
 
 def play(
@@ -60,12 +70,12 @@ def play(
     steps = NUM_ENVS * HORIZON
     words = ["env=assault", f"algo.num_envs={NUM_ENVS}", f"algo.horizon={HORIZON}", "algo.num_epochs=1"]
     words += [f"cluster.num_env_runners={runners}", f"cluster.cpus_per_runner={1 / runners}"]
-    words += ["report_every=1", f"stop.agent_steps={(SKIPPED + counted + 2) * steps}"]  # a row per update
+    words += ["report_every=1", f"stop.agent_steps={(SKIPPED + counted + SPARE) * steps}"]  # a row per update
     run = Run(hosts, folder, *words)
-    first = run.after(SKIPPED)
-    before, start = settled(hosts[1]), time.monotonic()
-    last = run.after(len(first) + counted)
-    after, seconds = settled(hosts[1]), time.monotonic() - start
+    first, before = between(run, hosts[1], SKIPPED)
+    start = time.monotonic()
+    last, after = between(run, hosts[1], len(first) + counted)
+    seconds = time.monotonic() - start
     run.end()
     updates = len(last) - len(first)
     received, sent = (b - a - rate * seconds for a, b, rate in zip(before, after, idle, strict=True))
