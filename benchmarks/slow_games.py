@@ -5,6 +5,8 @@
 Every step of every env sleeps for SECONDS; envs that one process plays together sleep one after the other. Where the
 environment variable SLOWEST names a file, the first process that plays makes it and is SLOWER times as slow from then
 on. Playing counts, not opening: whoever only looks at the spaces does not become the slow one.
+
+SlowerGame-v0 sleeps 20 ms, and so does WideSlowerGame-v0, which shows as many bytes as a picture of 84 x 84.
 """
 
 import functools
@@ -29,23 +31,27 @@ def slowness(file: str) -> int:
 
 
 class SlowGame(gymnasium.Env):
-    """Four numbers to see, two actions, a reward of 1 for the right one of them."""
+    """Four numbers or more to see, two actions, a reward of 1 for the right one of them."""
 
-    def __init__(self):
-        self.observation_space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
+    def __init__(self, seconds: float = SECONDS, numbers: int = 4):
+        self.seconds, self.numbers = seconds, numbers
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (numbers,), np.float32)
         self.action_space = gymnasium.spaces.Discrete(2)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
-        self._obs = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        self._obs = self.np_random.uniform(-1, 1, self.numbers).astype(np.float32)
         return self._obs, {}
 
     def step(self, action):
         file = os.environ.get(SLOWEST)
-        time.sleep(SECONDS * (slowness(file) if file else 1))
+        time.sleep(self.seconds * (slowness(file) if file else 1))
         reward = float(action == (self._obs[0] > 0))
-        self._obs = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        self._obs = self.np_random.uniform(-1, 1, self.numbers).astype(np.float32)
         return self._obs, reward, False, False, {}
 
 
-gymnasium.register("SlowGame-v0", "benchmarks.slow_games:SlowGame", max_episode_steps=100)
+SLOWER_GAME = {"seconds": 0.02}
+GAMES = {"SlowGame-v0": {}, "SlowerGame-v0": SLOWER_GAME, "WideSlowerGame-v0": {**SLOWER_GAME, "numbers": 84 * 84 // 4}}
+for name, settings in GAMES.items():
+    gymnasium.register(name, "benchmarks.slow_games:SlowGame", max_episode_steps=100, kwargs=settings)

@@ -132,7 +132,10 @@ class RolloutData(TrainingData):
         return [(RolloutData(self.rollouts[i::num_shards]), {}) for i in range(num_shards)]
 
     def solve_refs(self) -> None:
-        self.rollouts = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
+        refs = [r for r in self.rollouts if isinstance(r, ray.ObjectRef)]
+        if refs:  # all at once: one after the other, each would cost a way there and back
+            fetched = dict(zip(refs, ray.get(refs), strict=True))
+            self.rollouts = [fetched[r] if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
 
 
 def padded(column: torch.Tensor, steps: int) -> torch.Tensor:

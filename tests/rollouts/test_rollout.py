@@ -4,11 +4,12 @@ import pickle
 
 import numpy as np
 import pytest
+import ray
 import torch
 from gymnasium.spaces import Box, Discrete
 
 from environments.frames import FrameLayout
-from rollouts.rollout import Rollout, columns, stack_frames
+from rollouts.rollout import Rollout, RolloutData, columns, stack_frames
 
 PIXELS, NUMBERS = Box(0, 255, (21, 21, 64), np.uint8), Box(-1, 1, (3,), np.float32)
 
@@ -76,6 +77,15 @@ def test_a_rollout_that_travelled_is_the_same(rollout):
 def test_a_rollout_that_travelled_is_still_read_only(rollout):
     there = pickle.loads(pickle.dumps(rollout))
     assert not any(array.flags.writeable for array in there.arrays.values())
+
+
+def test_rollouts_are_fetched_in_one_go_and_keep_their_order(shared_ray, monkeypatch):
+    table, asked, get = columns(2, 1, NUMBERS, Discrete(2), None, policy_size=0), [], ray.get
+    local, *far = (rollout_of(table, rewards=i) for i in range(3))
+    data = RolloutData([ray.put(far[1]), local, ray.put(far[0])])
+    monkeypatch.setattr(ray, "get", lambda refs: asked.append(len(refs)) or get(refs))
+    data.solve_refs()
+    assert asked == [2] and [rollout["rewards"][0, 0] for rollout in data.rollouts] == [2, 0, 1]
 
 
 def test_rows_that_only_restart_a_game_are_not_agent_steps(rollout):

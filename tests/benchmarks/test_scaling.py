@@ -1,0 +1,45 @@
+"""The model of throughput: numbers by hand, and where it saturates."""
+
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the benchmarks read /proc", allow_module_level=True)
+
+from benchmarks.scaling import Costs, Line, Shape, predicted, terms
+
+# Two env runners of three envs, ten steps: 60 agent steps per update.
+SHAPE = Shape(runners=2, envs=6, horizon=10, away=0.5, nodes=1, minibatches=4)
+COSTS = Costs(
+    act_s=0.01,
+    env_s=0.02,
+    learn_s=0.6,
+    round_s=0.1,
+    runner_s=0.05,
+    rollout_bytes=100.0,
+    weight_bytes=5000.0,
+    network=1e4,
+)
+
+
+def test_an_update_by_hand():
+    parts = {"play": 0.7, "rollouts": 0.3, "learn": 0.6, "gradients": 0, "weights": 0.5, "calls": 0.2}
+    assert terms(SHAPE, COSTS) == pytest.approx(parts)
+    assert predicted(SHAPE, COSTS) == pytest.approx(60 / 2.3)
+
+
+def test_two_learners_share_work_and_rollouts_and_pass_gradients_on():
+    parts = terms(SHAPE._replace(learners=2), COSTS)
+    assert parts["learn"] == pytest.approx(0.3) and parts["rollouts"] == pytest.approx(0.15)
+    assert parts["gradients"] == pytest.approx(4 * 2 * 5000 / 2 / 1e4)  # half of the weights out and in, four times
+
+
+def test_ever_more_env_runners_saturate_the_network_of_one_learner():
+    many = SHAPE._replace(runners=10**6, envs=10**6 * 3, away=1.0)
+    free = COSTS._replace(learn_s=0.0, runner_s=0.0)
+    assert predicted(many, free) == pytest.approx(1e4 / 100.0, rel=1e-3)
+
+
+def test_a_line_goes_through_its_points():
+    assert Line.through([1, 2, 4], [3.0, 5.0, 9.0]) == pytest.approx((1.0, 2.0))

@@ -1,0 +1,35 @@
+"""What travels between hosts, counted in bytes on the cable of the one that plays."""
+
+import pytest
+
+from benchmarks import hosts, traffic
+from benchmarks.light_cluster import cluster_of
+from runs.plan import weight_bytes
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))]
+UPDATES = 6
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """Env runners on the host that plays, 1 or 4 -> what its cable carried."""
+    folder, found = tmp_path_factory.mktemp("traffic"), {}
+    with cluster_of(2, folder, learner_alone=True) as machines:
+        idle = traffic.chatter(machines[1])
+        for n in traffic.COUNTS:
+            (folder / f"{n}").mkdir()
+            found[n] = traffic.play(machines, folder / f"{n}", n, idle, UPDATES)
+    return found
+
+
+@pytest.mark.parametrize("runners", traffic.COUNTS)
+def test_a_rollout_holds_each_picture_once_and_little_travels_beside_it(counted, runners):
+    most, found = traffic.bound(traffic.HORIZON), counted[runners]
+    assert found["payload_per_agent_step"] <= most
+    assert found["payload_per_agent_step"] < found["sent_per_agent_step"] < 1.03 * most  # calls, headers, receipts
+
+
+def test_weights_reach_a_host_once_per_update_whatever_its_number_of_env_runners(counted, compose):
+    one, four = (counted[n]["received_per_update"] for n in traffic.COUNTS)
+    assert weight_bytes(compose(["env=assault"])) < one
+    assert abs(four / one - 1) < 0.1
