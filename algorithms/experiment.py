@@ -1,6 +1,7 @@
 """What makes an RLlib Algorithm one of the suite's: its config, the rows it reports, its checkpoints."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ class ReportsProgress(Algorithm):
 
     def learn_from(self, rollouts: list[Any]) -> list[dict[str, float]]:
         """One update of the learner, or learners, with some Rollouts; returns what each reports."""
-        return update(self.learner_group, RolloutData(rollouts), {PROGRESS: self.share_done()})
+        began = time.perf_counter()
+        results = update(self.learner_group, RolloutData(rollouts), {PROGRESS: self.share_done()})
+        self.progress.learning_s += time.perf_counter() - began
+        return results
 
     def send_weights(self) -> None:
         """The learner's weights to all runners; one that shares the learner's network has them already."""

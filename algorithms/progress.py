@@ -30,6 +30,7 @@ class Progress:
         self._since = math.nan  # when the clock would have shown 0; nan while it stands
         self._last = (0, 0.0)
         self.bytes_per_agent_step = 0.0
+        self.learning_s = 0.0  # since the last row
 
     def start_clock(self) -> None:
         """Time runs from here on."""
@@ -53,6 +54,8 @@ class Progress:
         steps, seconds = self.agent_steps - self._last[0], self.wall_time_s - self._last[1]
         self._last = (self.agent_steps, self.wall_time_s)
         speed = {"agent_steps_per_s": round(steps / max(seconds, 1e-9), 1)}
+        if self.learning_s:  # the rest is waiting for rollouts, and sending weights
+            speed["learner_busy"], self.learning_s = round(min(1.0, self.learning_s / max(seconds, 1e-9)), 3), 0.0
         return self.totals(frameskip) | speed | {"bytes_per_agent_step": round(self.bytes_per_agent_step, 1)}
 
     def totals(self, frameskip: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ PANELS = (
     # title, metric, unit
     ("Mean score of the last 100 full games", "ray_rl_episode_return_mean", "short"),
     ("Agent steps per second", "ray_rl_agent_steps_per_s", "short"),
+    ("Share of the time that the learner learns", "ray_rl_learner_busy", "percentunit"),
     ("Agent steps", "ray_rl_agent_steps", "short"),
     ("Entropy of the policy", "ray_rl_entropy", "short"),
     ("Value loss", "ray_rl_value_loss", "short"),

@@ -179,10 +179,13 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             values[cut] = acted(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
-    def sample_ref(self) -> tuple[ray.ObjectRef, dict[str, Any]]:
-        """Like `sample`, for a remote runner: the Rollout stays in the object store, its few numbers come along."""
+    def sample_ref(self) -> tuple[Rollout | ray.ObjectRef, dict[str, Any]]:
+        """Like `sample`, for a remote runner: the Rollout, or for learners in other processes its reference; a summary.
+
+        What `ray.put` makes is this process's, and is waited for for minutes once its machine has lost its power.
+        """
         rollout = self.sample()
-        return ray.put(rollout), summary(rollout)
+        return ray.put(rollout) if self.config.num_learners else rollout, summary(rollout)
 
     def assert_healthy(self) -> None:
         if self.module is None:

@@ -14,7 +14,7 @@ OVERLAP = ("algo.overlap=true", "cluster.num_env_runners=2", "cluster.cpus_per_r
 # Every row of pendulum counts: no game is lost, and a cut one goes on in the same step.
 SMALL = ("env=pendulum", "model.hidden=[8]", "algo.num_envs=4", "algo.horizon=16", "algo.minibatch_size=32")
 SMALL = (*SMALL, "algo.lr=1e-2", "report_every=1")
-TIMES = ("wall_time_s", "agent_steps_per_s")
+TIMES = ("wall_time_s", "agent_steps_per_s", "learner_busy")
 
 pytestmark = pytest.mark.usefixtures("shared_ray")
 

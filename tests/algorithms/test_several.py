@@ -1,16 +1,20 @@
 """Two learners, each with half of the rollouts, do what one does with all of them."""
 
 import math
+import os
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import ray
 import torch
 from ray import cloudpickle
+from ray.exceptions import RayActorError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.learner import PROGRESS
-from algorithms.several import everyones, moments, sum_gradients, total
+from algorithms.several import everyones, moments, sum_gradients, total, update
 from environments.games import make_games
 from rollouts.rollout import Rollout, RolloutData
 
@@ -98,6 +102,25 @@ def test_nan_in_one_learner_stops_both_and_each_keeps_its_batch(make_group, make
     assert len(left) == 2
 
 
+def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_it(shared_ray):
+    @ray.remote(num_cpus=0)
+    class Waiting:
+        def update(self, **kwargs):
+            time.sleep(600)
+
+    @ray.remote(num_cpus=0)
+    class Dying:
+        def update(self, **kwargs):
+            os._exit(1)
+
+    ended = []
+    executor = SimpleNamespace(shutdown=lambda graceful_termination: ended.append(graceful_termination))
+    group = SimpleNamespace(is_local=False, _workers=[Waiting.remote(), Dying.remote()], _backend_executor=executor)
+    with pytest.raises(RayActorError):
+        update(group, RolloutData(["one", "two"]), {})
+    assert ended == [False]
+
+
 def test_a_learner_that_is_alone_computes_without_a_detour():
     x = torch.tensor([1.0, 4.0, 4.0])
     assert everyones(7) == 7 and total(x) is x
@@ -116,6 +139,9 @@ def test_a_run_with_two_learners_learns_and_goes_on_from_its_checkpoint(make_con
     try:
         rows = [first.train()["row"] for _ in range(2)]
         assert rows[1]["grad_norm"] > 0 and rows[1]["policy_loss"] != rows[0]["policy_loss"]
+        assert 0 < rows[1]["learner_busy"] <= 1
+        named = [answer.get() for answer in first.learner_group.foreach_learner(repr)]
+        assert named == ["PPOLearner", "PPOLearner"]  # as the dashboard shows them
         assert 512 <= rows[1]["agent_steps"] <= 2 * (256 + 128)
         first.save_checkpoint(str(tmp_path))
         second.load_checkpoint(str(tmp_path))

@@ -1,6 +1,7 @@
 """Whole algorithms as RLlib drives them, without Tune; PPO where nothing else is said."""
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from rollouts.runner import VectorEnvRunner
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # env runners cannot import tests
 
-TIMES = ("wall_time_s", "agent_steps_per_s")
+TIMES = ("wall_time_s", "agent_steps_per_s", "learner_busy")
 CARTPOLE = ("env=cartpole", "algo.horizon=32", "report_every=1")
 ASSAULT = (
     "env=assault",
@@ -46,6 +47,15 @@ def test_a_seed_repeats_its_rows_and_another_does_not(overrides, make_algorithm)
     one, again, other = (rows_of(make_algorithm(*overrides, f"seed={seed}"), 2) for seed in (1, 1, 2))
     np.testing.assert_equal(one, again)
     assert one[1]["policy_loss"] != other[1]["policy_loss"]
+
+
+def test_a_row_says_what_share_of_the_time_the_learner_learned(make_algorithm):
+    algorithm = make_algorithm(*ASSAULT)
+    update, runner = algorithm.learner_group.update, algorithm.env_runner
+    algorithm.learner_group.update = lambda **kwargs: time.sleep(0.6) or update(**kwargs)
+    runner.sample = lambda sample=runner.sample: time.sleep(0.2) or sample()
+    rows = [algorithm.train()["row"] for _ in range(3)]
+    assert 0.5 < rows[2]["learner_busy"] < 0.8
 
 
 def test_a_row_has_what_the_design_promises(make_algorithm):

@@ -19,6 +19,7 @@ from benchmarks.hosts import GATEWAY, TOKEN, Host, Network
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 6379
 HEAD, FIRST, SECOND = 1, 2, 3  # hosts
+CPUS = 6  # that a node offers: the run fits on one, should the other be lost
 # What docs/cluster.md tells to set where the head is started: a silent node is given up after 15 s, not 65 s.
 PATIENCE = {
     "RAY_health_check_period_ms": "2000",
@@ -99,7 +100,7 @@ class Lab:
 
     def __init__(self, folder: Path, redis: bool = False):
         self.outputs, self.log, self.printed = folder / "outputs", folder / "log", folder / "printed"
-        self.outputs.mkdir()
+        self.outputs.mkdir(exist_ok=True)
         self.printed.touch()
         self.redis = redis
         self.net = Network(hide=ROOT)
@@ -145,20 +146,42 @@ class Lab:
     def start_node(self, n: int) -> None:
         """A node that is started again whenever it ends, as systemd does with deploy/ray-worker.service."""
         host = self.net.up(n, hidden=not (self.redis and n == FIRST))  # where its driver is
-        host.ray(self.address, 3, self.log, supervised=True)
+        host.ray(self.address, CPUS, self.log, supervised=True)
 
     def run(self, *words: str, on: int = HEAD) -> Watch:
         """Start the run's driver, and wait for some rows and a checkpoint."""
-        host = self.net.hosts[on]
-        variables = {"PYTHONPATH": str(ROOT)}
-        command = [sys.executable, ROOT / "run.py", *WORDS, f"output_dir={self.outputs}", *words]
-        command.append(f"cluster.address={self.address}")
-        self.drivers.append(host.start(*command, log=self.printed, cwd=ROOT, variables=variables))
+        self.on, self.words = on, words
+        self.start_driver()
         watch = Watch(self.outputs)
         wait_for(lambda: list(self.outputs.glob("ppo/assault/*/checkpoints/previous")) or self.ended(), 120)
         assert not self.ended(), self.printed.read_text()
         watch.goes_on()
         return watch
+
+    def start_driver(self) -> None:
+        """The run's line, for the first time or once more: `resume=auto` is in it."""
+        command = [sys.executable, ROOT / "run.py", *WORDS, f"output_dir={self.outputs}", *self.words]
+        command.append(f"cluster.address={self.address}")
+        host = self.net.hosts[self.on]
+        self.drivers.append(host.start(*command, log=self.printed, cwd=ROOT, variables={"PYTHONPATH": str(ROOT)}))
+
+    def kill_driver(self) -> None:
+        """kill -9, and what it started with it is left to Ray."""
+        for process in psutil.Process(self.drivers[-1].pid).children(recursive=True):
+            process.kill()
+        self.drivers[-1].wait(30)
+
+    def run_directory(self) -> Path:
+        """The one that the run has, wherever its processes are."""
+        (path,) = self.outputs.glob("ppo/assault/*")
+        return path
+
+    def nodes_alive(self) -> int:
+        """As Ray sees it."""
+        ask = "import ray; ray.init(logging_level='ERROR'); print('alive:', sum(n['Alive'] for n in ray.nodes()))"
+        log = self.outputs.parent / f"nodes_{time.monotonic()}"
+        self.net.hosts[HEAD].run(sys.executable, "-c", ask, log=log, variables={"RAY_ADDRESS": self.address})
+        return int(log.read_text().rpartition("alive: ")[2].split()[0])
 
     def ended(self) -> bool:
         return self.drivers[-1].poll() is not None

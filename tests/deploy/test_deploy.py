@@ -24,6 +24,12 @@ ROOT = Path(run.__file__).resolve().parent
 DEPLOY = ROOT / "deploy"
 LAUNCHED = ("aws", "gcp", "machines")
 SERVICES = ("ray-head", "ray-worker")
+# On the head: a silent node is given up after 15 s (tests/cluster measures it), with Ray's own settings after 65 s.
+PATIENCE = {
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 
 def read(name: str) -> dict:
@@ -86,6 +92,7 @@ def test_ray_asks_for_a_token_and_its_dashboard_stays_on_the_head(where):
     line = ray_lines()[where]
     assert "RAY_AUTH_MODE=token" in line
     head = "--head" in line
+    assert all(f"{name}={value}" in line for name, value in PATIENCE.items()) == head
     assert ("--dashboard-host=127.0.0.1" in line) == head and ("--address=" in line) != head
     options = subprocess.run([shutil.which("ray", path=str(Path(run.sys.executable).parent)), "start", "--help"],
                              capture_output=True, text=True).stdout  # fmt: skip
@@ -136,6 +143,8 @@ def test_the_rayjob_runs_a_command_that_there_is(compose):
     assert settings["resume"] == "auto" and settings["cluster"].keys() == CLUSTER_SETTINGS.keys()
     cluster = spec["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    assert {one["name"]: one["value"] for one in head["env"]} == PATIENCE
     assert "dashboard-host" not in cluster["headGroupSpec"]["rayStartParams"], "the operator could not reach it"
     assert cluster["rayVersion"] == importlib.metadata.version("ray")
     workers = cluster["workerGroupSpecs"][0]

@@ -1,0 +1,33 @@
+"""A job whose code no host of the cluster has: it travels from a laptop, with a token, and from there to each node."""
+
+import sys
+
+import pytest
+from lab import ROOT, WORDS, Watch, wait_for
+
+from benchmarks import hosts
+from benchmarks.hosts import Network
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing())),
+]
+
+
+def test_a_job_brings_its_code_to_hosts_that_have_nothing_but_the_dependencies(tmp_path):
+    outputs, log, said = tmp_path / "outputs", tmp_path / "log", tmp_path / "said"
+    outputs.mkdir()
+    with Network(hide=ROOT) as net:
+        head, node, laptop = net.up(1, hidden=True), net.up(2, hidden=True), net.up(3)
+        with pytest.raises(RuntimeError, match="No such file"):
+            head.run("ls", ROOT / "run.py", log=tmp_path / "hidden")
+        head.ray(None, 1, log, "--dashboard-host=0.0.0.0")
+        node.ray(f"{head.address}:6379", 2, log)
+        words = [*(word for word in WORDS if word != "resume=auto"), f"output_dir={outputs}"]
+        submit = [sys.executable, ROOT / "run.py", "command=submit", *words]
+        dashboard = {"RAY_API_SERVER_ADDRESS": f"http://{head.address}:8265"}
+        laptop.run(*submit, log=said, variables=dashboard)
+        watch = Watch(outputs)
+        wait_for(lambda: watch.agent_steps() > 1000, 120)
+        watch.stop()
+        assert "ray job logs" in said.read_text()
