@@ -11,8 +11,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutLearner
+from algorithms.learners import update
 from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
-from algorithms.several import update
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import cause_of
 from rollouts.health import lost, refuse_unstarted

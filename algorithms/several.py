@@ -7,52 +7,9 @@ often and in the same order: each waits for the others.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import ray
 import torch
-from ray.exceptions import RayActorError, RaySystemError
-from ray.rllib.core.learner.learner_group import LearnerGroup
 from torch import distributed
-
-from rollouts.rollout import RolloutData
-
-LOOK_S = 5.0  # how long learners may be silent before somebody looks for what they wait for
-
-
-def nodes_alive() -> set[str]:
-    """Their ids, as far as Ray knows."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-
-
-def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
-    """LearnerGroup.update, but that the first learner to fail ends it: the others wait for the lost one, for ever.
-
-    Returns:
-        What each learner's `update` does.
-
-    Raises:
-        RayError: a learner was lost, or a node with what they learn from; they are ended, whatever they wait for.
-    """
-    if group.is_local:
-        return group.update(training_data=data, timesteps=timesteps)
-    actors: Any = group._workers
-    shards = data.shard(len(actors))
-    waiting = [
-        actor.update.remote(training_data=shard, timesteps=timesteps)
-        for actor, (shard, _) in zip(actors, shards, strict=True)
-    ]
-    results, nodes = list(waiting), nodes_alive()
-    try:
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
-            ray.get(done)
-            if not done and nodes - nodes_alive():
-                raise RaySystemError("a node was lost, perhaps with rollouts that the learners wait for")
-        return ray.get(results)
-    except (RayActorError, RaySystemError):
-        group._backend_executor.shutdown(graceful_termination=False)
-        raise
 
 
 def together() -> bool:

@@ -14,7 +14,8 @@ from ray.exceptions import RayActorError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.learner import PROGRESS
-from algorithms.several import everyones, moments, sum_gradients, total, update
+from algorithms.learners import update
+from algorithms.several import everyones, moments, sum_gradients, total
 from environments.games import make_games
 from rollouts.rollout import Rollout, RolloutData
 
