@@ -117,6 +117,16 @@ class Rollout:
         return sum(array.nbytes for array in self._arrays.values())
 
 
+def summary(rollout: Rollout) -> dict[str, Any]:
+    """What the driver has to know about a Rollout without holding it."""
+    return {
+        "agent_steps": rollout.agent_steps,
+        "scores": rollout.scores,
+        "lengths": rollout.lengths,
+        "num_bytes": rollout.num_bytes,
+    }
+
+
 class RolloutData(TrainingData):
     """Rollouts, or references to them, on their way to the learner."""
 

@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments.games import Transition, make_games
 from environments.machine import take_threads
 from rollouts.device import acted, runners_device
-from rollouts.rollout import Rollout, columns
+from rollouts.rollout import Rollout, columns, summary
 from rollouts.streams import streams
 
 
@@ -214,16 +214,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
         return (), {"config": self.config}
-
-
-def summary(rollout: Rollout) -> dict[str, Any]:
-    """What the driver has to know about a Rollout without holding it."""
-    return {
-        "agent_steps": rollout.agent_steps,
-        "scores": rollout.scores,
-        "lengths": rollout.lengths,
-        "num_bytes": rollout.num_bytes,
-    }
 
 
 def sample(group: EnvRunnerGroup, played: Any = ()) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
