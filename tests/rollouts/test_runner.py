@@ -353,7 +353,7 @@ def test_an_older_checkpoint_replaces_newer_weights(make_runner):
 
 
 def test_a_rollout_of_a_real_game_stays_within_its_bytes(make_runner):
-    """Issue 2: at most 7056 (T + 4) / T + 64 bytes travel per agent step."""
+    """At most 7056 (T + 4) / T + 64 bytes travel per agent step."""
     rollout = make_runner("env=assault", *SMALL_NET, "algo.horizon=32", "algo.minibatch_size=64").sample()
     limit = 7056 * (32 + 4) / 32 + 64
     assert rollout["frames"].shape == (36, 8, 21, 21, 16)
