@@ -120,6 +120,7 @@ def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_i
     with pytest.raises(RayActorError):
         update(group, RolloutData(["one", "two"]), {})
     assert ended == [False]
+    ray.kill(group._workers[0])  # what the executor's shutdown would do
 
 
 def test_a_learner_that_is_alone_computes_without_a_detour():
