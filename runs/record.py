@@ -71,8 +71,9 @@ class Record:
         self.curves[seed].add(row)
 
     def close(self) -> None:
-        """Flush what TensorBoard reads."""
-        for curves in self.curves.values():
+        """Close what TensorBoard reads, however often one is asked to; what is added afterwards begins another file."""
+        while self.curves:
+            _, curves = self.curves.popitem()
             curves.events.close()
 
 
