@@ -117,7 +117,10 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
     if not run.is_dir():
         raise Mistake(f"{setting}={path}: there is no such directory; give the one a run printed last")
     try:
-        settings = yaml.safe_load((run / CONFIG).read_text())
+        text = (run / CONFIG).read_text()
+        if not text.endswith("\n"):
+            raise ValueError(f"the last line of {CONFIG} is torn")
+        settings = yaml.safe_load(text)
         starts = json.loads((run / RECORD).read_text())["starts"]
         groups = [settings[group] for group in ("algo", "env", "model", "cluster", "stop")]
         whole = all(isinstance(group, dict) for group in groups) and starts and all("overrides" in s for s in starts)

@@ -114,6 +114,7 @@ def test_cartpole_is_learned(compose):
     assert best_return(compose, *words, enough=300) >= 300
 
 
+@pytest.mark.slow
 def test_an_update_takes_as_long_as_the_slower_of_playing_and_learning(make_algorithm):
     """Both sleep, so that cores do not matter: 0.8 s to play, 0.8 s to learn."""
     game = ("env=cartpole", "env.name=slow_game", "env.id=benchmarks.slow_games:SlowGame-v0", "report_every=1")
