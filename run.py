@@ -89,7 +89,7 @@ def split(argv: list[str]) -> tuple[list[str], set[str]]:
 
 def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
-    from runs.build import check
+    from runs.check import check
 
     if "resume=auto" in overrides:
         settings = check(composed(typed_of(overrides)))

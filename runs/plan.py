@@ -19,7 +19,7 @@ def plan(settings: dict, found: list[Node]) -> str:
     """In words, for a run or a trial of a search.
 
     Args:
-        settings: checked by `runs.build.check`.
+        settings: checked by `runs.check.check`.
         found: the nodes there are.
     """
     bundles = bundles_of(settings)

@@ -18,7 +18,7 @@ import optuna
 
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
-from runs.build import check
+from runs.check import check
 from runs.sources import RunWriter
 from runs.space import Parameter, draw, with_values
 from runs.study import MAX_DRAWS, Study

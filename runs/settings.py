@@ -1,7 +1,7 @@
 """The table of all settings: what each may be, and what RLlib calls it.
 
 Settings use the papers' words. A key that is not in the table is refused with its nearest neighbours, whether it was
-typed or stands in a YAML file; `runs/build.py` reads the table.
+typed or stands in a YAML file; `runs/check.py` and `runs/build.py` read the table.
 """
 
 import difflib

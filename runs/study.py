@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from environments.mistakes import Mistake
-from runs.build import check
+from runs.check import check
 from runs.space import Parameter, draw, with_values
 
 FILES = ("sqlite", "journal")  # storages in the search's own directory
@@ -59,7 +59,7 @@ class Study:
     """Proposals and results of one search.
 
     Args:
-        settings: checked by `runs.build.check`.
+        settings: checked by `runs.check.check`.
         space: what varies.
         folder: of the search.
 

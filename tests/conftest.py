@@ -50,6 +50,19 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture
+def machine_with(monkeypatch):
+    """Cores, and GPUs where they are given -> settings are checked and built as on such a machine."""
+
+    def have(cpus: int, gpus: int | None = None) -> None:
+        for room in ("build", "check"):
+            monkeypatch.setattr(f"runs.{room}.num_cpus", lambda: cpus)
+        if gpus is not None:
+            monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+
+    return have
+
+
+@pytest.fixture
 def make_config(compose):
     """Overrides -> RLlib config; keywords set its attributes afterwards."""
 

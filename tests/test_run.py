@@ -18,7 +18,8 @@ from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
 from runs import train
-from runs.build import build, check
+from runs.build import build
+from runs.check import check
 from runs.directory import overrides_of, write_start
 
 ROOT = Path(run.__file__).resolve().parent

@@ -9,7 +9,8 @@ from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
 from environments.mistakes import Mistake
-from runs.build import build, check
+from runs.build import build
+from runs.check import check
 
 TINY = (
     "algo=dqn",

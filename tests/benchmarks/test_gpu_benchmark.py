@@ -16,10 +16,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(machine_with):
     """Sixteen cores and a GPU, as far as settings are checked."""
-    monkeypatch.setattr(build, "num_cpus", lambda: 16)
-    monkeypatch.setattr(build.torch.cuda, "device_count", lambda: 1)
+    machine_with(16, gpus=1)
 
 
 def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):

@@ -76,8 +76,8 @@ def test_only_the_first_process_that_plays_is_slow(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SUITE)
-def test_what_is_measured_can_be_typed(name, compose, monkeypatch):
-    monkeypatch.setattr("runs.build.num_cpus", lambda: 2)
+def test_what_is_measured_can_be_typed(name, compose, machine_with):
+    machine_with(2)
     words, agent_steps = SUITE[name]
     settings = compose((*words, "env=assault", "model=nature_cnn"))
     assert agent_steps % (settings["algo"]["num_envs"] * settings["algo"]["horizon"]) == 0

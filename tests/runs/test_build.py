@@ -15,8 +15,8 @@ from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
-from runs import build as module
-from runs.build import CONFIGS, build, bundles_of, check, cpus_of, cpus_of_run, gpus_of_run, model_config, seeds_of
+from runs.build import CONFIGS, MAX_CPUS, build, bundles_of, cpus_of, cpus_of_run, gpus_of_run, model_config, seeds_of
+from runs.check import check
 from runs.settings import ALGO_SETTINGS
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
@@ -96,9 +96,8 @@ def settings(composed):
 
 
 @pytest.fixture
-def large_machine(monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: 16)
-    monkeypatch.setattr(module.torch.cuda, "device_count", lambda: 2)
+def large_machine(machine_with):
+    machine_with(16, gpus=2)
 
 
 def put(settings: dict, key: str, value) -> dict:
@@ -153,9 +152,8 @@ def test_gpus_that_env_runners_cannot_have_are_refused(changes, message, setting
 
 
 @pytest.mark.parametrize("words", [("algo=a3c", "cluster.num_env_runners=2"), ("algo=dqn",)])
-def test_what_acts_on_the_cpu_only_is_given_no_gpu(words, compose, monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: 16)
-    monkeypatch.setattr(module.torch.cuda, "device_count", lambda: 2)
+def test_what_acts_on_the_cpu_only_is_given_no_gpu(words, compose, machine_with):
+    machine_with(16, gpus=2)
     with pytest.raises(Mistake, match=r"gpus_per_runner=0\.5: algo=(a3c|dqn) acts on the CPU; leave it at 0"):
         compose((*words, "cluster.gpus_per_runner=0.5"))
 
@@ -172,11 +170,11 @@ def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_ma
 
 
 @pytest.mark.parametrize(("name", "envs_each"), [("pong_a3c", 1), ("assault_a3c", 4)])
-def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose, monkeypatch):
+def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose, machine_with):
     """As many workers, envs and steps per gradient as where each of the 16 workers has a process of its own."""
 
     def built(cpus: int, *overrides: str):
-        monkeypatch.setattr(module, "num_cpus", lambda: cpus)
+        machine_with(cpus)
         return build(check(compose((f"tuned_configs={name}", *overrides))))
 
     laptop, cluster = built(2, "cluster=laptop"), built(64, "cluster.num_env_runners=16")
@@ -321,7 +319,7 @@ def test_a_key_that_is_missing_is_refused_in_every_group(settings):
     ("cluster", "cpus", "given"),
     [
         ({}, 2, 2),
-        ({}, 64, module.MAX_CPUS),
+        ({}, 64, MAX_CPUS),
         ({"cpus": 3}, 64, 3),
         ({"num_env_runners": 2}, 6, 4),
         ({"num_env_runners": 2, "cpus_per_runner": 2}, 6, 2),
@@ -329,8 +327,8 @@ def test_a_key_that_is_missing_is_refused_in_every_group(settings):
         ({"num_learners": 1}, 4, 3),
     ],
 )
-def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, settings, monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: cpus)
+def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, settings, machine_with):
+    machine_with(cpus)
     settings["cluster"] |= cluster
     assert cpus_of(settings) == given == build(settings).num_cpus_for_main_process
 
@@ -347,8 +345,8 @@ def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, 
         ({"num_env_runners": 0}, 0),
     ],
 )
-def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, processes, compose, monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: 2)
+def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, processes, compose, machine_with):
+    machine_with(2)
     settings = compose(["tuned_configs=assault_a3c"])
     settings["cluster"] |= cluster
     check(settings)
@@ -356,8 +354,8 @@ def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, process
 
 
 @pytest.mark.parametrize(("cpus", "given"), [(None, 1), (3, 3)])
-def test_a_network_without_convolutions_takes_one_cpu_unless_it_is_given_more(cpus, given, composed, monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: 16)
+def test_a_network_without_convolutions_takes_one_cpu_unless_it_is_given_more(cpus, given, composed, machine_with):
+    machine_with(16)
     settings = copy.deepcopy(composed["env=cartpole"])
     settings["cluster"]["cpus"] = cpus
     assert cpus_of(settings) == given
@@ -376,8 +374,8 @@ def test_a_network_without_convolutions_takes_one_cpu_unless_it_is_given_more(cp
         ({"num_learners": 1, "cpus": 4}, False),
     ],
 )
-def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, settings, monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: 4)
+def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, settings, machine_with):
+    machine_with(4)
     settings["cluster"] |= cluster
     if fits:
         check(settings)
@@ -402,17 +400,17 @@ def test_what_is_translated_arrives_in_every_algorithm(algo, compose):
             assert getattr(config, setting.rllib) == setting.convert(settings["algo"][key]), key
 
 
-def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compose, monkeypatch):
+def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compose, machine_with):
     """Through RLlib's own translation of a config, as Tune sees it: on two cores nothing else would ever start."""
-    monkeypatch.setattr(module, "num_cpus", lambda: 2)
+    machine_with(2)
     config = build(check(compose(("algo=a3c", "env=cartpole", "algo.num_workers=4"))))
     request = config.algo_class.default_resource_request(config.to_dict())
     assert request.required_resources == {"CPU": 2, "memory": 1} and request.head_cpus == 0
     assert len(request.bundles) == 3, "RLlib puts runner n into bundle n"
 
 
-def test_seeds_of_a_trial_share_the_training_process_and_nothing_else(compose, monkeypatch):
-    monkeypatch.setattr(module, "num_cpus", lambda: 64)
+def test_seeds_of_a_trial_share_the_training_process_and_nothing_else(compose, machine_with):
+    machine_with(64)
     runners = compose(["cluster.cpus=3", "cluster.num_env_runners=2", "cluster.num_learners=1"])
     assert cpus_of_run(runners) == 3 + 2 + 1 and cpus_of_run(runners, seeds=4) == 3 + 4 * (2 + 1)
     words = ("tune_searches=cartpole_ppo", "cluster.num_env_runners=2", "search.seeds_per_trial=40")

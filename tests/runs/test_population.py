@@ -20,7 +20,7 @@ import run
 from algorithms.progress import PROGRESS_FILE, write_manifest
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
-from runs.build import check
+from runs.check import check
 from runs.population import FACTORS, SCHEDULE, Population, perturbed
 from runs.sources import RunWriter
 from runs.space import Parameter, parse

@@ -515,8 +515,8 @@ def test_a_killed_runner_is_replaced(shared_ray, tmp_path):
     assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
 
 
-def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray, tmp_path, monkeypatch):
-    monkeypatch.setattr("runs.build.num_cpus", lambda: 4)  # Ray has as many here, whatever the machine has
+def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray, tmp_path, machine_with):
+    machine_with(4)  # Ray has as many here, whatever the machine has
     with Disturbance(tmp_path, lambda: kill_actor("VectorEnvRunner")) as kill:
         words = ["cluster.num_env_runners=2", "stop.agent_steps=10_000_000", "stop.time_s=4"]
         code, printed = go(*TINY, *words, f"output_dir={tmp_path}")

@@ -1,0 +1,379 @@
+"""Settings checked before anything starts: against the table of runs/settings.py, against each other, and this machine.
+
+Every mistake is one sentence with the setting, its value and the way out.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+
+from custom_models.torsos import smallest_dim
+from environments.games import is_game, near_games, spec_of
+from environments.machine import num_cpus
+from environments.mistakes import Mistake
+from runs.build import cpus_of_run, gpus_of_run, num_env_runners, seeds_of
+from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, TOP_SETTINGS, of_kind, tables, unknown
+from runs.space import Parameter, parse
+
+GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
+
+
+def check(settings: dict) -> dict:
+    """Settings with every value checked and as its kind.
+
+    Args:
+        settings: the composed experiment as plain data.
+
+    Raises:
+        Mistake: something that was typed, or stands in a YAML file, cannot work.
+    """
+    settings = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
+    search = settings.pop("search", None)  # a file in tune_searches/ has one, whatever is done with it
+    for key in (*GROUPS, "seed", *TOP_SETTINGS):
+        if key not in settings:
+            raise Mistake(f"{key} is missing from the experiment; leave it as experiments/config.yaml has it")
+    for group in GROUPS:
+        if not isinstance(settings[group], dict):
+            raise Mistake(
+                f"{group}={settings[group]} is {of_kind(settings[group])}, and {group} is a group of settings"
+            )
+    _check_made_for(settings)  # first: another algorithm would not know the settings of this one
+    for group, (table, whose) in tables(settings).items():
+        for key in settings[group]:
+            if key not in table:
+                raise unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
+        for key, setting in table.items():
+            if key not in settings[group]:
+                raise Mistake(f"{group}.{key} is missing; it takes {setting.wanted()}")
+            settings[group][key] = setting.check(f"{group}.{key}", settings[group][key])
+    for key, value in settings.items():
+        if key not in GROUPS and key not in TOP_SETTINGS and key != "seed":
+            raise unknown(key, "an experiment", [*TOP_SETTINGS, *GROUPS, "seed"])
+        if key in TOP_SETTINGS:
+            settings[key] = TOP_SETTINGS[key].check(key, value)
+    for group in ("algo", "env"):
+        if not re.fullmatch(r"[\w.-]*\w", settings[group]["name"]):
+            raise Mistake(f"{group}.name={settings[group]['name']} names a directory; use letters, digits, - and _")
+    seeds_of(settings)
+    _check_env(settings)
+    _check_model(settings)
+    _check_sizes(settings)
+    _check_resources(settings)
+    return settings | {"search": _check_search(search, settings)} if settings["command"] == "search" else settings
+
+
+def _check_made_for(settings: dict) -> None:
+    for group, name in settings["made_for"].items():
+        if group not in ("algo", "env"):
+            raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
+        if settings[group].get("name") != name:
+            raise Mistake(
+                f"{group}={settings[group].get('name')}: the tuned config was made for {group}={name}; "
+                f"leave {group} out, or leave tuned_configs out"
+            )
+
+
+def _check_env(settings: dict) -> None:
+    env = settings["env"]
+    if "game" in env:
+        if not is_game(env["game"]):
+            near = near_games(env["game"])
+            hint = f"did you mean {' or '.join(near)}?" if near else "games are spelt like assault or ms_pacman"
+            raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}")
+    else:
+        _check_id(env["id"])
+        _check_spaces(env["id"], settings["algo"]["name"])
+
+
+def _check_id(env_id: str) -> None:
+    module, _, name = env_id.rpartition(":")
+    try:
+        spec = spec_of(env_id)
+    except Exception as error:  # a module may raise anything while it is imported
+        why = " ".join(str(error).split())
+        raise Mistake(
+            f"env.id={env_id}: {module} cannot be imported ({why}); write module:Id where a module registers the "
+            "environment, and Id alone where Gymnasium knows it"
+        ) from error
+    if spec is None:
+        near = difflib.get_close_matches(name, gymnasium.registry, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
+        raise Mistake(f"env.id={env_id}: Gymnasium knows no such environment; {hint}")
+
+
+def _check_spaces(env_id: str, algo: str) -> None:
+    try:
+        env = gymnasium.make(env_id)
+    except Exception as error:  # an environment may raise anything while it is made
+        why = " ".join(str(error).split())
+        raise Mistake(f"env.id={env_id}: it cannot be made here ({why}); install what it needs") from error
+    observation, action = env.observation_space, env.action_space
+    env.close()
+    box = isinstance(action, gymnasium.spaces.Box)
+    if not isinstance(observation, gymnasium.spaces.Box) or not (box or isinstance(action, gymnasium.spaces.Discrete)):
+        raise Mistake(
+            f"env.id={env_id} has observations {observation} and actions {action}; "
+            "the models take a Box to observe and a Box or Discrete to act"
+        )
+    if box and action.shape is not None and len(action.shape) != 1:
+        raise Mistake(
+            f"env.id={env_id} takes actions of shape {action.shape}, and the policy draws a row of numbers; wrap it in "
+            "gymnasium.wrappers.TransformAction, which can reshape them"
+        )
+    if isinstance(action, gymnasium.spaces.Discrete) and action.start != 0:
+        raise Mistake(
+            f"env.id={env_id} counts its actions from {action.start}, and the policy from 0; wrap it in "
+            "gymnasium.wrappers.TransformAction, which can shift them"
+        )
+    if algo == "dqn" and box:
+        raise Mistake(
+            f"algo=dqn compares the actions with each other, and env.id={env_id} has infinitely many; "
+            "try algo=ppo, or an environment with Discrete actions"
+        )
+
+
+def _check_model(settings: dict) -> None:
+    model, env = settings["model"], settings["env"]
+    torso, smallest = model["torso"], smallest_dim(model["torso"])
+    if smallest and "game" not in env:
+        raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
+    if smallest and env["dim"] < smallest:
+        raise Mistake(f"env.dim={env['dim']} is too small for model.torso={torso}, which needs {smallest} pixels")
+    if model["lstm_size"] and not model["shared_trunk"]:
+        raise Mistake(
+            f"model.lstm_size={model['lstm_size']} is one memory for both heads, and model.shared_trunk=false gives "
+            "them two torsos; set model.shared_trunk=true, or model.lstm_size=null"
+        )
+
+
+def _check_sizes(settings: dict) -> None:
+    algo, model, runners = settings["algo"], settings["model"], num_env_runners(settings)
+    players, whose = (
+        (max(1, algo["num_workers"]), "algo.num_workers")
+        if algo["name"] == "a3c"
+        else (max(1, runners), "cluster.num_env_runners")
+    )
+    if algo["num_envs"] % players:
+        raise Mistake(
+            f"algo.num_envs={algo['num_envs']} cannot be shared evenly by {whose}={players}; "
+            "make one a multiple of the other"
+        )
+    if runners > players:
+        raise Mistake(
+            f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
+            f"{algo['num_workers']}; lower the one or raise the other"
+        )
+    _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
+    _check_learners(algo, runners, settings["cluster"]["num_learners"], settings["cluster"]["gpus_per_learner"])
+    size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
+    if size and "horizon" in algo:
+        batch = algo["num_envs"] * algo["horizon"]
+        if algo[size] > batch:
+            raise Mistake(
+                f"algo.{size}={algo[size]} is larger than the batch, algo.num_envs x algo.horizon = "
+                f"{algo['num_envs']} x {algo['horizon']} = {batch}; lower the one or raise one of the others"
+            )
+        if model.get("lstm_size") and algo[size] < algo["horizon"]:
+            raise Mistake(
+                f"algo.{size}={algo[size]} is shorter than a sequence, algo.horizon={algo['horizon']}: an LSTM learns "
+                "from whole ones; raise the one or lower the other"
+            )
+    if algo["name"] == "pg":
+        _check_episodes(settings, max(1, runners))
+    if algo["name"] == "dqn":
+        _check_replay(settings, runners)
+
+
+def _check_runners(algo: dict, runners: int, gpus: float) -> None:
+    if algo.get("overlap") and not runners:
+        raise Mistake(
+            "algo.overlap=true: env runners play while the training process learns, and cluster.num_env_runners=0 has "
+            "none; set cluster.num_env_runners=1 or more, or algo.overlap=false"
+        )
+    if gpus and algo["name"] in ("a3c", "dqn"):
+        raise Mistake(
+            f"cluster.gpus_per_runner={gpus:g}: algo={algo['name']} acts on the CPU; leave it at 0, or use algo=ppo"
+        )
+    if gpus and not runners:
+        raise Mistake(
+            f"cluster.gpus_per_runner={gpus:g} is for env runners, and cluster.num_env_runners=0 has none; set "
+            "cluster.num_env_runners=1 or more, or cluster.gpus_per_runner=0"
+        )
+
+
+def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
+    if learners <= 1:
+        return
+    if algo["name"] in ("a3c", "dqn"):
+        raise Mistake(f"cluster.num_learners={learners}: algo={algo['name']} has one learner; leave it at 0")
+    if 0 < gpus < 1:
+        raise Mistake(f"cluster.gpus_per_learner={gpus:g}: several learners cannot share a GPU; give each one")
+    if algo.get("minibatch_size", 2 * learners) < 2 * learners:
+        raise Mistake(
+            f"algo.minibatch_size={algo['minibatch_size']} is too small for cluster.num_learners={learners}, who each "
+            "have a part of it; raise the one or lower the other"
+        )
+    if not runners or runners % learners:
+        raise Mistake(
+            f"cluster.num_learners={learners} learn from whole rollouts, and cluster.num_env_runners={runners} play "
+            "them; make the latter a multiple of the former"
+        )
+
+
+def _check_episodes(settings: dict, runners: int) -> None:
+    algo, env = settings["algo"], settings["env"]
+    if algo["episodes_per_update"] % algo["num_envs"]:
+        raise Mistake(
+            f"algo.episodes_per_update={algo['episodes_per_update']} cannot be shared evenly by algo.num_envs="
+            f"{algo['num_envs']}; each env plays equally many, so that short episodes are not favoured"
+        )
+    spec = spec_of(env["id"]) if "id" in env else None
+    if spec and spec.max_episode_steps is None:
+        raise Mistake(
+            f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
+            "give it max_episode_steps where it is registered, or use algo=a2c"
+        )
+
+
+def _check_replay(settings: dict, runners: int) -> None:
+    algo, memory = settings["algo"], settings["model"].get("lstm_size")
+    if memory:
+        raise Mistake(f"model.lstm_size={memory}: algo=dqn learns from single steps and has no memory; leave it null")
+    if runners:
+        raise Mistake(
+            f"cluster.num_env_runners={runners}: algo=dqn plays in the training process, beside its replay buffer; "
+            "leave it at 0"
+        )
+    starts, buffer = algo["learning_starts"], algo["buffer_size"]
+    if algo["minibatch_size"] > starts:
+        raise Mistake(
+            f"algo.minibatch_size={algo['minibatch_size']} is larger than algo.learning_starts={starts}, which is how "
+            "full the buffer is at the first update; lower the one or raise the other"
+        )
+    if starts > buffer:
+        raise Mistake(
+            f"algo.learning_starts={starts} is larger than algo.buffer_size={buffer}: the buffer would never hold so "
+            "much; lower the one or raise the other"
+        )
+    if algo["n_step"] > 1 and not algo["prioritized"]:
+        raise Mistake(
+            f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly where an episode "
+            "ends; set algo.prioritized=true as well, or leave it at 1"
+        )
+
+
+def _check_resources(settings: dict) -> None:
+    if settings["cluster"]["address"] != "local":
+        _check_cluster(settings)
+        return
+    cluster, runners = settings["cluster"], num_env_runners(settings)
+    cpus, gpus = num_cpus(), torch.cuda.device_count()
+    # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
+    centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
+    wanted = centre + runners * cluster["cpus_per_runner"] + cluster["num_learners"]
+    if wanted > cpus:
+        asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
+        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
+    if cluster["gpus_per_learner"] * max(1, cluster["num_learners"]) > gpus:
+        raise Mistake(
+            f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
+            "set it to 0, or install a CUDA build of torch"
+        )
+    if gpus_of_run(settings) > gpus:
+        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in ("gpus_per_runner", "gpus_per_learner"))
+        raise Mistake(
+            f"{asked} with cluster.num_env_runners={runners} ask for {gpus_of_run(settings):g} GPUs, and torch sees "
+            f"{gpus} in this machine; ask for fewer, or install a CUDA build of torch"
+        )
+
+
+def _check_cluster(settings: dict) -> None:
+    """What can be said before the cluster is asked; `runs/cluster.py` asks it."""
+    cluster = settings["cluster"]
+    for key in ("cpus", "num_env_runners"):
+        if cluster[key] is None:
+            raise Mistake(f"cluster.{key} is not set: on a cluster, cluster.address={cluster['address']}, say how many")
+    if not Path(settings["output_dir"]).is_absolute():
+        raise Mistake(
+            f"output_dir={settings['output_dir']}: nodes of a cluster do not share a working directory; give an "
+            "absolute path that all of them have"
+        )
+
+
+def _check_search(search: Any, settings: dict) -> dict:
+    if not isinstance(search, dict) or search.get("name") is None:
+        raise Mistake("search.name is not set; choose a search with tune_searches=<name>, or give yours a name")
+    checked = dict(search)
+    for key in search:
+        if key not in SEARCH_SETTINGS and key != "space":
+            raise unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*SEARCH_SETTINGS, "space")])
+    for key, setting in SEARCH_SETTINGS.items():
+        if key not in search:
+            raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
+        checked[key] = setting.check(f"search.{key}", search[key])
+    if not re.fullmatch(r"[\w.-]*\w", checked["name"]):
+        raise Mistake(f"search.name={checked['name']} names a directory; use letters, digits, - and _")
+    if checked["finalists"] > checked["contenders"]:
+        raise Mistake(
+            f"search.finalists={checked['finalists']} are the best of search.contenders={checked['contenders']}; lower "
+            "the one or raise the other"
+        )
+    if isinstance(settings["seed"], list):
+        raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
+    space = parse(checked.get("space", {}), settings)
+    pbt = checked["scheduler"] == "pbt"
+    if pbt:
+        _check_population(checked, space, settings["algo"]["name"])
+    algo, stop = settings["algo"], settings["stop"]
+    for key in ("time_s", "episode_return"):
+        if stop[key] is not None:
+            raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
+    first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
+    share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
+    least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
+    if stop["agent_steps"] < least:
+        raise Mistake(
+            f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
+            f"1 / {share} of it, would come before the first report; raise it, or lower "
+            f"report_every={settings['report_every']}"
+        )
+    if settings["cluster"]["address"] != "local":  # the cluster itself says what it has
+        return checked
+    seeds, trial = checked["seeds_per_trial"], cpus_of_run(settings, checked["seeds_per_trial"])
+    if (checked["concurrent"] or 1) * trial > num_cpus():
+        raise Mistake(
+            f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} CPUs, with search.seeds_per_trial="
+            f"{seeds}, ask for more than the {num_cpus()} of this machine; ask for fewer"
+        )
+    there, trial = torch.cuda.device_count(), gpus_of_run(settings, seeds)
+    if (checked["concurrent"] or 1) * trial > there:
+        raise Mistake(
+            f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} GPUs, with search.seeds_per_trial="
+            f"{seeds}, ask for more than the {there} of this machine; ask for fewer"
+        )
+    return checked
+
+
+def _check_population(search: dict, space: list[Parameter], algo: str) -> None:
+    if search["sampler"] != "random":
+        raise Mistake(
+            f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "
+            "could learn from; set search.sampler=random"
+        )
+    if algo == "dqn":
+        raise Mistake(
+            "algo=dqn: a checkpoint has no replay buffer, so search.scheduler=pbt would empty it over and over"
+        )
+    if search["trials"] < 2:
+        raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")
+    for parameter in space:
+        group, _, name = parameter.key.partition(".")
+        if group != "algo" or name in PART_OF_WEIGHTS or parameter.when:
+            raise Mistake(
+                f"search.space.{parameter.key}: search.scheduler=pbt changes settings of algo while a trial trains, "
+                "and neither what its checkpoint is made of nor what depends on another; leave it out"
+            )
