@@ -46,10 +46,12 @@ class Stop(tune.Stopper):
         self.disk_is_full = False
 
     def __call__(self, trial_id: str, result: dict) -> bool:
+        if reached(self.stop, result.get("row", {})):
+            return True
         left = shutil.disk_usage(self.run).free >> 20
         if left < ROOM_MB and not self.disk:
             self.disk = f"{self.run} has {left} MB left: stopped with a checkpoint while there was room for it"
-        return Interrupt.asked or bool(self.disk) or reached(self.stop, result.get("row", {}))
+        return Interrupt.asked or bool(self.disk)
 
     def stop_all(self) -> bool:
         return self.drop_waiting or self.disk_is_full
@@ -171,7 +173,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     """Run an experiment, or continue one.
 
     Args:
-        settings: checked by `runs.build.check`.
+        settings: checked by `runs.check.check`.
         argv: the command line, for the record.
         overrides: what was typed, for the record and for the next resume.
         resumed: the run directory to continue.
