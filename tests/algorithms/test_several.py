@@ -4,15 +4,15 @@ import math
 import os
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 import ray
 import torch
 from ray import cloudpickle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RaySystemError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from algorithms import learners
 from algorithms.learner import PROGRESS
 from algorithms.learners import update
 from algorithms.several import everyones, moments, sum_gradients, total
@@ -103,24 +103,50 @@ def test_nan_in_one_learner_stops_both_and_each_keeps_its_batch(make_group, make
     assert len(left) == 2
 
 
+class Waiting:
+    """A learner that waits for another one."""
+
+    def update(self, **kwargs):
+        time.sleep(600)
+
+
+class Dying:
+    """The other one."""
+
+    def update(self, **kwargs):
+        os._exit(1)
+
+
+class Group:
+    """RLlib's LearnerGroup, as far as `update` asks."""
+
+    is_local = False
+
+    def __init__(self, *learners: type):
+        self._workers = [ray.remote(num_cpus=0)(learner).remote() for learner in learners]
+        self._backend_executor, self.ended_gracefully = self, None
+
+    def shutdown(self, graceful_termination: bool) -> None:
+        self.ended_gracefully = graceful_termination
+        for actor in self._workers:
+            ray.kill(actor)
+
+
 def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_it(shared_ray):
-    @ray.remote(num_cpus=0)
-    class Waiting:
-        def update(self, **kwargs):
-            time.sleep(600)
-
-    @ray.remote(num_cpus=0)
-    class Dying:
-        def update(self, **kwargs):
-            os._exit(1)
-
-    ended = []
-    executor = SimpleNamespace(shutdown=lambda graceful_termination: ended.append(graceful_termination))
-    group = SimpleNamespace(is_local=False, _workers=[Waiting.remote(), Dying.remote()], _backend_executor=executor)
+    group = Group(Waiting, Dying)
     with pytest.raises(RayActorError):
         update(group, RolloutData(["one", "two"]), {})
-    assert ended == [False]
-    ray.kill(group._workers[0])  # what the executor's shutdown would do
+    assert group.ended_gracefully is False
+
+
+def test_learners_that_wait_for_what_a_lost_node_had_are_ended(shared_ray, monkeypatch):
+    nodes = [{"this", "that"}, {"this", "that"}, {"this"}]
+    monkeypatch.setattr(learners, "LOOK_S", 0.2)
+    monkeypatch.setattr(learners, "nodes_alive", lambda: nodes.pop(0))
+    group = Group(Waiting, Waiting)
+    with pytest.raises(RaySystemError, match="a node was lost"):
+        update(group, RolloutData(["one", "two"]), {})
+    assert group.ended_gracefully is False and nodes == []
 
 
 def test_a_learner_that_is_alone_computes_without_a_detour():

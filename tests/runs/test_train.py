@@ -523,6 +523,7 @@ def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray,
     assert kill.happened_at, "nothing was killed"
     assert code == 0, printed
     assert "starting again" not in printed
+    assert "1 of 2 env runners lost; until they are back the others play their share" in printed
     rows = rows_of(directory_in(printed))
     assert_no_gap_and_no_double(rows)
     assert rows[0] == kill.first_row and len(rows) > kill.happened_at
