@@ -89,8 +89,8 @@ class Host:
         call("ip", "-n", self.name, "route", "add", "default", "via", network.address(GATEWAY))
         etc = Path("/etc/netns", self.name)
         etc.mkdir(parents=True, exist_ok=True)
-        # All names are here, and who asks for others is refused at once: while a name server could not be reached, learners
-        # took 10 to 20 s longer to find each other.
+        # All names are here, and who asks for others is refused at once: while no name server could be reached,
+        # learners took 10 to 20 s longer to find each other.
         names = [f"{network.address(k)} {network.host_name(k)}\n" for k in range(1, GATEWAY + 1)]
         (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(names))
         (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
