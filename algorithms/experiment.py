@@ -1,6 +1,7 @@
 """What makes an RLlib Algorithm one of the suite's: its config, the rows it reports, its checkpoints."""
 
 import json
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
+        run = self.config.run_dirs.get(self.config.seed)
+        if run and not Path(run).is_dir():  # a node that joined the cluster after the driver had asked them all
+            raise FileNotFoundError(f"node {platform.node()} does not see {run}: output_dir is not shared")
         try:
             super().setup(config)
         finally:

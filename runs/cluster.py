@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -24,28 +24,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from environments.mistakes import Mistake, in_a_line
 from runs.build import bundles_of
 from runs.directory import ROOT
+from runs.interrupt import Interrupt
 
 LOCAL, AUTO = "local", "auto"
 KINDS = ("CPU", "GPU")  # of resources
 ANSWER_S = 5  # an address must answer in
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
-
-
-class Interrupt:
-    """Whether the user asked to stop. Ray Tune asks at every report; the trial then writes its last checkpoint."""
-
-    asked = False
-
-    @classmethod
-    def ask(cls, number: int, frame: Any) -> None:
-        if cls.asked:  # once more: at once
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        cls.asked = True
-        print(
-            "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
-            flush=True,
-        )
 
 
 class Node(NamedTuple):
@@ -63,7 +47,7 @@ def ray_for(settings: dict) -> Iterator[None]:
     Raises:
         Mistake: `cluster.address` cannot be reached, or the run cannot work there.
     """
-    Interrupt.asked = False
+    Interrupt.clear()
     prepare(settings)
     started = not ray.is_initialized()
     if started:

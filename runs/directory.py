@@ -61,6 +61,19 @@ def create(settings: dict) -> Path:
     return writable(settings, settings["algo"]["name"], settings["env"]["name"], name)
 
 
+def refuse_unwritable(settings: dict) -> None:
+    """Say what `create` would have to say, before anything is made.
+
+    Raises:
+        Mistake: `output_dir` cannot be written.
+    """
+    path = Path(settings["output_dir"]).expanduser().resolve()
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "no permission to write" if there.is_dir() else "no directory"
+        raise Mistake(f"output_dir={settings['output_dir']} cannot be written ({why}: {there}); name another")
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """One driver at a time: two would write the same files.

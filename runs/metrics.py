@@ -6,7 +6,6 @@ Ray hands them on every 10 seconds; they end with the driver. deploy/monitoring.
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 from ray.util.metrics import Gauge
@@ -21,18 +20,17 @@ class Metrics:
 
     Args:
         settings: of the run or search.
-        run: its directory, whose name is the tag `run`.
     """
 
-    def __init__(self, settings: dict, run: Path):
+    def __init__(self, settings: dict):
         self.seen = settings["cluster"]["address"] != LOCAL or settings["dashboard"]
-        self.tags = {"run": run.name, "algo": settings["algo"]["name"], "env": settings["env"]["name"]}
+        self.tags = {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
         self.gauges: dict[str, Gauge] = {}
 
-    def report(self, seed: int, row: dict[str, Any]) -> None:
-        """Show a new row."""
+    def report(self, run: str, seed: int, row: dict[str, Any]) -> None:
+        """Show a new row of a run."""
         for name, value in row.items() if self.seen else ():
             if math.isfinite(value):
                 if name not in self.gauges:
                     self.gauges[name] = Gauge(f"rl_{name}", f"{name} of progress.csv", TAGS)
-                self.gauges[name].set(value, self.tags | {"seed": str(seed)})
+                self.gauges[name].set(value, self.tags | {"run": run, "seed": str(seed)})

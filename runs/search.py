@@ -32,15 +32,17 @@ from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.build import cpus_of_run, seeds_of
-from runs.cluster import LOCAL, Interrupt, ray_for
+from runs.cluster import LOCAL, ray_for
 from runs.confirmation import STAGES, Confirmation
 from runs.display import SearchDisplay, spelt
+from runs.interrupt import Interrupt, writing
+from runs.metrics import Metrics
 from runs.population import Population
 from runs.record import Record
 from runs.sources import Planned, Proposals, RunWriter, Source, write_table
 from runs.space import parse
 from runs.study import Study
-from runs.train import NodeLost, why
+from runs.train import NodeLost, error_of, why
 from runs.trial import SearchTrial
 
 
@@ -79,11 +81,14 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
                 )
         else:
             print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
-        write_table(study, folder)
-        if not code:
-            confirmation.write()
+        with writing(folder):
+            write_table(study, folder)
+            if not code:
+                confirmation.write()
         print(best_of(study))
         if code:
+            if Interrupt.why:
+                print(Interrupt.why)
             print(f"to continue:  python run.py resume={folder}")
     return folder, code
 
@@ -150,7 +155,7 @@ def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
 
 def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
     """Run what a source gives, with Ray Tune; returns the exit code."""
-    end = TrialEnd(source.budget)
+    end = TrialEnd(source.budget, folder)
     display.left = source.total + source.later
     # What a former start or stage left: its files are linked into run directories, and must not be written over.
     shutil.rmtree(folder / "tune", ignore_errors=True)
@@ -169,14 +174,15 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
             name="tune",
             storage_path=str(folder),
             stop=end,
-            callbacks=[SearchRecorder(source, end, display)],
+            callbacks=[SearchRecorder(folder, source, end, display, Metrics(settings))],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=settings["max_failures"]),
             verbose=0,
         ),
     )
     try:
-        tuner.fit()
+        with writing(folder):  # Tune does, too
+            tuner.fit()
     except NodeLost as error:
         print(f"the search stopped: {error}")
         return 1
@@ -221,24 +227,25 @@ class EarlyStopping(FIFOScheduler):
 
 
 class TrialEnd(tune.Stopper):
-    """A trial ends with its budget, with a failure, or because the user asked."""
+    """A trial ends with its budget, with a failure, or because the user asked or the disk."""
 
-    def __init__(self, budget: int):
-        self.budget = budget
+    def __init__(self, budget: int, folder: Path):
+        self.budget, self.folder = budget, folder
         self.drop_waiting = False  # set once nothing runs
 
     def __call__(self, trial_id: str, result: dict) -> bool:
+        Interrupt.look_at_disk(self.folder)
         return Interrupt.asked or result["agent_steps"] >= self.budget or bool(result["failure"])
 
     def stop_all(self) -> bool:
-        return self.drop_waiting
+        return self.drop_waiting or Interrupt.at_once
 
 
 class SearchRecorder(tune.Callback):
-    """Writes what trials report into their run directories."""
+    """Writes what trials report into their run directories, and shows it."""
 
-    def __init__(self, source: Source, end: TrialEnd, display: SearchDisplay):
-        self.source, self.end, self.display = source, end, display
+    def __init__(self, folder: Path, source: Source, end: TrialEnd, display: SearchDisplay, metrics: Metrics):
+        self.folder, self.source, self.end, self.display, self.metrics = folder, source, end, display, metrics
         self.records: dict[str, Record] = {}  # run directory -> what is written there
         self.said: set[tuple[str, str]] = set()  # trial, and what its processes had to say
 
@@ -259,24 +266,31 @@ class SearchRecorder(tune.Callback):
                 self.said.add((trial.config["label"], notice))
                 self.display.say(f"{trial.config['label']}: {notice}")
         for seed, row, workers in () if result["failure"] else result["reports"]:
-            self.record_of(trial).add(seed, row, workers)
+            with writing(self.folder):
+                self.record_of(trial).add(seed, row, workers)
+            run = Path(trial.config["dir"]).relative_to(self.folder.parent)  # assault_ppo/trials/0007
+            self.metrics.report(str(run), seed, row)
         self.display.update(trial.config["label"], result["agent_steps"], result["objective"])
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if not trial.last_result.get("failure"):
-            for seed, path in self.record_of(trial).dirs.items():
-                checkpoints.keep(Path(checkpoint.path, f"seed_{seed}"), path)
+            with writing(self.folder):
+                for seed, path in self.record_of(trial).dirs.items():
+                    checkpoints.keep(Path(checkpoint.path, f"seed_{seed}"), path)
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        self.display.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
+        if not Interrupt.disk_is_full(self.folder, error_of(trial)):
+            self.display.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        self.source.failed(trial.config, why(trial))
+        if not Interrupt.disk_is_full(self.folder, error_of(trial)):
+            self.source.failed(trial.config, why(trial))
 
     def on_step_end(self, iteration, trials, **info) -> None:
         for trial in trials:  # a last checkpoint may come after a trial's end, so its record outlives it for a while
             if trial.status in ("TERMINATED", "ERROR") and (record := self.records.get(trial.config["dir"])):
-                record.close()
+                with writing(self.folder):
+                    record.close()
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.end.drop_waiting = Interrupt.asked and waiting
         if waiting and not any(node["Alive"] for node in ray.nodes()):

@@ -14,9 +14,9 @@ from ray.tune.search import Searcher
 
 from environments.mistakes import Mistake
 from runs import directory
-from runs.cluster import Interrupt
 from runs.confirmation import FAILURE, Attempt
 from runs.display import SearchDisplay
+from runs.interrupt import Interrupt
 from runs.record import write_hparams
 from runs.space import with_values
 from runs.study import Study

@@ -6,11 +6,7 @@ Everything that has to survive a killed process is written here, in the driver, 
 in a checkpoint.
 """
 
-import errno
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +18,11 @@ from ray.tune.experiment import Trial
 from environments.mistakes import cause_of, in_a_line
 from runs import checkpoints, directory
 from runs.build import build, cpus_of_run, gpus_of_run, in_words, seeds_of
-from runs.cluster import Interrupt, ray_for
+from runs.cluster import ray_for
 from runs.display import Display
+from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.record import Record
-
-ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Stop(tune.Stopper):
@@ -42,27 +36,15 @@ class Stop(tune.Stopper):
     def __init__(self, stop: dict, run: Path):
         self.stop, self.run = stop, run
         self.drop_waiting = False  # set once nothing runs: it ends trials without a checkpoint
-        self.disk = ""  # why it can take no more
-        self.disk_is_full = False
 
     def __call__(self, trial_id: str, result: dict) -> bool:
         if reached(self.stop, result.get("row", {})):
             return True
-        left = shutil.disk_usage(self.run).free >> 20
-        if left < ROOM_MB and not self.disk:
-            self.disk = f"{self.run} has {left} MB left: stopped with a checkpoint while there was room for it"
-        return Interrupt.asked or bool(self.disk)
+        Interrupt.look_at_disk(self.run)
+        return Interrupt.asked
 
     def stop_all(self) -> bool:
-        return self.drop_waiting or self.disk_is_full
-
-    def fill(self, error: BaseException) -> bool:
-        """Whether it is for want of room that something could not be written, which ends the run at once."""
-        if not (isinstance(error, OSError) and error.errno in NO_ROOM):
-            return False
-        self.disk = f"{self.run} cannot be written ({error.strerror}): stopped, and the last checkpoint is whole"
-        self.disk_is_full = True
-        return True
+        return self.drop_waiting or Interrupt.at_once
 
 
 def reached(stop: dict, row: dict) -> bool:
@@ -88,29 +70,20 @@ class Recorder(tune.Callback):
 
     Args:
         dirs: seed -> run directory.
-        parent: the directory above them, where there are several.
+        parent: the run directory, above them where there are several.
         stop: told when the user's wish to stop leaves only seeds that wait their turn.
         display: shows the rows.
         metrics: shows them to Prometheus.
     """
 
     def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display, metrics: Metrics):
-        self.dirs, self.stop, self.display, self.metrics = dirs, stop, display, metrics
+        self.dirs, self.parent, self.stop, self.display, self.metrics = dirs, parent, stop, display, metrics
         self.record = Record(dirs, parent)
         self.failures: dict[int, str] = {}
         self.said: set[str] = set()
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A full disk is no error of the run's."""
-        try:
-            yield
-        except OSError as error:
-            if not self.stop.fill(error):
-                raise
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         seed, row = trial.config["seed"], result["row"]
@@ -120,15 +93,15 @@ class Recorder(tune.Callback):
             self.failures[seed] = result["failure"]
             if row["agent_steps"] <= self.record.tables[seed].last_step:  # nothing was played since the last row
                 return
-        with self.writing():
+        with writing(self.parent):
             self.record.add(seed, row, result.get("workers", []))
         self.display.update(seed, row)
-        self.metrics.report(seed, row)
+        self.metrics.report(self.parent.name, seed, row)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         seed = trial.config["seed"]
         if seed not in self.failures:
-            with self.writing():
+            with writing(self.parent):
                 checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
 
     def on_step_end(self, iteration, trials, **info) -> None:
@@ -139,8 +112,7 @@ class Recorder(tune.Callback):
             raise NodeLost("Ray's own process on this machine died")
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        error = error_of(trial)
-        if error and self.stop.fill(cause_of(error)):
+        if Interrupt.disk_is_full(self.parent, error_of(trial)):
             return
         self.display.say(f"seed {trial.config['seed']}: a process died; starting again from the last checkpoint")
 
@@ -151,15 +123,14 @@ class Recorder(tune.Callback):
             self.display.say(sentence)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        error = error_of(trial)
-        if not (error and self.stop.fill(cause_of(error))):
+        if not Interrupt.disk_is_full(self.parent, error_of(trial)):
             self.failures[trial.config["seed"]] = why(trial)
 
 
 def error_of(trial: Trial) -> BaseException | None:
-    """What was raised. Read where Tune writes it: it copies it to where `trial.get_error` looks only later."""
+    """What was raised in its process. Read where Tune writes it: where `trial.get_error` looks, it copies it later."""
     path = trial.pickled_error_file
-    return cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).exists() else None
+    return cause_of(cloudpickle.loads(Path(path).read_bytes())) if path and Path(path).exists() else None
 
 
 def why(trial: Trial) -> str:
@@ -189,6 +160,8 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     todo = [seed for seed in seeds if seed not in done]
     if resumed and not todo:
         return resumed, 0
+    if not resumed:
+        directory.refuse_unwritable(settings)
     with ray_for(settings):
         parent = resumed or directory.create(settings)
         with directory.alone_in(parent):
@@ -230,7 +203,7 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
     config.debugging(seed=tune.grid_search(todo))
     with Display(todo, settings["stop"]["agent_steps"]) as display:
         stop = Stop(settings["stop"], parent)
-        recorder = Recorder(dirs, parent, stop, display, Metrics(settings, parent))
+        recorder = Recorder(dirs, parent, stop, display, Metrics(settings))
         tuner = tune.Tuner(
             config.algo_class,
             param_space=config,
@@ -249,13 +222,11 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
             ),
         )
         try:
-            tuner.fit()
+            with writing(parent):  # Tune does, too
+                tuner.fit()
         except NodeLost as error:
             recorder.failures |= dict.fromkeys(todo, str(error))
-        except OSError as error:  # Tune writes too
-            if not stop.fill(error):
-                raise
-        with recorder.writing():
+        with writing(parent):
             recorder.record.close()
     return conclude(recorder, parent)
 
@@ -266,9 +237,9 @@ def conclude(recorder: Recorder, parent: Path) -> int:
         print(f"seed {seed} failed: {why}")
         if (error := parent / "tune" / f"seed_{seed}" / "error.txt").exists():
             print(f"    in full: {error}")
-    if recorder.stop.disk:
-        print(recorder.stop.disk)
-    if Interrupt.asked or recorder.failures or recorder.stop.disk:
+    if Interrupt.why:
+        print(Interrupt.why)
+    if Interrupt.asked or recorder.failures:
         print(f"to continue:  python run.py resume={parent}")
         return 1
     return 0

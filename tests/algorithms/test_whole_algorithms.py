@@ -130,3 +130,13 @@ def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make
     with pytest.raises(RayActorError) as failed:
         config.build_algo()
     assert in_a_line(failed.value) == "RuntimeError: env runner 1 finds no GPU"
+
+
+def test_a_training_process_that_does_not_see_the_run_directory_says_so(make_config, tmp_path):
+    """It would write its checkpoints where nobody looks."""
+    config = make_config("algo=ppo", "env=cartpole")
+    config.run_dirs = {config.seed: str(tmp_path / "run")}
+    with pytest.raises(FileNotFoundError, match=f"node .* does not see {tmp_path}/run: output_dir is not shared"):
+        config.build_algo()
+    (tmp_path / "run").mkdir()
+    config.build_algo().stop()

@@ -18,7 +18,7 @@ from benchmarks.hosts import GATEWAY, TOKEN, Host, Network
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 6379
-HEAD, FIRST, SECOND = 1, 2, 3  # hosts
+HEAD, FIRST, SECOND, SPARE = 1, 2, 3, 4  # hosts
 CPUS = 6  # that a node offers: the run fits on one, should the other be lost
 # What docs/cluster.md tells to set where the head is started: a silent node is given up after 15 s, not 65 s.
 PATIENCE = {
@@ -96,13 +96,19 @@ class Watch(threading.Thread):
 
 
 class Lab:
-    """See above. `outputs` is what all hosts share; the nodes have no checkout, only what it needs."""
+    """See above. `outputs` is what all hosts share; the nodes have no checkout, only what it needs.
 
-    def __init__(self, folder: Path, redis: bool = False):
+    Args:
+        folder: for all of it.
+        redis: whether the head keeps what it knows in one.
+        cpus: that the two nodes offer.
+    """
+
+    def __init__(self, folder: Path, redis: bool = False, cpus: tuple[int, int] = (CPUS, CPUS)):
         self.outputs, self.log, self.printed = folder / "outputs", folder / "log", folder / "printed"
         self.outputs.mkdir(exist_ok=True)
         self.printed.touch()
-        self.redis = redis
+        self.redis, self.cpus = redis, cpus
         self.net = Network(hide=ROOT)
         self.drivers: list[subprocess.Popen] = []
 
@@ -112,8 +118,8 @@ class Lab:
             if self.redis:
                 self._start_redis()
             self.start_head()
-            for n in (FIRST, SECOND):
-                self.start_node(n)
+            for n, cpus in zip((FIRST, SECOND), self.cpus, strict=True):
+                self.start_node(n, cpus)
             wait_for(lambda: self.log.read_text().count("Ray runtime started") == 3, 60)
         except BaseException:
             self.__exit__()
@@ -143,10 +149,10 @@ class Lab:
             variables |= {"RAY_external_storage_namespace": self.net.name}
         self.net.up(HEAD).ray(None, 0, self.log, *words, variables=variables)
 
-    def start_node(self, n: int) -> None:
+    def start_node(self, n: int, cpus: int) -> None:
         """A node that is started again whenever it ends, as systemd does with deploy/ray-worker.service."""
         host = self.net.up(n, hidden=not (self.redis and n == FIRST))  # where its driver is
-        host.ray(self.address, CPUS, self.log, supervised=True)
+        host.ray(self.address, cpus, self.log, supervised=True)
 
     def run(self, *words: str, on: int = HEAD) -> Watch:
         """Start the run's driver, and wait for some rows and a checkpoint."""

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import FIRST, HEAD, SECOND, Lab, Watch, wait_for
+from lab import FIRST, HEAD, SECOND, SPARE, Lab, Watch, wait_for
 
 from benchmarks import hosts
 from runs.checkpoints import damage, progress_of
@@ -59,12 +59,29 @@ def test_an_env_runner_is_killed_and_the_others_play_its_share(lab, capsys):
     lab.process("VectorEnvRunner")
 
 
-def test_a_node_with_env_runners_loses_its_power(lab, capsys):
-    watch, trainer = lab.run(), lab.host_of("PPO").n
+@pytest.mark.parametrize("words", [(), ("algo.overlap=true",)], ids=["waiting", "overlap"])
+def test_a_node_with_env_runners_loses_its_power(words, lab, capsys):
+    watch, trainer = lab.run(*words), lab.host_of("PPO").n
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
-    stall, lost = tell(capsys, lab, watch, "node of env runners off", at)
+    stall, lost = tell(capsys, lab, watch, " ".join(["node of env runners off", *words]), at)
     assert stall < 30 and lost == 0
+
+
+def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes_of_their_own(tmp_path, capsys):
+    """They fetch rollouts from the node that plays them, and it has no learner: nobody but Ray can tell them."""
+    with Lab(tmp_path, cpus=(7, 4)) as lab:  # the second has room for an env runner, and the first for all the others
+        words = ("cluster.num_env_runners=2", "cluster.cpus_per_runner=4")
+        watch = lab.run(LEARNERS, *words)
+        assert lab.host_of("PPO").n == FIRST
+        assert len([p for p in lab.net.hosts[FIRST].processes() if "_WrappedExecutable" in " ".join(p.cmdline())]) == 2
+        lab.process("VectorEnvRunner", SECOND)
+        lab.start_node(SPARE, 4)
+        wait_for(lambda: lab.nodes_alive() == 4, 60)
+        at = time.monotonic()
+        lab.net.hosts[SECOND].off()
+        stall, lost = tell(capsys, lab, watch, "node of an env runner off, with two learners elsewhere", at)
+        assert stall < 90 and lost < 10_000
 
 
 def test_the_node_of_the_training_process_loses_its_power(lab, capsys):

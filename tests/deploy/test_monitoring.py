@@ -67,9 +67,9 @@ def test_without_a_session_it_says_what_to_start(tmp_path):
         monitoring.install(tmp_path)
 
 
-def test_nothing_is_counted_where_nobody_looks(compose, tmp_path):
-    hidden = Metrics(compose(["env=cartpole"]), tmp_path)
-    hidden.report(1, {"agent_steps": 5})
+def test_nothing_is_counted_where_nobody_looks(compose):
+    hidden = Metrics(compose(["env=cartpole"]))
+    hidden.report("run", 1, {"agent_steps": 5})
     assert hidden.gauges == {}
 
 

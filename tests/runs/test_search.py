@@ -1,6 +1,7 @@
 """Whole searches, as a user starts them: what they leave, that they go on, and what they refuse."""
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -29,9 +30,10 @@ from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to
 
 import run
 from evidence.evaluate import evaluate
-from runs import sources
+from runs import checkpoints, directory, interrupt, sources
 from runs.checkpoints import damage, progress_of
 from runs.display import SearchDisplay
+from runs.metrics import Metrics
 from runs.search import SearchRecorder, TrialEnd
 from runs.sources import Source
 from runs.study import Study
@@ -125,13 +127,13 @@ def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sen
     assert code == 0 and "1 of 1 trials: 1 complete" in printed
 
 
-def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path):
+def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     class Trial:
         config = {"label": "trial 3", "dir": str(tmp_path)}
 
     said = io.StringIO()
     display = SearchDisplay(lambda: "", Console(file=said))
-    recorder = SearchRecorder(Source(display), TrialEnd(100), display)
+    recorder = SearchRecorder(tmp_path, Source(display), TrialEnd(100, tmp_path), display, Metrics(compose([])))
     result = {"failure": None, "reports": [], "agent_steps": 1, "objective": 1.0}
     for _ in range(2):
         recorder.on_trial_result(1, [], Trial(), result | {"notices": ["seed 1: worker 2 fails: ValueError: no"]})
@@ -285,6 +287,47 @@ def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
         assert rows_of(folder / "trials" / f"{number:04d}")[: len(before)] == before, "it began anew"
 
 
+def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, shared_ray, monkeypatch):
+    words = (*TINY, "search.trials=2", "search.scheduler=none", f"output_dir={tmp_path}")
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupt, "ROOM_MB", 10**9)
+        code, printed = go(*words)
+    assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed
+    assert f"to continue:  python run.py resume={folder}" in printed
+    under_way = {path.parent: rows_of(path.parent) for path in folder.glob("trials/*/progress.csv")}
+    for trial, rows in under_way.items():
+        assert progress_of(trial / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"] < 2048
+    code, printed = go(*words)
+    assert code == 0 and "2 of 2 trials: 2 complete" in printed
+    assert under_way and all(rows_of(trial)[: len(rows)] == rows for trial, rows in under_way.items())
+
+
+WRITERS = [(directory.ProgressTable, "append"), (sources.RunWriter, "write"), (checkpoints, "keep")]
+
+
+@pytest.mark.parametrize("where", WRITERS, ids=["progress.csv", "config.yaml", "checkpoints"])
+def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(where, tmp_path, shared_ray, monkeypatch):
+    """At the fourth row, as the second trial begins, or at the second checkpoint."""
+    owner, name = where
+    function, calls, room = getattr(owner, name), [], 1 if name != "append" else 3
+
+    def write(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return function(*args, **kwargs)
+
+    words = (*TINY, "search.trials=2", "search.concurrent=1", "search.scheduler=none", f"output_dir={tmp_path}")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, write)
+        code, printed = go(*words)
+    assert code == 1 and "cannot be written (No space left on device): stopped" in printed
+    assert "Traceback" not in printed and "a process died" not in printed and "failed" not in printed
+    code, printed = go(*words)
+    assert code == 0 and "2 of 2 trials: 2 complete" in printed
+
+
 def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray):
     words = (*TINY, "search.trials=1", "stop.agent_steps=20480", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
@@ -311,6 +354,26 @@ def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared
     assert code == 0, printed
     rows = trials_of(tmp_path / "searches" / "cartpole_ppo")
     assert [row["state"] for row in rows] == ["FAIL", "FAIL"] and "gradient norm" in rows[0]["failure"]
+
+
+def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp_path, compose):
+    class Trial:
+        config = {"label": "trial 7", "dir": str(tmp_path / "cartpole_ppo" / "trials" / "0007")}
+
+    class Seen(Metrics):
+        reports = []
+
+        def report(self, run: str, seed: int, row: dict) -> None:
+            self.reports.append((run, seed, row["agent_steps"]))
+
+    settings, folder = compose(["env=cartpole"]), tmp_path / "cartpole_ppo"
+    Path(Trial.config["dir"]).mkdir(parents=True)
+    Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
+    display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
+    recorder = SearchRecorder(folder, Source(display), TrialEnd(100, folder), display, Seen(settings))
+    result = {"failure": None, "notices": [], "agent_steps": 5, "objective": 1.0}
+    recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [])]})
+    assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]
 
 
 @pytest.mark.slow

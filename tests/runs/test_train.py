@@ -26,11 +26,11 @@ from tiny_runs import (
     send_to_self,
 )
 
-from runs import checkpoints, directory, train
+from runs import checkpoints, directory, interrupt, train
 from runs.build import build
 from runs.checkpoints import damage, progress_of
-from runs.cluster import Interrupt
 from runs.directory import open_run, overrides_of
+from runs.interrupt import Interrupt
 from runs.record import Curves
 from runs.train import reached
 
@@ -76,7 +76,7 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
 
 @pytest.mark.usefixtures("shared_ray")
 def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "ROOM_MB", 10**9)
+    monkeypatch.setattr(interrupt, "ROOM_MB", 10**9)
     code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
     path = directory_in(printed)
     assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed

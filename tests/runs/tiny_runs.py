@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 import run
-from runs.cluster import Interrupt
+from runs.interrupt import Interrupt
 
 ROLLOUT = 256  # agent steps; some less count, as CartPole's vector ignores the action that follows a game's end
 REPORT_EVERY = 200  # so each rollout is a row
