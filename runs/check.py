@@ -278,16 +278,12 @@ def _check_resources(settings: dict) -> None:
     if wanted > cpus:
         asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
         raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
-    if cluster["gpus_per_learner"] * max(1, cluster["num_learners"]) > gpus:
-        raise Mistake(
-            f"cluster.gpus_per_learner={cluster['gpus_per_learner']:g}, and torch sees {gpus} GPUs in this machine; "
-            "set it to 0, or install a CUDA build of torch"
-        )
     if gpus_of_run(settings) > gpus:
-        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in ("gpus_per_runner", "gpus_per_learner"))
+        keys = ("gpus_per_learner", "num_learners", "gpus_per_runner", "num_env_runners")
+        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
         raise Mistake(
-            f"{asked} with cluster.num_env_runners={runners} ask for {gpus_of_run(settings):g} GPUs, and torch sees "
-            f"{gpus} in this machine; ask for fewer, or install a CUDA build of torch"
+            f"{asked}: the run would take {gpus_of_run(settings):g} GPUs, and torch sees {gpus} in this machine; ask "
+            "for fewer, or install a CUDA build of torch"
         )
 
 

@@ -140,8 +140,14 @@ def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_on
     ("changes", "message"),
     [
         ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0 has none; set "),
-        ({"num_env_runners": 4}, r"gpus_per_runner=0\.75, .*gpus_per_learner=0 .* ask for 3 GPUs, and torch sees 2 "),
-        ({"num_env_runners": 2, "gpus_per_learner": 1}, r"gpus_per_learner=1 .* ask for 2\.5 GPUs, and torch sees 2 "),
+        (
+            {"num_env_runners": 4},
+            r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: the run would take 3 GPUs, and",
+        ),
+        (
+            {"num_env_runners": 2, "gpus_per_learner": 1},
+            r"gpus_per_learner=1, .*: the run would take 2\.5 GPUs, and torch sees 2 ",
+        ),
         ({"num_env_runners": 2, "gpus_per_runner": 2}, r"gpus_per_runner=2\.0 is out of range; it takes .* 0 to 1"),
     ],
 )

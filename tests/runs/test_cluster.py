@@ -94,7 +94,7 @@ def test_gpus_that_are_not_there_are_an_error(compose, capsys):
         refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
     refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
     assert run.main(["cluster=one_gpu", "cluster.gpus_per_learner=99"]) == 2
-    assert "cluster.gpus_per_learner=99, and torch sees" in capsys.readouterr().err
+    assert "cluster.gpus_per_learner=99: the run would take 99 GPUs, and torch sees" in capsys.readouterr().err
 
 
 def test_the_bundles_of_a_run_are_its_processes(compose):
