@@ -22,7 +22,7 @@ PANELS = (
     ("Value loss", "ray_rl_value_loss", "short"),
     ("Explained variance of the values", "ray_rl_explained_variance", "percentunit"),
     ("Norm of the gradient", "ray_rl_grad_norm", "short"),
-    ("Staleness of A3C's gradients", "ray_rl_staleness", "short"),
+    ("Staleness: updates between acting and learning", "ray_rl_staleness", "short"),
 )
 
 

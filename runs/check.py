@@ -168,7 +168,8 @@ def _check_sizes(settings: dict) -> None:
             f"{algo['num_workers']}; lower the one or raise the other"
         )
     _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
-    _check_learners(algo, runners, settings["cluster"]["num_learners"], settings["cluster"]["gpus_per_learner"])
+    cluster, memory = settings["cluster"], model.get("lstm_size")
+    _check_learners(algo, runners, cluster["num_learners"], cluster["gpus_per_learner"], memory)
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
         batch = algo["num_envs"] * algo["horizon"]
@@ -205,7 +206,7 @@ def _check_runners(algo: dict, runners: int, gpus: float) -> None:
         )
 
 
-def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
+def _check_learners(algo: dict, runners: int, learners: int, gpus: float, memory: int | None) -> None:
     if learners <= 1:
         return
     if algo["name"] in ("a3c", "dqn"):
@@ -216,6 +217,12 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
         raise Mistake(
             f"algo.minibatch_size={algo['minibatch_size']} is too small for cluster.num_learners={learners}, who each "
             "have a part of it; raise the one or lower the other"
+        )
+    size = algo.get("minibatch_size")
+    if memory and size and size < learners * algo["horizon"]:
+        raise Mistake(
+            f"algo.minibatch_size={size} is too small for cluster.num_learners={learners} and an LSTM: each learner's "
+            f"part of it has to hold a whole sequence, algo.horizon={algo['horizon']}; raise it or lower one of them"
         )
     if not runners or runners % learners:
         raise Mistake(

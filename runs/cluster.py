@@ -141,6 +141,7 @@ def nodes() -> list[Node]:
 def refuse_unreachable(address: str) -> None:
     """An address where nobody listens; Ray itself would try for a minute."""
     where = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+    where = "" if where == AUTO else where  # RAY_ADDRESS may say so, too
     if "://" in where:
         raise Mistake(
             f"cluster.address={address}: {where} is no address of a cluster's head, host:port; from outside of the "
@@ -171,6 +172,11 @@ def refusal(address: str, error: Exception) -> str:
         return (
             f"cluster.address={address}: Ray or Python is another one there ({text[:200]}); install on all machines "
             "what requirements.txt pins"
+        )
+    if "failed to connect to ray cluster" in text.lower():  # so it is when the head refuses a token, too
+        return (
+            f"cluster.address={address}: somebody listens there, but lets nobody join; is it the head's port, and are "
+            "RAY_AUTH_MODE and RAY_AUTH_TOKEN here what they are on the head (ray get-auth-token prints it)?"
         )
     if "could not find any running ray instance" in text.lower():
         return (

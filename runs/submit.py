@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -105,7 +106,9 @@ def variables() -> dict[str, str]:
 
 
 def commit() -> str:
-    """What git says of the code that travels; nothing outside of a checkout."""
+    """What git says of the code that travels; nothing outside of a checkout, or without git."""
+    if shutil.which("git") is None:
+        return ""
     said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return said.stdout.strip()
 

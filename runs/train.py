@@ -188,7 +188,9 @@ def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str
         for sentence in complaints:
             print(f"{path}: {sentence}")
         if reached(settings["stop"], checkpoints.progress_of(checkpoint)):
-            print(f"seed {seed} has reached its stop already; raise stop.agent_steps to go on")
+            # With resume=auto a longer run is another experiment.
+            how = f"type resume={run} and " if settings["resume"] == directory.AUTO else ""
+            print(f"seed {seed} has reached its stop already; {how}raise stop.agent_steps to go on")
             done.append(seed)
             continue
         starts[seed] = str(checkpoint)

@@ -76,10 +76,18 @@ def test_nothing_is_counted_where_nobody_looks(compose):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus here: apt-get install prometheus")
 def test_every_panel_has_data_while_a_run_trains(tmp_path):
-    """A3C, which has them all, with Ray's dashboard on, and Prometheus with the configuration that Ray writes."""
+    """PPO with overlap, which has them all, and Prometheus with the configuration that Ray's dashboard writes."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     environment["RAY_AUTH_MODE"] = "disabled"
-    words = ["algo=a3c", "env=cartpole", "dashboard=true", "stop.agent_steps=100_000_000", f"output_dir={tmp_path}"]
+    words = [
+        "env=cartpole",
+        "algo.overlap=true",
+        "cluster.num_env_runners=1",
+        "cluster.cpus=1",
+        "dashboard=true",
+        "stop.agent_steps=100_000_000",
+        f"output_dir={tmp_path}",
+    ]
     environment["RAY_TMPDIR"] = f"/tmp/m{os.getpid()}"  # sockets below it have names of limited length
     Path(environment["RAY_TMPDIR"]).mkdir()
     with socket.socket() as probe:

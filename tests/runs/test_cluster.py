@@ -45,13 +45,15 @@ def test_a_mistake_is_one_sentence(words, says, capsys):
     assert says in sentence
 
 
-def test_an_address_where_nobody_listens_is_refused_at_once():
+def test_an_address_where_nobody_listens_is_refused_at_once(monkeypatch):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         began, address = time.monotonic(), f"127.0.0.1:{nobody.getsockname()[1]}"
         with pytest.raises(Mistake, match=f"cluster.address={address}: {address} does not answer"):
             refuse_unreachable(address)
     assert time.monotonic() - began < 2 * cluster.ANSWER_S
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    refuse_unreachable("auto")
     with pytest.raises(Mistake, match="neither local, nor auto, nor host:port"):
         refuse_unreachable("somewhere")
     with pytest.raises(Mistake, match="submit the run as a job with command=submit"):
@@ -62,6 +64,10 @@ def test_an_address_where_nobody_listens_is_refused_at_once():
     ("said", "sentence"),
     [
         ("InvalidAuthToken: missing or wrong", "does not take this process's token; set RAY_AUTH_MODE=token"),
+        (
+            "Failed to connect to Ray cluster at 10.0.0.1:6379",
+            "are RAY_AUTH_MODE and RAY_AUTH_TOKEN here what they are",
+        ),
         (
             "Version mismatch: The cluster was started with: Ray: 2.59.0",
             "install on all machines what requirements.txt",
