@@ -6,6 +6,7 @@ It takes the place of RLlib's SingleAgentEnvRunner behind the same interface, wi
 Python per env and step costs more than the emulator and the network together.
 """
 
+import time
 from typing import Any
 
 import gymnasium
@@ -47,7 +48,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         if module is None:
             self.make_module()
         self._policy_size, self._memory_size = self._sizes()
-        self.begin(agent_steps=0)
+        # One that takes the place of a lost one does not play again what the run began with.
+        again = ray.is_initialized() and (here := ray.get_runtime_context()).get_actor_id() and self.worker_index
+        self.begin(agent_steps=time.time_ns() if again and here.was_current_actor_reconstructed else 0)
 
     def make_module(self) -> None:
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)

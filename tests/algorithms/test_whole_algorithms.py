@@ -1,10 +1,12 @@
 """Whole algorithms as RLlib drives them, without Tune; PPO where nothing else is said."""
 
+import contextlib
 import sys
 import time
 
 import numpy as np
 import pytest
+import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError
 
@@ -130,6 +132,18 @@ def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make
     with pytest.raises(RayActorError) as failed:
         config.build_algo()
     assert in_a_line(failed.value) == "RuntimeError: env runner 1 finds no GPU"
+
+
+def test_an_env_runner_that_takes_the_place_of_a_lost_one_plays_other_games(make_algorithm):
+    algorithm = make_algorithm(*CARTPOLE, "cluster.num_env_runners=1")
+    actor = algorithm.env_runner_group._worker_manager.actors()[1]
+    first = ray.get(actor.apply.remote(lambda runner: runner._obs))
+    ray.kill(actor, no_restart=False)
+    again = None
+    while again is None:
+        with contextlib.suppress(RayActorError):
+            again = ray.get(actor.apply.remote(lambda runner: runner._obs))
+    assert again.shape == first.shape and not np.allclose(again, first)
 
 
 def test_a_training_process_that_does_not_see_the_run_directory_says_so(make_config, tmp_path):
