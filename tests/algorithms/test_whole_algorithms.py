@@ -1,6 +1,7 @@
 """Whole algorithms as RLlib drives them, without Tune; PPO where nothing else is said."""
 
 import contextlib
+import os
 import sys
 import time
 
@@ -137,12 +138,13 @@ def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make
 def test_an_env_runner_that_takes_the_place_of_a_lost_one_plays_other_games(make_algorithm):
     algorithm = make_algorithm(*CARTPOLE, "cluster.num_env_runners=1")
     actor = algorithm.env_runner_group._worker_manager.actors()[1]
-    first = ray.get(actor.apply.remote(lambda runner: runner._obs))
+    look = actor.apply.remote
+    lost, first = ray.get(look(lambda runner: (os.getpid(), runner._obs)))
     ray.kill(actor, no_restart=False)
-    again = None
-    while again is None:
+    process = lost
+    while process == lost:  # a kill takes a moment; what is asked meanwhile may still be answered
         with contextlib.suppress(RayActorError):
-            again = ray.get(actor.apply.remote(lambda runner: runner._obs))
+            process, again = ray.get(look(lambda runner: (os.getpid(), runner._obs)))
     assert again.shape == first.shape and not np.allclose(again, first)
 
 
