@@ -30,15 +30,21 @@ def num_env_runners(settings: dict) -> int:
     cluster = settings["cluster"]
     if cluster["num_env_runners"] is not None:
         return cluster["num_env_runners"]
-    left = num_cpus() - (cluster["cpus"] or 0) - cluster["num_learners"]
+    left = num_cpus() - (cluster["cpus"] or 0) - cpus_of_learners(settings)
     return min(settings["algo"].get("num_workers", 0), max(0, int(left / cluster["cpus_per_runner"])))
 
 
 def cpus_of_run(settings: dict, seeds: int = 1) -> float:
     """CPUs of all processes of a run together; of a trial that plays several seeds in one training process."""
     cluster = settings["cluster"]
-    others = num_env_runners(settings) * cluster["cpus_per_runner"] + cluster["num_learners"]
+    others = num_env_runners(settings) * cluster["cpus_per_runner"] + cpus_of_learners(settings)
     return cpus_of(settings) + seeds * others
+
+
+def cpus_of_learners(settings: dict) -> int:
+    """CPUs of learners in processes of their own; on a GPU RLlib gives them none."""
+    cluster = settings["cluster"]
+    return 0 if cluster["gpus_per_learner"] else cluster["num_learners"]
 
 
 def gpus_of_run(settings: dict, seeds: int = 1) -> float:
@@ -58,7 +64,7 @@ def cpus_of(settings: dict) -> int:
         return 0
     if settings["model"]["torso"] == "mlp":
         return 1
-    others = int(runners * cluster["cpus_per_runner"]) + cluster["num_learners"]
+    others = int(runners * cluster["cpus_per_runner"]) + cpus_of_learners(settings)
     return max(1, min(num_cpus() - others, MAX_CPUS))
 
 

@@ -15,7 +15,8 @@ from custom_models.torsos import smallest_dim
 from environments.games import is_game, near_games, spec_of
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
-from runs.build import cpus_of_run, gpus_of_run, num_env_runners, seeds_of
+from runs.build import cpus_of_learners, cpus_of_run, gpus_of_run, num_env_runners, seeds_of
+from runs.placement import Node, placed
 from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, TOP_SETTINGS, of_kind, tables, unknown
 from runs.space import Parameter, parse
 
@@ -281,16 +282,18 @@ def _check_resources(settings: dict) -> None:
     cpus, gpus = num_cpus(), torch.cuda.device_count()
     # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
     centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
-    wanted = centre + runners * cluster["cpus_per_runner"] + cluster["num_learners"]
+    wanted = centre + runners * cluster["cpus_per_runner"] + cpus_of_learners(settings)
     if wanted > cpus:
         asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
         raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
-    if gpus_of_run(settings) > gpus:
+    learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
+    asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners
+    if placed(asked, [Node("", "this machine", {"CPU": cpus, "GPU": gpus})]) is None:
         keys = ("gpus_per_learner", "num_learners", "gpus_per_runner", "num_env_runners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
         raise Mistake(
-            f"{asked}: the run would take {gpus_of_run(settings):g} GPUs, and torch sees {gpus} in this machine; ask "
-            "for fewer, or install a CUDA build of torch"
+            f"{asked}: the run would take {gpus_of_run(settings):g} GPUs, each process its part of one, and torch sees "
+            f"{gpus} in this machine; ask for fewer, or install a CUDA build of torch"
         )
 
 

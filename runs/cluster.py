@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -25,19 +24,11 @@ from environments.mistakes import Mistake, in_a_line
 from runs.build import bundles_of
 from runs.directory import ROOT
 from runs.interrupt import Interrupt
+from runs.placement import KINDS, Node, placed, spelt
 
 LOCAL, AUTO = "local", "auto"
-KINDS = ("CPU", "GPU")  # of resources
 ANSWER_S = 5  # an address must answer in
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
-
-
-class Node(NamedTuple):
-    """A machine of the cluster, as far as it is alive."""
-
-    id: str
-    name: str
-    has: dict[str, float]  # CPU and GPU
 
 
 @contextmanager
@@ -196,29 +187,6 @@ def refuse_too_small(settings: dict, found: list[Node]) -> None:
             f"cluster.num_env_runners={settings['cluster']['num_env_runners']}: the processes of a run ask for "
             f"{asked}, and the cluster never has room for them all ({there}); ask for fewer, or add a node"
         )
-
-
-def spelt(resources: dict[str, float]) -> str:
-    """`2 CPU 1 GPU`."""
-    return " ".join(f"{resources[key]:g} {key}" for key in KINDS if resources.get(key)) or "0 CPU"
-
-
-def placed(bundles: list[dict[str, float]], found: list[Node]) -> list[Node] | None:
-    """A node for each bundle: spread, and if that does not fit packed; None where neither does."""
-    return _placed(bundles, found, spread=True) or _placed(bundles, found, spread=False)
-
-
-def _placed(bundles: list[dict[str, float]], found: list[Node], spread: bool) -> list[Node] | None:
-    """The largest bundles first, each on the node with the most CPUs left, or with the fewest that are enough."""
-    left, where = {node.id: dict(node.has) for node in found}, {}
-    for i in sorted(range(len(bundles)), key=lambda i: [-bundles[i].get(key, 0.0) for key in reversed(KINDS)]):
-        room = [n for n in found if all(left[n.id][key] >= bundles[i].get(key, 0.0) for key in KINDS)]
-        if not room:
-            return None
-        where[i] = (max if spread else min)(room, key=lambda node: left[node.id]["CPU"])
-        for key in KINDS:
-            left[where[i].id][key] -= bundles[i].get(key, 0.0)
-    return [where[i] for i in range(len(bundles))]
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -46,6 +46,10 @@ NOT_THE_EXPERIMENT = (
     "dry_run",
     "max_failures",
     "checkpoint_every_s",
+    "report_every",
+    "evaluate",
+    "episodes",
+    "size",  # a name; what it stands for is in the other settings
 )
 CONFIG, RECORD, PROGRESS, WORKERS = "config.yaml", "run.json", "progress.csv", "workers.csv"
 

@@ -12,7 +12,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from environments.games import make_games
 from rollouts.rollout import columns
 from runs.build import build, bundles_of, in_words, num_env_runners
-from runs.cluster import KINDS, Node, placed, spelt
+from runs.placement import KINDS, Node, placed, spelt
 
 
 def plan(settings: dict, found: list[Node]) -> str:

@@ -194,7 +194,7 @@ CLUSTER_SETTINGS = {
     "cpus_per_runner": Setting(float, above=0, rllib="num_cpus_per_env_runner"),
     "cpus": Setting(int, 1, optional=True),
     "num_learners": Setting(int, 0, rllib="num_learners"),
-    "gpus_per_learner": Setting(float, 0, rllib="num_gpus_per_learner"),
+    "gpus_per_learner": Setting(float, 0, 1, rllib="num_gpus_per_learner"),
     "gpus_per_runner": Setting(float, 0, 1, rllib="num_gpus_per_env_runner"),
 }
 STOP_SETTINGS = {

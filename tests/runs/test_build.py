@@ -132,6 +132,7 @@ def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_on
     assert build(checked).num_gpus_per_env_runner == 0.25
     assert [bundle["GPU"] for bundle in bundles_of(checked)] == [0.5, 0.25, 0.25]
     assert gpus_of_run(checked) == 1 and gpus_of_run(checked, seeds=3) == 0.5 + 3 * 0.5
+    assert cpus_of_run(checked) == cpus_of_run(checked | {"cluster": checked["cluster"] | {"num_learners": 1}})
     settings["cluster"] |= {"num_learners": 2, "gpus_per_learner": 1, "gpus_per_runner": 0}
     assert gpus_of_run(check(settings)) == 2 and gpus_of_run(check(settings), seeds=2) == 4
 
@@ -142,12 +143,14 @@ def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_on
         ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0 has none; set "),
         (
             {"num_env_runners": 4},
-            r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: the run would take 3 GPUs, and",
+            r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: the run would take 3 GPUs, each",
         ),
         (
             {"num_env_runners": 2, "gpus_per_learner": 1},
-            r"gpus_per_learner=1, .*: the run would take 2\.5 GPUs, and torch sees 2 ",
+            r"gpus_per_learner=1, .*: the run would take 2\.5 GPUs, .* torch sees 2 ",
         ),
+        ({"num_env_runners": 2, "gpus_per_learner": 0.5}, r"would take 2 GPUs, each process its part of one, and .* 2 "),
+        ({"num_env_runners": 1, "gpus_per_learner": 1.5}, r"gpus_per_learner=1\.5 is out of range; it takes .* 0 to 1"),
         ({"num_env_runners": 2, "gpus_per_runner": 2}, r"gpus_per_runner=2\.0 is out of range; it takes .* 0 to 1"),
     ],
 )

@@ -19,7 +19,8 @@ from environments.mistakes import Mistake
 from runs import cluster, directory, submit
 from runs.build import bundles_of
 from runs.checkpoints import progress_of
-from runs.cluster import Node, placed, refusal, refuse_too_small, refuse_unreachable, refuse_unshared
+from runs.cluster import refusal, refuse_too_small, refuse_unreachable, refuse_unshared
+from runs.placement import Node
 
 RUN_PY = Path(run.__file__).resolve()
 ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
@@ -81,26 +82,15 @@ def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
     assert found.startswith("cluster.address=auto") and sentence in found and "\n" not in found
 
 
-def test_a_run_is_placed_where_it_fits_and_only_there():
-    large, small = Node("a", "large", {"CPU": 4.0, "GPU": 1.0}), Node("b", "small", {"CPU": 2.0, "GPU": 0.0})
-    runners = [{"CPU": 1.0}] * 4
-    assert placed([{"CPU": 1.0, "GPU": 1.0}, *runners], [large, small]) is not None
-    assert placed([{"CPU": 1.0, "GPU": 1.0}], [large, small]) == [large]
-    four, three = Node("a", "four", {"CPU": 4.0, "GPU": 0.0}), Node("b", "three", {"CPU": 3.0, "GPU": 0.0})
-    assert placed([{"CPU": 3.0}, {"CPU": 2.0}, {"CPU": 2.0}], [four, three]) == [three, four, four], "only packed"
-    assert placed([{"CPU": 3.0}, {"CPU": 3.0}], [large, small]) is None, "six CPUs, but not on one node"
-    assert placed([{"GPU": 0.5}, {"GPU": 0.5}], [large, small]) == [large, large]
-    assert placed([{"GPU": 0.5}] * 3, [large, small]) is None
-
-
-def test_gpus_that_are_not_there_are_an_error(compose, capsys):
+def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
     assert [b.get("GPU", 0) for b in bundles_of(gpu)].count(1) == 2
     with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, and the cluster never has room"):
         refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
     refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
-    assert run.main(["cluster=one_gpu", "cluster.gpus_per_learner=99"]) == 2
-    assert "cluster.gpus_per_learner=99: the run would take 99 GPUs, and torch sees" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert run.main(["cluster=one_gpu"]) == 2
+    assert "cluster.gpus_per_learner=1: the run would take 1 GPUs, each" in capsys.readouterr().err
 
 
 def test_the_bundles_of_a_run_are_its_processes(compose):
@@ -134,6 +124,8 @@ def test_an_experiment_has_one_name_wherever_it_runs(compose, tmp_path):
     settings = compose(["env=cartpole"])
     same = compose(["env=cartpole", "cluster.cpus=1", f"output_dir={tmp_path}", "max_failures=9"])
     assert directory.key_of(settings) == directory.key_of(same)
+    looked_at = compose(["env=cartpole", "evaluate=true", "episodes=7", "report_every=5000"])
+    assert directory.key_of(settings) == directory.key_of(looked_at), "the same training, seen otherwise"
     others = [("seed=2",), ("algo.lr=1e-3",), ("stop.agent_steps=7",), ("model.hidden=[8]",)]
     names = {directory.key_of(compose(["env=cartpole", *words])) for words in others}
     assert len(names | {directory.key_of(settings)}) == 5

@@ -3,7 +3,7 @@
 import pytest
 
 import run
-from runs.cluster import Node
+from runs.placement import Node
 from runs.plan import plan, rollout_bytes, weight_bytes
 
 NODES = [Node("a", "large", {"CPU": 4.0, "GPU": 0.0}), Node("b", "small", {"CPU": 1.0, "GPU": 0.0})]
