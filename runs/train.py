@@ -7,6 +7,7 @@ in a checkpoint.
 """
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from runs.display import Display
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.record import Record
+
+WAIT_S = 30.0  # that a run is silent while it has no place to run
 
 
 class Stop(tune.Stopper):
@@ -81,6 +84,7 @@ class Recorder(tune.Callback):
         self.record = Record(dirs, parent)
         self.failures: dict[int, str] = {}
         self.said: set[str] = set()
+        self.ran = time.monotonic()  # when a seed was last seen to run
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
@@ -106,8 +110,11 @@ class Recorder(tune.Callback):
 
     def on_step_end(self, iteration, trials, **info) -> None:
         statuses = {trial.status for trial in trials}
-        waiting = "RUNNING" not in statuses
-        self.stop.drop_waiting = Interrupt.asked and waiting and "TERMINATED" in statuses
+        waiting, now = "RUNNING" not in statuses, time.monotonic()
+        self.stop.drop_waiting = Interrupt.asked and waiting
+        self.ran = self.ran if waiting else now
+        if now - self.ran > WAIT_S and "PENDING" in statuses:
+            self.say_once("waiting until there is room for all processes of the run; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
 
@@ -241,6 +248,9 @@ def conclude(recorder: Recorder, parent: Path) -> int:
             print(f"    in full: {error}")
     if Interrupt.why:
         print(Interrupt.why)
+    if Interrupt.asked and not any(map(checkpoints.names, recorder.dirs.values())):
+        print("nothing was trained yet: the same line starts it again")
+        return 1
     if Interrupt.asked or recorder.failures:
         print(f"to continue:  python run.py resume={parent}")
         return 1

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -476,6 +477,18 @@ def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray
     assert f"to continue:  python run.py resume={path}" in printed
     assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
+    """On a cluster that grows; here none ever comes."""
+    monkeypatch.setattr("runs.train.WAIT_S", 1.0)
+    words = ["cluster=ray", "cluster.grows=true", "cluster.num_env_runners=64", "algo.num_envs=64"]
+    timer = threading.Timer(6.0, send_to_self, (signal.SIGTERM,))
+    timer.start()
+    code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    timer.join()
+    assert code == 1 and "waiting until there is room" in printed and "stopping: " in printed
+    assert "nothing was trained yet: the same line starts it again" in printed and "resume=" not in printed
 
 
 def test_seeds_that_wait_their_turn_are_not_started_once_the_user_asked_to_stop(shared_ray, tmp_path):
