@@ -291,6 +291,19 @@ def test_a_job_runs_the_same_words_and_goes_on_by_itself():
     assert submit.entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one"
 
 
+def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):
+    monkeypatch.setattr(submit, "commit", lambda: "3f2a9c0-dirty")
+    assert submit.metadata(compose(["env=cartpole", "seed=[1,2]", *ON_RAY]), "ppo/cartpole") == {
+        "job_name": "ppo/cartpole",
+        "algo": "ppo",
+        "env": "cartpole",
+        "seed": "[1, 2]",
+        "commit": "3f2a9c0-dirty",
+    }
+    expected = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "OMP_NUM_THREADS": "1", directory.COMMIT: "3f2a9c0-dirty"}
+    assert submit.variables() == expected
+
+
 def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
     (tmp_path / ".rayignore").write_text("# not these\n/data/\n__pycache__/\n")
     for name, size in {"run.py": 3, "data/large": 500, "rooms/__pycache__/x": 500, "rooms/data/y": 20}.items():
