@@ -364,7 +364,7 @@ def show_result(folder: Path, finished: bool) -> None:
 
 def next_steps(run: Path) -> str:
     """What one can do with a run."""
-    shown = os.path.relpath(run) if run.is_relative_to(Path.cwd()) else run
+    shown = os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else run  # a job is elsewhere
     return f"""what next
   watch the curves   tensorboard --logdir {shown}
   play more games    python run.py command=evaluate run={shown} episodes=100

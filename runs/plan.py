@@ -29,12 +29,19 @@ def plan(settings: dict, found: list[Node]) -> str:
         f"{settings['algo']['name']} on {settings['env']['name']}, {in_words(settings)}",
         f"on {len(found)} node{'s' * (len(found) > 1)} with {spelt(total)}:",
     ]
-    for i, bundle in enumerate(bundles):
-        name = "training process" if i == 0 else f"process {i}"  # learners and env runners, as RLlib lists them
+    for i, (name, bundle) in enumerate(zip(names_of(settings, len(bundles)), bundles, strict=True)):
         lines.append(f"  {name:<17}{spelt(bundle):<14}{where[i].name if where else 'nowhere: there is no room for it'}")
     if where:
         lines.append("one way that fits; Ray finds its own once the run starts")
     return "\n".join([*lines, *travels(settings)])
+
+
+def names_of(settings: dict, number: int) -> list[str]:
+    """What the processes of a run are, in the order of its bundles; of a trial with several seeds, seed after seed."""
+    runners, learners = num_env_runners(settings), settings["cluster"]["num_learners"]
+    each = [f"env runner {i + 1}" for i in range(runners)] + [f"learner {i + 1}" for i in range(learners)]
+    seeds = (number - 1) // max(1, len(each))
+    return ["training process", *each * seeds]
 
 
 def travels(settings: dict) -> Iterable[str]:

@@ -776,3 +776,11 @@ def test_actions_that_no_policy_here_can_choose_are_refused(actions, says, refus
         assert says in refused("env=cartpole", "env.id=Acting-v0")
     finally:
         del gymnasium.registry["Acting-v0"]
+
+
+def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
+    """A job has gone to its output_dir; its reader is elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    assert f"run={tmp_path}/ppo/x " in run.next_steps(tmp_path / "ppo" / "x")
+    monkeypatch.chdir(run.ROOT)
+    assert "run=outputs/ppo/x " in run.next_steps(run.ROOT / "outputs" / "ppo" / "x")

@@ -141,6 +141,8 @@ def test_the_rayjob_runs_a_command_that_there_is(compose):
     assert (python, script) == ("python", "run.py")
     settings = compose(words)
     assert settings["resume"] == "auto" and settings["cluster"].keys() == CLUSTER_SETTINGS.keys()
+    algo, env = settings["algo"]["name"], settings["env"]["name"]
+    assert spec["metadata"] == {"job_name": f"{algo}/{env}", "algo": algo, "env": env}
     cluster = spec["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
     (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]

@@ -33,6 +33,9 @@ def test_weights_are_as_many_bytes_as_the_model_has(compose, make_learner):
 def test_a_plan_has_a_node_for_every_process_or_says_that_there_is_none(compose):
     text = plan(compose(["env=cartpole", *ON_RAY]), NODES)
     assert "on 2 nodes with 5 CPU:" in text and text.count("1 CPU ") == 5 and "small" in text and "large" in text
+    assert "training process 1 CPU" in text and "env runner 4     1 CPU" in text and "learner 1" not in text
+    text = plan(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=2", "cluster.num_learners=2"]), NODES)
+    assert text.index("env runner 2 ") < text.index("learner 1 ") < text.index("learner 2 ")
     text = plan(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=8"]), NODES)
     assert text.count("nowhere: there is no room for it") == 9
 
