@@ -83,15 +83,20 @@ def alone_in(folder: Path) -> Iterator[None]:
     """One driver at a time: two would write the same files.
 
     Raises:
-        Mistake: another has it, or it cannot be written.
+        Mistake: another has it, or it cannot be written or locked.
     """
     if not os.access(folder, os.W_OK):
         raise Mistake(f"{folder} cannot be written; name another output_dir")
     with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise Mistake(f"{folder}: another process is at it; wait for it, or end it") from error
+        except OSError as error:
+            raise Mistake(
+                f"{folder} cannot be locked against another process ({error.strerror}); name an output_dir on a file "
+                "system that has locks"
+            ) from error
         yield
 
 

@@ -47,6 +47,8 @@ def submit(settings: dict, words: list[str]) -> str:
             "name what a run does not read in .rayignore"
         )
     address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
+    if "://" not in address:  # Ray would look for a cluster's head there, and for long
+        raise Mistake(f"{DASHBOARD}={address} is no address of a dashboard; give http://{address}")
     name = f"{settings['algo']['name']}/{settings['env']['name']}"
     job = f"{name.replace('/', '-')}-{key_of(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
     what = {

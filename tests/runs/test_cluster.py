@@ -1,5 +1,7 @@
 """Runs on a Ray cluster that runs already: what is refused, that they end there, and that jobs stop and go on."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -161,6 +163,15 @@ def test_two_drivers_at_one_run_are_refused(tmp_path, shared_ray, capsys):
     assert sentence == f"error: {folder}: another process is at it; wait for it, or end it"
 
 
+def test_a_directory_that_cannot_be_locked_is_not_said_to_be_in_use(tmp_path, monkeypatch):
+    def no_locks(*_) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(Mistake, match="cannot be locked .*No locks available"), directory.alone_in(tmp_path):
+        pass
+
+
 def test_metrics_are_off_only_where_nobody_could_see_them(compose, monkeypatch):
     for words, off in ((["env=cartpole"], True), (["env=cartpole", "dashboard=true"], False), ([*ON_RAY], False)):
         monkeypatch.setattr(os, "environ", {})
@@ -312,6 +323,12 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
     assert submit.package_bytes(tmp_path) == 3 + 20 + (tmp_path / ".rayignore").stat().st_size
     monkeypatch.setattr(submit, "MAX_BYTES", 10)
     with pytest.raises(Mistake, match="MiB that would travel"):
+        submit.submit(compose(["env=cartpole", *ON_RAY]), [])
+
+
+def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
+    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; give http://head:8265"):
         submit.submit(compose(["env=cartpole", *ON_RAY]), [])
 
 
