@@ -6,7 +6,6 @@ A fraction of a GPU is a part of one GPU: five times 0.4 do not fit on two.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -105,23 +104,21 @@ def _room_for(
     node: tuple[float, float], common: tuple[float, float], total: int, others: tuple
 ) -> list[tuple[tuple[int, ...], int]]:
     """All that a node can have: so many of each of the others, and then the most of the common kind."""
-    return [
-        (counts, most)
-        for counts in product(*(range(most + 1) for _, most in others))
-        if (most := _most(node, common, total, _several([kind for kind, _ in others], counts))) is not None
-    ]
+    found = []
+    for counts in product(*(range(number + 1) for _, number in others)):
+        beside = Counter(dict(zip(dict(others), counts, strict=True)))
+        if (most := _most(node, common, total, beside)) is not None:
+            found.append((counts, most))
+    return found
 
 
-def _several(kinds: list, counts: tuple[int, ...]) -> list:
-    return [kind for kind, count in zip(kinds, counts, strict=True) for _ in range(count)]
-
-
-def _most(node: tuple[float, float], common: tuple[float, float], total: int, beside: Iterable) -> int | None:
+def _most(node: tuple[float, float], common: tuple[float, float], total: int, beside: Counter) -> int | None:
     """How many of the common kind fit on a node beside others; None where those alone do not."""
     fit = None
     for number in range(total + 1):
         room = Room(*node)
-        if not all(room.take(*one) for one in sorted([*beside, *[common] * number], key=lambda one: -one[1])):
+        asked = sorted([*beside.elements(), *[common] * number], key=lambda one: -one[1])
+        if not all(room.take(*one) for one in asked):
             return fit
         fit = number
     return fit
