@@ -15,19 +15,26 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import ray
-from ray.exceptions import RayError
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address
+from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.mistakes import Mistake, in_a_line
 from runs.build import bundles_of
 from runs.directory import ROOT
 from runs.interrupt import Interrupt
+from runs.package import refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt
 
 LOCAL, AUTO = "local", "auto"
-ANSWER_S = 5  # an address must answer in
+ANSWER_S = 5  # a head must answer in
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
 
 
@@ -83,12 +90,15 @@ def connect(settings: dict) -> None:
         if settings["dashboard"]:
             print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
         return
-    refuse_unreachable(address)
+    head = head_of(address)
+    refuse_unreachable(address, head)
     # A job's driver has its code from the job; anybody else's travels now, without what .rayignore names.
     code = {} if JOB in os.environ else {"working_dir": str(ROOT)}
+    if code:
+        refuse_too_large(ROOT)
     try:
         context = ray.init(
-            address=None if address == AUTO and "RAY_ADDRESS" in os.environ else address,
+            address=head,
             runtime_env={**code, "env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -129,32 +139,52 @@ def nodes() -> list[Node]:
 # What cannot work -----------------------------------------------------------------------------------------------------
 
 
-def refuse_unreachable(address: str) -> None:
-    """An address where nobody listens; Ray itself would try for a minute."""
-    where = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
-    where = "" if where == AUTO else where  # RAY_ADDRESS may say so, too
-    if "://" in where:
+def head_of(address: str) -> str:
+    """host:port of the head that `cluster.address` means.
+
+    Raises:
+        Mistake: it is no such address, or no cluster runs on this machine.
+    """
+    named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+    if "://" in named:
         raise Mistake(
-            f"cluster.address={address}: {where} is no address of a cluster's head, host:port; from outside of the "
+            f"cluster.address={address}: {named} is no address of a cluster's head, host:port; from outside of the "
             "cluster, submit the run as a job with command=submit"
         )
-    found = re.fullmatch(r"(.+):(\d+)", where)
-    if where and not found:
+    if named not in ("", AUTO) and not re.fullmatch(r".+:\d+", named):  # RAY_ADDRESS may say auto, too
         raise Mistake(f"cluster.address={address} is neither local, nor auto, nor host:port of a cluster's head")
-    if found:
-        try:
-            socket.create_connection((found[1].strip("[]"), int(found[2])), ANSWER_S).close()
-        except OSError as error:
-            raise Mistake(
-                f"cluster.address={address}: {where} does not answer ({error}); is the head of the cluster there, "
-                "ray start --head --port=..., and its port open to this machine?"
-            ) from error
+    try:
+        return canonicalize_bootstrap_address(named or AUTO)
+    except ConnectionError as error:
+        raise Mistake(
+            f"cluster.address={address}: no Ray cluster runs on this machine and RAY_ADDRESS is not set; start one "
+            "with ray start --head, or give cluster.address=host:port"
+        ) from error
 
 
-def refusal(address: str, error: Exception) -> str:
+def refuse_unreachable(address: str, head: str) -> None:
+    """A head that does not answer as one; Ray itself would try for minutes, and print what it tries."""
+    try:
+        with init_grpc_channel(head) as channel:
+            check = NodeInfoGcsServiceStub(channel).CheckAlive
+            there = check(CheckAliveRequest(), timeout=ANSWER_S).ray_version
+    except AuthenticationError as error:  # this process has none
+        raise Mistake(refusal(address, error)) from error
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise Mistake(refusal(address, error.details())) from error
+        raise Mistake(
+            f"cluster.address={address}: {head} does not answer as the head of a cluster ({error.details()[:200]}); is "
+            "it there, ray start --head --port=..., and its port open to this machine?"
+        ) from error
+    if there != ray.__version__:
+        raise Mistake(refusal(address, f"version mismatch: Ray {there} there, {ray.__version__} here"))
+
+
+def refusal(address: str, said: Any) -> str:
     """The sentence for what Ray says when it cannot connect."""
-    text = " ".join(str(error).split())
-    if re.search(r"authenticat|auth token|InvalidAuthToken|unauthenticated", text, re.I):
+    text = " ".join(str(said).split())
+    if re.search(r"authenticat|auth token|InvalidAuthToken", text, re.I):
         return (
             f"cluster.address={address}: the cluster does not take this process's token; set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head, or RAY_AUTH_MODE=disabled where it has none"
@@ -163,16 +193,6 @@ def refusal(address: str, error: Exception) -> str:
         return (
             f"cluster.address={address}: Ray or Python is another one there ({text[:200]}); install on all machines "
             "what requirements.txt pins"
-        )
-    if "failed to connect to ray cluster" in text.lower():  # so it is when the head refuses a token, too
-        return (
-            f"cluster.address={address}: somebody listens there, but lets nobody join; is it the head's port, and are "
-            "RAY_AUTH_MODE and RAY_AUTH_TOKEN here what they are on the head (ray get-auth-token prints it)?"
-        )
-    if "could not find any running ray instance" in text.lower():
-        return (
-            f"cluster.address={address}: no Ray cluster runs on this machine and RAY_ADDRESS is not set; start one "
-            "with ray start --head, or give cluster.address=host:port"
         )
     return f"cluster.address={address} cannot be joined: {text[:300]}"
 

@@ -11,16 +11,17 @@ import shlex
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
+import requests
 from ray.job_submission import JobSubmissionClient
 
 from environments.mistakes import Mistake
 from runs.directory import COMMIT, ROOT, key_of
+from runs.package import refuse_too_large
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
-MAX_BYTES = 100 * 2**20  # of a package; Ray refuses larger ones only after packing them
+ANSWER_S = 5  # a dashboard must answer in
 READY_S = 60  # a head that has just been started takes jobs within
 STOP_S = 120  # `ray job stop` gives a run so long for its last checkpoint; Ray's own default is 3
 
@@ -40,12 +41,7 @@ def submit(settings: dict, words: list[str]) -> str:
     """
     if settings["cluster"]["address"] == "local":
         raise Mistake("command=submit: cluster=laptop is Ray of the run's own; add cluster=ray to run on a cluster")
-    size = package_bytes(ROOT)
-    if size > MAX_BYTES:
-        raise Mistake(
-            f"command=submit: {ROOT} has {size / 2**20:,.0f} MiB that would travel, and Ray takes {MAX_BYTES >> 20}; "
-            "name what a run does not read in .rayignore"
-        )
+    refuse_too_large(ROOT)
     address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
     if "://" not in address:  # Ray would look for a cluster's head there, and for long
         raise Mistake(f"{DASHBOARD}={address} is no address of a dashboard; give http://{address}")
@@ -73,6 +69,7 @@ def submit(settings: dict, words: list[str]) -> str:
 
 def hand_in(address: str, what: dict[str, Any]) -> None:
     """Submit it; a head that has only just been started is waited for."""
+    requests.head(address, timeout=ANSWER_S)  # Ray's own client would wait for ever
     logging.getLogger("ray").setLevel(logging.ERROR)  # every file it leaves behind
     client, end = JobSubmissionClient(address), time.monotonic() + READY_S
     while True:
@@ -113,19 +110,6 @@ def commit() -> str:
         return ""
     said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return said.stdout.strip()
-
-
-def package_bytes(root: Path) -> int:
-    """Bytes of all files below a directory that would travel: those that no line of .rayignore names."""
-    ignored = [line.strip() for line in (root / ".rayignore").read_text().splitlines()]
-    ignored = [line for line in ignored if line and not line.startswith("#")]
-    anchored = {root / line.strip("/") for line in ignored if line.startswith("/")}
-    anywhere = {line.strip("/") for line in ignored if not line.startswith("/")}
-    total = 0
-    for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if name not in anywhere and Path(folder, name) not in anchored]
-        total += sum(Path(folder, name).lstat().st_size for name in files if Path(folder, name) not in anchored)
-    return total
 
 
 def refusal(address: str, error: Any) -> str:
