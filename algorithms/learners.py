@@ -4,6 +4,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError, RaySystemError
+from ray.experimental import get_object_locations
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from algorithms.learner import NonFiniteLoss
@@ -18,6 +19,12 @@ def nodes_alive() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
+def nodes_with(data: RolloutData) -> list[set[str]]:
+    """Of each rollout in the memory of nodes, the ids of those that have it; small ones are with whoever asked."""
+    refs = [rollout for rollout in data.rollouts if isinstance(rollout, ray.ObjectRef)]
+    return [set(found["node_ids"]) for found in get_object_locations(refs).values() if found["node_ids"]]
+
+
 def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
     """LearnerGroup.update, but that the first learner to fail ends it: the others wait for the lost one, for ever.
 
@@ -25,7 +32,7 @@ def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) ->
         What each learner's `update` does.
 
     Raises:
-        RayError: a learner was lost, or a node with what they learn from; they are ended, whatever they wait for.
+        RayError: a learner was lost, or the only node with a rollout; they are ended, whatever they wait for.
     """
     if group.is_local:
         return group.update(training_data=data, timesteps=timesteps)
@@ -35,13 +42,13 @@ def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) ->
         actor.update.remote(training_data=shard, timesteps=timesteps)
         for actor, (shard, _) in zip(actors, shards, strict=True)
     ]
-    results, nodes = list(waiting), nodes_alive()
+    results, homes = list(waiting), nodes_with(data)
     try:
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
             ray.get(done)
-            if not done and nodes - nodes_alive():
-                raise RaySystemError("a node was lost, perhaps with rollouts that the learners wait for")
+            if not done and not all(nodes & nodes_alive() for nodes in homes):
+                raise RaySystemError("a node was lost with rollouts that the learners wait for")
         return ray.get(results)
     except RayError as error:
         if isinstance(cause_of(error), NonFiniteLoss):  # they are asked for the last checkpoint

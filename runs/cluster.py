@@ -21,13 +21,13 @@ import grpc
 import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
-from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # pyright: ignore[reportAttributeAccessIssue]
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.mistakes import Mistake, in_a_line
-from runs.build import bundles_of
+from runs.build import bundles_of, gpus_of_run
 from runs.directory import ROOT
 from runs.interrupt import Interrupt
 from runs.package import refuse_too_large
@@ -45,6 +45,9 @@ def ray_for(settings: dict) -> Iterator[None]:
     Raises:
         Mistake: `cluster.address` cannot be reached, or the run cannot work there.
     """
+    if signal.getsignal(signal.SIGTERM) == Interrupt.ask:  # inside of another one
+        yield
+        return
     Interrupt.clear()
     prepare(settings)
     started = not ray.is_initialized()
@@ -110,6 +113,8 @@ def connect(settings: dict) -> None:
         if not settings["cluster"]["grows"]:
             refuse_too_small(settings, found)
         refuse_unshared(Path(settings["output_dir"]), found)
+        if gpus_of_run(settings):
+            refuse_without_cuda(found)
     except BaseException:
         ray.shutdown()
         raise
@@ -154,7 +159,7 @@ def head_of(address: str) -> str:
     if named not in ("", AUTO) and not re.fullmatch(r".+:\d+", named):  # RAY_ADDRESS may say auto, too
         raise Mistake(f"cluster.address={address} is neither local, nor auto, nor host:port of a cluster's head")
     try:
-        return canonicalize_bootstrap_address(named or AUTO)
+        return str(canonicalize_bootstrap_address(named or AUTO))
     except ConnectionError as error:
         raise Mistake(
             f"cluster.address={address}: no Ray cluster runs on this machine and RAY_ADDRESS is not set; start one "
@@ -164,19 +169,22 @@ def head_of(address: str) -> str:
 
 def refuse_unreachable(address: str, head: str) -> None:
     """A head that does not answer as one; Ray itself would try for minutes, and print what it tries."""
+    channel: Any = init_grpc_channel(head)
     try:
-        with init_grpc_channel(head) as channel:
-            check = NodeInfoGcsServiceStub(channel).CheckAlive
-            there = check(CheckAliveRequest(), timeout=ANSWER_S).ray_version
+        there = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_S).ray_version
     except AuthenticationError as error:  # this process has none
         raise Mistake(refusal(address, error)) from error
     except grpc.RpcError as error:
-        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise Mistake(refusal(address, error.details())) from error
+        call: Any = error  # so grpc's own calls fail: with one that says why
+        if call.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise Mistake(refusal(address, call.details())) from error
+        why = call.details().rpartition("last error: ")[2][:200]
         raise Mistake(
-            f"cluster.address={address}: {head} does not answer as the head of a cluster ({error.details()[:200]}); is "
-            "it there, ray start --head --port=..., and its port open to this machine?"
+            f"cluster.address={address}: {head} does not answer as the head of a cluster ({why}); is it there, ray "
+            "start --head --port=..., and its port open to this machine?"
         ) from error
+    finally:
+        channel.close()
     if there != ray.__version__:
         raise Mistake(refusal(address, f"version mismatch: Ray {there} there, {ray.__version__} here"))
 
@@ -207,6 +215,25 @@ def refuse_too_small(settings: dict, found: list[Node]) -> None:
             f"cluster.num_env_runners={settings['cluster']['num_env_runners']}: the processes of a run ask for "
             f"{asked}, and the cluster never has room for them all ({there}); ask for fewer, or add a node"
         )
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def computes_on_gpus() -> bool:
+    """Whether the torch of a node was built for it."""
+    from torch.backends import cuda  # here: of the node that asks, it would not travel
+
+    return cuda.is_built()
+
+
+def refuse_without_cuda(found: list[Node]) -> None:
+    """A node with GPUs that torch cannot use: a learner that Ray places there would die as often as it may."""
+    for node in found:
+        on = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        if node.has["GPU"] and not ray.get(computes_on_gpus.options(scheduling_strategy=on).remote()):
+            raise Mistake(
+                f"cluster.gpus_per_learner: node {node.name} offers {node.has['GPU']:g} GPU, and torch there is a CPU "
+                "build; install a CUDA build of torch on it"
+            )
 
 
 @ray.remote(num_cpus=0, max_retries=0)

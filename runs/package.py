@@ -27,6 +27,6 @@ def refuse_too_large(root: Path) -> None:
     size = package_bytes(root)
     if size > MAX_BYTES:
         raise Mistake(
-            f"{root} has {size / 2**20:,.0f} MiB that would travel to the cluster, and Ray takes {MAX_BYTES >> 20}; name "
-            "what a run does not read in .rayignore"
+            f"{root} has {size / 2**20:,.0f} MiB that would travel to the cluster, and Ray takes {MAX_BYTES >> 20}; "
+            "name what a run does not read in .rayignore"
         )

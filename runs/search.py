@@ -18,6 +18,7 @@ directories know. Tune's own snapshots are not used: they forget what a schedule
 """
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,35 +63,46 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
         Mistake: another process is at this search, its storage cannot be opened or holds another one, or hardly
             anything in the space works.
     """
-    folder = resumed or directory.writable(settings, "searches", settings["search"]["name"])
+    names = ("searches", settings["search"]["name"])
+    folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
+    begins = not (folder / directory.RECORD).exists()
+    asks = begins and settings["cluster"]["address"] != LOCAL
+    with ray_for(settings) if asks else nullcontext():  # what a cluster refuses leaves nothing behind
+        if not resumed:
+            directory.writable(settings, *names)
+        with directory.alone_in(folder):
+            return folder, go_on(settings, argv, overrides, folder)
+
+
+def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
+    """What is left of a search, and what it has found; returns the exit code."""
     space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
-    with directory.alone_in(folder):
-        study = Study(settings, space, folder)
-        if not study.trials() and any(folder.glob("trials/*")):
-            raise Mistake(
-                f"search in {folder}: it has trials that search.storage={settings['search']['storage']} does not know; "
-                "name the storage they were made with, or another search.name"
+    study = Study(settings, space, folder)
+    if not study.trials() and any(folder.glob("trials/*")):
+        raise Mistake(
+            f"search in {folder}: it has trials that search.storage={settings['search']['storage']} does not know; "
+            "name the storage they were made with, or another search.name"
+        )
+    confirmation, code = Confirmation(study, folder), 0
+    if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
+        directory.write_start(folder, settings, argv, overrides)
+        writer = RunWriter(settings, argv, directory.overrides_of(folder))
+        with ray_for(settings):
+            code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
+                confirmation, folder, writer
             )
-        confirmation, code = Confirmation(study, folder), 0
-        if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
-            directory.write_start(folder, settings, argv, overrides)
-            writer = RunWriter(settings, argv, directory.overrides_of(folder))
-            with ray_for(settings):
-                code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
-                    confirmation, folder, writer
-                )
-        else:
-            print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
-        with writing(folder):
-            write_table(study, folder)
-            if not code:
-                confirmation.write()
-        print(best_of(study))
-        if code:
-            if Interrupt.why:
-                print(Interrupt.why)
-            print(f"to continue:  python run.py resume={folder}")
-    return folder, code
+    else:
+        print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
+    with writing(folder):
+        write_table(study, folder)
+        if not code:
+            confirmation.write()
+    print(best_of(study))
+    if code:
+        if Interrupt.why:
+            print(Interrupt.why)
+        print(f"to continue:  python run.py resume={folder}")
+    return code
 
 
 def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:

@@ -140,13 +140,38 @@ def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_i
 
 
 def test_learners_that_wait_for_what_a_lost_node_had_are_ended(shared_ray, monkeypatch):
-    nodes = [{"this", "that"}, {"this", "that"}, {"this"}]
+    nodes = [{"this", "that"}, {"this"}]
     monkeypatch.setattr(learners, "LOOK_S", 0.2)
-    monkeypatch.setattr(learners, "nodes_alive", lambda: nodes.pop(0))
+    monkeypatch.setattr(learners, "nodes_with", lambda data: [{"this"}, {"that"}])
+    monkeypatch.setattr(learners, "nodes_alive", lambda: nodes[0] if len(nodes) == 1 else nodes.pop(0))
     group = Group(Waiting, Waiting)
     with pytest.raises(RaySystemError, match="a node was lost"):
         update(group, RolloutData(["one", "two"]), {})
-    assert group.ended_gracefully is False and nodes == []
+    assert group.ended_gracefully is False and nodes == [{"this"}]
+
+
+class Slow:
+    """A learner that takes its time."""
+
+    def update(self, **kwargs):
+        time.sleep(2)
+        return {"loss": 1.0}
+
+
+def test_a_lost_node_that_the_learners_do_not_need_does_not_end_them(shared_ray, monkeypatch):
+    asked = []
+    monkeypatch.setattr(learners, "LOOK_S", 0.2)
+    monkeypatch.setattr(learners, "nodes_with", lambda data: [{"this", "gone"}, {"that"}])
+    monkeypatch.setattr(learners, "nodes_alive", lambda: asked.append(1) or {"this", "that", "new"})
+    assert update(Group(Slow, Slow), RolloutData(["one", "two"]), {}) == [{"loss": 1.0}] * 2
+    assert asked
+
+
+def test_a_rollout_is_where_its_node_keeps_it(shared_ray):
+    (here,) = learners.nodes_alive()
+    large, small = ray.put(bytes(10**6)), ray.remote(num_cpus=0)(lambda: 1).remote()
+    assert learners.nodes_with(RolloutData([large, small, "not in Ray"])) == [{here}]
+    assert learners.nodes_with(RolloutData(["not in Ray"])) == []
 
 
 def test_a_learner_that_is_alone_computes_without_a_detour():

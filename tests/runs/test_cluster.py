@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 from tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
 
 import run
@@ -21,7 +23,16 @@ from environments.mistakes import Mistake
 from runs import cluster, directory, package, submit
 from runs.build import bundles_of
 from runs.checkpoints import progress_of
-from runs.cluster import head_of, refusal, refuse_too_small, refuse_unreachable, refuse_unshared
+from runs.cluster import (
+    head_of,
+    ray_for,
+    refusal,
+    refuse_too_small,
+    refuse_unreachable,
+    refuse_unshared,
+    refuse_without_cuda,
+)
+from runs.interrupt import Interrupt
 from runs.placement import Node
 
 RUN_PY = Path(run.__file__).resolve()
@@ -93,6 +104,27 @@ def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert run.main(["cluster=one_gpu"]) == 2
     assert "cluster.gpus_per_learner=1: the run would take 1 GPUs, each" in capsys.readouterr().err
+
+
+def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypatch):
+    (node,) = cluster.nodes()
+    with_gpu, without = (Node(node.id, "large", {"CPU": 64.0, "GPU": gpus}) for gpus in (2.0, 0.0))
+    refuse_without_cuda([without])
+    if not torch.backends.cuda.is_built():
+        with pytest.raises(Mistake, match="node large offers 2 GPU, and torch there is a CPU build; install a CUDA"):
+            refuse_without_cuda([without, with_gpu])
+    monkeypatch.setattr(cluster, "computes_on_gpus", ray.remote(num_cpus=0)(lambda: True))
+    refuse_without_cuda([without, with_gpu])
+
+
+def test_within_itself_ray_for_keeps_a_signal_that_has_come(shared_ray, compose):
+    settings = compose(["env=cartpole"])
+    with ray_for(settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        with ray_for(settings):
+            assert Interrupt.asked
+        assert signal.getsignal(signal.SIGINT) == Interrupt.ask
+    Interrupt.clear()
 
 
 def test_the_bundles_of_a_run_are_its_processes(compose):
@@ -222,8 +254,10 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
     assert_no_gap_and_no_double(rows)
     assert 4096 <= rows[-1]["agent_steps"] <= 4096 + 256
     assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
-    refused = go("cluster.num_env_runners=4", "seed=2")
-    assert refused.returncode == 2 and "ask for 5 x 1 CPU, and the cluster never has room" in refused.stderr
+    for more in (["seed=2"], ["tune_searches=cartpole_ppo"]):
+        refused = go("cluster.num_env_runners=4", *more)
+        assert refused.returncode == 2 and "ask for 5 x 1 CPU, and the cluster never has room" in refused.stderr
+    assert [p.name for p in (tmp_path / "shared").iterdir()] == ["ppo"], "a search that was refused left something"
     again = go()
     assert again.returncode == 0 and "seed 1 has reached its stop already" in again.stdout
 
@@ -374,6 +408,6 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
         for port in (1, silent.getsockname()[1]):
             address = f"http://127.0.0.1:{port}"
             monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
-            with pytest.raises(Mistake, match=f"RAY_API_SERVER_ADDRESS={address}: no Ray dashboard takes the job") as no:
+            with pytest.raises(Mistake, match=f"{address}: no Ray dashboard takes the job") as no:
                 submit.submit(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)
