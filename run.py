@@ -298,10 +298,10 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         raise Mistake(f"run is not set; command={settings['command']} takes run=<directory>")
     if settings["dry_run"]:
         from runs.cluster import nodes, ray_for
-        from runs.plan import plan
+        from runs.plan import pace_of, plan
 
         with ray_for(settings):
-            print(plan(settings, nodes()))
+            print(plan(settings, nodes(), pace_of(settings)))
         return 0
     if settings["command"] == "evaluate":
         run, code = Path(settings["run"]).expanduser().resolve(), 0

@@ -7,28 +7,31 @@ shows (again and again without harm), writes them as a dashboard of their own be
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
-SESSION = Path("/tmp/ray/session_latest")
+SESSION = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest")
 FIRST_ID = 9000  # of our panels; Ray's own are below
 PANELS = (
-    # title, metric, unit
-    ("Mean score of the last 100 full games", "ray_rl_episode_return_mean", "short"),
-    ("Agent steps per second", "ray_rl_agent_steps_per_s", "short"),
-    ("Share of the time that the learner learns", "ray_rl_learner_busy", "percentunit"),
-    ("Agent steps", "ray_rl_agent_steps", "short"),
-    ("Entropy of the policy", "ray_rl_entropy", "short"),
-    ("Value loss", "ray_rl_value_loss", "short"),
-    ("Explained variance of the values", "ray_rl_explained_variance", "percentunit"),
-    ("Norm of the gradient", "ray_rl_grad_norm", "short"),
-    ("Staleness: updates between acting and learning", "ray_rl_staleness", "short"),
+    # title, what Prometheus is asked, {} for the session; unit
+    ("Mean score of the last 100 full games", "ray_rl_episode_return_mean{}", "short"),
+    ("Agent steps per second", "ray_rl_agent_steps_per_s{}", "short"),
+    ("Share of the time that the learner learns", "ray_rl_learner_busy{}", "percentunit"),
+    ("Share of the time that the learner waits for rollouts", "1 - ray_rl_learner_busy{}", "percentunit"),
+    ("Agent steps", "ray_rl_agent_steps_total{}", "short"),
+    ("Full games per minute", "60 * rate(ray_rl_episodes_total{}[1m])", "short"),
+    ("Entropy of the policy", "ray_rl_entropy{}", "short"),
+    ("Value loss", "ray_rl_value_loss{}", "short"),
+    ("Explained variance of the values", "ray_rl_explained_variance{}", "percentunit"),
+    ("Norm of the gradient", "ray_rl_grad_norm{}", "short"),
+    ("Staleness: updates between acting and learning", "ray_rl_staleness{}", "short"),
 )
 
 
 def expressions() -> list[str]:
     """What the panels ask Prometheus for."""
-    return [f'{metric}{{SessionName=~"$SessionName"}}' for _, metric, _ in PANELS]
+    return [asked.replace("{}", '{SessionName=~"$SessionName"}') for _, asked, _ in PANELS]
 
 
 def panels(top: int) -> list[dict]:

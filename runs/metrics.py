@@ -1,22 +1,24 @@
 """Rows of progress.csv as Prometheus metrics: `ray_rl_episode_return_mean{run, algo, env, seed}` and so on.
 
-    row -> gauges in the driver -> Ray's metrics agent -> Prometheus -> the Metrics tab of Ray's dashboard
+    row -> gauges and counters in the driver -> Ray's metrics agent -> Prometheus -> the Metrics tab of Ray's dashboard
 
+What only grows is a counter, `ray_rl_agent_steps_total`, so that Prometheus can ask for its rate; all else is a gauge.
 Ray hands them on every 10 seconds; they end with the driver. deploy/monitoring.py draws them.
 """
 
 import math
 from typing import Any
 
-from ray.util.metrics import Gauge
+from ray.util.metrics import Counter, Gauge
 
 from runs.cluster import LOCAL
 
 TAGS = ("run", "algo", "env", "seed")
+GROWS = ("agent_steps", "episodes")
 
 
 class Metrics:
-    """Every column of the rows as a gauge; none where nobody could see them.
+    """Every column of the rows; none where nobody could see them.
 
     Args:
         settings: of the run or search.
@@ -25,12 +27,20 @@ class Metrics:
     def __init__(self, settings: dict):
         self.seen = settings["cluster"]["address"] != LOCAL or settings["dashboard"]
         self.tags = {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
-        self.gauges: dict[str, Gauge] = {}
+        self.shown: dict[str, Counter | Gauge] = {}
+        self.counted: dict[tuple[str, int, str], float] = {}  # run, seed, column -> how far
 
     def report(self, run: str, seed: int, row: dict[str, Any]) -> None:
         """Show a new row of a run."""
         for name, value in row.items() if self.seen else ():
-            if math.isfinite(value):
-                if name not in self.gauges:
-                    self.gauges[name] = Gauge(f"rl_{name}", f"{name} of progress.csv", TAGS)
-                self.gauges[name].set(value, self.tags | {"run": run, "seed": str(seed)})
+            if not math.isfinite(value):
+                continue
+            if name not in self.shown:
+                kind = Counter if name in GROWS else Gauge
+                self.shown[name] = kind(f"rl_{name}", f"{name} of progress.csv", TAGS)
+            metric, tags = self.shown[name], self.tags | {"run": run, "seed": str(seed)}
+            if isinstance(metric, Gauge):
+                metric.set(value, tags)
+            elif (grown := value - self.counted.get((run, seed, name), 0.0)) > 0:  # not what is played again
+                metric.inc(grown, tags)
+                self.counted[run, seed, name] = value

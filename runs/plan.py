@@ -1,12 +1,14 @@
 """`dry_run=true`: which process would run where, and what would travel between them; nothing is trained.
 
-settings, nodes -> a node per process, bytes per agent step and per update -> words
+settings, nodes, how fast one env runner plays -> a node per process, bytes per agent step and second -> words
 """
 
+import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import ray
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from environments.games import make_games
@@ -14,13 +16,49 @@ from rollouts.rollout import columns
 from runs.build import build, bundles_of, in_words, num_env_runners
 from runs.placement import KINDS, Node, placed, spelt
 
+PLAY_S = 1.0  # that an env runner is watched
 
-def plan(settings: dict, found: list[Node]) -> str:
+
+class Pace(NamedTuple):
+    """Of one env runner that waits for nobody."""
+
+    agent_steps: float  # per second
+    rollouts: float  # per second; of A3C, fragments
+
+
+@ray.remote(num_cpus=0)
+class Alone:
+    """An env runner by itself, in a process like that of a run."""
+
+    def pace(self, settings: dict) -> Pace:
+        """Measured now, after a rollout that does not count."""
+        config = build(settings)
+        runner = config.env_runner_cls(config=config, worker_index=1)
+
+        def play() -> int:
+            if settings["algo"]["name"] == "a3c":  # its workers learn where they play
+                return runner.work(0, runner.learner.weights(), 0, 0.0)[1]["agent_steps"]
+            return runner.sample().agent_steps
+
+        play()
+        played, start = [], time.perf_counter()
+        while (took := time.perf_counter() - start) < PLAY_S:
+            played.append(play())
+        return Pace(sum(played) / took, len(played) / took)
+
+
+def pace_of(settings: dict) -> Pace | None:
+    """Of an env runner of this run, on a node that Ray chooses, beside whatever runs there; None without any."""
+    return ray.get(Alone.remote().pace.remote(settings)) if num_env_runners(settings) else None
+
+
+def plan(settings: dict, found: list[Node], pace: Pace | None = None) -> str:
     """In words, for a run or a trial of a search.
 
     Args:
         settings: checked by `runs.check.check`.
         found: the nodes there are.
+        pace: of one env runner, where there are some; without it nothing is said of seconds.
     """
     bundles = bundles_of(settings)
     where = placed(bundles, found)
@@ -33,7 +71,7 @@ def plan(settings: dict, found: list[Node]) -> str:
         lines.append(f"  {name:<17}{spelt(bundle):<14}{where[i].name if where else 'nowhere: there is no room for it'}")
     if where:
         lines.append("one way that fits; Ray finds its own once the run starts")
-    return "\n".join([*lines, *travels(settings)])
+    return "\n".join([*lines, *travels(settings, pace)])
 
 
 def names_of(settings: dict, number: int) -> list[str]:
@@ -44,21 +82,31 @@ def names_of(settings: dict, number: int) -> list[str]:
     return ["training process", *each * seeds]
 
 
-def travels(settings: dict) -> Iterable[str]:
+def travels(settings: dict, pace: Pace | None) -> Iterable[str]:
     """What goes from process to process, with its size."""
-    runners, weights = num_env_runners(settings), weight_bytes(settings)
-    learners = settings["cluster"]["num_learners"]
+    runners, learners, weights = num_env_runners(settings), settings["cluster"]["num_learners"], weight_bytes(settings)
+    each, ship = rollout_bytes(settings), settings["algo"].get("ship")  # A3C's
+    spelt_weights = f"{weights / 1e6:,.1f} MB"
     if not runners and not learners:
         yield "nothing travels: one process plays and learns"
-    elif settings["algo"].get("ship") == "gradients":
-        yield f"gradients: {weights / 1e6:,.1f} MB each from a worker, weights: as much back"
+        return
+    if ship == "gradients":
+        yield f"gradients: {spelt_weights} each from a worker, weights: as much back"
+    elif ship == "experience":
+        yield f"rollouts: {each:,.0f} bytes per agent step from a worker, weights: {spelt_weights} back for each"
     else:
-        each = rollout_bytes(settings)
-        rate = f"{each / 1e3:,.1f} MB/s at 1,000 agent steps/s"
-        yield f"rollouts: {each:,.0f} bytes per agent step to the learner, {rate}"
-        yield f"weights: {weights / 1e6:,.1f} MB per update to each node with env runners"
+        yield f"rollouts: {each:,.0f} bytes per agent step to the learner"
+        yield f"weights: {spelt_weights} per update to each node with env runners"
     if learners > 1:
-        yield f"gradients: {weights / 1e6:,.1f} MB per minibatch from each learner to the others"
+        yield f"gradients: {spelt_weights} per minibatch from each learner to the others"
+    if pace:
+        yield f"one env runner by itself plays {pace.agent_steps:,.0f} agent steps/s here (tried for {PLAY_S:g} s)"
+        back = pace.rollouts * weights * (runners if ship else 1)
+        there = back if ship == "gradients" else runners * pace.agent_steps * each
+        yield (
+            f"expected at most, with {runners}: {there / 1e6:,.1f} MB/s to the learner, {back / 1e6:,.1f} MB/s of "
+            f"weights {'back' if ship else 'to each node'}"
+        )
 
 
 def rollout_bytes(settings: dict) -> float:

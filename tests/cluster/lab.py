@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PORT = 6379
 HEAD, FIRST, SECOND, SPARE = 1, 2, 3, 4  # hosts
 CPUS = 6  # that a node offers: the run fits on one, should the other be lost
-# What docs/cluster.md tells to set where the head is started: a silent node is given up after 15 s, not 65 s.
+# What docs/cluster.md tells to set where the head is started: a silent node is given up after 12 s, not 65 s.
 PATIENCE = {
     "RAY_health_check_period_ms": "2000",
-    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
 # Assault, with few enough steps and weights for two cores. Every update is a row; every few seconds a checkpoint.

@@ -22,6 +22,7 @@ pytestmark = [
 ]
 UPDATE = 4 * 32  # agent steps: num_envs x horizon of lab.WORDS
 LEARNERS = "cluster.num_learners=2"
+BOUND_S = 30.0  # that training may stand still, on two cores
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_a_node_with_env_runners_loses_its_power(words, lab, capsys):
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
     stall, lost = tell(capsys, lab, watch, " ".join(["node of env runners off", *words]), at)
-    assert stall < 30 and lost == 0
+    assert stall < BOUND_S and lost == 0
 
 
 def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes_of_their_own(tmp_path, capsys):
@@ -81,7 +82,7 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
         at = time.monotonic()
         lab.net.hosts[SECOND].off()
         stall, lost = tell(capsys, lab, watch, "node of an env runner off, with two learners elsewhere", at)
-        assert stall < 90 and lost < 10_000
+        assert stall < BOUND_S and lost < 10_000
 
 
 def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
@@ -89,7 +90,7 @@ def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
     at = time.monotonic()
     lab.host_of("PPO").off()
     stall, lost = tell(capsys, lab, watch, "node of the training process off", at)
-    assert stall < 90 and 0 < lost < 10_000
+    assert stall < BOUND_S and 0 < lost < 10_000
     assert "a process died; starting again from the last checkpoint" in lab.printed.read_text()
 
 
@@ -98,7 +99,7 @@ def test_the_training_process_is_killed(lab, capsys):
     at = time.monotonic()
     lab.process("PPO").kill()
     stall, lost = tell(capsys, lab, watch, "training process killed", at)
-    assert stall < 60 and 0 < lost < 10_000
+    assert stall < BOUND_S and 0 < lost < 10_000
 
 
 def test_one_of_two_learners_is_killed(lab, capsys):
@@ -106,7 +107,7 @@ def test_one_of_two_learners_is_killed(lab, capsys):
     at = time.monotonic()
     lab.process("_WrappedExecutable").kill()  # the name of Ray's for what the dashboard shows as PPOLearner
     stall, lost = tell(capsys, lab, watch, "learner killed", at)
-    assert stall < 60 and 0 < lost < 10_000
+    assert stall < BOUND_S and 0 < lost < 10_000
 
 
 def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
@@ -115,7 +116,7 @@ def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
     stall, lost = tell(capsys, lab, watch, "node of a learner off", at)
-    assert stall < 90 and 0 < lost < 10_000
+    assert stall < BOUND_S and 0 < lost < 10_000
 
 
 @pytest.mark.parametrize("whose", ["env runners", "the training process"])
@@ -126,7 +127,7 @@ def test_a_network_is_cut_and_mended(whose, lab, capsys):
     time.sleep(30)
     host.mend()
     stall, lost = tell(capsys, lab, watch, f"network of {whose} cut for 30 s", at)
-    assert stall < 90 and (lost > 0) == (whose == "the training process")
+    assert stall < BOUND_S and (lost > 0) == (whose == "the training process")
     wait_for(lambda: lab.nodes_alive() == 3, 60)  # what was given up has started anew
 
 
@@ -135,8 +136,8 @@ def test_the_driver_is_killed_and_the_same_line_goes_on(lab, capsys):
     at = time.monotonic()
     lab.kill_driver()
     lab.start_driver()
-    _, lost = tell(capsys, lab, watch, "driver killed, and the same line again at once", at)
-    assert 0 < lost < 10_000
+    stall, lost = tell(capsys, lab, watch, "driver killed, and the same line again at once", at)
+    assert stall < BOUND_S and 0 < lost < 10_000
 
 
 def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, capsys):
@@ -150,8 +151,8 @@ def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, c
     state.write_bytes(half)
     assert damage(last) is not None
     lab.start_driver()
-    _, lost = tell(capsys, lab, watch, "driver killed and its checkpoint torn", at)
-    assert lost > 0
+    stall, lost = tell(capsys, lab, watch, "driver killed and its checkpoint torn", at)
+    assert stall < BOUND_S and lost > 0
     assert "checkpoint last is damaged (learner_group/learner/state.pkl has" in lab.printed.read_text()
 
 
@@ -164,7 +165,22 @@ def test_the_head_loses_its_power_and_comes_back(tmp_path, capsys):
         time.sleep(10)
         lab.start_head()
         stall, lost = tell(capsys, lab, watch, "head off for 10 s, with Redis", at)
-        assert stall < 60 and lost == 0
+        assert stall < BOUND_S and lost == 0
+
+
+def test_the_head_is_lost_with_all_that_it_knew_and_the_same_line_goes_on(lab, capsys):
+    """Without Redis its cluster ends, and the driver that it had: whoever sees to the head types the line again."""
+    watch = lab.run()
+    at = time.monotonic()
+    lab.net.hosts[HEAD].off()
+    wait_for(lab.ended, 30)
+    lab.start_head()
+    wait_for(lambda: lab.nodes_alive() == 3, 120)
+    back = time.monotonic() - at
+    lab.start_driver()
+    stall, lost = tell(capsys, lab, watch, f"head lost without Redis, its nodes back after {back:.1f} s", at)
+    assert stall < 120 and 0 < lost < 10_000
+    assert "seed 1 continues at" in lab.printed.read_text()
 
 
 def test_the_disk_is_full(tmp_path, capsys):
@@ -191,5 +207,6 @@ def test_the_disk_is_full(tmp_path, capsys):
             (outputs / "fill").unlink()
             lab.start_driver()
             wait_for(lambda: watch.agent_steps() > progress_of(last)["agent_steps"], 60)
+            assert_whole_updates(path)
     finally:
         subprocess.run(["umount", str(outputs)], check=True)

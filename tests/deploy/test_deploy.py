@@ -24,10 +24,10 @@ ROOT = Path(run.__file__).resolve().parent
 DEPLOY = ROOT / "deploy"
 LAUNCHED = ("aws", "gcp", "machines")
 SERVICES = ("ray-head", "ray-worker")
-# On the head: a silent node is given up after 15 s (tests/cluster measures it), with Ray's own settings after 65 s.
+# On the head: a silent node is given up after 12 s (tests/cluster measures it), with Ray's own settings after 65 s.
 PATIENCE = {
     "RAY_health_check_period_ms": "2000",
-    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ import pytest
 from ray.dashboard.modules.metrics.grafana_dashboard_factory import generate_default_grafana_dashboard
 
 import run
+from runs import metrics
 from runs.metrics import Metrics
 
 ROOT = Path(run.__file__).resolve().parent
@@ -70,7 +72,31 @@ def test_without_a_session_it_says_what_to_start(tmp_path):
 def test_nothing_is_counted_where_nobody_looks(compose):
     hidden = Metrics(compose(["env=cartpole"]))
     hidden.report("run", 1, {"agent_steps": 5})
-    assert hidden.gauges == {}
+    assert hidden.shown == {}
+
+
+def test_what_grows_is_counted_once_and_all_else_is_a_gauge(compose, monkeypatch):
+    told = []
+
+    class Told:
+        def __init__(self, name, description, tags):
+            self.name = name
+
+        def inc(self, value, tags):
+            told.append((self.name, tags["run"], tags["seed"], value))
+
+        set = inc
+
+    monkeypatch.setattr(metrics, "Counter", type("Counter", (Told,), {}))
+    monkeypatch.setattr(metrics, "Gauge", type("Gauge", (Told,), {}))
+    seen = Metrics(compose(["env=cartpole", "dashboard=true"]))
+    for steps in (100, 300, 200, 300, 400):  # back to a checkpoint in between
+        seen.report("run", 1, {"agent_steps": steps})
+    seen.report("run", 2, {"agent_steps": 50, "entropy": 0.5, "value_loss": math.nan})
+    seen.report("run", 2, {"agent_steps": 50, "entropy": 0.4})
+    assert [value for name, _, seed, value in told if (name, seed) == ("rl_agent_steps", "1")] == [100, 200, 100]
+    other = [("rl_agent_steps", 50), ("rl_entropy", 0.5), ("rl_entropy", 0.4)]
+    assert [(name, value) for name, _, seed, value in told if seed == "2"] == other
 
 
 @pytest.mark.slow

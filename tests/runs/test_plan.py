@@ -3,8 +3,9 @@
 import pytest
 
 import run
+from runs.build import build
 from runs.placement import Node
-from runs.plan import plan, rollout_bytes, weight_bytes
+from runs.plan import Pace, pace_of, plan, rollout_bytes, weight_bytes
 
 NODES = [Node("a", "large", {"CPU": 4.0, "GPU": 0.0}), Node("b", "small", {"CPU": 1.0, "GPU": 0.0})]
 ON_RAY = ("cluster=ray", "output_dir=/shared")
@@ -41,10 +42,33 @@ def test_a_plan_has_a_node_for_every_process_or_says_that_there_is_none(compose)
 
 
 def test_what_travels_depends_on_who_learns(compose):
+    """MB/s: rollouts from every env runner; weights once per update and node, or, of A3C, for every fragment."""
     assert "nothing travels" in plan(compose(["env=cartpole"]), NODES)
-    words = ["algo=a3c", *ON_RAY, "cluster.num_env_runners=2"]
-    assert "gradients: " in plan(compose([*words, "algo.ship=gradients"]), NODES)
-    assert "rollouts: " in plan(compose([*words, "algo.ship=experience"]), NODES)
+    pace = Pace(agent_steps=1000.0, rollouts=2.0)
+    words = [*ON_RAY, "cluster.num_env_runners=2", "cluster.cpus=1"]
+    weights = weight_bytes(compose(words)) / 1e6  # nature_cnn for Assault
+    cases = {
+        ("algo=ppo",): ("rollouts: ", 2 * 1000, 2 * weights, "to each node"),
+        ("algo=a3c", "algo.ship=gradients"): ("gradients: ", None, 2 * 2 * weights, "back"),
+        ("algo=a3c", "algo.ship=experience"): ("rollouts: ", 2 * 1000, 2 * 2 * weights, "back"),
+    }
+    for more, (first, steps, back, where) in cases.items():
+        settings = compose([*words, *more])
+        there = back if steps is None else steps * rollout_bytes(settings) / 1e6
+        text = plan(settings, NODES, pace)
+        assert first in text and "one env runner by itself plays 1,000 agent steps/s" in text
+        expected = f"at most, with 2: {there:,.1f} MB/s to the learner, {back:,.1f} MB/s of weights {where}"
+        assert text.endswith(expected), text
+    assert "expected" not in plan(compose(words), NODES)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a3c"])
+def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared_ray):
+    settings = compose([f"algo={algo}", "env=cartpole", *ON_RAY, "cluster.num_env_runners=2"])
+    pace, config = pace_of(settings), build(settings)
+    per_rollout = config.num_envs_per_env_runner * settings["algo"]["horizon"]
+    assert pace and pace.rollouts > 1
+    assert 0.8 < pace.agent_steps / (pace.rollouts * per_rollout) < 1  # rows that only restart a game do not count
 
 
 def test_a_dry_run_starts_nothing(shared_ray, tmp_path, capsys):
