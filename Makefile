@@ -60,7 +60,9 @@ check: $(STAMP) ## lint, format and types; changes nothing
 submit: $(STAMP) ## a job on a Ray cluster: make submit ARGS="cluster=ray output_dir=/shared/runs"
 	$(PY) run.py command=submit $(ARGS)
 
-monitoring: $(STAMP) ## on the head of a Ray cluster: a row RLlib in the Metrics tab of its dashboard
+monitoring: $(STAMP) ## on the head of a Ray cluster: a row RLlib in its dashboard, and Debian's Prometheus
+	@command -v prometheus > /dev/null || apt-get install -y --no-install-recommends prometheus \
+	  || echo 'Prometheus is not there and could not be installed: as root, apt-get install prometheus'
 	$(PY) deploy/monitoring.py $(ARGS)
 
 bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour

@@ -301,7 +301,8 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         from runs.plan import pace_of, plan
 
         with ray_for(settings):
-            print(plan(settings, nodes(), pace_of(settings)))
+            found = nodes()
+            print(plan(settings, found, pace_of(settings, found)))
         return 0
     if settings["command"] == "evaluate":
         run, code = Path(settings["run"]).expanduser().resolve(), 0

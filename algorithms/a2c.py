@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
+from algorithms.learner import Batch, RolloutLearner, everyones, num_rows
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import sample
 
@@ -60,9 +60,7 @@ class A2CLearner(RolloutLearner):
         """The gradient of a batch, in microbatches where it is larger than memory: their shares add up to its mean."""
         rows = num_rows(batch)
         everybodys = everyones(rows, self._device)
-        if self.config.normalize_advantages:
-            mean, std = moments(batch["advantages"][batch["valid"]] if "valid" in batch else batch["advantages"])
-            batch = batch | {"advantages": (batch["advantages"] - mean) / (std + 1e-8)}
+        batch = self.standardized(batch)
         for microbatch in self.pieces(batch, math.ceil(rows / (self.config.microbatch_size or rows))):
             self.add_gradient(microbatch, num_rows(microbatch) / everybodys)
 

@@ -19,7 +19,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import nn
 
 from algorithms.optimizers import make_optimizer
-from algorithms.several import everyones, moments, sum_gradients  # noqa: F401 - the first two for the algorithms
+from algorithms.several import Rows, everyones, mean_of_parts, moments, sum_gradients  # noqa: F401 - not all for this file
 from custom_models.actor_critic import ActorCritic
 from environments.machine import take_threads
 from rollouts.device import on_device
@@ -124,16 +124,23 @@ class RolloutLearner(TorchLearner):
             memory = {"memory": batch["memory"], "starts": starts}
         return {"obs": batch["obs"], "valid": batch["valid"], **memory, **self.prepare(batch)}
 
-    def pieces(self, batch: Batch, number: int, shuffled: bool = False) -> Iterator[Batch]:
-        """Minibatches of equal size, to within one: rows [B / number, ...], or sequences [T, N / number, ...]."""
-        if number == 1 and not shuffled:
+    def pieces(self, batch: Batch, number: int, rows: Rows | None = None) -> Iterator[Batch]:
+        """Minibatches: this learner's [B / number, ...] in order, or what is drawn of `rows`; sequences [T, B, ...]."""
+        if number == 1 and rows is None:
             yield batch
             return
         axis = 1 if self.net.recurrent else 0
-        count = batch["actions"].shape[axis]
-        order = torch.randperm(count, generator=self._generator) if shuffled else torch.arange(count)
-        for chosen in order.to(self._device).tensor_split(min(number, count)):
+        in_order = torch.arange(count := batch["actions"].shape[axis], device=self._device)
+        for chosen in rows.drawn(number, self._generator) if rows else in_order.tensor_split(min(number, count)):
             yield {name: column.index_select(axis, chosen) for name, column in batch.items()}
+
+    def standardized(self, batch: Batch) -> Batch:
+        """Its advantages less everyone's mean, over their standard deviation, where `normalize_advantages` says so."""
+        if not self.config.normalize_advantages:
+            return batch
+        advantages = batch["advantages"]
+        mean, std = moments(advantages[batch["valid"]] if "valid" in batch else advantages)
+        return batch | {"advantages": (advantages - mean) / (std + 1e-8)}
 
     # Batches to steps -------------------------------------------------------------------------------------------------
     def add_gradient(self, minibatch: Batch, share: float = 1.0) -> None:
@@ -172,10 +179,9 @@ class RolloutLearner(TorchLearner):
         """
         norm = self.clip_gradient()
         if not torch.isfinite(norm):
-            path = self.save_nonfinite(self.evidence(minibatch))
             raise NonFiniteLoss(
-                f"gradient norm {norm.item()}: training stopped before this step; "
-                f"its minibatch and the weights are in {path}"
+                f"gradient norm {norm.item()}: training stopped before this step; its minibatch and the weights are in "
+                f"{self.save_nonfinite(self.evidence(minibatch))}"
             )
         self.take_step()
 
@@ -193,8 +199,7 @@ class RolloutLearner(TorchLearner):
 
     def save_nonfinite(self, evidence: dict[str, Any]) -> str:
         """Keep it; returns the file."""
-        folder = self.config.run_dirs.get(self.config.seed, os.getcwd())
-        path = os.path.join(folder, f"nonfinite_minibatch_{os.getpid()}.pt")
+        path = f"{self.config.run_dirs.get(self.config.seed, os.getcwd())}/nonfinite_minibatch_{os.getpid()}.pt"
         torch.save(evidence, path)
         return path
 

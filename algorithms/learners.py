@@ -3,8 +3,8 @@
 from typing import Any
 
 import ray
+from ray.core.generated.common_pb2 import Address  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import RayError, RaySystemError
-from ray.experimental import get_object_locations
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from algorithms.learner import NonFiniteLoss
@@ -19,10 +19,10 @@ def nodes_alive() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def nodes_with(data: RolloutData) -> list[set[str]]:
-    """Of each rollout in the memory of nodes, the ids of those that have it; small ones are with whoever asked."""
+def homes_of(data: RolloutData) -> set[str]:
+    """Ids of the nodes whose processes own the rollouts: what they made is lost with them. Nobody is asked."""
     refs = [rollout for rollout in data.rollouts if isinstance(rollout, ray.ObjectRef)]
-    return [set(found["node_ids"]) for found in get_object_locations(refs).values() if found["node_ids"]]
+    return {Address.FromString(ref.owner_address()).node_id.hex() for ref in refs}
 
 
 def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
@@ -32,7 +32,7 @@ def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) ->
         What each learner's `update` does.
 
     Raises:
-        RayError: a learner was lost, or the only node with a rollout; they are ended, whatever they wait for.
+        RayError: a learner was lost, or a node that made a rollout; they are ended, whatever they wait for.
     """
     if group.is_local:
         return group.update(training_data=data, timesteps=timesteps)
@@ -42,12 +42,12 @@ def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) ->
         actor.update.remote(training_data=shard, timesteps=timesteps)
         for actor, (shard, _) in zip(actors, shards, strict=True)
     ]
-    results, homes = list(waiting), nodes_with(data)
+    results, homes = list(waiting), homes_of(data)
     try:
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
             ray.get(done)
-            if not done and not all(nodes & nodes_alive() for nodes in homes):
+            if not done and homes - nodes_alive():
                 raise RaySystemError("a node was lost with rollouts that the learners wait for")
         return ray.get(results)
     except RayError as error:

@@ -20,7 +20,7 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
+from algorithms.learner import Batch, RolloutLearner, Rows, everyones, mean_of_parts, num_rows
 from rollouts.overlap import forget, sample_ahead
 from rollouts.returns import clipped, explained_variance, gae
 from rollouts.runner import Rollout, sample
@@ -66,6 +66,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
     def load(self, rollouts: list[Rollout]) -> Batch:
         ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]
         self.staleness = {"staleness": sum(ages) / len(ages)} if self.config.overlap else {}
+        self.rows = Rows([rollout["valid"] for rollout in rollouts], self.net.recurrent, self._device)
         return super().load(rollouts)
 
     def report(self) -> dict[str, float]:
@@ -75,12 +76,14 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         config, self.kl = self.config, []
         num_minibatches = math.ceil(everyones(num_rows(batch), self._device) / config.minibatch_size)
         for _epoch in range(config.num_epochs):
-            for minibatch in self.pieces(batch, num_minibatches, shuffled=True):
+            for minibatch in self.pieces(batch, num_minibatches, self.rows):
                 rows = num_rows(minibatch)
-                self.add_gradient(minibatch, rows / everyones(rows, self._device))
+                everybodys, minibatch = everyones(rows, self._device), self.standardized(minibatch)
+                if rows:  # not all of them are other learners'
+                    self.add_gradient(minibatch, rows / everybodys)
                 self.descend(minibatch)
         if self.kl:  # section 4 of the paper, with RLlib's factors
-            measured, target = moments(torch.stack(self.kl))[0].item(), config.kl_target
+            measured, target = mean_of_parts(self.kl, self._shares).item(), config.kl_target
             coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
             coefficient.data *= 1.5 if measured > 2 * target else 0.5 if measured < 0.5 * target else 1
 
@@ -115,14 +118,9 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         """
         policy, values = fwd_out["policy"], fwd_out["values"]
         clip = self.annealed(config.clip_param, config.anneal_clip)
-        advantages = batch["advantages"]
-        if config.normalize_advantages:
-            mean, std = moments(advantages)
-            advantages = (advantages - mean) / (std + 1e-8)
-
         log_ratio = policy.logp(batch["actions"]) - batch["logp"]
         ratio = log_ratio.exp()  # 1 everywhere in the first minibatch of the first epoch
-        surrogate = torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+        surrogate = torch.min(ratio * batch["advantages"], ratio.clamp(1 - clip, 1 + clip) * batch["advantages"])
         policy_loss = -surrogate.mean()
         errors = (values - batch["targets"]) ** 2
         if config.vf_clip is not None:

@@ -1,10 +1,10 @@
-"""One model of throughput: what an update takes on a cluster, checked against runs, then asked about larger ones.
+"""The model of throughput (`benchmarks/scaling_model.py`) checked against runs, then asked about larger ones.
 
     python -m benchmarks.scaling            # root, iproute2; three rounds, 40 minutes on two cores
     python -m benchmarks.scaling --quick    # one round
     python -m benchmarks.scaling --predict results/2026-11-25_scaling/scaling.json      # the tables only
 
-    play, all runners at once -> rollouts to the learners -> learn -> weights to the nodes -> the next update
+    each part alone -> the model's numbers; runs on one, two and three hosts -> how far it is off; larger ones -> tables
 
 Games sleep in every step (`benchmarks/slow_games.py`), so the cores of one machine can stand for many. What the model
 takes is measured in the same round, without the runs that it predicts: playing and learning alone in this process, the
@@ -17,7 +17,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -32,61 +32,11 @@ from algorithms.learner import PROGRESS
 from benchmarks.hosts import Host
 from benchmarks.light_cluster import PORT, Run, cluster_of, slow_down
 from benchmarks.rounds import ROOT, alone, begin, command_line, keep
+from benchmarks.scaling_model import Costs, Shape, markdown, predicted, predictions, terms
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from runs.build import build
 from runs.plan import rollout_bytes, weight_bytes
-
-# The model ------------------------------------------------------------------------------------------------------------
-
-
-class Shape(NamedTuple):
-    """What is run, and where."""
-
-    runners: int  # R
-    envs: int  # N, of all runners
-    horizon: int  # T
-    away: float = 0.0  # share of the runners that play on another host than their learner is on
-    nodes: int = 0  # hosts with env runners, but the training process's
-    learners: int = 1  # L, side by side
-    minibatches: int = 0  # per update, over all epochs: as often do several learners add up their gradients
-
-
-class Costs(NamedTuple):
-    """What things take, in seconds and bytes."""
-
-    act_s: float  # of an env runner per step of all its envs, without them
-    env_s: float  # of an env runner per step of one env
-    learn_s: float  # of one learner that is alone, per update
-    round_s: float  # per update, whatever its size: calls, answers, the row
-    runner_s: float  # per update and env runner
-    rollout_bytes: float  # B, per agent step
-    weight_bytes: float  # G
-    network: float  # W, bytes/s through one host's interface
-
-
-def terms(shape: Shape, costs: Costs) -> dict[str, float]:
-    """Seconds of one update of PPO or A2C, by what they go to.
-
-    Nothing overlaps: RLlib waits for the last rollout before it learns, and the next one begins with the new weights.
-    """
-    network, learners = costs.network, shape.learners
-    steps = shape.envs * shape.horizon  # agent steps per update
-    passed_on = 2 * costs.weight_bytes * (1 - 1 / learners)  # in and out of each learner, where gradients go in a ring
-    return {
-        "play": shape.horizon * (costs.act_s + shape.envs / shape.runners * costs.env_s),
-        "rollouts": shape.away * steps * costs.rollout_bytes / learners / network,
-        "learn": costs.learn_s / learners,
-        "gradients": shape.minibatches * passed_on / network,
-        "weights": shape.nodes * costs.weight_bytes / network,
-        "calls": costs.round_s + shape.runners * costs.runner_s,
-    }
-
-
-def predicted(shape: Shape, costs: Costs) -> float:
-    """Agent steps/s."""
-    return shape.envs * shape.horizon / sum(terms(shape, costs).values())
-
 
 # What it takes, each alone --------------------------------------------------------------------------------------------
 
@@ -324,70 +274,6 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
         for key in ("measured", "predicted", "predicted_over_measured"):
             lines[f"{name}: {key}"] = [r["checks"][i][key] for r in rounds]
     return lines
-
-
-# Larger ones ----------------------------------------------------------------------------------------------------------
-
-WORKERS = (8, 64, 512)
-Plan = tuple[int, int, int]  # env runners per worker, envs of each, horizon
-USUAL: Plan = (4, 8, 128)
-MOVED: list[Plan] = [(1, 32, 128), (4, 8, 512)]  # fewer processes for as many envs; longer rollouts
-GBIT = (4, 10, 25, 100)  # 4 is what Ray's object store moved between hosts here; that it fills more is assumed
-GPU_S = 20e-6  # assumed: of a GPU, seconds of learning per agent step, four epochs of nature_cnn together
-MINIBATCHES = 16  # per update: four epochs of four, as 1024 agent steps in minibatches of 256 have
-
-
-def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: float, plan: Plan = USUAL) -> dict:
-    """What the model says of so many GPU workers, each a node with a GPU and env runners that play Assault.
-
-    Args:
-        found: `summary`.
-        learners: 1, in the training process on a node of its own; or as many as workers, each on its worker's GPU.
-    """
-    act_s, env_s, runner_s, round_s = (
-        statistics.median(found[name])
-        for name in (
-            "env runner alone, Assault: us per step",
-            "and per env of Assault",
-            "of which the training process computes",
-            "calls, ms per update",
-        )
-    )
-    each, envs_each, horizon = plan
-    runners = workers * each
-    envs = runners * envs_each
-    settings = run.experiment(["env=assault", f"algo.horizon={horizon}"])[0]
-    costs = Costs(
-        act_s=act_s / 1e6,
-        env_s=env_s / 1e6,
-        learn_s=GPU_S * envs * horizon,
-        round_s=round_s / 1e3,
-        runner_s=runner_s / 1e3,
-        rollout_bytes=float(rollout_bytes(settings)),
-        weight_bytes=float(weight_bytes(settings)),
-        network=gbit * 1e9 / 8,
-    )
-    # Ray deals rollouts out without asking where they lie: with L learners one of L is on its learner's node.
-    shape = Shape(runners, envs, horizon, 1.0 if learners == 1 else 1 - 1 / learners, workers, learners, MINIBATCHES)
-    parts = terms(shape, costs)
-    total = sum(parts.values())
-    row = {"gpu_workers": workers, "learners": learners, "gbit_per_s": gbit, "env_runners": runners, "envs": envs}
-    row |= {"horizon": horizon, "agent_steps_per_s": round(predicted(shape, costs)), "update_s": round(total, 3)}
-    row |= {f"{name}_share": round(value / total, 3) for name, value in parts.items()}
-    return row | {"learner_store_gb": round(envs * horizon * costs.rollout_bytes / learners / 1e9, 2)}
-
-
-def predictions(found: Mapping[str, list[float]]) -> list[dict]:
-    """A row for each number of workers, of learners, and speed of the network; then for each plan that was moved."""
-    usual = [large(found, w, learners, gbit) for w in WORKERS for learners in (1, w) for gbit in GBIT]
-    return usual + [large(found, w, w, 25, plan) for w in WORKERS for plan in MOVED]
-
-
-def markdown(rows: list[dict]) -> str:
-    """A table of them."""
-    cells = [[str(x) if not isinstance(x, float) else f"{x:g}" for x in row.values()] for row in rows]
-    head = [list(rows[0]), ["---:"] * len(rows[0])]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [*head, *cells])
 
 
 def write(rows: list[dict], path: Path) -> None:

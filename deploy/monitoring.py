@@ -84,7 +84,7 @@ def install(session: Path) -> str:
     metrics = session / "metrics"
     return f"""row "RLlib" is in {path}
 next
-  apt-get install prometheus grafana      (Debian has Prometheus; Grafana is in its own repository, apt.grafana.com)
+  apt-get install grafana      (from its own repository, apt.grafana.com; Prometheus came with make monitoring)
   prometheus --config.file={metrics}/prometheus/prometheus.yml --web.listen-address=127.0.0.1:9090
   grafana server --homepath /usr/share/grafana --config {metrics}/grafana/grafana.ini
 and Ray's dashboard shows both under Metrics"""

@@ -183,10 +183,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         return values
 
     def sample_ref(self) -> tuple[Rollout | ray.ObjectRef, dict[str, Any]]:
-        """Like `sample`, for a remote runner: the Rollout, or for learners in other processes its reference; a summary.
-
-        What `ray.put` makes is this process's, and is waited for for minutes once its machine has lost its power.
-        """
+        """Of `sample` the Rollout, or for learners elsewhere its reference, lost with this process; and a summary."""
         rollout = self.sample()
         return ray.put(rollout) if self.config.num_learners else rollout, summary(rollout)
 

@@ -6,7 +6,6 @@ Every mistake is one sentence with the setting, its value and the way out.
 import difflib
 import re
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import torch
@@ -15,10 +14,10 @@ from custom_models.torsos import smallest_dim
 from environments.games import is_game, near_games, spec_of
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
-from runs.build import cpus_of_learners, cpus_of_run, gpus_of_run, num_env_runners, seeds_of
+from runs.build import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
+from runs.check_search import check_search
 from runs.placement import Node, placed
-from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, TOP_SETTINGS, of_kind, tables, unknown
-from runs.space import Parameter, parse
+from runs.settings import TOP_SETTINGS, of_kind, tables, unknown
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 
@@ -64,7 +63,7 @@ def check(settings: dict) -> dict:
     _check_model(settings)
     _check_sizes(settings)
     _check_resources(settings)
-    return settings | {"search": _check_search(search, settings)} if settings["command"] == "search" else settings
+    return settings | {"search": check_search(search, settings)} if settings["command"] == "search" else settings
 
 
 def _check_made_for(settings: dict) -> None:
@@ -169,8 +168,8 @@ def _check_sizes(settings: dict) -> None:
             f"{algo['num_workers']}; lower the one or raise the other"
         )
     _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
-    cluster, memory = settings["cluster"], model.get("lstm_size")
-    _check_learners(algo, runners, cluster["num_learners"], cluster["gpus_per_learner"], memory)
+    cluster = settings["cluster"]
+    _check_learners(algo, runners, cluster["num_learners"], cluster["gpus_per_learner"])
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
         batch = algo["num_envs"] * algo["horizon"]
@@ -207,24 +206,13 @@ def _check_runners(algo: dict, runners: int, gpus: float) -> None:
         )
 
 
-def _check_learners(algo: dict, runners: int, learners: int, gpus: float, memory: int | None) -> None:
+def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
     if learners <= 1:
         return
     if algo["name"] in ("a3c", "dqn"):
         raise Mistake(f"cluster.num_learners={learners}: algo={algo['name']} has one learner; leave it at 0")
     if 0 < gpus < 1:
         raise Mistake(f"cluster.gpus_per_learner={gpus:g}: several learners cannot share a GPU; give each one")
-    if algo.get("minibatch_size", 2 * learners) < 2 * learners:
-        raise Mistake(
-            f"algo.minibatch_size={algo['minibatch_size']} is too small for cluster.num_learners={learners}, who each "
-            "have a part of it; raise the one or lower the other"
-        )
-    size = algo.get("minibatch_size")
-    if memory and size and size < learners * algo["horizon"]:
-        raise Mistake(
-            f"algo.minibatch_size={size} is too small for cluster.num_learners={learners} and an LSTM: each learner's "
-            f"part of it has to hold a whole sequence, algo.horizon={algo['horizon']}; raise it or lower one of them"
-        )
     if not runners or runners % learners:
         raise Mistake(
             f"cluster.num_learners={learners} learn from whole rollouts, and cluster.num_env_runners={runners} play "
@@ -308,78 +296,3 @@ def _check_cluster(settings: dict) -> None:
             f"output_dir={settings['output_dir']}: nodes of a cluster do not share a working directory; give an "
             "absolute path that all of them have"
         )
-
-
-def _check_search(search: Any, settings: dict) -> dict:
-    if not isinstance(search, dict) or search.get("name") is None:
-        raise Mistake("search.name is not set; choose a search with tune_searches=<name>, or give yours a name")
-    checked = dict(search)
-    for key in search:
-        if key not in SEARCH_SETTINGS and key != "space":
-            raise unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*SEARCH_SETTINGS, "space")])
-    for key, setting in SEARCH_SETTINGS.items():
-        if key not in search:
-            raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
-        checked[key] = setting.check(f"search.{key}", search[key])
-    if not re.fullmatch(r"[\w.-]*\w", checked["name"]):
-        raise Mistake(f"search.name={checked['name']} names a directory; use letters, digits, - and _")
-    if checked["finalists"] > checked["contenders"]:
-        raise Mistake(
-            f"search.finalists={checked['finalists']} are the best of search.contenders={checked['contenders']}; lower "
-            "the one or raise the other"
-        )
-    if isinstance(settings["seed"], list):
-        raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
-    space = parse(checked.get("space", {}), settings)
-    pbt = checked["scheduler"] == "pbt"
-    if pbt:
-        _check_population(checked, space, settings["algo"]["name"])
-    algo, stop = settings["algo"], settings["stop"]
-    for key in ("time_s", "episode_return"):
-        if stop[key] is not None:
-            raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
-    first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
-    share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
-    least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
-    if stop["agent_steps"] < least:
-        raise Mistake(
-            f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
-            f"1 / {share} of it, would come before the first report; raise it, or lower "
-            f"report_every={settings['report_every']}"
-        )
-    if settings["cluster"]["address"] != "local":  # the cluster itself says what it has
-        return checked
-    seeds, trial = checked["seeds_per_trial"], cpus_of_run(settings, checked["seeds_per_trial"])
-    if (checked["concurrent"] or 1) * trial > num_cpus():
-        raise Mistake(
-            f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} CPUs, with search.seeds_per_trial="
-            f"{seeds}, ask for more than the {num_cpus()} of this machine; ask for fewer"
-        )
-    there, trial = torch.cuda.device_count(), gpus_of_run(settings, seeds)
-    if (checked["concurrent"] or 1) * trial > there:
-        raise Mistake(
-            f"search.concurrent={checked['concurrent'] or 1} trials of {trial:g} GPUs, with search.seeds_per_trial="
-            f"{seeds}, ask for more than the {there} of this machine; ask for fewer"
-        )
-    return checked
-
-
-def _check_population(search: dict, space: list[Parameter], algo: str) -> None:
-    if search["sampler"] != "random":
-        raise Mistake(
-            f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "
-            "could learn from; set search.sampler=random"
-        )
-    if algo == "dqn":
-        raise Mistake(
-            "algo=dqn: a checkpoint has no replay buffer, so search.scheduler=pbt would empty it over and over"
-        )
-    if search["trials"] < 2:
-        raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")
-    for parameter in space:
-        group, _, name = parameter.key.partition(".")
-        if group != "algo" or name in PART_OF_WEIGHTS or parameter.when:
-            raise Mistake(
-                f"search.space.{parameter.key}: search.scheduler=pbt changes settings of algo while a trial trains, "
-                "and neither what its checkpoint is made of nor what depends on another; leave it out"
-            )

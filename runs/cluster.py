@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 import ray
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # pyright: ignore[reportAttributeAccessIssue]
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
@@ -30,7 +31,7 @@ from environments.mistakes import Mistake, in_a_line
 from runs.build import bundles_of, gpus_of_run
 from runs.directory import ROOT
 from runs.interrupt import Interrupt
-from runs.package import refuse_too_large
+from runs.package import DRIVER_BYTES, refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt
 
 LOCAL, AUTO = "local", "auto"
@@ -98,7 +99,7 @@ def connect(settings: dict) -> None:
     # A job's driver has its code from the job; anybody else's travels now, without what .rayignore names.
     code = {} if JOB in os.environ else {"working_dir": str(ROOT)}
     if code:
-        refuse_too_large(ROOT)
+        refuse_too_large(ROOT, DRIVER_BYTES)
     try:
         context = ray.init(
             address=head,
@@ -169,7 +170,7 @@ def head_of(address: str) -> str:
 
 def refuse_unreachable(address: str, head: str) -> None:
     """A head that does not answer as one; Ray itself would try for minutes, and print what it tries."""
-    channel: Any = init_grpc_channel(head)
+    channel: Any = init_grpc_channel(head, GLOBAL_GRPC_OPTIONS)  # not through an http_proxy
     try:
         there = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_S).ray_version
     except AuthenticationError as error:  # this process has none
@@ -226,14 +227,30 @@ def computes_on_gpus() -> bool:
 
 
 def refuse_without_cuda(found: list[Node]) -> None:
-    """A node with GPUs that torch cannot use: a learner that Ray places there would die as often as it may."""
-    for node in found:
-        on = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        if node.has["GPU"] and not ray.get(computes_on_gpus.options(scheduling_strategy=on).remote()):
+    """A node with GPUs that torch cannot use: what Ray places there would die as often as it may."""
+    for node, can in answers(computes_on_gpus, [node for node in found if node.has["GPU"]]):
+        if not can:
             raise Mistake(
-                f"cluster.gpus_per_learner: node {node.name} offers {node.has['GPU']:g} GPU, and torch there is a CPU "
-                "build; install a CUDA build of torch on it"
+                f"node {node.name} offers {node.has['GPU']:g} GPU, and torch there is a CPU build; install a CUDA "
+                "build on it, or set cluster.gpus_per_learner=0 and cluster.gpus_per_runner=0"
             )
+
+
+def answers(question: Any, found: list[Node], *words: str) -> Iterator[tuple[Node, Any]]:
+    """What a remote function returns on each node, which all are asked at once.
+
+    Raises:
+        Mistake: a node cannot run it.
+    """
+    on = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in found]
+    asked = [question.options(scheduling_strategy=one).remote(*words) for one in on]
+    for node, answer in zip(found, asked, strict=True):
+        try:
+            yield node, ray.get(answer)
+        except RayError as error:
+            raise Mistake(
+                f"node {node.name} cannot run this suite ({in_a_line(error)}); install there what requirements.txt pins"
+            ) from error
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -251,16 +268,7 @@ def refuse_unshared(output_dir: Path, found: list[Node]) -> None:
     except OSError as error:
         raise Mistake(f"output_dir={output_dir} cannot be written ({error.strerror}); name another") from error
     try:
-        on = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in found]
-        answers = [sees.options(scheduling_strategy=one).remote(str(probe)) for one in on]
-        for node, answer in zip(found, answers, strict=True):
-            try:
-                there = ray.get(answer)
-            except RayError as error:
-                raise Mistake(
-                    f"node {node.name} cannot run this suite ({in_a_line(error)}); install there what requirements.txt "
-                    "pins"
-                ) from error
+        for node, there in answers(sees, found, str(probe)):
             if not there:
                 raise Mistake(
                     f"output_dir={output_dir} is not shared: node {node.name} does not see what is written there; name "

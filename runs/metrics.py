@@ -2,8 +2,10 @@
 
     row -> gauges and counters in the driver -> Ray's metrics agent -> Prometheus -> the Metrics tab of Ray's dashboard
 
-What only grows is a counter, `ray_rl_agent_steps_total`, so that Prometheus can ask for its rate; all else is a gauge.
-Ray hands them on every 10 seconds; they end with the driver. deploy/monitoring.py draws them.
+Agent steps and full games are counters, `ray_rl_agent_steps_total`, whose rate Prometheus can be asked for; all else is
+a gauge.
+Ray hands them on every 10 seconds. Gauges end with the driver; counters stay as they are until the agent of its node
+ends. deploy/monitoring.py draws them.
 """
 
 import math

@@ -3,20 +3,24 @@
 settings, nodes, how fast one env runner plays -> a node per process, bytes per agent step and second -> words
 """
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import ray
+from ray.exceptions import GetTimeoutError, RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from environments.games import make_games
+from environments.mistakes import Mistake, in_a_line
 from rollouts.rollout import columns
 from runs.build import build, bundles_of, in_words, num_env_runners
 from runs.placement import KINDS, Node, placed, spelt
 
 PLAY_S = 1.0  # that an env runner is watched
+ROOM_S = 120.0  # until then it has found room, and started, and played
 
 
 class Pace(NamedTuple):
@@ -47,9 +51,21 @@ class Alone:
         return Pace(sum(played) / took, len(played) / took)
 
 
-def pace_of(settings: dict) -> Pace | None:
-    """Of an env runner of this run, on a node that Ray chooses, beside whatever runs there; None without any."""
-    return ray.get(Alone.remote().pace.remote(settings)) if num_env_runners(settings) else None
+def pace_of(settings: dict, found: list[Node]) -> Pace | None:
+    """Of an env runner of this run, on a node that Ray chooses, beside whatever runs there.
+
+    Returns:
+        None where there are no env runners, or no room for one now.
+    """
+    if not num_env_runners(settings) or placed(bundles_of(settings), found) is None:
+        return None
+    alone = Alone.options(num_gpus=settings["cluster"]["gpus_per_runner"]).remote()
+    try:
+        return ray.get(alone.pace.remote(settings), timeout=ROOM_S)
+    except GetTimeoutError:
+        return None
+    except RayError as error:
+        raise Mistake(f"an env runner cannot start: {in_a_line(error)}") from error
 
 
 def plan(settings: dict, found: list[Node], pace: Pace | None = None) -> str:
@@ -58,7 +74,7 @@ def plan(settings: dict, found: list[Node], pace: Pace | None = None) -> str:
     Args:
         settings: checked by `runs.check.check`.
         found: the nodes there are.
-        pace: of one env runner, where there are some; without it nothing is said of seconds.
+        pace: of one env runner; without it nothing is said of seconds.
     """
     bundles = bundles_of(settings)
     where = placed(bundles, found)
@@ -99,6 +115,8 @@ def travels(settings: dict, pace: Pace | None) -> Iterable[str]:
         yield f"weights: {spelt_weights} per update to each node with env runners"
     if learners > 1:
         yield f"gradients: {spelt_weights} per minibatch from each learner to the others"
+    if runners and not pace:
+        yield "expected per second: not tried, there is no room for an env runner"
     if pace:
         yield f"one env runner by itself plays {pace.agent_steps:,.0f} agent steps/s here (tried for {PLAY_S:g} s)"
         back = pace.rollouts * weights * (runners if ship else 1)
@@ -107,6 +125,17 @@ def travels(settings: dict, pace: Pace | None) -> Iterable[str]:
             f"expected at most, with {runners}: {there / 1e6:,.1f} MB/s to the learner, {back / 1e6:,.1f} MB/s of "
             f"weights {'back' if ship else 'to each node'}"
         )
+    if pace and learners > 1:
+        passed = pace.rollouts * minibatches_of(settings) * weights
+        yield f"and {passed / 1e6:,.1f} MB/s of gradients from each learner"
+
+
+def minibatches_of(settings: dict) -> int:
+    """Of an update, each of which ends with a sum of gradients."""
+    algo = settings["algo"]
+    if "minibatch_size" not in algo:
+        return 1
+    return algo["num_epochs"] * math.ceil(algo["num_envs"] * algo["horizon"] / algo["minibatch_size"])
 
 
 def rollout_bytes(settings: dict) -> float:

@@ -32,7 +32,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from runs import checkpoints, directory
-from runs.build import cpus_of_run, seeds_of
+from runs.build import cpus_of_run, gpus_of_run, seeds_of
 from runs.cluster import LOCAL, ray_for
 from runs.confirmation import STAGES, Confirmation
 from runs.display import SearchDisplay, spelt
@@ -43,7 +43,7 @@ from runs.record import Record
 from runs.sources import Planned, Proposals, RunWriter, Source, write_table
 from runs.space import parse
 from runs.study import Study
-from runs.train import NodeLost, error_of, why
+from runs.train import NodeLost, Patience, error_of, why
 from runs.trial import SearchTrial
 
 
@@ -209,10 +209,13 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
 
 
 def concurrent_trials(settings: dict) -> int:
-    """Trials at once: as many as were asked for, or as there are CPUs for."""
+    """Trials at once: as many as were asked for, or as there are CPUs and GPUs for."""
     search, local = settings["search"], settings["cluster"]["address"] == LOCAL
     cpus = num_cpus() if local else ray.cluster_resources().get("CPU", 1)
-    return search["concurrent"] or max(1, int(cpus / cpus_of_run(settings, search["seeds_per_trial"])))
+    room = cpus / cpus_of_run(settings, search["seeds_per_trial"])
+    if gpus := gpus_of_run(settings, search["seeds_per_trial"]):
+        room = min(room, ray.cluster_resources().get("GPU", 0) / gpus)
+    return search["concurrent"] or max(1, int(room))
 
 
 def name_of(trial: Any) -> str:
@@ -260,6 +263,7 @@ class SearchRecorder(tune.Callback):
         self.folder, self.source, self.end, self.display, self.metrics = folder, source, end, display, metrics
         self.records: dict[str, Record] = {}  # run directory -> what is written there
         self.said: set[tuple[str, str]] = set()  # trial, and what its processes had to say
+        self.patience = Patience()
 
     def __getstate__(self) -> dict:
         return {}  # as Source
@@ -305,6 +309,8 @@ class SearchRecorder(tune.Callback):
                     record.close()
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.end.drop_waiting = Interrupt.asked and waiting
+        if self.patience.ends(trials):
+            self.display.say("waiting until there is room for all processes of a trial; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
 

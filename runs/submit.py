@@ -18,7 +18,7 @@ from ray.job_submission import JobSubmissionClient
 
 from environments.mistakes import Mistake
 from runs.directory import COMMIT, ROOT, key_of
-from runs.package import refuse_too_large
+from runs.package import JOB_BYTES, refuse_too_large
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
 ANSWER_S = 5  # a dashboard must answer in
@@ -41,7 +41,7 @@ def submit(settings: dict, words: list[str]) -> str:
     """
     if settings["cluster"]["address"] == "local":
         raise Mistake("command=submit: cluster=laptop is Ray of the run's own; add cluster=ray to run on a cluster")
-    refuse_too_large(ROOT)
+    refuse_too_large(ROOT, JOB_BYTES)
     address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
     if "://" not in address:  # Ray would look for a cluster's head there, and for long
         raise Mistake(f"{DASHBOARD}={address} is no address of a dashboard; give http://{address}")

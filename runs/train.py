@@ -68,6 +68,22 @@ class NodeLost(RuntimeError):
     """There is no machine left to run on."""
 
 
+class Patience:
+    """With trials that have no place to run."""
+
+    def __init__(self):
+        self.ran, self.ended = time.monotonic(), False  # when one was last seen to run
+
+    def ends(self, trials: list[Trial]) -> bool:
+        """True once: none has run for WAIT_S, and one would."""
+        statuses = {trial.status for trial in trials}
+        if "RUNNING" in statuses:
+            self.ran = time.monotonic()
+        now = "PENDING" in statuses and time.monotonic() - self.ran > WAIT_S and not self.ended
+        self.ended = self.ended or now
+        return now
+
+
 class Recorder(tune.Callback):
     """Writes what trials report.
 
@@ -84,7 +100,7 @@ class Recorder(tune.Callback):
         self.record = Record(dirs, parent)
         self.failures: dict[int, str] = {}
         self.said: set[str] = set()
-        self.ran = time.monotonic()  # when a seed was last seen to run
+        self.patience = Patience()
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
@@ -109,12 +125,10 @@ class Recorder(tune.Callback):
                 checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
 
     def on_step_end(self, iteration, trials, **info) -> None:
-        statuses = {trial.status for trial in trials}
-        waiting, now = "RUNNING" not in statuses, time.monotonic()
+        waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.asked and waiting
-        self.ran = self.ran if waiting else now
-        if now - self.ran > WAIT_S and "PENDING" in statuses:
-            self.say_once("waiting until there is room for all processes of the run; Ctrl-C ends the wait")
+        if self.patience.ends(trials):
+            self.display.say("waiting until there is room for all processes of the run; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
 

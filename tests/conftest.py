@@ -54,7 +54,7 @@ def machine_with(monkeypatch):
     """Cores, and GPUs where they are given -> settings are checked and built as on such a machine."""
 
     def have(cpus: int, gpus: int | None = None) -> None:
-        for room in ("build", "check"):
+        for room in ("build", "check", "check_search"):
             monkeypatch.setattr(f"runs.{room}.num_cpus", lambda: cpus)
         if gpus is not None:
             monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)

@@ -726,10 +726,6 @@ def test_composing_again_gives_the_same_and_leaves_no_state(printed):
     [
         (("algo=a3c", "cluster.num_learners=2"), "cluster.num_learners=2: algo=a3c has one learner; leave it at 0"),
         (("algo=ppo", "cluster.num_learners=2"), "cluster.num_learners=2 learn from whole rollouts, and"),
-        (
-            ("algo=ppo", "model=cnn_lstm", "cluster.num_learners=4", "cluster.num_env_runners=4"),
-            "algo.minibatch_size=256 is too small for cluster.num_learners=4 and an LSTM: each learner's part of it",
-        ),
         (("algo=a3c", "algo.num_workers=32"), "algo.num_envs=16 cannot be shared evenly by algo.num_workers=32"),
         (
             ("algo=a3c", "algo.num_workers=2", "cluster.num_env_runners=4"),

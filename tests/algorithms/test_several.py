@@ -21,12 +21,13 @@ from rollouts.rollout import Rollout, RolloutData
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the learners' processes cannot import tests
 SMALL = ("env=cartpole", "algo.num_envs=4", "algo.max_grad_norm=0.5", "algo.lr=1e-2")
-WHOLE = {"minibatch_size": 128}  # both rollouts: smaller minibatches are other rows for two than for one
-PPO = (*SMALL, "algo.horizon=16", "algo.minibatch_size=64", "algo.num_epochs=2", "algo.lr_schedule=constant")
+PPO = (*SMALL, "algo.horizon=16", "algo.num_epochs=2", "algo.lr_schedule=constant")
 CASES = {
-    "ppo": PPO,
-    "ppo, lstm": (*PPO, "model=mlp_lstm"),
-    "ppo, kl": (*PPO, "algo.kl_coeff=0.2"),
+    "ppo": (*PPO, "algo.minibatch_size=24"),  # of up to 128 rows, a random share of each learner's
+    "ppo, one minibatch": (*PPO, "algo.minibatch_size=64"),
+    "ppo, minibatches without a row of one learner's": (*PPO, "algo.minibatch_size=2"),
+    "ppo, lstm": (*PPO, "algo.minibatch_size=32", "model=mlp_lstm"),  # two sequences, of one learner or both
+    "ppo, kl": (*PPO, "algo.minibatch_size=2", "algo.kl_coeff=0.2"),
     "a2c": ("algo=a2c", *SMALL, "algo.horizon=16", "algo.normalize_advantages=true", "algo.microbatch_size=20"),
     "pg": ("algo=pg", *SMALL, "algo.episodes_per_update=4", "algo.entropy_coeff=0.01"),
 }
@@ -38,7 +39,7 @@ def make_group(make_config, shared_ray):
     groups = []
 
     def make(*overrides: str, **attributes):
-        config = make_config(*overrides, num_learners=2, num_cpus_per_learner=1, **WHOLE, **attributes)
+        config = make_config(*overrides, num_learners=2, num_cpus_per_learner=1, **attributes)
         games = make_games(config.env_config, 1, 1)
         games.close()
         spaces = {DEFAULT_MODULE_ID: (games.observation_space, games.action_space)}
@@ -71,12 +72,12 @@ def test_two_learners_take_the_step_that_one_would(case, make_learner, make_grou
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.float)  # back to it when this test is over
     words = CASES[case]
     rollouts = [in_double(make_runner(*words, f"seed={seed}").sample()) for seed in (1, 2)]
-    one, two = make_learner(*words, **WHOLE), make_group(*words)
+    one, two = make_learner(*words), make_group(*words)
     start = {name: value.double() for name, value in one.net.state_dict().items()}
     two.foreach_learner(lambda learner: compute_in_double(learner, start))
     compute_in_double(one, start)
     report = one.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
-    reports = two.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+    reports = update(two, RolloutData(rollouts), {PROGRESS: 0.0})
     after = [result.get() for result in two.foreach_learner(lambda learner: learner.net.state_dict())]
     moved = 0.0
     for name, value in one.net.state_dict().items():
@@ -142,7 +143,7 @@ def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_i
 def test_learners_that_wait_for_what_a_lost_node_had_are_ended(shared_ray, monkeypatch):
     nodes = [{"this", "that"}, {"this"}]
     monkeypatch.setattr(learners, "LOOK_S", 0.2)
-    monkeypatch.setattr(learners, "nodes_with", lambda data: [{"this"}, {"that"}])
+    monkeypatch.setattr(learners, "homes_of", lambda data: {"this", "that"})
     monkeypatch.setattr(learners, "nodes_alive", lambda: nodes[0] if len(nodes) == 1 else nodes.pop(0))
     group = Group(Waiting, Waiting)
     with pytest.raises(RaySystemError, match="a node was lost"):
@@ -161,17 +162,22 @@ class Slow:
 def test_a_lost_node_that_the_learners_do_not_need_does_not_end_them(shared_ray, monkeypatch):
     asked = []
     monkeypatch.setattr(learners, "LOOK_S", 0.2)
-    monkeypatch.setattr(learners, "nodes_with", lambda data: [{"this", "gone"}, {"that"}])
+    monkeypatch.setattr(learners, "homes_of", lambda data: {"this", "that"})
     monkeypatch.setattr(learners, "nodes_alive", lambda: asked.append(1) or {"this", "that", "new"})
     assert update(Group(Slow, Slow), RolloutData(["one", "two"]), {}) == [{"loss": 1.0}] * 2
     assert asked
 
 
-def test_a_rollout_is_where_its_node_keeps_it(shared_ray):
+def test_a_rollout_is_lost_with_the_process_that_made_it(shared_ray):
+    @ray.remote(num_cpus=0)
+    class Maker:
+        def make(self):
+            return [ray.put(bytes(10**6)), ray.put(1)]
+
     (here,) = learners.nodes_alive()
-    large, small = ray.put(bytes(10**6)), ray.remote(num_cpus=0)(lambda: 1).remote()
-    assert learners.nodes_with(RolloutData([large, small, "not in Ray"])) == [{here}]
-    assert learners.nodes_with(RolloutData(["not in Ray"])) == []
+    refs = ray.get(Maker.remote().make.remote())
+    assert learners.homes_of(RolloutData([*refs, "not in Ray"])) == {here}
+    assert learners.homes_of(RolloutData(["not in Ray"])) == set()
 
 
 def test_a_learner_that_is_alone_computes_without_a_detour():

@@ -1,13 +1,17 @@
 """The model of throughput: numbers by hand, and where it saturates."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
 if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
-from benchmarks.scaling import Costs, Line, Shape, predicted, terms
+from benchmarks.rounds import ROOT
+from benchmarks.scaling import Line
+from benchmarks.scaling_model import Costs, Shape, predicted, predictions, terms
 
 # Two env runners of three envs, ten steps: 60 agent steps per update.
 SHAPE = Shape(runners=2, envs=6, horizon=10, away=0.5, nodes=1, minibatches=4)
@@ -43,3 +47,16 @@ def test_ever_more_env_runners_saturate_the_network_of_one_learner():
 
 def test_a_line_goes_through_its_points():
     assert Line.through([1, 2, 4], [3.0, 5.0, 9.0]) == pytest.approx((1.0, 2.0))
+
+
+def test_the_tables_of_larger_clusters_are_what_the_model_says_of_what_was_measured():
+    measured = json.loads(Path(ROOT, "results/2026-11-25_scaling/scaling.json").read_text())["summary"]
+    rows, text = predictions(measured), Path(ROOT, "docs/scaling.md").read_text()
+    assert {row["gpu_workers"] for row in rows} == {8, 64, 512}
+    usual = [row for row in rows if row["horizon"] == 128 and row["env_runners"] == 4 * row["gpu_workers"]]
+    for i in range(0, len(usual), 4):  # a line for each number of workers and learners, by the network's speed
+        workers, learners = usual[i]["gpu_workers"], usual[i]["learners"]
+        speeds = " | ".join(f"{row['agent_steps_per_s']:,}" for row in usual[i : i + 4])
+        assert f"| {workers} | {learners} | {speeds} |" in text
+    moved = [f"{row['agent_steps_per_s']:,}" for row in rows if row not in usual and row["gpu_workers"] == 512]
+    assert len(moved) == 2 and all(speed in text for speed in moved)

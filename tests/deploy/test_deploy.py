@@ -142,7 +142,7 @@ def test_the_rayjob_runs_a_command_that_there_is(compose):
     settings = compose(words)
     assert settings["resume"] == "auto" and settings["cluster"].keys() == CLUSTER_SETTINGS.keys()
     algo, env = settings["algo"]["name"], settings["env"]["name"]
-    assert spec["metadata"] == {"job_name": f"{algo}/{env}", "algo": algo, "env": env}
+    assert spec["metadata"] == {"job_name": f"{algo}/{env}", "algo": algo, "env": env, "commit": "FILL_COMMIT"}
     cluster = spec["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
     (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]

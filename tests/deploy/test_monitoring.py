@@ -64,6 +64,16 @@ def test_installing_it_again_changes_nothing(session):
     assert [p["title"] for p in own["panels"]] == ["RLlib", *(title for title, *_ in monitoring.PANELS)]
 
 
+def test_the_command_finds_the_session_where_ray_keeps_it(session, tmp_path):
+    (tmp_path / "other" / "ray").mkdir(parents=True)
+    (tmp_path / "other" / "ray" / "session_latest").symlink_to(session)
+    environment = os.environ | {"RAY_TMPDIR": str(tmp_path / "other")}
+    command = [sys.executable, str(ROOT / "deploy" / "monitoring.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and 'row "RLlib" is in' in done.stdout, done.stderr
+    assert read(session, "default_grafana_dashboard")["panels"][0]["title"] == "RLlib"
+
+
 def test_without_a_session_it_says_what_to_start(tmp_path):
     with pytest.raises(SystemExit, match="start Ray on this machine first"):
         monitoring.install(tmp_path)

@@ -246,6 +246,8 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
         command = [sys.executable, str(RUN_PY), *words, *more]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
 
+    planned = go("dry_run=true")
+    assert planned.returncode == 0 and "expected at most, with 2: " in planned.stdout, planned.stdout + planned.stderr
     done = go()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ray cluster: 2 nodes with 3 CPU; this driver runs" in done.stdout
@@ -262,6 +264,21 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
     assert again.returncode == 0 and "seed 1 has reached its stop already" in again.stdout
 
 
+# The head is told that it was started by Python 3.9.1, and the run joins it.
+OTHER_PYTHON = """
+import json, sys
+from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY as key
+from ray._private.ray_constants import KV_NAMESPACE_CLUSTER as space
+from ray._raylet import GcsClient
+import run
+(address,) = (word.partition("=")[2] for word in sys.argv if word.startswith("cluster.address="))
+head = GcsClient(address=address)
+knows = json.loads(head.internal_kv_get(key, namespace=space))
+head.internal_kv_put(key, json.dumps(knows | {"python_version": "3.9.1"}).encode(), True, namespace=space)
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
 def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, tmp_path):
     """A wrong token, none, and another version of Ray: from a run and, the tokens, from a job on its way."""
     address, dashboard, right = start_cluster("dashboard", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="r" * 32)
@@ -275,6 +292,7 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
         cases.append((["run.py"], environment, "does not take this process's token; set RAY_AUTH_MODE=token"))
         cases.append((["run.py", "command=submit"], environment, "does not take this process's token"))
     cases.append((["-c", older], right, "version mismatch: Ray 2.60.0 there, 2.59.0 here"))
+    cases.append((["-c", OTHER_PYTHON], right, "Ray or Python is another one there (Version mismatch: "))
     for command, environment, says in cases:
         done = subprocess.run(
             [sys.executable, *command, *words, "cluster.num_env_runners=8"],
@@ -311,12 +329,12 @@ def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_clus
             return json.load(answer)["logs"]
 
     job = submitted()
-    assert ask(job)["metadata"] | {"commit": ""} == {
+    assert ask(job)["metadata"] == {
         "job_name": "ppo/cartpole",
         "algo": "ppo",
         "env": "cartpole",
         "seed": "1",
-        "commit": "",
+        "commit": submit.commit() or "unknown",
     }
     wait_for(lambda: list(shared.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
     stop = urllib.request.Request(f"{dashboard}/api/jobs/{job}/stop", method="POST")
@@ -341,21 +359,28 @@ def test_a_browser_shows_a_job_by_name_its_log_and_its_actors(start_cluster, tmp
     address, dashboard, environment = start_cluster("dashboard")
     environment |= {"RAY_API_SERVER_ADDRESS": dashboard, "RAY_ADDRESS": address}
     words = [*TINY, "cluster=ray", "cluster.num_env_runners=2", "stop.agent_steps=10_000_000", f"output_dir={tmp_path}"]
+    words += ["cluster.num_learners=1", "cluster.cpus_per_runner=0.5"]
     command = [sys.executable, str(RUN_PY), "command=submit", *words]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     job = done.stdout.split()[1]
     wait_for(lambda: list(tmp_path.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
 
+    def open_page(page: str, *more: str) -> str:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--window-size=1400,700"]
+        browser = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'chromium'}", *more, f"{dashboard}/#/{page}"]
+        return subprocess.run(browser, capture_output=True, text=True, timeout=120).stdout
+
     def shows(page: str, *what: str) -> bool:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"]
-        browser = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'chromium'}", f"{dashboard}/#/{page}"]
-        text = subprocess.run(browser, capture_output=True, text=True, timeout=120).stdout
+        text = open_page(page, "--dump-dom")
         return all(word in text for word in what)
 
     wait_for(lambda: shows("jobs", "ppo/cartpole", "RUNNING"), 60)
     wait_for(lambda: shows(f"jobs/{job}", "agent steps", "writing to"), 60)
-    wait_for(lambda: shows("actors", "VectorEnvRunner", "PPO"), 60)
+    wait_for(lambda: shows("actors", "VectorEnvRunner", ">PPO<", "PPOLearner"), 60)
+    if pictures := os.environ.get("SCREENSHOTS"):  # a directory, such as docs
+        for name, page in {"jobs": "jobs", "job": f"jobs/{job}", "actors": "actors"}.items():
+            open_page(page, f"--screenshot={pictures}/ray_dashboard_{name}.png")
 
 
 def test_a_job_runs_the_same_words_and_goes_on_by_itself():
@@ -383,7 +408,10 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"0" * size)
     assert package.package_bytes(tmp_path) == 3 + 20 + (tmp_path / ".rayignore").stat().st_size
-    monkeypatch.setattr(package, "MAX_BYTES", 10)
+    (tmp_path / "rooms" / "link").symlink_to(tmp_path / "data" / "large")
+    assert package.package_bytes(tmp_path) == 3 + 20 + 500 + (tmp_path / ".rayignore").stat().st_size
+    monkeypatch.setattr(submit, "JOB_BYTES", 10)
+    monkeypatch.setattr(cluster, "DRIVER_BYTES", 10)
     on_ray = compose(["env=cartpole", *ON_RAY])
     with pytest.raises(Mistake, match="MiB that would travel"):
         submit.submit(on_ray, [])

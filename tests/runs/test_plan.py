@@ -3,7 +3,9 @@
 import pytest
 
 import run
+from environments.mistakes import Mistake
 from runs.build import build
+from runs.cluster import nodes as cluster_nodes
 from runs.placement import Node
 from runs.plan import Pace, pace_of, plan, rollout_bytes, weight_bytes
 
@@ -59,13 +61,27 @@ def test_what_travels_depends_on_who_learns(compose):
         assert first in text and "one env runner by itself plays 1,000 agent steps/s" in text
         expected = f"at most, with 2: {there:,.1f} MB/s to the learner, {back:,.1f} MB/s of weights {where}"
         assert text.endswith(expected), text
-    assert "expected" not in plan(compose(words), NODES)
+    assert plan(compose(words), NODES).endswith("not tried, there is no room for an env runner")
+    text = plan(compose([*words, "cluster.num_learners=2", "cluster.num_env_runners=4"]), NODES, pace)
+    assert text.endswith(f"and {2 * 4 * 4 * weights:,.1f} MB/s of gradients from each learner"), text
+
+
+def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray, monkeypatch):
+    monkeypatch.setattr("runs.plan.ROOM_S", 0.5)
+    words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=2"]
+    nodes = [Node("a", "large", {"CPU": 64.0, "GPU": 8.0})]  # it is said to have GPUs, and has none
+    assert pace_of(compose([*words, "cluster.gpus_per_runner=0.5"]), nodes) is None
+    assert pace_of(compose([*words, "cluster.cpus_per_runner=64"]), nodes) is None
+    monkeypatch.setattr("runs.plan.ROOM_S", 60.0)
+    with pytest.raises(Mistake, match="an env runner cannot start: "):
+        settings = compose(["env=assault", *words[1:]])
+        pace_of(settings | {"env": settings["env"] | {"game": "none"}}, nodes)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a3c"])
 def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared_ray):
     settings = compose([f"algo={algo}", "env=cartpole", *ON_RAY, "cluster.num_env_runners=2"])
-    pace, config = pace_of(settings), build(settings)
+    pace, config = pace_of(settings, cluster_nodes()), build(settings)
     per_rollout = config.num_envs_per_env_runner * settings["algo"]["horizon"]
     assert pace and pace.rollouts > 1
     assert 0.8 < pace.agent_steps / (pace.rollouts * per_rollout) < 1  # rows that only restart a game do not count

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 
 import run
+from environments.mistakes import Mistake
 from evidence.evaluate import evaluate
 from runs import checkpoints, directory, interrupt, sources
 from runs.checkpoints import damage, progress_of
@@ -328,6 +330,28 @@ def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(whe
     assert code == 0 and "2 of 2 trials: 2 complete" in printed
 
 
+def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
+    """Of two GPUs, three trials of 0.6 each are 1.8, and there is room for two."""
+    monkeypatch.setattr("runs.check_search.num_cpus", lambda: 64)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    words = ["tune_searches=cartpole_ppo", "cluster.gpus_per_learner=0.6"]
+    assert compose([*words, "search.concurrent=2"])["search"]["concurrent"] == 2
+    with pytest.raises(Mistake, match="search.concurrent=3 trials of 0.6 GPUs, .* do not fit on the 2 of this machine"):
+        compose([*words, "search.concurrent=3"])
+
+
+def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
+    """On a cluster that grows; here none ever comes."""
+    monkeypatch.setattr("runs.train.WAIT_S", 1.0)
+    words = ["cluster=ray", "cluster.grows=true", "cluster.num_env_runners=64", "algo.num_envs=64", "search.trials=2"]
+    timer = threading.Timer(8.0, send_to_self, (signal.SIGTERM,))
+    timer.start()
+    code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    timer.join()
+    assert code == 1 and "waiting until there is room for all processes of a trial" in printed
+    assert "stopping: " in printed and "to continue:  python run.py resume=" in printed
+
+
 def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray):
     words = (*TINY, "search.trials=1", "stop.agent_steps=20480", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
@@ -452,6 +476,10 @@ def refused(capsys, tmp_path, monkeypatch):
         (("tune_searches=cartpole_ppo", "search.trials=0"), "search.trials=0 is out of range"),
         (("tune_searches=cartpole_ppo", "search.name=a/b"), "search.name=a/b names a directory"),
         (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPUs"),
+        (
+            ("tune_searches=cartpole_ppo", "cluster=ray", "output_dir=/shared", "cluster.grows=true"),
+            "search.concurrent is not set: a cluster that grows, cluster.grows=true, cannot be counted",
+        ),
         (("tune_searches=cartpole_ppo", "cluster.gpus_per_learner=99"), "cluster.gpus_per_learner=99"),
         (("tune_searches=cartpole_pp",), "did you mean cartpole_ppo"),
         (

@@ -1,0 +1,105 @@
+"""What of a search is checked before anything starts, beside what `runs/check.py` checks of its trials."""
+
+import re
+from typing import Any
+
+import torch
+
+from environments.machine import num_cpus
+from environments.mistakes import Mistake
+from runs.build import bundles_of, cpus_of_run, gpus_of_run
+from runs.placement import Node, placed
+from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, unknown
+from runs.space import Parameter, parse
+
+
+def check_search(search: Any, settings: dict) -> dict:
+    """The `search.` settings with every value checked and as its kind.
+
+    Args:
+        search: as composed.
+        settings: all others, checked.
+
+    Raises:
+        Mistake: something of the search cannot work.
+    """
+    if not isinstance(search, dict) or search.get("name") is None:
+        raise Mistake("search.name is not set; choose a search with tune_searches=<name>, or give yours a name")
+    checked = dict(search)
+    for key in search:
+        if key not in SEARCH_SETTINGS and key != "space":
+            raise unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*SEARCH_SETTINGS, "space")])
+    for key, setting in SEARCH_SETTINGS.items():
+        if key not in search:
+            raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
+        checked[key] = setting.check(f"search.{key}", search[key])
+    if not re.fullmatch(r"[\w.-]*\w", checked["name"]):
+        raise Mistake(f"search.name={checked['name']} names a directory; use letters, digits, - and _")
+    if checked["finalists"] > checked["contenders"]:
+        raise Mistake(
+            f"search.finalists={checked['finalists']} are the best of search.contenders={checked['contenders']}; lower "
+            "the one or raise the other"
+        )
+    if isinstance(settings["seed"], list):
+        raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
+    space = parse(checked.get("space", {}), settings)
+    pbt = checked["scheduler"] == "pbt"
+    if pbt:
+        _check_population(checked, space, settings["algo"]["name"])
+    algo, stop = settings["algo"], settings["stop"]
+    for key in ("time_s", "episode_return"):
+        if stop[key] is not None:
+            raise Mistake(f"stop.{key}={stop[key]}: a search compares trials after equal budgets; leave it null")
+    first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
+    share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
+    least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
+    if stop["agent_steps"] < least:
+        raise Mistake(
+            f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
+            f"1 / {share} of it, would come before the first report; raise it, or lower "
+            f"report_every={settings['report_every']}"
+        )
+    cluster = settings["cluster"]
+    if cluster["address"] != "local":  # the cluster itself says what it has
+        if cluster["grows"] and not checked["concurrent"]:
+            raise Mistake(
+                "search.concurrent is not set: a cluster that grows, cluster.grows=true, cannot be counted; say "
+                "how many trials there are at once"
+            )
+        return checked
+    seeds, at_once = checked["seeds_per_trial"], checked["concurrent"] or 1
+    trial, cpus, gpus = cpus_of_run(settings, seeds), num_cpus(), torch.cuda.device_count()
+    if at_once * trial > cpus:
+        raise Mistake(
+            f"search.concurrent={at_once} trials of {trial:g} CPUs, with search.seeds_per_trial={seeds}, ask for more "
+            f"than the {cpus} of this machine; ask for fewer"
+        )
+    trial = gpus_of_run(settings, seeds)
+    asked, machine = bundles_of({**settings, "search": checked}) * at_once, Node("", "", {"CPU": cpus, "GPU": gpus})
+    if trial and placed(asked, [machine]) is None:
+        raise Mistake(
+            f"search.concurrent={at_once} trials of {trial:g} GPUs, with search.seeds_per_trial={seeds} and each "
+            f"process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
+        )
+    return checked
+
+
+def _check_population(search: dict, space: list[Parameter], algo: str) -> None:
+    if search["sampler"] != "random":
+        raise Mistake(
+            f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "
+            "could learn from; set search.sampler=random"
+        )
+    if algo == "dqn":
+        raise Mistake(
+            "algo=dqn: a checkpoint has no replay buffer, so search.scheduler=pbt would empty it over and over"
+        )
+    if search["trials"] < 2:
+        raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")
+    for parameter in space:
+        group, _, name = parameter.key.partition(".")
+        if group != "algo" or name in PART_OF_WEIGHTS or parameter.when:
+            raise Mistake(
+                f"search.space.{parameter.key}: search.scheduler=pbt changes settings of algo while a trial trains, "
+                "and neither what its checkpoint is made of nor what depends on another; leave it out"
+            )
