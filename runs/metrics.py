@@ -3,9 +3,8 @@
     row -> gauges and counters in the driver -> Ray's metrics agent -> Prometheus -> the Metrics tab of Ray's dashboard
 
 Agent steps and full games are counters, `ray_rl_agent_steps_total`, whose rate Prometheus can be asked for; all else is
-a gauge.
-Ray hands them on every 10 seconds. Gauges end with the driver; counters stay as they are until the agent of its node
-ends. deploy/monitoring.py draws them.
+a gauge. Ray hands them on every 10 seconds. Gauges end with the driver; counters stay as they are until the agent of
+its node ends. deploy/monitoring.py draws them.
 """
 
 import math
