@@ -367,7 +367,7 @@ def test_a_browser_shows_a_job_by_name_its_log_and_its_actors(start_cluster, tmp
     wait_for(lambda: list(tmp_path.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
 
     def open_page(page: str, *more: str) -> str:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--window-size=1400,700"]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--window-size=1400,1000"]
         browser = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'chromium'}", *more, f"{dashboard}/#/{page}"]
         return subprocess.run(browser, capture_output=True, text=True, timeout=120).stdout
 
