@@ -3,7 +3,7 @@
     part of a minibatch -> loss x (its rows / all rows) -> gradient -> sum over the learners -> the same step everywhere
 
 A learner that is alone computes without a detour, to the last bit. All learners have to call these functions equally
-often and in the same order: each waits for the others.
+often and in the same order: each waits for the others. Minibatches of PPO are drawn from what all of them have: `Rows`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,14 +71,11 @@ class Rows:
     def __init__(self, valid: Sequence[np.ndarray], sequences: bool, device: torch.device):
         mine = torch.from_numpy(np.stack(valid, 1)).to(device, torch.uint8)  # [T, J, N]
         mine = torch.ones_like(mine[:1]) if sequences else mine
-        everyones, rank = [mine], 0
+        parts, rank = [mine], 0  # of all learners, and which is this one's
         if together():
-            everyones, rank = (
-                [torch.empty_like(mine) for _ in range(distributed.get_world_size())],
-                distributed.get_rank(),
-            )
-            distributed.all_gather(everyones, mine)
-        table = torch.stack(everyones, 2).bool()  # [T, J, L, N], as they lie in one batch
+            parts, rank = [torch.empty_like(mine) for _ in range(distributed.get_world_size())], distributed.get_rank()
+            distributed.all_gather(parts, mine)
+        table = torch.stack(parts, 2).bool()  # [T, J, L, N], as they lie in one batch
         numbers = (table.flatten().cumsum(0) - 1).view_as(table)[:, :, rank][mine.bool()]
         self.total = int(table.sum())
         self._here = torch.full((self.total,), -1, device=device)  # number -> index in this learner's batch

@@ -74,9 +74,8 @@ def check_search(search: Any, settings: dict) -> dict:
             f"search.concurrent={at_once} trials of {trial:g} CPUs, with search.seeds_per_trial={seeds}, ask for more "
             f"than the {cpus} of this machine; ask for fewer"
         )
-    trial = gpus_of_run(settings, seeds)
-    asked, machine = bundles_of({**settings, "search": checked}) * at_once, Node("", "", {"CPU": cpus, "GPU": gpus})
-    if trial and placed(asked, [machine]) is None:
+    trial, machine = gpus_of_run(settings, seeds), Node("", "this machine", {"CPU": cpus, "GPU": gpus})
+    if trial and placed(bundles_of({**settings, "search": checked}) * at_once, [machine]) is None:
         raise Mistake(
             f"search.concurrent={at_once} trials of {trial:g} GPUs, with search.seeds_per_trial={seeds} and each "
             f"process its part of one, do not fit on the {gpus} of this machine; ask for fewer"

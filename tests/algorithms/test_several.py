@@ -12,7 +12,7 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError, RaySystemError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms import learners
+from algorithms import learners, several
 from algorithms.learner import PROGRESS
 from algorithms.learners import update
 from algorithms.several import everyones, moments, sum_gradients, total
@@ -178,6 +178,15 @@ def test_a_rollout_is_lost_with_the_process_that_made_it(shared_ray):
     refs = ray.get(Maker.remote().make.remote())
     assert learners.homes_of(RolloutData([*refs, "not in Ray"])) == {here}
     assert learners.homes_of(RolloutData(["not in Ray"])) == set()
+
+
+def test_a_mean_over_minibatches_counts_each_learners_part_by_its_rows(monkeypatch):
+    """A quarter of the first minibatch, at 1, and the second, at 3, are here; the rest of the first, at 5, is not."""
+    means, shares = [torch.tensor(1.0), torch.tensor(3.0)], [0.25, 1.0]
+    monkeypatch.setattr(several, "total", lambda x: x + torch.tensor([0.75 * 5, 0.75]))
+    assert several.mean_of_parts(means, shares) == pytest.approx(((0.25 * 1 + 0.75 * 5) + 3) / 2)
+    monkeypatch.undo()
+    assert several.mean_of_parts(means, [1.0, 1.0]) == 2
 
 
 def test_a_learner_that_is_alone_computes_without_a_detour():

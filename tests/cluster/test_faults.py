@@ -22,7 +22,7 @@ pytestmark = [
 ]
 UPDATE = 4 * 32  # agent steps: num_envs x horizon of lab.WORDS
 LEARNERS = "cluster.num_learners=2"
-BOUND_S = 30.0  # that training may stand still; of it, where seven processes start again on two cores, 17 are Python's
+BOUND_S = 30.0  # that training may stand still; 10 more where seven processes start again on two cores
 
 
 @pytest.fixture

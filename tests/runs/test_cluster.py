@@ -287,7 +287,8 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
     lacks = {**right, "RAY_AUTH_TOKEN": ""}
     words = ["env=cartpole", "cluster=ray", f"cluster.address={address}", f"output_dir={tmp_path}"]
     older = "import ray, sys; ray.__version__ = '2.59.0'; import run; sys.exit(run.main(sys.argv[1:]))"
-    cases = [(["run.py"], {**right, "RAY_ADDRESS": address}, "never has room for them all")]  # whom it takes
+    taken = {**right, "RAY_ADDRESS": address, "http_proxy": "http://127.0.0.1:9"}  # Ray goes through no proxy
+    cases = [(["run.py"], taken, "never has room for them all")]
     for environment in (wrong, none, lacks):
         cases.append((["run.py"], environment, "does not take this process's token; set RAY_AUTH_MODE=token"))
         cases.append((["run.py", "command=submit"], environment, "does not take this process's token"))
