@@ -58,6 +58,9 @@ TINY = (
     "report_every=200",
     "checkpoint_every_s=0.01",
 )
+# At the only rung trials 2 and 4 of this seed score 22, and 0 and 1, one of which was there before them, 35 and 28: so
+# whichever of two trials comes to it first, some are stopped early and trial 0 is not.
+SEARCHED = (*TINY, "seed=87")
 
 
 def trials_of(folder: Path) -> list[dict[str, str]]:
@@ -73,7 +76,7 @@ def study_of(folder: Path) -> optuna.Study:
 def searched(shared_ray, tmp_path_factory):
     """A search that came to its end, and what it printed. Shared: look, and do not touch."""
     outputs = tmp_path_factory.mktemp("searched")
-    code, printed = go(*TINY, f"output_dir={outputs}")
+    code, printed = go(*SEARCHED, f"output_dir={outputs}")
     assert code == 0, printed
     return outputs / "searches" / "cartpole_ppo", printed
 
@@ -161,7 +164,7 @@ def test_a_trial_is_a_run_like_any_other(searched):
     path = folder / "trials" / f"{int(row['trial']):04d}"
     settings = yaml.safe_load((path / "config.yaml").read_text())
     assert settings["command"] == "train" and "search" not in settings
-    assert settings["algo"]["lr"] == float(row["algo.lr"]) and settings["seed"] == 1
+    assert settings["algo"]["lr"] == float(row["algo.lr"]) and settings["seed"] == 87
     assert damage(path / "checkpoints" / "last") is None
     assert list((path / "tensorboard").iterdir())
     assert evaluate(path, 2)["episodes"] == 2
@@ -221,7 +224,7 @@ def test_a_trial_of_a_search_can_be_trained_on(searched, tmp_path, shared_ray):
 def test_the_same_search_again_has_nothing_to_do_until_it_may_have_more_trials(searched, tmp_path, shared_ray):
     folder = Path(shutil.copytree(searched[0], tmp_path / "searches" / "cartpole_ppo"))
     before = trials_of(folder)
-    code, printed = go(*TINY, f"output_dir={tmp_path}")
+    code, printed = go(*SEARCHED, f"output_dir={tmp_path}")
     assert code == 0 and "all trials of this search have ended; raise search.trials" in printed
     code, printed = go(f"resume={folder}", "search.trials=6")
     assert code == 0, printed
