@@ -299,7 +299,9 @@ class A3C(A2C):
 
     def at_the_centre(self, function: Any) -> Any:
         """What `function` makes of the one central learner, in this process or another."""
+        began = time.perf_counter()
         (result,) = self.learner_group.foreach_learner(function)
+        self.progress.learning_s += time.perf_counter() - began
         if not result.ok:
             raise result.get()
         return result.get()

@@ -68,11 +68,19 @@ def cpus_of(settings: dict) -> int:
     return max(1, min(num_cpus() - others, MAX_CPUS))
 
 
+def dtype_of(settings: dict) -> str:
+    """What the torso computes in: one dtype per run, so that the policy that acts is the one that learns.
+
+    `auto` is bfloat16 where env runners act on GPUs; where CPUs act, what is fastest on this machine's,
+    wherever the learner is: a CPU without bfloat16 takes many times as long in it.
+    """
+    chosen, on_gpus = settings["model"]["dtype"], num_env_runners(settings) and settings["cluster"]["gpus_per_runner"]
+    return chosen if chosen != "auto" else "bfloat16" if on_gpus else fastest_dtype()
+
+
 def model_config(settings: dict) -> dict:
     """What the RLModule is built from: the `model.` settings, `dtype` decided, the layout of the pixels added."""
-    model = dict(settings["model"])
-    if model["dtype"] == "auto":
-        model["dtype"] = fastest_dtype()
+    model = settings["model"] | {"dtype": dtype_of(settings)}
     layout = layout_of(settings["env"])
     if layout:
         model["pixels"] = layout._asdict() | {"block": layout.block}

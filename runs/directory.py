@@ -30,8 +30,9 @@ from typing import Any
 import psutil
 import yaml
 
-from environments.machine import fastest_dtype, num_cpus
+from environments.machine import num_cpus
 from environments.mistakes import Mistake
+from runs.build import dtype_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
@@ -166,7 +167,7 @@ def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]
             "git": git_state(run),
             "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
             "python": platform.python_version(),
-            "hardware": hardware(),
+            "hardware": hardware() | {"dtype": dtype_of(settings)},
         }
     )
     replace(run / RECORD, json.dumps(record, indent=1))
@@ -208,14 +209,7 @@ def hardware() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     memory = round(psutil.virtual_memory().total / 2**30, 1)
-    # dtype: what model.dtype=auto comes to here
-    return {
-        "cpu": model,
-        "cpus": num_cpus(),
-        "memory_gib": memory,
-        "system": platform.system(),
-        "dtype": fastest_dtype(),
-    }
+    return {"cpu": model, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
 
 
 def dirs_of(run: Path, seeds: list[int]) -> dict[int, Path]:

@@ -186,6 +186,15 @@ def test_one_worker_may_have_a_process_of_its_own(make_algorithm):
     assert worker["worker"] == 0 and worker["gradients"] > 0 and result["row"]["staleness"] == 0
 
 
+def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
+    algorithm = make_algorithm(*ONE, "report_every=500")
+    runner, group = algorithm.env_runner, algorithm.learner_group
+    work, at_the_centre = runner.work, group.foreach_learner
+    runner.work = lambda *asked: time.sleep(0.09) or work(*asked)
+    group.foreach_learner = lambda function: time.sleep(0.03) or at_the_centre(function)  # for weights, and to apply
+    assert 0.25 < algorithm.train()["row"]["learner_busy"] < 0.5
+
+
 @pytest.mark.usefixtures("shared_ray")
 def test_one_copy_of_the_model_travels_each_way(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "report_every=200")

@@ -15,7 +15,18 @@ from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
-from runs.build import CONFIGS, MAX_CPUS, build, bundles_of, cpus_of, cpus_of_run, gpus_of_run, model_config, seeds_of
+from runs.build import (
+    CONFIGS,
+    MAX_CPUS,
+    build,
+    bundles_of,
+    cpus_of,
+    cpus_of_run,
+    dtype_of,
+    gpus_of_run,
+    model_config,
+    seeds_of,
+)
 from runs.check import check
 from runs.settings import ALGO_SETTINGS
 
@@ -211,6 +222,24 @@ def test_the_model_knows_its_pixels_and_its_dtype(composed):
     assert model["dtype"] == fastest_dtype()
     assert "pixels" not in model_config(composed["env=cartpole"])
     assert model_config(composed["env=cartpole"])["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "on_gpu"),
+    [
+        ({}, False),
+        ({"gpus_per_learner": 1}, False),  # the training process acts on its CPUs
+        ({"gpus_per_runner": 0.25}, False),  # there is no env runner that could have it
+        ({"gpus_per_learner": 1, "num_env_runners": 2}, False),
+        ({"gpus_per_learner": 1, "num_env_runners": 2, "gpus_per_runner": 0.25}, True),
+    ],
+)
+def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, monkeypatch):
+    monkeypatch.setattr("runs.build.fastest_dtype", lambda: "float32")
+    settings = composed["env=assault"] | {"cluster": composed["env=assault"]["cluster"] | cluster}
+    assert dtype_of(settings) == ("bfloat16" if on_gpu else "float32")
+    assert model_config(settings)["dtype"] == dtype_of(settings)
+    assert dtype_of(settings | {"model": settings["model"] | {"dtype": "float32"}}) == "float32"
 
 
 def test_a_lost_runner_is_replaced(settings):

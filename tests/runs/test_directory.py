@@ -10,6 +10,7 @@ import yaml
 import run as command_line
 from environments.mistakes import Mistake
 from runs import directory
+from runs.build import dtype_of
 from runs.directory import ProgressTable, create, open_run, overrides_of, read_rows, replace, write_start
 
 
@@ -176,6 +177,7 @@ def test_the_record_says_what_ran_and_under_what_circumstances(tmp_path, setting
     assert start["command"] == ["python", "run.py", "env=cartpole"]
     assert start["packages"]["ray"] == "2.60.0" and {"torch", "gymnasium", "ale-py"} <= set(start["packages"])
     assert start["hardware"]["cpus"] >= 1 and start["hardware"]["memory_gib"] > 0 and start["hardware"]["cpu"]
+    assert start["hardware"]["dtype"] == dtype_of(settings)
     assert start["python"].startswith("3.")
     if start["git"]:  # a checkout, not an archive
         assert re.fullmatch(r"[0-9a-f]{40}", start["git"]["commit"])
