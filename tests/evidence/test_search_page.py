@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from environments.mistakes import Mistake
-from evidence.search_page import importance, lineage, ordered, placed, read_trials, stretches, write_page
+from evidence.search_figures import importance, lineage, ordered, placed, stretches
+from evidence.search_page import write_page
+from evidence.trials import read_trials
 
 SPACE = {
     "algo.lr": {"loguniform": [1e-4, 1e-2]},
