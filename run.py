@@ -15,12 +15,15 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+try:
+    import yaml
+    from hydra import compose, initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
@@ -65,6 +68,9 @@ def main(argv: list[str]) -> int:
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before training or after it; a run under way writes a checkpoint and says how to go on
+        print("stopped", file=sys.stderr)
+        return 1
 
 
 def split(argv: list[str]) -> tuple[list[str], set[str]]:
@@ -203,8 +209,10 @@ def refuse_unreadable(override: str) -> None:
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException as error:
-        why = one_line(str(error).split("\n")[0])
-        raise Mistake(f"{override} cannot be read ({why}); write key=value, see python run.py --help") from error
+        raise Mistake(
+            f"{override!r} cannot be read; write key=value, without spaces around = and without commas between, "
+            "see python run.py --help"
+        ) from error
     if not key or parsed.is_sweep_override():
         raise Mistake(f"{override} cannot be read; write key=value with one value, see python run.py --help")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
@@ -214,7 +222,7 @@ def refuse_unreadable(override: str) -> None:
 def rule_of(protocol: str, field: str):
     """What a protocol says of a field; the config's `${protocol:...}`."""
     if protocol not in PROTOCOLS:
-        raise Mistake(f"env.protocol={protocol} is not one of {', '.join(PROTOCOLS)}")
+        raise Mistake(f"env.protocol={protocol}: there is no such protocol; {choose(protocol, list(PROTOCOLS))}")
     return PROTOCOLS[protocol][field]
 
 

@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
             games.close()
             print(f"seed {settings['seed']}: " + ", ".join(f"{name} {value:.5f}" for name, value in found.items()))
     except Mistake as mistake:
-        print(mistake, file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         return 2
     return 0
 

@@ -253,7 +253,7 @@ def main(arguments: list[str]) -> int:
     try:
         runs = report([labelled(text) for text in options.runs], options.out)
     except Mistake as mistake:
-        print(mistake, file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         return 2
     print(f"{len(runs)} runs: {options.out}/table.md, table.csv, curves.png, curves.csv, starts.json")
     return 0

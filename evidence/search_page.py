@@ -18,6 +18,7 @@ from evidence.search_result import SCHEDULE, finalists, interval, verdict
 from evidence.trials import Trial, complete, read_trials
 
 PAGE = "report.html"
+NONE = "<p>There are too few, or all scored the same.</p>"
 ENDS = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "under way"}
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
@@ -37,21 +38,22 @@ def write_page(folder: Path) -> Path:
     search = yaml.safe_load((folder / "config.yaml").read_text())
     trials = read_trials(folder)
     space = {key: next(kind for kind in given if kind != "when") for key, given in flat(search).items()}
-    drawn = {
-        "Score of each trial": figures.history(trials),
-        "Curves": figures.curves(folder, trials),
+    hollow = "Filled: trials that came to their end. Hollow: stopped early, with the score they had then."
+    drawn = {  # title -> figure, and how to read it
+        "Score of each trial": (figures.history(trials), hollow),
+        "Curves": (figures.curves(folder, trials), "Grey: trials that did not come to their end."),
     }
     if (folder / SCHEDULE).is_file():  # no score belongs to a point of the space
-        drawn["Settings on the way"] = figures.schedule(folder, trials, space)
+        drawn["Settings on the way"] = figures.schedule(folder, trials, space), "Orange: of the best trial's weights."
     else:
-        drawn["What seems to matter"] = figures.importance(trials, space)
-        drawn["Scores over each setting"] = figures.slices(trials, space)
-        drawn["All settings together"] = figures.parallel(trials, space)
-    drawn["What a score cost"] = figures.cost(folder, trials)
+        drawn["What seems to matter"] = figures.importance(trials, space), "Complete trials only, from four on."
+        drawn["Scores over each setting"] = figures.slices(trials, space), hollow
+        drawn["All settings together"] = figures.parallel(trials, space), "Complete trials; the lighter, the better."
+    drawn["What a score cost"] = figures.cost(folder, trials), hollow
     name = html.escape(f"{search['search']['name']}: {search['algo']['name']} on {search['env']['name']}")
     body = [f"<h1>{name}</h1>", f"<p>{summary(search, trials)}</p>", fresh(folder)]
-    body += [f"<h2>{title}</h2>\n{svg}" for title, svg in drawn.items() if svg]
-    body += ["<h2>Trials</h2>", table(trials, list(space))]
+    body += [f"<h2>{title}</h2>\n<p>{how}</p>\n{svg or NONE}" for title, (svg, how) in drawn.items()]
+    body += ["<h2>Trials</h2>\n<p>Agent steps: at which the score was recorded.</p>", table(trials, list(space))]
     page = folder / PAGE
     page.write_text(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'

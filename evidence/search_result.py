@@ -20,6 +20,7 @@ from evidence.statistics import paired_difference
 
 DEFAULT = "default"
 SCHEDULE = "schedule.csv"  # of a population
+WIDTH = 160  # columns, outside of a terminal
 
 
 class Finalist(NamedTuple):
@@ -51,6 +52,8 @@ def finalists(folder: Path) -> list[Finalist]:
             f"run={folder}: search.scheduler=pbt gives a schedule, {SCHEDULE}, and not a point, as a tuned config "
             "is; what it trained is in trials/, for command=evaluate"
         )
+    if not folder.is_dir():
+        raise Mistake(f"run={folder}: there is no such directory; give the one a search printed last")
     tables = [folder / name for name in ("trials.csv", "seeds.csv")]
     for path in tables:
         if not path.is_file():
@@ -84,9 +87,11 @@ def difference(first: list[float], second: list[float]) -> tuple[float, float, f
     return first[0] - second[0], math.nan, math.nan
 
 
-def print_result(folder: Path, console: Console | None = None) -> bool:
+def print_result(folder: Path) -> bool:
     """A table, and what it means in a sentence; returns whether the winner could be promoted."""
-    console, found = console or Console(), finalists(folder)
+    console, found = Console(), finalists(folder)
+    if not console.is_terminal:  # a file or a pipe has no 80 columns
+        console.width = WIDTH
     table = Table(title=f"fresh seeds {', '.join(map(str, found[0].seeds))}", title_justify="left")
     for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="right" if heading else "left")

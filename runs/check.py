@@ -20,6 +20,7 @@ from runs.placement import Node, placed
 from runs.settings import TOP_SETTINGS, of_kind, tables, unknown
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
+RUNS = ("evaluate", "promote")  # the commands that read a directory, and change nothing in it
 
 
 def check(settings: dict) -> dict:
@@ -41,6 +42,11 @@ def check(settings: dict) -> dict:
             raise Mistake(
                 f"{group}={settings[group]} is {of_kind(settings[group])}, and {group} is a group of settings"
             )
+    if settings["run"] and settings["command"] not in RUNS:
+        raise Mistake(
+            f"run={settings['run']}: only {' and '.join(f'command={name}' for name in RUNS)} read it; "
+            "to continue a run, give resume=<it>"
+        )
     _check_made_for(settings)  # first: another algorithm would not know the settings of this one
     for group, (table, whose) in tables(settings).items():
         for key in settings[group]:
@@ -255,6 +261,11 @@ def _check_replay(settings: dict, runners: int) -> None:
             f"algo.learning_starts={starts} is larger than algo.buffer_size={buffer}: the buffer would never hold so "
             "much; lower the one or raise the other"
         )
+    if starts >= settings["stop"]["agent_steps"]:
+        raise Mistake(
+            f"algo.learning_starts={starts}: so many agent steps are played at random before the first update, and "
+            f"stop.agent_steps={settings['stop']['agent_steps']} ends the run before; lower the one or raise the other"
+        )
     if algo["n_step"] > 1 and not algo["prioritized"]:
         raise Mistake(
             f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly where an episode "
@@ -272,7 +283,8 @@ def _check_resources(settings: dict) -> None:
     centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
     wanted = centre + runners * cluster["cpus_per_runner"] + cpus_of_learners(settings)
     if wanted > cpus:
-        asked = ", ".join(f"cluster.{key}={cluster[key]}" for key in ("cpus", "num_env_runners", "cpus_per_runner"))
+        keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
+        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
         raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
     learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
     asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners

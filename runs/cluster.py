@@ -108,7 +108,7 @@ def connect(settings: dict) -> None:
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray raises all kinds: ConnectionError, RuntimeError, its own
-        raise Mistake(refusal(address, error)) from error
+        raise Mistake(refusal(address, head, error)) from error
     try:
         found = nodes()
         if not settings["cluster"]["grows"]:
@@ -174,11 +174,11 @@ def refuse_unreachable(address: str, head: str) -> None:
     try:
         there = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_S).ray_version
     except AuthenticationError as error:  # this process has none
-        raise Mistake(refusal(address, error)) from error
+        raise Mistake(refusal(address, head, error)) from error
     except grpc.RpcError as error:
         call: Any = error  # so grpc's own calls fail: with one that says why
         if call.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise Mistake(refusal(address, call.details())) from error
+            raise Mistake(refusal(address, head, call.details())) from error
         why = call.details().rpartition("last error: ")[2][:200]
         raise Mistake(
             f"cluster.address={address}: {head} does not answer as the head of a cluster ({why}); is it there, ray "
@@ -187,23 +187,26 @@ def refuse_unreachable(address: str, head: str) -> None:
     finally:
         channel.close()
     if there != ray.__version__:
-        raise Mistake(refusal(address, f"version mismatch: Ray {there} there, {ray.__version__} here"))
+        raise Mistake(refusal(address, head, f"version mismatch: Ray {there} there, {ray.__version__} here"))
 
 
-def refusal(address: str, said: Any) -> str:
+def refusal(address: str, head: str, said: Any) -> str:
     """The sentence for what Ray says when it cannot connect."""
     text = " ".join(str(said).split())
+    where = f"cluster.address={address}"
+    if address == AUTO:
+        where += f", which is {head} here (without RAY_ADDRESS it may be another run's own Ray)"
     if re.search(r"authenticat|auth token|InvalidAuthToken", text, re.I):
         return (
-            f"cluster.address={address}: the cluster does not take this process's token; set RAY_AUTH_MODE=token, and "
+            f"{where}: the cluster does not take this process's token; set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head, or RAY_AUTH_MODE=disabled where it has none"
         )
     if "version mismatch" in text.lower():
         return (
-            f"cluster.address={address}: Ray or Python is another one there ({text[:200]}); install on all machines "
+            f"{where}: Ray or Python is another one there ({text[:200]}); install on all machines "
             "what requirements.txt pins"
         )
-    return f"cluster.address={address} cannot be joined: {text[:300]}"
+    return f"{where} cannot be joined: {text[:300]}"
 
 
 def refuse_too_small(settings: dict, found: list[Node]) -> None:

@@ -148,7 +148,8 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
         groups = [settings[group] for group in ("algo", "env", "model", "cluster", "stop")]
         whole = all(isinstance(group, dict) for group in groups) and starts and all("overrides" in s for s in starts)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
+        gone = isinstance(error, FileNotFoundError)
+        why = f"it has no {Path(error.filename).name}" if gone else " ".join(str(error).split())
         raise Mistake(f"{setting}={path} is not a run directory ({why}); give the one a run printed last") from error
     if not whole:
         raise Mistake(f"{setting}={path} is not a run directory of this suite; give the one a run printed last")

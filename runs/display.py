@@ -107,8 +107,11 @@ def duration(seconds: float) -> str:
 
 
 def shown(value: Any, form: str) -> str:
-    """A number as the table writes it; a dash where there is none yet."""
-    return "-" if value is None or math.isnan(value) else form.format(value)
+    """A number as the table writes it, a small one with what digits it has; a dash where there is none yet."""
+    if value is None or math.isnan(value):
+        return "-"
+    text = form.format(value)
+    return f"{value:.0e}" if value and not any(digit in text for digit in "123456789") else text
 
 
 ENDS = {"COMPLETE": "came to its end", "PRUNED": "stopped early", "FAIL": "failed"}

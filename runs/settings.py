@@ -73,11 +73,11 @@ class Setting:
             self.kind, "a list of whole numbers"
         )
         if self.low is not None and self.high is not None:
-            words += f" from {self.low:g} to {self.high:g}"
+            words += f" from {self.low} to {self.high}"
         elif self.low is not None:
-            words += f" of at least {self.low:g}"
+            words += f" of at least {self.low}"
         elif self.above is not None:
-            words += f" above {self.above:g}"
+            words += f" above {self.above}"
         return words + (" or null" if self.optional else "")
 
 

@@ -120,6 +120,10 @@ def refusal(address: str, error: Any) -> str:
             f"{DASHBOARD}={address}: the cluster does not take this process's token; set RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head"
         )
+    if isinstance(error, requests.Timeout):
+        text = f"no answer for {ANSWER_S:g} s"
+    elif cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):  # at the end of a chain of HTTP's own
+        text = cause.group(1)
     return (
         f"{DASHBOARD}={address}: no Ray dashboard takes the job there ({text[:200]}); on the head it is at port 8265, "
         "from elsewhere reach it with ssh -L 8265:127.0.0.1:8265 HEAD"

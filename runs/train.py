@@ -280,7 +280,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
-        print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew (ALE cannot save them)")
+        print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     print(f"writing to {run}")
     if gpus_of_run(settings) == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"

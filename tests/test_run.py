@@ -375,8 +375,8 @@ def test_a_value_of_another_kind_is_refused(word, wanted, refused):
         ("episodes=0", "from 1 to"),
         ("model.dtype=float16", "auto, float32, bfloat16"),
         ("algo.optimizer=adamw", "did you mean adam?"),
-        ("env.protocol=machada", "classic, machado"),
-        ("seed=-1", "from 0 to"),
+        ("env.protocol=machada", "did you mean machado? There are: classic, machado"),
+        ("seed=-1", "from 0 to 2147483647"),
     ],
 )
 def test_a_value_out_of_range_is_refused(word, wanted, refused):
@@ -388,6 +388,32 @@ def test_a_whole_number_may_be_written_like_a_float_and_a_float_like_a_whole_num
     settings = printed("stop.agent_steps=1e6", "algo.lr=1")
     assert (settings["stop"]["agent_steps"], settings["algo"]["lr"]) == (1_000_000, 1.0)
     assert type(settings["stop"]["agent_steps"]) is int and type(settings["algo"]["lr"]) is float
+
+
+def test_a_run_to_read_is_not_taken_for_one_to_continue(refused, tmp_path):
+    message = refused(f"run={tmp_path}")
+    assert f"run={tmp_path}: only command=evaluate and command=promote read it" in message and "resume=" in message
+
+
+def test_ctrl_c_before_anything_has_begun_is_one_word(monkeypatch, capsys):
+    def interrupted(overrides):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "experiment", interrupted)
+    assert run.main([]) == 1
+    assert capsys.readouterr() == ("", "stopped\n")
+
+
+def test_a_python_without_the_packages_is_told_how_to_get_them():
+    bare = subprocess.run([sys.executable, "-S", "run.py"], cwd=ROOT, capture_output=True, text=True)
+    assert bare.returncode == 1 and bare.stderr.startswith("error: No module named")
+    assert bare.stderr.endswith("type make setup, then source .venv/bin/activate\n")
+
+
+@pytest.mark.parametrize("word", ["algo=ppo,", "algo = ppo", "algo.lr=[1"])
+def test_what_cannot_be_read_is_answered_without_a_grammar(word, refused):
+    message = refused(word)
+    assert message.startswith(f"{word!r} cannot be read; write key=value") and "expecting" not in message
 
 
 def test_a_minibatch_larger_than_the_batch_is_refused(refused, printed):

@@ -118,6 +118,7 @@ def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every
         (("cluster.num_env_runners=1",), "cluster.num_env_runners=1"),
         (("algo.minibatch_size=65",), "algo.minibatch_size=65 is larger than algo.learning_starts=64"),
         (("algo.learning_starts=1001",), "algo.learning_starts=1001 is larger than algo.buffer_size=1000"),
+        (("stop.agent_steps=64",), "stop.agent_steps=64 ends the run before"),
         (("model=mlp_lstm",), "algo=dqn learns from single steps"),
         (("algo.n_step=3",), "set algo.prioritized=true"),
         (("algo.epsilon_end=1.5",), "algo.epsilon_end=1.5 is out of range"),

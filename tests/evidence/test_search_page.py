@@ -59,6 +59,7 @@ def test_the_page_tells_the_trials_and_who_was_best(searched):
     assert "<td>1</td><td>stopped early</td><td>111</td><td>99.0</td><td>0.0001</td><td>0.9</td><td>128</td>" in page
     for title in ("Score of each trial", "Curves", "Scores over each setting", "What a score cost"):
         assert f"<h2>{title}</h2>" in page
+    assert "Hollow: stopped early" in page and "What seems to matter" in page and "There are too few" in page
     assert "too good to be true" in page  # nothing was played on fresh seeds
 
 

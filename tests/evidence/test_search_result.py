@@ -5,7 +5,6 @@ import math
 
 import pytest
 import yaml
-from rich.console import Console
 
 import run
 from environments.mistakes import Mistake
@@ -72,7 +71,7 @@ def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path,
     (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,4,78", "trial 2,fresh,4,"))
     best = finalists(searched)[0]
     assert best.failed == [4] and best.seeds == [3, 5]
-    assert print_result(searched, Console(width=200)) is False
+    assert print_result(searched) is False
     printed = capsys.readouterr().out
     assert "76.0, 80.0, failed" in printed and "but failed on seed 4." in printed
     with pytest.raises(Mistake, match="failed on fresh seed 4; nothing is promoted"):
@@ -94,7 +93,7 @@ def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_pat
 
 
 def test_the_winners_curse_is_printed(searched, capsys):
-    assert print_result(searched, Console(width=200)) is True
+    assert print_result(searched) is True
     printed = capsys.readouterr().out
     assert "trial 2 scores 12.0 less on fresh seeds than in the search, and beats the default settings." in printed
     assert "+24.0 (+21.5 to +26.5)" in printed and "53.0, 54.0, 55.0" in printed
@@ -154,6 +153,8 @@ def test_a_promoted_file_is_not_overwritten(searched, tmp_path):
 
 
 def test_what_is_no_search_that_came_to_its_end_is_refused(tmp_path, searched):
+    with pytest.raises(Mistake, match="there is no such directory"):
+        finalists(tmp_path / "nowhere")
     with pytest.raises(Mistake, match=r"trials\.csv is missing"):
         finalists(tmp_path)
     (searched / "seeds.csv").unlink()

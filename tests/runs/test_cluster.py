@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -91,8 +92,8 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
     ],
 )
 def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
-    found = refusal("auto", RuntimeError(said))
-    assert found.startswith("cluster.address=auto") and sentence in found and "\n" not in found
+    found = refusal("auto", "10.0.0.1:6379", RuntimeError(said))
+    assert found.startswith("cluster.address=auto, which is 10.0.0.1:6379") and sentence in found and "\n" not in found
 
 
 def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
@@ -434,9 +435,10 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        for port in (1, silent.getsockname()[1]):
+        for port, why in ((1, "Connection refused"), (silent.getsockname()[1], "no answer for 0.5 s")):
             address = f"http://127.0.0.1:{port}"
             monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
-            with pytest.raises(Mistake, match=f"{address}: no Ray dashboard takes the job") as no:
+            said = re.escape(f"{address}: no Ray dashboard takes the job there ({why}); on the head")
+            with pytest.raises(Mistake, match=said) as no:
                 submit.submit(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)

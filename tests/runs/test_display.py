@@ -110,6 +110,10 @@ def test_a_number_that_is_not_there_yet_is_a_dash(console):
     assert shown(0.0, "{:.1f}") == "0.0"
 
 
+def test_a_small_number_does_not_look_like_zero():
+    assert [shown(value, "{:.4f}") for value in (-3e-5, 0.00012, 0.0)] == ["-3e-05", "0.0001", "0.0000"]
+
+
 @pytest.mark.parametrize(
     ("steps", "seconds", "left"),
     [
