@@ -111,7 +111,8 @@ def shown(value: Any, form: str) -> str:
     if value is None or math.isnan(value):
         return "-"
     text = form.format(value)
-    return f"{value:.0e}" if value and not any(digit in text for digit in "123456789") else text
+    lost = value and "%" not in form and not any(digit in text for digit in "123456789")
+    return f"{value:.0e}" if lost else text
 
 
 ENDS = {"COMPLETE": "came to its end", "PRUNED": "stopped early", "FAIL": "failed"}

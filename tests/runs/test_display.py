@@ -112,6 +112,7 @@ def test_a_number_that_is_not_there_yet_is_a_dash(console):
 
 def test_a_small_number_does_not_look_like_zero():
     assert [shown(value, "{:.4f}") for value in (-3e-5, 0.00012, 0.0)] == ["-3e-05", "0.0001", "0.0000"]
+    assert shown(4e-4, "{:.1%}") == "0.0%"
 
 
 @pytest.mark.parametrize(
