@@ -95,7 +95,7 @@ def split(argv: list[str]) -> tuple[list[str], set[str]]:
 
 def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
-    from runs.check import check
+    from runs.check import RUNS, check
 
     if "resume=auto" in overrides:
         settings = check(composed(typed_of(overrides)))
@@ -110,10 +110,11 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     settings = composed(start if resumes else overrides)
     if settings["resume"] is not None and not (isinstance(settings["resume"], str) and settings["resume"]):
         raise Mistake(f"resume={settings['resume']}: give a run directory, or leave it out")
-    if settings["command"] in ("evaluate", "promote") or not settings["resume"]:
+    if settings["command"] in RUNS or not settings["resume"]:
         return check(composed(overrides) if resumes else settings), None
 
     from runs.directory import open_run, overrides_of
+    from runs.resume import merged, refuse_another_model
 
     run, saved = open_run(settings["resume"], "resume")
     typed = typed_of(overrides)
@@ -128,35 +129,6 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
 def typed_of(overrides: list[str]) -> list[str]:
     """Overrides that belong to the experiment: all but the directory it continues."""
     return [o for o in overrides if not o.startswith("resume=")]
-
-
-def merged(saved: dict, before: dict, after: dict) -> dict:
-    """`saved`, with every value that differs between `before` and `after` taken from `after`."""
-    result = dict(saved)
-    for key, value in after.items():
-        if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], before.get(key) or {}, value)
-        elif key not in before or before[key] != value or key not in result:
-            result[key] = value
-    return result
-
-
-def refuse_another_model(saved: dict, settings: dict) -> None:
-    """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
-    from runs.settings import PART_OF_WEIGHTS
-
-    pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
-    fixed = [f"algo.{key}" for key in ("name", *PART_OF_WEIGHTS)]
-    fixed += [*(f"env.{key}" for key in ("name", "game", "id", *pixels)), "seed"]
-    fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
-    for key in fixed:
-        group, _, name = key.partition(".")
-        old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
-        if old != new and (old or new):  # a run older than a setting has None where it is off today
-            raise Mistake(
-                f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits nothing else; "
-                "leave it out, or start a new run without resume"
-            )
 
 
 def composed(overrides: list[str]) -> dict:
@@ -302,7 +274,9 @@ def help_text() -> str:
 
 def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
     """Run the command. The last line printed is the run directory."""
-    if settings["command"] in ("evaluate", "promote") and not settings["run"]:
+    from runs.check import RUNS
+
+    if settings["command"] in RUNS and not settings["run"]:
         raise Mistake(f"run is not set; command={settings['command']} takes run=<directory>")
     if settings["dry_run"]:
         from runs.cluster import nodes, ray_for

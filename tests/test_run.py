@@ -21,6 +21,7 @@ from runs import train
 from runs.build import build
 from runs.check import check
 from runs.directory import overrides_of, write_start
+from runs.resume import refuse_another_model
 
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
@@ -628,10 +629,10 @@ def test_a_checkpoint_of_another_model_is_refused(old, new, named, old_run, refu
 def test_a_run_older_than_a_setting_of_the_model_can_be_resumed_while_that_is_off():
     settings = run.experiment(["env=cartpole"])[0]
     saved = {**settings, "model": {k: v for k, v in settings["model"].items() if k not in ("zero_mean", "lstm_size")}}
-    run.refuse_another_model(saved, settings)
+    refuse_another_model(saved, settings)
     for model in ({"zero_mean": True}, {"lstm_size": 64}):
         with pytest.raises(Mistake, match=f"model.{next(iter(model))}="):
-            run.refuse_another_model(saved, {**settings, "model": settings["model"] | model})
+            refuse_another_model(saved, {**settings, "model": settings["model"] | model})
 
 
 def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):

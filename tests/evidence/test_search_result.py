@@ -66,6 +66,13 @@ def test_the_first_is_who_was_first_before_the_fresh_seeds(searched):
     assert [one.name for one in finalists(searched)] == ["trial 2", "trial 0"]
 
 
+def test_a_row_of_the_table_is_not_folded_where_there_is_no_terminal(searched, capsys):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,3,76", "trial 2,fresh,3,12345678.5"))
+    print_result(searched)
+    assert "12,345,678.5, 78.0, 80.0" in capsys.readouterr().out
+
+
 def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path, capsys):
     text = (searched / "seeds.csv").read_text()
     (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,4,78", "trial 2,fresh,4,"))

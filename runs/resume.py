@@ -1,0 +1,31 @@
+"""A run that continues: its own settings with what was typed since, as far as its checkpoint allows."""
+
+from environments.mistakes import Mistake
+from runs.settings import PART_OF_WEIGHTS
+
+
+def merged(saved: dict, before: dict, after: dict) -> dict:
+    """`saved`, with every value that differs between `before` and `after` taken from `after`."""
+    result = dict(saved)
+    for key, value in after.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], before.get(key) or {}, value)
+        elif key not in before or before[key] != value or key not in result:
+            result[key] = value
+    return result
+
+
+def refuse_another_model(saved: dict, settings: dict) -> None:
+    """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
+    pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
+    fixed = [f"algo.{key}" for key in ("name", *PART_OF_WEIGHTS)]
+    fixed += [*(f"env.{key}" for key in ("name", "game", "id", *pixels)), "seed"]
+    fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
+    for key in fixed:
+        group, _, name = key.partition(".")
+        old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
+        if old != new and (old or new):  # a run older than a setting has None where it is off today
+            raise Mistake(
+                f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits nothing else; "
+                "leave it out, or start a new run without resume"
+            )
