@@ -206,7 +206,11 @@ PART_OF_WEIGHTS = ("optimizer", "dueling")  # of algo: a checkpoint fits no othe
 TOP_SETTINGS = {
     "output_dir": Setting(str),
     "run": Setting(str, optional=True),
+    "checkpoint": Setting(str, optional=True),
+    "way": Setting(str, options=("stochastic", "greedy", "both")),
     "resume": Setting(str, optional=True),
+    "trust": Setting(bool),
+    "on_usr1": Setting(str, options=("checkpoint", "stop")),
     "episodes": Setting(int, 1, 10_000),
     "evaluate": Setting(bool),
     "checkpoint_every_s": Setting(float, above=0, rllib="checkpoint_every_s"),
