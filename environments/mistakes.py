@@ -1,5 +1,7 @@
 """What a user got wrong, and what went wrong in another process."""
 
+import difflib
+
 
 class Mistake(ValueError):
     """A user's mistake: one sentence naming the setting, the value and the way out. Exit code 2."""
@@ -17,3 +19,9 @@ def in_a_line(error: BaseException) -> str:
     cause = cause_of(error)
     lines = str(cause).strip().splitlines() or [""]
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
+
+
+def choose(word: str, offered: list[str]) -> str:
+    """Returns the end of a sentence on a word that is not offered: `did you mean ppo? There are: a2c, ppo`."""
+    near = difflib.get_close_matches(word, offered, n=1)
+    return (f"did you mean {near[0]}? There are: " if near else "there are: ") + (", ".join(offered) or "none yet")

@@ -14,13 +14,13 @@ from custom_models.torsos import smallest_dim
 from environments.games import is_game, near_games, spec_of
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
+from experiments.names import name_of
 from runs.build import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
 from runs.check_search import check_search
 from runs.placement import Node, placed
 from runs.settings import TOP_SETTINGS, of_kind, tables, unknown
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
-RUNS = ("evaluate", "promote")  # the commands that read a directory, and change nothing in it
 
 
 def check(settings: dict) -> dict:
@@ -42,11 +42,7 @@ def check(settings: dict) -> dict:
             raise Mistake(
                 f"{group}={settings[group]} is {of_kind(settings[group])}, and {group} is a group of settings"
             )
-    if settings["run"] and settings["command"] not in RUNS:
-        raise Mistake(
-            f"run={settings['run']}: only {' and '.join(f'command={name}' for name in RUNS)} read it; "
-            "to continue a run, give resume=<it>"
-        )
+    settings["env"]["name"] = name_of(settings["env"])
     _check_made_for(settings)  # first: another algorithm would not know the settings of this one
     for group, (table, whose) in tables(settings).items():
         for key in settings[group]:
@@ -61,9 +57,11 @@ def check(settings: dict) -> dict:
             raise unknown(key, "an experiment", [*TOP_SETTINGS, *GROUPS, "seed"])
         if key in TOP_SETTINGS:
             settings[key] = TOP_SETTINGS[key].check(key, value)
-    for group in ("algo", "env"):
-        if not re.fullmatch(r"[\w.-]*\w", settings[group]["name"]):
-            raise Mistake(f"{group}.name={settings[group]['name']} names a directory; use letters, digits, - and _")
+    for key, name in ("env.name", settings["env"]["name"]), ("label", settings["label"]):
+        if name is not None and not re.fullmatch(r"[\w.-]*\w", name):
+            raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _")
+    if not settings["output_dir"]:
+        raise Mistake("output_dir is empty; name a directory")
     seeds_of(settings)
     _check_env(settings)
     _check_model(settings)
@@ -118,7 +116,13 @@ def _check_spaces(env_id: str, algo: str) -> None:
         why = " ".join(str(error).split())
         raise Mistake(f"env.id={env_id}: it cannot be made here ({why}); install what it needs") from error
     observation, action = env.observation_space, env.action_space
+    of_ale, spec = type(env.unwrapped).__module__.startswith("ale_py"), env.spec
     env.close()
+    if of_ale:  # it skips frames itself, and none of the protocol's fields would reach it
+        game = spec.kwargs.get("game", "<game>") if spec else "<game>"
+        raise Mistake(
+            f"env.id={env_id} is a game of ALE, which is played under a protocol; type env=atari env.game={game}"
+        )
     box = isinstance(action, gymnasium.spaces.Box)
     if not isinstance(observation, gymnasium.spaces.Box) or not (box or isinstance(action, gymnasium.spaces.Discrete)):
         raise Mistake(

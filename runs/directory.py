@@ -41,6 +41,7 @@ AUTO = "auto"  # resume=auto: continue where the same experiment was started bef
 NOT_THE_EXPERIMENT = (
     "cluster",
     "output_dir",
+    "label",
     "resume",
     "run",
     "checkpoint",
@@ -66,7 +67,7 @@ def create(settings: dict) -> Path:
         Mistake: `output_dir` cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
-    name = key_of(settings) if settings["resume"] == AUTO else stamp
+    name = key_of(settings) if settings["resume"] == AUTO else "_".join(filter(None, (stamp, settings["label"])))
     return writable(settings, settings["algo"]["name"], settings["env"]["name"], name)
 
 

@@ -205,6 +205,7 @@ STOP_SETTINGS = {
 PART_OF_WEIGHTS = ("optimizer", "dueling")  # of algo: a checkpoint fits no other
 TOP_SETTINGS = {
     "output_dir": Setting(str),
+    "label": Setting(str, optional=True),
     "run": Setting(str, optional=True),
     "checkpoint": Setting(str, optional=True),
     "way": Setting(str, options=("stochastic", "greedy", "both")),

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "run": 5,
     "runs": 4,
+    "experiments": 3,
     "evidence": 4,
     "algorithms": 3,
     "rollouts": 2,
@@ -87,13 +88,13 @@ def test_an_import_inside_of_a_function_counts(tmp_path):
     assert modules_imported(file) == {"runs.build", "evidence.report", "torch"}
 
 
-def test_only_run_py_knows_hydra():
+def test_only_the_composition_knows_hydra():
     knowing = [
         path.relative_to(ROOT)
         for path in sources(*FLOORS, "benchmarks")
         if any(module.partition(".")[0] in ("hydra", "omegaconf") for module in modules_imported(path))
     ]
-    assert knowing == [Path("run.py")]
+    assert knowing == [Path("experiments/composition.py")]
 
 
 def test_files_are_nouns():

@@ -17,11 +17,14 @@ import run
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
+from experiments import composition
 from runs import train
 from runs.build import build
 from runs.check import check
-from runs.directory import overrides_of, write_start
+from runs.commands import READS
+from runs.directory import create, overrides_of, write_start
 from runs.resume import refuse_another_model
+from runs.settings import TOP_SETTINGS
 
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
@@ -88,7 +91,7 @@ def world(monkeypatch, tmp_path_factory):
             (root / "experiments" / path.name).symlink_to(path)
     for name in ("tuned_configs", "tune_searches"):
         (root / name).mkdir()
-    monkeypatch.setattr(run, "ROOT", root)
+    monkeypatch.setattr(composition, "ROOT", root)
 
     def add(name: str, text: str) -> None:
         (root / name).write_text(text)
@@ -186,6 +189,9 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
     if group == "tuned_configs":
         made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
         words += [f"{g}={name}" for g, name in made_for.items()]
+    if option in READS:
+        assert run.experiment([*words, "run=there"])[0]["command"] == option
+        return
     settings, _ = run.experiment(words)
     build(settings).validate()
 
@@ -334,7 +340,6 @@ def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
         ("algo.normalize_advantages=1", "true or false"),
         ("dashboard=maybe", "true or false"),
         ("env.id=5", "a word"),
-        ("output_dir=5", "a word"),
         ("model.hidden=64", "a list of whole numbers"),
         ("model.hidden=[64,a]", "a list of whole numbers"),
         ("model.hidden=[]", "a list of whole numbers"),
@@ -345,9 +350,9 @@ def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
         ("stop=5", "group"),
         ("stop=null", "group"),
         ("made_for=abc", "group"),
-        ("command=evaluate run=5", "a word"),
-        ("resume=5", "run directory"),
-        ("resume=[a]", "run directory"),
+        ("resume=5", "directory"),
+        ("resume=[a]", "directory"),
+        ("output_dir=", "directory"),
         ("resume=", "leave it out"),  # a script's empty variable must not start a new run
     ],
 )
@@ -523,7 +528,7 @@ def test_cfg_takes_the_word_job(words, refused):
 
 @pytest.mark.parametrize(
     "word",
-    ["algo", "algo.lr==3", "algo.lr=[", "algo.lr=(", "=3", "algo.lr=1e-4,1e-5", "algo.lr=${foo}", "output_dir=a=b"],
+    ["algo", "algo.lr==3", "algo.lr=[", "algo.lr=(", "=3", "algo.lr=1e-4,1e-5", "algo.lr=${foo}"],
 )
 def test_an_override_that_cannot_be_read_is_refused_and_named(word, refused):
     message = refused("env=pong", word)
@@ -803,7 +808,256 @@ def test_actions_that_no_policy_here_can_choose_are_refused(actions, says, refus
 
 def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     """A job has gone to its output_dir; its reader is elsewhere."""
+    stop = {"agent_steps": 1000, "time_s": 60.0, "episode_return": None}
     monkeypatch.chdir(tmp_path)
-    assert f"run={tmp_path}/ppo/x " in run.next_steps(tmp_path / "ppo" / "x")
+    assert f"run={tmp_path}/ppo/x " in run.next_steps(tmp_path / "ppo" / "x", stop)
     monkeypatch.chdir(run.ROOT)
-    assert "run=outputs/ppo/x " in run.next_steps(run.ROOT / "outputs" / "ppo" / "x")
+    assert "run=outputs/ppo/x " in run.next_steps(run.ROOT / "outputs" / "ppo" / "x", stop)
+    assert run.next_steps(tmp_path, stop).endswith(" stop.agent_steps=2000 stop.time_s=null")
+
+
+# YAML files that people edit.
+
+TUNED = """# @package _global_
+defaults:
+  - override /algo: a2c
+made_for: {algo: a2c, env: assault}
+algo:
+  lr: 0.5
+"""
+DAMAGE = {  # what -> the file, and what the answer has to name
+    "without the first line": (TUNED.replace("# @package _global_\n", ""), "line 1"),
+    "with another first line": (TUNED.replace("_global_", "algo"), "line 1"),
+    "empty": ("", "line 1"),
+    "with a group that there is not": (TUNED.replace("/algo", "/algoo"), "line 3: algoo"),
+    "with an option that there is not": (TUNED.replace(": a2c\n", ": a2cc\n"), "line 3: algo=a2cc"),
+    "that forgot a slash": (TUNED.replace("/algo", "algo"), "line 3"),
+    "that forgot override": (TUNED.replace("override ", ""), "line 3"),
+    "that includes itself": (TUNED.replace("override /algo: a2c", "damaged"), "line 3"),
+    "whose defaults are no list": (TUNED.replace("  - ", "  "), "line 3"),
+    "with a tab": (TUNED.replace("  lr", "\tlr"), "line 6"),
+    "with one key twice": (TUNED + "  lr: 1\n", "line 7: lr"),
+    "with a dotted key": (TUNED + "algo.gamma: 1\n", "line 7"),
+    "that is a list": ("# @package _global_\n- algo\n", "line 2"),
+    "that is a word": ("# @package _global_\nalgo\n", "line 2"),
+    "with the marks of a merge": (TUNED.replace("algo:\n", "<<<<<<< HEAD\nalgo:\n"), "line"),
+    "with a Python object": (TUNED + "x: !!python/object/apply:os.getcwd []\n", "line 7"),
+    "with a number as a key": (TUNED + "7: 1\n", "line 7"),
+    "with on as a key": (TUNED + "on: 1\n", "line 7"),
+    "with two documents": (TUNED + "---\na: 1\n", "line 7"),
+    "with settings of Hydra": (TUNED + "hydra: {}\n", "line 7"),
+    "with a number of 5,000 digits": (TUNED.replace("0.5", "9" * 5000), "line 6"),
+    "that is nested without end": (TUNED.replace("0.5", "[" * 3000 + "]" * 3000), "nested"),
+    "with a setting that is not there": (TUNED.replace("0.5", "${algo.there}"), "algo.lr"),
+    "with a variable that is not set": (TUNED.replace("0.5", "${oc.env:NOBODY_SET_THIS}"), "algo.lr"),
+    "with half an interpolation": (TUNED.replace("0.5", "${algo"), "algo.lr"),
+    "with a setting that refers to itself": (TUNED.replace("0.5", "${algo.lr}"), "algo.lr"),
+    "with a NUL byte": (TUNED + "\0", "damaged.yaml"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_tuned_config_with_a_mistake_in_it_is_refused_by_file_and_place(what, world, refused):
+    text, place = DAMAGE[what]
+    world("tuned_configs/damaged.yaml", text)
+    message = refused("tuned_configs=damaged")
+    assert place in message and (place == "algo.lr" or "tuned_configs/damaged.yaml" in message)
+
+
+@pytest.mark.parametrize(
+    "text", [TUNED.encode("utf-16"), TUNED.encode() + b"# \xe9\n", b"\xef\xbb\xbf" + TUNED.encode()]
+)
+def test_a_yaml_file_in_another_encoding_is_refused(text, world, refused):
+    world("tuned_configs/damaged.yaml", "")
+    (composition.ROOT / "tuned_configs" / "damaged.yaml").write_bytes(text)
+    assert "tuned_configs/damaged.yaml, line" in refused("tuned_configs=damaged")
+
+
+@pytest.mark.parametrize("text", [TUNED, TUNED.replace("\n", "\r\n"), TUNED.rstrip(), TUNED + "...\n", TUNED + "# é\n"])
+def test_a_yaml_file_as_editors_of_several_systems_write_it_is_accepted(text, world, printed):
+    world("tuned_configs/mine.yaml", "")
+    (composition.ROOT / "tuned_configs" / "mine.yaml").write_bytes(text.encode())
+    assert printed("tuned_configs=mine")["algo"]["lr"] == 0.5
+
+
+def test_a_yaml_file_that_ends_in_yml_is_named(world, refused):
+    world("tuned_configs/mine.yml", TUNED)
+    assert "mine.yml" in refused("tuned_configs=mine")
+
+
+@pytest.mark.parametrize("group", ["env", "cluster", "model"])
+def test_a_damaged_file_of_a_group_is_refused_by_file_and_line(group, world, refused):
+    world(f"experiments/{group}/mine.yaml", "a: 1\na: 2\n")
+    assert f"experiments/{group}/mine.yaml, line 2: a" in refused(f"{group}={'mine'}")
+
+
+def test_an_environment_s_file_that_overrides_no_group_is_refused_by_file_and_line(world, refused):
+    world("experiments/env/mine.yaml", "# @package _global_\ndefaults:\n  - override /modell: mlp\n")
+    message = refused("env=mine")
+    assert "experiments/env/mine.yaml, line 3: modell" in message and "did you mean model?" in message
+
+
+# Names: what was played, not what somebody called it.
+
+
+def test_a_run_is_filed_under_what_it_plays(printed):
+    assert printed("env=cartpole")["env"]["name"] == "cartpole"
+    assert printed("env=cartpole", "env.id=Acrobot-v1")["env"]["name"] == "Acrobot-v1"
+    assert printed("env=cartpole", "env.id=Pendulum-v1")["env"]["name"] == "pendulum"
+    assert printed("env=assault", "env.game=pong")["env"]["name"] == "pong"
+
+
+def test_a_file_cannot_call_a_game_something_else(world, printed):
+    world("experiments/env/mine.yaml", "defaults: [atari]\nname: pong\ngame: breakout\n")
+    assert printed("env=mine")["env"]["name"] == "breakout"
+
+
+def test_a_file_of_one_s_own_names_its_environment(world, printed):
+    text = (ROOT / "experiments/env/cartpole.yaml").read_text()
+    world("experiments/env/swing.yaml", text.replace("cartpole", "swing").replace("CartPole-v1", "Acrobot-v1"))
+    assert printed("env=swing")["env"]["name"] == "swing"
+    assert printed("env=cartpole", "env.id=Acrobot-v1")["env"]["name"] == "swing"
+
+
+@pytest.mark.parametrize("word", ["env.name=pong", "algo.name=a2c"])
+def test_a_typed_name_is_refused(word, refused):
+    assert refused(word).startswith(f"{word}: ")
+
+
+def test_a_tuned_config_of_an_environment_is_not_taken_for_another_one_s(refused):
+    message = refused("tuned_configs=cartpole_ppo", "env.id=Acrobot-v1")
+    assert "env=Acrobot-v1" in message and "made for env=cartpole" in message
+
+
+def test_a_label_is_added_to_the_name_of_the_directory(compose, tmp_path):
+    settings = compose([f"output_dir={tmp_path}", "label=wide"])
+    assert create(settings).name.endswith("_wide")
+    assert create(settings | {"label": None}).parent == tmp_path / "ppo" / "assault"
+
+
+@pytest.mark.parametrize("word", ["label=a/b", "label=..", "label=5"])
+def test_a_label_that_names_no_directory_is_refused(word, refused):
+    assert word in refused(word)
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "PongNoFrameskip-v4"])
+def test_a_game_of_ale_is_not_played_behind_the_back_of_its_protocol(env_id, refused):
+    message = refused("env=cartpole", f"env.id={env_id}")
+    assert f"env.id={env_id}" in message and "env.game=pong" in message
+
+
+# Paths are taken literally.
+
+AWKWARD = [
+    *(
+        "/tmp/a=b",
+        "/tmp/\u00e9 \u00fc",
+        "/tmp/[1] {x: 2} (y)",
+        "/tmp/it's",
+        '/tmp/"q"',
+        "/tmp/#h&x;y|z",
+        "/tmp/${HOME}",
+    ),
+    *("/tmp/a,b", "/tmp/a\\b", "/tmp/end\\", "/tmp/\\${x}", "~/runs", " lead", "5", "true", "[a]", "*", "/tmp/a:b"),
+]
+
+
+@pytest.mark.parametrize("path", AWKWARD)
+@pytest.mark.parametrize("key", composition.PATHS)
+def test_a_path_is_taken_literally(key, path):
+    assert composition.composed([f"{key}={path}"])[key] == path
+    assert composition.values_of([f"{key}={path}"]) == {key: path}
+
+
+def test_a_path_may_be_null(printed):
+    assert printed("resume=null", "run=null", "checkpoint=null")["resume"] is None
+
+
+def test_a_home_directory_is_spelt_with_a_tilde(monkeypatch, tmp_path, compose):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert create(compose(["output_dir=~/runs"])).parent == tmp_path / "runs" / "ppo" / "assault"
+
+
+@pytest.mark.parametrize("name", ["a=b c", "\u00e9 [1]", "it's {x}", '"q" #h&x', "$k;*", "${HOME}"])
+def test_printed_lines_can_be_pasted_whatever_the_folder_is_called(name, old_run, monkeypatch, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    path = old_run("env=cartpole", name=f"{name}/run")
+    lines = [line.split("  ")[-1] for line in run.next_steps(path, run.experiment([])[0]["stop"]).splitlines()[2:]]
+    assert len(lines) == 2
+    evaluated, resumed = (
+        subprocess.run(
+            ["sh", "-c", f'python() {{ printf "%s\\n" "$@"; }}; {line}'], capture_output=True, text=True, cwd=tmp_path
+        )
+        for line in lines
+    )
+    settings, _ = run.experiment(evaluated.stdout.splitlines()[1:])
+    assert settings["run"] == str(path)
+    assert run.experiment(resumed.stdout.splitlines()[1:])[1] == path
+
+
+# Words: used or refused.
+
+TYPED = {  # top-level setting -> a value that differs from the default
+    **{"seed": 7, "output_dir": "elsewhere", "label": "wide", "run": "there", "checkpoint": "last", "way": "greedy"},
+    **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
+    **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
+}
+COMMANDS = {
+    "train": ["env=cartpole"],
+    "search": ["tune_searches=cartpole_ppo"],
+    "submit": ["command=submit", "cluster=ray", "output_dir=/shared"],
+    "evaluate": ["command=evaluate", "run=here"],
+    "promote": ["command=promote", "run=here"],
+}
+
+
+def test_the_question_used_or_refused_is_asked_of_every_setting_and_command():
+    assert {*TYPED, "command"} == {*TOP_SETTINGS, "seed"}
+    assert set(COMMANDS) == set(TOP_SETTINGS["command"].options)
+
+
+@pytest.mark.parametrize("key", TYPED)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, capsys):
+    """Used: what the command is told differs from what it is told without the word."""
+    told = []
+
+    def record(*arguments, **named):
+        told.append((arguments, named))
+        raise Mistake("told")
+
+    for place in ("runs.train.train", "runs.search.search", "runs.submit.submit", "evidence.promotion.promote"):
+        monkeypatch.setattr(place, record)
+    monkeypatch.setattr("evidence.evaluate.evaluate", record)
+    monkeypatch.setattr("runs.cluster.ray_for", record)  # of a dry run
+    word = f"{key}={str(TYPED[key]).lower() if isinstance(TYPED[key], bool) else TYPED[key]}"
+    if (command, key) == ("search", "resume"):
+        pytest.skip("a search goes on by its name, with resume=auto as without")
+    assert run.main(COMMANDS[command]) == run.main([*COMMANDS[command], word]) == 2
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    if sentence == "error: told":
+        assert told[0] != told[1]
+    else:
+        assert sentence.startswith((f"error: {word}: ", f"error: {key}=")), sentence
+
+
+@pytest.mark.parametrize(
+    "words", [["algo=a2c"], ["model=impala"], ["cluster=ray"], ["stop.agent_steps=5"], ["size=smoke"]]
+)
+@pytest.mark.parametrize("command", ["evaluate", "promote"])
+def test_a_command_that_reads_a_run_refuses_what_makes_one(command, words, refused):
+    assert refused(f"command={command}", "run=here", *words).startswith(f"{words[0]}: command={command} reads")
+
+
+def test_evaluation_is_told_the_rules_that_were_typed(monkeypatch, refused):
+    settings, _ = run.experiment(["command=evaluate", "run=here", "env.protocol=machado", "env.noop_max=5", "seed=7"])
+    assert settings["rules"] == {"protocol": "machado", "noop_max": 5} and settings["seed"] == 7
+    assert "env.sticky" in refused("command=evaluate", "run=here", "env.sticky=2")
+    assert "env.game=pong: command=evaluate" in refused("command=evaluate", "run=here", "env.game=pong")
+    assert run.experiment(["command=evaluate", "run=here"])[0]["seed"] is None
+
+
+@pytest.mark.parametrize("word", ["search.trials=3", "episodes=7", "trust=true"])
+def test_a_training_refuses_what_only_others_read(word, refused):
+    assert refused("tune_searches=cartpole_ppo", "command=train", word).startswith(f"{word}: ")

@@ -1,0 +1,1 @@
+"""What can be composed, as YAML, and the composing."""

@@ -1,0 +1,221 @@
+"""Composing an experiment with Hydra: overrides become plain settings, and a mistake in them one sentence.
+
+    overrides -> paths taken literally -> YAML files looked at -> Hydra -> settings, a dictionary of plain values
+
+This is the only file that knows Hydra.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from environments.mistakes import Mistake, choose
+from environments.protocols import PROTOCOLS
+from experiments.yaml_files import read_yaml, refuse_faulty
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
+PATHS = ("output_dir", "run", "resume", "checkpoint")  # settings whose values are paths
+
+
+def typed_of(overrides: list[str]) -> list[str]:
+    """Overrides that belong to the experiment: all but the directory it continues."""
+    return [o for o in overrides if not o.startswith("resume=")]
+
+
+def composed(overrides: list[str]) -> dict:
+    """What Hydra makes of the overrides, as plain data.
+
+    Raises:
+        Mistake: an override names a group option or a key that there is not, or cannot be read.
+    """
+    os.environ["SUITE_ROOT"] = str(ROOT)
+    if not OmegaConf.has_resolver("protocol"):
+        OmegaConf.register_new_resolver("protocol", rule_of)
+    for override in overrides:
+        if override[:1] == "+":
+            key, others = override.partition("=")[0].lstrip("+"), [o for o in overrides if o[:1] != "+"]
+            refuse_added(override, key, composed(others))
+        refuse_unreadable(quote_path(override), override)
+        refuse_faulty_option(override)
+    try:
+        with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
+            config = compose("config", [quote_path(override) for override in overrides])
+        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        for path in sorted((ROOT / "experiments").rglob("*.yaml")):  # a damaged file explains more than Hydra does
+            read_yaml(path)
+        raise Mistake(sentence(error, overrides)) from error
+    if not isinstance(settings, dict):
+        raise Mistake(f"{ROOT / 'experiments' / 'config.yaml'} composes to no settings")
+    return settings
+
+
+def quote_path(override: str) -> str:
+    """Returns an override for Hydra, with quotes around a value that is a path, so that any character may be in it."""
+    key, equals, value = override.partition("=")
+    if key not in PATHS or value in ("", "null"):
+        return override
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf would look for a setting of that name
+    return f"{key}{equals}{QuotedString(escaped, Quote.single).with_quotes()}"
+
+
+def values_of(overrides: list[str]) -> dict[str, Any]:
+    """Returns the keys that were typed and their values as plain data, without composing an experiment.
+
+    Raises:
+        Mistake: an override cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        refuse_unreadable(quote_path(override), override)
+        key, _, path = override.partition("=")
+        value = OverridesParser.create().parse_override(quote_path(override)).value()
+        values[key] = path if key in PATHS and path != "null" else value
+    return values
+
+
+def refuse_faulty_option(override: str) -> None:
+    """Look at the YAML file that an override such as `tuned_configs=mine` chooses, before Hydra reads it.
+
+    Raises:
+        Mistake: something is wrong with the file.
+    """
+    group, _, option = override.partition("=")
+    if group not in GROUPS or option not in options(group):
+        return
+    path = folder_of(group) / f"{option}.yaml"
+    if group in ("tuned_configs", "tune_searches"):
+        refuse_faulty(path, {group: options(group) for group in GROUPS})
+    else:
+        read_yaml(path)
+
+
+def refuse_added(override: str, key: str, settings: dict) -> None:
+    """+key: a setting is there already, or nobody would read it.
+
+    Raises:
+        Mistake: always.
+    """
+    known = flat(settings)
+    if key in known or key in GROUPS:
+        raise Mistake(f"{override}: {key} is there already; leave out the +")
+    raise Mistake(near_keys(key, known))
+
+
+def refuse_unreadable(override: str, typed: str) -> None:
+    """Refuse what Hydra would answer with a riddle: what it cannot read, ~key, and groups without an option.
+
+    Args:
+        override: as Hydra gets it.
+        typed: the same as the user typed it.
+
+    Raises:
+        Mistake: the override is one of these.
+    """
+    key, _, value = override.partition("=")
+    if key.split(".")[0] == "hydra":
+        raise Mistake(f"{override}: Hydra only composes here; python run.py --cfg job prints the settings there are")
+    if key[:1] == "~":
+        raise Mistake(f"{override}: no setting can go; give it another value, null where it may be none")
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except (HydraException, ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a ...
+        raise Mistake(
+            f"{typed!r} cannot be read; write key=value, without spaces around = and without commas between, "
+            "see python run.py --help"
+        ) from error
+    if not key or parsed.is_sweep_override():
+        raise Mistake(f"{override} cannot be read; write key=value with one value, see python run.py --help")
+    if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
+        raise Mistake(f"{override}: there is no such option; {choose(value, options(key))}")
+
+
+def rule_of(protocol: str, field: str):
+    """What a protocol says of a field; the config's `${protocol:...}`."""
+    if protocol not in PROTOCOLS:
+        raise Mistake(f"env.protocol={protocol}: there is no such protocol; {choose(protocol, list(PROTOCOLS))}")
+    return PROTOCOLS[protocol][field]
+
+
+def sentence(error: Exception, overrides: list[str]) -> str:
+    """One sentence for what Hydra or OmegaConf says in several."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Mistake):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = str(error).strip() or str(error.__cause__ or error.__context__)
+    for mistyped in re.findall(r"Could not override '([^']+)'", text):
+        key = mistyped.lstrip("+~")
+        if not any(o.partition("=")[0].lstrip("+~") == key for o in overrides):
+            return f"{place_of(key)}: {key} is no group; {choose(key, list(GROUPS))}"
+        rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
+        known = flat(composed(rest))
+        if any(k == key or k.startswith(f"{key}.") for k in known):
+            return f"{key}: keys cannot be added to it on the command line; write them into a YAML file"
+        return near_keys(key, known)
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, option = found.groups()
+        other = folder_of(group) / f"{option}.yml"
+        if other.exists():
+            return f"{group}={option}: {other} has to end in .yaml; rename it"
+        return f"{group}={option}: there is no such option; {choose(option, options(group))}"
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
+    if found := re.search(r"full_key: (\S+)", text):
+        return f"{found.group(1)}: {one_line(text.split(chr(10))[0])}; see python run.py --help"
+    return f"{one_line(text)}; see python run.py --help"
+
+
+def place_of(group: str) -> str:
+    """Returns the YAML file and line whose defaults list overrides a group: `experiments/env/mine.yaml, line 2`."""
+    for path in sorted((ROOT / "experiments").rglob("*.yaml")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(rf"override\s+/?{re.escape(group)}\b", line):
+                return f"{path}, line {number}"
+    return "the defaults of a YAML file"
+
+
+def one_line(text: str) -> str:
+    """The same without line breaks."""
+    return " ".join(text.split())
+
+
+def near_keys(key: str, known: list[str]) -> str:
+    """The sentence for a key that is not in the experiment."""
+    group, _, name = key.rpartition(".")
+    siblings = [k for k in known if k.rpartition(".")[0] == group] if group else list({k.split(".")[0] for k in known})
+    near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(
+        name, known, n=2, cutoff=0.6
+    )
+    hint = f"did you mean {' or '.join(near)}?" if near else "python run.py --cfg job prints all there are"
+    return f"{key}: this experiment has no such setting; {hint}"
+
+
+def flat(settings: dict, prefix: str = "") -> list[str]:
+    """All keys, dotted."""
+    keys = []
+    for key, value in settings.items():
+        keys += flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
+    return keys
+
+
+def folder_of(group: str) -> Path:
+    """Returns the folder that holds the YAML files of a group."""
+    return (ROOT if group in ("tuned_configs", "tune_searches") else ROOT / "experiments") / group
+
+
+def options(group: str) -> list[str]:
+    """Returns what a group offers: the names of its YAML files."""
+    return sorted(path.stem for path in folder_of(group).glob("*.yaml"))

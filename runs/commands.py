@@ -1,0 +1,101 @@
+"""Which settings each command reads. A setting that is typed for a command that does not read it is refused by name."""
+
+from typing import Any
+
+from environments.mistakes import Mistake
+from environments.protocols import PROTOCOLS
+from runs.settings import ATARI_SETTINGS, TOP_SETTINGS, Setting
+
+# Commands that read a run directory take what they need from it, and from the command line only this:
+READS = {"evaluate": ("run", "checkpoint", "way", "seed", "episodes"), "promote": ("run",)}
+READERS = " and ".join(f"command={name}" for name in READS)
+RULES = {"protocol": ATARI_SETTINGS["protocol"]} | {name: ATARI_SETTINGS[name] for name in PROTOCOLS["classic"]}
+# Commands that compose an experiment read everything but this; the second word is the way out.
+OF_READERS = {
+    "run": f"only {READERS} read it; to continue a run, give resume=<it>",
+    "checkpoint": "only command=evaluate plays with a checkpoint; a run that continues takes the newest, leave it out",
+    "way": "only command=evaluate chooses how to play; leave it out",
+}
+IGNORES = {
+    "train": OF_READERS | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
+    "search": OF_READERS
+    | {
+        "evaluate": "a search compares training scores and plays no evaluation; leave it out",
+        "episodes": "a search plays no evaluation; leave it out",
+        "label": "a search is filed under search.name; set that one",
+    },
+}
+IGNORES["submit"] = IGNORES["train"]
+FOLLOWS = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
+
+
+def refuse_names(overrides: list[str]) -> None:
+    """Check that nobody types a name that results are filed under.
+
+    Raises:
+        Mistake: somebody does.
+    """
+    for override in overrides:
+        if way_out := FOLLOWS.get(override.partition("=")[0]):
+            raise Mistake(f"{override}: results are filed under what was played; leave it out, or {way_out}")
+
+
+def refuse_ignored(overrides: list[str], settings: dict) -> None:
+    """Check that the command reads every setting that was typed.
+
+    Args:
+        overrides: the command line.
+        settings: what it composes to.
+
+    Raises:
+        Mistake: the command does not read one of them.
+    """
+    command = settings["command"]
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value == "null":
+            continue
+        if why := IGNORES[command].get(key.split(".")[0]):
+            raise Mistake(f"{override}: {why}")
+        if command == "train" and key == "episodes" and not settings["evaluate"]:
+            raise Mistake(f"{override}: this run ends without an evaluation; add evaluate=true")
+        if command == "train" and key == "trust" and not settings["resume"]:
+            raise Mistake(f"{override}: this run continues none; add resume=<run directory>, or leave it out")
+
+
+def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[str, Any]:
+    """Return what a command that reads a run directory is told, with every value checked.
+
+    Args:
+        command: `evaluate` or `promote`.
+        typed: key -> value, as the command line has them.
+        defaults: the settings of an experiment without words, for what was not typed.
+
+    Returns:
+        Key -> value of READS and `command`; for `evaluate` also `rules`, the typed fields of a protocol. `seed` is None
+        where the seed of the run is to be taken.
+
+    Raises:
+        Mistake: a key is none that the command reads, a value cannot be, or `run` is missing.
+    """
+    keys = READS[command]
+    result: dict[str, Any] = {"command": command} | {key: defaults[key] for key in keys}
+    rules: dict[str, Any] = {}
+    if "seed" in keys:
+        result["seed"] = None
+    for key, value in typed.items():
+        group, _, field = key.partition(".")
+        if key in keys:
+            setting = Setting(int, 0, 2**31 - 1) if key == "seed" else TOP_SETTINGS[key]
+            result[key] = setting.check(key, value)
+        elif command == "evaluate" and group == "env" and field in RULES:
+            rules[field] = RULES[field].check(key, value)
+        elif key != "command":
+            more = " and env.<field> of the protocol" if command == "evaluate" else ""
+            raise Mistake(
+                f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all else from the run "
+                "directory; leave it out"
+            )
+    if not result["run"]:
+        raise Mistake(f"run is not set; command={command} takes run=<directory>")
+    return result | ({"rules": rules} if command == "evaluate" else {})
