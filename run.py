@@ -25,7 +25,8 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
-from environments.mistakes import Mistake
+from environments.mistakes import EnvironmentFault, Mistake
+from environments.passwords import mask
 from environments.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent
@@ -62,12 +63,15 @@ def main(argv: list[str]) -> int:
             return submit([override for override in overrides if override != "command=submit"])
         settings, resumed = experiment(overrides)
         if "--cfg" in flags:
-            print(yaml.safe_dump(settings, sort_keys=False), end="")
+            print(yaml.safe_dump(mask(settings), sort_keys=False), end="")
             return 0
         return dispatch(settings, argv, overrides, resumed)
     except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        print(f"error: {mask(str(mistake))}", file=sys.stderr)
         return 2
+    except EnvironmentFault as fault:  # while games are played; a run that trains tells it itself
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before training or after it; a run under way writes a checkpoint and says how to go on
         print("stopped", file=sys.stderr)
         return 1

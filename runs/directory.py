@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from environments.mistakes import Mistake
+from environments.passwords import mask
 from runs.build import dtype_of
 from runs.provenance import provenance
 
@@ -156,14 +157,14 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
 
 def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]) -> None:
     """Record that a run starts or continues: its settings, and under what circumstances."""
-    replace(run / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    replace(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
     record = json.loads((run / RECORD).read_text()) if (run / RECORD).exists() else {"starts": []}
     origin = provenance(run)
     record["starts"].append(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": argv,
-            "overrides": overrides,
+            "command": mask(argv),
+            "overrides": mask(overrides),
             **origin,
             "hardware": origin["hardware"] | {"dtype": dtype_of(settings)},
         }

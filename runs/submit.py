@@ -15,6 +15,7 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from environments.mistakes import Mistake
+from environments.passwords import mask
 from runs.directory import ROOT, key_of
 from runs.package import JOB_BYTES, refuse_too_large
 from runs.provenance import COMMIT, commit_to_send
@@ -40,6 +41,13 @@ def submit(settings: dict, words: list[str]) -> str:
     """
     if settings["cluster"]["address"] == "local":
         raise Mistake("command=submit: cluster=laptop is Ray of the run's own; add cluster=ray to run on a cluster")
+    for word, shown in zip(words, mask(words), strict=True):
+        if word != shown:
+            raise Mistake(
+                f"{shown}: the dashboard shows a job's command line to everybody, and a password is in it; type "
+                f"{word.partition('=')[0]}='${{oc.env:STORAGE}}' and set the environment variable STORAGE here and "
+                "where the head was started"
+            )
     refuse_too_large(ROOT, JOB_BYTES)
     address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
     if "://" not in address:  # Ray would look for a cluster's head there, and for long

@@ -442,3 +442,10 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
             with pytest.raises(Mistake, match=said) as no:
                 submit.submit(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)
+
+
+def test_a_job_whose_command_line_has_a_password_in_it_is_refused(compose):
+    settings = compose(["env=cartpole", "cluster=ray", "output_dir=/shared"])
+    with pytest.raises(Mistake, match=r"search.storage=postgresql://bob:\*\*\*@host/name: the dashboard shows") as told:
+        submit.submit(settings, ["search.storage=postgresql://bob:s3cret@host/name"])
+    assert "s3cret" not in str(told.value)
