@@ -22,7 +22,8 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
-from environments.mistakes import Mistake
+from environments.mistakes import EnvironmentFault, Mistake
+from environments.passwords import mask
 
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = """
@@ -57,14 +58,17 @@ def main(argv: list[str]) -> int:
             return submit([override for override in overrides if override != "command=submit"])
         settings, resumed = experiment(overrides)
         if "--cfg" in flags:
-            print(yaml.safe_dump(settings, sort_keys=False), end="")
+            print(yaml.safe_dump(mask(settings), sort_keys=False), end="")
             return 0
         if settings["command"] == "submit":  # written in another way, which `submit` would hand on to the job
             raise Mistake("write it as command=submit")
         return dispatch(settings, argv, overrides, resumed)
     except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        print(f"error: {mask(str(mistake))}", file=sys.stderr)
         return 2
+    except EnvironmentFault as fault:  # while games are played; a run that trains tells it itself
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before training or after it; a run under way writes a checkpoint and says how to go on
         print("stopped", file=sys.stderr)
         return 1

@@ -1,10 +1,18 @@
-"""What a user got wrong, and what went wrong in another process."""
+"""What a user got wrong, what an environment got wrong, and what went wrong in another process."""
 
 import difflib
 
 
 class Mistake(ValueError):
     """A user's mistake: one sentence naming the setting, the value and the way out. Exit code 2."""
+
+
+class EnvironmentFault(RuntimeError):
+    """An environment raised something; the message names it and what it raised."""
+
+
+class NonFinite(EnvironmentFault):
+    """An environment gave a reward or an observation that is NaN or infinite: it would do so again."""
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from environments.mistakes import Mistake
+from environments.passwords import mask
 from evidence.search_result import Finalist, finalists, interval, verdict
 from evidence.statistics import t_interval
 
@@ -71,7 +72,7 @@ def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, na
         f"{interval(best.difference)}.",
         f"        {verdict(best)}",
         f"Search: {best.name} of {search['search']['trials']}, {search['search']['sampler']} and "
-        f"{search['search']['scheduler']}; {shlex.join(typed)}",
+        f"{search['search']['scheduler']}; {shlex.join(mask(typed))}",
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
         f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]",
     ]

@@ -25,6 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from environments.mistakes import Mistake
+from environments.passwords import mask
 from environments.protocols import describe
 from evidence.human import references
 from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
@@ -162,7 +163,7 @@ def starts_by_run(runs: list[Run]) -> list[dict[str, Any]]:
     """What run.json says, once for all runs that it says the same of (the seeds of one command)."""
     together: list[dict[str, Any]] = []
     for run in runs:
-        starts = [{kind: start[kind] for kind in RECORDED} for start in run.starts]
+        starts = [mask({kind: start[kind] for kind in RECORDED}) for start in run.starts]
         same = next((entry for entry in together if entry["starts"] == starts), None)
         if same:
             same["runs"].append(run.name)

@@ -64,7 +64,8 @@ def composed(overrides: list[str]) -> dict:
 def quote_path(override: str) -> str:
     """Returns an override for Hydra, with quotes around a value that is a path, so that any character may be in it."""
     key, equals, value = override.partition("=")
-    if key not in PATHS or value in ("", "null"):
+    a_url = key == "search.storage" and "${" not in value  # its password may hold anything, or be in the environment
+    if not (key in PATHS or a_url) or value in ("", "null"):
         return override
     escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf would look for a setting of that name
     return f"{key}{equals}{QuotedString(escaped, Quote.single).with_quotes()}"
@@ -81,7 +82,7 @@ def values_of(overrides: list[str]) -> dict[str, Any]:
         refuse_unreadable(quote_path(override), override)
         key, _, path = override.partition("=")
         value = OverridesParser.create().parse_override(quote_path(override)).value()
-        values[key] = path if key in PATHS and path != "null" else value
+        values[key] = path if key in PATHS and path != "null" else value  # parsing leaves OmegaConf's escapes in
     return values
 
 

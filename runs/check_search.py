@@ -7,6 +7,7 @@ import torch
 
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
+from environments.passwords import is_masked
 from runs.build import bundles_of, cpus_of_run, gpus_of_run
 from runs.placement import Node, placed
 from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, unknown
@@ -33,6 +34,11 @@ def check_search(search: Any, settings: dict) -> dict:
         if key not in search:
             raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
         checked[key] = setting.check(f"search.{key}", search[key])
+    if is_masked(checked["storage"]):
+        raise Mistake(
+            f"search.storage={checked['storage']}: a password is kept in no run directory; give search.storage again, "
+            "best as '${oc.env:STORAGE}' with the URL in the environment variable STORAGE, which every start then reads"
+        )
     if not re.fullmatch(r"[\w.-]*\w", checked["name"]):
         raise Mistake(f"search.name={checked['name']} names a directory; use letters, digits, - and _")
     if checked["finalists"] > checked["contenders"]:

@@ -46,6 +46,11 @@ def names(run: Path) -> list[str]:
     return [name for name in ("last", "previous", "best") if (run / "checkpoints" / name).is_dir()]
 
 
+def any_whole(run: Path) -> bool:
+    """Return whether a run has a checkpoint to continue from."""
+    return any(damage(run / "checkpoints" / name) is None for name in names(run))
+
+
 def newest_whole(run: Path) -> tuple[Path, list[str]]:
     """The newest checkpoint that is whole, and a sentence for every newer one that is not.
 

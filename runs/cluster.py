@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import ray
+from ray._private import utils
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address
@@ -28,6 +29,7 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.mistakes import Mistake, in_a_line
+from environments.passwords import mask
 from runs.build import bundles_of, gpus_of_run
 from runs.directory import ROOT
 from runs.interrupt import Interrupt
@@ -81,7 +83,14 @@ def prepare(settings: dict) -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    mask_command_line()
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
+
+
+def mask_command_line() -> None:
+    """Tell Ray the command line of this driver without passwords: its dashboard lists those of all drivers."""
+    line = mask(utils.get_entrypoint_name())
+    utils.get_entrypoint_name = lambda: line
 
 
 def connect(settings: dict) -> None:

@@ -3,7 +3,7 @@
 outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     config.yaml       the composed settings, resolved
     run.json          one entry per start: command line, overrides, git commit, packages, hardware
-    git.diff          what was not committed, where there was something
+    git.diff          what was not committed, where there was something; files that git does not know as well
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, its speed and how stale its gradients were
     tensorboard/      the same for TensorBoard
@@ -15,28 +15,23 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
 import csv
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
-from environments.machine import num_cpus
 from environments.mistakes import Mistake
+from environments.passwords import mask
 from runs.build import dtype_of
+from runs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
-COMMIT = "SUITE_COMMIT"  # of the environment: what git says of the code where it has come from
 AUTO = "auto"  # resume=auto: continue where the same experiment was started before, or start it
 NOT_THE_EXPERIMENT = (
     "cluster",
@@ -163,17 +158,16 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
 
 def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]) -> None:
     """Record that a run starts or continues: its settings, and under what circumstances."""
-    replace(run / CONFIG, yaml.safe_dump(settings, sort_keys=False))
+    replace(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
     record = json.loads((run / RECORD).read_text()) if (run / RECORD).exists() else {"starts": []}
+    origin = provenance(run)
     record["starts"].append(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": argv,
-            "overrides": overrides,
-            "git": git_state(run),
-            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-            "python": platform.python_version(),
-            "hardware": hardware() | {"dtype": dtype_of(settings)},
+            "command": mask(argv),
+            "overrides": mask(overrides),
+            **origin,
+            "hardware": origin["hardware"] | {"dtype": dtype_of(settings)},
         }
     )
     replace(run / RECORD, json.dumps(record, indent=1))
@@ -189,33 +183,6 @@ def replace(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text)
     os.replace(temporary, path)
-
-
-def git_state(run: Path) -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it (then git.diff holds how); None where nobody knows."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True).stdout
-
-    try:
-        commit, diff = git("rev-parse", "HEAD").strip(), git("diff", "HEAD")
-    except (OSError, subprocess.CalledProcessError):  # a job or an image: it may have been told
-        told = os.environ.get(COMMIT)
-        return {"commit": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty")} if told else None
-    if diff:
-        (run / "git.diff").write_text(diff)
-    return {"commit": commit, "dirty": bool(diff)}
-
-
-def hardware() -> dict[str, Any]:
-    """The machine, as far as it decides speed."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    memory = round(psutil.virtual_memory().total / 2**30, 1)
-    return {"cpu": model, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
 
 
 def dirs_of(run: Path, seeds: list[int]) -> dict[int, Path]:

@@ -1,16 +1,17 @@
 """A run that continues: its own settings with what was typed since, as far as its checkpoint allows."""
 
 from environments.mistakes import Mistake
+from environments.passwords import is_masked
 from runs.settings import PART_OF_WEIGHTS
 
 
 def merged(saved: dict, before: dict, after: dict) -> dict:
-    """`saved`, with every value that differs between `before` and `after` taken from `after`."""
+    """`saved`, with every value that differs between `before` and `after`, or that was saved masked, from `after`."""
     result = dict(saved)
     for key, value in after.items():
         if isinstance(value, dict) and isinstance(result.get(key), dict):
             result[key] = merged(result[key], before.get(key) or {}, value)
-        elif key not in before or before[key] != value or key not in result:
+        elif key not in before or before[key] != value or key not in result or is_masked(result[key]):
             result[key] = value
     return result
 

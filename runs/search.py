@@ -31,6 +31,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
+from environments.passwords import mask
 from runs import checkpoints, directory
 from runs.build import cpus_of_run, gpus_of_run, seeds_of
 from runs.cluster import LOCAL, ray_for
@@ -80,8 +81,8 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     study = Study(settings, space, folder)
     if not study.trials() and any(folder.glob("trials/*")):
         raise Mistake(
-            f"search in {folder}: it has trials that search.storage={settings['search']['storage']} does not know; "
-            "name the storage they were made with, or another search.name"
+            f"search in {folder}: it has trials that search.storage={mask(settings['search']['storage'])} does not "
+            "know; name the storage they were made with, or another search.name"
         )
     confirmation, code = Confirmation(study, folder), 0
     if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
@@ -201,7 +202,9 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
     except (TuneError, StorageInternalError) as error:
         if "StorageInternalError" not in repr(error):
             raise
-        print(f"the search stopped: search.storage={settings['search']['storage']} failed while it was written to")
+        print(
+            f"the search stopped: search.storage={mask(settings['search']['storage'])} failed while it was written to"
+        )
         return 1
     if source.beside:
         display.say(source.cost())

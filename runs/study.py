@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from environments.mistakes import Mistake
+from environments.passwords import hide, mask, password_in
 from runs.check import check
 from runs.space import Parameter, draw, with_values
 
@@ -269,7 +270,7 @@ def connect_patiently(dialect: Any, record: Any, arguments: list, named: dict) -
         try:
             return dialect.connect(*arguments, **named)
         except dialect.loaded_dbapi.OperationalError as error:
-            now, why = time.monotonic(), " ".join(str(error).split())[:150]
+            now, why = time.monotonic(), hide(" ".join(str(error).split()), named.get("password") or "")[:150]
             if now - said > SAY_S:
                 said = now
                 print(
@@ -288,10 +289,10 @@ def reaching(storage: str) -> Iterator[None]:
     except Mistake:
         raise
     except Exception as error:  # a database's driver may raise anything
-        why = " ".join(str(error).split())[:200]
+        why = hide(" ".join(str(error).split()), password_in(storage))[:200]
         raise Mistake(
-            f"search.storage={storage} cannot be opened ({why}); give sqlite, journal, or the URL of a database that "
-            "answers: postgresql://user@host/name"
+            f"search.storage={mask(storage)} cannot be opened ({why}); give sqlite, journal, or the URL of a database "
+            "that answers: postgresql://user@host/name"
         ) from error
 
 

@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import time
 from typing import Any
 
@@ -17,8 +15,10 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from environments.mistakes import Mistake
-from runs.directory import COMMIT, ROOT, key_of
+from environments.passwords import mask
+from runs.directory import ROOT, key_of
 from runs.package import JOB_BYTES, refuse_too_large
+from runs.provenance import COMMIT, commit_to_send
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
 ANSWER_S = 5  # a dashboard must answer in
@@ -41,6 +41,13 @@ def submit(settings: dict, words: list[str]) -> str:
     """
     if settings["cluster"]["address"] == "local":
         raise Mistake("command=submit: cluster=laptop is Ray of the run's own; add cluster=ray to run on a cluster")
+    for word, shown in zip(words, mask(words), strict=True):
+        if word != shown:
+            raise Mistake(
+                f"{shown}: the dashboard shows a job's command line to everybody, and a password is in it; type "
+                f"{word.partition('=')[0]}='${{oc.env:STORAGE}}' and set the environment variable STORAGE here and "
+                "where the head was started"
+            )
     refuse_too_large(ROOT, JOB_BYTES)
     address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
     if "://" not in address:  # Ray would look for a cluster's head there, and for long
@@ -95,21 +102,13 @@ def metadata(settings: dict, name: str) -> dict[str, str]:
         "algo": settings["algo"]["name"],
         "env": settings["env"]["name"],
         "seed": json.dumps(settings["seed"]),
-        "commit": commit() or "unknown",
+        "commit": commit_to_send() or "unknown",
     }
 
 
 def variables() -> dict[str, str]:
     """Of the environment of the job and all its processes; torch's threads are set by each process itself."""
-    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1", COMMIT: commit()}
-
-
-def commit() -> str:
-    """What git says of the code that travels; nothing outside of a checkout, or without git."""
-    if shutil.which("git") is None:
-        return ""
-    said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return said.stdout.strip()
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1", COMMIT: commit_to_send()}
 
 
 def refusal(address: str, error: Any) -> str:

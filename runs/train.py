@@ -251,7 +251,18 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
             recorder.failures |= dict.fromkeys(todo, str(error))
         with writing(parent):
             recorder.record.close()
+    for seed in todo:
+        if overshoot := overshoot_of(settings, recorder.record.tables[seed].last_step):
+            print(f"seed {seed} {overshoot}")
     return conclude(recorder, parent)
+
+
+def overshoot_of(settings: dict, agent_steps: int) -> str | None:
+    """Return why a seed played more agent steps than it was asked to, where they are more than a percent."""
+    asked = settings["stop"]["agent_steps"]
+    if agent_steps <= 1.01 * asked:
+        return None
+    return f"played {agent_steps:,} agent steps where {asked:,} were asked for: updates are whole, {in_words(settings)}"
 
 
 def conclude(recorder: Recorder, parent: Path) -> int:
@@ -260,15 +271,19 @@ def conclude(recorder: Recorder, parent: Path) -> int:
         print(f"seed {seed} failed: {why}")
         if (error := parent / "tune" / f"seed_{seed}" / "error.txt").exists():
             print(f"    in full: {error}")
+        if len(recorder.dirs) > 1 and not checkpoints.names(recorder.dirs[seed]):
+            print("    it has no checkpoint to continue from, and starts anew when the run is continued")
     if Interrupt.why:
         print(Interrupt.why)
-    if Interrupt.asked and not any(map(checkpoints.names, recorder.dirs.values())):
-        print("nothing was trained yet: the same line starts it again")
-        return 1
-    if Interrupt.asked or recorder.failures:
+    if not (Interrupt.asked or recorder.failures):
+        return 0
+    if any(map(checkpoints.any_whole, recorder.dirs.values())):
         print(f"to continue:  python run.py resume={parent}")
-        return 1
-    return 0
+    elif recorder.failures:
+        print("there is no checkpoint to continue from; once the cause is mended, the same line starts the run again")
+    else:
+        print("nothing was trained yet: the same line starts it again")
+    return 1
 
 
 def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:

@@ -21,7 +21,7 @@ from tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, 
 
 import run
 from environments.mistakes import Mistake
-from runs import cluster, directory, package, submit
+from runs import cluster, directory, package, provenance, submit
 from runs.build import bundles_of
 from runs.checkpoints import progress_of
 from runs.cluster import (
@@ -336,7 +336,7 @@ def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_clus
         "algo": "ppo",
         "env": "cartpole",
         "seed": "1",
-        "commit": submit.commit() or "unknown",
+        "commit": submit.commit_to_send() or "unknown",
     }
     wait_for(lambda: list(shared.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
     stop = urllib.request.Request(f"{dashboard}/api/jobs/{job}/stop", method="POST")
@@ -391,7 +391,7 @@ def test_a_job_runs_the_same_words_and_goes_on_by_itself():
 
 
 def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):
-    monkeypatch.setattr(submit, "commit", lambda: "3f2a9c0-dirty")
+    monkeypatch.setattr(submit, "commit_to_send", lambda: "3f2a9c0-dirty")
     assert submit.metadata(compose(["env=cartpole", "seed=[1,2]", *ON_RAY]), "ppo/cartpole") == {
         "job_name": "ppo/cartpole",
         "algo": "ppo",
@@ -399,7 +399,7 @@ def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch)
         "seed": "[1, 2]",
         "commit": "3f2a9c0-dirty",
     }
-    expected = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "OMP_NUM_THREADS": "1", directory.COMMIT: "3f2a9c0-dirty"}
+    expected = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "OMP_NUM_THREADS": "1", provenance.COMMIT: "3f2a9c0-dirty"}
     assert submit.variables() == expected
 
 
@@ -442,3 +442,10 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
             with pytest.raises(Mistake, match=said) as no:
                 submit.submit(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)
+
+
+def test_a_job_whose_command_line_has_a_password_in_it_is_refused(compose):
+    settings = compose(["env=cartpole", "cluster=ray", "output_dir=/shared"])
+    with pytest.raises(Mistake, match=r"search.storage=postgresql://bob:\*\*\*@host/name: the dashboard shows") as told:
+        submit.submit(settings, ["search.storage=postgresql://bob:s3cret@host/name"])
+    assert "s3cret" not in str(told.value)

@@ -6,10 +6,11 @@ import re
 
 import pytest
 import yaml
+from ray._private import utils
 
 import run as command_line
 from environments.mistakes import Mistake
-from runs import directory
+from runs import cluster, directory
 from runs.build import dtype_of
 from runs.directory import ProgressTable, create, open_run, overrides_of, read_rows, replace, write_start
 
@@ -207,3 +208,38 @@ def test_a_directory_that_is_no_run_is_a_mistake(name, text, tmp_path, settings)
     with pytest.raises(Mistake, match=f"resume={tmp_path} is not a run directory") as told:
         open_run(str(tmp_path), "resume")
     assert text or f"(it has no {name})" in str(told.value)
+
+
+SECRET = "search.storage=postgresql://bob:s3cret@127.0.0.1:1/name"
+
+
+def test_no_password_is_kept_in_a_run_directory_and_a_reference_to_one_is(tmp_path, compose, monkeypatch):
+    monkeypatch.setenv("STORAGE", SECRET.partition("=")[2])
+    words = ["tune_searches=cartpole_ppo", "search.storage=${oc.env:STORAGE}"]
+    settings = compose(words)
+    assert "s3cret" in settings["search"]["storage"]
+    write_start(tmp_path, settings, ["python", "run.py", "tune_searches=cartpole_ppo", SECRET], words)
+    assert "s3cret" not in (tmp_path / "config.yaml").read_text() + (tmp_path / "run.json").read_text()
+    # A resume reads it where the start did, and says so where the start was told it on the command line.
+    assert command_line.experiment([f"resume={tmp_path}"])[0]["search"]["storage"] == settings["search"]["storage"]
+    write_start(tmp_path, settings, ["python", "run.py", SECRET], [SECRET])
+    with pytest.raises(Mistake, match="search.storage=postgresql://bob:\\*\\*\\*@.* give search.storage again"):
+        command_line.experiment([f"resume={tmp_path}"])
+    assert (
+        command_line.experiment([f"resume={tmp_path}", SECRET])[0]["search"]["storage"] == settings["search"]["storage"]
+    )
+
+
+@pytest.mark.parametrize("word", ["", "--cfg job", "dry_run=false search.tirals=3", "command=submit cluster=ray"])
+def test_no_password_is_printed(word, tmp_path, capfd):
+    words = ["tune_searches=cartpole_ppo", SECRET, f"output_dir={tmp_path}", *word.split()]
+    assert command_line.main(words) == (0 if "--cfg" in word else 2)
+    printed = capfd.readouterr()
+    assert "s3cret" not in printed.out + printed.err and printed.out + printed.err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
+def test_ray_is_told_the_command_line_without_a_password(monkeypatch):
+    monkeypatch.setattr(utils, "get_entrypoint_name", lambda: f"python run.py {SECRET} seed=1")
+    cluster.mask_command_line()
+    assert utils.get_entrypoint_name() == "python run.py search.storage=postgresql://bob:***@127.0.0.1:1/name seed=1"

@@ -92,3 +92,25 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_
     assert re.search(r"search\.storage does not answer since \d s \(.*waiting for it", capsys.readouterr().out)
     (trial,) = optuna.load_study(study_name="patient", storage=server.url).trials
     assert list(trial.intermediate_values.values()) == [1.0, 2.0] and trial.value == 3.0
+
+
+def test_a_password_is_written_nowhere_and_comes_from_the_environment_when_the_search_goes_on(
+    server, tmp_path, shared_ray, monkeypatch
+):
+    with_password = server.url.replace("suite@", "suite:s3cret@")
+    monkeypatch.setenv("STORAGE", with_password)
+    words = (*TINY, "search.name=secret", "search.trials=1", f"output_dir={tmp_path}")
+    code, printed = go(*words, f"search.storage={with_password}")
+    assert code == 0, printed
+    folder = tmp_path / "searches" / "secret"
+    code, refused = go(f"resume={folder}")
+    assert code == 2 and "search.storage" in refused and "${oc.env:STORAGE}" in refused
+    code, more = go(f"resume={folder}", "search.storage=${oc.env:STORAGE}", "search.trials=2")
+    assert code == 0 and "1 trials of at most" in more, more
+    code, again = go(f"resume={folder}")
+    assert code == 0 and "all trials of this search have ended" in again, again
+    assert "s3cret" not in printed + refused + more + again
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 20 and not [path for path in files if b"s3cret" in path.read_bytes()]
+    study = optuna.load_study(study_name="secret", storage=server.url)
+    assert "s3cret" not in repr([study.user_attrs, [trial.user_attrs for trial in study.trials]])

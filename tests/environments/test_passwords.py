@@ -1,0 +1,55 @@
+"""Passwords are masked in whatever is written, and nothing else is."""
+
+import pytest
+
+from environments.passwords import hide, is_masked, mask, password_in
+
+URL = "postgresql://bob:s3cret@host:5432/name"
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        (f"search.storage={URL}", "search.storage=postgresql://bob:***@host:5432/name"),
+        ("mysql+pymysql://bob:s3@c/r:et@host/name", "mysql+pymysql://bob:***@host/name"),
+        ("https://:s3cret@host", "https://:***@host"),
+        ("postgresql://host/name?user=bob&password=s3cret&x=1", "postgresql://host/name?user=bob&password=***&x=1"),
+        ("WANDB_API_KEY=s3cret", "WANDB_API_KEY=***"),
+        ("+env.hf_token=s3cret and more", "+env.hf_token=***"),
+        ("PGPASSWORD=s3cret", "PGPASSWORD=***"),
+    ],
+)
+def test_a_password_is_masked_wherever_it_stands(word, shown):
+    assert mask([word]) == [shown] and "s3c" not in mask(f"it said: {word}")
+    assert is_masked(mask({"a": {"b": word}})["a"]["b"])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "postgresql://user@host/name",
+        "search.storage=${oc.env:STORAGE}",
+        "search.storage=postgresql://bob:${oc.env:PASSWORD}@host/name",
+        "DB_PASSWORD=${oc.env:DB_PASSWORD}",
+        "sqlite:////data/a:b@c/study.db",
+        "http://127.0.0.1:8265/#/jobs/a",
+        "write key=value, without spaces",
+        "algo.lr=1e-4",
+        "monkey=1",
+        "RAY_AUTH_MODE=token",
+    ],
+)
+def test_what_is_no_password_stays(word):
+    assert mask([word]) == [word] and mask(word) == word and not is_masked(word)
+
+
+def test_settings_and_numbers_keep_their_kind():
+    settings = {"seed": [1, 2], "lr": 0.1, "none": None, "on": True, "api_key": "s3cret", "token": ""}
+    assert mask(settings) == settings | {"api_key": "***"}
+
+
+def test_what_a_driver_quotes_of_a_password_is_hidden_in_parts_as_well():
+    password = password_in("postgresql://bob:s3cret@word@host/name")
+    assert password == "s3cret@word"
+    said = hide('could not translate host name "word@host" for s3cret, s3cret@word', password)
+    assert "s3cret" not in said and "word@" not in said
