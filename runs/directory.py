@@ -27,10 +27,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
-from environments.machine import num_cpus
+from environments.machine import memory_bytes, num_cpus
 from environments.mistakes import Mistake
 from runs.build import dtype_of
 
@@ -213,7 +212,7 @@ def hardware() -> dict[str, Any]:
     if cpuinfo.exists():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    memory = round(psutil.virtual_memory().total / 2**30, 1)
+    memory = round(memory_bytes() / 2**30, 1)
     return {"cpu": model, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
 
 
