@@ -24,9 +24,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import psutil
-
 from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
+from environments.machine import memory_bytes, num_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 Contestant = Callable[[Path], dict]  # from an empty folder to what was measured, agent_steps_per_s among it
@@ -87,9 +86,9 @@ def machine() -> dict:
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "cpu": name[1] if name else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cpus(),
         "bf16_instructions": sorted({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu.split())),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
         "load_before": os.getloadavg()[0],  # much above 0 somebody else was computing: measure again
         "python": platform.python_version(),
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "ray", "ale-py", "gymnasium", "numpy")},

@@ -1,14 +1,23 @@
-"""What this process may use of the machine it is on."""
+"""What this process may use of the machine it is on: CPUs, memory, threads.
+
+A container, a scheduler or systemd gives a process less than the machine has. The kernel says so in three places: the
+affinity mask, cgroup v1 (`cpu.cfs_quota_us`, `memory.limit_in_bytes`) and cgroup v2 (`cpu.max`, `memory.max`). The
+least of them is what a process gets, and what the whole suite goes by, Ray of a local run included.
+"""
 
 import ctypes
 import ctypes.util
 import os
 import platform
+from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import ray
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+ROOT = Path("/")  # of the file system; tests have one of their own
 
 
 def num_threads() -> int:
@@ -22,9 +31,72 @@ def num_threads() -> int:
     return num_cpus()
 
 
-def num_cpus() -> int:
-    """Cores this process may run on (a container or `taskset` may allow fewer than there are)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def num_cpus(root: Path = ROOT) -> int:
+    """CPUs this process may use: the least of the affinity mask and all cgroup quotas, rounded down, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min([allowed, *cpu_quotas(root)])))
+
+
+def memory_bytes(root: Path = ROOT) -> int:
+    """Memory this process may use: the least of what the machine has and all cgroup limits."""
+    return min([psutil.virtual_memory().total, *memory_limits(root)])
+
+
+def shared_memory_bytes(root: Path = ROOT) -> int:
+    """What is free in /dev/shm, through which Ray's processes exchange arrays; 0 where there is none."""
+    try:
+        there = os.statvfs(root / "dev/shm")
+    except OSError:
+        return 0
+    return there.f_bavail * there.f_frsize
+
+
+def cpu_quotas(root: Path) -> Iterator[float]:
+    """CPUs that each cgroup of this process may take, where it has a limit."""
+    for folder in cgroups(root, "cpu"):
+        quota, period = words_in(folder / "cpu.cfs_quota_us"), words_in(folder / "cpu.cfs_period_us")  # v1; -1: none
+        if len(numbers := [*quota, *period] if quota else words_in(folder / "cpu.max")) == 2:  # v2; max: none
+            if all(number.isdecimal() for number in numbers) and int(numbers[1]):
+                yield int(numbers[0]) / int(numbers[1])
+
+
+def memory_limits(root: Path) -> Iterator[int]:
+    """Bytes that each cgroup of this process may take, where it has a limit; v1 says 2^63 where it has none."""
+    for folder in cgroups(root, "memory"):
+        for name in ("memory.limit_in_bytes", "memory.max"):
+            yield from (int(word) for word in words_in(folder / name)[:1] if word.isdecimal())
+
+
+def cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of the cgroups that hold this process, its own and all above it, in both versions.
+
+    A limit binds whatever is below it. In a container the process's own cgroup is often mounted as the root while
+    /proc/self/cgroup names its place on the host, so folders that are not there are passed over.
+    """
+    mounts = root / "sys/fs/cgroup"
+    own = {"": "/", controller: "/"}  # controller, of v2 none -> cgroup
+    for line in text_in(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        own |= dict.fromkeys(controllers.split(","), path)
+    for mount, path in (
+        (mounts, own[""]),
+        (mounts / "unified", own[""]),  # v2 beside v1, without controllers as a rule
+        (mounts / controller, own[controller]),
+    ):
+        inside = [] if ".." in path else [part for part in path.split("/") if part]  # ..: outside of what is mounted
+        yield from (mount.joinpath(*inside[:depth]) for depth in range(len(inside), -1, -1))
+
+
+def words_in(path: Path) -> list[str]:
+    """The words of a small file; none where it cannot be read."""
+    return text_in(path).split()
+
+
+def text_in(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def take_threads() -> int:

@@ -11,8 +11,9 @@ import gymnasium
 import torch
 
 from custom_models.torsos import smallest_dim
+from environments.frames import layout_of
 from environments.games import is_game, near_games, spec_of
-from environments.machine import num_cpus
+from environments.machine import memory_bytes, num_cpus
 from environments.mistakes import Mistake
 from experiments.names import name_of
 from runs.build import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
@@ -21,6 +22,7 @@ from runs.placement import Node, placed
 from runs.settings import TOP_SETTINGS, of_kind, tables, unknown
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
+STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: rollouts.rollout.columns
 
 
 def check(settings: dict) -> dict:
@@ -289,7 +291,8 @@ def _check_resources(settings: dict) -> None:
     if wanted > cpus:
         keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
+        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus} for this process; ask for fewer")
+    _check_memory(settings["algo"], settings["env"], settings["stop"]["agent_steps"])
     learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
     asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners
     if placed(asked, [Node("", "this machine", {"CPU": cpus, "GPU": gpus})]) is None:
@@ -298,6 +301,21 @@ def _check_resources(settings: dict) -> None:
         raise Mistake(
             f"{asked}: the run would take {gpus_of_run(settings):g} GPUs, each process its part of one, and torch sees "
             f"{gpus} in this machine; ask for fewer, or install a CUDA build of torch"
+        )
+
+
+def _check_memory(algo: dict, env: dict, budget: int) -> None:
+    """A rollout or a replay buffer larger than this process's memory: the kernel would end it without a word."""
+    layout, steps, keys = layout_of(env), algo["num_envs"] * algo.get("horizon", 1), ["num_envs", "horizon"]
+    frame = layout.dim**2 * layout.channels if layout else 0
+    if "buffer_size" in algo:  # of stacks; it grows with what is played
+        steps, keys, frame = min(algo["buffer_size"], budget), ["buffer_size"], frame * (layout.stack if layout else 1)
+    wanted, there = steps * (frame + STEP_BYTES) / 2**30, memory_bytes() / 2**30
+    if wanted > there:
+        asked = ", ".join(f"algo.{key}={algo[key]}" for key in keys if key in algo)
+        raise Mistake(
+            f"{asked}: so many agent steps take at least {wanted:,.1f} GiB, and this machine has {there:,.1f} GiB of "
+            "memory for this process; ask for fewer"
         )
 
 

@@ -23,11 +23,13 @@ from ray._private import utils
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address
+from ray._private.utils import estimate_available_memory, resolve_object_store_memory
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # pyright: ignore[reportAttributeAccessIssue]
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
 from environments.mistakes import Mistake, in_a_line
 from environments.passwords import mask
 from runs.build import bundles_of, gpus_of_run
@@ -37,6 +39,8 @@ from runs.package import DRIVER_BYTES, refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt
 
 LOCAL, AUTO = "local", "auto"
+SHARE_OF_MEMORY, SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it
+LEAST_STORE = 2**28  # bytes of it in /dev/shm; where that has less, Ray keeps it in its temporary folder
 ANSWER_S = 5  # a head must answer in
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
 
@@ -98,7 +102,12 @@ def connect(settings: dict) -> None:
     address = settings["cluster"]["address"]
     if address == LOCAL:
         context = ray.init(
-            address="local", include_dashboard=settings["dashboard"], log_to_driver=False, logging_level=logging.ERROR
+            address="local",
+            num_cpus=num_cpus(),
+            object_store_memory=store_bytes(),
+            include_dashboard=settings["dashboard"],
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
         if settings["dashboard"]:
             print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
@@ -135,6 +144,13 @@ def connect(settings: dict) -> None:
     if context.dashboard_url:
         print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}")
     sys.stdout.flush()
+
+
+def store_bytes() -> int:
+    """For Ray's object store on this machine: what Ray would take, or less where this process may use less."""
+    own = resolve_object_store_memory(estimate_available_memory())  # Ray knows a container's limit, not those above it
+    room = int(SHARE_OF_SHM * shared_memory_bytes())
+    return min(own, int(SHARE_OF_MEMORY * memory_bytes()), *([room] if room >= LEAST_STORE else []))
 
 
 def token_hint() -> str:

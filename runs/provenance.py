@@ -14,9 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from environments.machine import num_cpus
+from environments.machine import memory_bytes, num_cpus
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
@@ -159,7 +157,7 @@ def git_state(run: Path, unrecorded: list[str]) -> dict[str, Any] | None:
 
 def hardware(unrecorded: list[str]) -> dict[str, Any]:
     """Return the machine, as far as it decides speed."""
-    memory = attempt("memory", lambda: round(psutil.virtual_memory().total / 2**30, 1), unrecorded)
+    memory = attempt("memory", lambda: round(memory_bytes() / 2**30, 1), unrecorded)
     cpu = attempt("cpu", cpu_model, unrecorded)
     return {"cpu": cpu, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
 
