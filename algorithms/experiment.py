@@ -57,6 +57,7 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
+        self.began_at: int | None = 0  # agent steps at which this process starts; None once it has been reported
         run = self.config.run_dirs.get(self.config.seed)
         if run and not Path(run).is_dir():  # a node that joined the cluster after the driver had asked them all
             raise FileNotFoundError(f"node {platform.node()} does not see {run}: output_dir is not shared")
@@ -121,10 +122,12 @@ class ReportsProgress(Algorithm):
             # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
             row = self.progress.row(self.config.frameskip)
-            return {"row": row, "failure": str(cause_of(error)), "done": True}
+            return {"row": row, "began_at": self.began_at, "failure": str(cause_of(error)), "done": True}
         row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
-        return result | {"row": row, "should_checkpoint": due, "notices": lost(self.env_runner_group)}
+        began_at, self.began_at = self.began_at, None
+        notices = lost(self.env_runner_group)
+        return result | {"row": row, "began_at": began_at, "should_checkpoint": due, "notices": notices}
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}
@@ -137,7 +140,7 @@ class ReportsProgress(Algorithm):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         super().load_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
-        steps = self.progress.agent_steps
+        self.began_at = steps = self.progress.agent_steps
         self.env_runner_group.foreach_env_runner(lambda runner: runner.begin(steps))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
