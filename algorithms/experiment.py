@@ -1,6 +1,5 @@
 """What makes an RLlib Algorithm one of the suite's: its config, the rows it reports, its checkpoints."""
 
-import json
 import platform
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 
 from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutLearner
 from algorithms.learners import update
-from algorithms.progress import PROGRESS_FILE, Progress, write_manifest
+from algorithms.progress import Progress, complete_checkpoint, refuse_damaged
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import cause_of
 from rollouts.health import lost, refuse_unstarted
@@ -121,10 +120,11 @@ class ReportsProgress(Algorithm):
             # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
             row = self.progress.row(self.config.frameskip)
-            return {"row": row, "failure": str(cause_of(error)), "done": True}
+            return {"row": row, "began_at": self.progress.take_start(), "failure": str(cause_of(error)), "done": True}
         row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
-        return result | {"row": row, "should_checkpoint": due, "notices": lost(self.env_runner_group)}
+        result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
+        return result | {"notices": lost(self.env_runner_group)}
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}
@@ -135,6 +135,7 @@ class ReportsProgress(Algorithm):
             self.progress.set_state(state["progress"])
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
+        refuse_damaged(Path(checkpoint_dir))
         super().load_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
         steps = self.progress.agent_steps
@@ -143,5 +144,4 @@ class ReportsProgress(Algorithm):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         super().save_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
-        Path(checkpoint_dir, PROGRESS_FILE).write_text(json.dumps(self.progress.totals(self.config.frameskip)))
-        write_manifest(Path(checkpoint_dir))
+        complete_checkpoint(Path(checkpoint_dir), self.progress.totals(self.config.frameskip))

@@ -7,15 +7,21 @@ count minibatches several times.
 import json
 import math
 import os
+import pickle
 import time
 import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
+
 WINDOW = 100  # full games in episode_return_mean
 MANIFEST = "manifest.json"
 PROGRESS_FILE = "progress.json"
+WEIGHTS = "weights.safetensors"  # what plays; all else that a checkpoint holds is for training on
+MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # the same as RLlib saves it
 
 
 class Progress:
@@ -27,10 +33,16 @@ class Progress:
         self.wall_time_s = 0.0  # of training, over all starts
         self.scores: deque[float] = deque(maxlen=WINDOW)
         self.lengths: deque[int] = deque(maxlen=WINDOW)
+        self._start: int | None = 0  # agent steps at which this process began; None once it was taken
         self._since = math.nan  # when the clock would have shown 0; nan while it stands
         self._last = (0, 0.0)
         self.bytes_per_agent_step = 0.0
         self.learning_s = 0.0  # since the last row
+
+    def take_start(self) -> int | None:
+        """Return, once, the agent steps that this process starts from: rows beyond them are of a lost timeline."""
+        start, self._start = self._start, None
+        return start
 
     def start_clock(self) -> None:
         """Time runs from here on."""
@@ -78,7 +90,60 @@ class Progress:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {name: deque(state[name], WINDOW) for name in ("scores", "lengths")})
-        self._since = math.nan
+        self._start, self._since = self.agent_steps, math.nan
+
+
+def complete_checkpoint(checkpoint: Path, totals: dict[str, float]) -> None:
+    """Add to what RLlib has saved: where the run stands, the weights as plain arrays, and the manifest of all files."""
+    (checkpoint / PROGRESS_FILE).write_text(json.dumps(totals))
+    write_weights(checkpoint)
+    write_manifest(checkpoint)
+
+
+def write_weights(checkpoint: Path) -> None:
+    """Write the network's weights once more, as plain arrays, so that who only plays need not unpickle anything.
+
+    They are read from what RLlib has just saved there, wherever the learner is.
+    """
+    state = pickle.loads((checkpoint / MODULE_STATE).read_bytes())
+    arrays = {name: np.asarray(weights, order="C") for name, weights in state.items()}
+    # Not `save_file`: what that makes only its owner may read.
+    (checkpoint / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Say what is wrong with a checkpoint; None where it is whole. Every reader of checkpoints asks this first."""
+    try:
+        files = json.loads((checkpoint / MANIFEST).read_bytes())
+        expected = {str(name): (int(size), int(crc)) for name, (size, crc) in files.items()}
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, TypeError, AttributeError):
+        return f"{MANIFEST} is torn"
+    if PROGRESS_FILE not in expected:
+        return f"{MANIFEST} does not list {PROGRESS_FILE}"
+    for name, (size, crc) in expected.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        try:
+            if zlib.crc32(path.read_bytes()) != crc:
+                return f"{name} has changed"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+    return None
+
+
+def refuse_damaged(checkpoint: Path) -> None:
+    """Look before training goes on from a checkpoint.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if wrong := damage(checkpoint):
+        raise ValueError(f"{checkpoint}: the checkpoint is damaged ({wrong})")
 
 
 def write_manifest(folder: Path) -> None:

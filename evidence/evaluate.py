@@ -15,7 +15,6 @@ draws from. The same run, checkpoint and number of episodes give the same result
 import json
 import logging
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from algorithms.progress import PROGRESS_FILE
 from custom_models.actor_critic import ActorCritic
 from custom_models.q_network import QNetwork
 from environments.frames import layout_of
@@ -32,14 +32,15 @@ from environments.games import Games, make_games
 from environments.machine import fastest_dtype, take_threads
 from environments.mistakes import Mistake
 from environments.protocols import describe
+from environments.records import read_json
 from evidence.human import references
 from evidence.run_directory import find_checkpoint, runs_of, settings_of
 from evidence.statistics import bootstrap_interval, iqm
+from evidence.weights import read_weights
 
 WAYS = ("stochastic", "greedy")
 MAX_ENVS = 16
 SEED_BRANCH = 1
-MODULE_STATE = Path("learner_group", "learner", "rl_module", "default_policy", "module_state.pkl")  # as RLlib saves it
 
 
 def evaluate(run: Path, episodes: int, checkpoint: str | None = None) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def evaluate(run: Path, episodes: int, checkpoint: str | None = None) -> dict[st
         raise Mistake(f"episodes={episodes}: an evaluation needs at least one game; give 1 or more")
     run = Path(run)
     runs = runs_of(run)
+    for one in runs:
+        settings_of(one)
     checkpoints = [find_checkpoint(one, checkpoint) for one in runs]  # all of them, before hours of play
     take_threads()
     results = [evaluate_checkpoint(*pair, episodes) for pair in zip(runs, checkpoints, strict=True)]
@@ -137,14 +140,8 @@ def load_agent(
         agent = QNetwork(**spaces, model_config=model | {"dueling": algo["dueling"]})
     else:
         agent = ActorCritic(**spaces, model_config=model)
-    try:
-        state = pickle.loads((checkpoint / MODULE_STATE).read_bytes())
-        found = {name: np.shape(weights) for name, weights in state.items()}
-    except Exception as error:  # bytes that are not what was saved can make pickle raise anything
-        run = checkpoint.parent.parent
-        raise Mistake(
-            f"{checkpoint}: the checkpoint is damaged ({error!r}); make new ones with resume={run} and more agent steps"
-        ) from error
+    state = read_weights(checkpoint)
+    found = {name: weights.shape for name, weights in state.items()}
     wanted = {name: tuple(weights.shape) for name, weights in agent.state_dict().items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
@@ -237,11 +234,8 @@ def summary(scores: list[float], lengths: list[int], env: dict) -> dict[str, Any
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """The counters that were saved beside the weights; none where the file is missing or damaged."""
-    try:
-        return json.loads((checkpoint / "progress.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    """The counters that were saved beside the weights."""
+    return read_json(checkpoint / PROGRESS_FILE, dict)
 
 
 def write_beside(checkpoint: Path, result: dict[str, Any]) -> None:

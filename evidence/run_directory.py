@@ -4,18 +4,31 @@
 <run>/seed_1/  seed_2/  ...                                                    a parent: such a directory each
 """
 
-import csv
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from algorithms.progress import damage
 from environments.mistakes import Mistake
+from environments.protocols import describe
+from environments.records import checked, count, number, read_json, read_table, read_yaml, refuse
 
 CHECKPOINTS = ("best", "last", "previous")  # the first that is there is taken when none is named
+SHAPES = {  # of what is read of config.yaml
+    "seed": int,
+    "algo.name": str,
+    "env.name": str,
+    "env.frameskip": int,
+    "env.max_episode_frames": int,
+    "env.noop_max": int,
+    "env.dim": int,
+    "env.sticky": float,
+    "model.torso": str,
+    "model.dtype": str,
+}
+REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 PRINTED = "give the directory that a run printed last"
 
 
@@ -42,16 +55,16 @@ def settings_of(run: Path) -> dict:
         Mistake: config.yaml is missing, cannot be read, or was written by something else.
     """
     path = run / "config.yaml"
+    settings = read_yaml(path)
+    for name, kind in SHAPES.items():
+        group, _, key = name.partition(".")
+        inside = settings if not key else checked(path, settings.get(group), dict, group)
+        if name in REQUIRED or (key or group) in inside:
+            checked(path, inside.get(key or group), kind, name)
     try:
-        settings = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise Mistake(f"run={run}: its config.yaml cannot be read ({reason}); {PRINTED}") from error
-    there = settings if isinstance(settings, dict) else {}
-    kinds = {"seed": int, "algo": dict, "env": dict, "model": dict}
-    missing = [name for name, kind in kinds.items() if not isinstance(there.get(name), kind)]
-    if missing:
-        raise Mistake(f"run={run}: not a run of this suite, its config.yaml has no `{missing[0]}`; {PRINTED}")
+        describe(settings["env"])
+    except (KeyError, TypeError) as error:
+        raise refuse(path, f"env has a protocol without {error}") from error
     return settings
 
 
@@ -59,14 +72,31 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
     """The folder of a checkpoint: the one named, else the best, else the last.
 
     Raises:
-        Mistake: there is no such checkpoint.
+        Mistake: there is no such checkpoint, or it is damaged.
     """
     there = [name for name in CHECKPOINTS if (run / "checkpoints" / name).is_dir()]
     if not there:
         raise Mistake(f"run={run}: it has no checkpoint yet; train it further with resume={run}")
     if name is not None and name not in there:
         raise Mistake(f"checkpoint={name}: {run} has no such checkpoint, only {' and '.join(there)}; name one of these")
-    return run / "checkpoints" / (name or there[0])
+    checkpoint = run / "checkpoints" / (name or there[0])
+    refuse_damaged(checkpoint)
+    return checkpoint
+
+
+def refuse_damaged(checkpoint: Path) -> None:
+    """Look at the manifest of a checkpoint before anything in it is read; another one is never taken without a word.
+
+    Raises:
+        Mistake: the checkpoint is damaged; it names one beside it that is whole.
+    """
+    if wrong := damage(checkpoint):
+        folder = checkpoint.parent
+        whole = [name for name in CHECKPOINTS if (folder / name).is_dir() and damage(folder / name) is None]
+        way_out = (
+            f"evaluate another, checkpoint={' or checkpoint='.join(whole)}" if whole else "none beside it is whole"
+        )
+        raise Mistake(f"{checkpoint}: the checkpoint is damaged ({wrong}); {way_out}")
 
 
 def starts_of(run: Path) -> list[dict[str, Any]]:
@@ -75,8 +105,19 @@ def starts_of(run: Path) -> list[dict[str, Any]]:
     Nothing where run.json is missing.
     """
     for folder in (run, run.parent):
-        if (folder / "run.json").is_file():
-            return json.loads((folder / "run.json").read_text())["starts"]
+        if (path := folder / "run.json").is_file():
+            starts = checked(path, read_json(path, dict).get("starts"), list, "starts")
+            for index, start in enumerate(starts):
+                place = f"starts[{index}]"
+                checked(path, start, dict, place)
+                for word in checked(path, start.get("command"), list, f"{place}.command"):
+                    checked(path, word, str, f"{place}.command")
+                for name in ("packages", "hardware"):
+                    checked(path, start.get(name), dict, f"{place}.{name}")
+                if start.get("git") is not None:
+                    checked(path, start["git"], dict, f"{place}.git")
+                    checked(path, start["git"].get("commit"), str, f"{place}.git.commit")
+            return starts
     return []
 
 
@@ -87,8 +128,10 @@ def progress_of(run: Path, columns: Iterable[str]) -> dict[str, np.ndarray]:
         Mistake: the run has reported nothing yet.
     """
     path = run / "progress.csv"
-    text = path.read_text() if path.is_file() else ""
-    rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+    rows = read_table(path, dict.fromkeys(columns, number) | {"agent_steps": count}, required=list(columns))
     if not rows:
         raise Mistake(f"run={run}: its progress.csv has no rows yet; wait for the first, or leave this run out")
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in columns}
+    steps = [row["agent_steps"] for row in rows]
+    if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
+        raise refuse(path, f"agent_steps do not rise in line {falls + 2}")
+    return {name: np.array([row[name] for row in rows], float) for name in columns}

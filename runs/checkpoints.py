@@ -8,32 +8,12 @@ stands for a whole checkpoint. A manifest of sizes and checksums finds what a fa
 import json
 import os
 import shutil
-import zlib
 from pathlib import Path
 
-from algorithms.progress import MANIFEST, PROGRESS_FILE
+from algorithms.progress import PROGRESS_FILE, damage
 from environments.mistakes import Mistake
 
 MIN_GAMES = 20  # that `best` must rest on
-
-
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; None where nothing is."""
-    try:
-        files = json.loads((checkpoint / MANIFEST).read_text())
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except ValueError:
-        return f"{MANIFEST} is torn"
-    for name, (size, crc) in files.items():
-        path = checkpoint / name
-        if not path.exists():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if zlib.crc32(path.read_bytes()) != crc:
-            return f"{name} has changed"
-    return None
 
 
 def progress_of(checkpoint: Path) -> dict[str, float]:

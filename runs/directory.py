@@ -195,7 +195,7 @@ class ProgressTable:
 
     workers.csv is such a table as well, with several rows per report.
 
-    A run that starts again from a checkpoint reports some steps anew; rows at or beyond the first of them are dropped.
+    A run that starts again from a checkpoint drops the rows beyond it; `append` drops those at or beyond the new row.
 
     Args:
         path: of the file; what it holds already is kept.
@@ -215,6 +215,13 @@ class ProgressTable:
     def last_step(self) -> int:
         """Agent steps of the newest row; -1 where there is none."""
         return int(self.rows[-1]["agent_steps"]) if self.rows else -1
+
+    def drop_beyond(self, agent_steps: int, whose: str | None = None) -> None:
+        """Drop the rows beyond some agent steps: all such rows, or only those whose key column says `whose`."""
+        kept = [r for r in self.rows if int(r["agent_steps"]) <= agent_steps or whose not in (None, r.get(self.key))]
+        if len(kept) < len(self.rows):
+            self.rows = kept
+            self._rewrite()
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row."""

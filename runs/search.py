@@ -284,8 +284,12 @@ class SearchRecorder(tune.Callback):
             if (trial.config["label"], notice) not in self.said:
                 self.said.add((trial.config["label"], notice))
                 self.display.say(f"{trial.config['label']}: {notice}")
-        for seed, row, workers in () if result["failure"] else result["reports"]:
+        for seed, row, workers, began_at in result["reports"]:
             with writing(self.folder):
+                if began_at is not None:
+                    self.record_of(trial).begin(seed, began_at)
+                if result["failure"]:
+                    continue
                 self.record_of(trial).add(seed, row, workers)
             run = Path(trial.config["dir"]).relative_to(self.folder.parent)  # assault_ppo/trials/0007
             self.metrics.report(str(run), seed, row)

@@ -109,6 +109,9 @@ class Recorder(tune.Callback):
         seed, row = trial.config["seed"], result["row"]
         for notice in result.get("notices", []):
             self.say_once(f"seed {seed}: {notice}")
+        if result["began_at"] is not None:
+            with writing(self.parent):
+                self.record.begin(seed, result["began_at"])
         if "failure" in result:
             self.failures[seed] = result["failure"]
             if row["agent_steps"] <= self.record.tables[seed].last_step:  # nothing was played since the last row

@@ -71,7 +71,7 @@ class SearchTrial(tune.Trainable):
         self.rows |= {seed: result["row"] for seed, result in results.items()}
         failures = [f"seed {seed}: {r['failure']}" for seed, r in results.items() if "failure" in r]
         return {
-            "reports": [(seed, r["row"], r.get("workers", [])) for seed, r in results.items()],
+            "reports": [(seed, r["row"], r.get("workers", []), r["began_at"]) for seed, r in results.items()],
             "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
             "objective": score(list(self.rows.values())),
             "trained_s": self.trained_s,

@@ -8,7 +8,9 @@ from ray.rllib.algorithms.dqn import DQNConfig as StockConfig
 from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
+from algorithms.progress import WEIGHTS
 from environments.mistakes import Mistake
+from evidence.weights import read_weights
 from runs.build import build
 from runs.check import check
 
@@ -191,6 +193,10 @@ def test_a_resumed_run_goes_on_where_it_was_and_fills_its_buffer_first(make_dqn,
     algorithm.save_checkpoint(str(tmp_path))
     other = make_dqn("algo.lr=0.01", "algo.num_envs=1")
     other.load_checkpoint(str(tmp_path))
+    weights = algorithm.learner_group._learner.module["default_policy"].unwrapped().state_dict()
+    plain = read_weights(tmp_path)  # what evaluation plays with
+    assert (tmp_path / WEIGHTS).exists() and plain.keys() == weights.keys()
+    assert all(np.array_equal(plain[name], weights[name]) for name in weights)
     for name in ("learner", "runner"):
         pick = {"learner": lambda a: a.learner_group._learner.module["default_policy"].unwrapped().online}
         pick["runner"] = lambda a: a.env_runner.module.online

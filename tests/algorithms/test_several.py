@@ -5,6 +5,7 @@ import os
 import sys
 import time
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -15,8 +16,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from algorithms import learners, several
 from algorithms.learner import PROGRESS
 from algorithms.learners import update
+from algorithms.progress import WEIGHTS
 from algorithms.several import everyones, moments, sum_gradients, total
 from environments.games import make_games
+from evidence.weights import read_weights
 from rollouts.rollout import Rollout, RolloutData
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the learners' processes cannot import tests
@@ -221,6 +224,9 @@ def test_a_run_with_two_learners_learns_and_goes_on_from_its_checkpoint(make_con
 
         one, two, three, four = *weights(first), *weights(second)
         assert all(torch.equal(one[n], other[n]) for n in one for other in (two, three, four))
+        plain = read_weights(tmp_path)  # what evaluation plays with, whatever process the learners are in
+        assert (tmp_path / WEIGHTS).exists() and plain.keys() == one.keys()
+        assert all(np.array_equal(plain[n], one[n]) for n in one)
         assert second.train()["row"]["agent_steps"] > rows[1]["agent_steps"]
     finally:
         first.stop()

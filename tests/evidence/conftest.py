@@ -8,6 +8,8 @@ import pytest
 import yaml
 from small_worlds import MLP, MODULE, WORLDS, make_agent
 
+from algorithms.progress import write_manifest, write_weights
+
 
 @pytest.fixture(autouse=True)
 def worlds():
@@ -26,7 +28,7 @@ def little(one_thread):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """A run directory with an agent in it, written as RLlib writes it."""
+    """A run directory with an agent in it, written as the suite and RLlib write it."""
 
     def make(
         env_id="CartPole-v1", *, name="run", seed=1, env=None, model=None, checkpoints=("last",), bias=None
@@ -42,6 +44,8 @@ def make_run(tmp_path):
             agent.save_to_path(run / "checkpoints" / checkpoint / MODULE)
             progress = {"agent_steps": 1000 * steps, "env_frames": 4000 * steps}
             (run / "checkpoints" / checkpoint / "progress.json").write_text(json.dumps(progress))
+            write_weights(run / "checkpoints" / checkpoint)
+            write_manifest(run / "checkpoints" / checkpoint)
         return run
 
     return make

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 
 import gymnasium
@@ -12,6 +13,7 @@ from ale_py.vector_env import AtariVectorEnv
 from rich.console import Console
 from small_worlds import MLP, MODULE, make_agent
 
+from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest, write_weights
 from custom_models.q_network import QNetwork
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
@@ -249,7 +251,7 @@ def test_a_directory_that_is_not_a_run_is_a_mistake(tmp_path):
 def test_the_run_of_another_program_is_a_mistake(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     (tmp_path / "checkpoints" / "last").mkdir(parents=True)
-    assert f"run={tmp_path}: " in mistake(tmp_path, 1)
+    assert str(tmp_path / "config.yaml") in mistake(tmp_path, 1)
 
 
 def test_a_run_without_a_checkpoint_is_a_mistake(make_run):
@@ -279,13 +281,73 @@ def test_a_checkpoint_of_another_model_is_a_mistake(make_run):
 
 def test_a_damaged_checkpoint_is_a_mistake(make_run):
     run = make_run()
-    path = run / "checkpoints" / "last" / MODULE / "module_state.pkl"
-    whole = path.read_bytes()
-    for bad in (whole[: len(whole) // 2], b"", b"junk", pickle.dumps([1, 2])):
-        path.write_bytes(bad)
-        assert "damaged" in mistake(run, 1)
-    path.unlink()
-    assert "damaged" in mistake(run, 1)
+    for path in (run / "checkpoints" / "last" / MODULE / "module_state.pkl", run / "checkpoints" / "last" / WEIGHTS):
+        whole = path.read_bytes()
+        for bad in (whole[: len(whole) // 2], b"", b"junk", pickle.dumps([1, 2])):
+            path.write_bytes(bad)
+            assert path.name in mistake(run, 1)
+        path.unlink()
+        assert path.name in mistake(run, 1)
+        path.write_bytes(whole)
+    assert evaluate(run, 1)
+
+
+def test_one_flipped_bit_in_a_weight_is_refused_and_a_whole_checkpoint_is_named(make_run):
+    """It would be read without complaint and score something else."""
+    run = make_run("Scripted-v0", checkpoints=("last", "best"))
+    path = run / "checkpoints" / "best" / WEIGHTS
+    flipped = bytearray(path.read_bytes())
+    flipped[-3] ^= 64
+    path.write_bytes(flipped)
+    message = mistake(run, 1)
+    assert WEIGHTS in message and "checkpoint=last" in message
+    assert not list((run / "checkpoints").glob("evaluation_*"))
+    assert evaluate(run, 1, "last")["checkpoint"] == "last"
+
+
+def as_of_an_earlier_version(run, state: bytes | None = None):
+    """The last checkpoint without weights.safetensors, with another module_state.pkl, and whole by its manifest."""
+    last = run / "checkpoints" / "last"
+    (last / WEIGHTS).unlink()
+    if state is not None:
+        (last / MODULE / "module_state.pkl").write_bytes(state)
+    write_manifest(last)
+
+
+def test_nothing_is_unpickled_where_there_are_plain_weights(make_run):
+    run = make_run("CartPole-v1")
+    expected = evaluate(run, 3)
+    (run / "checkpoints" / "last" / MODULE / "module_state.pkl").write_bytes(b"no pickle")
+    write_manifest(run / "checkpoints" / "last")
+    assert evaluate(run, 3) == expected
+
+
+def test_a_checkpoint_of_an_earlier_version_plays_the_same(make_run):
+    run = make_run("CartPole-v1")
+    expected = evaluate(run, 3)
+    as_of_an_earlier_version(run)
+    assert evaluate(run, 3) == expected
+
+
+class Malicious:
+    """Pickled, it is a call of a function of somebody's choice."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("function", [os.mkdir, eval, np.load], ids=lambda function: function.__name__)
+def test_a_malicious_pickle_runs_nothing_and_is_refused(function, make_run, tmp_path):
+    run, trace = make_run("Scripted-v0"), tmp_path / "it_ran"
+    argument = f"__import__('os').mkdir({str(trace)!r})" if function is eval else str(trace)
+    weights = {"policy.weight": np.zeros((2, 8), np.float32), "policy.bias": Malicious(function, argument)}
+    as_of_an_earlier_version(run, pickle.dumps(weights))
+    message = mistake(run, 1)
+    assert not trace.exists()
+    assert "module_state.pkl" in message and function.__name__ in message
 
 
 def test_a_parent_with_an_untrained_seed_is_refused_before_any_game(make_run, tmp_path):
@@ -312,7 +374,11 @@ def test_a_q_network_is_played_by_its_best_actions_and_one_in_twenty_at_random(t
     agent = QNetwork(**spaces, model_config=MLP | {"dueling": True})
     torch.nn.init.zeros_(agent.online.actions.weight)
     agent.online.actions.bias.data = torch.tensor([0.0, 1.0])  # the second action is worth more, and scores 1
-    agent.save_to_path(tmp_path / "checkpoints" / "last" / MODULE)
+    last = tmp_path / "checkpoints" / "last"
+    agent.save_to_path(last / MODULE)
+    (last / PROGRESS_FILE).write_text("{}")
+    write_weights(last)
+    write_manifest(last)
     result = evaluate(tmp_path, 100)
     assert result["algo"] == "dqn"
     assert result["greedy"]["mean"] == 10

@@ -309,9 +309,12 @@ def test_rows_end_where_a_generation_does(tmp_path, shared_ray):
     """2,048 agent steps and rows of 5,000: without an end of its own a row would come to the budget."""
     words = (*TINY, "stop.agent_steps=10240", "report_every=5000", f"output_dir={tmp_path}")
     assert go(*words)[0] == 0
-    for path in (tmp_path / "searches" / "cartpole_ppo").glob("trials/*"):
-        steps = [row["agent_steps"] for row in rows_of(path)]
-        assert any(5120 <= step < 5120 + 256 for step in steps), steps
+    all_steps = [
+        [row["agent_steps"] for row in rows_of(path)]
+        for path in (tmp_path / "searches" / "cartpole_ppo").glob("trials/*")
+    ]
+    # Of the one that goes on from another's checkpoint, a row beyond that checkpoint is dropped.
+    assert sum(any(5120 <= step < 5120 + 256 for step in steps) for steps in all_steps) >= 3, all_steps
 
 
 def test_a_coefficient_that_changes_on_the_way_is_not_the_checkpoints(make_learner):

@@ -54,11 +54,15 @@ def rows_of(run_directory: Path, seed: int | None = None) -> list[dict[str, floa
 
 
 def assert_no_gap_and_no_double(rows: list[dict[str, float]]) -> None:
-    """Every step from 0 on is covered by exactly one row: a report, and at most the rollout that went beyond it."""
+    """Every step from 0 on is covered by exactly one row: a report, and at most the rollout that went beyond it. What a
+    killed process did beyond its checkpoint is gone: neither the clock nor the number of games falls."""
     steps = [0.0, *(row["agent_steps"] for row in rows)]
     jumps = [after - before for before, after in zip(steps, steps[1:], strict=False)]
     assert min(jumps) > 0, f"a double row: {steps}"
     assert max(jumps) <= REPORT_EVERY + ROLLOUT, f"a gap: {steps}"
+    for name in ("wall_time_s", "episodes"):
+        values = [row[name] for row in rows]
+        assert values == sorted(values), f"{name} falls: {values}"
 
 
 def processes_below(pid: int | None = None) -> list[psutil.Process]:
