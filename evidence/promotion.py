@@ -82,7 +82,8 @@ def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, na
 def body(settings: dict[str, Any]) -> str:
     """All settings that make the agent, complete, so that later defaults do not change it."""
     algo, env = settings["algo"]["name"], settings["env"]["name"]
-    option = env if (ROOT / "experiments" / "env" / f"{env}.yaml").exists() else "atari"  # a game without a file
+    option = "atari" if "game" in settings["env"] else "cartpole"  # what has no file of its own has that one's keys
+    option = env if (ROOT / "experiments" / "env" / f"{env}.yaml").exists() else option
     config: dict[str, Any] = {
         "defaults": [{"override /algo": algo}, {"override /env": option}],
         "made_for": {"algo": algo, "env": env},

@@ -64,7 +64,8 @@ def composed(overrides: list[str]) -> dict:
 def quote_path(override: str) -> str:
     """Returns an override for Hydra, with quotes around a value that is a path, so that any character may be in it."""
     key, equals, value = override.partition("=")
-    a_url = key == "search.storage" and "${" not in value  # its password may hold anything, or be in the environment
+    # A URL's password may hold any character, or be in the environment; older command lines put it into quotes.
+    a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
     if not (key in PATHS or a_url) or value in ("", "null"):
         return override
     escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf would look for a setting of that name

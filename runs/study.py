@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import optuna
@@ -254,7 +255,7 @@ def storage_of(storage: str, folder: Path) -> Any:
     """Optuna's storage: a file in the folder of the search (`sqlite`, `journal`), or a database by its URL."""
     if storage == "journal":
         return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-    url = f"sqlite:///{folder / 'study.db'}" if storage == "sqlite" else storage
+    url = f"sqlite:///{quote(str(folder / 'study.db'))}" if storage == "sqlite" else storage
     if url.startswith("sqlite"):
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     limit = {"connect_args": {"connect_timeout": 10}} if url.startswith(("postgresql", "mysql")) else {}

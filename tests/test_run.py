@@ -969,6 +969,13 @@ def test_a_path_is_taken_literally(key, path):
     assert composition.values_of([f"{key}={path}"]) == {key: path}
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:p=w#&[x]@host/db", "'sqlite:///a b.db'", "${oc.env:STORAGE}"])
+def test_the_url_of_a_storage_may_hold_any_password(url, monkeypatch):
+    monkeypatch.setenv("STORAGE", "${oc.env:STORAGE}")  # what stands there is not composed once more
+    composed = composition.composed(["tune_searches=cartpole_ppo", f"search.storage={url}"])
+    assert composed["search"]["storage"] == url.strip("'")
+
+
 def test_a_path_may_be_null(printed):
     assert printed("resume=null", "run=null", "checkpoint=null")["resume"] is None
 

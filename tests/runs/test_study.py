@@ -169,6 +169,13 @@ def test_a_study_that_is_none_of_ours_is_refused(open_study, tmp_path):
         open_study()
 
 
+def test_a_search_may_have_a_folder_of_any_name(compose, tmp_path):
+    settings, folder = compose(SEARCH), tmp_path / "a=b é [1] {x} #h&x?y %20"
+    folder.mkdir()
+    Study(settings, parse(settings["search"]["space"], settings), folder)
+    assert [path.name for path in folder.iterdir()] == ["study.db"] and [*tmp_path.iterdir()] == [folder]
+
+
 def test_a_database_holds_one_directory_per_search(compose, tmp_path):
     settings = compose([*SEARCH, f"search.storage=sqlite:///{tmp_path / 'shared.db'}"])
     space = parse(settings["search"]["space"], settings)
