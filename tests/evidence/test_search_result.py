@@ -130,16 +130,20 @@ def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path)
         assert words in text
 
 
-def test_the_promoted_file_composes_to_the_settings_of_the_trial(searched, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changed", [{}, {"id": "Acrobot-v1", "name": "Acrobot-v1"}])  # without a file of its own
+def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, searched):
+    path = searched / "trials" / "0002" / "config.yaml"
+    trial = yaml.safe_load(path.read_text())
+    trial["env"] |= changed
+    path.write_text(yaml.safe_dump(trial))
     made = promote(searched, run.ROOT / "tuned_configs")
     try:
         settings = run.experiment([f"tuned_configs={made.stem}"])[0]
     finally:
         made.unlink()
-    trial = yaml.safe_load((searched / "trials" / "0002" / "config.yaml").read_text())
     for group in ("algo", "env", "model", "stop"):
         assert settings[group] == trial[group], group
-    assert settings["made_for"] == {"algo": "ppo", "env": "cartpole"}
+    assert settings["made_for"] == {"algo": "ppo", "env": trial["env"]["name"]}
 
 
 def test_what_does_not_beat_the_default_is_not_promoted(searched, tmp_path):
