@@ -28,7 +28,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.learner import NonFiniteLoss
-from environments.mistakes import in_a_line
+from environments.mistakes import EnvironmentFault, cause_of, in_a_line
 from rollouts.runner import Rollout, VectorEnvRunner, summary
 
 MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
@@ -271,7 +271,7 @@ class A3C(A2C):
             path = self.at_the_centre(lambda learner: learner.save_nonfinite(gradient.nonfinite))
             raise NonFiniteLoss(
                 f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
-                f"the batch of the last and the weights are in {path}"
+                f"the batch of the last and the weights are in {path}; a smaller algo.lr may help"
             )
 
     def mourn(self, process: int, error: Exception) -> None:
@@ -279,7 +279,10 @@ class A3C(A2C):
 
         Raises:
             RuntimeError: it dies whatever one does.
+            EnvironmentFault: its environment raised something, or gave NaN.
         """
+        if isinstance(cause := cause_of(error), EnvironmentFault):
+            raise cause from error
         self.num_replaced += process not in self.lost
         self.lost[process] = time.monotonic() + RETRY_S
         if isinstance(error, ActorUnavailableError):  # Ray is starting it again

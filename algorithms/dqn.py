@@ -158,7 +158,7 @@ class DQNLearner(DQNTorchLearner):
         torch.save({"minibatch": dict(self._minibatch), "module": module.state_dict()}, path)
         raise NonFiniteLoss(
             f"loss {loss.item()}, gradient norm {norm.item()}: training stopped before this step; "
-            f"its minibatch and the weights are in {path}"
+            f"its minibatch and the weights are in {path}; a smaller algo.lr may help"
         )
 
     def update(self, *args, **kwargs) -> dict:

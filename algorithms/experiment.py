@@ -14,7 +14,7 @@ from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutLearner
 from algorithms.learners import update
 from algorithms.progress import Progress, complete_checkpoint, refuse_damaged
 from custom_models.actor_critic import ActorCritic
-from environments.mistakes import cause_of
+from environments.mistakes import NonFinite, cause_of
 from rollouts.health import lost, refuse_unstarted
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
@@ -116,7 +116,7 @@ class ReportsProgress(Algorithm):
         self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
         try:
             result = super().step()
-        except NonFiniteLoss as error:  # not a lost process: starting again would not help
+        except (NonFiniteLoss, NonFinite) as error:  # not a lost process: starting again would not help
             # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
             row = self.progress.row(self.config.frameskip)

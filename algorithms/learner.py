@@ -181,7 +181,7 @@ class RolloutLearner(TorchLearner):
         if not torch.isfinite(norm):
             raise NonFiniteLoss(
                 f"gradient norm {norm.item()}: training stopped before this step; its minibatch and the weights are in "
-                f"{self.save_nonfinite(self.evidence(minibatch))}"
+                f"{self.save_nonfinite(self.evidence(minibatch))}; a smaller algo.lr may help"
             )
         self.take_step()
 

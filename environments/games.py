@@ -10,7 +10,7 @@ action: that row is not `valid`, and nobody may learn from it or count it.
 
 import difflib
 import importlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -20,6 +20,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import FrameLayout, atari_layout, to_blocks
+from environments.mistakes import EnvironmentFault, NonFinite, in_a_line
 
 
 class Transition(NamedTuple):
@@ -159,6 +160,7 @@ class GymnasiumGames(Games):
                 env["id"], num_envs, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
             )
         )
+        self._id, self._steps = env["id"], 0  # of all envs together, since they were opened
         self.same_step = self._env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
         self.observation_space = self._env.single_observation_space
         self.action_space = self._env.single_action_space
@@ -166,12 +168,17 @@ class GymnasiumGames(Games):
 
     def reset(self, seed: int | None) -> np.ndarray:
         self._restarting[:] = False
-        return self._env.reset(seed=seed)[0]
+        obs = self._ask(self._env.reset, seed=seed)[0]
+        self._refuse_nonfinite("observation", obs)
+        return obs
 
     def step(self, actions: np.ndarray) -> Transition:
         if isinstance(self.action_space, gymnasium.spaces.Box):
             actions = actions.clip(self.action_space.low, self.action_space.high)
-        obs, rewards, terminated, truncated, info = self._env.step(actions)
+        obs, rewards, terminated, truncated, info = self._ask(self._env.step, actions)
+        self._steps += len(rewards)
+        self._refuse_nonfinite("reward", rewards)
+        self._refuse_nonfinite("observation", obs)
         finished = terminated | truncated
         if not self.same_step:
             restarted, self._restarting = self._restarting, finished
@@ -179,7 +186,39 @@ class GymnasiumGames(Games):
         final_obs = None
         if truncated.any():  # Gymnasium gives an array of objects, None where nothing ended
             final_obs = np.stack([o if last is None else last for o, last in zip(obs, info["final_obs"], strict=True)])
+            self._refuse_nonfinite("observation", final_obs)
         return Transition(obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs)
 
     def close(self) -> None:
         self._env.close()
+
+    def _ask(self, method: Any, *words: Any, **named: Any) -> Any:
+        """Return what a method of the environment does.
+
+        Raises:
+            EnvironmentFault: it raised something.
+        """
+        try:
+            return method(*words, **named)
+        except Exception as error:  # an environment may raise anything
+            raise EnvironmentFault(
+                f"env.id={self._id}: {method.__name__} raised {in_a_line(error)} (after {self._steps:,} agent steps in "
+                "this process)"
+            ) from error
+
+    def _refuse_nonfinite(self, what: str, values: np.ndarray) -> None:
+        """Look at the rewards [N] or observations [N, ...] of a step.
+
+        Raises:
+            NonFinite: one is NaN or infinite, or would be in float32, in which training computes.
+        """
+        if not np.issubdtype(values.dtype, np.floating):
+            return
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values.astype(np.float32, copy=False))
+        if not finite.all():
+            env = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
+            raise NonFinite(
+                f"env.id={self._id}: the {what} of agent step {self._steps:,} in this process is "
+                f"{values[env][~finite[env]].flat[0]:g} (env {env + 1} of {len(values)}); mend the environment"
+            )

@@ -23,6 +23,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments.games import Transition, make_games
 from environments.machine import take_threads
 from rollouts.device import acted, runners_device
+from rollouts.health import FaultForLater, raise_faults, return_faults
 from rollouts.rollout import Rollout, columns, summary
 from rollouts.streams import streams
 
@@ -43,7 +44,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
         self.games = make_games(config.env_config, self.num_envs, threads)
         self.layout = self.games.layout
-        self.weights_seq_no = 0
+        self.weights_seq_no, self.later = 0, FaultForLater()
         self.module = module
         if module is None:
             self.make_module()
@@ -80,7 +81,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._first, self._of = ((index - 1) * self.num_envs, shares * self.num_envs) if shares else (0, None)
         env_seed, action_seed = streams(self.config.seed, 0 if shares else index, agent_steps)
         self._generator = torch.Generator().manual_seed(action_seed)
-        self._start(self.games.reset(env_seed + self._first))
+        with self.later:
+            self._start(self.games.reset(env_seed + self._first))
 
     def _start(self, obs: np.ndarray) -> None:
         """Forget the games before `obs`, the first of new ones."""
@@ -99,6 +101,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def sample(self, **kwargs) -> Rollout:
         """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
+        self.later.raise_fault()
         arrays = self._new_arrays(self.horizon)
         scores, lengths = [], []
         with torch.inference_mode():
@@ -140,11 +143,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             arrays["policy"][t] = parameters.numpy()
 
         step = self.games.step(chosen)
-        arrays["rewards"][t] = step.rewards
-        arrays["terminated"][t] = step.terminated
-        arrays["truncated"][t] = step.truncated
-        arrays["game_reset"][t] = step.game_reset
-        arrays["valid"][t] = step.valid
+        for name in ("rewards", "terminated", "truncated", "game_reset", "valid"):
+            arrays[name][t] = getattr(step, name)
         if step.final_obs is not None:
             arrays["final_values"][t] = self._values_of_the_last(step, packed)
         self._see(step)
@@ -182,14 +182,14 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             values[cut] = acted(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
+    @return_faults
     def sample_ref(self) -> tuple[Rollout | ray.ObjectRef, dict[str, Any]]:
         """Of `sample` the Rollout, or for learners elsewhere its reference, lost with this process; and a summary."""
         rollout = self.sample()
         return ray.put(rollout) if self.config.num_learners else rollout, summary(rollout)
 
     def assert_healthy(self) -> None:
-        if self.module is None:
-            raise AssertionError("the env runner has no module")
+        assert self.module is not None
 
     def stop(self) -> None:
         self.games.close()
@@ -207,8 +207,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             # Different, not only newer: a restored checkpoint is older than the weights it replaces.
             if seq_no == 0 or seq_no != self.weights_seq_no:
                 module = state[COMPONENT_RL_MODULE]
-                if isinstance(module, ray.ObjectRef):
-                    module = ray.get(module)
+                module = ray.get(module) if isinstance(module, ray.ObjectRef) else module
                 self.module.set_state(module.get(DEFAULT_MODULE_ID, module))
                 self.weights_seq_no = seq_no
 
@@ -223,7 +222,7 @@ def sample(group: EnvRunnerGroup, played: Any = ()) -> tuple[list[Rollout | ray.
     missing, the others sample its share too, so that an update always has the same number of samples.
 
     Raises:
-        RuntimeError: no runner is alive.
+        RuntimeError: no runner is alive, or an EnvironmentFault.
     """
     if group.num_remote_env_runners() == 0:
         rollout = group.local_env_runner.sample()
@@ -234,5 +233,6 @@ def sample(group: EnvRunnerGroup, played: Any = ()) -> tuple[list[Rollout | ray.
         if not healthy:
             raise RuntimeError("every env runner is lost")
         results += group.foreach_env_runner("sample_ref", local_env_runner=False, remote_worker_ids=healthy)
+    raise_faults(results)
     refs, summaries = zip(*results, strict=True)
     return list(refs), list(summaries)

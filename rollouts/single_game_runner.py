@@ -32,6 +32,12 @@ class SingleGameRunner(SingleAgentEnvRunner):
         self.num_env_steps_sampled_lifetime = agent_steps  # where the epsilon schedule stands
         self._needs_initial_reset = True
 
+    def _try_env_step(self, actions: Any) -> Any:
+        try:
+            return super()._try_env_step(actions)
+        except RuntimeError as error:  # RLlib's, which says nothing; the environment's fault is its cause
+            raise error.__cause__ or error from None
+
     def take_finished(self) -> tuple[list[float], list[int]]:
         """Unclipped scores and agent steps of the full games that ended since the last call."""
         games = [env.unwrapped for env in self.env.unwrapped.envs]

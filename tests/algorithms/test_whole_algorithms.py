@@ -11,7 +11,7 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError
 
-from environments.mistakes import in_a_line
+from environments.mistakes import EnvironmentFault, in_a_line
 from rollouts.runner import VectorEnvRunner
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # env runners cannot import tests
@@ -156,3 +156,27 @@ def test_a_training_process_that_does_not_see_the_run_directory_says_so(make_con
         config.build_algo()
     (tmp_path / "run").mkdir()
     config.build_algo().stop()
+
+
+FAULTY = "env.id=tests.runs.broken_env:{}-v0"
+FEW = {"pg": ["algo.episodes_per_update=4"], "a3c": ["algo.num_workers=1"], "dqn": ["algo.learning_starts=9999"]}
+
+
+@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo", "dqn"])
+def test_a_number_that_is_none_ends_a_run_and_names_the_environment(algo, make_algorithm):
+    world = FAULTY.format("NanObservation" if algo in ("a2c", "dqn") else "NanReward")
+    words = [f"algo={algo}", "env=cartpole", world, "algo.num_envs=4", *FEW.get(algo, [])]
+    algorithm = make_algorithm(*words, *["cluster.num_env_runners=1"] * (algo != "dqn"), "report_every=500")
+    for _ in range(5):
+        if "failure" in (result := algorithm.train()):
+            break
+    assert result["done"] and world in result["failure"]
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a3c", "dqn"])
+def test_what_an_environment_raises_in_another_process_is_raised_here_and_names_it(algo, make_algorithm):
+    """RLlib would start the env runner again without end, or raise an error that says nothing."""
+    words = [f"algo={algo}", "env=cartpole", FAULTY.format("Broken"), "algo.num_envs=4", *FEW.get(algo, [])]
+    algorithm = make_algorithm(*words, *["cluster.num_env_runners=1"] * (algo != "dqn"), "report_every=5000")
+    with pytest.raises(EnvironmentFault, match=f"{FAULTY.format('Broken')}: .*the licence has expired"):
+        algorithm.train()

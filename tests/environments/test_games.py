@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from environments.frames import to_blocks
 from environments.games import AtariGames, is_game, make_games, near_games
+from environments.mistakes import EnvironmentFault, NonFinite
 from environments.protocols import PROTOCOLS
 from rollouts.rollout import stack_frames
 
@@ -226,3 +227,25 @@ def test_last_observations_come_for_the_games_that_were_cut_while_others_go_on(e
 def test_a_mistyped_game_has_near_ones():
     assert is_game("ms_pacman") and not is_game("asault")
     assert near_games("asault")[0] == "assault"
+
+
+WORLD = "tests.runs.broken_env:{}-v0"
+FAULTS = {
+    "Broken": (EnvironmentFault, "ValueError: the licence has expired"),
+    "NanReward": (NonFinite, "the reward .* is nan"),
+    "InfiniteReward": (NonFinite, r"the reward .* is 1e\+300"),
+    "NanObservation": (NonFinite, "the observation .* is nan"),
+    "NanFirst": (NonFinite, "the observation of agent step 0 .* is nan"),
+    "Unstartable": (EnvironmentFault, "reset raised ValueError: the licence has expired"),
+}
+
+
+@pytest.mark.parametrize("world", FAULTS)
+def test_what_an_environment_raises_and_numbers_that_are_none_name_it(world):
+    kind, words = FAULTS[world]
+    games = make_games({"id": WORLD.format(world)}, 2, 1)
+    with pytest.raises(EnvironmentFault, match=f"env.id={WORLD.format(world)}: .*{words}") as told:
+        games.reset(1)
+        for _ in range(300):
+            games.step(np.zeros(2, np.int64))
+    assert type(told.value) is kind

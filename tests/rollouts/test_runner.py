@@ -13,6 +13,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments import machine
 from environments.frames import to_blocks
+from environments.mistakes import EnvironmentFault
 from rollouts.rollout import Rollout, stack_frames
 from rollouts.runner import VectorEnvRunner, sample
 from rollouts.streams import streams
@@ -400,3 +401,15 @@ def test_the_others_sample_the_share_of_a_lost_runner():
 def test_without_any_runner_left_the_run_stops():
     with pytest.raises(RuntimeError, match="every env runner is lost"):
         sample(Group(2, [[1], []]))
+
+
+@pytest.mark.parametrize("world", ["NanFirst", "NanReward", "Broken"])
+def test_a_fault_of_an_environment_elsewhere_comes_back_as_an_answer_and_is_raised_here(world, make_runner):
+    runner = make_runner("env=cartpole", "model.hidden=[4]", f"env.id=tests.runs.broken_env:{world}-v0")
+    while "fault" not in (about := runner.sample_ref()[1]):
+        assert about["agent_steps"]
+    group = Group(1, [[1]])
+    group.foreach_env_runner = lambda *_, **__: [pickle.loads(pickle.dumps((None, about)))]
+    with pytest.raises(EnvironmentFault, match=f"env.id=tests.runs.broken_env:{world}-v0") as told:
+        sample(group)
+    assert "Traceback" in str(told.value.__cause__)  # with the line of the environment that raised

@@ -1,19 +1,55 @@
-"""An environment that works for a while."""
+"""Environments that work for a while: CartPole for 300 steps, and then what ends a run."""
+
+import math
 
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
 
 
 class Broken(CartPoleEnv):
-    """CartPole that raises at its 300th step."""
+    """CartPole that at its 300th step, and all that follow, raises or gives a number that is none."""
 
     steps_left = 300
+    reward, position = 1.0, 0.0
 
     def step(self, action):
         self.steps_left -= 1
-        if not self.steps_left:
-            raise ValueError("the licence has expired")
-        return super().step(action)
+        obs, reward, *rest = super().step(action)
+        return (obs, reward, *rest) if self.steps_left > 0 else self.fail(obs, reward, *rest)
+
+    def fail(self, *step):
+        raise ValueError("the licence has expired")
 
 
-gymnasium.register("Broken-v0", Broken, max_episode_steps=500)
+class NanReward(Broken):
+    def fail(self, obs, reward, *rest):
+        return obs, math.nan, *rest
+
+
+class InfiniteReward(Broken):
+    """Finite in float64, in which environments reckon; infinite in float32."""
+
+    def fail(self, obs, reward, *rest):
+        return obs, 1e300, *rest
+
+
+class NanObservation(Broken):
+    def fail(self, obs, reward, *rest):
+        return obs * math.nan, reward, *rest
+
+
+class NanFirst(CartPoleEnv):
+    """The first observation is none."""
+
+    def reset(self, **options):
+        obs, info = super().reset(**options)
+        return obs * math.nan, info
+
+
+class Unstartable(CartPoleEnv):
+    def reset(self, **options):
+        raise ValueError("the licence has expired")
+
+
+for world in (Broken, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable):
+    gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=500, disable_env_checker=True)

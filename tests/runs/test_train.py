@@ -33,7 +33,7 @@ from runs.checkpoints import damage, progress_of
 from runs.directory import open_run, overrides_of
 from runs.interrupt import Interrupt
 from runs.record import Curves
-from runs.train import reached
+from runs.train import overshoot_of, reached
 
 NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
 ROW = {"agent_steps": 1000, "wall_time_s": 60.0, "episodes": 20, "episode_return_mean": 100.0}
@@ -414,13 +414,60 @@ def test_the_last_row_counts_the_gradients_that_ended_the_run(shared_ray, tmp_pa
 def test_what_an_environment_raises_is_told(shared_ray, tmp_path):
     code, printed = go(*TINY, "env.id=tests.runs.broken_env:Broken-v0", "max_failures=0", f"output_dir={tmp_path}")
     assert code == 1
-    assert "seed 1 failed: ValueError: the licence has expired" in printed, printed
-    assert "Traceback" not in printed
+    assert "seed 1 failed: " in printed and "ValueError: the licence has expired" in printed, printed
+    assert "env.id=tests.runs.broken_env:Broken-v0" in printed and "Traceback" not in printed
     path = directory_in(printed)
+    assert checkpoints_in(path) and f"resume={path}" in printed
     assert "in full: " in printed and "the licence has expired" in (path / "tune" / "seed_1" / "error.txt").read_text()
 
 
-def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied):
+def test_a_reward_that_is_none_ends_a_run_at_once_and_leaves_nothing_to_continue(shared_ray, tmp_path):
+    words = ["env.id=tests.runs.broken_env:NanReward-v0", "checkpoint_every_s=1e6", f"output_dir={tmp_path}"]
+    code, printed = go(*TINY, *words)
+    assert code == 1 and "starting again" not in printed and "Traceback" not in printed
+    (sentence,) = [line for line in printed.splitlines() if line.startswith("seed 1 failed")]
+    assert "env.id=tests.runs.broken_env:NanReward-v0" in sentence and " is nan " in sentence
+    path = directory_in(printed)
+    # What is said to come next is true: there is nothing to resume, and nothing is said of it.
+    assert not checkpoints_in(path) and "resume=" not in printed
+    assert go(f"resume={path}")[0] == 2
+
+
+def test_a_resume_that_is_printed_is_accepted_and_one_that_would_be_refused_is_not_printed(shared_ray, tmp_path):
+    """Of two seeds that fail alike, one before its first checkpoint, one after it."""
+    words = ["seed=[1,2]", "cluster.cpus=1", "env.id=tests.runs.broken_env:NanReward-v0"]
+    code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
+    parent = directory_in(printed)
+    assert code == 1 and printed.count(" failed: ") == 2
+    assert f"python run.py resume={parent}" in printed
+    shutil.rmtree(parent / "seed_2" / "checkpoints")
+    code, printed = go(f"resume={parent}", "env.id=tests.runs.broken_env:NanReward-v0", "stop.agent_steps=2000")
+    assert code == 1 and re.findall(r"seed (\d) continues at", printed) == ["1"]
+    assert "starts anew" in printed and directory_in(printed) == parent
+
+
+def test_an_infinite_loss_before_the_first_checkpoint_leaves_nothing_to_continue(shared_ray, tmp_path):
+    words = ["algo=a2c", "env=cartpole", "algo.num_envs=4", "algo.horizon=64", "cluster.cpus=1", "algo.lr=1e30"]
+    words += ["algo.max_grad_norm=null", "checkpoint_every_s=1e6", f"output_dir={tmp_path}"]
+    code, printed = go(*words)
+    path = directory_in(printed)
+    assert code == 1 and "resume=" not in printed and "algo.lr" in printed and not checkpoints_in(path)
+    words[words.index("algo.lr=1e30")] = "algo.lr=1e-4"
+    assert go(*words, "stop.agent_steps=512")[0] == 0  # the same line, the cause mended
+
+
+def checkpoints_in(path: Path) -> list[Path]:
+    return list(path.glob("checkpoints/*/manifest.json"))
+
+
+def test_more_agent_steps_than_were_asked_for_are_said_and_explained():
+    asked = {"stop": {"agent_steps": 4000}, "algo": {"num_envs": 8, "horizon": 128}, "cluster": {}}
+    assert overshoot_of(asked, 4000) is None and overshoot_of(asked, 4040) is None
+    said = overshoot_of(asked, 4929) or ""
+    assert "4,929" in said and "4,000" in said and "8 envs x 128 steps = 1024 per update" in said
+
+
+def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied, tmp_path):
     last = copied / "checkpoints" / "last"
     before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
     old = rows_of(copied)
@@ -437,6 +484,9 @@ def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied
     assert len(kept["minibatch"]["obs"]) <= 64 and "actions" in kept["minibatch"] and kept["module"]
     assert {path: path.read_bytes() for path in before} == before
     assert damage(last) is None
+    assert "algo.lr" in printed  # what helps, and it does:
+    again = Path(shutil.copytree(copied, tmp_path / "again"))
+    assert go(f"resume={again}", "algo.lr=1e-4", "stop.agent_steps=1600")[0] == 0
     rows = rows_of(copied)
     assert rows[: len(old)] == old
     assert all(math.isfinite(row["policy_loss"]) for row in rows)
