@@ -24,8 +24,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import psutil
-
 from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
 from environments.machine import memory_bytes, num_cpus
 
