@@ -15,6 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from runs.interrupt import handle_early_signals
+
+    handle_early_signals()
+
 try:
     import yaml
 

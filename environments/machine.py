@@ -55,9 +55,9 @@ def cpu_quotas(root: Path) -> Iterator[float]:
     """CPUs that each cgroup of this process may take, where it has a limit."""
     for folder in cgroups(root, "cpu"):
         quota, period = words_in(folder / "cpu.cfs_quota_us"), words_in(folder / "cpu.cfs_period_us")  # v1; -1: none
-        if len(numbers := [*quota, *period] if quota else words_in(folder / "cpu.max")) == 2:  # v2; max: none
-            if all(number.isdecimal() for number in numbers) and int(numbers[1]):
-                yield int(numbers[0]) / int(numbers[1])
+        numbers = [*quota, *period] or words_in(folder / "cpu.max")  # v2; max: none
+        if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):
+            yield int(numbers[0]) / int(numbers[1])
 
 
 def memory_limits(root: Path) -> Iterator[int]:

@@ -8,9 +8,11 @@ Everything that cannot work there is said in one sentence before the run directo
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import ray
-from ray._private import utils
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private import ray_constants, utils, worker
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray._private.services import canonicalize_bootstrap_address
@@ -27,6 +31,7 @@ from ray._private.utils import estimate_available_memory, resolve_object_store_m
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # pyright: ignore[reportAttributeAccessIssue]
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError, RayError
+from ray.tune import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
@@ -34,7 +39,7 @@ from environments.mistakes import Mistake, in_a_line
 from environments.passwords import mask
 from runs.build import bundles_of, gpus_of_run
 from runs.directory import ROOT
-from runs.interrupt import Interrupt
+from runs.interrupt import ENDS, ROOM_MB, Interrupt, heard, kill, signals_blocked_below
 from runs.package import DRIVER_BYTES, refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt
 
@@ -47,7 +52,7 @@ JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted
 
 @contextmanager
 def ray_for(settings: dict) -> Iterator[None]:
-    """Ray for as long as the run takes; SIGINT and SIGTERM ask the run to stop.
+    """Ray for as long as the run takes; signals ask the run to stop, or for a checkpoint (`runs/interrupt.py`).
 
     Raises:
         Mistake: `cluster.address` cannot be reached, or the run cannot work there.
@@ -59,16 +64,41 @@ def ray_for(settings: dict) -> Iterator[None]:
     prepare(settings)
     started = not ray.is_initialized()
     if started:
-        connect(settings)
+        with signals_blocked_below():
+            connect(settings)
     # After ray.init, whose own handler for SIGTERM would take their place.
-    handlers = {number: signal.signal(number, Interrupt.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    usr1 = Interrupt.ask if settings["on_usr1"] == "stop" else Interrupt.ask_for_checkpoint
+    handlers = {number: signal.signal(number, Interrupt.ask) for number in heard(*ENDS)}
+    handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, usr1)
     try:
         yield
     finally:
+        if started:
+            shut_down()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        if started:
-            ray.shutdown()
+
+
+def shut_down() -> None:
+    """Leave Ray; where it is the run's own, end it.
+
+    Ray asks its processes with SIGTERM, which these do not hear (`signals_blocked_below`), and kills each after a
+    second; here they are killed at once, with what they have started.
+    """
+    node: Any = worker._global_node  # None where it is somebody else's
+    if node:
+        end = node.kill_all_processes
+
+        def kill_all_processes(**_: Any) -> None:  # once the driver has taken its leave
+            pids = [
+                one.process.pid for kind in node.all_processes.values() for one in kind if one.process.poll() is None
+            ]
+            below = [process for pid in pids for process in psutil.Process(pid).children(recursive=True)]
+            end(check_alive=False, allow_graceful=False)
+            kill(below)
+
+        node.kill_all_processes = kill_all_processes
+    ray.shutdown()
 
 
 def prepare(settings: dict) -> None:
@@ -86,8 +116,9 @@ def prepare(settings: dict) -> None:
         os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     mask_command_line()
+    # Tune's handlers for SIGINT and SIGUSR1 end a run without a checkpoint; in their place an event that never comes.
+    tune._setup_signal_catching = threading.Event
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
 
 
@@ -101,16 +132,7 @@ def connect(settings: dict) -> None:
     """Start Ray on this machine, or join the cluster at `cluster.address`."""
     address = settings["cluster"]["address"]
     if address == LOCAL:
-        context = ray.init(
-            address="local",
-            num_cpus=num_cpus(),
-            object_store_memory=store_bytes(),
-            include_dashboard=settings["dashboard"],
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        if settings["dashboard"]:
-            print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
+        start(settings)
         return
     head = head_of(address)
     refuse_unreachable(address, head)
@@ -146,6 +168,36 @@ def connect(settings: dict) -> None:
     sys.stdout.flush()
 
 
+def start(settings: dict) -> None:
+    """Start Ray on this machine; its processes listen to this machine only.
+
+    Raises:
+        Mistake: it cannot start here.
+    """
+    refuse_unwritable_places()
+    # As on systems where Ray knows no clusters: addresses are 127.0.0.1. Ray reads it where it is imported.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        context = ray.init(
+            address="local",
+            num_cpus=num_cpus(),
+            object_store_memory=store_bytes(),
+            include_dashboard=settings["dashboard"],
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises all kinds: OSError, ValueError, Exception
+        raise Mistake(why_not_here(error)) from error
+    if settings["dashboard"]:
+        print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
+    if shared_memory_bytes() < LEAST_STORE and len(bundles_of(settings)) > 1:
+        print(
+            f"/dev/shm has {shared_memory_bytes() >> 20} MB left, so what processes send each other is kept in "
+            f"{temporary_folder()[1]}, which is slower; docker run --shm-size=2g, or an emptier /dev/shm, would help",
+            flush=True,
+        )
+
+
 def store_bytes() -> int:
     """For Ray's object store on this machine: what Ray would take, or less where this process may use less."""
     own = resolve_object_store_memory(estimate_available_memory())  # Ray knows a container's limit, not those above it
@@ -165,6 +217,56 @@ def nodes() -> list[Node]:
     alive = [node for node in ray.nodes() if node["Alive"]]
     found = [Node(n["NodeID"], n["NodeName"], {key: n["Resources"].get(key, 0.0) for key in KINDS}) for n in alive]
     return sorted(found, key=lambda node: (-node.has["GPU"], -node.has["CPU"], node.id))
+
+
+# What cannot work on this machine ------------------------------------------------------------------------------------
+
+
+def temporary_folder() -> tuple[str, Path]:
+    """What names the folder of Ray's sessions, and the folder."""
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "RAY_TMPDIR")
+    return variable, Path(get_default_ray_temp_dir())
+
+
+def refuse_unwritable_places() -> None:
+    """What Ray would find out after half a minute, or while training.
+
+    Raises:
+        Mistake: shared memory cannot be used, or the disk of Ray's temporary folder is full.
+    """
+    shm = Path("/dev/shm")
+    if sys.platform == "linux" and not os.access(shm, os.W_OK):
+        why = "no permission to write" if shm.exists() else "it is not there"
+        raise Mistake(f"/dev/shm, which Ray's processes share, cannot be used ({why}); mount a tmpfs there, mode 1777")
+    variable, folder = temporary_folder()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if (left := shutil.disk_usage(there).free >> 20) < ROOM_MB:
+        raise Mistake(
+            f"{folder} has {left} MB left, and Ray writes its session there; make room, or set {variable} to a short "
+            "path on another disk"
+        )
+
+
+def why_not_here(error: Exception) -> str:
+    """The sentence for what Ray raises when it cannot start on this machine."""
+    variable, folder = temporary_folder()
+    path = getattr(error, "filename", None) or ""
+    if "AF_UNIX" in str(error):
+        return (
+            f"{variable}={folder.parent} is too long: Ray's sockets lie below it, and their paths have 107 bytes at "
+            "most; set RAY_TMPDIR to a short path, such as /tmp"
+        )
+    if isinstance(error, OSError) and Path(path).is_relative_to(folder):
+        return (
+            f"Ray cannot write its temporary folder, {path} ({error.strerror}); set RAY_TMPDIR to a short path that is "
+            "yours"
+        )
+    if isinstance(error, OSError) and ".ray" in Path(path).parts:
+        return (
+            f"Ray keeps its token in {path}, which cannot be written ({error.strerror}); set HOME to a directory that "
+            "can, RAY_AUTH_TOKEN to a secret of yours, or RAY_AUTH_MODE=disabled where nobody else is on this machine"
+        )
+    return f"Ray cannot start on this machine ({in_a_line(error)[:300]}); its logs are in {folder}/session_latest/logs"
 
 
 # What cannot work -----------------------------------------------------------------------------------------------------

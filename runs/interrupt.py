@@ -1,16 +1,79 @@
-"""What ends a run or a search before its time, so that it can go on later: the user, and a disk that fills up."""
+"""What ends a run or a search before its time, so that it can go on later: signals, and a disk that fills up.
+
+| signal | before training | during training |
+|---|---|---|
+| SIGINT (Ctrl-C), SIGTERM, SIGHUP | ends at once, exit code 1 | a checkpoint, then the end, exit code 1 |
+| SIGUSR1 | nothing | a checkpoint, and training goes on (`on_usr1=stop`: as SIGTERM) |
+
+Terminals and schedulers send them to all processes of a run, those of Ray included, which would die of them. So Ray's
+processes are started with these signals blocked, and the driver alone decides.
+"""
 
 import errno
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def end_before_training(number: int = 0, frame: Any = None) -> None:
+    """End this process and all below it: a handler of signals. There is nothing to save."""
+    print("\nstopped before training began; the same line starts it again", flush=True)
+    kill(psutil.Process().children(recursive=True))
+    os._exit(1)  # no exception, which an import under way or Ray might catch
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """End processes at once; some may have ended by themselves."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def handle_early_signals() -> None:
+    """Until a run has its own handlers: SIGTERM and SIGHUP end the process with exit code 1, SIGUSR1 does nothing."""
+    for number in heard(signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end_before_training)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def heard(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Those that this process was not told to ignore, as `nohup` tells it of SIGHUP."""
+    return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+
+@contextmanager
+def signals_blocked_below() -> Iterator[None]:
+    """Processes that are started meanwhile never hear the signals that end a run, nor SIGUSR1.
+
+    In this process they end it at once, from a thread: it may be waiting for Ray in code that no handler interrupts.
+    """
+    ends, over = heard(signal.SIGTERM, signal.SIGHUP), threading.Event()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ends, signal.SIGUSR1})
+
+    def watch() -> None:
+        while not over.is_set():
+            if signal.sigtimedwait(ends, 0.1):
+                end_before_training()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Interrupt:
@@ -19,15 +82,22 @@ class Interrupt:
     asked = False
     at_once = False  # without a checkpoint: there is no room for one
     why = ""  # the sentence for it, where it was not the user
+    training = False  # whether a trial has reported since the run started
+    checkpoints = 0  # how often one was asked for, beside those of checkpoint_every_s
+    answered: dict[str, int] = {}  # trial -> to how many of these it has answered
 
     @classmethod
     def clear(cls) -> None:
         """Nobody has asked yet."""
-        cls.asked, cls.at_once, cls.why = False, False, ""
+        cls.asked, cls.at_once, cls.why, cls.training, cls.checkpoints, cls.answered = False, False, "", False, 0, {}
 
     @classmethod
     def ask(cls, number: int, frame: Any) -> None:
         """The user asks: a handler of signals."""
+        if not cls.training:
+            if number == signal.SIGUSR1:
+                return
+            end_before_training()
         if cls.asked:  # once more: at once
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -36,6 +106,20 @@ class Interrupt:
             "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
             flush=True,
         )
+
+    @classmethod
+    def ask_for_checkpoint(cls, number: int, frame: Any) -> None:
+        """A scheduler warns: a handler of signals. Every trial writes a checkpoint after its next report."""
+        cls.checkpoints += 1
+        print("\nSIGUSR1: writing a checkpoint after the update under way, then going on", flush=True)
+
+    @classmethod
+    def answer(cls, trial: str, result: dict) -> None:
+        """A trial has reported: training is under way, and where a checkpoint was asked for, Tune saves one now."""
+        cls.training = True
+        if cls.answered.get(trial, 0) < cls.checkpoints:
+            cls.answered[trial] = cls.checkpoints
+            result["should_checkpoint"] = True
 
     @classmethod
     def look_at_disk(cls, path: Path) -> None:

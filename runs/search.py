@@ -252,6 +252,7 @@ class TrialEnd(tune.Stopper):
         self.drop_waiting = False  # set once nothing runs
 
     def __call__(self, trial_id: str, result: dict) -> bool:
+        Interrupt.answer(trial_id, result)
         Interrupt.look_at_disk(self.folder)
         return Interrupt.asked or result["agent_steps"] >= self.budget or bool(result["failure"])
 

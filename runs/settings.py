@@ -77,7 +77,7 @@ class Setting:
         elif self.low is not None:
             words += f" of at least {self.low}"
         elif self.above is not None:
-            words += f" above {self.above}"
+            words += f" above {self.above}" + (f" and at most {self.high:g}" if self.high is not None else "")
         return words + (" or null" if self.optional else "")
 
 
@@ -92,9 +92,15 @@ def of_kind(value: Any) -> str:
 
 LINEAR = ("linear", "constant")
 
+# Upper ends, beyond what any machine can have: more would wait without an end, or crash without a sentence.
+MANY = 2**20  # envs, agent steps of a rollout, neurons of a layer, trials
+PROCESSES = 2**14  # and their CPUs
+STEPS = 10**12  # agent steps of a run
+YEAR_S = 366 * 86_400.0
+
 # What every algorithm of the suite has: a number of envs, a discount, an entropy bonus, an optimizer.
 SHARED_SETTINGS = {
-    "num_envs": Setting(int, 1),
+    "num_envs": Setting(int, 1, MANY),
     "lr": Setting(float, above=0, rllib="lr"),
     "lr_schedule": Setting(str, options=LINEAR, rllib="anneal_lr", convert=lambda v: v == "linear"),
     "optimizer": Setting(str, options=("adam", "rmsprop"), rllib="optimizer_name"),
@@ -104,28 +110,28 @@ SHARED_SETTINGS = {
     "entropy_coeff": Setting(float, 0, rllib="entropy_coeff"),
 }
 PG_SETTINGS = SHARED_SETTINGS | {
-    "episodes_per_update": Setting(int, 1),
+    "episodes_per_update": Setting(int, 1, MANY),
     "baseline": Setting(str, options=("average", "none"), rllib="baseline"),
     "standardize_returns": Setting(bool, rllib="standardize_returns"),
-    "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
+    "microbatch_size": Setting(int, 1, STEPS, optional=True, rllib="microbatch_size"),
 }
 ACTOR_CRITIC_SETTINGS = SHARED_SETTINGS | {
-    "horizon": Setting(int, 2, rllib="rollout_fragment_length"),
+    "horizon": Setting(int, 2, MANY, rllib="rollout_fragment_length"),
     "gae_lambda": Setting(float, 0, 1, rllib="lambda_"),
     "vf_coeff": Setting(float, 0, rllib="vf_loss_coeff"),
     "normalize_advantages": Setting(bool, rllib="normalize_advantages"),
 }
 A2C_SETTINGS = ACTOR_CRITIC_SETTINGS | {
-    "microbatch_size": Setting(int, 1, optional=True, rllib="microbatch_size"),
+    "microbatch_size": Setting(int, 1, STEPS, optional=True, rllib="microbatch_size"),
 }
 A3C_SETTINGS = A2C_SETTINGS | {
-    "num_workers": Setting(int, 0, rllib="a3c_workers"),
+    "num_workers": Setting(int, 0, PROCESSES, rllib="a3c_workers"),
     "ship": Setting(str, options=("gradients", "experience"), rllib="ship"),
-    "worker_timeout_s": Setting(float, above=0, rllib="worker_timeout_s"),
+    "worker_timeout_s": Setting(float, high=YEAR_S, above=0, rllib="worker_timeout_s"),
 }
 PPO_SETTINGS = ACTOR_CRITIC_SETTINGS | {
-    "num_epochs": Setting(int, 1, rllib="num_epochs"),
-    "minibatch_size": Setting(int, 2, rllib="minibatch_size"),
+    "num_epochs": Setting(int, 1, 1000, rllib="num_epochs"),
+    "minibatch_size": Setting(int, 2, STEPS, rllib="minibatch_size"),
     "clip": Setting(float, above=0, rllib="clip_param"),
     "clip_schedule": Setting(str, options=LINEAR, rllib="anneal_clip", convert=lambda v: v == "linear"),
     "vf_clip": Setting(float, above=0, optional=True, rllib="vf_clip"),
@@ -134,23 +140,23 @@ PPO_SETTINGS = ACTOR_CRITIC_SETTINGS | {
     "overlap": Setting(bool, rllib="overlap"),
 }
 DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
-    "minibatch_size": Setting(int, 1, rllib="train_batch_size_per_learner"),
-    "buffer_size": Setting(int, 1),
-    "target_every": Setting(int, 1, rllib="target_network_update_freq"),
+    "minibatch_size": Setting(int, 1, STEPS, rllib="train_batch_size_per_learner"),
+    "buffer_size": Setting(int, 1, STEPS),
+    "target_every": Setting(int, 1, STEPS, rllib="target_network_update_freq"),
     "gamma": Setting(float, 0, 1, rllib="gamma"),
-    "train_every": Setting(int, 1),
+    "train_every": Setting(int, 1, MANY),
     "lr": Setting(float, above=0, rllib="lr"),
     "epsilon_start": Setting(float, 0, 1),
     "epsilon_end": Setting(float, 0, 1),
-    "epsilon_agent_steps": Setting(int, 1),
-    "learning_starts": Setting(int, 1, rllib="num_steps_sampled_before_learning_starts"),
-    "num_envs": Setting(int, 1),
+    "epsilon_agent_steps": Setting(int, 1, STEPS),
+    "learning_starts": Setting(int, 1, STEPS, rllib="num_steps_sampled_before_learning_starts"),
+    "num_envs": Setting(int, 1, MANY),
     "optimizer_eps": Setting(float, 0, rllib="adam_epsilon"),
     "max_grad_norm": Setting(float, above=0, optional=True, rllib="grad_clip"),
     "double_q": Setting(bool, rllib="double_q"),
     "dueling": Setting(bool, rllib="dueling"),
     "prioritized": Setting(bool),
-    "n_step": Setting(int, 1, rllib="n_step"),
+    "n_step": Setting(int, 1, 1000, rllib="n_step"),
 }
 ALGO_SETTINGS = {"pg": PG_SETTINGS, "a2c": A2C_SETTINGS, "a3c": A3C_SETTINGS, "ppo": PPO_SETTINGS, "dqn": DQN_SETTINGS}
 
@@ -163,11 +169,11 @@ ATARI_SETTINGS = {
     "grayscale": Setting(bool),
     "sticky": Setting(float, 0, 1),
     "full_action_space": Setting(bool),
-    "noop_max": Setting(int, 0),
+    "noop_max": Setting(int, 0, 10_000),
     "fire_reset": Setting(bool),
     "life_loss": Setting(bool),
     "clip_rewards": Setting(bool, rllib="clip_rewards"),
-    "max_episode_frames": Setting(int, 1),
+    "max_episode_frames": Setting(int, 1, 2**31 - 1),
 }
 GYMNASIUM_SETTINGS = {
     "id": Setting(str),
@@ -181,25 +187,27 @@ MODEL_SETTINGS = {
     "init": Setting(str, options=("orthogonal", "he_uniform", "torch")),
     "zero_mean": Setting(bool),
     "shared_trunk": Setting(bool),
-    "lstm_size": Setting(int, 1, optional=True),
+    "lstm_size": Setting(int, 1, MANY, optional=True),
     "dtype": Setting(str, options=("auto", "float32", "bfloat16")),
 }
-HIDDEN = {torso: Setting(int, 1, optional=torso in CONVS) for torso in (*CONVS, *SECTIONS)} | {"mlp": Setting(list, 1)}
+HIDDEN = {torso: Setting(int, 1, MANY, optional=torso in CONVS) for torso in (*CONVS, *SECTIONS)} | {
+    "mlp": Setting(list, 1, MANY)
+}
 
 CLUSTER_SETTINGS = {
     "address": Setting(str),
     "grows": Setting(bool),
     "placement": Setting(str, options=("pack", "spread"), rllib="placement_strategy", convert=str.upper),
-    "num_env_runners": Setting(int, 0, optional=True),
-    "cpus_per_runner": Setting(float, above=0, rllib="num_cpus_per_env_runner"),
-    "cpus": Setting(int, 1, optional=True),
-    "num_learners": Setting(int, 0, rllib="num_learners"),
+    "num_env_runners": Setting(int, 0, PROCESSES, optional=True),
+    "cpus_per_runner": Setting(float, 0.001, PROCESSES, rllib="num_cpus_per_env_runner"),
+    "cpus": Setting(int, 1, PROCESSES, optional=True),
+    "num_learners": Setting(int, 0, PROCESSES, rllib="num_learners"),
     "gpus_per_learner": Setting(float, 0, 1, rllib="num_gpus_per_learner"),
     "gpus_per_runner": Setting(float, 0, 1, rllib="num_gpus_per_env_runner"),
 }
 STOP_SETTINGS = {
-    "agent_steps": Setting(int, 1, rllib="total_agent_steps"),
-    "time_s": Setting(float, above=0, optional=True),
+    "agent_steps": Setting(int, 1, STEPS, rllib="total_agent_steps"),
+    "time_s": Setting(float, high=YEAR_S, above=0, optional=True),
     "episode_return": Setting(float, optional=True),
 }
 PART_OF_WEIGHTS = ("optimizer", "dueling")  # of algo: a checkpoint fits no other
@@ -214,9 +222,9 @@ TOP_SETTINGS = {
     "on_usr1": Setting(str, options=("checkpoint", "stop")),
     "episodes": Setting(int, 1, 10_000),
     "evaluate": Setting(bool),
-    "checkpoint_every_s": Setting(float, above=0, rllib="checkpoint_every_s"),
-    "report_every": Setting(int, 1, rllib="report_every"),
-    "max_failures": Setting(int, 0),
+    "checkpoint_every_s": Setting(float, high=YEAR_S, above=0, rllib="checkpoint_every_s"),
+    "report_every": Setting(int, 1, STEPS, rllib="report_every"),
+    "max_failures": Setting(int, 0, PROCESSES),
     "dashboard": Setting(bool),
     "dry_run": Setting(bool),
     "command": Setting(str, options=("train", "evaluate", "search", "promote", "submit")),
@@ -226,18 +234,18 @@ TOP_SETTINGS = {
 
 SEARCH_SETTINGS = {  # `search.space` is read by runs/space.py
     "name": Setting(str),
-    "trials": Setting(int, 1),
-    "concurrent": Setting(int, 1, optional=True),
+    "trials": Setting(int, 1, MANY),
+    "concurrent": Setting(int, 1, PROCESSES, optional=True),
     "seeds_per_trial": Setting(int, 1, 100),
     "sampler": Setting(str, options=("tpe", "random", "cmaes", "gp")),
     "scheduler": Setting(str, options=("asha", "median", "pbt", "none")),
-    "reduction_factor": Setting(int, 2),
+    "reduction_factor": Setting(int, 2, 100),
     "rungs": Setting(int, 1, 10),
     "generations": Setting(int, 2, 1000),
     "storage": Setting(str),
-    "contenders": Setting(int, 1),
+    "contenders": Setting(int, 1, 1000),
     "contender_seeds": Setting(int, 0, 100),
-    "finalists": Setting(int, 1),
+    "finalists": Setting(int, 1, 1000),
     "fresh_seeds": Setting(int, 0, 100),
 }
 

@@ -41,6 +41,7 @@ class Stop(tune.Stopper):
         self.drop_waiting = False  # set once nothing runs: it ends trials without a checkpoint
 
     def __call__(self, trial_id: str, result: dict) -> bool:
+        Interrupt.answer(trial_id, result)
         if reached(self.stop, result.get("row", {})):
             return True
         Interrupt.look_at_disk(self.run)
@@ -184,19 +185,29 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     todo = [seed for seed in seeds if seed not in done]
     if resumed and not todo:
         return resumed, 0
-    if not resumed:
-        directory.refuse_unwritable(settings)
+    if resumed:  # the lock first: a run that is refused need not wait for Ray
+        with directory.alone_in(resumed), ray_for(settings):
+            return resumed, begin(settings, resumed, argv, overrides, todo, starts)
+    directory.refuse_unwritable(settings)
     with ray_for(settings):
-        parent = resumed or directory.create(settings)
-        with directory.alone_in(parent):
-            dirs = directory.dirs_of(parent, seeds)
-            directory.write_start(parent, settings, argv, overrides)
-            if len(seeds) > 1:
-                for seed in todo:
-                    dirs[seed].mkdir(exist_ok=True)
-                    directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
-            announce(settings, parent, starts)
-            return parent, play(settings, parent, dirs, todo, starts)
+        run = directory.create(settings)
+        with directory.alone_in(run):
+            return run, begin(settings, run, argv, overrides, todo, starts)
+
+
+def begin(
+    settings: dict, run: Path, argv: list[str], overrides: list[str], todo: list[int], starts: dict[int, str]
+) -> int:
+    """Record the start in the run directory, and train; returns the exit code."""
+    seeds = seeds_of(settings)
+    dirs = directory.dirs_of(run, seeds)
+    directory.write_start(run, settings, argv, overrides)
+    if len(seeds) > 1:
+        for seed in todo:
+            dirs[seed].mkdir(exist_ok=True)
+            directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
+    announce(settings, run, starts)
+    return play(settings, run, dirs, todo, starts)
 
 
 def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str], list[int]]:

@@ -100,6 +100,23 @@ def test_ctrl_c_writes_a_checkpoint_prints_the_line_that_resumes_and_exits_with_
     assert time.time() - (path / "checkpoints" / "last" / "manifest.json").stat().st_mtime < 120
 
 
+def test_sigusr1_to_all_processes_leaves_them_alive_and_sighup_to_all_writes_a_checkpoint(started, tmp_path):
+    process, below = started
+    os.killpg(process.pid, signal.SIGUSR1)  # as SLURM sends it without B:
+    rows = lines_in(tmp_path / "outputs")
+    wait_for(lambda: process.poll() is not None or lines_in(tmp_path / "outputs") > rows + 5)
+    assert process.poll() is None and all(one.is_running() for one in below if "ray::PPO" in names_of(one))
+    os.killpg(process.pid, signal.SIGHUP)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, printed
+    path = directory_in(printed)
+    assert f"to continue:  python run.py resume={path}" in printed
+    assert "Traceback" not in printed and "GCS" not in printed and "a process died" not in printed
+    assert not psutil.wait_procs(below, timeout=60)[1]
+    assert_no_gap_and_no_double(rows_of(path))
+    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+
+
 def test_a_run_whose_ray_is_killed_ends_with_1_and_prints_the_line_that_resumes(started):
     process, below = started
     (raylet,) = [one for one in below if "/raylet/raylet " in names_of(one)]

@@ -1,0 +1,111 @@
+"""Ray of a run's own: what it is given of the machine, and what is said where it cannot start. None is started."""
+
+import errno
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import ray
+
+from environments import machine
+from environments.mistakes import Mistake
+from runs import cluster, directory, train
+from runs.cluster import refuse_unwritable_places, start, why_not_here
+from runs.settings import ALGO_SETTINGS, ATARI_SETTINGS, CLUSTER_SETTINGS, SEARCH_SETTINGS, STOP_SETTINGS, TOP_SETTINGS
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def refused_by_ray(monkeypatch):
+    """What ray.init raises -> the sentence, and what it was asked for."""
+
+    def answer(settings: dict, error: Exception) -> tuple[str, dict]:
+        asked = {}
+
+        def init(**words):
+            asked.update(words)
+            raise error
+
+        monkeypatch.setattr(ray, "init", init)
+        monkeypatch.setattr(cluster.ray_constants, "ENABLE_RAY_CLUSTER", True)
+        monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+        with pytest.raises(Mistake) as mistake:
+            start(settings)
+        return str(mistake.value), asked
+
+    return answer
+
+
+def test_ray_has_the_cpus_that_the_suite_counts_and_listens_to_this_machine_only(compose, refused_by_ray, monkeypatch):
+    monkeypatch.setattr(machine, "cpu_quotas", lambda root: [1.5])
+    monkeypatch.setattr(machine, "memory_limits", lambda root: [2**31])
+    _, asked = refused_by_ray(compose(["env=cartpole"]), RuntimeError("no"))
+    assert asked["num_cpus"] == machine.num_cpus() == 1
+    assert asked["object_store_memory"] <= 0.3 * 2**31
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and not cluster.ray_constants.ENABLE_RAY_CLUSTER
+
+
+def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
+    monkeypatch.setattr(machine, "cpu_quotas", lambda root: [1.5])
+    assert cluster.bundles_of(compose(["env=assault", "size=short", "dashboard=true"]))[0]["CPU"] == 1
+    with pytest.raises(Mistake, match=r"cluster.cpus=2.* ask for 2 CPUs, and this machine has 1"):
+        compose(["env=assault", "cluster.cpus=2", "dashboard=true"])
+    monkeypatch.setattr(machine, "memory_limits", lambda root: [2**20])
+    with pytest.raises(Mistake, match=r"algo.num_envs=8, algo.horizon=128: .*memory"):
+        compose(["env=assault", "cluster.cpus=1", "dashboard=true"])
+    with pytest.raises(Mistake, match=r"algo.buffer_size=100000: .*memory"):
+        compose(["env=assault", "algo=dqn", "cluster.cpus=1", "dashboard=true"])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes"), ["RAY_TMPDIR"]),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/tmp/mine/ray/session_1"),
+            ["/tmp/mine/ray", "RAY_TMPDIR"],
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "/home/me/.ray"), ["/home/me/.ray", "HOME", "RAY_AUTH_MODE"]),
+        (Exception("The current node timed out during startup.\nMore."), ["timed out during startup", "logs"]),
+    ],
+)
+def test_what_ray_raises_is_one_sentence_that_names_the_variable(error, words, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/tmp/mine")
+    sentence = why_not_here(error)
+    assert "\n" not in sentence and all(word in sentence for word in words)
+
+
+def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_ray_starts(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    refuse_unwritable_places()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**30, 2**30, 2**20))
+    with pytest.raises(Mistake, match="has 1 MB left.*RAY_TMPDIR"):
+        refuse_unwritable_places()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != Path("/dev/shm"))
+    with pytest.raises(Mistake, match="/dev/shm"):
+        refuse_unwritable_places()
+
+
+def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "standing", lambda run, seeds, settings: ({}, []))
+    monkeypatch.setattr(train, "ray_for", lambda settings: pytest.fail("Ray was started"))
+    with directory.alone_in(tmp_path), pytest.raises(Mistake, match="another process is at it"):
+        train.train(compose(["env=cartpole"]), [], [], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["algo.num_envs", "algo.horizon", "cluster.cpus_per_runner", "cluster.num_env_runners", "stop.agent_steps"],
+)
+def test_more_than_any_machine_can_have_is_refused(word, compose):
+    with pytest.raises(Mistake, match=f"{word}=1.* is out of range"):
+        compose([f"{word}=1e30", "cluster=ray", "output_dir=/shared"])
+
+
+def test_every_whole_number_has_an_upper_end():
+    tables = [*ALGO_SETTINGS.values(), ATARI_SETTINGS, CLUSTER_SETTINGS, STOP_SETTINGS, TOP_SETTINGS, SEARCH_SETTINGS]
+    assert not [key for table in tables for key, one in table.items() if one.kind is int and one.high is None]

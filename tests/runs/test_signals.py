@@ -1,0 +1,98 @@
+"""Signals of schedulers and terminals, which go to every process of a run."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY, names_of, processes_below, wait_for
+
+import run
+from runs import interrupt
+from runs.interrupt import Interrupt, signals_blocked_below
+
+RUN_PY = Path(run.__file__).resolve()
+EARLY = "import signal, sys, time\n{}from runs.interrupt import handle_early_signals\nhandle_early_signals()\n"
+WAITS = "print('ready', flush=True)\ntime.sleep(60)\n"
+
+
+def started(code: str) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=RUN_PY.parent, stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_command_is_imported_ends_it_with_1(number):
+    process = started(EARLY.format("") + WAITS)
+    process.send_signal(signal.SIGUSR1)  # which does nothing
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[0].count("stopped before training began") == 1
+    assert process.returncode == 1
+
+
+def test_nohup_keeps_its_promise():
+    process = started(EARLY.format("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n") + WAITS)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 1
+
+
+def test_processes_that_ray_starts_never_hear_them_and_this_one_does(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(interrupt, "end_before_training", lambda *_: ended.set())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    old = signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with signals_blocked_below():
+        child = subprocess.Popen([sys.executable, "-c", WAITS.replace("time.", "import time; time.")])
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+            child.send_signal(number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.wait(10)
+    assert child.poll() is None
+    child.kill()
+    child.wait()
+    signal.signal(signal.SIGTERM, old)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_every_trial_answers_each_request_for_a_checkpoint_once():
+    Interrupt.clear()
+
+    def due(trial: str) -> bool:
+        Interrupt.answer(trial, result := {"should_checkpoint": False})
+        return result["should_checkpoint"]
+
+    assert not due("a") and Interrupt.training
+    Interrupt.ask_for_checkpoint(signal.SIGUSR1, None)
+    assert [due("a"), due("b"), due("a"), due("b")] == [True, True, False, False]
+    Interrupt.ask_for_checkpoint(signal.SIGUSR1, None)
+    assert [due("a"), due("a")] == [True, False] and not Interrupt.asked
+    Interrupt.clear()
+
+
+def test_sigterm_to_all_processes_before_training_ends_them_with_1_and_one_line(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(RUN_PY), *TINY, "stop.agent_steps=10_000_000", "output_dir=outputs"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+    def ray_starts() -> bool:
+        return any("gcs_server" in names_of(one) for one in processes_below(process.pid))
+
+    wait_for(lambda: ray_starts() or process.poll() is not None, timeout_s=240)
+    below = processes_below(process.pid)
+    os.killpg(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, printed
+    assert printed.split("\n", 1)[1].strip() == "" or printed.strip().count("\n") == 0, printed
+    assert "GCS" not in printed and "Traceback" not in printed
+    wait_for(lambda: not any(one.is_running() and names_of(one) for one in below), timeout_s=90)
