@@ -11,7 +11,7 @@ import run as command_line
 from environments.mistakes import Mistake
 from runs import directory
 from runs.build import dtype_of
-from runs.directory import ProgressTable, create, open_run, overrides_of, read_rows, replace, write_start
+from runs.directory import ProgressTable, create, keep_rules, open_run, overrides_of, read_rows, replace, write_start
 
 
 @pytest.fixture
@@ -207,3 +207,38 @@ def test_a_directory_that_is_no_run_is_a_mistake(name, text, tmp_path, settings)
     with pytest.raises(Mistake, match=f"resume={tmp_path} is not a run directory") as told:
         open_run(str(tmp_path), "resume")
     assert text or f"(it has no {name})" in str(told.value)
+
+
+@pytest.fixture
+def earlier(compose, tmp_path):
+    """An Assault run as a version without FIRE after a lost life left it, with its words and its settings."""
+    words = ["env=assault", f"output_dir={tmp_path}"]
+    settings = compose(words) | {"resume": "auto"}
+    old = settings | {"env": {k: v for k, v in settings["env"].items() if k != "fire_on_life_loss"}}
+    folder = create(old)
+    write_start(folder, old, [], words)
+    return words, settings, folder
+
+
+def test_a_run_of_an_earlier_version_continues_under_its_own_rules(earlier):
+    words, _, folder = earlier
+    resume = f"resume={folder}"
+    assert command_line.experiment([resume])[0]["env"]["fire_on_life_loss"] is False
+    assert command_line.experiment([resume, "algo.lr=1e-4"])[0]["env"]["fire_on_life_loss"] is False
+    typed = [resume, "env.fire_on_life_loss=true"]
+    assert command_line.experiment(typed)[0]["env"]["fire_on_life_loss"] is True
+    assert command_line.experiment(words)[0]["env"]["fire_on_life_loss"] is True, "a new run plays by today's"
+
+
+def test_an_experiment_of_an_earlier_version_is_found_again_by_resume_auto_and_keeps_its_rules(earlier):
+    words, settings, folder = earlier
+    for _ in range(2):  # the second finds the rule in the saved settings
+        assert directory.automatic(settings) == folder
+        kept = keep_rules(settings, folder, words)
+        assert kept["env"] == settings["env"] | {"fire_on_life_loss": False}
+        write_start(folder, kept, [], words)
+    assert keep_rules(settings, folder, ["env.fire_on_life_loss=true"]) == settings
+    assert directory.automatic(settings | {"seed": 7}) is None
+    new = create(settings | {"seed": 7})
+    write_start(new, settings | {"seed": 7}, [], words)
+    assert keep_rules(settings, new, words) == settings
