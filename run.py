@@ -122,14 +122,14 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         return settings | {"resume": "auto"}, automatic(settings)
 
     from runs.directory import open_run, overrides_of
-    from runs.resume import merged, refuse_another_model
+    from runs.resume import merged, refuse_another_model, typed_over
 
     run, saved = open_run(resume, "resume")
     typed = typed_of(overrides)
     # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
     # group (size=short) works like a key, and defaults that have changed since leave the run alone.
     before, after = composed(overrides_of(run)), composed([*overrides_of(run), *typed])
-    settings = merged(saved, before, after)
+    settings = typed_over(merged(saved, before, after), after, typed)
     refuse_another_model(saved, settings)
     settings = check(settings | {"resume": None})
     refuse_ignored(overrides, settings | {"resume": resume})

@@ -68,7 +68,7 @@ class A2CLearner(RolloutLearner):
         config = self.config
         rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
         ends = batch["final_values"], batch["terminated"], batch["truncated"]
-        advantages = gae(rewards, batch["values"], *ends, config.gamma, config.lambda_)
+        advantages = gae(rewards, batch["values"], *ends, config.gamma, config.lambda_, batch["valid"])
         return {"actions": batch["actions"], "advantages": advantages, "targets": advantages + batch["values"][:-1]}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:

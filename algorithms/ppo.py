@@ -103,7 +103,7 @@ class PPOLearner(RolloutLearner, PPOTorchLearner):
         rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
         values = batch["values"]
         ends = batch["final_values"], batch["terminated"], batch["truncated"]
-        advantages = gae(rewards, values, *ends, config.gamma, config.lambda_)
+        advantages = gae(rewards, values, *ends, config.gamma, config.lambda_, batch["valid"])
         targets = advantages + values[:-1]
         columns = {name: batch[name] for name in ("obs", "actions", "logp", "policy") if name in batch}
         return columns | {"values": values[:-1], "advantages": advantages, "targets": targets}

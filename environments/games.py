@@ -5,7 +5,8 @@
 The contract says in masks what environments say in three dialects. With autoreset in the same step (ALE, Gymnasium's
 SYNC and ASYNC vectors) `obs` already belongs to the next game and the last observation is in `final_obs`. With
 autoreset in the next step (CartPole's own vector) `obs` is the last observation, and the step after it ignores the
-action: that row is not `valid`, and nobody may learn from it or count it.
+action: that row is not `valid`, and nobody may learn from it or count it. The same holds for the step after a lost life
+where the protocol presses FIRE then; what that step scores belongs to the game, and to no decision of the agent.
 """
 
 import difflib
@@ -14,25 +15,26 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from ale_py import roms
+from ale_py import Action, roms
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import FrameLayout, atari_layout, to_blocks
 from environments.mistakes import EnvironmentFault, NonFinite, in_a_line
+from environments.protocols import complete_rules
 
 
 class Transition(NamedTuple):
     """What one action in each of N envs led to."""
 
     obs: np.ndarray  # [N, ...] what the agent sees next; a frame in blocks (not a stack) where there are pixels
-    rewards: np.ndarray  # [N] raw
+    rewards: np.ndarray  # [N] raw; their sum over a game is its score, rows that are not `valid` among them
     terminated: np.ndarray  # bool [N] the training episode is over: V(s') is 0
     truncated: np.ndarray  # bool [N] it was only cut short: V(s') counts
     finished: np.ndarray  # bool [N] the game is over, whatever the reason: its score is final
     game_reset: np.ndarray  # bool [N] obs is the first of a new game: frame stacks and memories start anew
-    valid: np.ndarray  # bool [N] false where the action was ignored because a game had to be restarted
+    valid: np.ndarray  # bool [N] false where the action was ignored: a game was restarted, or FIRE pressed instead
     final_obs: np.ndarray | None  # like obs; rows where `truncated` hold the last observation of the old game
 
 
@@ -75,6 +77,7 @@ class Games:
     layout: FrameLayout | None = None
     frameskip: int = 1
     same_step: bool = True  # autoreset in the same step, so that last observations come as `final_obs`
+    ignores_next: np.ndarray  # bool [N] the next step ignores its action: its row will not be `valid`
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
 
@@ -95,11 +98,15 @@ class AtariGames(Games):
 
     `life_loss_info` makes ALE report a lost life as terminated while the game goes on; its `episodic_life` would
     restart the whole game instead. Frames come one at a time: stacks are put together by whoever needs them.
+
+    ALE presses FIRE after a reset only; after a lost life it is done here, in the games where ALE does it: those that
+    have FIRE among their actions. A life is lost as ALE has it, while others are left.
     """
 
     def __init__(self, env: dict, num_envs: int, num_threads: int):
         self.layout: FrameLayout = atari_layout(env)
         self.frameskip = env["frameskip"]
+        env = complete_rules(env)
         self._env = AtariVectorEnv(
             env["game"],
             num_envs=num_envs,
@@ -120,23 +127,30 @@ class AtariGames(Games):
         )
         self.observation_space = gymnasium.spaces.Box(0, 255, self.layout.stack_shape, np.uint8)
         self.action_space = self._env.single_action_space
-        self._always = np.ones(num_envs, bool)
+        buttons = self._env.ale.get_action_set()
+        self._fire = buttons.index(Action.FIRE) if env["fire_on_life_loss"] and Action.FIRE in buttons else None
+        self.ignores_next = np.zeros(num_envs, bool)
 
     def reset(self, seed: int | None) -> np.ndarray:
         obs, info = self._env.reset(seed=seed)
-        self._frame_number = info["episode_frame_number"]
+        self._frame_number, self._lives = info["episode_frame_number"], info["lives"]
+        self.ignores_next = np.zeros_like(self.ignores_next)
         return self._blocks(obs)
 
     def step(self, actions: np.ndarray) -> Transition:
+        valid = ~self.ignores_next
+        if self._fire is not None and not valid.all():
+            actions = np.where(valid, actions, self._fire)
         obs, rewards, terminated, truncated, info = self._env.step(actions)
         # A game that goes on has moved by exactly `frameskip` frames; a new one starts counting at its no-ops.
         moved_on = info["episode_frame_number"] == self._frame_number + self.frameskip
         finished = truncated | (terminated & ~moved_on)
         self._frame_number = info["episode_frame_number"]
+        if self._fire is not None:
+            self.ignores_next = (info["lives"] < self._lives) & (info["lives"] > 0) & ~finished
+            self._lives = info["lives"]
         final_obs = self._blocks(info["final_obs"]) if truncated.any() else None
-        return Transition(
-            self._blocks(obs), rewards, terminated, truncated, finished, finished, self._always, final_obs
-        )
+        return Transition(self._blocks(obs), rewards, terminated, truncated, finished, finished, valid, final_obs)
 
     def close(self) -> None:
         self._env.close()
@@ -164,10 +178,10 @@ class GymnasiumGames(Games):
         self.same_step = self._env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
         self.observation_space = self._env.single_observation_space
         self.action_space = self._env.single_action_space
-        self._restarting = np.zeros(num_envs, bool)
+        self.ignores_next = np.zeros(num_envs, bool)
 
     def reset(self, seed: int | None) -> np.ndarray:
-        self._restarting[:] = False
+        self.ignores_next = np.zeros_like(self.ignores_next)
         obs = self._ask(self._env.reset, seed=seed)[0]
         self._refuse_nonfinite("observation", obs)
         return obs
@@ -181,7 +195,8 @@ class GymnasiumGames(Games):
         self._refuse_nonfinite("observation", obs)
         finished = terminated | truncated
         if not self.same_step:
-            restarted, self._restarting = self._restarting, finished
+            restarted, self.ignores_next = self.ignores_next, finished
+            rewards = np.where(restarted, 0.0, rewards)  # CartPole gives 1 for the step that restarts it
             return Transition(obs, rewards, terminated, truncated, finished, restarted, ~restarted, None)
         final_obs = None
         if truncated.any():  # Gymnasium gives an array of objects, None where nothing ended

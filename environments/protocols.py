@@ -12,6 +12,7 @@ PROTOCOLS = {
         "full_action_space": False,  # the game's own actions only (7 in Assault)
         "noop_max": 30,  # a game starts after 1 to 30 random no-ops
         "fire_reset": True,  # FIRE is pressed once after a reset where the game has it
+        "fire_on_life_loss": True,  # and for one agent step after a lost life: EpisodicLife inside of FireReset
         "life_loss": True,  # a lost life ends a training episode, never the reported game
         "clip_rewards": True,  # sign of the reward, for training only
         "max_episode_frames": 108_000,  # 30 minutes at 60 Hz; the cut is a truncation, not a death
@@ -23,6 +24,7 @@ PROTOCOLS = {
         "full_action_space": True,
         "noop_max": 0,
         "fire_reset": False,
+        "fire_on_life_loss": False,
         "life_loss": False,
         "clip_rewards": True,
         "max_episode_frames": 108_000,
@@ -30,8 +32,17 @@ PROTOCOLS = {
 }
 
 
+# Rules that settings saved by earlier versions lack, with what was played then.
+EARLIER = {"fire_on_life_loss": False}
+
+
+def complete_rules(env: dict) -> dict:
+    """Return `env.` settings with the rules that earlier versions played by where they were saved without them."""
+    return EARLIER | env if "game" in env else env
+
+
 def describe(env: dict) -> str:
     """The protocol's name, followed by every field that departs from it: `machado, noop_max 30`."""
-    rules = PROTOCOLS.get(env.get("protocol", ""), {})
+    env, rules = complete_rules(env), PROTOCOLS.get(env.get("protocol", ""), {})
     changed = [f"{name} {env[name]}" for name, value in rules.items() if env[name] != value]
     return ", ".join([env.get("protocol", "none"), *changed])

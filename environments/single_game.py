@@ -4,7 +4,9 @@
 
 RLlib learns from episodes, so what the suite's own runner keeps apart has to be settled here: a lost life is the end of
 a training episode and the `reset` after it goes on with the same game; rewards are clipped where the protocol clips
-them; and the score of the whole game, unclipped, waits in `finished` until somebody takes it.
+them; and the score of the whole game, unclipped, waits in `finished` until somebody takes it. Steps that ignore their
+action (a restart, or FIRE after a lost life) are played here and seen by nobody: within `reset` where an episode ended
+before, else within the `step` that led to them.
 """
 
 from typing import Any
@@ -32,8 +34,8 @@ class SingleGame(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         """A new game; without a seed and after the end of a training episode, whatever comes next."""
         if seed is None and self._ended:
-            if self._restarts:  # no autoreset in the same step: this one ignores its action
-                self._see(self.games.step(np.zeros(1, np.int64)))
+            while self.games.ignores_next[0]:
+                self._play(0)
         else:
             obs = self.games.reset(seed)
             self._score, self._length = 0.0, 0
@@ -43,20 +45,29 @@ class SingleGame(gymnasium.Env):
                 self._stack[..., -1, :] = obs
             else:
                 self._obs = obs
-        self._ended = self._restarts = False
+        self._ended = False
         return self._seen(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, terminated, truncated = self._play(action)
+        while self.games.ignores_next[0] and not (terminated or truncated):
+            obs, more, terminated, truncated = self._play(0)
+            reward += more
+        self._ended = terminated or truncated
+        return obs, reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        self.games.close()
+
+    def _play(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        """One step of the game: what the agent sees, its training reward, terminated, truncated."""
         step = self.games.step(np.array([action]))
         self._score += float(step.rewards[0])
-        self._length += 1
+        self._length += int(step.valid[0])
         if step.finished[0]:
             self.finished.append((self._score, self._length))
             self._score, self._length = 0.0, 0
-        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
-        self._ended = terminated or truncated
-        self._restarts = bool(step.finished[0]) and not self.games.same_step
-        last = None
+        terminated, truncated, last = bool(step.terminated[0]), bool(step.truncated[0]), None
         if truncated and step.final_obs is not None:  # the target bootstraps from it
             last = step.final_obs
             if self.layout is not None:
@@ -64,10 +75,7 @@ class SingleGame(gymnasium.Env):
                 last = last.reshape(1, *self.layout.stack_shape)
         self._see(step)
         reward = float(np.sign(step.rewards[0]) if self.clip_rewards else step.rewards[0])
-        return self._seen() if last is None else last[0], reward, terminated, truncated, {}
-
-    def close(self) -> None:
-        self.games.close()
+        return self._seen() if last is None else last[0], reward, terminated, truncated
 
     def _see(self, step: Any) -> None:
         if self.layout is None:

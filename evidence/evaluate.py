@@ -175,7 +175,7 @@ def play(
             view.move(step)
             for part in state:
                 part[torch.from_numpy(step.game_reset)] = 0
-            score += step.rewards * step.valid
+            score += step.rewards
             length += step.valid
             for n in np.flatnonzero(step.finished):
                 if len(scores[n]) < share[n]:

@@ -12,6 +12,7 @@ import yaml
 
 from environments.mistakes import Mistake
 from environments.passwords import mask
+from environments.protocols import complete_rules
 from evidence.search_result import Finalist, finalists, interval, verdict
 from evidence.statistics import t_interval
 
@@ -88,5 +89,6 @@ def body(settings: dict[str, Any]) -> str:
         "defaults": [{"override /algo": algo}, {"override /env": option}],
         "made_for": {"algo": algo, "env": env},
     }
+    settings = settings | {"env": complete_rules(settings["env"])}
     config |= {group: {k: v for k, v in settings[group].items() if k != "name"} for group in GROUPS}
     return yaml.safe_dump(config, sort_keys=False)

@@ -32,6 +32,7 @@ def gae(
     truncated: torch.Tensor,
     gamma: float,
     lam: float,
+    valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Generalised advantage estimation.
 
@@ -42,14 +43,16 @@ def gae(
         values, final_values, terminated, truncated: see `next_values`.
         gamma: discount, 0 to 1.
         lam: 0 (one step) to 1 (the whole piece).
+        valid: bool [T, N]; the value of a row that nobody chose is never trained, so it cancels. None: all rows are.
 
     Returns:
         float [T, N], not standardised.
     """
     deltas = rewards + gamma * next_values(values, final_values, terminated, truncated) - values[:-1]
     carries = gamma * lam * (~(terminated | truncated)).to(deltas.dtype)
-    advantages = torch.empty_like(deltas)
-    advantage = torch.zeros_like(deltas[0])
+    if valid is not None:
+        carries[:-1].masked_fill_(~valid[1:] & ~(terminated | truncated)[:-1], gamma)
+    advantages, advantage = torch.empty_like(deltas), torch.zeros_like(deltas[0])
     for t in reversed(range(len(deltas))):
         advantage = deltas[t] + carries[t] * advantage
         advantages[t] = advantage
@@ -70,8 +73,7 @@ def monte_carlo(rewards: torch.Tensor, terminated: torch.Tensor, truncated: torc
         float [T, N].
     """
     goes_on = gamma * (~(terminated | truncated)).to(rewards.dtype)
-    returns = torch.empty_like(rewards)
-    later = torch.zeros_like(rewards[0])
+    returns, later = torch.empty_like(rewards), torch.zeros_like(rewards[0])
     for t in reversed(range(len(rewards))):
         later = rewards[t] + goes_on[t] * later
         returns[t] = later

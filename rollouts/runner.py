@@ -152,7 +152,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             arrays["frames"][t + self.layout.stack] = step.obs
         else:
             arrays["obs"][t + 1] = step.obs
-        self._score += step.rewards * step.valid
+        self._score += step.rewards
         self._length += step.valid
         return step
 
@@ -170,8 +170,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def _values_of_the_last(self, step: Transition, packed: Any) -> np.ndarray:
         """V [N] of the last observation of every truncated game, 0 elsewhere."""
-        values = np.zeros(self.num_envs, np.float32)
-        cut = step.truncated & ~step.terminated
+        values, cut = np.zeros(self.num_envs, np.float32), step.truncated & ~step.terminated
         if cut.any():
             last: Any = step.final_obs
             last = last[cut]

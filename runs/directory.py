@@ -28,6 +28,7 @@ import yaml
 
 from environments.mistakes import Mistake
 from environments.passwords import mask
+from environments.protocols import EARLIER, complete_rules
 from runs.build import dtype_of
 from runs.provenance import provenance
 
@@ -102,10 +103,15 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def automatic(settings: dict) -> Path | None:
-    """The run directory that the same experiment has with `resume=auto`; None where it has not begun."""
+    """The run directory that the same experiment has with `resume=auto`; None where it has not begun.
+
+    An earlier version may have begun it, under a key without the rules of today.
+    """
     path = Path(settings["output_dir"]).expanduser().resolve()
-    path = path / settings["algo"]["name"] / settings["env"]["name"] / key_of(settings)
-    return path if (path / RECORD).exists() else None
+    path = path / settings["algo"]["name"] / settings["env"]["name"]
+    earlier = {name: value for name, value in settings["env"].items() if name not in EARLIER}
+    keys = key_of(settings), key_of(settings | {"env": earlier})
+    return next((path / key for key in keys if (path / key / RECORD).exists()), None)
 
 
 def key_of(settings: dict) -> str:
@@ -153,7 +159,18 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
         raise Mistake(f"{setting}={path} is not a run directory ({why}); give the one a run printed last") from error
     if not whole:
         raise Mistake(f"{setting}={path} is not a run directory of this suite; give the one a run printed last")
-    return run, settings
+    return run, settings | {"env": complete_rules(settings["env"])}
+
+
+def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
+    """Return the settings of an experiment that goes on by its name (`resume=auto`, a search), with its own rules.
+
+    Where an earlier version has begun it, those are not today's; what is typed overrides them.
+    """
+    saved = complete_rules(yaml.safe_load((folder / CONFIG).read_text())["env"])
+    typed = {override.partition("=")[0] for override in overrides}
+    own = {name: saved[name] for name in EARLIER if name in saved and f"env.{name}" not in typed}
+    return settings | {"env": settings["env"] | own}
 
 
 def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]) -> None:

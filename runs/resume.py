@@ -16,6 +16,18 @@ def merged(saved: dict, before: dict, after: dict) -> dict:
     return result
 
 
+def typed_over(settings: dict, after: dict, typed: list[str]) -> dict:
+    """Return `settings` with every single key that is typed, also where its value is today's default.
+
+    `merged` sees no difference there, though the saved settings may have an older default.
+    """
+    for key in (override.partition("=")[0] for override in typed):
+        group, _, name = key.partition(".")
+        if name in (after[group] if isinstance(after.get(group), dict) else ()):
+            settings = settings | {group: settings[group] | {name: after[group][name]}}
+    return settings
+
+
 def refuse_another_model(saved: dict, settings: dict) -> None:
     """A checkpoint fits the algorithm, the environment's spaces, the model and the seeds it was made with."""
     pixels = ("dim", "grayscale", "frame_stack", "full_action_space")

@@ -171,6 +171,7 @@ ATARI_SETTINGS = {
     "full_action_space": Setting(bool),
     "noop_max": Setting(int, 0, 10_000),
     "fire_reset": Setting(bool),
+    "fire_on_life_loss": Setting(bool),
     "life_loss": Setting(bool),
     "clip_rewards": Setting(bool, rllib="clip_rewards"),
     "max_episode_frames": Setting(int, 1, 2**31 - 1),

@@ -31,6 +31,7 @@ from sqlalchemy import event
 
 from environments.mistakes import Mistake
 from environments.passwords import hide, mask, password_in
+from environments.protocols import EARLIER
 from runs.check import check
 from runs.space import Parameter, draw, with_values
 
@@ -95,6 +96,8 @@ class Study:
         if self.settings["search"]["storage"] not in FILES:
             ours["folder"] = str(folder)  # two of them would share the trials of one
         theirs = self.optuna.user_attrs.get(FINGERPRINT)
+        if theirs and "env.game" in theirs:
+            theirs = {f"env.{name}": value for name, value in EARLIER.items()} | theirs
         if theirs is None and (self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE):
             raise Mistake(f"search.name={name}: the study of that name was not made by this suite; give another name")
         if theirs is None:

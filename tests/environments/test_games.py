@@ -4,16 +4,18 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from ale_py import Action
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import to_blocks
 from environments.games import AtariGames, is_game, make_games, near_games
 from environments.mistakes import EnvironmentFault, NonFinite
-from environments.protocols import PROTOCOLS
+from environments.protocols import PROTOCOLS, describe
 from rollouts.rollout import stack_frames
 
 N = 4
+FIRE = 1  # its place among the actions of Breakout and Assault
 
 
 def atari(game: str, **changes) -> dict:
@@ -68,16 +70,18 @@ def test_atari_games_are_ales_own_with_stacks_put_together_later(env, steps):
     frames = np.zeros((steps + stack, *first.shape), np.uint8)
     frames[stack - 1] = first
     resets, expected = np.zeros((steps, N), bool), [ale_first]
-    terminated = truncated = 0
+    terminated, truncated, lost_a_life = 0, 0, np.zeros(N, bool)
     for t in range(steps):
         actions = rng.integers(0, games.action_space.n, N)
-        step, (obs, rewards, ale_terminated, ale_truncated, info) = games.step(actions), reference.step(actions)
+        step = games.step(actions)
+        obs, rewards, ale_terminated, ale_truncated, info = reference.step(np.where(step.valid, actions, FIRE))
         frames[t + stack], resets[t] = step.obs, step.game_reset
         expected.append(obs)
         np.testing.assert_array_equal(step.rewards, rewards)
         np.testing.assert_array_equal(step.terminated, ale_terminated)
         np.testing.assert_array_equal(step.truncated, ale_truncated)
-        assert step.valid.all()
+        np.testing.assert_array_equal(step.valid, ~(lost_a_life & env["fire_on_life_loss"]))
+        lost_a_life = step.terminated & ~step.finished
         if step.truncated.any():
             last = in_blocks(games, info["final_obs"])[..., -games.layout.frame_shape[-1] :]
             np.testing.assert_array_equal(step.final_obs[step.truncated], last[step.truncated])
@@ -98,11 +102,67 @@ def test_a_lost_life_ends_the_training_episode_and_not_the_game(game):
     rng, lives_lost = np.random.default_rng(1), 0
     for _ in range(300):
         actions = rng.integers(0, games.action_space.n, N)
-        step, (_, _, game_over, truncated, _) = games.step(actions), whole_games.step(actions)
+        step = games.step(actions)
+        _, _, game_over, truncated, _ = whole_games.step(np.where(step.valid, actions, FIRE))
         np.testing.assert_array_equal(step.finished, game_over | truncated)
         np.testing.assert_array_equal(step.game_reset, step.finished)
         lives_lost += (step.terminated & ~step.finished).sum()
     assert lives_lost
+
+
+def lives_lost_by_doing_nothing(**changes) -> tuple[int, list[bool]]:
+    """Lives lost in 2,500 no-ops of Breakout, and which rows were valid."""
+    games, lost, valid = AtariGames(atari("breakout", **changes), 1, 1), 0, []
+    games.reset(0)
+    lives = games._lives
+    for _ in range(2500):
+        step = games.step(np.zeros(1, np.int64))
+        lost += int(games._lives[0] != lives[0])
+        lives = games._lives
+        valid.append(bool(step.valid[0]))
+    games.close()
+    return lost, valid
+
+
+@pytest.mark.parametrize("life_loss", [True, False])
+def test_fire_is_pressed_after_a_lost_life_where_the_protocol_says_so(life_loss):
+    """Without it nothing happens after the first life: a Breakout agent that never fires plays 27,000 steps a game."""
+    lost, valid = lives_lost_by_doing_nothing(life_loss=life_loss)
+    assert lost > 60 and 60 < valid.count(False) < lost  # a lost game begins anew, with FIRE of its own
+    assert all(valid[i + 1] for i, each in enumerate(valid[:-1]) if not each), "one step of FIRE, no more"
+    lost, valid = lives_lost_by_doing_nothing(life_loss=life_loss, fire_on_life_loss=False)
+    assert lost == 0 and all(valid)
+
+
+def test_settings_of_earlier_versions_play_without_fire_after_a_lost_life():
+    env = atari("breakout")
+    del env["fire_on_life_loss"]
+    games = AtariGames(env, 1, 1)
+    games.reset(0)
+    assert all(games.step(np.zeros(1, np.int64)).valid.all() for _ in range(100))
+    assert describe(env | {"protocol": "classic"}) == "classic, fire_on_life_loss False"
+    assert describe(env | PROTOCOLS["machado"] | {"protocol": "machado"}) == "machado"
+
+
+@pytest.mark.parametrize("game", ["ms_pacman", "freeway"])
+def test_a_game_without_fire_among_its_actions_plays_what_the_agent_chose(game):
+    games = AtariGames(atari(game), 2, 1)
+    games.reset(0)
+    assert all(games.step(np.zeros(2, np.int64)).valid.all() for _ in range(400))
+
+
+def test_the_forced_fire_of_a_game_is_where_its_actions_have_it():
+    games = AtariGames(atari("backgammon"), 1, 1)
+    assert games._env.ale.get_action_set()[games._fire] == Action.FIRE
+
+
+def test_games_that_begin_anew_owe_no_fire():
+    games = AtariGames(atari("breakout"), 1, 1)
+    games.reset(0)
+    while not games.ignores_next[0]:
+        games.step(np.zeros(1, np.int64))
+    games.reset(None)
+    assert games.step(np.zeros(1, np.int64)).valid.all()
 
 
 @pytest.mark.parametrize("limit", [4, 8, 12, 16])
@@ -151,7 +211,7 @@ def test_cartpole_restarts_in_a_row_that_is_not_valid():
         np.testing.assert_array_equal(step.valid, ~restarting)
         np.testing.assert_array_equal(step.game_reset, restarting)
         assert (np.abs(step.obs[restarting]) <= 0.05).all()  # a new game
-        assert (step.rewards[step.valid] == 1).all()
+        np.testing.assert_array_equal(step.rewards, step.valid)  # 1 each: the row of a restart scores nothing
         np.testing.assert_array_equal(step.finished, step.terminated)
         assert not step.finished[restarting].any()
         assert step.final_obs is None

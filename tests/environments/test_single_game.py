@@ -97,33 +97,44 @@ def test_a_game_of_cartpole_is_counted_without_the_step_that_only_restarts_it():
     assert plain.observation_space == game.observation_space
 
 
-def test_a_lost_life_ends_the_episode_and_the_game_goes_on_with_its_stack():
-    """Against ALE's own stacks: the suite's protocol, seen through reset and step."""
-    env = atari("breakout", max_episode_frames=1200)
+@pytest.mark.parametrize(
+    "changes", [{}, {"fire_on_life_loss": False}, {"life_loss": False}], ids=["classic", "no FIRE", "no life loss"]
+)
+def test_a_lost_life_ends_the_episode_and_the_game_goes_on_with_its_stack(changes):
+    """Against the same games side by side: the protocol, seen through reset and step. Nobody sees a forced FIRE."""
+    env = atari("breakout", max_episode_frames=1200, **changes)
     game, games = SingleGame(env), make_games(env, 1, 1)
     obs, _ = game.reset(seed=5)
     frames = [np.zeros_like(games.reset(5))] * 3
     games.reset(5)
     frames.append(games.reset(5))
-    rng, lives, score, scores = np.random.default_rng(5), 0, 0.0, []
+    rng, lives, forced, score, length, scores = np.random.default_rng(5), 0, 0, 0.0, 0, []
     for _ in range(500):
         np.testing.assert_array_equal(obs, np.concatenate(frames[-4:], -1)[0])
         action = int(rng.integers(game.action_space.n))
-        step = games.step(np.array([action]))
         obs, reward, terminated, truncated, _ = game.step(action)
-        assert (terminated, truncated) == (step.terminated[0], step.truncated[0])
-        assert reward == np.sign(step.rewards[0])
-        score += step.rewards[0]
-        lives += int(step.terminated[0] and not step.finished[0])
-        if step.finished[0]:
-            scores.append(score)
-            score = 0.0
-        if step.game_reset[0]:
-            frames += [np.zeros_like(step.obs)] * 3
-        frames.append(step.obs)
-        if terminated or truncated:
-            if truncated:
+        rewards, ended = 0.0, False
+        while True:  # once, and again for every step of FIRE after a lost life
+            step = games.step(np.array([action]))
+            if not ended:  # what a new episode begins with is no part of the old one
+                rewards += np.sign(step.rewards[0])
+                assert (terminated, truncated) == (step.terminated[0], step.truncated[0]) or games.ignores_next[0]
+                ended = step.terminated[0] or step.truncated[0]
+            score, length = score + step.rewards[0], length + step.valid[0]
+            lives += int(games.ignores_next[0] or (step.terminated[0] and not step.finished[0]))
+            forced += int(not step.valid[0])
+            if truncated and step.truncated[0]:
                 np.testing.assert_array_equal(obs[..., -16:], step.final_obs[0])
+            if step.finished[0]:
+                scores.append((score, length))
+                score, length = 0.0, 0
+            if step.game_reset[0]:
+                frames += [np.zeros_like(step.obs)] * 3
+            frames.append(step.obs)
+            if not games.ignores_next[0]:
+                break
+        assert reward == rewards and ended == (terminated or truncated)
+        if ended:
             obs, _ = game.reset()
-    assert lives >= 3 and scores
-    assert [s for s, _ in game.finished] == scores
+    assert lives >= 3 and scores and bool(forced) == changes.get("fire_on_life_loss", True)
+    assert game.finished == scores

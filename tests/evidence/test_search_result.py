@@ -97,6 +97,7 @@ def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_pat
     trial.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"name": "qbert", "game": "qbert"}}))
     made = yaml.safe_load(promote(searched, tmp_path).read_text())
     assert {"override /env": "atari"} in made["defaults"] and made["made_for"]["env"] == "qbert"
+    assert made["env"]["fire_on_life_loss"] is False, "a search of an earlier version is promoted with its own rules"
 
 
 def test_the_winners_curse_is_printed(searched, capsys):

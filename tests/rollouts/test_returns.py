@@ -104,6 +104,19 @@ def test_with_lambda_zero_an_advantage_looks_one_step_ahead():
     )
 
 
+@pytest.mark.parametrize("lam", [0.0, 0.9, 1.0])
+def test_a_step_that_nobody_chose_counts_for_the_step_before_and_its_value_does_not(lam):
+    """A forced FIRE within an episode: 1, then 10 for the FIRE, then a value of 8."""
+    never, nobodys = flags(steps=3), ~flags(1, steps=3)
+    for junk in (0.0, 1e6):
+        arrays = table([1, 10, 2]), table([5, junk, 8, 4]), table([0, 0, 0]), never, never
+        last = 2 + 0.5 * 4 - 8
+        first = 1 + 0.5 * 10 + 0.25 * 8 - 5 + 0.25 * lam * last
+        torch.testing.assert_close(gae(*arrays, 0.5, lam, nobodys)[[0, 2]], table([first, last]))
+    arrays = world(3)
+    assert torch.equal(gae(*arrays, 0.9, lam, torch.ones(9, 5, dtype=torch.bool)), gae(*arrays, 0.9, lam))
+
+
 def test_a_nan_outside_of_its_mask_is_not_read():
     never, nan = flags(steps=2), float("nan")
     assert torch.isfinite(gae(table([1, 1]), table([1, 1, 1]), table([nan, nan]), never, never, 0.9, 0.9)).all()

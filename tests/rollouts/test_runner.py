@@ -58,13 +58,13 @@ class Record:
         self.stacks = [self._in_blocks(with_stacks.reset(seed=seed)[0])]
         whole_games.reset(seed=seed)
         score, length = np.zeros(N), np.zeros(N, int)
-        for t, actions in enumerate(np.concatenate([r["actions"] for r in self.rollouts])):
+        for t, actions in enumerate(np.where(self.column("valid"), self.column("actions"), 1)):  # 1 is FIRE
             obs, _, _, truncated, info = with_stacks.step(actions)
             self.stacks.append(self._in_blocks(obs))
             for n in np.flatnonzero(truncated):
                 self.last_stacks[t, n] = self._in_blocks(info["final_obs"][n : n + 1])[0]
             _, rewards, game_over, truncated, _ = whole_games.step(actions)
-            score, length = score + rewards, length + 1
+            score, length = score + rewards, length + self.column("valid")[t]
             for n in np.flatnonzero(game_over | truncated):
                 self.scores.append(score[n])
                 self.lengths.append(length[n])
@@ -147,6 +147,32 @@ def test_the_final_value_of_a_cut_game_is_that_of_its_last_observation(record):
         assert finals[t, n] == pytest.approx(record.values_of(stack[None])[0], abs=1e-5)
         assert finals[t, n] != record.values_of(record.stacks[t + 1])[n]  # the next row belongs to the next game
     assert (finals[~cut] == 0).all()
+
+
+def test_after_a_lost_life_a_row_of_fire_is_not_the_agents(record):
+    lost = record.column("terminated") & ~record.column("game_reset")
+    np.testing.assert_array_equal(~record.column("valid")[1:], lost[:-1])
+
+
+@pytest.mark.parametrize("overrides", [(), ("algo=pg", "algo.episodes_per_update=4")], ids=["ppo", "pg"])
+def test_what_a_forced_fire_scores_belongs_to_the_game_and_its_step_to_nobody(overrides, make_runner):
+    sizes = ("algo.num_envs=4", *(() if overrides else ("algo.horizon=200", "algo.minibatch_size=54")))
+    runner = make_runner("env=breakout", f"env.max_episode_frames={LIMIT}", *overrides, *sizes, *SMALL_NET)
+    play, rows, games = runner.games.step, np.zeros(4), []
+
+    def one_point_a_row(actions):
+        step = play(actions)._replace(rewards=np.ones(4))
+        rows[:] += 1
+        for n in np.flatnonzero(step.finished):
+            games.append(rows[n])
+            rows[n] = 0
+        return step
+
+    runner.games.step = one_point_a_row
+    rollout = runner.sample()
+    assert rollout.scores and set(rollout.scores) <= set(games)
+    assert not rollout["valid"].all() and sum(rollout.lengths) < sum(rollout.scores)
+    assert rollout.agent_steps == rollout["valid"].sum()
 
 
 def test_the_reported_score_is_the_whole_game_whatever_lives_were_lost(record):

@@ -12,7 +12,7 @@ import run as command_line
 from environments.mistakes import Mistake
 from runs import cluster, directory
 from runs.build import dtype_of
-from runs.directory import ProgressTable, create, open_run, overrides_of, read_rows, replace, write_start
+from runs.directory import ProgressTable, create, keep_rules, open_run, overrides_of, read_rows, replace, write_start
 
 
 @pytest.fixture
@@ -243,3 +243,38 @@ def test_ray_is_told_the_command_line_without_a_password(monkeypatch):
     monkeypatch.setattr(utils, "get_entrypoint_name", lambda: f"python run.py {SECRET} seed=1")
     cluster.mask_command_line()
     assert utils.get_entrypoint_name() == "python run.py search.storage=postgresql://bob:***@127.0.0.1:1/name seed=1"
+
+
+@pytest.fixture
+def earlier(compose, tmp_path):
+    """An Assault run as a version without FIRE after a lost life left it, with its words and its settings."""
+    words = ["env=assault", f"output_dir={tmp_path}"]
+    settings = compose(words) | {"resume": "auto"}
+    old = settings | {"env": {k: v for k, v in settings["env"].items() if k != "fire_on_life_loss"}}
+    folder = create(old)
+    write_start(folder, old, [], words)
+    return words, settings, folder
+
+
+def test_a_run_of_an_earlier_version_continues_under_its_own_rules(earlier):
+    words, _, folder = earlier
+    resume = f"resume={folder}"
+    assert command_line.experiment([resume])[0]["env"]["fire_on_life_loss"] is False
+    assert command_line.experiment([resume, "algo.lr=1e-4"])[0]["env"]["fire_on_life_loss"] is False
+    typed = [resume, "env.fire_on_life_loss=true"]
+    assert command_line.experiment(typed)[0]["env"]["fire_on_life_loss"] is True
+    assert command_line.experiment(words)[0]["env"]["fire_on_life_loss"] is True, "a new run plays by today's"
+
+
+def test_an_experiment_of_an_earlier_version_is_found_again_by_resume_auto_and_keeps_its_rules(earlier):
+    words, settings, folder = earlier
+    for _ in range(2):  # the second finds the rule in the saved settings
+        assert directory.automatic(settings) == folder
+        kept = keep_rules(settings, folder, words)
+        assert kept["env"] == settings["env"] | {"fire_on_life_loss": False}
+        write_start(folder, kept, [], words)
+    assert keep_rules(settings, folder, ["env.fire_on_life_loss=true"]) == settings
+    assert directory.automatic(settings | {"seed": 7}) is None
+    new = create(settings | {"seed": 7})
+    write_start(new, settings | {"seed": 7}, [], words)
+    assert keep_rules(settings, new, words) == settings

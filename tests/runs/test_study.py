@@ -150,6 +150,18 @@ def test_another_search_under_the_same_name_is_refused(word, says, open_study):
     assert says in str(refused.value) and "search.name=..." in str(refused.value)
 
 
+def test_a_search_of_an_earlier_version_goes_on_under_its_own_rules_only(compose, tmp_path):
+    """It does not know FIRE after a lost life."""
+    settings = compose(["tune_searches=assault_ppo", "search.storage=journal"])
+    study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+    known = study.optuna.user_attrs["search"]
+    study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "env.fire_on_life_loss"})
+    with pytest.raises(Mistake, match=r"env\.fire_on_life_loss=False"):
+        Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+    kept = settings | {"env": settings["env"] | {"fire_on_life_loss": False}}
+    Study(kept, parse(settings["search"]["space"], kept), tmp_path)
+
+
 def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(open_study):
     """The pruner has passed the rung by then, and would say go on."""
     study = open_study("search.scheduler=asha")
