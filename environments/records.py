@@ -5,6 +5,7 @@ as a Mistake of one sentence that names the file and the place in it.
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -23,12 +24,16 @@ KINDS = {
     float: "a number",
     bool: "true or false",
 }
-RESTORE = "restore it from a copy, or leave this directory out"
+RESTORE = "put back a copy that is whole, or leave this directory out"
+START = {"time": str, "command": list, "overrides": list, "git": dict, "packages": dict, "hardware": dict}
+START |= {"user": str, "host": str}
+SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
 
 
 def refuse(path: Path, why: object) -> Mistake:
     """Return the Mistake for a file that is not what the suite wrote."""
-    return Mistake(f"{path} is damaged: {' '.join(str(why).split())[:300]}; {RESTORE}")
+    way_out = SPARE if path.suffix == ".csv" else RESTORE
+    return Mistake(f"{path} is damaged: {' '.join(str(why).split())[:300]}; {way_out}")
 
 
 def read_text(path: Path) -> str:
@@ -60,11 +65,18 @@ def read_yaml(path: Path) -> dict:
     if not text.endswith("\n"):
         raise refuse(path, "its last line is torn")
     try:
-        return checked(path, yaml.safe_load(text), dict)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, Mistake):
-            raise
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise refuse(path, error) from error
+    _refuse_odd_keys(path, checked(path, content, dict))
+    return content
+
+
+def _refuse_odd_keys(path: Path, mapping: dict) -> None:
+    for key, value in mapping.items():
+        checked(path, key, str, f"the key {key!r:.80}")
+        if isinstance(value, dict):
+            _refuse_odd_keys(path, value)
 
 
 def read_json(path: Path, kind: type) -> Any:
@@ -94,6 +106,30 @@ def checked(path: Path, value: Any, kind: type | tuple[type, ...], place: str = 
     return value
 
 
+def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Read a run.json: one entry per start of a run, oldest first.
+
+    Args:
+        path: of the file.
+        required: what every entry must have; else an entry of an earlier version may lack anything.
+
+    Raises:
+        Mistake: it cannot be read, or something in it is not of the type it should have.
+    """
+    starts = checked(path, read_json(path, dict).get("starts"), list, "starts")
+    for index, start in enumerate(starts):
+        checked(path, start, dict, f"starts[{index}]")
+        for name, kind in START.items():
+            if name in required or start.get(name) is not None:
+                value = checked(path, start.get(name), kind, f"starts[{index}].{name}")
+                for item in value if kind is list else ():
+                    checked(path, item, str, f"an entry of starts[{index}].{name}")
+        if git := start.get("git"):
+            checked(path, git.get("commit"), str, f"starts[{index}].git.commit")
+            checked(path, git.get("dirty"), bool, f"starts[{index}].git.dirty")
+    return starts
+
+
 def read_table(path: Path, columns: dict[str, Callable[[str], Any]], required: Sequence[str] = ()) -> list[dict]:
     """Read a CSV file; a last line that a killed process left half written is left out.
 
@@ -109,7 +145,7 @@ def read_table(path: Path, columns: dict[str, Callable[[str], Any]], required: S
         return []
     text = read_text(path)
     try:
-        lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines(), strict=True))
+        lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
     except csv.Error as error:
         raise refuse(path, error) from error
     if len(lines) < 2:

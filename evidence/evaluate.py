@@ -18,7 +18,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
@@ -30,7 +29,7 @@ from custom_models.q_network import QNetwork
 from environments.frames import layout_of
 from environments.games import Games, make_games
 from environments.machine import fastest_dtype, take_threads
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, in_a_line
 from environments.protocols import describe
 from environments.records import read_json
 from evidence.human import references
@@ -82,8 +81,11 @@ def evaluate_checkpoint(run: Path, checkpoint: Path, episodes: int) -> dict[str,
     played = {}
     try:
         games = make_games({**env, "life_loss": False}, len(share), torch.get_num_threads())
-    except gymnasium.error.Error as error:
-        raise Mistake(f"run={run}: its environment cannot be opened here ({error}); install or register it") from error
+    except Exception as error:  # Gymnasium's own, or whatever an environment makes of settings that were damaged
+        raise Mistake(
+            f"run={run}: its environment cannot be opened here ({in_a_line(error)}); install or register it, and see "
+            "that env in its config.yaml is whole"
+        ) from error
     try:
         agent = load_agent(checkpoint, model, env, games, settings["algo"])
         for way in WAYS:
@@ -136,10 +138,14 @@ def load_agent(
         model = model | {"pixels": layout._asdict() | {"block": layout.block}}
     logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)  # RLModule uses what RLlib deprecates
     spaces = {"observation_space": games.observation_space, "action_space": games.action_space}
-    if algo is not None and algo["name"] == "dqn":
-        agent = QNetwork(**spaces, model_config=model | {"dueling": algo["dueling"]})
-    else:
-        agent = ActorCritic(**spaces, model_config=model)
+    try:
+        if algo is not None and algo["name"] == "dqn":
+            agent = QNetwork(**spaces, model_config=model | {"dueling": algo["dueling"]})
+        else:
+            agent = ActorCritic(**spaces, model_config=model)
+    except Exception as error:  # torch may raise anything where settings were damaged
+        run = checkpoint.parent.parent
+        raise Mistake(f"run={run}: model in its config.yaml makes no network ({in_a_line(error)})") from error
     state = read_weights(checkpoint)
     found = {name: weights.shape for name, weights in state.items()}
     wanted = {name: tuple(weights.shape) for name, weights in agent.state_dict().items()}

@@ -3,7 +3,7 @@
 search directory -> finalists on fresh seeds -> tuned_configs/<search>_searched.yaml
 """
 
-import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import yaml
 from environments.mistakes import Mistake
 from environments.passwords import mask
 from environments.protocols import complete_rules
-from evidence.search_result import Finalist, finalists, interval, verdict
+from environments.records import checked, read_starts, read_yaml, refuse
+from evidence.search_result import Finalist, finalists, interval, search_of, verdict
 from evidence.statistics import t_interval
+from evidence.trials import number
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "stop")
@@ -45,21 +47,37 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
             f"run={folder}: {best.name}, the winner, does not beat the settings the search began with, "
             f"{interval(best.difference)}; nothing is promoted"
         )
-    search = yaml.safe_load((folder / "config.yaml").read_text())
+    search = search_of(folder)
+    if not re.fullmatch(r"[\w.-]*\w", search["search"]["name"]):  # it becomes a file's name
+        raise refuse(folder / "config.yaml", f"search.name={search['search']['name']!r:.80} names a directory")
     path = into / f"{search['search']['name']}_searched.yaml"
     if path.exists():
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = folder / "trials" / f"{int(best.name.split()[1]):04d}"
-    settings = yaml.safe_load((trial / "config.yaml").read_text())
-    path.write_text(header(folder, trial, search, best, path.stem) + body(settings))
+    settings = read_yaml(trial / "config.yaml")
+    for group in GROUPS:
+        checked(trial / "config.yaml", settings.get(group), dict, group)
+    for group in ("algo", "env"):
+        checked(trial / "config.yaml", settings[group].get("name"), str, f"{group}.name")
+    for key, value in best.values.items():
+        group, _, name = key.partition(".")
+        if str(found := settings.get(group, {}).get(name)) != value and number(value) != found:
+            raise refuse(trial / "config.yaml", f"{key} is {found} where {folder / 'trials.csv'} has {value}")
+    text = header(folder, trial, search, best, path.stem) + body(settings)
+    path.write_text(text)
     return path
 
 
 def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
     """Comments: score, seeds, search, commit and hardware of the trial, command."""
-    typed = json.loads((folder / "run.json").read_text())["starts"][0]["command"]
-    start = json.loads((trial / "run.json").read_text())["starts"][-1]
-    git, machine = start["git"], start["hardware"]
+    typed = record_of(folder, ("command",))[0]["command"]
+    start = record_of(trial, ("time", "hardware"))[-1]
+    git, machine = start.get("git"), start["hardware"]
+    for fact in ("cpu", "cpus", "dtype"):
+        if fact not in machine:
+            raise refuse(trial / "run.json", f"hardware has no {fact}")
+    for key, kind in {"trials": int, "sampler": str, "scheduler": str}.items():
+        checked(folder / "config.yaml", search["search"].get(key), kind, f"search.{key}")
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
     seeds, steps = ", ".join(map(str, best.seeds)), search["stop"]["agent_steps"]
     scores, wide = ", ".join(f"{score:,.1f}" for score in best.scores), ""
@@ -77,7 +95,20 @@ def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, na
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
         f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]",
     ]
-    return "# @package _global_\n" + "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    # A line break in a word of somebody else's files would end the comment and begin a setting.
+    return "# @package _global_\n" + "".join(f"# {' '.join(line.splitlines())}".rstrip() + "\n" for line in lines)
+
+
+def record_of(folder: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The starts of a search or a trial: at least one.
+
+    Raises:
+        Mistake: run.json is damaged.
+    """
+    path = folder / "run.json"
+    if not (starts := read_starts(path, required)):
+        raise refuse(path, "it has no starts")
+    return starts
 
 
 def body(settings: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from algorithms.progress import damage
 from environments.mistakes import Mistake
 from environments.protocols import describe
-from environments.records import checked, count, number, read_json, read_table, read_yaml, refuse
+from environments.records import checked, count, number, read_starts, read_table, read_yaml, refuse
 
 CHECKPOINTS = ("best", "last", "previous")  # the first that is there is taken when none is named
 SHAPES = {  # of what is read of config.yaml
@@ -30,6 +30,10 @@ SHAPES = {  # of what is read of config.yaml
 }
 REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 PRINTED = "give the directory that a run printed last"
+
+
+class NoRows(Mistake):
+    """A run has reported nothing yet."""
 
 
 def runs_of(run: Path) -> list[Path]:
@@ -54,7 +58,13 @@ def settings_of(run: Path) -> dict:
     Raises:
         Mistake: config.yaml is missing, cannot be read, or was written by something else.
     """
-    path = run / "config.yaml"
+    try:
+        return _settings_in(run / "config.yaml")
+    except Mistake as mistake:
+        raise Mistake(f"run={run} is not a run directory ({mistake}); {PRINTED}") from mistake
+
+
+def _settings_in(path: Path) -> dict:
     settings = read_yaml(path)
     for name, kind in SHAPES.items():
         group, _, key = name.partition(".")
@@ -106,18 +116,7 @@ def starts_of(run: Path) -> list[dict[str, Any]]:
     """
     for folder in (run, run.parent):
         if (path := folder / "run.json").is_file():
-            starts = checked(path, read_json(path, dict).get("starts"), list, "starts")
-            for index, start in enumerate(starts):
-                place = f"starts[{index}]"
-                checked(path, start, dict, place)
-                for word in checked(path, start.get("command"), list, f"{place}.command"):
-                    checked(path, word, str, f"{place}.command")
-                for name in ("packages", "hardware"):
-                    checked(path, start.get(name), dict, f"{place}.{name}")
-                if start.get("git") is not None:
-                    checked(path, start["git"], dict, f"{place}.git")
-                    checked(path, start["git"].get("commit"), str, f"{place}.git.commit")
-            return starts
+            return read_starts(path, required=("command", "packages", "hardware"))
     return []
 
 
@@ -125,12 +124,13 @@ def progress_of(run: Path, columns: Iterable[str]) -> dict[str, np.ndarray]:
     """Columns of progress.csv: float [R], NaN where a cell is empty. A row that is half written is left out.
 
     Raises:
-        Mistake: the run has reported nothing yet.
+        NoRows: the run has reported nothing yet.
+        Mistake: the file is damaged.
     """
     path = run / "progress.csv"
     rows = read_table(path, dict.fromkeys(columns, number) | {"agent_steps": count}, required=list(columns))
     if not rows:
-        raise Mistake(f"run={run}: its progress.csv has no rows yet; wait for the first, or leave this run out")
+        raise NoRows(f"run={run}: its progress.csv has no rows yet; wait for the first, or leave this run out")
     steps = [row["agent_steps"] for row in rows]
     if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
         raise refuse(path, f"agent_steps do not rise in line {falls + 2}")

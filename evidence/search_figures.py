@@ -4,7 +4,6 @@ Scores of trials that were stopped early are of less than the whole budget: they
 computed from them.
 """
 
-import csv
 import io
 import math
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 import optuna
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from environments.mistakes import Mistake
-from evidence.run_directory import progress_of
+from environments.records import count, read_table, refuse
+from evidence.run_directory import NoRows, progress_of
 from evidence.search_result import SCHEDULE
 from evidence.trials import Trial, complete, number
 
@@ -66,7 +65,7 @@ def curves(folder: Path, trials: list[Trial]) -> str:
     for trial in trials:
         try:
             rows = progress_of(folder / "trials" / f"{trial.number:04d}", ("agent_steps", "episode_return_mean"))
-        except Mistake:
+        except NoRows:
             continue  # it has not reported anything
         style = {"color": "C1", "lw": 2, "zorder": 3} if trial.number == best else {"color": "C0", "lw": 0.8}
         style = style if trial.state == "COMPLETE" else {"color": "0.7", "lw": 0.8}
@@ -170,7 +169,7 @@ def parallel(trials: list[Trial], space: dict[str, str]) -> str:
 
 def schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
     """Each setting of a population over agent steps; in colour, what the best trial was trained with."""
-    steps = list(csv.DictReader((folder / SCHEDULE).read_text().splitlines()))
+    steps = read_schedule(folder, list(space))
     end = max(trial.agent_steps for trial in trials)
     whole = complete(trials)
     best = lineage(steps, max(whole, key=lambda t: t.score).number, end) if whole else []
@@ -190,6 +189,21 @@ def schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
         axes.set(xlabel="agent steps", ylabel=drawn(key, space[key]))
     figure.tight_layout()
     return svg_of(figure)
+
+
+def read_schedule(folder: Path, keys: list[str]) -> list[dict[str, Any]]:
+    """All rows of schedule.csv.
+
+    Raises:
+        Mistake: it is damaged.
+    """
+    path = folder / SCHEDULE
+    steps = read_table(path, {"agent_steps": count, "trial": count}, required=("agent_steps", "trial", "donor", *keys))
+    known = {str(row["trial"]) for row in steps}
+    for line, row in enumerate(steps, 2):
+        if row["donor"] and row["donor"] not in known:
+            raise refuse(path, f"line {line}, column donor: {row['donor']!r:.80} is no trial")
+    return steps
 
 
 def stretches(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
@@ -224,7 +238,7 @@ def cost(folder: Path, trials: list[Trial]) -> str:
     for trial in trials:
         try:
             rows = progress_of(folder / "trials" / f"{trial.number:04d}", ("wall_time_s",))
-        except Mistake:
+        except NoRows:
             continue  # it has not reported anything
         shown.append(trial)
         seconds.append(float(rows["wall_time_s"].max()))

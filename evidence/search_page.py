@@ -10,11 +10,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from environments.mistakes import Mistake
 from evidence import search_figures as figures
-from evidence.search_result import SCHEDULE, finalists, interval, verdict
+from evidence.search_result import SCHEDULE, NothingToCompare, finalists, interval, search_of, verdict
 from evidence.trials import Trial, complete, read_trials
 
 PAGE = "report.html"
@@ -35,7 +33,7 @@ def write_page(folder: Path) -> Path:
     Raises:
         Mistake: the directory has no trials.
     """
-    search = yaml.safe_load((folder / "config.yaml").read_text())
+    search = search_of(folder)
     trials = read_trials(folder)
     space = {key: next(kind for kind in given if kind != "when") for key, given in flat(search).items()}
     hollow = "Filled: trials that came to their end. Hollow: stopped early, with the score they had then."
@@ -87,7 +85,7 @@ def fresh(folder: Path) -> str:
         return "<p>The settings of a population change on the way, so there is no point to play on fresh seeds.</p>"
     try:
         found = finalists(folder)
-    except Mistake:
+    except NothingToCompare:
         return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
     rows = [(one.name, f"{one.search_score:,.1f}", f"{one.mean:,.1f}", interval(one.difference)) for one in found]
     rows.append(("default", "", f"{np.mean(found[0].default_scores):,.1f}", ""))

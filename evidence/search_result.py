@@ -6,7 +6,6 @@ The score a trial was chosen by is too good to be true; how much too good is pri
 are seed by seed, with Student's t interval: with three seeds it is wide, and it should be.
 """
 
-import csv
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from environments.mistakes import Mistake
+from environments.records import checked, count, number, read_table, read_yaml, refuse
 from evidence.statistics import paired_difference
 
 DEFAULT = "default"
 SCHEDULE = "schedule.csv"  # of a population
 WIDTH = 160  # columns, outside of a terminal
+
+
+class NothingToCompare(Mistake):
+    """Nothing was played on fresh seeds, or without a score."""
 
 
 class Finalist(NamedTuple):
@@ -45,7 +49,8 @@ def finalists(folder: Path) -> list[Finalist]:
     """Those of a search directory, as they were ranked before the fresh seeds, so that the first is no lucky choice.
 
     Raises:
-        Mistake: it is no search directory, its fresh seeds have not been played, or its settings changed on the way.
+        NothingToCompare: its fresh seeds have not been played.
+        Mistake: it is no search directory, its settings changed on the way, or one of its tables is damaged.
     """
     if (folder / SCHEDULE).is_file():
         raise Mistake(
@@ -57,27 +62,53 @@ def finalists(folder: Path) -> list[Finalist]:
     tables = [folder / name for name in ("trials.csv", "seeds.csv")]
     for path in tables:
         if not path.is_file():
-            raise Mistake(
+            raise NothingToCompare(
                 f"run={folder}: {path.name} is missing, so this is no search that came to its end; give the directory "
                 "of one, or let it end with resume=<it>"
             )
-    trials, seeds = (list(csv.DictReader(path.read_text().splitlines())) for path in tables)
+    trials = read_table(tables[0], {"score": number}, required=("trial", "score"))
+    of_seed = {"seed": count, "score": number}
+    seeds = read_table(tables[1], of_seed, required=("name", "stage", *of_seed))
     fresh: dict[str, dict[int, float]] = {}
     for row in seeds:
         if row["stage"] == "fresh":
-            fresh.setdefault(row["name"], {})[int(row["seed"])] = float(row["score"] or "nan")
+            fresh.setdefault(row["name"], {})[row["seed"]] = row["score"]
     default, found = fresh.pop(DEFAULT, {}), []
     for name, scores in fresh.items():
-        trial = next(row for row in trials if f"trial {row['trial']}" == name)
+        trial = next((row for row in trials if f"trial {row['trial']}" == name), None)
+        if trial is None:
+            raise refuse(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
         both = [seed for seed in sorted(scores) if math.isfinite(scores[seed] + default.get(seed, math.nan))]
         if both:
             values = {key: value for key, value in trial.items() if "." in key and value}
             pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
             failed = [seed for seed, score in scores.items() if math.isnan(score)]
-            found.append(Finalist(name, values, float(trial["score"]), both, *pairs, difference(*pairs), failed))
+            found.append(Finalist(name, values, trial["score"], both, *pairs, difference(*pairs), failed))
     if not found:
-        raise Mistake(f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds")
+        raise NothingToCompare(
+            f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds"
+        )
     return found
+
+
+def search_of(folder: Path) -> dict:
+    """The settings of a search.
+
+    Raises:
+        Mistake: config.yaml cannot be read, or is not that of a search.
+    """
+    path = folder / "config.yaml"
+    search = read_yaml(path)
+    for group in ("search", "algo", "env", "stop"):
+        checked(path, search.get(group), dict, group)
+    wanted = {"search.name": str, "search.space": dict, "algo.name": str, "env.name": str, "stop.agent_steps": int}
+    for name, kind in wanted.items():
+        group, _, key = name.partition(".")
+        checked(path, search[group].get(key), kind, name)
+    for key, given in search["search"]["space"].items():
+        for name, value in given.items() if key in ("algo", "env", "model") else {key: given}.items():
+            checked(path, value, dict, f"search.space.{name}")
+    return search
 
 
 def difference(first: list[float], second: list[float]) -> tuple[float, float, float]:

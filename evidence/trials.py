@@ -1,10 +1,13 @@
 """trials.csv of a search, read: one row per trial, as runs/sources.py writes it."""
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from environments.mistakes import Mistake
+from environments.records import count, read_table
+from environments.records import number as score
+
+STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
 
 class Trial(NamedTuple):
@@ -20,19 +23,30 @@ class Trial(NamedTuple):
 def read_trials(folder: Path) -> list[Trial]:
     """All rows of trials.csv."""
     path = folder / "trials.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+    rows = read_table(path, COLUMNS, required=list(COLUMNS))
     if not rows:
         raise Mistake(f"run={folder}: no trials.csv with trials; give the directory of a search")
     return [
         Trial(
-            int(row["trial"]),
+            row["trial"],
             row["state"],
-            int(row["agent_steps"]),
-            float(row["score"] or "nan"),
+            row["agent_steps"],
+            row["score"],
             {key: number(value) for key, value in row.items() if "." in key and value},
         )
         for row in rows
     ]
+
+
+def state(cell: str) -> str:
+    """Read how a trial ended.
+
+    Raises:
+        ValueError: no trial ends so.
+    """
+    if cell not in STATES:
+        raise ValueError(cell)
+    return cell
 
 
 def number(text: str) -> Any:
@@ -46,3 +60,6 @@ def number(text: str) -> Any:
 def complete(trials: list[Trial]) -> list[Trial]:
     """Those whose scores compare: at the end of the budget."""
     return [trial for trial in trials if trial.state == "COMPLETE"]
+
+
+COLUMNS = {"trial": count, "state": state, "agent_steps": count, "score": score}

@@ -29,6 +29,7 @@ import yaml
 from environments.mistakes import Mistake
 from environments.passwords import mask
 from environments.protocols import EARLIER, complete_rules
+from environments.records import checked, count, read_starts, read_table, read_yaml, refuse
 from runs.build import dtype_of
 from runs.provenance import provenance
 
@@ -145,20 +146,22 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
     run = Path(path).expanduser().resolve()
     if not run.is_dir():
         raise Mistake(f"{setting}={path}: there is no such directory; give the one a run printed last")
+    for name in (CONFIG, RECORD):
+        if not (run / name).exists():
+            raise Mistake(
+                f"{setting}={path} is not a run directory (it has no {name}); give the one a run printed last"
+            )
     try:
-        text = (run / CONFIG).read_text()
-        if not text.endswith("\n"):
-            raise ValueError(f"the last line of {CONFIG} is torn")
-        settings = yaml.safe_load(text)
-        starts = json.loads((run / RECORD).read_text())["starts"]
-        groups = [settings[group] for group in ("algo", "env", "model", "cluster", "stop")]
-        whole = all(isinstance(group, dict) for group in groups) and starts and all("overrides" in s for s in starts)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        gone = isinstance(error, FileNotFoundError)
-        why = f"it has no {Path(error.filename).name}" if gone else " ".join(str(error).split())
-        raise Mistake(f"{setting}={path} is not a run directory ({why}); give the one a run printed last") from error
-    if not whole:
-        raise Mistake(f"{setting}={path} is not a run directory of this suite; give the one a run printed last")
+        settings = read_yaml(run / CONFIG)
+        for group in ("algo", "env", "model", "cluster", "stop"):
+            checked(run / CONFIG, settings.get(group), dict, group)
+        checked(run / CONFIG, settings.get("seed"), (int, list), "seed")
+        if not read_starts(run / RECORD, required=("overrides",)):
+            raise refuse(run / RECORD, "it has no starts")
+    except Mistake as mistake:
+        raise Mistake(
+            f"{setting}={path} is not a run directory ({mistake}); give the one a run printed last"
+        ) from mistake
     return run, settings | {"env": complete_rules(settings["env"])}
 
 
@@ -167,18 +170,32 @@ def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
 
     Where an earlier version has begun it, those are not today's; what is typed overrides them.
     """
-    saved = complete_rules(yaml.safe_load((folder / CONFIG).read_text())["env"])
+    saved = complete_rules(read_yaml(folder / CONFIG)["env"])
     typed = {override.partition("=")[0] for override in overrides}
     own = {name: saved[name] for name in EARLIER if name in saved and f"env.{name}" not in typed}
     return settings | {"env": settings["env"] | own}
 
 
+def refuse_damaged(folder: Path) -> None:
+    """Look through what a run or a search reads when it goes on, before Ray is started.
+
+    Raises:
+        Mistake: a file in a run directory at or below the folder is damaged.
+    """
+    for path in sorted(folder.rglob(CONFIG)):
+        read_yaml(path)
+        if path.with_name(RECORD).exists():
+            read_starts(path.with_name(RECORD))
+        for name in (PROGRESS, WORKERS):
+            read_rows(path.with_name(name))
+
+
 def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]) -> None:
     """Record that a run starts or continues: its settings, and under what circumstances."""
     replace(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
-    record = json.loads((run / RECORD).read_text()) if (run / RECORD).exists() else {"starts": []}
+    starts = read_starts(run / RECORD) if (run / RECORD).exists() else []
     origin = provenance(run)
-    record["starts"].append(
+    starts.append(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": mask(argv),
@@ -187,12 +204,12 @@ def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]
             "hardware": origin["hardware"] | {"dtype": dtype_of(settings)},
         }
     )
-    replace(run / RECORD, json.dumps(record, indent=1))
+    replace(run / RECORD, json.dumps({"starts": starts}, indent=1))
 
 
 def overrides_of(run: Path) -> list[str]:
     """All that was typed for this run so far, oldest first."""
-    return [o for start in json.loads((run / RECORD).read_text())["starts"] for o in start["overrides"]]
+    return [o for start in read_starts(run / RECORD, required=("overrides",)) for o in start["overrides"]]
 
 
 def replace(path: Path, text: str) -> None:
@@ -266,10 +283,10 @@ class ProgressTable:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a progress.csv; one that a killed process left half written is left out."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    rows = list(csv.DictReader(whole.splitlines()))
-    return [row for row in rows if None not in row and None not in row.values()]
+    """The whole rows of a progress.csv; one that a killed process left half written is left out.
+
+    Raises:
+        Mistake: the file is damaged.
+    """
+    rows = read_table(path, {"agent_steps": count}, required=("agent_steps",))
+    return [row | {"agent_steps": str(row["agent_steps"])} for row in rows]

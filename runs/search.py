@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import yaml
 from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.tune.error import TuneError
@@ -32,6 +31,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from environments.passwords import mask
+from environments.records import read_yaml
 from runs import checkpoints, directory
 from runs.build import cpus_of_run, gpus_of_run, seeds_of
 from runs.cluster import LOCAL, ray_for
@@ -79,6 +79,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
 
 def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
     """What is left of a search, and what it has found; returns the exit code."""
+    directory.refuse_damaged(folder)
     space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
     study = Study(settings, space, folder)
     if not study.trials() and any(folder.glob("trials/*")):
@@ -278,7 +279,7 @@ class SearchRecorder(tune.Callback):
         """Of a trial; made when it is first asked for."""
         path = Path(trial.config["dir"])
         if str(path) not in self.records:
-            seeds = seeds_of(yaml.safe_load((path / directory.CONFIG).read_text()))
+            seeds = seeds_of(read_yaml(path / directory.CONFIG))
             self.records[str(path)] = Record(directory.dirs_of(path, seeds), path)
         return self.records[str(path)]
 

@@ -254,6 +254,9 @@ SEARCH_SETTINGS = {  # `search.space` is read by runs/space.py
 def tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
     """Group -> (its settings, whose they are), for the algorithm, environment and torso chosen."""
     algo, env, torso = (settings[g].get(k) for g, k in (("algo", "name"), ("env", "name"), ("model", "torso")))
+    for key, value in {"algo.name": algo, "env.name": env, "model.torso": torso}.items():
+        if value is not None and not isinstance(value, str):
+            raise Mistake(f"{key}={value} is {of_kind(value)}; it takes a word")
     if algo not in ALGO_SETTINGS:
         raise Mistake(f"algo.name={algo} is not one of {', '.join(ALGO_SETTINGS)}")
     name = {"name": Setting(str)}

@@ -12,11 +12,12 @@ stopped as COMPLETE; here it is PRUNED, at its last share.
 
 import json
 import math
+import sqlite3
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from sqlalchemy import event
 from environments.mistakes import Mistake
 from environments.passwords import hide, mask, password_in
 from environments.protocols import EARLIER
+from environments.records import checked, refuse
 from runs.check import check
 from runs.space import Parameter, draw, with_values
 
@@ -85,6 +87,8 @@ class Study:
             )
             self._refuse_another(folder)
             begun = len(self.optuna.trials)
+            for row in self.rows():  # a damaged file shows here, and not once Ray has been started
+                checked(folder, row.values, dict, f"what search.storage has of trial {row.number}")
         # Seeded with how far it is: one that began anew would propose again what it proposed before.
         stream = np.random.SeedSequence([settings["seed"], begun]).generate_state(1)[0]
         self.optuna.sampler = sampler_of(search["sampler"], int(stream))
@@ -258,6 +262,8 @@ def storage_of(storage: str, folder: Path) -> Any:
     """Optuna's storage: a file in the folder of the search (`sqlite`, `journal`), or a database by its URL."""
     if storage == "journal":
         return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    if storage == "sqlite":
+        refuse_damaged_database(folder / "study.db")
     url = f"sqlite:///{quote(str(folder / 'study.db'))}" if storage == "sqlite" else storage
     if url.startswith("sqlite"):
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
@@ -265,6 +271,23 @@ def storage_of(storage: str, folder: Path) -> Any:
     found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **limit})  # it answers; from here on it is waited for
     event.listen(found.engine, "do_connect", connect_patiently)
     return found
+
+
+def refuse_damaged_database(path: Path) -> None:
+    """Have SQLite look through a file: it would open many a damaged one and fail later, or give other rows.
+
+    Raises:
+        Mistake: it is damaged.
+    """
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as database:
+            found = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        raise refuse(path, error) from error
+    if found != "ok":
+        raise refuse(path, found)
 
 
 def connect_patiently(dialect: Any, record: Any, arguments: list, named: dict) -> Any:

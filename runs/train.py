@@ -215,6 +215,7 @@ def begin(
 def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str], list[int]]:
     """Of a run that continues: the checkpoint that each seed starts from, and the seeds that are at their end."""
     starts, done = {}, []
+    directory.refuse_damaged(run)
     for seed, path in directory.dirs_of(run, seeds).items():
         if not (path / directory.CONFIG).exists():
             continue

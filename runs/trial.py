@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
+from environments.records import read_yaml
 from runs import checkpoints, directory
 from runs.build import build, seeds_of
 
@@ -34,7 +34,7 @@ class SearchTrial(tune.Trainable):
         """Build the Algorithms where they are not there yet. Not in `setup`: Tune forgives a running trial only."""
         if self.algorithms:
             return
-        settings = yaml.safe_load((self.path / directory.CONFIG).read_text())
+        settings = read_yaml(self.path / directory.CONFIG)
         self.budget, self.report_every = settings["stop"]["agent_steps"], settings["report_every"]
         for seed, of_seed in directory.dirs_of(self.path, seeds_of(settings)).items():
             rllib = build(settings | {"seed": seed})
@@ -52,7 +52,7 @@ class SearchTrial(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict) -> PlacementGroupFactory:
         """What one Algorithm takes; with several seeds, their other processes as well, in one training process."""
-        settings = yaml.safe_load(Path(config["dir"], directory.CONFIG).read_text())
+        settings = read_yaml(Path(config["dir"], directory.CONFIG))
         rllib = build(settings)
         one = rllib.algo_class.default_resource_request(rllib)
         others = one.bundles[1:] * len(seeds_of(settings))
