@@ -116,10 +116,10 @@ def test_files_and_what_they_offer_say_what_they_are(path):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_an_algorithm_is_read_in_six_files_and_900_lines(algorithm):
+def test_an_algorithm_is_read_in_six_files_and_1000_lines(algorithm):
     file = ROOT / "algorithms" / f"{algorithm}.py"
     ours = [module for module in modules_imported(file) if module.partition(".")[0] in FLOORS]
     files = [file, *((ROOT / module.replace(".", "/")).with_suffix(".py") for module in ours)]
     lines = sum(len(path.read_text().splitlines()) for path in files)
     assert len(files) <= 6, files
-    assert lines <= 900, f"{lines} lines in {files}"
+    assert lines <= 1000, f"{lines} lines in {files}"

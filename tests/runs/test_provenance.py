@@ -134,7 +134,7 @@ def test_a_diff_that_cannot_be_written_stops_no_run(checkout, tmp_path):
 
 def test_packages_and_a_machine_that_cannot_be_asked_stop_no_run(checkout, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package"))
-    monkeypatch.setattr(provenance.psutil, "virtual_memory", lambda: (checkout / "gone").read_text())
+    monkeypatch.setattr(provenance, "memory_bytes", lambda: (checkout / "gone").read_text())
     found = origin(tmp_path / "run")
     assert found["packages"]["numpy"] and found["packages"]["no-such-package"] is None
     assert found["hardware"]["memory_gib"] is None and found["hardware"]["cpus"] >= 1
