@@ -66,6 +66,8 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     names = ("searches", settings["search"]["name"])
     folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
     begins = not (folder / directory.RECORD).exists()
+    if not begins:
+        directory.refuse_strangers(folder, overrides)
     asks = begins and settings["cluster"]["address"] != LOCAL
     with ray_for(settings) if asks else nullcontext():  # what a cluster refuses leaves nothing behind
         if not resumed:
