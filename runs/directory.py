@@ -17,6 +17,8 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
+import pwd
 import secrets
 import time
 from collections.abc import Iterator
@@ -190,6 +192,46 @@ def refuse_damaged(folder: Path) -> None:
             read_rows(path.with_name(name))
 
 
+def refuse_strangers(folder: Path, overrides: list[str]) -> None:
+    """Ask before the pickles of somebody else are read: to go on from a checkpoint runs what they say (SECURITY.md).
+
+    A directory is one's own where its newest start was made by the same user on the same host. A record of an earlier
+    version names neither; then, as in any case, the files have to belong to the present user.
+
+    Args:
+        folder: of a run or a search that would go on.
+        overrides: what is typed now. What the directory itself says of `trust` does not count.
+
+    Raises:
+        Mistake: it may be somebody else's, and `trust=true` was not typed.
+    """
+    if any(override.lower() == "trust=true" for override in overrides):
+        return
+    newest = (read_starts(folder / RECORD) or [{}])[-1]
+    here = whoami()
+    of_record = {key: newest.get(key, here[key]) for key in here}
+    checkpoints = [path for path in folder.rglob("*") if path.suffix in (".pkl", ".db", ".journal")]
+    others = [path for path in (folder, folder / RECORD, *checkpoints) if path.lstat().st_uid != os.getuid()]
+    if of_record == here and not others:
+        return
+    why = f"it was last written by {of_record['user']} on {of_record['host']}"
+    if others:
+        why = f"{others[0]} belongs to another user"
+    raise Mistake(
+        f"{folder} is not of {here['user']} on {here['host']} ({why}), and continuing it runs what its checkpoints "
+        "say; add trust=true if you trust whoever made it (SECURITY.md)"
+    )
+
+
+def whoami() -> dict[str, str]:
+    """Return the present user and host, as starts record them."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        user = str(os.getuid())
+    return {"user": user, "host": platform.node()}
+
+
 def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]) -> None:
     """Record that a run starts or continues: its settings, and under what circumstances."""
     replace(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
@@ -200,6 +242,7 @@ def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": mask(argv),
             "overrides": mask(overrides),
+            **whoami(),
             **origin,
             "hardware": origin["hardware"] | {"dtype": dtype_of(settings)},
         }

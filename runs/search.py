@@ -67,6 +67,8 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     names = ("searches", settings["search"]["name"])
     folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
     begins = not (folder / directory.RECORD).exists()
+    if not begins:
+        directory.refuse_strangers(folder, overrides)
     if not begins and not resumed:
         settings = directory.keep_rules(settings, folder, overrides)
     asks = begins and settings["cluster"]["address"] != LOCAL

@@ -90,8 +90,9 @@ def hand_in(address: str, what: dict[str, Any]) -> None:
 
 
 def entrypoint(words: list[str]) -> str:
-    """What the job runs; the same words again continue."""
+    """What the job runs; the same words again continue, on whatever node: who submits has named the directory."""
     goes_on = [] if any(word.startswith("resume=") for word in words) else ["resume=auto"]
+    goes_on += [] if any(word.startswith("trust=") for word in words) else ["trust=true"]
     return f"python run.py {shlex.join([*words, *goes_on])}"
 
 

@@ -181,6 +181,8 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
         Mistake: the run cannot work on the cluster it names, or there is no checkpoint to continue from.
     """
     seeds = seeds_of(settings)
+    if resumed:
+        directory.refuse_strangers(resumed, overrides)
     if resumed and settings["resume"] == directory.AUTO:
         settings = directory.keep_rules(settings, resumed, overrides)
     starts, done = standing(resumed, seeds, settings) if resumed else ({}, [])

@@ -41,6 +41,7 @@ WORDS = [
     "cluster.num_env_runners=4",
     "cluster.cpus_per_runner=0.5",
     "resume=auto",
+    "trust=true",  # from whatever host
 ]
 
 

@@ -386,8 +386,9 @@ def test_a_browser_shows_a_job_by_name_its_log_and_its_actors(start_cluster, tmp
 
 
 def test_a_job_runs_the_same_words_and_goes_on_by_itself():
-    assert submit.entrypoint(["algo=a2c", "seed=[1,2]"]) == "python run.py algo=a2c 'seed=[1,2]' resume=auto"
-    assert submit.entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one"
+    assert submit.entrypoint(["algo=a2c", "seed=[1,2]"]) == "python run.py algo=a2c 'seed=[1,2]' resume=auto trust=true"
+    assert submit.entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one trust=true"
+    assert submit.entrypoint(["resume=/runs/one", "trust=false"]) == "python run.py resume=/runs/one trust=false"
 
 
 def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):

@@ -1,0 +1,83 @@
+"""Whose run directory is continued without a question: to continue is to run what its checkpoints say."""
+
+import json
+import os
+
+import pytest
+import yaml
+
+import run as command_line
+from environments.mistakes import Mistake
+from runs import directory
+from runs.directory import refuse_strangers, whoami, write_start
+
+
+@pytest.fixture
+def mine(tmp_path, compose):
+    """A run directory that this user has just begun here."""
+    folder = tmp_path / "run"
+    (folder / "checkpoints" / "last").mkdir(parents=True)
+    write_start(folder, compose(["env=cartpole"]), ["python", "run.py"], ["env=cartpole"])
+    (folder / "checkpoints" / "last" / "algorithm_state.pkl").write_bytes(b"")
+    return folder
+
+
+def rewrite(folder, **changes) -> None:
+    """Change what the newest start says; None takes it out."""
+    record = json.loads((folder / "run.json").read_text())
+    newest = {key: value for key, value in (record["starts"][-1] | changes).items() if value is not None}
+    record["starts"][-1] = newest
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def test_ones_own_run_goes_on_without_a_question(mine):
+    start = json.loads((mine / "run.json").read_text())["starts"][-1]
+    assert {key: start[key] for key in ("user", "host")} == whoami()
+    refuse_strangers(mine, [])
+
+
+@pytest.mark.parametrize("changes", [{"user": "mallory"}, {"host": "elsewhere"}])
+def test_a_run_of_another_user_or_host_is_continued_with_trust_only(changes, mine):
+    rewrite(mine, **changes)
+    with pytest.raises(Mistake) as refused:
+        refuse_strangers(mine, ["env=cartpole"])
+    assert "trust=true" in str(refused.value) and str(mine) in str(refused.value)
+    refuse_strangers(mine, ["trust=true"])
+
+
+def test_a_record_of_an_earlier_version_is_ones_own_where_the_files_are(mine, monkeypatch):
+    rewrite(mine, user=None, host=None)
+    refuse_strangers(mine, [])
+    monkeypatch.setattr(directory.os, "getuid", lambda: os.stat(mine).st_uid + 1)
+    with pytest.raises(Mistake, match="trust=true"):
+        refuse_strangers(mine, [])
+
+
+def test_a_record_that_claims_to_be_mine_does_not_make_another_users_files_mine(mine, monkeypatch):
+    monkeypatch.setattr(directory, "whoami", lambda: dict(json.loads((mine / "run.json").read_text())["starts"][-1]))
+    monkeypatch.setattr(directory.os, "getuid", lambda: os.stat(mine).st_uid + 1)
+    with pytest.raises(Mistake, match="belongs to another user"):
+        refuse_strangers(mine, [])
+
+
+def test_a_directory_cannot_ask_for_trust_itself(mine, monkeypatch, capsys):
+    """Neither its settings nor what it says was typed before."""
+    monkeypatch.setattr("runs.train.ray_for", lambda *_: pytest.fail("Ray would start"))
+    settings = yaml.safe_load((mine / "config.yaml").read_text()) | {"trust": True}
+    (mine / "config.yaml").write_text(yaml.safe_dump(settings))
+    rewrite(mine, user="mallory", overrides=["env=cartpole", "trust=true"])
+    assert command_line.main([f"resume={mine}"]) == 2
+    assert "trust=true" in capsys.readouterr().err
+
+
+def test_a_search_of_somebody_else_is_refused_too(tmp_path, compose, monkeypatch, capsys):
+    monkeypatch.setattr("runs.search.ray_for", lambda *_: pytest.fail("Ray would start"))
+    words = ["tune_searches=cartpole_ppo", f"output_dir={tmp_path}"]
+    folder = tmp_path / "searches" / "cartpole_ppo"
+    folder.mkdir(parents=True)
+    write_start(folder, compose(words), ["python", "run.py"], words)
+    rewrite(folder, host="elsewhere")
+    for typed in (words, [f"resume={folder}"]):
+        assert command_line.main(typed) == 2
+        assert "trust=true" in capsys.readouterr().err
+    assert not (folder / "study.db").exists()
