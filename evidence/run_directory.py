@@ -86,7 +86,7 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
     """
     there = [name for name in CHECKPOINTS if (run / "checkpoints" / name).is_dir()]
     if not there:
-        raise Mistake(f"run={run}: it has no checkpoint; wait for its first one, or start the run again")
+        raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first one, or start the run again")
     if name is not None and name not in there:
         raise Mistake(f"checkpoint={name}: {run} has no such checkpoint, only {' and '.join(there)}; name one of these")
     checkpoint = run / "checkpoints" / (name or there[0])
