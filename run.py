@@ -212,12 +212,16 @@ def show_evaluation(run: Path, episodes: int, **words: Any) -> None:
 
 def show_result(folder: Path, finished: bool) -> None:
     """What a search has found, as far as it is."""
+    from evidence.promotion import path_of
     from evidence.search_page import write_page
     from evidence.search_result import print_result
 
     try:
         if finished and print_result(folder):
-            print("to keep the winner: ", shlex.join(["python", "run.py", "command=promote", f"run={folder}"]))
+            if (kept := path_of(folder)).exists():
+                print(f"a winner of this search is kept already: {kept}")
+            else:
+                print("to keep the winner: ", shlex.join(["python", "run.py", "command=promote", f"run={folder}"]))
     except Mistake as mistake:  # the search is done all the same
         print(f"nothing to compare: {mistake}")
     try:

@@ -47,10 +47,7 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
             f"run={folder}: {best.name}, the winner, does not beat the settings the search began with, "
             f"{interval(best.difference)}; nothing is promoted"
         )
-    search = search_of(folder)
-    if not re.fullmatch(r"[\w.-]*\w", search["search"]["name"]):  # it becomes a file's name
-        raise refuse(folder / "config.yaml", f"search.name={search['search']['name']!r:.80} names a directory")
-    path = into / f"{search['search']['name']}_searched.yaml"
+    search, path = search_of(folder), path_of(folder, into)
     if path.exists():
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = folder / "trials" / f"{int(best.name.split()[1]):04d}"
@@ -66,6 +63,18 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
     text = header(folder, trial, search, best, path.stem) + body(settings)
     path.write_text(text)
     return path
+
+
+def path_of(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
+    """Return the file that a search is promoted to.
+
+    Raises:
+        Mistake: the search's config.yaml is damaged.
+    """
+    name = search_of(folder)["search"]["name"]
+    if not re.fullmatch(r"[\w.-]*\w", name):
+        raise refuse(folder / "config.yaml", f"search.name={name!r:.80} names a directory")
+    return into / f"{name}_searched.yaml"
 
 
 def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:

@@ -20,6 +20,7 @@ import os
 import platform
 import pwd
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -260,6 +261,11 @@ def replace(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text)
     os.replace(temporary, path)
+
+
+def resume_line(run: Path) -> str:
+    """Return the command that continues a run or a search, so that it can be pasted into a shell."""
+    return shlex.join(["python", "run.py", f"resume={run}"])
 
 
 def dirs_of(run: Path, seeds: list[int]) -> dict[int, Path]:

@@ -107,7 +107,7 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     if code:
         if Interrupt.why:
             print(Interrupt.why)
-        print(f"to continue:  python run.py resume={folder}")
+        print(f"to continue:  {directory.resume_line(folder)}")
     return code
 
 

@@ -297,7 +297,7 @@ def conclude(recorder: Recorder, parent: Path) -> int:
     if not (Interrupt.asked or recorder.failures):
         return 0
     if any(map(checkpoints.any_whole, recorder.dirs.values())):
-        print(f"to continue:  python run.py resume={parent}")
+        print(f"to continue:  {directory.resume_line(parent)}")
     elif recorder.failures:
         print("there is no checkpoint to continue from; once the cause is mended, the same line starts the run again")
     else:
