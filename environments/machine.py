@@ -93,6 +93,7 @@ def words_in(path: Path) -> list[str]:
 
 
 def text_in(path: Path) -> str:
+    """A small file's text; nothing where it cannot be read."""
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
