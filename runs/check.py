@@ -291,7 +291,7 @@ def _check_resources(settings: dict) -> None:
     if wanted > cpus:
         keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus} for this process; ask for fewer")
+        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
     _check_memory(settings["algo"], settings["env"], settings["stop"]["agent_steps"])
     learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
     asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners

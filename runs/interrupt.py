@@ -19,8 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,13 +26,17 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def end_before_training(number: int = 0, frame: Any = None) -> None:
     """End this process and all below it: a handler of signals. There is nothing to save."""
+    import psutil  # here: run.py asks for this file before it knows that the packages are there
+
     print("\nstopped before training began; the same line starts it again", flush=True)
     kill(psutil.Process().children(recursive=True))
     os._exit(1)  # no exception, which an import under way or Ray might catch
 
 
-def kill(processes: list[psutil.Process]) -> None:
-    """End processes at once; some may have ended by themselves."""
+def kill(processes: list[Any]) -> None:
+    """End some psutil.Process at once; they may have ended by themselves."""
+    import psutil
+
     for process in processes:
         with suppress(psutil.Error):
             process.kill()

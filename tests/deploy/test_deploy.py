@@ -6,10 +6,13 @@ ray.io_rayjobs.yaml.gz is the RayJob schema of the KubeRay operator's Helm chart
 import configparser
 import gzip
 import importlib.metadata
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import jsonschema
@@ -194,3 +197,46 @@ def test_what_is_to_be_filled_in_says_so():
     for path in sorted(DEPLOY.iterdir()):
         if path.suffix in (".yaml", ".service"):
             assert "FILL_..." in path.read_text()[:1000], path
+
+
+@pytest.fixture
+def slurm_job(tmp_path):
+    """deploy/slurm.sh with a python that waits for a signal and ends with a code, and a scontrol that takes note."""
+    python, scontrol = tmp_path / ".venv/bin/python", tmp_path / "bin/scontrol"
+    for path, code in (
+        (python, 'trap "exit ${CODE:-1}" USR1 TERM\necho "$@" > words\nwhile :; do sleep 0.1; done'),
+        (scontrol, 'echo "$@" > requeued'),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/bash\n{code}\n")
+        path.chmod(0o755)
+    environment = {"PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path)}
+    environment |= {"SLURM_JOB_ID": "7", "USER": "me", "RAY_TMPDIR": str(tmp_path)}
+
+    def run_until(number: int, code: int) -> tuple[int, list[str], bool]:
+        words = ["bash", str(DEPLOY / "slurm.sh"), "env=pong", "seed=[1,2]"]
+        job = subprocess.Popen(words, env=environment | {"CODE": str(code)}, cwd=tmp_path)
+        while not (tmp_path / "words").exists() or not (tmp_path / "words").read_text():
+            assert job.poll() is None
+            time.sleep(0.05)
+        job.send_signal(number)
+        return job.wait(timeout=60), (tmp_path / "words").read_text().split(), (tmp_path / "requeued").exists()
+
+    return run_until
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "again"),
+    [(signal.SIGUSR1, 1, True), (signal.SIGUSR1, 0, False), (signal.SIGUSR1, 2, False), (signal.SIGTERM, 1, False)],
+)
+def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, again, slurm_job):
+    ended, words, requeued = slurm_job(number, code)
+    assert (ended, requeued) == (code, again)
+    assert words[:3] == ["run.py", "env=pong", "seed=[1,2]"]
+    assert {"resume=auto", "trust=true", "on_usr1=stop"} <= set(words)
+    assert run.experiment([word for word in words[1:] if not word.startswith("resume=")])[0]["on_usr1"] == "stop"
+
+
+def test_slurm_warns_the_script_and_not_the_processes_of_ray():
+    lines = [line.split()[1] for line in (DEPLOY / "slurm.sh").read_text().splitlines() if line.startswith("#SBATCH")]
+    assert {"--nodes=1", "--ntasks=1", "--requeue", "--signal=B:USR1@60", "--open-mode=append"} <= set(lines)
