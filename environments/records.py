@@ -130,13 +130,17 @@ def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]
     return starts
 
 
-def read_table(path: Path, columns: dict[str, Callable[[str], Any]], required: Sequence[str] = ()) -> list[dict]:
-    """Read a CSV file; a last line that a killed process left half written is left out.
+def read_table(
+    path: Path, columns: dict[str, Callable[[str], Any]], required: Sequence[str] = (), grows: bool = False
+) -> list[dict]:
+    """Read a CSV file.
 
     Args:
         path: of the file; no rows where it is not there.
         columns: name -> how its cells are read; cells of other columns stay as they are.
         required: columns that must be there, where there is a row.
+        grows: rows are appended to it one by one, so a last line that a killed process left half written is left out;
+            of a file that was written in one piece it is damage.
 
     Raises:
         Mistake: it cannot be read, a row has another number of cells, or a cell is not what its column holds.
@@ -144,6 +148,8 @@ def read_table(path: Path, columns: dict[str, Callable[[str], Any]], required: S
     if not path.exists():
         return []
     text = read_text(path)
+    if text and not text.endswith("\n") and not grows:
+        raise refuse(path, "its last line is torn")
     try:
         lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
     except csv.Error as error:

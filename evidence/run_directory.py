@@ -128,7 +128,8 @@ def progress_of(run: Path, columns: Iterable[str]) -> dict[str, np.ndarray]:
         Mistake: the file is damaged.
     """
     path = run / "progress.csv"
-    rows = read_table(path, dict.fromkeys(columns, number) | {"agent_steps": count}, required=list(columns))
+    kinds = dict.fromkeys(columns, number) | {"agent_steps": count}
+    rows = read_table(path, kinds, required=list(columns), grows=True)
     if not rows:
         raise NoRows(f"run={run}: its progress.csv has no rows yet; wait for the first, or leave this run out")
     steps = [row["agent_steps"] for row in rows]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from environments.records import refuse
 from evidence import search_figures as figures
 from evidence.search_result import SCHEDULE, NothingToCompare, finalists, interval, search_of, verdict
 from evidence.trials import Trial, complete, read_trials
@@ -36,6 +37,7 @@ def write_page(folder: Path) -> Path:
     search = search_of(folder)
     trials = read_trials(folder)
     space = {key: next(kind for kind in given if kind != "when") for key, given in flat(search).items()}
+    refuse_odd_values(folder, trials, space)
     hollow = "Filled: trials that came to their end. Hollow: stopped early, with the score they had then."
     drawn = {  # title -> figure, and how to read it
         "Score of each trial": (figures.history(trials), hollow),
@@ -58,6 +60,22 @@ def write_page(folder: Path) -> Path:
         "</head><body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
     return page
+
+
+def refuse_odd_values(folder: Path, trials: list[Trial], space: dict[str, str]) -> None:
+    """See that what was drawn from a range is a number that can be drawn on its axis.
+
+    Raises:
+        Mistake: trials.csv is damaged.
+    """
+    for line, trial in enumerate(trials, 2):
+        for key, kind in space.items():
+            value = trial.values.get(key)
+            if kind == "choice" or value is None:
+                continue
+            fits = isinstance(value, float) and math.isfinite(value)
+            if not fits or (kind in figures.LOGARITHMIC and figures.position(value, kind) <= 0):
+                raise refuse(folder / "trials.csv", f"line {line}, column {key}: {value!r:.80}")
 
 
 def flat(search: dict) -> dict[str, dict]:

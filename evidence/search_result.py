@@ -19,6 +19,7 @@ from environments.records import checked, count, number, read_table, read_yaml, 
 from evidence.statistics import paired_difference
 
 DEFAULT = "default"
+STAGES = ("contender", "fresh")
 SCHEDULE = "schedule.csv"  # of a population
 WIDTH = 160  # columns, outside of a terminal
 
@@ -67,8 +68,8 @@ def finalists(folder: Path) -> list[Finalist]:
                 "of one, or let it end with resume=<it>"
             )
     trials = read_table(tables[0], {"score": number}, required=("trial", "score"))
-    of_seed = {"seed": count, "score": number}
-    seeds = read_table(tables[1], of_seed, required=("name", "stage", *of_seed))
+    of_seed = {"stage": stage, "seed": count, "score": number}
+    seeds = read_table(tables[1], of_seed, required=("name", *of_seed))
     fresh: dict[str, dict[int, float]] = {}
     for row in seeds:
         if row["stage"] == "fresh":
@@ -89,6 +90,17 @@ def finalists(folder: Path) -> list[Finalist]:
             f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds"
         )
     return found
+
+
+def stage(cell: str) -> str:
+    """Read which seeds a training had.
+
+    Raises:
+        ValueError: there are no such seeds.
+    """
+    if cell not in STAGES:
+        raise ValueError(cell)
+    return cell
 
 
 def search_of(folder: Path) -> dict:

@@ -337,5 +337,5 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     Raises:
         Mistake: the file is damaged.
     """
-    rows = read_table(path, {"agent_steps": count}, required=("agent_steps",))
+    rows = read_table(path, {"agent_steps": count}, required=("agent_steps",), grows=True)
     return [row | {"agent_steps": str(row["agent_steps"])} for row in rows]

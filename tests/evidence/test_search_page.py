@@ -77,7 +77,9 @@ def test_the_same_search_gives_the_same_page(searched):
 def test_importance_is_of_complete_trials_and_finds_what_matters(searched):
     space = {"algo.lr": "loguniform", "algo.gamma": "one_minus_loguniform"}
     rows = [f"{n},COMPLETE,1000,{n % 10},,{1e-4 * 10 ** (n % 10 / 5)},{0.9 + (n * 7 % 11) / 111}" for n in range(40)]
-    (searched / "trials.csv").write_text("trial,state,agent_steps,score,failure,algo.lr,algo.gamma\n" + "\n".join(rows))
+    (searched / "trials.csv").write_text(
+        "\n".join(["trial,state,agent_steps,score,failure,algo.lr,algo.gamma", *rows, ""])
+    )
     svg = importance(read_trials(searched), space)
     names = re.findall(r">(algo\.\w+)<", svg)
     assert names == ["algo.gamma", "algo.lr"]  # from the bottom up
