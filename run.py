@@ -287,8 +287,8 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
             print(plan(settings, found, pace_of(settings, found)))
         return 0
     if settings["command"] == "evaluate":
-        run, code = Path(settings["run"]).expanduser().resolve(), 0
-        show_evaluation(run, settings["episodes"])
+        run = Path(settings["run"]).expanduser().resolve()
+        code = show_evaluation(run, settings["episodes"])
     elif settings["command"] == "promote":
         from evidence.promotion import promote
 
@@ -305,9 +305,10 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         from runs.train import train
 
         run, code = train(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
-        if code == 0 and settings["evaluate"]:
-            show_evaluation(run, settings["episodes"])
-        if code == 0:
+        trained = code == 0
+        if trained and settings["evaluate"]:
+            code = show_evaluation(run, settings["episodes"])
+        if trained:
             print(next_steps(run))
     print(f"run directory: {run}")
     return code
@@ -322,11 +323,11 @@ def submit(overrides: list[str]) -> int:
     return 0
 
 
-def show_evaluation(run: Path, episodes: int) -> None:
-    """Play, print and record."""
+def show_evaluation(run: Path, episodes: int) -> int:
+    """Play, print and record; returns the exit code."""
     from evidence.evaluate import evaluate, print_evaluation
 
-    print_evaluation(evaluate(run, episodes))
+    return print_evaluation(evaluate(run, episodes))
 
 
 def show_result(folder: Path, finished: bool) -> None:
