@@ -157,9 +157,9 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         run = Path(settings["run"]).expanduser().resolve()
         ways = WAYS if settings["way"] == "both" else (settings["way"],)
         words = {key: settings[key] for key in ("checkpoint", "seed", "rules")}
-        show_evaluation(run, settings["episodes"], ways=ways, **words)
+        code = show_evaluation(run, settings["episodes"], ways=ways, **words)
         print(f"run directory: {run}")
-        return 0
+        return code
     if settings["command"] == "promote":
         from evidence.promotion import promote
 
@@ -183,9 +183,8 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     from runs.train import train
 
     run, code = train(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
-    if code == 0 and settings["evaluate"]:
-        show_evaluation(run, settings["episodes"])
     if code == 0:
+        code = show_evaluation(run, settings["episodes"]) if settings["evaluate"] else 0
         print(next_steps(run, settings["stop"]))
     print(f"run directory: {run}")
     return code
@@ -203,11 +202,11 @@ def submit(overrides: list[str]) -> int:
     return 0
 
 
-def show_evaluation(run: Path, episodes: int, **words: Any) -> None:
-    """Play, print and record."""
+def show_evaluation(run: Path, episodes: int, **words: Any) -> int:
+    """Play, print and record; returns the exit code."""
     from evidence.evaluate import evaluate, print_evaluation
 
-    print_evaluation(evaluate(run, episodes, **words))
+    return print_evaluation(evaluate(run, episodes, **words))
 
 
 def show_result(folder: Path, finished: bool) -> None:

@@ -60,6 +60,15 @@ def spec_of(env_id: str) -> EnvSpec | None:
     return gymnasium.registry.get(name)
 
 
+def may_never_end(env: dict) -> bool:
+    """Whether nothing ends a game of these `env.` settings for certain: it was registered without a time limit.
+
+    A limit that an environment keeps inside cannot be seen from here; Gymnasium's own is max_episode_steps.
+    """
+    spec = spec_of(env["id"]) if "id" in env else None
+    return spec is not None and spec.max_episode_steps is None
+
+
 def make_games(env: dict, num_envs: int, num_threads: int) -> "Games":
     """Open `num_envs` games.
 

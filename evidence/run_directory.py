@@ -79,16 +79,22 @@ def _settings_in(path: Path) -> dict:
 
 
 def find_checkpoint(run: Path, name: str | None) -> Path:
-    """The folder of a checkpoint: the one named, else the best, else the last.
+    """The folder of a checkpoint: the one named, or given by its path; else the best, else the last.
 
     Raises:
         Mistake: there is no such checkpoint, or it is damaged.
     """
+    if name is not None and name not in CHECKPOINTS and (folder := Path(name).expanduser()).is_dir():
+        refuse_damaged(folder.resolve())
+        return folder.resolve()
     there = [name for name in CHECKPOINTS if (run / "checkpoints" / name).is_dir()]
     if not there:
         raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first one, or start the run again")
     if name is not None and name not in there:
-        raise Mistake(f"checkpoint={name}: {run} has no such checkpoint, only {' and '.join(there)}; name one of these")
+        raise Mistake(
+            f"checkpoint={name}: {run} has no such checkpoint, only {' and '.join(there)}; name one of these, "
+            "or give the path of a checkpoint's folder"
+        )
     checkpoint = run / "checkpoints" / (name or there[0])
     refuse_damaged(checkpoint)
     return checkpoint

@@ -12,7 +12,7 @@ import torch
 
 from custom_models.torsos import smallest_dim
 from environments.frames import layout_of
-from environments.games import is_game, near_games, spec_of
+from environments.games import is_game, may_never_end, near_games, spec_of
 from environments.machine import memory_bytes, num_cpus
 from environments.mistakes import Mistake
 from experiments.names import name_of
@@ -93,6 +93,11 @@ def _check_env(settings: dict) -> None:
     else:
         _check_id(env["id"])
         _check_spaces(env["id"], settings["algo"]["name"])
+        if settings["evaluate"] and settings["command"] == "train" and may_never_end(env):
+            raise Mistake(
+                f"evaluate=true: env.id={env['id']} has no time limit, and an evaluation plays complete games only; "
+                "give it max_episode_steps where it is registered, or type evaluate=false"
+            )
 
 
 def _check_id(env_id: str) -> None:
@@ -239,8 +244,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
             f"algo.episodes_per_update={algo['episodes_per_update']} cannot be shared evenly by algo.num_envs="
             f"{algo['num_envs']}; each env plays equally many, so that short episodes are not favoured"
         )
-    spec = spec_of(env["id"]) if "id" in env else None
-    if spec and spec.max_episode_steps is None:
+    if may_never_end(env):
         raise Mistake(
             f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
             "give it max_episode_steps where it is registered, or use algo=a2c"

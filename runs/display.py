@@ -1,16 +1,15 @@
 """Progress a person can read: a live table in a terminal, plain lines elsewhere."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
-LINE_EVERY_S = 10  # outside of a terminal
+from environments.screen import LINE_EVERY_S, Screen, duration
+
 COLUMNS = (
     # key, heading, format
     ("agent_steps", "agent steps", "{:,.0f}"),
@@ -29,28 +28,6 @@ COLUMNS = (
     ("epsilon", "epsilon", "{:.3f}"),
     ("staleness", "staleness", "{:.1f}"),
 )
-
-
-class Screen:
-    """A terminal with a live table, or a file with plain lines."""
-
-    def __init__(self, console: Console | None):
-        self.console = console or Console()
-        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
-
-    def __enter__(self):
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._live:
-            self._live.stop()
-
-    def say(self, text: str) -> None:
-        """A line that stays, above the live table where there is one."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        sys.stdout.flush()
 
 
 class Display(Screen):
@@ -96,14 +73,6 @@ class Display(Screen):
         """From the mean speed so far: `1 h 20 min`, `45 s`."""
         seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
         return duration(seconds)
-
-
-def duration(seconds: float) -> str:
-    """`1 h 20 min`, `3 min 20 s`, `45 s`."""
-    seconds = round(seconds)
-    if seconds >= 3600:
-        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
-    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
 
 
 def shown(value: Any, form: str) -> str:

@@ -15,7 +15,7 @@ from algorithms.progress import write_manifest, write_weights
 def worlds():
     """The environments above are registered during a test."""
     for name, world in WORLDS.items():
-        gymnasium.register(name, entry_point=world)
+        gymnasium.register(name, entry_point=world, max_episode_steps=100)
     yield
     for name in WORLDS:
         del gymnasium.registry[name]

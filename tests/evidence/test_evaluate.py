@@ -33,6 +33,7 @@ ASSAULT = {
     "full_action_space": False,
     "noop_max": 30,
     "fire_reset": True,
+    "fire_on_life_loss": True,
     "life_loss": True,
     "clip_rewards": True,
     "max_episode_frames": 240,
@@ -124,15 +125,16 @@ def test_the_best_checkpoint_is_taken_unless_another_is_named(make_run):
 
 def test_the_result_lies_beside_its_checkpoint(make_run):
     run = make_run("Scripted-v0", checkpoints=("last", "best"))
-    result = evaluate(run, 2, "last")
-    assert json.loads((run / "checkpoints" / "evaluation_last.json").read_text()) == result
+    result = evaluate(run, 30, "last")
+    assert result["saved"] == str(path := run / "checkpoints" / "evaluation_last.json")
+    assert result == json.loads(path.read_text()) | {"saved": str(path), "not_saved": None}
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best", "last", "evaluation_last.json"}
 
 
 def test_every_seed_of_a_parent_is_evaluated(make_run, tmp_path):
     for seed in (10, 2):
         make_run("CartPole-v1", name=f"parent/seed_{seed}", seed=seed)
-    results = evaluate(tmp_path / "parent", 3)["seeds"]
+    results = evaluate(tmp_path / "parent", 30)["seeds"]
     assert [result["seed"] for result in results] == [2, 10]
     assert results[0]["greedy"]["scores"] != results[1]["greedy"]["scores"]
     assert all((tmp_path / f"parent/seed_{seed}/checkpoints/evaluation_last.json").exists() for seed in (2, 10))
@@ -158,7 +160,8 @@ class ALE:
         self.stacks = self.in_blocks(self.env.reset(seed=seed)[0])
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        obs, rewards, terminated, truncated, _ = self.env.step(actions)
+        obs, rewards, terminated, truncated, info = self.env.step(actions)
+        self.lives = info["lives"]
         self.stacks = self.in_blocks(obs)
         return rewards, terminated | truncated
 
@@ -177,8 +180,9 @@ def test_the_agent_sees_the_stacks_that_ale_makes_across_games_too():
     for _ in range(150):
         assert torch.equal(view.seen(), ale.stacks)
         actions = rng.integers(7, size=3)
-        ended += ale.step(actions)[1].sum()
-        view.move(games.step(actions))
+        step = games.step(actions)
+        ended += ale.step(np.where(step.valid, actions, 1))[1].sum()
+        view.move(step)
     assert ended > 3
 
 
@@ -189,13 +193,17 @@ def test_whole_games_of_atari_have_the_scores_that_ale_gives_them(make_run, monk
     result = evaluate(make_run(env=env, model=NATURE, seed=2), episodes=4)
     agent = make_agent(env, MLP | NATURE, seed=2, bias=None)
     ale, scores, lengths, chosen = ALE(env, 2, result["env_seed"]), [[0.0], [0.0]], [[0], [0]], set()
+    lives, forced = np.full(2, 4), np.zeros(2, bool)
     while min(len(of_env) for of_env in scores) < 3:
         with torch.inference_mode():
             actions = agent.Policy(agent.policy_and_value(ale.stacks, agent.pack())[0]).mode().numpy()
         chosen |= set(actions.tolist())
-        for n, (reward, ended) in enumerate(zip(*ale.step(actions), strict=True)):
+        valid = ~forced
+        rewards, ends = ale.step(np.where(forced, 1, actions))  # FIRE after a lost life
+        forced, lives = (ale.lives < lives) & ~ends, ale.lives
+        for n, (reward, ended) in enumerate(zip(rewards, ends, strict=True)):
             scores[n][-1] += reward
-            lengths[n][-1] += 1
+            lengths[n][-1] += int(valid[n])
             if ended:
                 scores[n].append(0.0)
                 lengths[n].append(0)
@@ -383,3 +391,139 @@ def test_a_q_network_is_played_by_its_best_actions_and_one_in_twenty_at_random(t
     assert result["algo"] == "dqn"
     assert result["greedy"]["mean"] == 10
     assert 9.5 < result["stochastic"]["mean"] < 10  # 9.75 expected: half of the random actions score too
+
+
+# What is typed, where it goes, and what is said on the way ------------------------------------------------------------
+
+
+def names(run) -> set[str]:
+    """The results beside a run's checkpoints."""
+    return {path.stem for path in (run / "checkpoints").glob("*.json")}
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ({}, "evaluation_last"),
+        ({"episodes": 3}, "evaluation_last_3_games"),
+        ({"seed": 1}, "evaluation_last"),
+        ({"seed": 7}, "evaluation_last_seed_7"),
+        ({"ways": ("greedy",)}, "evaluation_last_greedy"),
+        ({"rules": {"protocol": "machado"}}, "evaluation_last_machado"),
+        ({"rules": {"max_episode_frames": 240, "noop_max": 30}}, "evaluation_last"),
+        ({"rules": {"sticky": 0.25, "noop_max": 30}}, "evaluation_last_sticky_0.25"),
+        (
+            {"seed": 7, "rules": {"protocol": "machado", "noop_max": 9}, "ways": ("greedy",), "episodes": 2},
+            "evaluation_last_seed_7_machado_noop_max_9_greedy_2_games",
+        ),
+    ],
+)
+def test_what_departs_from_the_run_names_the_result(words, name, make_run, monkeypatch):
+    monkeypatch.setattr("evidence.evaluate.play", lambda *_: ([1.0], [1], 0))  # the name only
+    run = make_run(env=ASSAULT, model=NATURE)
+    result = evaluate(run, **({"episodes": 30} | words))
+    assert names(run) == {name} and result["saved"].endswith(f"{name}.json")
+    assert result["games_seed"] == words.get("seed", 1) and result["episodes"] == words.get("episodes", 30)
+    assert result["ways"] == [way for way in ("stochastic", "greedy") if way in result]
+
+
+def test_another_protocol_is_played_but_for_the_agents_actions(make_run):
+    result = evaluate(make_run(env=ASSAULT, model=NATURE), 2, rules={"protocol": "machado", "max_episode_frames": 240})
+    assert result["protocol"] == "machado, full_action_space False, max_episode_frames 240"
+    assert result["rules"]["sticky"] == 0.25 and result["rules"]["noop_max"] == 0
+    assert len(result["notes"]) == 1 and "full_action_space" in result["notes"][0]
+
+
+@pytest.mark.parametrize(
+    "rules", [{"full_action_space": True}, {"life_loss": True}, {"clip_rewards": False}, {"dim": 42}]
+)
+def test_rules_that_an_agent_cannot_play_by_are_refused_by_name(rules, make_run):
+    run = make_run(env=ASSAULT, model=NATURE)
+    (key,) = rules
+    assert f"env.{key}=" in mistake(run, 1, None, ("greedy",), None, rules)
+    assert not names(run)
+
+
+def test_an_environment_without_a_protocol_takes_no_rules(make_run):
+    assert "env.noop_max=3" in mistake(make_run(), 1, None, ("greedy",), None, {"noop_max": 3})
+
+
+def test_another_seed_plays_other_games(make_run):
+    run = make_run("CartPole-v1")
+    one, other = (evaluate(run, 5, seed=seed, ways=["greedy"]) for seed in (None, 7))
+    assert one["greedy"]["scores"] != other["greedy"]["scores"] and "stochastic" not in one
+    assert other["seed"] == 1 and other["games_seed"] == 7
+
+
+def test_a_checkpoint_may_be_given_by_its_path_and_another_s_does_not_take_the_run_s_place(make_run, tmp_path):
+    run, other = make_run("CartPole-v1"), make_run("CartPole-v1", name="other", bias=[0.0, 9.0])
+    last, others = (str(one / "checkpoints" / "last") for one in (run, other))
+    assert evaluate(run, 30, last)["saved"].endswith("/run/checkpoints/evaluation_last.json")
+    result = evaluate(run, 30, others)
+    assert result["checkpoint_path"] == others
+    assert result["greedy"]["mean"] < 12, "the other always pushes to the right"
+    assert len(names(run)) == 2 and not names(other)
+    for seed in (1, 2):
+        make_run(name=f"parent/seed_{seed}", seed=seed)
+    assert "checkpoint=" in mistake(tmp_path / "parent", 1, others)
+
+
+def test_games_that_the_limit_cut_are_counted_and_said(make_run, capsys):
+    result = evaluate(make_run(env=ASSAULT, model=NATURE), 3, ways=["greedy"])  # 240 frames
+    assert result["greedy"]["cut"] == 3
+    assert print_evaluation(result) == 0
+    assert "3 of 3 games were cut at 240 frames" in capsys.readouterr().out
+    assert evaluate(make_run("CartPole-v1", name="other"), 3)["greedy"]["cut"] == 0
+
+
+def test_an_environment_that_may_never_end_is_refused(make_run):
+    gymnasium.register("Endless-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    own = "gymnasium.envs.classic_control.cartpole:CartPoleVectorEnv"
+    gymnasium.register("EndlessOwn-v0", vector_entry_point=own)
+    try:
+        for name in ("Endless-v0", "EndlessOwn-v0"):
+            run = make_run(name=name)
+            config = run / "config.yaml"
+            config.write_text(config.read_text().replace("CartPole-v1", name))
+            assert f"env.id={name}" in mistake(run, 1) and not names(run)
+    finally:
+        del gymnasium.registry["Endless-v0"], gymnasium.registry["EndlessOwn-v0"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_tells_games_steps_and_time_left(terminal, make_run, monkeypatch):
+    monkeypatch.setattr("evidence.evaluate.LINE_EVERY_S", 0)
+    console = Console(file=(written := io.StringIO()), force_terminal=terminal, width=160)
+    evaluate(make_run("CartPole-v1"), 4, console=console)
+    lines = [line for line in written.getvalue().splitlines() if line]
+    assert any("8 of 8 games" in line and "greedy" in line and "agent steps" in line for line in lines)
+    if not terminal:
+        assert "0 of 8 games" in lines[0] and "unknown" in lines[0]
+        assert all(len(line) < 160 and "time left" in line for line in lines)
+
+
+def test_a_short_evaluation_says_nothing_on_the_way(make_run):
+    console = Console(file=(written := io.StringIO()))
+    evaluate(make_run("Scripted-v0"), 2, console=console)
+    assert written.getvalue() == ""
+
+
+@pytest.mark.parametrize("obstacle", ["a directory in the way", "no permission", "it fails at the end"])
+def test_a_result_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(obstacle, make_run, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    run = make_run("Scripted-v0")
+    if obstacle == "a directory in the way":
+        (run / "checkpoints" / "evaluation_last.json").mkdir()
+    elif obstacle == "no permission":  # root may write anywhere
+        monkeypatch.setattr("os.access", lambda path, mode: False)
+    else:
+        monkeypatch.setattr("os.replace", fail)
+    result = evaluate(run, 30)
+    told_before = "not saved" in capsys.readouterr().out
+    assert result["saved"] is None and result["not_saved"] and told_before == (obstacle != "it fails at the end")
+    assert print_evaluation(result) == 1
+    printed = capsys.readouterr().out
+    assert "mean" in printed and "not saved" in printed
+    assert not (run / "checkpoints" / "evaluation_last.json").is_file()

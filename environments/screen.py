@@ -1,0 +1,38 @@
+"""A terminal with a live table, or a file with plain lines: what training, searches and evaluations report to."""
+
+import sys
+
+from rich.console import Console
+from rich.live import Live
+
+LINE_EVERY_S = 10  # outside of a terminal
+
+
+class Screen:
+    """A terminal with a live table, or a file with plain lines."""
+
+    def __init__(self, console: Console | None):
+        self.console = console or Console()
+        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+
+    def __enter__(self):
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the live table where there is one."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """`1 h 20 min`, `3 min 20 s`, `45 s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"

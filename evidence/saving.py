@@ -1,0 +1,41 @@
+"""Saving what a command has found: whether that is possible is looked at before the work, not after it."""
+
+import os
+from pathlib import Path
+
+from environments.mistakes import Mistake
+
+
+def why_not(path: Path) -> str | None:
+    """Return why a file cannot be written, as far as one can see without writing; None where it can."""
+    if path.is_dir():
+        return f"{path} is a directory"
+    if path.exists() and not os.access(path, os.W_OK):
+        return f"no permission to write {path}"
+    folder = next(parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink())
+    if not folder.is_dir():
+        return f"{folder} is no directory"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
+
+
+def refuse_unwritable(path: Path, setting: str) -> None:
+    """Look whether a file can be written, before the work that it is to hold.
+
+    Raises:
+        Mistake: it cannot; `setting` names what was typed.
+    """
+    if why := why_not(path):
+        raise Mistake(f"{setting} cannot be written ({why}); name another place, or make this one writable")
+
+
+def save(path: Path, text: str) -> str | None:
+    """Write a file in one piece, so that nobody reads half of it; return why that failed, None where it did not."""
+    if why := why_not(path):
+        return why
+    temporary = path.with_name(path.name + ".new")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        return f"{error.strerror or error}: {path}"
+    return None
