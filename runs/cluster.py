@@ -63,6 +63,7 @@ def ray_for(settings: dict) -> Iterator[None]:
     Interrupt.clear()
     prepare(settings)
     started = not ray.is_initialized()
+    Interrupt.own_ray = started and settings["cluster"]["address"] == LOCAL
     if started:
         with signals_blocked_below():
             connect(settings)

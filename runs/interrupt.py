@@ -84,6 +84,7 @@ class Interrupt:
     asked = False
     at_once = False  # without a checkpoint: there is no room for one
     why = ""  # the sentence for it, where it was not the user
+    own_ray = False  # whether Ray ends with this process; one of a cluster lets a run end in good order at any time
     training = False  # whether a trial has reported since the run started
     checkpoints = 0  # how often one was asked for, beside those of checkpoint_every_s
     answered: dict[str, int] = {}  # trial -> to how many of these it has answered
@@ -96,7 +97,7 @@ class Interrupt:
     @classmethod
     def ask(cls, number: int, frame: Any) -> None:
         """The user asks: a handler of signals."""
-        if not cls.training:
+        if cls.own_ray and not cls.training:
             if number == signal.SIGUSR1:
                 return
             end_before_training()

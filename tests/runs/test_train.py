@@ -64,7 +64,6 @@ def test_a_run_that_has_reported_nothing_has_not_reached_its_stop():
 def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     sent, handlers = [], {}
     monkeypatch.setattr(Interrupt, "asked", False)
-    monkeypatch.setattr(Interrupt, "training", True)
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     Interrupt.ask(signal.SIGINT, None)
