@@ -14,6 +14,7 @@ from algorithms.progress import damage
 from environments.mistakes import Mistake
 from environments.protocols import describe
 from environments.records import checked, count, number, read_starts, read_table, read_yaml, refuse
+from experiments.names import name_of
 
 CHECKPOINTS = ("best", "last", "previous")  # the first that is there is taken when none is named
 SHAPES = {  # of what is read of config.yaml
@@ -53,15 +54,16 @@ def runs_of(run: Path) -> list[Path]:
 
 
 def settings_of(run: Path) -> dict:
-    """The composed settings of a run of one seed.
+    """The composed settings of a run of one seed; `env.name` is what was played, whatever an earlier version called it.
 
     Raises:
         Mistake: config.yaml is missing, cannot be read, or was written by something else.
     """
     try:
-        return _settings_in(run / "config.yaml")
+        settings = _settings_in(run / "config.yaml")
     except Mistake as mistake:
         raise Mistake(f"run={run} is not a run directory ({mistake}); {PRINTED}") from mistake
+    return settings | {"env": settings["env"] | {"name": name_of(settings["env"])}}
 
 
 def _settings_in(path: Path) -> dict:

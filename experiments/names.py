@@ -1,6 +1,7 @@
 """What the results of a run are filed under: it follows from what is played, and no label takes its place."""
 
 import re
+from pathlib import Path
 
 import yaml
 
@@ -20,13 +21,16 @@ def name_of(env: dict) -> str:
     if "game" in env:
         return str(env["game"])
     env_id = str(env.get("id"))
-    names = [
-        settings["env"]["name"]
-        for path in sorted(folder_of("env").glob("*.yaml"))
-        if isinstance(settings := yaml.safe_load(path.read_text()), dict)
-        and isinstance(settings.get("env"), dict)
-        and settings["env"].get("id") == env_id
-    ]
+    names = [name for path in sorted(folder_of("env").glob("*.yaml")) for name in names_in(path, env_id)]
     if env.get("name") in names:
         return env["name"]
     return names[0] if names else re.sub(r"[^\w.-]", "-", env_id.rpartition(":")[2])
+
+
+def names_in(path: Path, env_id: str) -> list[str]:
+    """Returns the name that a file of experiments/env/ gives to an id, if it does; a damaged file names nothing."""
+    try:
+        env = yaml.safe_load(path.read_text())["env"]
+        return [env["name"]] if env["id"] == env_id else []
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return []

@@ -244,3 +244,13 @@ def test_it_is_a_command(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "results" / "a" / "curves.png").stat().st_size > 1000
+
+
+def test_runs_of_two_environments_do_not_share_a_table_whatever_an_earlier_version_called_them(tmp_path):
+    for env_id in ("CartPole-v1", "Acrobot-v1"):
+        run = write_run(tmp_path / env_id, [1, 2, 3])
+        settings = yaml.safe_load((run / "config.yaml").read_text())
+        env = {"name": "cartpole", "id": env_id, "frameskip": 1, "clip_rewards": False}
+        (run / "config.yaml").write_text(yaml.safe_dump(settings | {"env": env}))
+    with pytest.raises(Mistake, match="plays cartpole.* and .* plays Acrobot-v1"):
+        report([("a", tmp_path / "CartPole-v1"), ("b", tmp_path / "Acrobot-v1")], tmp_path / "out")
