@@ -215,7 +215,7 @@ def test_a_damaged_file_of_a_checkpoint_is_named_and_nothing_is_played(whole_run
             if data == whole:
                 continue
             put(path, data)
-            for what in (evaluated, resumed):
+            for what in (evaluated, resumed) if how == "emptied" else (evaluated,):
                 code, said = answer(what(run), capsys)
                 assert code == 2, f"{path.name}, {how}: {said}"
                 assert str(last) in said or str(run) in said
