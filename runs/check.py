@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gymnasium
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from custom_models.torsos import smallest_dim
 from environments.frames import layout_of
@@ -114,6 +115,14 @@ def _check_id(env_id: str) -> None:
         near = difflib.get_close_matches(name, gymnasium.registry, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
         raise Mistake(f"env.id={env_id}: Gymnasium knows no such environment; {hint}")
+    if str(spec.entry_point).startswith("ale_py"):  # before it is made, which prints ALE's name
+        raise _ale_game(env_id, spec)
+
+
+def _ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
+    """The sentence for a game of ALE behind a Gymnasium id: it skips frames itself, and no protocol would reach it."""
+    game = spec.kwargs.get("game", "<game>") if spec else "<game>"
+    return Mistake(f"env.id={env_id} is a game of ALE, played under a protocol; type env=atari env.game={game} instead")
 
 
 def _check_spaces(env_id: str, algo: str) -> None:
@@ -125,11 +134,8 @@ def _check_spaces(env_id: str, algo: str) -> None:
     observation, action = env.observation_space, env.action_space
     of_ale, spec = type(env.unwrapped).__module__.startswith("ale_py"), env.spec
     env.close()
-    if of_ale:  # it skips frames itself, and none of the protocol's fields would reach it
-        game = spec.kwargs.get("game", "<game>") if spec else "<game>"
-        raise Mistake(
-            f"env.id={env_id} is a game of ALE, which is played under a protocol; type env=atari env.game={game}"
-        )
+    if of_ale:
+        raise _ale_game(env_id, spec)
     box = isinstance(action, gymnasium.spaces.Box)
     if not isinstance(observation, gymnasium.spaces.Box) or not (box or isinstance(action, gymnasium.spaces.Discrete)):
         raise Mistake(
