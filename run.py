@@ -292,13 +292,15 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     elif settings["command"] == "promote":
         from evidence.promotion import promote
 
-        print(f"tuned config: {promote(Path(settings['run']).expanduser().resolve())}")
-        return 0
+        made = promote(Path(settings["run"]).expanduser().resolve())
+        if made:
+            print(f"tuned config: {made}")
+        return 0 if made else 1
     elif settings["command"] == "search":
         from runs.search import search
 
         folder, code = search(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
-        show_result(folder, finished=code == 0)
+        code = show_result(folder, finished=code == 0) or code
         print(f"search directory: {folder}")
         return code
     else:
@@ -330,8 +332,8 @@ def show_evaluation(run: Path, episodes: int) -> int:
     return print_evaluation(evaluate(run, episodes))
 
 
-def show_result(folder: Path, finished: bool) -> None:
-    """What a search has found, as far as it is."""
+def show_result(folder: Path, finished: bool) -> int:
+    """What a search has found, as far as it is; returns 1 where its page cannot be saved."""
     from evidence.search_page import write_page
     from evidence.search_result import print_result
 
@@ -344,6 +346,10 @@ def show_result(folder: Path, finished: bool) -> None:
         print(f"the whole search on a page: {write_page(folder)}")
     except Mistake:
         print("no trial has begun yet")
+    except OSError as error:
+        print(f"the page was not saved: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def next_steps(run: Path) -> str:

@@ -5,6 +5,7 @@ search directory -> finalists on fresh seeds -> tuned_configs/<search>_searched.
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from environments.mistakes import Mistake
 from environments.protocols import complete_rules
+from evidence.saving import save
 from evidence.search_result import Finalist, finalists, interval, verdict
 from evidence.statistics import t_interval
 
@@ -19,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "stop")
 
 
-def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
+def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path | None:
     """Write the tuned config of a search's best finalist.
 
     Args:
@@ -27,7 +29,7 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
         into: where tuned configs are.
 
     Returns:
-        The file.
+        The file; None where it could not be written: then it is printed, with the reason.
 
     Raises:
         Mistake: it is no search that came to its end, its finalists do not beat the default settings on fresh seeds, or
@@ -50,7 +52,11 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = folder / "trials" / f"{int(best.name.split()[1]):04d}"
     settings = yaml.safe_load((trial / "config.yaml").read_text())
-    path.write_text(header(folder, trial, search, best, path.stem) + body(settings))
+    text = header(folder, trial, search, best, path.stem) + body(settings)
+    if why := save(path, text):
+        print(text)
+        print(f"the tuned config was not saved: {why}", file=sys.stderr)
+        return None
     return path
 
 

@@ -11,7 +11,7 @@ import gymnasium
 import torch
 
 from custom_models.torsos import smallest_dim
-from environments.games import is_game, may_never_end, near_games, spec_of
+from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from runs.build import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
@@ -90,6 +90,11 @@ def _check_env(settings: dict) -> None:
             near = near_games(env["game"])
             hint = f"did you mean {' or '.join(near)}?" if near else "games are spelt like assault or ms_pacman"
             raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}")
+        if env["game"] in NOT_OPENED:
+            raise Mistake(
+                f"env.game={env['game']} is a game for several players, which ALE cannot open for one agent; "
+                "choose another game, such as env.game=assault"
+            )
     else:
         _check_id(env["id"])
         _check_spaces(env["id"], settings["algo"]["name"])
