@@ -163,8 +163,10 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if settings["command"] == "promote":
         from evidence.promotion import promote
 
-        print(f"tuned config: {promote(Path(settings['run']).expanduser().resolve())}")
-        return 0
+        made = promote(Path(settings["run"]).expanduser().resolve())
+        if made:
+            print(f"tuned config: {made}")
+        return 0 if made else 1
     if settings["dry_run"]:
         from runs.cluster import nodes, ray_for
         from runs.plan import pace_of, plan
@@ -177,7 +179,7 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         from runs.search import search
 
         folder, code = search(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
-        show_result(folder, finished=code == 0)
+        code = show_result(folder, finished=code == 0) or code
         print(f"search directory: {folder}")
         return code
     from runs.train import train
@@ -209,8 +211,8 @@ def show_evaluation(run: Path, episodes: int, **words: Any) -> int:
     return print_evaluation(evaluate(run, episodes, **words))
 
 
-def show_result(folder: Path, finished: bool) -> None:
-    """What a search has found, as far as it is."""
+def show_result(folder: Path, finished: bool) -> int:
+    """What a search has found, as far as it is; returns 1 where its page cannot be saved."""
     from evidence.promotion import path_of
     from evidence.search_page import write_page
     from evidence.search_result import print_result
@@ -225,8 +227,12 @@ def show_result(folder: Path, finished: bool) -> None:
         print(f"nothing to compare: {mistake}")
     try:
         print(f"the whole search on a page: {write_page(folder)}")
-    except Mistake:
-        print("no trial has begun yet")
+    except Mistake as mistake:
+        print(f"no page: {mistake}")
+    except OSError as error:
+        print(f"the page was not saved: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def next_steps(run: Path, stop: dict) -> str:

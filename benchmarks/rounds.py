@@ -26,6 +26,7 @@ from types import MappingProxyType
 
 from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
 from environments.machine import memory_bytes, num_cpus
+from evidence.saving import why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 Contestant = Callable[[Path], dict]  # from an empty folder to what was measured, agent_steps_per_s among it
@@ -39,8 +40,15 @@ def command_line(story: str | None, out: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
-    parser.add_argument("--out", type=Path, default=Path("bench_out") / out)
+    parser.add_argument("--out", type=writable, default=str(Path("bench_out") / out))
     return parser
+
+
+def writable(text: str) -> Path:
+    """Return the path of a file that can be written; looked at before anything is measured."""
+    if why := why_not(Path(text)):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written ({why})")
+    return Path(text)
 
 
 def begin() -> dict:

@@ -24,6 +24,10 @@ from environments.frames import FrameLayout, atari_layout, to_blocks
 from environments.mistakes import EnvironmentFault, NonFinite, in_a_line
 from environments.protocols import complete_rules
 
+# ALE ships these ROMs without knowing what scores in them or when they end, and opening one ends the process: they are
+# for several players, in PettingZoo's multi-agent interface.
+NOT_OPENED = ("combat", "joust", "maze_craze", "warlords")
+
 
 class Transition(NamedTuple):
     """What one action in each of N envs led to."""
@@ -45,7 +49,7 @@ def is_game(name: str) -> bool:
 
 def near_games(name: str) -> list[str]:
     """Names of games that look like a mistyped one."""
-    return difflib.get_close_matches(name, roms.get_all_rom_ids(), n=3)
+    return difflib.get_close_matches(name, set(roms.get_all_rom_ids()) - set(NOT_OPENED), n=3)
 
 
 def spec_of(env_id: str) -> EnvSpec | None:

@@ -10,7 +10,9 @@ PROTOCOLS = {
     "classic": {
         "sticky": 0.0,  # probability that the emulator repeats the last action instead of the new one
         "full_action_space": False,  # the game's own actions only (7 in Assault)
-        "noop_max": 30,  # a game starts after 1 to 30 random no-ops
+        # A game starts after 0 to noop_max - 1 random no-ops of one frame, FIRE among them; the papers have 1 to 30.
+        # The one frame, 1/60 s, does not matter: no-ops are there so that games begin differently.
+        "noop_max": 30,
         "fire_reset": True,  # FIRE is pressed once after a reset where the game has it
         "fire_on_life_loss": True,  # and for one agent step after a lost life: EpisodicLife inside of FireReset
         "life_loss": True,  # a lost life ends a training episode, never the reported game

@@ -3,9 +3,14 @@
 A human-normalised score is 0 at random play and 1 at the human of one table: (score - random) / (human - random).
 Assault has two humans, 742.0 and 1496.4, and the same agent looks 2.5 times better beside the first. So every number
 carries the name of its table, and a game that no table has gets no such number.
+
+The tables' random play is of their own rules. Human-normalised scores are by table throughout; how many times random
+play an agent scores (`times_random`) is by the random play measured here under the agent's own protocol, where it was.
 """
 
 from typing import NamedTuple
+
+from environments.protocols import describe
 
 
 class Reference(NamedTuple):
@@ -86,6 +91,35 @@ WANG_2016 = {
 MNIH_2015 = {"assault": (222.4, 1496.4)}
 
 TABLES = {"Wang et al. 2016": WANG_2016, "Mnih et al. 2015": MNIH_2015}
+
+
+class Measured(NamedTuple):
+    """Random play of one game under one protocol, at four frames per decision."""
+
+    mean: float  # game score
+    standard_error: float
+    games: int
+    date: str
+
+
+# (game, protocol as `describe` has it), by python -m evidence.random_play <game> protocol=<protocol> --games 1000
+MEASURED: dict[tuple[str, str], Measured] = {}
+
+
+class RandomScore(NamedTuple):
+    """What random play scores, and who says so."""
+
+    score: float
+    source: str
+
+
+def random_score(env: dict) -> RandomScore | None:
+    """What random play scores under these `env.` settings: measured under their protocol, else by the first table."""
+    game, protocol = env.get("game", ""), describe(env)
+    if (found := MEASURED.get((game, protocol))) and env.get("frameskip") == 4:
+        error = f"{found.mean:g} +- {found.standard_error:g}"
+        return RandomScore(found.mean, f"{error}, measured under {protocol}, {found.games:,} games, {found.date}")
+    return next((RandomScore(one.random, f"{one.random:g}, {one.table}") for one in references(env)), None)
 
 
 def references(env: dict) -> list[Reference]:

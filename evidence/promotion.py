@@ -5,6 +5,7 @@ search directory -> finalists on fresh seeds -> tuned_configs/<search>_searched.
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from environments.mistakes import Mistake
 from environments.passwords import mask
 from environments.protocols import complete_rules
 from environments.records import checked, read_starts, read_yaml, refuse
+from evidence.saving import save
 from evidence.search_result import Finalist, finalists, interval, search_of, verdict
 from evidence.statistics import t_interval
 from evidence.trials import number
@@ -22,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "stop")
 
 
-def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
+def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path | None:
     """Write the tuned config of a search's best finalist.
 
     Args:
@@ -30,7 +32,7 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
         into: where tuned configs are.
 
     Returns:
-        The file.
+        The file; None where it could not be written: then it is printed, with the reason.
 
     Raises:
         Mistake: it is no search that came to its end, its finalists do not beat the default settings on fresh seeds, or
@@ -61,7 +63,10 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
         if str(found := settings.get(group, {}).get(name)) != value and number(value) != found:
             raise refuse(trial / "config.yaml", f"{key} is {found} where {folder / 'trials.csv'} has {value}")
     text = header(folder, trial, search, best, path.stem) + body(settings)
-    path.write_text(text)
+    if why := save(path, text):
+        print(text)
+        print(f"the tuned config was not saved: {why}", file=sys.stderr)
+        return None
     return path
 
 

@@ -24,13 +24,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, in_a_line
 from environments.passwords import mask
 from environments.protocols import describe
-from evidence.human import references
+from evidence.human import random_score, references
 from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
+from evidence.saving import why_not
 from evidence.statistics import paired_difference
 
+FILES = ("table.md", "table.csv", "curves.png", "curves.csv", "starts.json")
 POINTS = 200  # of a curve
 MIN_GAMES = 20  # that a best mean must rest on
 SCORE = "episode_return_mean"
@@ -55,6 +57,18 @@ def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
     """Write the report of labelled run directories into `out`.
 
     Raises:
+        Mistake: see `runs_of_groups`.
+        OSError: `out` cannot be written.
+    """
+    runs = runs_of_groups(groups)
+    write(runs, out)
+    return runs
+
+
+def runs_of_groups(groups: list[tuple[str, Path]]) -> list[Run]:
+    """Read labelled run directories.
+
+    Raises:
         Mistake: a directory is not a run or has no rows yet, a seed is there twice, or the runs play different games or
             protocols.
     """
@@ -72,6 +86,17 @@ def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
         raise Mistake(
             f"{a} plays {first} and {b} plays {second}: their scores do not belong into one table; report them apart"
         )
+    return runs
+
+
+def write(runs: list[Run], out: Path) -> None:
+    """Write all files of a report.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if why := next((why for name in FILES if (why := why_not(out / name))), None):
+        raise OSError(why)
     out.mkdir(parents=True, exist_ok=True)
     rows = [row_of(run) for run in runs]
     curves = {run.name: curve_of(run) for run in runs}
@@ -86,7 +111,6 @@ def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
     (out / "starts.json").write_text(json.dumps(starts, indent=1) + "\n")
     (out / "table.md").write_text(markdown(runs, rows, starts))
     draw(runs, curves, out / "curves.png")
-    return runs
 
 
 def game_of(env: dict) -> str:
@@ -95,8 +119,8 @@ def game_of(env: dict) -> str:
 
 
 def row_of(run: Run) -> dict[str, Any]:
-    """One line of the table. `times_random` only where a table knows the game and random play scores above 0."""
-    progress, known = run.progress, references(run.settings["env"])
+    """One line of the table. `times_random` only where random play of the game is known and scores above 0."""
+    progress, random = run.progress, random_score(run.settings["env"])
     scores, enough = progress[SCORE], progress["episodes"] >= MIN_GAMES
     last = float(scores[-1])
     return {
@@ -106,7 +130,7 @@ def row_of(run: Run) -> dict[str, Any]:
         "agent_steps": int(progress["agent_steps"][-1]),
         "episodes": int(progress["episodes"][-1]),
         "last_100_mean": round(last, 1),
-        "times_random": round(last / known[0].random, 2) if known and known[0].random > 0 else "",
+        "times_random": round(last / random.score, 2) if random and random.score > 0 else "",
         "best_100_mean": round(float(np.max(scores[enough])), 1) if enough.any() else "",
         "wall_time_s": round(float(progress["wall_time_s"][-1])),
         "agent_steps_per_s": round(float(np.median(progress["agent_steps_per_s"]))),
@@ -144,8 +168,8 @@ def draw(runs: list[Run], curves: dict[str, tuple[np.ndarray, np.ndarray]], path
             seeds = f", mean of {len(group)} seeds" if len(group) > 1 else ""
             axes.plot(*mean_curve(group), color=f"C{index}", linewidth=2, label=label + seeds)
     known = references(runs[0].settings["env"])
-    if known:
-        axes.axhline(known[0].random, color="gray", linestyle=":", label=f"random play, {known[0].random}")
+    if random := random_score(runs[0].settings["env"]):
+        axes.axhline(random.score, color="gray", linestyle=":", label=f"random play, {random.score:g}")
     for reference, style in zip(known, ("--", "-."), strict=False):
         axes.axhline(
             reference.human, color="gray", linestyle=style, label=f"human, {reference.human} ({reference.table})"
@@ -183,6 +207,8 @@ def markdown(runs: list[Run], rows: list[dict[str, Any]], starts: list[dict[str,
         "games at the end, `times_random` that over random play, `best_100_mean` its highest value from "
         f"{MIN_GAMES} games on, `agent_steps_per_s` the median over the rows of progress.csv."
     ]
+    if random := random_score(env):
+        lines += [f"`times_random`: random play is {random.source}."]
     for reference in references(env):
         lines += [f"{reference.table}: random play {reference.random}, human {reference.human}."]
     lines += ["", "## Groups", ""]
@@ -252,11 +278,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="where the files go, such as results/ppo_assault")
     options = parser.parse_args(arguments)
     try:
-        runs = report([labelled(text) for text in options.runs], options.out)
+        runs = runs_of_groups([labelled(text) for text in options.runs])
+        write(runs, options.out)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
-    print(f"{len(runs)} runs: {options.out}/table.md, table.csv, curves.png, curves.csv, starts.json")
+    except OSError as error:
+        print(markdown(runs, [row_of(run) for run in runs], starts_by_run(runs)))
+        print(f"the report was not saved in --out {options.out}: {in_a_line(error)}", file=sys.stderr)
+        return 1
+    print(f"{len(runs)} runs: {', '.join(str(options.out / name) for name in FILES)}")
     return 0
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from environments.records import refuse
 from evidence import search_figures as figures
+from evidence.saving import save, why_not
 from evidence.search_result import SCHEDULE, NothingToCompare, finalists, interval, search_of, verdict
 from evidence.trials import Trial, complete, read_trials
 
@@ -33,7 +34,10 @@ def write_page(folder: Path) -> Path:
 
     Raises:
         Mistake: the directory has no trials.
+        OSError: the page cannot be written.
     """
+    if why := why_not(folder / PAGE):
+        raise OSError(why)
     search = search_of(folder)
     trials = read_trials(folder)
     space = {key: next(kind for kind in given if kind != "when") for key, given in flat(search).items()}
@@ -55,10 +59,13 @@ def write_page(folder: Path) -> Path:
     body += [f"<h2>{title}</h2>\n<p>{how}</p>\n{svg or NONE}" for title, (svg, how) in drawn.items()]
     body += ["<h2>Trials</h2>\n<p>Agent steps: at which the score was recorded.</p>", table(trials, list(space))]
     page = folder / PAGE
-    page.write_text(
+    why = save(
+        page,
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
-        "</head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        "</head><body>\n" + "\n".join(body) + "\n</body></html>\n",
     )
+    if why:
+        raise OSError(why)
     return page
 
 

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from custom_models.torsos import smallest_dim
 from environments.frames import layout_of
-from environments.games import is_game, may_never_end, near_games, spec_of
+from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
 from environments.machine import memory_bytes, num_cpus
 from environments.mistakes import Mistake
 from experiments.names import name_of
@@ -91,6 +91,11 @@ def _check_env(settings: dict) -> None:
             near = near_games(env["game"])
             hint = f"did you mean {' or '.join(near)}?" if near else "games are spelt like assault or ms_pacman"
             raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}")
+        if env["game"] in NOT_OPENED:
+            raise Mistake(
+                f"env.game={env['game']} is a game for several players, which ALE cannot open for one agent; "
+                "choose another game, such as env.game=assault"
+            )
     else:
         _check_id(env["id"])
         _check_spaces(env["id"], settings["algo"]["name"])

@@ -17,6 +17,7 @@ import run
 from environments.machine import num_cpus
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
+from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from runs import train
 from runs.build import build
@@ -776,9 +777,28 @@ def test_what_an_algorithm_cannot_do_is_refused(words, says, refused):
     assert says in refused(*words)
 
 
-def test_pg_refuses_episodes_that_may_never_end(refused):
+def test_episodes_that_may_never_end_are_refused_by_pg_and_by_evaluations_before_training(refused):
     gymnasium.register("Endless-v0", "gymnasium.envs.classic_control:CartPoleEnv")
-    assert "Endless-v0 has no time limit" in refused("algo=pg", "env=cartpole", "env.id=Endless-v0")
+    endless = ("env=cartpole", "env.id=Endless-v0")
+    assert "Endless-v0 has no time limit" in refused("algo=pg", *endless)
+    for words in (("evaluate=true",), ("size=short",), ("size=smoke",)):
+        assert refused(*endless, *words).startswith("error: evaluate=true: env.id=Endless-v0 has no time limit")
+
+
+@pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
+def test_games_that_would_end_the_process_are_refused(game, refused):
+    assert f"env.game={game} " in refused("env=atari", f"env.game={game}")
+
+
+def test_a_smoke_run_does_not_wait_for_a_game_without_an_end(compose):
+    assert compose(["size=smoke"])["env"]["max_episode_frames"] == 4000
+    assert compose(["size=smoke", "env.max_episode_frames=77"])["env"]["max_episode_frames"] == 77
+    assert compose(["size=short"])["env"]["max_episode_frames"] == 108_000
+    assert "max_episode_frames" not in compose(["env=cartpole", "size=smoke"])["env"]
+
+
+def test_an_evaluation_of_the_default_number_of_games_has_the_plain_name(compose):
+    assert compose()["episodes"] == DEFAULT_EPISODES
 
 
 class Acting(gymnasium.Env):

@@ -1,19 +1,24 @@
 """Games: one contract for ALE's vector env and for Gymnasium's two dialects."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from ale_py import Action
+from ale_py import Action, roms
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import to_blocks
-from environments.games import AtariGames, is_game, make_games, near_games
+from environments.games import NOT_OPENED, AtariGames, is_game, make_games, near_games
 from environments.mistakes import EnvironmentFault, NonFinite
 from environments.protocols import PROTOCOLS, describe
 from rollouts.rollout import stack_frames
 
+ROOT = Path(__file__).resolve().parents[2]
 N = 4
 FIRE = 1  # its place among the actions of Breakout and Assault
 
@@ -175,6 +180,17 @@ def test_a_game_cut_short_is_finished_however_short_it_was(limit):
         np.testing.assert_array_equal(step.finished, step.truncated)
 
 
+@pytest.mark.parametrize(("game", "fewest"), [("ms_pacman", 0), ("breakout", 1)])
+def test_a_game_starts_after_fewer_no_ops_than_noop_max(game, fewest):
+    """0 to 29 of 30 where the literature has 1 to 30; a press of FIRE counts as one of them."""
+    games, frames = AtariGames(atari(game), 50, 1), set()
+    games.reset(1)
+    for _ in range(12):
+        games.reset(None)
+        frames |= set(games._frame_number.tolist())
+    assert frames == set(range(fewest, 30))
+
+
 def test_env_i_is_seeded_with_seed_plus_i():
     env = atari("assault", noop_max=30)
     games, alone = AtariGames(env, 3, 1), AtariGames(env, 1, 1)
@@ -282,6 +298,28 @@ def test_last_observations_come_for_the_games_that_were_cut_while_others_go_on(e
     np.testing.assert_array_equal(step.final_obs[1], [0.5, 0.5])
     np.testing.assert_array_equal(step.obs[1], [0, 0])
     np.testing.assert_array_equal(step.obs[2], [0.5, 0.5])
+
+
+@pytest.mark.slow
+def test_every_game_that_is_not_refused_opens_and_plays_to_the_limit():
+    """One that cannot be opened ends the process inside of ALE; here that is a child's."""
+    names = sorted(set(roms.get_all_rom_ids()) - set(NOT_OPENED))
+    code = """
+import sys
+import numpy as np
+from environments.games import make_games
+from environments.protocols import PROTOCOLS
+rules = PROTOCOLS["classic"] | {"max_episode_frames": 80}
+for name in sys.argv[1:]:
+    env = {"game": name, "frameskip": 4, "frame_stack": 4, "dim": 84, "grayscale": True, **rules}
+    games = make_games(env, 1, 1)
+    games.reset(1)
+    ended = [games.step(np.array([t % games.action_space.n])).finished[0] for t in range(25)]
+    games.close()
+    print(name, any(ended), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == [word for name in names for word in (name, "True")], done.stderr[-500:]
 
 
 def test_a_mistyped_game_has_near_ones():

@@ -2,6 +2,7 @@ import pytest
 
 from environments.games import is_game
 from evidence.human import TABLES, references
+from evidence.random_play import main, random_play
 
 
 def test_assault_has_two_humans_and_both_are_named():
@@ -24,3 +25,15 @@ def test_a_game_that_no_table_has_gets_no_number(env):
 
 def test_every_game_of_the_tables_is_one_that_ale_has():
     assert [game for table in TABLES.values() for game in table if not is_game(game)] == []
+
+
+def test_random_play_draws_all_actions_alike_and_reports_whole_games():
+    protocol, scores, cut = random_play("breakout", {"max_episode_frames": 640}, 20, seed=1)
+    assert protocol == "classic, max_episode_frames 640" and len(scores) == 20 and 0 < cut < 20
+    assert scores.tolist() == random_play("breakout", {"max_episode_frames": 640}, 20, seed=1)[1].tolist()
+    assert len(set(scores)) > 2
+
+
+@pytest.mark.parametrize("words", [["combat"], ["asault"], ["assault", "protocol=x"], ["assault", "dim=9"]])
+def test_random_play_of_what_there_is_not_is_a_mistake(words):
+    assert main([*words, "--games", "2"]) == 2

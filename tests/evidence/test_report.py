@@ -10,6 +10,7 @@ import yaml
 
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
+from evidence.human import Measured
 from evidence.report import curve_of, labelled, main, mean_curve, report
 from evidence.run_directory import starts_of
 
@@ -254,3 +255,28 @@ def test_runs_of_two_environments_do_not_share_a_table_whatever_an_earlier_versi
         (run / "config.yaml").write_text(yaml.safe_dump(settings | {"env": env}))
     with pytest.raises(Mistake, match="plays cartpole.* and .* plays Acrobot-v1"):
         report([("a", tmp_path / "CartPole-v1"), ("b", tmp_path / "Acrobot-v1")], tmp_path / "out")
+
+
+def test_a_report_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(tmp_path, capsys, monkeypatch):
+    run = write_run(tmp_path / "run", [900, 300, 700, 444.8])
+    in_the_way = tmp_path / "out"
+    in_the_way.write_text("")
+    assert main([str(run), "--out", str(in_the_way)]) == 1
+    captured = capsys.readouterr()
+    assert "444.8" in captured.out and "not saved" in captured.err and str(in_the_way) in captured.err
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    assert main([str(run), "--out", str(tmp_path / "elsewhere")]) == 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_random_play_is_the_measured_one_of_the_runs_protocol_and_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("evidence.human.MEASURED", {("assault", "classic"): Measured(100.0, 1.5, 1000, "2026-11-26")})
+    for frameskip, protocol, times in ((4, "classic", "4.45"), (4, "machado", "2.0"), (1, "classic", "2.0")):
+        run = write_run(tmp_path / f"{protocol}_{frameskip}", [900, 444.8], protocol=protocol)
+        config = run / "config.yaml"
+        settings = yaml.safe_load(config.read_text())
+        config.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"frameskip": frameskip}}))
+        report([("run", run)], tmp_path / "out")
+        assert rows_of(tmp_path / "out" / "table.csv")[0]["times_random"] == times
+        named = "measured under classic, 1,000 games" if times == "4.45" else "222.4, Wang et al. 2016"
+        assert named in (tmp_path / "out" / "table.md").read_text()

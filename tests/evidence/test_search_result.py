@@ -9,6 +9,7 @@ import yaml
 import run
 from environments.mistakes import Mistake
 from evidence.promotion import promote
+from evidence.search_page import PAGE
 from evidence.search_result import finalists, interval, print_result, verdict
 
 TRIALS = "trial,state,agent_steps,score,failure,algo.lr,algo.horizon\n"
@@ -172,3 +173,16 @@ def test_what_is_no_search_that_came_to_its_end_is_refused(tmp_path, searched):
     (searched / "seeds.csv").unlink()
     with pytest.raises(Mistake, match=r"seeds\.csv is missing"):
         promote(searched, tmp_path)
+
+
+def test_a_tuned_config_that_cannot_be_saved_is_printed(searched, tmp_path, capsys):
+    (tmp_path / "in_the_way").write_text("")
+    assert promote(searched, tmp_path / "in_the_way") is None
+    captured = capsys.readouterr()
+    assert "@package _global_" in captured.out and "not saved" in captured.err
+
+
+def test_a_page_that_cannot_be_saved_is_said_and_the_exit_code_says_so(searched, capsys):
+    (searched / PAGE).mkdir()
+    assert run.show_result(searched, finished=False) == 1
+    assert "not saved" in capsys.readouterr().err
