@@ -777,7 +777,7 @@ def test_episodes_that_may_never_end_are_refused_by_pg_and_by_evaluations_before
     endless = ("env=cartpole", "env.id=Endless-v0")
     assert "Endless-v0 has no time limit" in refused("algo=pg", *endless)
     for words in (("evaluate=true",), ("size=short",), ("size=smoke",)):
-        assert refused(*endless, *words).startswith("error: evaluate=true: env.id=Endless-v0 has no time limit")
+        assert refused(*endless, *words).startswith("evaluate=true: env.id=Endless-v0 has no time limit")
 
 
 @pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
