@@ -433,9 +433,12 @@ def saved(result: dict[str, Any]) -> str:
 def title(result: dict[str, Any]) -> str:
     """Whose scores they are, and of how many games."""
     steps = "an unknown number of" if result["agent_steps"] is None else f"{result['agent_steps']:,}"
+    games = f"{result['episodes']} games each"
+    if result["games_seed"] != result["seed"]:
+        games += f", games of seed {result['games_seed']}"
     return (
         f"{result['algo']} on {result['env']}, protocol {result['protocol']}, seed {result['seed']}\n"
-        f"{result['checkpoint']} checkpoint at {steps} agent steps, {result['episodes']} games each"
+        f"{result['checkpoint']} checkpoint at {steps} agent steps, {games}"
     )
 
 

@@ -18,7 +18,7 @@ from custom_models.q_network import QNetwork
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
 from environments.mistakes import Mistake
-from evidence.evaluate import View, evaluate, print_evaluation, seeds
+from evidence.evaluate import View, evaluate, print_evaluation, seeds, title
 from rollouts.streams import streams
 
 ASSAULT = {
@@ -453,6 +453,7 @@ def test_another_seed_plays_other_games(make_run):
     one, other = (evaluate(run, 5, seed=seed, ways=["greedy"]) for seed in (None, 7))
     assert one["greedy"]["scores"] != other["greedy"]["scores"] and "stochastic" not in one
     assert other["seed"] == 1 and other["games_seed"] == 7
+    assert "games of seed 7" in title(other) and "games of seed" not in title(one)
 
 
 def test_a_checkpoint_may_be_given_by_its_path_and_another_s_does_not_take_the_run_s_place(make_run, tmp_path):
