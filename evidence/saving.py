@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from environments.mistakes import Mistake
-
 
 def why_not(path: Path) -> str | None:
     """Return why a file cannot be written, as far as one can see without writing; None where it can."""
@@ -16,16 +14,6 @@ def why_not(path: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is no directory"
     return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
-
-
-def refuse_unwritable(path: Path, setting: str) -> None:
-    """Look whether a file can be written, before the work that it is to hold.
-
-    Raises:
-        Mistake: it cannot; `setting` names what was typed.
-    """
-    if why := why_not(path):
-        raise Mistake(f"{setting} cannot be written ({why}); name another place, or make this one writable")
 
 
 def save(path: Path, text: str) -> str | None:
