@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from runs.interrupt import handle_early_signals
+    from runs.interrupt import handle_early_signals, outlive_terminal
 
     handle_early_signals()
+    outlive_terminal()
 
 try:
     import yaml
 
-    from experiments.composition import GROUPS, composed, options, typed_of, values_of
+    from experiments.composition import GROUPS, PATHS, composed, options, typed_of, values_of
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
-from environments.mistakes import EnvironmentFault, Mistake
+from environments.mistakes import EnvironmentFault, Mistake, reachable
 from environments.passwords import mask
 
 ROOT = Path(__file__).resolve().parent
@@ -102,18 +103,24 @@ def split(argv: list[str]) -> tuple[list[str], set[str]]:
 def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
     from runs.check import check
-    from runs.commands import READS, read_settings, refuse_ignored, refuse_names
+    from runs.commands import READS, read_settings, refuse_ignored, refuse_names, refuse_unasked
 
     refuse_names(overrides)
     # The algorithm and environment of a run that is read or continues are not those of a run without words.
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
     command, resume = (values_of(start).get(key) for key in ("command", "resume"))
+    typed = values_of([o for o in overrides if o.partition("=")[0] in PATHS])
+    for key, path in typed.items():
+        if path and path != "auto":
+            reachable(path, key)
     if command in READS:
         return read_settings(command, values_of(overrides), composed([])), None
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
     if resume is None or resume == "auto":
-        settings = check(composed(typed_of(overrides)))
+        settings = composed(typed_of(overrides))
+        refuse_unasked(overrides, settings)
+        settings = check(settings)
         refuse_ignored(overrides, settings | {"resume": resume})
         if resume is None or settings["command"] != "train":  # a search goes on by its name
             return settings, None
@@ -151,10 +158,16 @@ def help_text() -> str:
 
 def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
     """Run the command. The last line printed is the run directory."""
+    from runs.directory import refuse_strangers
+    from runs.interrupt import BEFORE_TRAINING, Interrupt
+
+    Interrupt.word = "stopped" if settings["command"] in ("evaluate", "promote") else BEFORE_TRAINING
+    if resumed:  # before anything it says is done, such as joining the cluster it names
+        refuse_strangers(resumed, overrides)
     if settings["command"] == "evaluate":
         from evidence.evaluate import WAYS
 
-        run = Path(settings["run"]).expanduser().resolve()
+        run = reachable(settings["run"], "run")
         ways = WAYS if settings["way"] == "both" else (settings["way"],)
         words = {key: settings[key] for key in ("checkpoint", "seed", "rules")}
         code = show_evaluation(run, settings["episodes"], ways=ways, **words)
@@ -163,7 +176,7 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if settings["command"] == "promote":
         from evidence.promotion import promote
 
-        made = promote(Path(settings["run"]).expanduser().resolve())
+        made = promote(reachable(settings["run"], "run"))
         if made:
             print(f"tuned config: {made}")
         return 0 if made else 1
@@ -185,9 +198,10 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     from runs.train import train
 
     run, code = train(settings, ["python", "run.py", *argv], typed_of(overrides), resumed)
+    Interrupt.word = f"stopped; run directory: {run}"
     if code == 0:
         code = show_evaluation(run, settings["episodes"]) if settings["evaluate"] else 0
-        print(next_steps(run, settings["stop"]))
+        print(next_steps(run, settings))
     print(f"run directory: {run}")
     return code
 
@@ -235,15 +249,19 @@ def show_result(folder: Path, finished: bool) -> int:
     return 0
 
 
-def next_steps(run: Path, stop: dict) -> str:
+def next_steps(run: Path, settings: dict) -> str:
     """What one can do with a run that has come to its `stop.` settings, as lines that can be pasted into a shell."""
+    from environments.games import may_never_end
+
+    stop = settings["stop"]
     farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
     shown = os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else run  # a job is elsewhere
-    return f"""what next
-  watch the curves   {shlex.join(["tensorboard", "--logdir", str(shown)])}
-  play more games    {shlex.join(["python", "run.py", "command=evaluate", f"run={shown}", "episodes=100"])}
-  train on           {shlex.join(["python", "run.py", f"resume={shown}", *farther])}"""
+    lines = {"watch the curves": ["tensorboard", "--logdir", str(shown)]}
+    if not may_never_end(settings["env"]):
+        lines["play more games"] = ["python", "run.py", "command=evaluate", f"run={shown}", "episodes=100"]
+    lines["train on"] = ["python", "run.py", f"resume={shown}", *farther]
+    return "\n".join(["what next", *(f"  {what:<18} {shlex.join(words)}" for what, words in lines.items())])
 
 
 if __name__ == "__main__":

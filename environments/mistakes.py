@@ -1,6 +1,7 @@
 """What a user got wrong, what an environment got wrong, and what went wrong in another process."""
 
 import difflib
+from pathlib import Path
 
 
 class Mistake(ValueError):
@@ -33,3 +34,18 @@ def choose(word: str, offered: list[str]) -> str:
     """Returns the end of a sentence on a word that is not offered: `did you mean ppo? There are: a2c, ppo`."""
     near = difflib.get_close_matches(word, offered, n=1)
     return (f"did you mean {near[0]}? There are: " if near else "there are: ") + (", ".join(offered) or "none yet")
+
+
+def reachable(path: str | Path, setting: str) -> Path:
+    """Returns the absolute path that was typed for a setting, whether something is there or not.
+
+    Raises:
+        Mistake: one cannot even look there: no permission, a name that is too long, links in a circle.
+    """
+    try:
+        found = Path(path).expanduser().resolve()
+        found.exists()
+        return found
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Mistake(f"{setting}={path}: one cannot look there ({why}); name another place") from error

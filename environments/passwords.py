@@ -7,7 +7,7 @@ MASK = "***"
 # user:password@ of a URL. A password may hold any of @ / : unescaped, so it reaches to the last @ of the word.
 IN_URL = re.compile(r"(?<=://)([^\s:/?#@]*):(\S*)(?=@)")
 SECRET_KEY = r"(?:[\w.-]*(?:password|passwd|secret)[\w-]*|(?:[\w.-]*[_.-])?token|[\w.-]*[_-]key)"
-ASSIGNED = re.compile(rf"(?<![\w.-])({SECRET_KEY})=([^\s&]+)", re.IGNORECASE)
+ASSIGNED = re.compile(rf"(?<![\w./-])({SECRET_KEY})=([^\s&]+)", re.IGNORECASE)
 BY_NAME = re.compile(r"\$\{[\w.]+:\w+\}")  # ${oc.env:NAME} says where a password is, and is none
 
 

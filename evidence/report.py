@@ -24,7 +24,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from environments.mistakes import Mistake, in_a_line
+from environments.mistakes import Mistake, in_a_line, reachable
 from environments.passwords import mask
 from environments.protocols import describe
 from evidence.human import random_score, references
@@ -278,11 +278,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="where the files go, such as results/ppo_assault")
     options = parser.parse_args(arguments)
     try:
-        runs = runs_of_groups([labelled(text) for text in options.runs])
-        write(runs, options.out)
+        groups = [(label, reachable(path, label)) for label, path in map(labelled, options.runs)]
+        runs, out = runs_of_groups(groups), reachable(options.out, "--out")
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
+    try:
+        write(runs, out)
     except OSError as error:
         print(markdown(runs, [row_of(run) for run in runs], starts_by_run(runs)))
         print(f"the report was not saved in --out {options.out}: {in_a_line(error)}", file=sys.stderr)

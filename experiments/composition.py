@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from environments.mistakes import Mistake, choose
 from environments.protocols import PROTOCOLS
-from experiments.yaml_files import read_yaml, refuse_faulty
+from experiments.yaml_files import read_yaml, refuse_faulty, refuse_faulty_group
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
@@ -100,7 +100,7 @@ def refuse_faulty_option(override: str) -> None:
     if group in ("tuned_configs", "tune_searches"):
         refuse_faulty(path, {group: options(group) for group in GROUPS})
     else:
-        read_yaml(path)
+        refuse_faulty_group(path, group)
 
 
 def refuse_added(override: str, key: str, settings: dict) -> None:

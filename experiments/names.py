@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from environments.games import is_game
 from experiments.composition import folder_of
 
 
@@ -15,22 +16,27 @@ def name_of(env: dict) -> str:
         env: the `env.` settings.
 
     Returns:
-        A game of ALE is its own name. A Gymnasium environment has the name that a file of experiments/env/ gives to its
-        id, or else the id without its module.
+        A game of ALE is its own name. A Gymnasium environment is called like the file of experiments/env/ that has its
+        id, as far as the file calls it so too; else it has its id without the module, or with it where the rest is the
+        name of something else.
     """
     if "game" in env:
         return str(env["game"])
-    env_id = str(env.get("id"))
-    names = [name for path in sorted(folder_of("env").glob("*.yaml")) for name in names_in(path, env_id)]
+    env_id, files = str(env.get("id")), sorted(folder_of("env").glob("*.yaml"))
+    names = [path.stem for path in files if gives_name(path, env_id)]
     if env.get("name") in names:
         return env["name"]
-    return names[0] if names else re.sub(r"[^\w.-]", "-", env_id.rpartition(":")[2])
+    if names:
+        return names[0]
+    short = env_id.rpartition(":")[2]
+    taken = is_game(short) or short in {path.stem for path in files}
+    return re.sub(r"[^\w.-]", "-", env_id if taken else short)
 
 
-def names_in(path: Path, env_id: str) -> list[str]:
-    """Returns the name that a file of experiments/env/ gives to an id, if it does; a damaged file names nothing."""
+def gives_name(path: Path, env_id: str) -> bool:
+    """Returns whether a file of experiments/env/ names an id after itself; a damaged file names nothing."""
     try:
         env = yaml.safe_load(path.read_text())["env"]
-        return [env["name"]] if env["id"] == env_id else []
+        return env["id"] == env_id and env["name"] == path.stem and not is_game(path.stem)
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return []
+        return False

@@ -13,6 +13,7 @@ import yaml
 from environments.mistakes import Mistake, choose
 
 GLOBAL = "# @package _global_"  # the first line of a file whose settings belong to several groups
+WITH_SETTINGS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
 MAX_DEPTH, MAX_DIGITS = 20, 30  # beyond what any setting needs; Python itself gives up at 1,000 and at 4,300
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")}
 
@@ -77,6 +78,31 @@ def _refuse_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
         _refuse_values(path, value, depth + 1)
 
 
+def refuse_local(path: Path) -> None:
+    """Check that the settings of a file reach several groups.
+
+    Raises:
+        Mistake: its first line does not say so.
+    """
+    first = path.read_text().splitlines()[:1] or [""]
+    if not re.fullmatch(r"#\s*@package\s+_global_\s*", first[0]):
+        raise Mistake(f"{path}, line 1: the first line has to be  {GLOBAL}  for its settings to reach their groups")
+
+
+def refuse_faulty_group(path: Path, group: str) -> None:
+    """Check a file of experiments/<group>/, whose settings belong to the group unless its first line says otherwise.
+
+    Raises:
+        Mistake: it has settings of other groups and does not say so, or `read_yaml` refuses it.
+    """
+    for key, value in root.value if (root := read_yaml(path)) else []:
+        others = key.value == "defaults" and "override" in "".join(
+            k.value for entry in value.value if isinstance(entry, yaml.MappingNode) for k, _ in entry.value
+        )
+        if others or key.value == group:
+            refuse_local(path)
+
+
 def refuse_faulty(path: Path, groups: dict[str, list[str]]) -> None:
     """Check a file of tuned_configs/ or tune_searches/, whose settings belong to several groups.
 
@@ -89,10 +115,12 @@ def refuse_faulty(path: Path, groups: dict[str, list[str]]) -> None:
             not, or `read_yaml` refuses it.
     """
     root = read_yaml(path)
-    first = path.read_text().splitlines()[:1] or [""]
-    if not re.fullmatch(r"#\s*@package\s+_global_\s*", first[0]):
-        raise Mistake(f"{path}, line 1: the first line has to be  {GLOBAL}  for its settings to reach their groups")
+    refuse_local(path)
     for key, value in root.value if root else []:
+        if key.value in WITH_SETTINGS and not isinstance(value, yaml.MappingNode):
+            raise Mistake(
+                f"{path}, line {line_of(value)}: {key.value} is a group; write its settings below it, one a line"
+            )
         if key.value == "hydra":
             raise Mistake(f"{path}, line {line_of(key)}: Hydra only composes here; leave its own settings out")
         if "." in key.value or "/" in key.value:

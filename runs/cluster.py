@@ -63,21 +63,23 @@ def ray_for(settings: dict) -> Iterator[None]:
     Interrupt.clear()
     prepare(settings)
     started = not ray.is_initialized()
+    usr1 = Interrupt.ask if settings["on_usr1"] == "stop" else Interrupt.ask_for_checkpoint
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(heard(*ENDS), Interrupt.ask) | {signal.SIGUSR1: usr1}
+    before = {number: signal.getsignal(number) for number in handlers}
     Interrupt.own_ray = started and settings["cluster"]["address"] == LOCAL
     if started:
         with signals_blocked_below():
             connect(settings)
     # After ray.init, whose own handler for SIGTERM would take their place.
-    usr1 = Interrupt.ask if settings["on_usr1"] == "stop" else Interrupt.ask_for_checkpoint
-    handlers = {number: signal.signal(number, Interrupt.ask) for number in heard(*ENDS)}
-    handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, usr1)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     try:
         yield
     finally:
         if started:
             shut_down()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def shut_down() -> None:

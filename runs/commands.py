@@ -26,6 +26,7 @@ IGNORES = {
     },
 }
 IGNORES["submit"] = IGNORES["train"]
+TYPED_ONLY = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}  # with their defaults
 FOLLOWS = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
 
@@ -38,6 +39,28 @@ def refuse_names(overrides: list[str]) -> None:
     for override in overrides:
         if way_out := FOLLOWS.get(override.partition("=")[0]):
             raise Mistake(f"{override}: results are filed under what was played; leave it out, or {way_out}")
+
+
+def refuse_unasked(overrides: list[str], settings: dict) -> None:
+    """Check that no YAML file sets what only a command line may say: which directory to read or continue, and how.
+
+    Args:
+        overrides: the command line.
+        settings: what it composes to.
+
+    Raises:
+        Mistake: a file does.
+    """
+    typed = {override.partition("=")[0] for override in overrides}
+    for key, default in TYPED_ONLY.items():
+        if key not in typed and settings.get(key) != default:
+            raise Mistake(
+                f"{key}={settings[key]} stands in a YAML file; take it out there, and type it where it is meant"
+            )
+    if settings["command"] in READS:
+        raise Mistake(f"command={settings['command']} stands in a YAML file; take it out there, and type it with run=")
+    if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
+        raise Mistake("search stands in a YAML file, and this command is a training; put it into tune_searches/")
 
 
 def refuse_ignored(overrides: list[str], settings: dict) -> None:

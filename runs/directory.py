@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, reachable
 from environments.passwords import mask
 from environments.protocols import EARLIER, complete_rules
 from environments.records import checked, count, read_starts, read_table, read_yaml, refuse
@@ -77,7 +77,7 @@ def refuse_unwritable(settings: dict) -> None:
     Raises:
         Mistake: `output_dir` cannot be written.
     """
-    path = Path(settings["output_dir"]).expanduser().resolve()
+    path = reachable(settings["output_dir"], "output_dir")
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "no permission to write" if there.is_dir() else "no directory"
@@ -146,7 +146,7 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
     Raises:
         Mistake: there is none, or it is not one of ours.
     """
-    run = Path(path).expanduser().resolve()
+    run = reachable(path, setting)
     if not run.is_dir():
         raise Mistake(f"{setting}={path}: there is no such directory; give the one a run printed last")
     for name in (CONFIG, RECORD):
@@ -159,6 +159,10 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
         for group in ("algo", "env", "model", "cluster", "stop"):
             checked(run / CONFIG, settings.get(group), dict, group)
         checked(run / CONFIG, settings.get("seed"), (int, list), "seed")
+        if settings.get("command") not in ("train", "search"):
+            raise refuse(
+                run / CONFIG, f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
+            )
         if not read_starts(run / RECORD, required=("overrides",)):
             raise refuse(run / RECORD, "it has no starts")
     except Mistake as mistake:

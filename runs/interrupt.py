@@ -10,10 +10,13 @@ processes are started with these signals blocked, and the driver alone decides.
 """
 
 import errno
+import io
 import os
 import shutil
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,13 +25,54 @@ from typing import Any
 ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+BEFORE_TRAINING = "stopped before training began; the same line starts it again"
+AGAIN_S = (
+    1.0  # later than this a signal is meant: a terminal that closes and schedulers send several within milliseconds
+)
+
+
+class LastingStream(io.TextIOWrapper):
+    """Standard output that outlives its terminal: once nobody can read it any more, what is written is dropped.
+
+    A terminal that is closed sends SIGHUP, and `| tee` dies of the Ctrl-C that is meant for the run; a line that could
+    not be printed must not end what was about to write a checkpoint.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            self.drop_everything()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            self.drop_everything()
+
+    def drop_everything(self) -> None:
+        """Let the stream, and its buffer with what is left in it, go to /dev/null."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+
+
+def outlive_terminal() -> None:
+    """Make standard output and standard error of this process last."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            encoding, errors, at_once = stream.encoding, stream.errors, stream.line_buffering
+            lasting = LastingStream(stream.detach(), encoding=encoding, errors=errors, line_buffering=at_once)
+            setattr(sys, name, lasting)
 
 
 def end_before_training(number: int = 0, frame: Any = None) -> None:
     """End this process and all below it: a handler of signals. There is nothing to save."""
     import psutil  # here: run.py asks for this file before it knows that the packages are there
 
-    print("\nstopped before training began; the same line starts it again", flush=True)
+    print(f"\n{Interrupt.word}", flush=True)
     kill(psutil.Process().children(recursive=True))
     os._exit(1)  # no exception, which an import under way or Ray might catch
 
@@ -81,7 +125,9 @@ def signals_blocked_below() -> Iterator[None]:
 class Interrupt:
     """Whether to stop. Ray Tune asks at every report; the trial then writes its last checkpoint."""
 
+    word = BEFORE_TRAINING  # what is said where there is nothing to save
     asked = False
+    asked_at = 0.0  # by time.monotonic
     at_once = False  # without a checkpoint: there is no room for one
     why = ""  # the sentence for it, where it was not the user
     own_ray = False  # whether Ray ends with this process; one of a cluster lets a run end in good order at any time
@@ -102,9 +148,11 @@ class Interrupt:
                 return
             end_before_training()
         if cls.asked:  # once more: at once
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        cls.asked = True
+            if time.monotonic() - cls.asked_at > AGAIN_S and number != signal.SIGHUP:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        cls.asked, cls.asked_at = True, time.monotonic()
         print(
             "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
             flush=True,

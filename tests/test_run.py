@@ -19,6 +19,7 @@ from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
+from experiments.names import name_of
 from runs import train
 from runs.build import build
 from runs.check import check
@@ -829,11 +830,15 @@ def test_actions_that_no_policy_here_can_choose_are_refused(actions, says, refus
 def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     """A job has gone to its output_dir; its reader is elsewhere."""
     stop = {"agent_steps": 1000, "time_s": 60.0, "episode_return": None}
+    settings = {"stop": stop, "env": {"game": "pong"}}
     monkeypatch.chdir(tmp_path)
-    assert f"run={tmp_path}/ppo/x " in run.next_steps(tmp_path / "ppo" / "x", stop)
+    assert f"run={tmp_path}/ppo/x " in run.next_steps(tmp_path / "ppo" / "x", settings)
     monkeypatch.chdir(run.ROOT)
-    assert "run=outputs/ppo/x " in run.next_steps(run.ROOT / "outputs" / "ppo" / "x", stop)
-    assert run.next_steps(tmp_path, stop).endswith(" stop.agent_steps=2000 stop.time_s=null")
+    assert "run=outputs/ppo/x " in run.next_steps(run.ROOT / "outputs" / "ppo" / "x", settings)
+    gymnasium.register("NoLimit-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    endless = run.next_steps(tmp_path, settings | {"env": {"id": "NoLimit-v0"}})
+    assert "command=evaluate" not in endless, "it would be refused"
+    assert run.next_steps(tmp_path, settings).endswith(" stop.agent_steps=2000 stop.time_s=null")
 
 
 # YAML files that people edit.
@@ -858,6 +863,8 @@ DAMAGE = {  # what -> the file, and what the answer has to name
     "with a tab": (TUNED.replace("  lr", "\tlr"), "line 6"),
     "with one key twice": (TUNED + "  lr: 1\n", "line 7: lr"),
     "with a dotted key": (TUNED + "algo.gamma: 1\n", "line 7"),
+    "with a list for a group": (TUNED + "stop: [1]\n", "line 7: stop"),
+    "with a word for a group": (TUNED + "cluster: ray\n", "line 7: cluster"),
     "that is a list": ("# @package _global_\n- algo\n", "line 2"),
     "that is a word": ("# @package _global_\nalgo\n", "line 2"),
     "with the marks of a merge": (TUNED.replace("algo:\n", "<<<<<<< HEAD\nalgo:\n"), "line"),
@@ -905,6 +912,47 @@ def test_a_yaml_file_that_ends_in_yml_is_named(world, refused):
     assert "mine.yml" in refused("tuned_configs=mine")
 
 
+def test_an_environment_s_file_without_its_first_line_is_refused_by_file_and_line(world, refused):
+    text = (ROOT / "experiments/env/cartpole.yaml").read_text().replace("# @package _global_\n", "")
+    for damaged in (text, "env:\n  name: mine\n  id: CartPole-v1\n"):
+        world("experiments/env/mine.yaml", damaged)
+        assert "experiments/env/mine.yaml, line 1" in refused("env=mine")
+
+
+@pytest.mark.parametrize(
+    "text", ["resume: auto", "resume: /x", "run: /x", "trust: true", "way: greedy", "checkpoint: last"]
+)
+def test_a_file_cannot_say_what_only_a_command_line_may(text, world, refused):
+    world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
+    assert refused("tuned_configs=mine").startswith(
+        text.replace(": ", "=").replace("true", "True") + " stands in a YAML file"
+    )
+
+
+@pytest.mark.parametrize("text", ["command: evaluate", "command: promote", "search: {trials: 3}"])
+def test_a_file_cannot_choose_what_is_not_a_training(text, world, refused):
+    world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
+    assert "stands in a YAML file" in refused("tuned_configs=mine")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "promote", "submit", "[1]"])
+def test_a_run_directory_says_that_it_trains(command, old_run, refused):
+    path = old_run("env=cartpole")
+    text = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(text.replace("command: train", f"command: {command}"))
+    assert f"{path}/config.yaml" in refused(f"resume={path}")
+
+
+@pytest.mark.parametrize("key", composition.PATHS)
+def test_a_path_that_one_cannot_look_at_is_refused(key, tmp_path, refused):
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    command = ["command=evaluate"] if key in ("run", "checkpoint") else []
+    for path in (f"/tmp/{'x' * 300}", str(circle)):
+        message = refused(*command, f"{key}={path}")
+        assert key in message and path in message
+
+
 @pytest.mark.parametrize("group", ["env", "cluster", "model"])
 def test_a_damaged_file_of_a_group_is_refused_by_file_and_line(group, world, refused):
     world(f"experiments/{group}/mine.yaml", "a: 1\na: 2\n")
@@ -937,6 +985,19 @@ def test_a_file_of_one_s_own_names_its_environment(world, printed):
     world("experiments/env/swing.yaml", text.replace("cartpole", "swing").replace("CartPole-v1", "Acrobot-v1"))
     assert printed("env=swing")["env"]["name"] == "swing"
     assert printed("env=cartpole", "env.id=Acrobot-v1")["env"]["name"] == "swing"
+
+
+def test_a_copied_file_does_not_give_its_old_name_to_another_environment(world, printed):
+    text = (ROOT / "experiments/env/cartpole.yaml").read_text()
+    world("experiments/env/mine.yaml", text.replace("CartPole-v1", "Acrobot-v1"))
+    assert printed("env=mine")["env"]["name"] == "Acrobot-v1"
+    assert printed("env=cartpole", "env.id=Acrobot-v1")["env"]["name"] == "Acrobot-v1"
+    assert printed("env=cartpole")["env"]["name"] == "cartpole"
+
+
+@pytest.mark.parametrize("env_id", ["my_games:pong", "my_games:cartpole"])
+def test_an_environment_of_one_s_own_does_not_take_the_name_of_another(env_id):
+    assert name_of({"id": env_id, "name": "pong"}) == env_id.replace(":", "-")
 
 
 @pytest.mark.parametrize("word", ["env.name=pong", "algo.name=a2c"])
@@ -1010,7 +1071,7 @@ def test_printed_lines_can_be_pasted_whatever_the_folder_is_called(name, old_run
     folder = tmp_path / name
     folder.mkdir()
     path = old_run("env=cartpole", name=f"{name}/run")
-    lines = [line.split("  ")[-1] for line in run.next_steps(path, run.experiment([])[0]["stop"]).splitlines()[2:]]
+    lines = [line.split("  ")[-1] for line in run.next_steps(path, run.experiment([])[0]).splitlines()[2:]]
     assert len(lines) == 2
     evaluated, resumed = (
         subprocess.run(

@@ -36,6 +36,7 @@ def test_a_password_is_masked_wherever_it_stands(word, shown):
         "write key=value, without spaces",
         "algo.lr=1e-4",
         "monkey=1",
+        "output_dir=/tmp/sort_key=3/token=4",
         "RAY_AUTH_MODE=token",
     ],
 )

@@ -31,7 +31,7 @@ from runs import checkpoints, directory, interrupt, train
 from runs.build import build
 from runs.checkpoints import damage, progress_of
 from runs.directory import open_run, overrides_of
-from runs.interrupt import Interrupt
+from runs.interrupt import AGAIN_S, Interrupt
 from runs.record import Curves
 from runs.train import overshoot_of, reached
 
@@ -68,6 +68,9 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     Interrupt.ask(signal.SIGINT, None)
     assert Interrupt.asked and not sent and "checkpoint" in capsys.readouterr().out
+    Interrupt.ask(signal.SIGINT, None)
+    assert not sent, "signals that come together are one"
+    Interrupt.asked_at -= 2 * AGAIN_S
     Interrupt.ask(signal.SIGINT, None)
     assert sent == [(os.getpid(), signal.SIGINT)] and handlers == {signal.SIGINT: signal.SIG_DFL}
 
