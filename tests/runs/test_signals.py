@@ -1,6 +1,7 @@
 """Signals of schedulers and terminals, which go to every process of a run."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -96,3 +97,65 @@ def test_sigterm_to_all_processes_before_training_ends_them_with_1_and_one_line(
     assert printed.split("\n", 1)[1].strip() == "" or printed.strip().count("\n") == 0, printed
     assert "GCS" not in printed and "Traceback" not in printed
     wait_for(lambda: not any(one.is_running() and names_of(one) for one in below), timeout_s=90)
+
+
+TRAINS = """import signal, sys, time
+from pathlib import Path
+from rich.console import Console
+from rich.live import Live
+from runs.interrupt import ENDS, Interrupt, outlive_terminal
+outlive_terminal()
+Interrupt.training = True
+for number in ENDS:
+    signal.signal(number, Interrupt.ask)
+with Live(console=Console()) as live:
+    print("ready", flush=True)
+    while not Interrupt.asked:
+        live.update(str(time.time()))
+        time.sleep(0.01)
+    live.update("a checkpoint is written")
+Path(sys.argv[1]).write_text("whole")
+print("to continue: ...")
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["a-closed-terminal", "a-reader-that-died"])
+def test_a_run_that_nobody_can_read_any_more_still_writes_its_checkpoint(terminal, tmp_path):
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    words = [sys.executable, "-c", TRAINS, str(tmp_path / "checkpoint")]
+    adopt = "import fcntl, os, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    if terminal:  # its own, which sends SIGHUP when it is closed
+        words = [sys.executable, "-c", adopt, *words]
+    process = subprocess.Popen(
+        words, cwd=RUN_PY.parent, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(ours, 100)
+    os.close(ours)
+    if not terminal:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 1
+    assert (tmp_path / "checkpoint").read_text() == "whole"
+
+
+def test_signals_that_come_together_are_one():
+    process = started(
+        "import signal, time\nfrom runs.interrupt import Interrupt\nInterrupt.training = True\n"
+        "for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):\n    signal.signal(number, Interrupt.ask)\n"
+        "print('ready', flush=True)\nend = time.monotonic() + 2\nwhile time.monotonic() < end:\n    time.sleep(0.1)\n"
+        "print('whole', Interrupt.asked)\n"
+    )
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+        process.send_signal(number)
+    assert process.communicate(timeout=30)[0].endswith("whole True\n") and process.returncode == 0
+
+
+def test_what_is_said_where_there_is_nothing_to_save(monkeypatch, capsys):
+    monkeypatch.setattr(interrupt, "kill", lambda processes: None)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    monkeypatch.setattr(Interrupt, "word", "stopped")
+    interrupt.end_before_training()
+    assert capsys.readouterr().out.strip() == "stopped"
