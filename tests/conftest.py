@@ -3,6 +3,7 @@
 import copy
 import functools
 import os
+import signal
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a test's Ray listens to nobody
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -16,6 +17,10 @@ import run
 from environments import machine
 from environments.games import make_games
 from runs.build import build
+
+# A run heeds only signals that it was not started to ignore; what starts the tests in the background ignores some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
