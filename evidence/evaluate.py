@@ -160,9 +160,11 @@ class Evaluation:
                 f"env.full_action_space={self.env['full_action_space']}"
             )
         self.games_seed = self.settings["seed"] if seed is None else seed
-        inside = checkpoint.parent == (run / "checkpoints").resolve() or checkpoint.parent == run / "checkpoints"
+        self.inside = checkpoint.parent == (run / "checkpoints").resolve() or checkpoint.parent == run / "checkpoints"
         # Another agent of the same model, perhaps: its result may not take the place of the run's own.
-        name = checkpoint.name if inside else f"{checkpoint.name}_{hashlib.sha256(bytes(checkpoint)).hexdigest()[:6]}"
+        name = (
+            checkpoint.name if self.inside else f"{checkpoint.name}_{hashlib.sha256(bytes(checkpoint)).hexdigest()[:6]}"
+        )
         words = [name, *([f"seed_{seed}"] if self.games_seed != self.settings["seed"] else []), *words]
         words += [] if ways == list(WAYS) else ways
         words += [] if episodes == DEFAULT_EPISODES else [f"{episodes}_games"]
@@ -197,7 +199,7 @@ class Evaluation:
             "algo": self.settings["algo"]["name"],
             "protocol": describe(env),
             "checkpoint": self.checkpoint.name,
-            "checkpoint_path": str(self.checkpoint),
+            "checkpoint_path": None if self.inside else str(self.checkpoint),  # of one outside of the run
             "agent_steps": progress.get("agent_steps"),
             "env_frames": progress.get("env_frames"),
             "seed": self.settings["seed"],

@@ -93,8 +93,10 @@ def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_r
 def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "standing", lambda run, seeds, settings: ({}, []))
     monkeypatch.setattr(train, "ray_for", lambda settings: pytest.fail("Ray was started"))
+    settings = compose(["env=cartpole"])
+    directory.write_start(tmp_path, settings, [], [])
     with directory.alone_in(tmp_path), pytest.raises(Mistake, match="another process is at it"):
-        train.train(compose(["env=cartpole"]), [], [], tmp_path)
+        train.train(settings, [], [], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -399,7 +399,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
     recorder = SearchRecorder(folder, Source(display), TrialEnd(100, folder), display, Seen(settings))
     result = {"failure": None, "notices": [], "agent_steps": 5, "objective": 1.0}
-    recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [])]})
+    recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]
 
 
