@@ -1,6 +1,6 @@
-"""How near does PPO come to what a machine with a GPU can do? Linux only; never run on a GPU yet.
+"""How near does PPO come to what a machine with a GPU can do? Linux only.
 
-    python -m benchmarks.gpu            # three rounds of all below; how long that takes nobody knows yet
+    python -m benchmarks.gpu            # three rounds of all below; 19 of the 24 of one took 12 min on an H200
     python -m benchmarks.gpu --quick    # one short round with 8 envs, to see that it works; not for quoting
 
     alone    E  the emulator, random actions on all cores | I  acting on the GPU | L  updates on the GPU
@@ -36,7 +36,8 @@ from rollouts.device import acted
 from rollouts.rollout import Rollout, RolloutData, columns
 from runs.build import build
 
-HORIZON, NUM_ENVS, NUM_RUNNERS = 128, (8, 64, 256), (0, 2, 8)
+HORIZON, NUM_RUNNERS = 128, (0, 2, 8)
+UPDATES = {8: 20, 64: 8, 256: 4}  # number of envs -> updates that a whole run is timed over
 TRAINING_CPUS = 2  # of the training process where others play
 PARTS = ("emulator", "acting", "learning")
 
@@ -128,12 +129,10 @@ def part(name: str, device: torch.device, num_envs: int, patience_s: float) -> f
 # All of them ----------------------------------------------------------------------------------------------------------
 
 
-def contestants(
-    device: str, sizes: tuple[int, ...], cores: int, updates: int, patience_s: float
-) -> dict[str, Contestant]:
+def contestants(device: str, updates: dict[int, int], cores: int, patience_s: float) -> dict[str, Contestant]:
     """Name -> contestant: `emulator 8`, `8 envs, 2 env runners, overlap`."""
     found: dict[str, Contestant] = {}
-    for n in sizes:
+    for n, timed in updates.items():
         for name in PARTS:
             arguments = f"--part={name}", f"--device={device}", f"--envs={n}", f"--patience={patience_s}"
             found[f"{name} {n}"] = lambda folder, arguments=arguments: run_module("gpu", folder, *arguments)
@@ -143,8 +142,8 @@ def contestants(
                 continue
             for overlap in (False, True)[: 1 + bool(runners)]:
                 typed, steps = words(n, runners, overlap, cores, device == "cuda"), n * HORIZON
-                found[named(n, runners, overlap)] = lambda folder, typed=typed, steps=steps: run_suite(
-                    folder, 2 * steps, updates * steps, *typed
+                found[named(n, runners, overlap)] = lambda folder, typed=typed, steps=steps, timed=timed: run_suite(
+                    folder, 2 * steps, timed * steps, *typed
                 )
     return found
 
@@ -204,11 +203,11 @@ def main() -> int:
     if settings.part:
         print(json.dumps({"agent_steps_per_s": part(settings.part, device, settings.envs, settings.patience)}))
         return 0
-    sizes, updates, num_rounds = ((8,), 4, 1) if settings.quick else (NUM_ENVS, 20, settings.rounds)
+    updates, num_rounds = ({8: 4}, 1) if settings.quick else (UPDATES, settings.rounds)
     result = begin() | {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-    cast = contestants(settings.device, sizes, num_cpus(), updates, 1.0 if settings.quick else settings.patience)
+    cast = contestants(settings.device, updates, num_cpus(), 1.0 if settings.quick else settings.patience)
     result["rounds"] = take_turns(cast, num_rounds)
-    result["summary"] = summary(result["rounds"], sizes)
+    result["summary"] = summary(result["rounds"], tuple(updates))
     keep(result, settings.out)
     return 0
 

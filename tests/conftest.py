@@ -26,6 +26,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 @pytest.fixture(scope="session")
 def shared_ray():
     """Ray, started once. Its four CPUs are only numbers: no test asks what the machine has."""
+    ray.shutdown()  # of the one that RLlib starts, unasked, to find the GPU of a learner built without Ray
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()

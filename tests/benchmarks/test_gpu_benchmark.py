@@ -46,7 +46,7 @@ def test_a_rate_does_not_count_the_first_time(monkeypatch):
     assert gpu.rate(work, steps=6, patience_s=10) == 6 and len(done) == 11
 
 
-@pytest.mark.parametrize("num_envs", gpu.NUM_ENVS)
+@pytest.mark.parametrize("num_envs", gpu.UPDATES)
 @pytest.mark.parametrize(("runners", "overlap"), [(0, False), (2, True), (8, False), (8, True)])
 def test_what_is_measured_can_be_typed(num_envs, runners, overlap, compose, machine):
     settings = compose(gpu.words(num_envs, runners, overlap, cores=16))
@@ -55,9 +55,9 @@ def test_what_is_measured_can_be_typed(num_envs, runners, overlap, compose, mach
 
 
 def test_there_is_a_contestant_for_every_combination_the_machine_has_cores_for(capsys):
-    found = gpu.contestants("cuda", (8, 64), 16, 4, 1.0)
+    found = gpu.contestants("cuda", {8: 4, 64: 4}, 16, 1.0)
     assert len(found) == 2 * (3 + 1 + 2 + 2) and "64 envs, 8 env runners, overlap" in found
-    found = gpu.contestants("cuda", (8,), 9, 4, 1.0)
+    found = gpu.contestants("cuda", {8: 4}, 9, 1.0)
     assert len(found) == 3 + 1 + 2 and "8 env runners, which need 10 cores of 9" in capsys.readouterr().out
 
 
