@@ -31,8 +31,8 @@ from torch import nn
 from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import NonFiniteLoss
 from custom_models.q_network import QNetwork
-from environments.machine import take_threads
 from environments.single_game import SingleGame
+from environments.threads import take_threads
 from rollouts.single_game_runner import SingleGameRunner
 
 UNIFORM = {"type": "EpisodeReplayBuffer"}

@@ -21,7 +21,7 @@ from torch import nn
 from algorithms.optimizers import make_optimizer
 from algorithms.several import Rows, everyones, mean_of_parts, moments, sum_gradients  # noqa: F401 - not all for this file
 from custom_models.actor_critic import ActorCritic
-from environments.machine import take_threads
+from environments.threads import take_threads
 from rollouts.device import on_device
 from rollouts.rollout import Rollout, RolloutData, side_by_side, stack_frames
 

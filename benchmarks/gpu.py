@@ -31,7 +31,8 @@ import run
 from algorithms.learner import PROGRESS
 from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
 from environments.games import make_games
-from environments.machine import num_cpus, take_threads
+from environments.machine import num_cpus
+from environments.threads import take_threads
 from rollouts.device import acted
 from rollouts.rollout import Rollout, RolloutData, columns
 from runs.build import build

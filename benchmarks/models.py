@@ -22,7 +22,7 @@ import torch
 import run
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
-from environments.machine import take_threads
+from environments.threads import take_threads
 from runs.build import model_config
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"

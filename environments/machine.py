@@ -1,34 +1,17 @@
-"""What this process may use of the machine it is on: CPUs, memory, threads.
+"""What this process may use of the machine it is on: CPUs and memory.
 
 A container, a scheduler or systemd gives a process less than the machine has. The kernel says so in three places: the
 affinity mask, cgroup v1 (`cpu.cfs_quota_us`, `memory.limit_in_bytes`) and cgroup v2 (`cpu.max`, `memory.max`). The
 least of them is what a process gets, and what the whole suite goes by, Ray of a local run included.
 """
 
-import ctypes
-import ctypes.util
 import os
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import ray
-import torch
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 ROOT = Path("/")  # of the file system; tests have one of their own
-
-
-def num_threads() -> int:
-    """Threads this process was given: its CPUs in Ray, or all it may run on outside of Ray.
-
-    Ray sets OMP_NUM_THREADS to 1 unless an actor asks for more, and ALE takes every core it sees; neither is right when
-    several trials share a machine.
-    """
-    if ray.is_initialized() and ray.get_runtime_context().get_actor_id():
-        return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
-    return num_cpus()
 
 
 def num_cpus(root: Path = ROOT) -> int:
@@ -40,6 +23,13 @@ def num_cpus(root: Path = ROOT) -> int:
 def memory_bytes(root: Path = ROOT) -> int:
     """Memory this process may use: the least of what the machine has and all cgroup limits."""
     return min([psutil.virtual_memory().total, *memory_limits(root)])
+
+
+def num_gpus() -> int:
+    """GPUs that torch sees. It imports torch, which takes seconds: ask only where a GPU is wanted."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def shared_memory_bytes(root: Path = ROOT) -> int:
@@ -98,22 +88,6 @@ def text_in(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def take_threads() -> int:
-    """Give torch the threads of this process and keep its heap; call once, before the first large allocation.
-
-    glibc hands the top of the heap back to the kernel whenever it can, and a rollout followed by an update makes it
-    do so again and again: each time the same pages fault in anew. Not giving them back is the largest single gain on
-    two cores.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(ctypes.util.find_library("c"))
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-    threads = num_threads()
-    torch.set_num_threads(threads)
-    return threads
 
 
 def fastest_dtype() -> str:

@@ -34,11 +34,12 @@ from custom_models.actor_critic import ActorCritic
 from custom_models.q_network import QNetwork
 from environments.frames import layout_of
 from environments.games import Games, make_games, may_never_end
-from environments.machine import fastest_dtype, take_threads
+from environments.machine import fastest_dtype
 from environments.mistakes import Mistake, in_a_line
 from environments.protocols import PROTOCOLS, complete_rules, describe
 from environments.records import read_json
 from environments.screen import LINE_EVERY_S, Screen, duration
+from environments.threads import take_threads
 from evidence.human import references
 from evidence.run_directory import CHECKPOINTS, find_checkpoint, runs_of, settings_of
 from evidence.saving import save, why_not

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 from custom_models.actor_critic import ActorCritic
 from environments.games import Games, make_games
-from environments.machine import take_threads
 from environments.mistakes import Mistake
+from environments.threads import take_threads
 from evidence.evaluate import View, load_agent, seeds
 from evidence.run_directory import find_checkpoint, runs_of, settings_of
 

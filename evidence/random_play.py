@@ -17,9 +17,9 @@ import yaml
 
 from custom_models.distributions import Categorical
 from environments.games import NOT_OPENED, is_game, make_games
-from environments.machine import take_threads
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS, describe
+from environments.threads import take_threads
 from evidence.evaluate import GamesDisplay, apply_rules, play, seeds, shares
 
 # Of an Atari experiment: what a picture looks like changes no score, so it is small; one decision lasts four frames.

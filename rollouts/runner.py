@@ -21,7 +21,7 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments.games import Transition, make_games
-from environments.machine import take_threads
+from environments.threads import take_threads
 from rollouts.device import acted, runners_device
 from rollouts.health import FaultForLater, raise_faults, return_faults
 from rollouts.rollout import Rollout, columns, summary

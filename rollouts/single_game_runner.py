@@ -9,7 +9,7 @@ import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from environments.machine import take_threads
+from environments.threads import take_threads
 from rollouts.streams import streams
 
 

@@ -8,18 +8,17 @@ import re
 from pathlib import Path
 
 import gymnasium
-import torch
 from gymnasium.envs.registration import EnvSpec
 
-from custom_models.torsos import smallest_dim
+from custom_models.convolutions import smallest_dim
 from environments.frames import layout_of
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
-from environments.machine import memory_bytes, num_cpus
+from environments.machine import memory_bytes, num_cpus, num_gpus
 from environments.mistakes import Mistake
 from experiments.names import name_of
-from runs.build import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
 from runs.check_search import check_search
 from runs.placement import Node, placed
+from runs.resources import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
 from runs.settings import TOP_SETTINGS, of_kind, tables, unknown
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
@@ -299,7 +298,7 @@ def _check_resources(settings: dict) -> None:
         _check_cluster(settings)
         return
     cluster, runners = settings["cluster"], num_env_runners(settings)
-    cpus, gpus = num_cpus(), torch.cuda.device_count()
+    cpus, gpus = num_cpus(), num_gpus() if gpus_of_run(settings) else 0
     # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
     centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
     wanted = centre + runners * cluster["cpus_per_runner"] + cpus_of_learners(settings)

@@ -3,13 +3,11 @@
 import re
 from typing import Any
 
-import torch
-
-from environments.machine import num_cpus
+from environments.machine import num_cpus, num_gpus
 from environments.mistakes import Mistake
 from environments.passwords import is_masked
-from runs.build import bundles_of, cpus_of_run, gpus_of_run
 from runs.placement import Node, placed
+from runs.resources import cpus_of_run, gpus_of_run
 from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, unknown
 from runs.space import Parameter, parse
 
@@ -74,18 +72,22 @@ def check_search(search: Any, settings: dict) -> dict:
             )
         return checked
     seeds, at_once = checked["seeds_per_trial"], checked["concurrent"] or 1
-    trial, cpus, gpus = cpus_of_run(settings, seeds), num_cpus(), torch.cuda.device_count()
+    trial, cpus = cpus_of_run(settings, seeds), num_cpus()
     if at_once * trial > cpus:
         raise Mistake(
             f"search.concurrent={at_once} trials of {trial:g} CPUs, with search.seeds_per_trial={seeds}, ask for more "
             f"than the {cpus} of this machine; ask for fewer"
         )
-    trial, machine = gpus_of_run(settings, seeds), Node("", "this machine", {"CPU": cpus, "GPU": gpus})
-    if trial and placed(bundles_of({**settings, "search": checked}) * at_once, [machine]) is None:
-        raise Mistake(
-            f"search.concurrent={at_once} trials of {trial:g} GPUs, with search.seeds_per_trial={seeds} and each "
-            f"process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
-        )
+    if trial := gpus_of_run(settings, seeds):
+        from runs.build import bundles_of  # here: it imports RLlib, which takes seconds
+
+        gpus = num_gpus()
+        machine = Node("", "this machine", {"CPU": cpus, "GPU": gpus})
+        if placed(bundles_of({**settings, "search": checked}) * at_once, [machine]) is None:
+            raise Mistake(
+                f"search.concurrent={at_once} trials of {trial:g} GPUs, with search.seeds_per_trial={seeds} and each "
+                f"process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
+            )
     return checked
 
 

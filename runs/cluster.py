@@ -37,11 +37,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
 from environments.mistakes import Mistake, in_a_line
 from environments.passwords import mask
-from runs.build import bundles_of, gpus_of_run
+from runs.build import bundles_of
 from runs.directory import ROOT
 from runs.interrupt import ENDS, ROOM_MB, Interrupt, heard, kill, signals_blocked_below
 from runs.package import DRIVER_BYTES, refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt
+from runs.resources import gpus_of_run
 
 LOCAL, AUTO = "local", "auto"
 SHARE_OF_MEMORY, SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it

@@ -33,7 +33,6 @@ from environments.mistakes import Mistake
 from environments.passwords import mask
 from environments.records import read_yaml
 from runs import checkpoints, directory
-from runs.build import cpus_of_run, gpus_of_run, seeds_of
 from runs.cluster import LOCAL, ray_for
 from runs.confirmation import STAGES, Confirmation
 from runs.display import SearchDisplay, spelt
@@ -41,6 +40,7 @@ from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.population import Population
 from runs.record import Record
+from runs.resources import cpus_of_run, gpus_of_run, seeds_of
 from runs.sources import Planned, Proposals, RunWriter, Source, write_table
 from runs.space import parse
 from runs.study import Study

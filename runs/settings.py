@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from custom_models.torsos import CONVS, SECTIONS
+from custom_models.convolutions import CONVS, SECTIONS
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
 

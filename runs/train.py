@@ -18,12 +18,13 @@ from ray.tune.experiment import Trial
 
 from environments.mistakes import cause_of, in_a_line
 from runs import checkpoints, directory
-from runs.build import build, cpus_of_run, gpus_of_run, in_words, seeds_of
+from runs.build import build
 from runs.cluster import ray_for
 from runs.display import Display
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.record import Record
+from runs.resources import cpus_of_run, gpus_of_run, in_words, seeds_of
 
 WAIT_S = 30.0  # that a run is silent while it has no place to run
 

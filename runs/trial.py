@@ -13,7 +13,8 @@ from ray.tune import PlacementGroupFactory
 
 from environments.records import read_yaml
 from runs import checkpoints, directory
-from runs.build import build, seeds_of
+from runs.build import build
+from runs.resources import seeds_of
 
 
 class SearchTrial(tune.Trainable):

@@ -14,7 +14,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 import run
-from environments import machine
+from environments import threads
 from environments.games import make_games
 from runs.build import build
 
@@ -52,7 +52,7 @@ def few_threads():
 @pytest.fixture
 def one_thread(monkeypatch):
     """What the suite builds in this process takes one thread too."""
-    monkeypatch.setattr(machine, "num_threads", lambda: 1)
+    monkeypatch.setattr(threads, "num_threads", lambda: 1)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def machine_with(monkeypatch):
     """Cores, and GPUs where they are given -> settings are checked and built as on such a machine."""
 
     def have(cpus: int, gpus: int | None = None) -> None:
-        for room in ("build", "check", "check_search"):
+        for room in ("resources", "check", "check_search"):
             monkeypatch.setattr(f"runs.{room}.num_cpus", lambda: cpus)
         if gpus is not None:
             monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)

@@ -1149,3 +1149,24 @@ def test_evaluation_is_told_the_rules_that_were_typed(monkeypatch, refused):
 @pytest.mark.parametrize("word", ["search.trials=3", "episodes=7", "trust=true"])
 def test_a_training_refuses_what_only_others_read(word, refused):
     assert refused("tune_searches=cartpole_ppo", "command=train", word).startswith(f"{word}: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["algo=ppp"],
+        ["algo.lrr=1"],
+        ["env=atari", "env.game=asault"],
+        ["env=cartpole", "algo=pg", "algo.episodes_per_update=7"],
+        ["tune_searches=assault_ppo", "search.trials=x"],
+        ["resume=/nowhere"],
+        ["command=evaluate", "run=/nowhere", "episodes=0"],
+        ["algo=ppo", "--cfg", "job"],
+    ],
+    ids=" ".join,
+)
+def test_words_are_checked_before_anything_heavy_is_imported(words):
+    """torch, Ray and RLlib take seconds, and a mistake is answered within one."""
+    script = f"import sys, run; run.main({words}); print({{'torch', 'ray'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -10,7 +10,7 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 from benchmarks import gpu
-from runs import build
+from runs import resources
 
 CPU = torch.device("cpu")
 
@@ -51,7 +51,7 @@ def test_a_rate_does_not_count_the_first_time(monkeypatch):
 def test_what_is_measured_can_be_typed(num_envs, runners, overlap, compose, machine):
     settings = compose(gpu.words(num_envs, runners, overlap, cores=16))
     assert settings["algo"]["num_envs"] == num_envs and settings["algo"]["overlap"] == overlap
-    assert build.gpus_of_run(settings) == 1 and build.cpus_of_run(settings) <= 16
+    assert resources.gpus_of_run(settings) == 1 and resources.cpus_of_run(settings) <= 16
 
 
 def test_there_is_a_contestant_for_every_combination_the_machine_has_cores_for(capsys):

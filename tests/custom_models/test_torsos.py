@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from custom_models.torsos import CONVS, SECTIONS, Conv, ConvTorso, MLPTorso, ResidualTorso, smallest_dim
+from custom_models.convolutions import CONVS, SECTIONS, Conv, smallest_dim
+from custom_models.torsos import ConvTorso, MLPTorso, ResidualTorso
 from environments.frames import FrameLayout, to_blocks
 
 LAYOUTS = {"gray": FrameLayout(84, 1, 4), "rgb": FrameLayout(84, 3, 2), "dim42": FrameLayout(42, 3, 4)}

@@ -10,7 +10,8 @@ import ray
 import torch
 
 import run
-from environments.machine import memory_bytes, num_cpus, num_threads, shared_memory_bytes, take_threads
+from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
+from environments.threads import num_threads, take_threads
 
 SUITE = Path(run.__file__).resolve().parent
 V1 = "9:name=systemd:/\n4:memory:/slurm/job_7\n2:cpu,cpuacct:/slurm/job_7\n0::/\n"  # /proc/self/cgroup

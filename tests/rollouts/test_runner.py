@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from environments import machine
+from environments import threads
 from environments.frames import to_blocks
 from environments.mistakes import EnvironmentFault
 from rollouts.rollout import Rollout, stack_frames
@@ -91,7 +91,7 @@ def record(compose):
     sizes = (f"algo.num_envs={N}", f"algo.horizon={T}", "algo.minibatch_size=54")
     settings = compose(["env=breakout", f"env.max_episode_frames={LIMIT}", *sizes, *SMALL_NET])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "num_threads", lambda: 1)
+        patch.setattr(threads, "num_threads", lambda: 1)
         runner = VectorEnvRunner(config=build(settings))
     return Record(runner, settings["env"])
 

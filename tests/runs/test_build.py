@@ -15,19 +15,9 @@ from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
 from environments.mistakes import Mistake
-from runs.build import (
-    CONFIGS,
-    MAX_CPUS,
-    build,
-    bundles_of,
-    cpus_of,
-    cpus_of_run,
-    dtype_of,
-    gpus_of_run,
-    model_config,
-    seeds_of,
-)
+from runs.build import CONFIGS, build, bundles_of, model_config
 from runs.check import check
+from runs.resources import MAX_CPUS, cpus_of, cpus_of_run, dtype_of, gpus_of_run, seeds_of
 from runs.settings import ALGO_SETTINGS
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
@@ -235,7 +225,7 @@ def test_the_model_knows_its_pixels_and_its_dtype(composed):
     ],
 )
 def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, monkeypatch):
-    monkeypatch.setattr("runs.build.fastest_dtype", lambda: "float32")
+    monkeypatch.setattr("runs.resources.fastest_dtype", lambda: "float32")
     settings = composed["env=assault"] | {"cluster": composed["env=assault"]["cluster"] | cluster}
     assert dtype_of(settings) == ("bfloat16" if on_gpu else "float32")
     assert model_config(settings)["dtype"] == dtype_of(settings)

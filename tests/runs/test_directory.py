@@ -11,8 +11,8 @@ from ray._private import utils
 import run as command_line
 from environments.mistakes import Mistake
 from runs import cluster, directory
-from runs.build import dtype_of
 from runs.directory import ProgressTable, create, keep_rules, open_run, overrides_of, read_rows, replace, write_start
+from runs.resources import dtype_of
 
 
 @pytest.fixture
