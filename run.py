@@ -92,18 +92,28 @@ def split(argv: list[str]) -> tuple[list[str], set[str]]:
                 raise Mistake("--cfg prints the experiment and takes the word job: --cfg job")
             flags.add("--cfg")
         elif word.startswith("-"):
-            raise Mistake(
-                f"{word}: there is no such flag; there are --help and --cfg job (a search is tune_searches=...)"
-            )
+            raise Mistake(f"{word}: there is no such flag; {without_dashes(word, words)}")
+        elif "=" not in word and (found := [group for group in GROUPS if word in options(group)]):
+            raise Mistake(f"{word}: did you mean {found[0]}={word}?")
         else:
             overrides.append(word)
     return overrides, flags
+
+
+def without_dashes(flag: str, rest: list[str]) -> str:
+    """What to type instead of a flag: `--algo ppo` is algo=ppo here."""
+    key, equals, value = flag.lstrip("-").partition("=")
+    value = value if equals else rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else ""
+    if len(key) > 1 and value:
+        return f"settings are typed without dashes: {key}={value}"
+    return "there are --help and --cfg job (a search is tune_searches=...)"
 
 
 def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
     from runs.check import check
     from runs.commands import READS, read_settings, refuse_ignored, refuse_names, refuse_unasked
+    from runs.directory import newest
 
     refuse_names(overrides)
     # The algorithm and environment of a run that is read or continues are not those of a run without words.
@@ -114,7 +124,9 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         if path and path != "auto":
             reachable(path, key)
     if command in READS:
-        return read_settings(command, values_of(overrides), composed([])), None
+        settings, kinds = read_settings(command, values_of(overrides), composed([])), {"promote": ("search",)}
+        settings["run"] = newest(settings["run"], "run", "outputs", kinds.get(command, ("train",)))
+        return settings, None
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
     if resume is None or resume == "auto":
@@ -131,6 +143,7 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     from runs.directory import open_run, overrides_of
     from runs.resume import merged, refuse_another_model, typed_over
 
+    resume = newest(resume, "resume", typed.get("output_dir", "outputs"))
     run, saved = open_run(resume, "resume")
     typed = typed_of(overrides)
     # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a

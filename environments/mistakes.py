@@ -30,10 +30,17 @@ def in_a_line(error: BaseException) -> str:
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
 
 
+def counted(number: float, noun: str) -> str:
+    """Returns a number with its noun: `1 CPU`, `2 CPUs`, `1,234 games`."""
+    return f"{number:,g} {noun}{'' if number == 1 else 's'}" if number < 1e5 else f"{number:,.0f} {noun}s"
+
+
 def choose(word: str, offered: list[str]) -> str:
     """Returns the end of a sentence on a word that is not offered: `did you mean ppo? There are: a2c, ppo`."""
     near = difflib.get_close_matches(word, offered, n=1)
-    return (f"did you mean {near[0]}? There are: " if near else "there are: ") + (", ".join(offered) or "none yet")
+    if not offered:
+        return "there is none yet"
+    return (f"did you mean {near[0]}? There are: " if near else "there are: ") + ", ".join(offered)
 
 
 def reachable(path: str | Path, setting: str) -> Path:

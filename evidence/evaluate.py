@@ -35,7 +35,7 @@ from custom_models.q_network import QNetwork
 from environments.frames import layout_of
 from environments.games import Games, make_games, may_never_end
 from environments.machine import fastest_dtype
-from environments.mistakes import Mistake, in_a_line
+from environments.mistakes import Mistake, counted, in_a_line
 from environments.protocols import PROTOCOLS, complete_rules, describe
 from environments.records import read_json
 from environments.screen import LINE_EVERY_S, Screen, duration
@@ -436,7 +436,7 @@ def saved(result: dict[str, Any]) -> str:
 def title(result: dict[str, Any]) -> str:
     """Whose scores they are, and of how many games."""
     steps = "an unknown number of" if result["agent_steps"] is None else f"{result['agent_steps']:,}"
-    games = f"{result['episodes']} games each"
+    games = f"{counted(result['episodes'], 'game')} each"
     if result["games_seed"] != result["seed"]:
         games += f", games of seed {result['games_seed']}"
     return (

@@ -24,7 +24,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from environments.mistakes import Mistake, in_a_line, reachable
+from environments.mistakes import Mistake, counted, in_a_line, reachable
 from environments.passwords import mask
 from environments.protocols import describe
 from evidence.human import random_score, references
@@ -289,7 +289,7 @@ def main(arguments: list[str]) -> int:
         print(markdown(runs, [row_of(run) for run in runs], starts_by_run(runs)))
         print(f"the report was not saved in --out {options.out}: {in_a_line(error)}", file=sys.stderr)
         return 1
-    print(f"{len(runs)} runs: {', '.join(str(options.out / name) for name in FILES)}")
+    print(f"{counted(len(runs), 'run')}: {', '.join(str(options.out / name) for name in FILES)}")
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from environments.mistakes import counted
 from environments.records import refuse
 from evidence import search_figures as figures
 from evidence.saving import save, why_not
@@ -96,7 +97,8 @@ def flat(search: dict) -> dict[str, dict]:
 def summary(search: dict, trials: list[Trial]) -> str:
     """How many ended how, and the best."""
     counts = [(words, sum(t.state == state for t in trials)) for state, words in ENDS.items()]
-    text = f"{len(trials)} trials of at most {search['stop']['agent_steps']:,} agent steps, seed {search['seed']}; "
+    most = f"{search['stop']['agent_steps']:,} agent steps, seed {search['seed']}"
+    text = f"{counted(len(trials), 'trial')} of at most {most}; "
     text += ", ".join(f"{count} {words}" for words, count in counts if count) + "."
     if whole := complete(trials):
         best = max(whole, key=lambda trial: trial.score)

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from environments.mistakes import Mistake, choose
 from environments.protocols import PROTOCOLS
+from experiments.words import near_env, ours, spelt_out
 from experiments.yaml_files import read_yaml, refuse_faulty, refuse_faulty_group
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,7 @@ def composed(overrides: list[str]) -> dict:
     os.environ["SUITE_ROOT"] = str(ROOT)
     if not OmegaConf.has_resolver("protocol"):
         OmegaConf.register_new_resolver("protocol", rule_of)
+    overrides = [word for override in overrides for word in spelt_out(override, options("env"))]
     for override in overrides:
         if override[:1] == "+":
             key, others = override.partition("=")[0].lstrip("+"), [o for o in overrides if o[:1] != "+"]
@@ -79,7 +81,7 @@ def values_of(overrides: list[str]) -> dict[str, Any]:
         Mistake: an override cannot be read.
     """
     values: dict[str, Any] = {}
-    for override in overrides:
+    for override in (word for typed in overrides for word in spelt_out(typed, options("env"))):
         refuse_unreadable(quote_path(override), override)
         key, _, path = override.partition("=")
         value = OverridesParser.create().parse_override(quote_path(override)).value()
@@ -172,7 +174,8 @@ def sentence(error: Exception, overrides: list[str]) -> str:
         other = folder_of(group) / f"{option}.yml"
         if other.exists():
             return f"{group}={option}: {other} has to end in .yaml; rename it"
-        return f"{group}={option}: there is no such option; {choose(option, options(group))}"
+        offered = near_env(option, options(group)) if group == "env" else choose(option, options(group))
+        return f"{group}={option}: there is no such option; {offered}"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
     if found := re.search(r"full_key: (\S+)", text):
@@ -196,6 +199,8 @@ def one_line(text: str) -> str:
 
 def near_keys(key: str, known: list[str]) -> str:
     """The sentence for a key that is not in the experiment."""
+    if said := ours(key, known, GROUPS):
+        return f"{key}: this experiment has no such setting; {said}"
     group, _, name = key.rpartition(".")
     siblings = [k for k in known if k.rpartition(".")[0] == group] if group else list({k.split(".")[0] for k in known})
     near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(

@@ -14,7 +14,7 @@ from custom_models.convolutions import smallest_dim
 from environments.frames import layout_of
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
 from environments.machine import memory_bytes, num_cpus, num_gpus
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, counted
 from experiments.names import name_of
 from runs.check_search import check_search
 from runs.placement import Node, placed
@@ -305,7 +305,7 @@ def _check_resources(settings: dict) -> None:
     if wanted > cpus:
         keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(f"{asked} ask for {wanted:g} CPUs, and this machine has {cpus}; ask for fewer")
+        raise Mistake(f"{asked} ask for {counted(wanted, 'CPU')}, and this machine has {cpus}; ask for fewer")
     _check_memory(settings["algo"], settings["env"], settings["stop"]["agent_steps"])
     learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
     asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners
@@ -313,8 +313,8 @@ def _check_resources(settings: dict) -> None:
         keys = ("gpus_per_learner", "num_learners", "gpus_per_runner", "num_env_runners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
         raise Mistake(
-            f"{asked}: the run would take {gpus_of_run(settings):g} GPUs, each process its part of one, and torch sees "
-            f"{gpus} in this machine; ask for fewer, or install a CUDA build of torch"
+            f"{asked}: the run would take {counted(gpus_of_run(settings), 'GPU')}, each process its part of one, "
+            f"and torch sees {gpus} in this machine; ask for fewer, or install a CUDA build of torch"
         )
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from environments.machine import num_cpus, num_gpus
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, counted
 from environments.passwords import is_masked
 from runs.placement import Node, placed
 from runs.resources import cpus_of_run, gpus_of_run
@@ -75,8 +75,8 @@ def check_search(search: Any, settings: dict) -> dict:
     trial, cpus = cpus_of_run(settings, seeds), num_cpus()
     if at_once * trial > cpus:
         raise Mistake(
-            f"search.concurrent={at_once} trials of {trial:g} CPUs, with search.seeds_per_trial={seeds}, ask for more "
-            f"than the {cpus} of this machine; ask for fewer"
+            f"search.concurrent={at_once} trials of {counted(trial, 'CPU')}, with search.seeds_per_trial={seeds}, ask "
+            f"for more than the {cpus} of this machine; ask for fewer"
         )
     if trial := gpus_of_run(settings, seeds):
         from runs.build import bundles_of  # here: it imports RLlib, which takes seconds
@@ -85,8 +85,8 @@ def check_search(search: Any, settings: dict) -> dict:
         machine = Node("", "this machine", {"CPU": cpus, "GPU": gpus})
         if placed(bundles_of({**settings, "search": checked}) * at_once, [machine]) is None:
             raise Mistake(
-                f"search.concurrent={at_once} trials of {trial:g} GPUs, with search.seeds_per_trial={seeds} and each "
-                f"process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
+                f"search.concurrent={at_once} trials of {counted(trial, 'GPU')}, with search.seeds_per_trial={seeds} "
+                f"and each process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
             )
     return checked
 

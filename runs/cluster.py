@@ -35,7 +35,7 @@ from ray.tune import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
-from environments.mistakes import Mistake, in_a_line
+from environments.mistakes import Mistake, counted, in_a_line
 from environments.passwords import mask
 from runs.build import bundles_of
 from runs.directory import ROOT
@@ -47,6 +47,7 @@ from runs.resources import gpus_of_run
 LOCAL, AUTO = "local", "auto"
 SHARE_OF_MEMORY, SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it
 LEAST_STORE = 2**28  # bytes of it in /dev/shm; where that has less, Ray keeps it in its temporary folder
+ATTEMPTS, TOO_SLOW = 3, "timed out during startup"  # Ray gives its own processes half a minute
 ANSWER_S = 5  # a head must answer in
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
 
@@ -166,7 +167,7 @@ def connect(settings: dict) -> None:
     if JOB in os.environ:  # `ray job stop` deletes the job's directory while the last checkpoint is being written
         os.chdir(settings["output_dir"])
     all_of_them = {key: sum(node.has[key] for node in found) for key in KINDS}
-    print(f"Ray cluster: {len(found)} nodes with {spelt(all_of_them)}; this driver runs {sys.executable}")
+    print(f"Ray cluster: {counted(len(found), 'node')} with {spelt(all_of_them)}; this driver runs {sys.executable}")
     if context.dashboard_url:
         print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}")
     sys.stdout.flush()
@@ -181,17 +182,22 @@ def start(settings: dict) -> None:
     refuse_unwritable_places()
     # As on systems where Ray knows no clusters: addresses are 127.0.0.1. Ray reads it where it is imported.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        context = ray.init(
-            address="local",
-            num_cpus=num_cpus(),
-            object_store_memory=store_bytes(),
-            include_dashboard=settings["dashboard"],
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # Ray raises all kinds: OSError, ValueError, Exception
-        raise Mistake(why_not_here(error)) from error
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            context = ray.init(
+                address="local",
+                num_cpus=num_cpus(),
+                object_store_memory=store_bytes(),
+                include_dashboard=settings["dashboard"],
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            break
+        except Exception as error:  # Ray raises all kinds: OSError, ValueError, Exception
+            ray.shutdown()
+            if not (left and TOO_SLOW in str(error)):
+                raise Mistake(why_not_here(error)) from error
+            print("this machine is busy: Ray did not start within half a minute, trying again", flush=True)
     if settings["dashboard"]:
         print(f"Ray dashboard: http://{context.dashboard_url}{token_hint()}", flush=True)
     if shared_memory_bytes() < LEAST_STORE and len(bundles_of(settings)) > 1:
@@ -269,6 +275,16 @@ def why_not_here(error: Exception) -> str:
         return (
             f"Ray keeps its token in {path}, which cannot be written ({error.strerror}); set HOME to a directory that "
             "can, RAY_AUTH_TOKEN to a secret of yours, or RAY_AUTH_MODE=disabled where nobody else is on this machine"
+        )
+    if TOO_SLOW in str(error):
+        return (
+            f"Ray did not start within half a minute, {ATTEMPTS} times over: this machine is too busy; end something "
+            f"else that runs on it. Ray's logs are in {folder}/session_latest/logs"
+        )
+    if "ray.init(memory" in str(error):
+        return (
+            f"this process may use {memory_bytes() / 2**30:.1f} GiB of memory, and Ray with its object store takes "
+            "that alone; give the container or the job more, such as 4 GiB"
         )
     return f"Ray cannot start on this machine ({in_a_line(error)[:300]}); its logs are in {folder}/session_latest/logs"
 

@@ -21,6 +21,7 @@ import platform
 import pwd
 import secrets
 import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,6 +139,36 @@ def writable(settings: dict, *names: str) -> Path:
             f"output_dir={settings['output_dir']} cannot be written ({error.strerror}: {error.filename}); name another"
         ) from error
     return path
+
+
+def newest(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:
+    """Return the newest run directory that `latest`, or a directory that holds some, can mean; else what was typed.
+
+    Args:
+        path: as it was typed; a run directory stays what it is.
+        setting: whose value it is.
+        output_dir: where `latest` looks.
+        kinds: `train` for runs, `search` for searches.
+
+    Raises:
+        Mistake: it is `latest`, and there is none.
+    """
+    folder = reachable(path, setting)
+    if latest := path == "latest" and not folder.exists():
+        folder = reachable(output_dir, "output_dir")
+    elif not folder.is_dir() or (folder / CONFIG).exists() or (folder / RECORD).exists():
+        return path
+    found = [record for depth in ("*", "*/*", "*/*/*") for record in folder.glob(f"{depth}/{RECORD}")]
+    found = [r.parent for r in found if ("search" if r.parent.parent.name == "searches" else "train") in kinds]
+    if not found:
+        if latest:
+            what = "search" if kinds == ("search",) else "run"
+            raise Mistake(f"{setting}=latest: there is no {what} in {folder} yet; give {setting}=<its directory>")
+        return path
+    run = max(found, key=lambda run: (run / RECORD).stat().st_mtime)
+    others = f", the newest of {len(found)} in {folder}" if len(found) > 1 else ""
+    print(f"{setting}={path} is {run}{others}", file=sys.stderr)
+    return str(run)
 
 
 def open_run(path: str, setting: str) -> tuple[Path, dict]:

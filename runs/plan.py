@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from environments.games import make_games
-from environments.mistakes import Mistake, in_a_line
+from environments.mistakes import Mistake, counted, in_a_line
 from rollouts.rollout import columns
 from runs.build import build, bundles_of
 from runs.placement import KINDS, Node, placed, spelt
@@ -82,7 +82,7 @@ def plan(settings: dict, found: list[Node], pace: Pace | None = None) -> str:
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
     lines = [
         f"{settings['algo']['name']} on {settings['env']['name']}, {in_words(settings)}",
-        f"on {len(found)} node{'s' * (len(found) > 1)} with {spelt(total)}:",
+        f"on {counted(len(found), 'node')} with {spelt(total)}:",
     ]
     for i, (name, bundle) in enumerate(zip(names_of(settings, len(bundles)), bundles, strict=True)):
         lines.append(f"  {name:<17}{spelt(bundle):<14}{where[i].name if where else 'nowhere: there is no room for it'}")

@@ -1,7 +1,7 @@
 """What the processes of an experiment take of a machine, counted from its settings alone: nothing here needs RLlib."""
 
 from environments.machine import fastest_dtype, num_cpus
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, counted
 from runs.settings import Setting
 
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
@@ -71,15 +71,16 @@ def dtype_of(settings: dict) -> str:
 
 def in_words(settings: dict) -> str:
     """What one update is made of: `8 envs x 128 steps = 1024 per update`."""
-    algo = settings["algo"]
+    algo, envs = settings["algo"], counted(settings["algo"]["num_envs"], "env")
     if "episodes_per_update" in algo:
-        return f"{algo['num_envs']} envs, {algo['episodes_per_update']} complete episodes per update"
+        return f"{envs}, {counted(algo['episodes_per_update'], 'complete episode')} per update"
     if "train_every" in algo:
-        return f"{algo['num_envs']} envs, one update every {algo['train_every']} agent steps"
+        return f"{envs}, one update every {algo['train_every']} agent steps"
     if algo.get("num_workers"):
         share = algo["num_envs"] // algo["num_workers"]
+        processes = max(1, num_env_runners(settings))
         return (
-            f"{algo['num_workers']} workers in {max(1, num_env_runners(settings))} processes, each {share} envs x "
-            f"{algo['horizon']} steps = {share * algo['horizon']} per gradient"
+            f"{counted(algo['num_workers'], 'worker')} in {processes} process{'es' * (processes > 1)}, each "
+            f"{counted(share, 'env')} x {algo['horizon']} steps = {share * algo['horizon']} per gradient"
         )
-    return f"{algo['num_envs']} envs x {algo['horizon']} steps = {algo['num_envs'] * algo['horizon']} per update"
+    return f"{envs} x {algo['horizon']} steps = {algo['num_envs'] * algo['horizon']} per update"

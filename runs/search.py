@@ -29,7 +29,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from environments.machine import num_cpus
-from environments.mistakes import Mistake
+from environments.mistakes import Mistake, counted
 from environments.passwords import mask
 from environments.records import read_yaml
 from runs import checkpoints, directory
@@ -119,7 +119,7 @@ def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:
         if not proposals.total:
             return 0
         print(
-            f"{settings['algo']['name']} on {settings['env']['name']}: {proposals.total} trials of at most "
+            f"{settings['algo']['name']} on {settings['env']['name']}: {counted(proposals.total, 'trial')} of at most "
             f"{study.budget:,} agent steps, {concurrent_trials(settings)} at once; {settings['search']['sampler']} "
             f"proposes, {settings['search']['scheduler']} stops early"
         )

@@ -6,6 +6,7 @@ typed or stands in a YAML file; `runs/check.py` and `runs/build.py` read the tab
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from custom_models.convolutions import CONVS, SECTIONS
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
+
+THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)([kM])")  # 10k, 1.5M
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Setting:
             if self.optional:
                 return None
             raise Mistake(f"{key} is not set; it takes {self.wanted()}")
+        if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
+            value = float(found.group(1)) * {"k": 1e3, "M": 1e6}[found.group(2)]
         if self.kind is float and type(value) is int:
             value = float(value)
         if self.kind is int and type(value) is float and value.is_integer():
@@ -73,12 +78,17 @@ class Setting:
             self.kind, "a list of whole numbers"
         )
         if self.low is not None and self.high is not None:
-            words += f" from {self.low} to {self.high}"
+            words += f" from {shown(self.low)} to {shown(self.high)}"
         elif self.low is not None:
-            words += f" of at least {self.low}"
+            words += f" of at least {shown(self.low)}"
         elif self.above is not None:
             words += f" above {self.above}" + (f" and at most {self.high:g}" if self.high is not None else "")
         return words + (" or null" if self.optional else "")
+
+
+def shown(number: float) -> str:
+    """A limit: `0.5`, `16384`, `1,000,000,000,000`."""
+    return f"{number:,}" if number >= 100_000 else str(number)
 
 
 def of_kind(value: Any) -> str:
@@ -87,6 +97,8 @@ def of_kind(value: Any) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
+    if isinstance(value, str) and value[:1].isdecimal():
+        return "no number"
     return {str: "a word", list: "a list", dict: "a group"}.get(type(value), "nothing")
 
 

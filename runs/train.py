@@ -16,7 +16,7 @@ import torch
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
-from environments.mistakes import cause_of, in_a_line
+from environments.mistakes import cause_of, counted, in_a_line
 from runs import checkpoints, directory
 from runs.build import build
 from runs.cluster import ray_for
@@ -311,7 +311,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     print(
         f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps, "
         f"{in_words(settings)}, seed {settings['seed']}, "
-        f"{cpus_of_run(settings):g} CPUs for training"
+        f"{counted(cpus_of_run(settings), 'CPU')} for training"
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]

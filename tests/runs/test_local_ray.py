@@ -69,7 +69,8 @@ def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
             ["/tmp/mine/ray", "RAY_TMPDIR"],
         ),
         (OSError(errno.EROFS, "Read-only file system", "/home/me/.ray"), ["/home/me/.ray", "HOME", "RAY_AUTH_MODE"]),
-        (Exception("The current node timed out during startup.\nMore."), ["timed out during startup", "logs"]),
+        (Exception("The current node timed out during startup.\nMore."), ["3 times", "busy", "logs"]),
+        (ValueError("After taking into account ... adjust these settings with ray.init(memory=<bytes>)."), ["GiB"]),
     ],
 )
 def test_what_ray_raises_is_one_sentence_that_names_the_variable(error, words, monkeypatch):
@@ -77,6 +78,19 @@ def test_what_ray_raises_is_one_sentence_that_names_the_variable(error, words, m
     monkeypatch.setenv("TMPDIR", "/tmp/mine")
     sentence = why_not_here(error)
     assert "\n" not in sentence and all(word in sentence for word in words)
+
+
+def test_a_busy_machine_is_given_three_times_as_long(monkeypatch, compose, capsys):
+    asked = []
+
+    def slow(**words):
+        asked.append(words)
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(Mistake, match="too busy"):
+        start(compose(["env=cartpole"]))
+    assert len(asked) == 3 and capsys.readouterr().out.count("trying again") == 2
 
 
 def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_ray_starts(monkeypatch, tmp_path):

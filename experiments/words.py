@@ -1,0 +1,157 @@
+"""Words of other libraries: taken where they can mean one thing only, answered with ours everywhere else."""
+
+import difflib
+import re
+
+from ale_py import roms
+
+from environments.mistakes import Mistake
+
+# What Stable-Baselines3, its Zoo, CleanRL, RLlib's old and new stack, Sample Factory and Tianshou say -> what is said
+# here, the first of it that the experiment has. Without a dot: a group or a setting outside of groups.
+OURS = {
+    "algo": "algorithm agent alg algo_name",
+    "algo.lr": "learning_rate lr",
+    "algo.lr_schedule": "anneal_lr lr_decay linear_lr_schedule lr_scheduler",
+    "algo.num_envs": "num_envs n_envs nenvs num_envs_per_env_runner num_envs_per_worker training_num",
+    "algo.horizon": "horizon n_steps num_steps nsteps rollout_fragment_length rollout_length unroll_length t_max",
+    "algo.minibatch_size": "minibatch_size batch_size sgd_minibatch_size mini_batch_size minibatch num_minibatches",
+    "algo.microbatch_size": "microbatch_size batch_size sgd_minibatch_size minibatch_size",
+    "algo.num_epochs": "num_epochs n_epochs update_epochs epochs noptepochs num_sgd_iter ppo_epochs repeat_per_collect",
+    "algo.gamma": "gamma discount discount_factor",
+    "algo.gae_lambda": "gae_lambda lambda lambda_ lam gae_coef",
+    "algo.entropy_coeff": "entropy_coeff ent_coef entropy_coef ent_weight entropy_cost exploration_loss_coeff",
+    "algo.vf_coeff": "vf_coeff vf_coef vf_loss_coeff value_loss_coef value_loss_coeff critic_coeff",
+    "algo.clip": "clip clip_range clip_coef clip_param cliprange eps_clip clip_epsilon ppo_clip_ratio",
+    "algo.vf_clip": "vf_clip clip_range_vf vf_clip_param clip_vloss",
+    "algo.max_grad_norm": "max_grad_norm grad_clip gradient_clip grad_norm clip_grad_norm",
+    "algo.normalize_advantages": "normalize_advantages normalize_advantage norm_adv advantage_norm",
+    "algo.kl_target": "kl_target target_kl",
+    "algo.optimizer_eps": "optimizer_eps adam_eps adam_epsilon rms_prop_eps alpha_eps",
+    "algo.buffer_size": "buffer_size replay_buffer_size buffer replay_size",
+    "algo.target_every": "target_every target_update_interval target_network_update_freq target_network_frequency",
+    "algo.train_every": "train_every train_freq train_frequency",
+    "algo.num_workers": "num_workers num_env_runners num_rollout_workers num_actors workers",
+    "cluster.num_env_runners": "num_env_runners num_workers num_rollout_workers num_actors workers runners",
+    "cluster.num_learners": "num_learners num_learner_workers learners",
+    "cluster.gpus_per_learner": "num_gpus gpus gpu device cuda num_gpus_per_learner gpus_per_learner",
+    "cluster.cpus": "cpus num_cpus threads num_threads",
+    "env": "env_id env_name environment gym_id id task",
+    "env.game": "game rom",
+    "env.frame_stack": "frame_stack framestack n_stack num_stack frame_stacks",
+    "env.frameskip": "frameskip frame_skip action_repeat",
+    "env.sticky": "sticky sticky_actions repeat_action_probability",
+    "env.noop_max": "noop_max noops max_noops",
+    "env.clip_rewards": "clip_rewards clip_reward reward_clip",
+    "env.max_episode_frames": "max_episode_frames max_frames max_num_frames_per_episode",
+    "model": "policy network net arch policy_kwargs torso",
+    "model.hidden": "hidden hiddens fcnet_hiddens net_arch hidden_size",
+    "model.lstm_size": "lstm_size use_lstm lstm lstm_cell_size recurrent lstm_hidden_size",
+    "model.dtype": "dtype precision",
+    "stop.agent_steps": "steps agent_steps total_timesteps timesteps total_steps num_timesteps n_timesteps "
+    "timesteps_total num_env_steps_sampled_lifetime max_steps train_for_env_steps total_env_steps num_env_steps",
+    "stop.time_s": "time_s time_total_s max_time time_limit train_for_seconds time_budget_s",
+    "stop.episode_return": "episode_return episode_reward_mean episode_return_mean target_reward reward_threshold",
+    "seed": "seeds random_seed",
+    "output_dir": "log_dir logdir log_folder output out outdir save_dir storage_path tensorboard_log local_dir",
+    "label": "name run_name exp_name experiment_name tag",
+    "resume": "load restore resume_from trained_agent restart_behavior continue",
+    "episodes": "n_eval_episodes eval_episodes num_episodes evaluation_duration",
+    "evaluate": "eval evaluation",
+    "checkpoint_every_s": "checkpoint_freq checkpoint_frequency save_freq save_every save_every_sec checkpoint_every",
+    "report_every": "report_frequency log_interval log_freq min_sample_timesteps_per_iteration",
+    "tuned_configs": "tuned_config experiment experiments config conf preset exp yaml",
+    "tune_searches": "tune_search search searches tune sweep optuna hpo optimize optimize_hyperparameters",
+    "search.trials": "trials n_trials num_samples num_trials",
+    "search.sampler": "sampler",
+    "search.scheduler": "scheduler pruner",
+}
+NO_SETTING = {
+    "framework": "everything here is PyTorch",
+    "train_batch_size": "an update learns from algo.num_envs x algo.horizon agent steps; set these two",
+    "train_batch_size_per_learner": "an update learns from algo.num_envs x algo.horizon agent steps; set these two",
+    "num_envs_per_actor": "algo.num_envs counts the envs of all actors together",
+    "wandb": "curves are in TensorBoard: tensorboard --logdir outputs",
+    "track": "curves are in TensorBoard: tensorboard --logdir outputs",
+    "torch_deterministic": "runs with the same seed on the same machine are the same already",
+    "verbose": "there is nothing to turn up; progress.csv in the run directory has every row",
+    "render_mode": "a game is not shown while it trains",
+    "capture_video": "a game is not shown while it trains",
+}
+GYMNASIUM_ID = re.compile(r"(?:ALE/)?(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
+NUMBERS = re.compile(r"-?\d+(,-?\d+)+")
+RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
+
+
+def spelt_out(override: str, envs: list[str]) -> list[str]:
+    """Return what an override means in full: `env=qbert` is `env=atari env.game=qbert`, `seed=1,2` is `seed=[1,2]`.
+
+    Args:
+        override: as it was typed.
+        envs: the options of the group env.
+
+    Raises:
+        Mistake: the env is Gymnasium's id of something, which would be played under other rules here.
+    """
+    key, _, value = override.partition("=")
+    if key == "env" and value not in envs:
+        if value in roms.get_all_rom_ids():
+            return ["env=atari", f"env.game={value}"]
+        refuse_gymnasium_id(value, envs)
+    if key == "seed" and NUMBERS.fullmatch(value):
+        return [f"seed=[{value}]"]
+    if key == "seed" and (found := RANGE.fullmatch(value.replace(" ", ""))):
+        first, end, step = (int(number or 1) for number in found.groups())
+        return [f"seed={list(range(first, end, step))}".replace(" ", "")]
+    return [override]
+
+
+def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
+    """Name what env= takes instead of an id of Gymnasium or a game in another spelling; let everything else pass.
+
+    Raises:
+        Mistake: the value is one of these.
+    """
+    found = GYMNASIUM_ID.fullmatch(value)
+    if game := game_like(found.group(1) if found else value):
+        rules = " and plays it under env.protocol=classic unless told otherwise" if found else ""
+        raise Mistake(f"env={value}: here this game is env={game}, which has no version{rules}; type that")
+    if found and found.group(1).lower() in envs:
+        raise Mistake(f"env={value}: type env={found.group(1).lower()}")
+    if found:
+        raise Mistake(f"env={value}: for an environment of Gymnasium, type env=cartpole env.id={value}")
+
+
+def game_like(word: str) -> str | None:
+    """Return the game of ALE that a word spells in another way: `MsPacman` is ms_pacman."""
+    return {game.replace("_", ""): game for game in roms.get_all_rom_ids()}.get(re.sub(r"[_-]", "", word).lower())
+
+
+def near_env(word: str, envs: list[str]) -> str:
+    """Return the end of a sentence on an env= that there is not."""
+    near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}There are: {', '.join(envs)}, and every game of ALE"
+
+
+def ours(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
+    """Return the end of a sentence on a key of another library.
+
+    Args:
+        key: as it was typed, with or without a group: `algo.learning_rate`, `learning_rate`.
+        known: all settings of the experiment, dotted.
+        groups: all groups.
+
+    Returns:
+        What to type instead, or why there is nothing; None where nobody knows the word.
+    """
+    word = key.rpartition(".")[2].lower().replace("-", "_")
+    there = [name for name in (*known, *groups) if name != "tuned_configs.null"]
+    meant = [name for name, words in OURS.items() if word in words.split() and name in there and name != key]
+    if not meant:
+        meant = [name for name in known if "." in name and name.rpartition(".")[2] == word and name != key]
+    if meant:
+        return f"here it is {' or '.join(meant[:2])}"
+    if word in NO_SETTING:
+        return NO_SETTING[word]
+    missing = [name for name, words in OURS.items() if word in words.split() and name != key]
+    return f"{missing[0]} is a setting of other experiments" if missing else None

@@ -1,0 +1,200 @@
+"""What people type who know other libraries: taken, or answered with the word that means it here."""
+
+import os
+
+import pytest
+from ale_py import roms
+
+import run
+from environments.games import NOT_OPENED
+from environments.mistakes import Mistake
+from experiments.composition import GROUPS, composed, flat, options, values_of
+from experiments.words import NO_SETTING, OURS, spelt_out
+from runs.directory import RECORD, newest
+from runs.settings import Setting
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (["lr=1e-4"], "algo.lr"),
+        (["learning_rate=1e-4"], "algo.lr"),
+        (["algo.learning_rate=1e-4"], "algo.lr"),
+        (["num_envs=8"], "algo.num_envs"),
+        (["n_envs=8"], "algo.num_envs"),
+        (["steps=1000"], "stop.agent_steps"),
+        (["total_timesteps=1e6"], "stop.agent_steps"),
+        (["n_steps=128"], "algo.horizon"),
+        (["algo.num_steps=128"], "algo.horizon"),
+        (["rollout_fragment_length=128"], "algo.horizon"),
+        (["batch_size=64"], "algo.minibatch_size"),
+        (["algo=a2c", "batch_size=64"], "algo.microbatch_size"),
+        (["ent_coef=0.01"], "algo.entropy_coeff"),
+        (["clip_range=0.1"], "algo.clip"),
+        (["vf_coef=0.5"], "algo.vf_coeff"),
+        (["gamma=0.9"], "algo.gamma"),
+        (["num_workers=4"], "cluster.num_env_runners"),
+        (["algo=a3c", "num_workers=4"], "algo.num_workers"),
+        (["num_gpus=1"], "cluster.gpus_per_learner"),
+        (["game=pong"], "env.game"),
+        (["use_lstm=true"], "model.lstm_size"),
+        (["seeds=3"], "seed"),
+        (["tuned_config=assault_ppo"], "tuned_configs"),
+        (["experiment=assault_ppo"], "tuned_configs"),
+        (["search=assault_ppo"], "tune_searches"),
+        (["n_trials=3", "tune_searches=assault_ppo"], "search.trials"),
+    ],
+    ids=str,
+)
+def test_a_word_of_another_library_is_answered_with_ours(words, ours, capsys):
+    assert run.main(words) == 2
+    said = capsys.readouterr().err
+    assert f"here it is {ours}" in said and said.count("\n") == 1
+
+
+def test_every_answer_is_a_setting_or_a_group_that_there_is():
+    known = {*GROUPS}
+    for algo in options("algo"):
+        known |= {*flat(composed([f"algo={algo}"]))}
+    known |= {*flat(composed(["tune_searches=assault_ppo"])), *flat(composed(["env=cartpole"]))}
+    assert set(OURS) <= known
+    assert not {word for words in OURS.values() for word in words.split()} & set(NO_SETTING)
+
+
+@pytest.mark.parametrize("word", NO_SETTING)
+def test_what_there_is_no_setting_for_is_said_too(word):
+    with pytest.raises(Mistake, match=f"^{word}: this experiment has no such setting; "):
+        composed([f"{word}=1"])
+
+
+def test_a_setting_of_another_algorithm_is_told_from_a_mistyped_one():
+    with pytest.raises(Mistake, match="algo.clip is a setting of other experiments"):
+        composed(["algo=a2c", "clip_range=0.1"])
+
+
+# Environments ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_game_of_ale_is_an_env():
+    envs = options("env")
+    for game in set(roms.get_all_rom_ids()) - set(envs):
+        assert spelt_out(f"env={game}", envs) == ["env=atari", f"env.game={game}"]
+    assert run.experiment(["env=qbert", "seed=3"])[0]["env"]["name"] == "qbert"
+    with pytest.raises(Mistake, match="several players"):
+        run.experiment([f"env={NOT_OPENED[0]}"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("ALE/Assault-v5", "env=assault,"),
+        ("Assault-v5", "env=assault,"),
+        ("AssaultNoFrameskip-v4", "env=assault,"),
+        ("AssaultDeterministic-v0", "env=assault,"),
+        ("Assault-ram-v4", "env=assault,"),
+        ("MsPacmanNoFrameskip-v4", "env=ms_pacman,"),
+        ("ALE/UpNDown-v5", "env=up_n_down,"),
+        ("MsPacman", "env=ms_pacman,"),
+        ("Qbert", "env=qbert,"),
+        ("CartPole-v1", "env=cartpole\n"),
+        ("Acrobot-v1", "env=cartpole env.id=Acrobot-v1\n"),
+        ("asault", "did you mean assault?"),
+        ("qbrt", "did you mean qbert?"),
+        ("nonsense", "every game of ALE"),
+    ],
+)
+def test_an_environment_in_other_words_is_answered_with_ours(typed, said, capsys):
+    assert run.main([f"env={typed}"]) == 2
+    assert f"error: env={typed}: " in (error := capsys.readouterr().err) and said in error and error.count("\n") == 1
+
+
+def test_a_game_by_its_gymnasium_id_is_told_the_game(capsys):
+    assert run.main(["env=atari", "env.game=Assault-v5"]) == 2
+    assert "did you mean assault?" in capsys.readouterr().err
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "seeds"),
+    [("1,2,3", [1, 2, 3]), ("range(1,4)", [1, 2, 3]), ("range(1, 8, 3)", [1, 4, 7]), ("[4,5]", [4, 5]), ("7", 7)],
+)
+def test_seeds_are_taken_as_people_write_them(typed, seeds):
+    assert run.experiment([f"seed={typed}"])[0]["seed"] == seeds
+    assert values_of([f"seed={typed}"]) == {"seed": seeds}
+
+
+def test_an_empty_range_of_seeds_is_refused():
+    with pytest.raises(Mistake, match="seed"):
+        run.experiment(["seed=range(4,1)"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "number"), [("10k", 10_000), ("1M", 1_000_000), ("1.5M", 1_500_000), ("2e5", 200_000)]
+)
+def test_thousands_and_millions_can_be_typed(typed, number):
+    found = run.experiment([f"stop.agent_steps={typed}"])[0]["stop"]["agent_steps"]
+    assert found == number and type(found) is int
+
+
+@pytest.mark.parametrize("typed", ["1G", "M", "k", "1.0001k", "-1k", "1 M"])
+def test_what_is_no_number_of_agent_steps_is_refused(typed):
+    with pytest.raises(Mistake, match="stop.agent_steps=.* it takes a whole number from 1 to 1,000,000,000,000"):
+        Setting(int, 1, 10**12).check("stop.agent_steps", typed)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ppo"], "algo=ppo"),
+        (["assault"], "env=assault"),
+        (["assault_ppo"], "tuned_configs=assault_ppo"),
+        (["--algo", "ppo"], "algo=ppo"),
+        (["--algo=ppo"], "algo=ppo"),
+        (["--foo"], "--help"),
+    ],
+    ids=str,
+)
+def test_a_bare_word_and_a_flag_are_answered_with_what_to_type(words, said, capsys):
+    assert run.main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+# Run directories ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    """Two runs, the second newer, and a search, the newest."""
+    for age, name in (30, "ppo/assault/old"), (20, "ppo/assault/new"), (10, "searches/mine"):
+        record = tmp_path / name / RECORD
+        record.parent.mkdir(parents=True)
+        record.write_text("{}")
+        seconds = 10**9 - age
+        os.utime(record, (seconds, seconds))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "found"),
+    [(("train",), "ppo/assault/new"), (("search",), "searches/mine"), (("train", "search"), "searches/mine")],
+)
+def test_latest_is_the_newest_of_its_kind_and_named(kinds, found, outputs, capsys):
+    assert newest("latest", "run", str(outputs), kinds) == str(outputs / found)
+    assert capsys.readouterr().err.startswith(f"run=latest is {outputs / found}")
+
+
+def test_a_directory_of_runs_is_its_newest_and_a_run_is_itself(outputs, capsys):
+    for folder in "ppo", "ppo/assault":
+        assert newest(str(outputs / folder), "run", "nowhere") == str(outputs / "ppo/assault/new")
+    assert "the newest of 2" in capsys.readouterr().err
+    for folder in "ppo/assault/old", "searches", "nothing":
+        typed = str(outputs / folder)
+        assert newest(typed, "run", "nowhere", ("train",)) == typed
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_run_latest_is_a_mistake(tmp_path, capsys):
+    assert run.main(["resume=latest", f"output_dir={tmp_path}"]) == 2
+    assert "resume=latest: there is no run in" in capsys.readouterr().err
