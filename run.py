@@ -32,25 +32,6 @@ from environments.mistakes import EnvironmentFault, Mistake, reachable
 from environments.passwords import mask
 
 ROOT = Path(__file__).resolve().parent
-EXAMPLES = """
-examples
-  python run.py                                     PPO on Assault, 10 million agent steps
-  python run.py size=short                          the same for some minutes, then an evaluation
-  python run.py env=atari env.game=qbert            any game ALE has
-  python run.py env=pong env.protocol=machado       sticky actions, all 18 actions
-  python run.py env=cartpole stop.agent_steps=100000
-  python run.py seed=[1,2,3] algo.lr=1e-4           one run per seed
-  python run.py tune_searches=assault_ppo           search for better settings; the same again goes on
-  python run.py resume=<run directory>              continue; what else is typed wins
-  python run.py resume=auto algo=ppo                continue this very experiment where it was begun before, or begin it
-  python run.py cluster=ray output_dir=/shared/runs on a Ray cluster (docs/cluster.md); with command=submit as a job
-  python run.py algo=a3c dry_run=true               say what would run where, and stop
-  python run.py command=evaluate run=<run directory> episodes=30
-  python run.py command=promote run=<search directory>
-
-flags
-  --help      this text              --cfg job   print the experiment and run nothing
-"""
 
 
 def main(argv: list[str]) -> int:
@@ -58,8 +39,13 @@ def main(argv: list[str]) -> int:
     try:
         overrides, flags = split(argv)
         if "--help" in flags:
-            print(help_text())
+            from runs.help import help_text
+
+            print(help_text(overrides))
             return 0
+        for word in overrides:
+            if "=" not in word and (groups := [group for group in GROUPS if word in options(group)]):
+                raise Mistake(f"{word}: did you mean {groups[0]}={word}?")
         if "command=submit" in overrides and "--cfg" not in flags:
             return submit([override for override in overrides if override != "command=submit"])
         settings, resumed = experiment(overrides)
@@ -93,8 +79,6 @@ def split(argv: list[str]) -> tuple[list[str], set[str]]:
             flags.add("--cfg")
         elif word.startswith("-"):
             raise Mistake(f"{word}: there is no such flag; {without_dashes(word, words)}")
-        elif "=" not in word and (found := [group for group in GROUPS if word in options(group)]):
-            raise Mistake(f"{word}: did you mean {found[0]}={word}?")
         else:
             overrides.append(word)
     return overrides, flags
@@ -154,19 +138,6 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     settings = check(settings | {"resume": None})
     refuse_ignored(overrides, settings | {"resume": resume})
     return settings, run
-
-
-def help_text() -> str:
-    """All groups with their options, and worked examples."""
-    lines = [
-        "RLlib Atari suite: policy-gradient experiments on Ray RLlib",
-        "",
-        "usage: python run.py [group=option] [key=value] ...",
-        "",
-        "groups",
-    ]
-    lines += [f"  {group:<14} {', '.join(options(group)) or '(none yet)'}" for group in GROUPS]
-    return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
 
 
 def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
-from runs.settings import ATARI_SETTINGS, TOP_SETTINGS, Setting
+from runs.settings import ATARI_SETTINGS, SEED, TOP_SETTINGS
 
 # Commands that read a run directory take what they need from it, and from the command line only this:
 READS = {"evaluate": ("run", "checkpoint", "way", "seed", "episodes"), "promote": ("run",)}
@@ -109,7 +109,7 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
     for key, value in typed.items():
         group, _, field = key.partition(".")
         if key in keys:
-            setting = Setting(int, 0, 2**31 - 1) if key == "seed" else TOP_SETTINGS[key]
+            setting = SEED if key == "seed" else TOP_SETTINGS[key]
             result[key] = setting.check(key, value)
         elif command == "evaluate" and group == "env" and field in RULES:
             rules[field] = RULES[field].check(key, value)

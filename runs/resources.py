@@ -2,7 +2,7 @@
 
 from environments.machine import fastest_dtype, num_cpus
 from environments.mistakes import Mistake, counted
-from runs.settings import Setting
+from runs.settings import SEED
 
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
 
@@ -10,7 +10,7 @@ MAX_CPUS = 8  # of a training process that takes what there is: more threads do 
 def seeds_of(settings: dict) -> list[int]:
     """The seeds to run, each once."""
     seed = settings["seed"]
-    seeds = [Setting(int, 0, 2**31 - 1).check("seed", s) for s in (seed if isinstance(seed, list) else [seed])]
+    seeds = [SEED.check("seed", s) for s in (seed if isinstance(seed, list) else [seed])]
     if not seeds or len(set(seeds)) < len(seeds):
         raise Mistake(f"seed={seed}: give at least one seed, and each only once")
     return seeds

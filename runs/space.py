@@ -155,7 +155,7 @@ def _range(where: str, kind: str, values: list, setting: Setting) -> tuple:
     ends = [1 - high, 1 - low] if kind == "one_minus_loguniform" else [low, high]
     for end in ends:
         setting.check(where, end)
-    whole = Setting(int)
+    whole = Setting("a whole number", int)
     return (whole.check(where, low), whole.check(where, high)) if kind == "int" else (float(low), float(high))
 
 

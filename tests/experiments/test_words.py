@@ -141,7 +141,7 @@ def test_thousands_and_millions_can_be_typed(typed, number):
 @pytest.mark.parametrize("typed", ["1G", "M", "k", "1.0001k", "-1k", "1 M"])
 def test_what_is_no_number_of_agent_steps_is_refused(typed):
     with pytest.raises(Mistake, match="stop.agent_steps=.* it takes a whole number from 1 to 1,000,000,000,000"):
-        Setting(int, 1, 10**12).check("stop.agent_steps", typed)
+        Setting("", int, 1, 10**12).check("stop.agent_steps", typed)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""The text of --help: the groups and examples, or every setting of a group with its meaning, values and default.
+
+    python run.py --help             groups and examples
+    python run.py --help algo        what there is to choose from, and the settings of the default
+    python run.py --help algo=a2c    the settings of A2C
+    python run.py --help algo.lr     one setting
+
+Meanings and values come from runs/settings.py, which checks them; defaults from experiments/.
+"""
+
+import shutil
+import textwrap
+from typing import Any
+
+from environments.mistakes import Mistake, choose
+from experiments.composition import GROUPS, composed, folder_of, near_keys, options
+from runs.settings import SEARCH_SETTINGS, SEED, TOP_SETTINGS, Setting, tables
+
+WIDTH = 80  # columns, or as many as the terminal has
+EXAMPLES = """
+examples
+  python run.py                             PPO on Assault, 10M agent steps
+  python run.py size=short                  the same for some minutes
+  python run.py env=qbert                   any game of ALE
+  python run.py env=pong env.protocol=machado         sticky actions, all 18
+  python run.py env=cartpole stop.agent_steps=100k
+  python run.py seed=1,2,3 algo.lr=1e-4     one run per seed
+  python run.py tune_searches=assault_ppo   search for better settings
+  python run.py resume=latest               continue; what else is typed wins
+  python run.py resume=auto algo=ppo        this very experiment, begun or not
+  python run.py command=evaluate run=latest episodes=30
+  python run.py command=promote run=latest  keep what a search found
+  python run.py algo=a3c dry_run=true       say what would run where, and stop
+  python run.py cluster=ray output_dir=/shared/runs   on a Ray cluster
+
+flags
+  --help      this text      --cfg job   print the experiment, run nothing
+  --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
+"""
+LISTED = (
+    "algo",
+    "env",
+    "model",
+    "cluster",
+    "stop",
+    "search",
+    "run",
+)  # run: settings of no group
+SEARCH = "tune_searches=assault_ppo"  # any: an experiment without a search has no settings of one
+
+
+def help_text(words: list[str]) -> str:
+    """Return the text for the words that stand beside --help, for all of them in turn.
+
+    Raises:
+        Mistake: one of them is no group, option or setting.
+    """
+    return "\n\n".join("\n".join(section(word)) for word in words) if words else overview()
+
+
+def overview() -> str:
+    """All groups with their options, and worked examples."""
+    lines = ["RLlib Atari suite: policy-gradient experiments on Ray RLlib", ""]
+    lines += ["usage: python run.py [group=option] [key=value] ...", "", "groups"]
+    for group in GROUPS:
+        lines += wrapped(f"  {group:<14} ", ", ".join(options(group)) or "(none yet)")
+    return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
+
+
+def section(word: str) -> list[str]:
+    """The lines on one word: a group, an option of it, or a setting."""
+    group, equals, _ = word.partition("=")
+    if equals and group in GROUPS:
+        return [word, *(f"  {line}" for line in head_of(*word.split("=", 1))), *settings_of(group, [word])]
+    if group in (*GROUPS, *LISTED) and not equals:
+        offered = choices(group) if group in GROUPS else [group if group != "run" else "settings outside of groups"]
+        return [*offered, *settings_of(group, [])]
+    group, _, name = word.rpartition(".")
+    for overrides in [[], *([f"{group}={option}"] for option in options(group) if group in ("algo", "env", "model"))]:
+        known = table_of(group or "run", overrides)
+        if name in known:
+            return [*overrides, *described(word, *known[name])]
+    raise Mistake(f"--help {near_keys(word, [f'{g}.{name}' for g in LISTED[:-1] for name in table_of(g, [])])}")
+
+
+def settings_of(group: str, overrides: list[str]) -> list[str]:
+    """The lines on all settings of a group."""
+    lines, group = [], "search" if group == "tune_searches" else group
+    for name, (setting, default) in table_of(group, overrides).items():
+        lines += described(name if group == "run" else f"{group}.{name}", setting, default)
+    return lines
+
+
+def table_of(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]:
+    """Name -> setting and default, of a group whose settings are listed; in the order of its YAML file."""
+    if group not in LISTED:
+        return {}
+    if group == "search" and not overrides:
+        overrides = [SEARCH]
+    settings = composed([*overrides, *["env.game=assault"] * (overrides == ["env=atari"])])  # it has no game of its own
+    if group == "run":
+        return {name: (setting, settings[name]) for name, setting in {"seed": SEED, **TOP_SETTINGS}.items()}
+    table = SEARCH_SETTINGS if group == "search" else tables(settings)[group][0]
+    names = [name for name in settings[group] if name in table and (name != "name" or group == "search")]
+    return {name: (table[name], settings[group][name]) for name in names}
+
+
+def choices(group: str) -> list[str]:
+    """What a group offers: its options, each with the first sentence of its file."""
+    lines = [f"{group}="]
+    for option in options(group):
+        lines += wrapped(f"  {option:<20} ", (head_of(group, option) or [""])[0])
+    return lines
+
+
+def head_of(group: str, option: str) -> list[str]:
+    """The comment at the top of an option's file, line by line."""
+    if option not in options(group):
+        raise Mistake(f"--help {group}={option}: there is no such option; {choose(option, options(group))}")
+    lines = (folder_of(group) / f"{option}.yaml").read_text().splitlines()
+    comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
+    end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    count = sum(not line.startswith("# @package") for line in lines[:end])
+    return comments[:count]
+
+
+def described(key: str, setting: Setting, default: Any) -> list[str]:
+    """A setting with its default, as one types it, then its meaning and the values it takes."""
+    shown = {type(None): "null", bool: str(default).lower()}.get(type(default), str(default))
+    if type(default) is int and default >= 100_000:
+        shown = f"{default:_}"
+    return [f"  {key}={shown}", *wrapped("      ", f"{setting.meaning}. Takes {setting.wanted()}")]
+
+
+def wrapped(first: str, text: str) -> list[str]:
+    """A text behind its first words, in lines that fit."""
+    width = min(shutil.get_terminal_size((WIDTH, 24)).columns, 120)
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [first.rstrip()]

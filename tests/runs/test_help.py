@@ -1,0 +1,60 @@
+"""--help: every setting has a meaning and a default, and the pages fit a terminal."""
+
+import pytest
+
+import run
+from environments.mistakes import Mistake
+from experiments.composition import GROUPS, options
+from runs.help import LISTED, help_text, table_of
+from runs.settings import ALGO_SETTINGS, SEARCH_SETTINGS, TOP_SETTINGS
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("words", [[], *([word] for word in dict.fromkeys((*GROUPS, *LISTED)))], ids=str)
+def test_a_page_fits_eighty_columns(words):
+    lines = help_text(words).splitlines()
+    assert len(lines) > 3 and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("algo", ALGO_SETTINGS)
+def test_every_setting_of_an_algorithm_is_there_with_its_default(algo, compose):
+    page, settings = help_text([f"algo={algo}"]), compose([f"algo={algo}"])["algo"]
+    for name, setting in ALGO_SETTINGS[algo].items():
+        assert f"algo.{name}=" in page and setting.meaning and setting.wanted()
+        assert table_of("algo", [f"algo={algo}"])[name] == (setting, pytest.approx(settings[name]))
+
+
+def test_settings_of_a_search_and_of_no_group_are_there():
+    for name in SEARCH_SETTINGS:
+        assert f"  search.{name}=" in help_text(["search"]) and f"  search.{name}=" in help_text(["tune_searches"])
+    for name in ("seed", *TOP_SETTINGS):
+        assert f"  {name}=" in help_text(["run"])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_is_listed_and_has_a_page(group):
+    page = help_text([group])
+    for option in options(group):
+        assert option in page
+    assert help_text([f"{group}={options(group)[0]}"]).startswith(f"{group}={options(group)[0]}\n  ")
+
+
+def test_one_setting_can_be_asked_for_whichever_algorithm_has_it():
+    assert help_text(["algo.lr"]).startswith("  algo.lr=0.00025\n")
+    assert help_text(["algo.num_workers"]).startswith("algo=a3c\n  algo.num_workers=16\n")
+    assert help_text(["env.id"]).startswith("env=cartpole\n  env.id=CartPole-v1\n")
+    assert help_text(["stop.agent_steps"]).startswith("  stop.agent_steps=10_000_000\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("algo.learning_rate", "algo.lr"), ("algoo", "algo"), ("algo=ppp", "ppo"), ("env.foo", "no such setting")],
+)
+def test_help_on_what_there_is_not_is_a_mistake(word, said, capsys):
+    with pytest.raises(Mistake, match=said):
+        help_text([word])
+    assert run.main(["--help", word]) == 2
