@@ -125,10 +125,11 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         return settings | {"resume": "auto"}, automatic(settings)
 
     from runs.directory import open_run, overrides_of
-    from runs.resume import merged, refuse_another_model, typed_over
+    from runs.resume import merged, refuse_another_model, refuse_another_place, typed_over
 
     resume = newest(resume, "resume", typed.get("output_dir", "outputs"))
     run, saved = open_run(resume, "resume")
+    refuse_another_place(run, saved, overrides)
     typed = typed_of(overrides)
     # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
     # group (size=short) works like a key, and defaults that have changed since leave the run alone.

@@ -93,7 +93,9 @@ def alone_in(folder: Path) -> Iterator[None]:
         Mistake: another has it, or it cannot be written or locked.
     """
     if not os.access(folder, os.W_OK):
-        raise Mistake(f"{folder} cannot be written; name another output_dir")
+        raise Mistake(
+            f"{folder} cannot be written; begin anew under another output_dir, or copy it and continue the copy"
+        )
     with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

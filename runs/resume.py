@@ -1,6 +1,8 @@
 """A run that continues: its own settings with what was typed since, as far as its checkpoint allows."""
 
-from environments.mistakes import Mistake
+from pathlib import Path
+
+from environments.mistakes import Mistake, reachable
 from environments.passwords import is_masked
 from runs.settings import PART_OF_WEIGHTS
 
@@ -26,6 +28,23 @@ def typed_over(settings: dict, after: dict, typed: list[str]) -> dict:
         if name in (after[group] if isinstance(after.get(group), dict) else ()):
             settings = settings | {group: settings[group] | {name: after[group][name]}}
     return settings
+
+
+def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
+    """A run continues in its own directory, under its own name.
+
+    Raises:
+        Mistake: `output_dir`, `label` or `search.name` was typed as if it could move.
+    """
+    typed = dict(override.split("=", 1) for override in overrides if "=" in override)
+    if "output_dir" in typed and reachable(typed["output_dir"], "output_dir") not in run.parents:
+        raise Mistake(
+            f"output_dir={typed['output_dir']}: the run continues where it is, {run}; leave it out, or copy the run "
+            "there and continue the copy"
+        )
+    for key, own in ("label", saved.get("label")), ("search.name", saved.get("search", {}).get("name")):
+        if key in typed and typed[key] != str(own or "null"):
+            raise Mistake(f"{key}={typed[key]}: what continues keeps its directory, {run}, and its name; leave it out")
 
 
 def refuse_another_model(saved: dict, settings: dict) -> None:

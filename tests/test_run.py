@@ -662,6 +662,18 @@ def test_resume_keeps_what_was_typed_and_takes_what_is_typed_now(old_run):
     assert settings["resume"] is None
 
 
+@pytest.mark.parametrize("word", ["output_dir=/elsewhere", "label=better", "label=x output_dir=/elsewhere"])
+def test_a_run_that_continues_keeps_its_place_and_its_name(word, old_run, refused):
+    path = old_run("env=cartpole", "label=mine")
+    message = refused(f"resume={path}", *word.split())
+    assert word.split()[-1] in message and str(path) in message
+
+
+def test_a_run_that_continues_may_be_told_the_place_and_the_name_that_it_has(old_run):
+    path = old_run("env=cartpole", "label=mine")
+    assert run.experiment([f"resume={path}", f"output_dir={path.parent}", "label=mine"])[1] == path
+
+
 def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refused):
     path = old_run("algo=dqn")
     settings, _ = run.experiment([f"resume={path}", "algo.train_every=8"])
