@@ -104,7 +104,12 @@ class Measured(NamedTuple):
 
 # (game, protocol as `describe` has it), by python -m evidence.random_play <game> protocol=<protocol> --games 1000
 MEASURED: dict[tuple[str, str], Measured] = {
+    ("assault", "classic"): Measured(245.76, 2.3, 1000, "2026-11-26"),
+    ("assault", "machado"): Measured(309.44, 2.59, 1000, "2026-11-26"),
     ("breakout", "classic"): Measured(1.23, 0.04, 1000, "2026-11-26"),
+    ("breakout", "machado"): Measured(1.48, 0.04, 1000, "2026-11-26"),
+    ("pong", "classic"): Measured(-20.25, 0.03, 1000, "2026-11-26"),
+    ("pong", "machado"): Measured(-20.32, 0.03, 1000, "2026-11-26"),
 }
 
 
