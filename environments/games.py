@@ -228,7 +228,7 @@ class GymnasiumGames(Games):
         """
         try:
             return method(*words, **named)
-        except Exception as error:  # an environment may raise anything
+        except (Exception, SystemExit) as error:  # an environment may raise anything
             raise EnvironmentFault(
                 f"env.id={self._id}: {method.__name__} raised {in_a_line(error)} (after {self._steps:,} agent steps in "
                 "this process)"

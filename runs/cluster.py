@@ -182,6 +182,7 @@ def start(settings: dict) -> None:
     refuse_unwritable_places()
     # As on systems where Ray knows no clusters: addresses are 127.0.0.1. Ray reads it where it is imported.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    print("starting Ray on this machine", flush=True)
     for left in reversed(range(ATTEMPTS)):
         try:
             context = ray.init(

@@ -1,4 +1,4 @@
-"""Progress a person can read: a live table in a terminal, plain lines elsewhere."""
+"""Progress a person can read: a picture that moves in a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -7,31 +7,37 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from environments.screen import LINE_EVERY_S, Screen, duration
 
-COLUMNS = (
-    # key, heading, format
+PROGRESS = (
+    # key, what a screen calls it, format; in every algorithm
     ("agent_steps", "agent steps", "{:,.0f}"),
-    ("env_frames", "env frames", "{:,.0f}"),
     ("agent_steps_per_s", "steps/s", "{:,.0f}"),
-    ("episode_return_mean", "return (100)", "{:,.1f}"),
+    ("episode_return_mean", "score", "{:,.1f}"),
     ("episodes", "games", "{:,.0f}"),
+)
+LOSSES = (
+    # as far as the algorithm has them, what matters most first
     ("policy_loss", "policy loss", "{:.4f}"),
     ("value_loss", "value loss", "{:.4f}"),
-    ("entropy", "entropy", "{:.3f}"),
-    ("approx_kl", "KL", "{:.4f}"),
-    ("clip_fraction", "clipped", "{:.1%}"),
-    ("explained_variance", "expl. var.", "{:.2f}"),
     ("q_loss", "Q loss", "{:.4f}"),
     ("q_mean", "Q", "{:.2f}"),
     ("epsilon", "epsilon", "{:.3f}"),
+    ("entropy", "entropy", "{:.3f}"),
+    ("approx_kl", "KL", "{:.4f}"),
+    ("clip_fraction", "clipped", "{:.1%}"),
     ("staleness", "staleness", "{:.1f}"),
+    ("explained_variance", "expl. var.", "{:.2f}"),
 )
+LONGEST, WIDE = 159, 76  # characters of a plain line at most; columns that have room for the course of each seed
+MARGIN = 2  # columns for the ^C that a terminal shows; a line more would leave the picture twice
+BARS = " ▁▂▃▄▅▆▇█"
 
 
 class Display(Screen):
-    """One line per seed, the newest row of each.
+    """How far a run is: in a terminal a picture that fits any width from 60 columns, elsewhere a line now and then.
 
     Args:
         seeds: of the runs.
@@ -41,38 +47,101 @@ class Display(Screen):
     def __init__(self, seeds: list[int], total: int, console: Console | None = None):
         super().__init__(console)
         self.rows: dict[int, dict[str, Any]] = {}
+        self.scores: dict[int, list[float]] = {seed: [] for seed in seeds}  # of all rows so far
         self.seeds, self.total = seeds, total
         self._spoken: dict[int, float] = {}
 
     def update(self, seed: int, row: dict[str, Any]) -> None:
         """Show a new row of progress.csv."""
         self.rows[seed] = row
+        self.scores.setdefault(seed, []).append(row.get("episode_return_mean", math.nan))
         if self._live:
-            self._live.update(self._table())
+            self._live.update(self.picture(min(self.console.width - MARGIN, 100)))
         elif time.monotonic() - self._spoken.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
             self._spoken[seed] = time.monotonic()
             self.say(self._line(seed, row))
 
-    def _table(self) -> Table:
-        table = Table(box=None, header_style="dim")
-        several = len(self.seeds) > 1
-        columns = [c for c in COLUMNS if any(c[0] in row for row in self.rows.values())]
-        for heading in [*(["seed"] if several else []), *(c[1] for c in columns), "time left"]:
-            table.add_column(heading, justify="right")
-        for seed, row in sorted(self.rows.items()):
-            cells = [shown(row.get(key), form) for key, _, form in columns]
-            table.add_row(*([str(seed)] if several else []), *cells, self.time_left(row))
-        return table
+    def picture(self, width: int) -> Text:
+        """All that a terminal shows, in lines of at most `width` characters: of several seeds a row each."""
+        rows = sorted(self.rows.items())
+        if len(self.seeds) > 1:
+            lines = [
+                facts_in_row(
+                    "course".rjust(16) if width >= WIDE else "", "done", "score", "steps/s", "time left"
+                ).rjust(width)
+            ]
+            lines += [self._row(seed, row, width) for seed, row in rows]
+        else:
+            lines = [line for seed, row in rows for line in self._lines(seed, row, width)]
+        return Text("\n".join(lines), no_wrap=True, overflow="crop")
+
+    def _row(self, seed: int, row: dict[str, Any], width: int) -> str:
+        share = min(1.0, row["agent_steps"] / self.total)
+        score, speed = shown(row.get("episode_return_mean"), "{:,.1f}"), shown(row.get("agent_steps_per_s"), "{:,.0f}")
+        course = spark(self.scores[seed], 16).rjust(16) if width >= WIDE else ""
+        facts, name = facts_in_row(course, f"{share:.0%}", score, speed, self.time_left(row)), f"seed {seed} "
+        return name + bar(share, width - len(name) - len(facts)) + facts
+
+    def _lines(self, seed: int, row: dict[str, Any], width: int) -> list[str]:
+        share = min(1.0, row["agent_steps"] / self.total)
+        facts = f"  {share:.0%}   {self.time_left(row)} left"
+        words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
+        words += [f"{shown(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
+        score, games = shown(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)
+        score = f"score {score}, the mean of the last 100 of {games:,.0f} games" if games else "no game has ended yet"
+        losses = [f"{name} {shown(row[key], form)}" for key, name, form in LOSSES if key in row]
+        lines = [bar(share, width - len(facts)) + facts, *in_lines(words, width), *in_lines([score], width)]
+        return [line for line in (*lines, spark(self.scores[seed], 60), *in_lines(losses, width)) if line]
 
     def _line(self, seed: int, row: dict[str, Any]) -> str:
+        """As much of a row as a plain line has room for."""
         words = [f"seed {seed}"] if len(self.seeds) > 1 else []
-        words += [f"{heading} {shown(row[key], form)}" for key, heading, form in COLUMNS if key in row]
-        return "  ".join([*words, f"time left {self.time_left(row)}"])
+        words += [f"{name} {shown(row[key], form)}" for key, name, form in PROGRESS if key in row]
+        words += [f"time left {self.time_left(row)}"]
+        for key, name, form in LOSSES:
+            word = f"{name} {shown(row[key], form)}" if key in row else ""
+            if word and len("  ".join([*words, word])) <= LONGEST:
+                words.append(word)
+        return "  ".join(words)
 
     def time_left(self, row: dict[str, Any]) -> str:
         """From the mean speed so far: `1 h 20 min`, `45 s`."""
         seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
         return duration(seconds)
+
+
+def facts_in_row(course: str, share: str, score: str, speed: str, left: str) -> str:
+    """What stands beside the bar of one of several seeds, in columns."""
+    return f"{share:>5}  {course}{score:>9}{speed:>9}{left:>12}"
+
+
+def bar(share: float, width: int) -> str:
+    """`━━━━━─────`, a share of a width."""
+    full = round(share * width)
+    return "━" * full + "─" * (width - full)
+
+
+def in_lines(words: list[str], width: int) -> list[str]:
+    """Words side by side, in lines of at most `width` characters; none is broken."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 3 + len(word) <= width:
+            lines[-1] += f"   {word}"
+        else:
+            lines.append(word[:width])
+    return lines
+
+
+def spark(values: list[float], width: int) -> str:
+    """The course of values as `▁▂▄▇`, each character the mean of a stretch; where there are none yet, nothing."""
+    known = [value for value in values if not math.isnan(value)]
+    if len(known) < 2:
+        return ""
+    count = min(width, len(known))
+    edges = [len(known) * i // count for i in range(count + 1)]
+    means = [sum(known[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    low, span = min(means), max(means) - min(means)
+    return "".join(BARS[1 + round(7 * (mean - low) / span) if span else 1] for mean in means)
 
 
 def shown(value: Any, form: str) -> str:

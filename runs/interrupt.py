@@ -25,7 +25,7 @@ from typing import Any
 ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-BEFORE_TRAINING = "stopped before training began; the same line starts it again"
+BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
 AGAIN_S = (
     1.0  # later than this a signal is meant: a terminal that closes and schedulers send several within milliseconds
 )

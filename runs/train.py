@@ -26,7 +26,7 @@ from runs.metrics import Metrics
 from runs.record import Record
 from runs.resources import cpus_of_run, gpus_of_run, in_words, seeds_of
 
-WAIT_S = 30.0  # that a run is silent while it has no place to run
+WAIT_S = 60.0  # that a run is silent while it has no place to run
 
 
 class Stop(tune.Stopper):
@@ -235,7 +235,17 @@ def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str
             done.append(seed)
             continue
         starts[seed] = str(checkpoint)
+        if lacks_rows(path / directory.PROGRESS, checkpoints.progress_of(checkpoint)["agent_steps"]):
+            print(f"{path}: {directory.PROGRESS} lacks rows before this checkpoint; the curve has a gap")
     return starts, done
+
+
+def lacks_rows(progress: Path, agent_steps: int) -> bool:
+    """Whether a table ends long before a checkpoint: more than twice as long as its rows lie apart."""
+    steps = [0, *(int(row["agent_steps"]) for row in directory.read_rows(progress))]
+    known = [step for step in steps if step <= agent_steps]
+    apart = max((b - a for a, b in zip(known, known[1:], strict=False)), default=0)
+    return agent_steps - known[-1] > 2 * apart
 
 
 def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], starts: dict[int, str]) -> int:
@@ -317,6 +327,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     print(f"writing to {run}")
+    print("starting the training process; its first numbers come in some seconds", flush=True)
     if gpus_of_run(settings) == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
         print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")

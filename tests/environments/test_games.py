@@ -330,6 +330,7 @@ def test_a_mistyped_game_has_near_ones():
 WORLD = "tests.runs.broken_env:{}-v0"
 FAULTS = {
     "Broken": (EnvironmentFault, "ValueError: the licence has expired"),
+    "Exits": (EnvironmentFault, "step raised SystemExit: the licence has expired"),
     "NanReward": (NonFinite, "the reward .* is nan"),
     "InfiniteReward": (NonFinite, r"the reward .* is 1e\+300"),
     "NanObservation": (NonFinite, "the observation .* is nan"),

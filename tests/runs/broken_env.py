@@ -21,6 +21,11 @@ class Broken(CartPoleEnv):
         raise ValueError("the licence has expired")
 
 
+class Exits(Broken):
+    def fail(self, *step):
+        raise SystemExit("the licence has expired")
+
+
 class NanReward(Broken):
     def fail(self, obs, reward, *rest):
         return obs, math.nan, *rest
@@ -51,5 +56,5 @@ class Unstartable(CartPoleEnv):
         raise ValueError("the licence has expired")
 
 
-for world in (Broken, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable):
+for world in (Broken, Exits, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable):
     gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=500, disable_env_checker=True)

@@ -51,11 +51,11 @@ def test_outside_of_a_terminal_a_row_is_one_plain_line(clock):
         shown_to.update(1, ROW)
     text = console.file.getvalue()
     assert text.count("\n") == 1 and "\x1b" not in text
-    for words in ("agent steps 1,000", "env frames 4,000", "steps/s 123", "return (100) 21.5", "games 7"):
+    for words in ("agent steps 1,000", "steps/s 123", "score 21.5", "games 7", "time left 40 s"):
         assert words in text
     for words in ("policy loss -0.0123", "value loss 0.5", "entropy 1.945", "KL 0.0042", "clipped 13.7%"):
         assert words in text
-    assert "time left 40 s" in text
+    assert len(text) <= 160
 
 
 def test_plain_lines_come_every_ten_seconds_and_at_the_end(clock):
@@ -81,12 +81,42 @@ def test_in_a_terminal_the_newest_rows_stand_in_one_live_table():
         shown_to.update(1, ROW)
         shown_to.update(2, ROW | {"agent_steps": 3000})
         shown_to.update(1, ROW | {"agent_steps": 2000})
-        table = shown_to._table()
-    assert table.row_count == 2
-    last = text_of(console)[text_of(console).rindex("agent steps") :]
-    assert "2,000" in last and "3,000" in last and "1,000" not in last
-    assert "time left" in last and "return (100)" in last
-    assert "\x1b" in console.file.getvalue()
+        lines = shown_to.picture(80).plain.splitlines()
+    assert [line[:6] for line in lines[1:]] == ["seed 1", "seed 2"] and "40%" in lines[1] and "60%" in lines[2]
+    assert lines[0].split() == ["done", "course", "score", "steps/s", "time", "left"] and "21.5" in lines[1]
+    assert "\x1b" in console.file.getvalue() and "seed 2" in text_of(console)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("seeds", [[1], [1, 2, 3]])
+@pytest.mark.parametrize("steps", [1, 1_234_567, 10_000_000])
+def test_the_picture_fits_any_width_from_sixty_columns(width, seeds, steps):
+    shown_to = Display(seeds, 10_000_000, plain())
+    row = ROW | {"agent_steps": steps, "episode_return_mean": 123_456.78, "agent_steps_per_s": 12_345.6}
+    for seed in seeds:
+        for score in range(300):
+            shown_to.update(seed, row | {"episode_return_mean": 100.0 * score, "wall_time_s": 40_000.0})
+    picture = shown_to.picture(width).plain
+    assert max(map(len, picture.splitlines())) <= width
+    assert f"{steps / 1e7:.0%}" in picture and ("10,000,000" in picture or len(seeds) > 1)
+
+
+def test_one_seed_shows_the_course_of_its_score_and_its_losses():
+    shown_to = Display([1], 5000, plain())
+    for score in (float("nan"), 1.0, 2.0, 8.0):
+        shown_to.update(1, ROW | {"episode_return_mean": score})
+    picture = shown_to.picture(80).plain
+    assert "▁▂█" in picture and "score 8.0, the mean of the last 100 of 7 games" in picture
+    assert "policy loss -0.0123" in picture and "clipped 13.7%" in picture
+
+
+def test_a_line_has_at_most_160_characters_and_leaves_out_what_matters_least(clock):
+    console = plain()
+    with Display([1, 2], 10**12, console) as shown_to:
+        row = dict.fromkeys(ROW, 123456.789) | {"agent_steps": 10**11, "staleness": 12.0}
+        shown_to.update(1, row)
+    line = console.file.getvalue()
+    assert len(line) <= 160 and "score 123,456.8" in line and "expl. var." not in line
 
 
 def test_a_line_that_is_said_stays_above_the_live_table():

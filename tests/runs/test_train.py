@@ -615,3 +615,21 @@ def test_each_frame_of_a_game_travels_once(shared_ray, tmp_path):
     for row in rows:
         assert 7056 * (horizon + 4) / horizon <= row["bytes_per_agent_step"] <= 7056 * (horizon + 4) / horizon + 64
         assert row["env_frames"] == 4 * row["agent_steps"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "checkpoint", "lacks"),
+    [
+        ([], 2048, True),
+        ([512, 1024, 1536, 2048], 2048, False),
+        ([512, 1024, 1536], 2048, False),
+        ([512, 1024], 2560, True),
+        ([], 0, False),
+        ([512, 1024, 4096], 1024, False),
+    ],
+)
+def test_a_table_that_lost_rows_is_noticed_when_its_run_goes_on(rows, checkpoint, lacks, tmp_path):
+    table = directory.ProgressTable(tmp_path / directory.PROGRESS)
+    for steps in rows:
+        table.append({"agent_steps": steps})
+    assert train.lacks_rows(tmp_path / directory.PROGRESS, checkpoint) == lacks
