@@ -85,9 +85,10 @@ def compare(low: ActorCritic, full: ActorCritic, batch: dict[str, torch.Tensor])
 
 def main(arguments: list[str]) -> int:
     """The command line; 0, or 2 for a user's mistake."""
-    if len(arguments) != 1:
-        print("usage: python -m evidence.precision <run directory>", file=sys.stderr)
-        return 2
+    asked = arguments in (["-h"], ["--help"])
+    if asked or len(arguments) != 1:
+        print("usage: python -m evidence.precision <run directory>", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     take_threads()
     try:
         for run in runs_of(Path(arguments[0])):

@@ -60,6 +60,8 @@ def finalists(folder: Path) -> list[Finalist]:
         )
     if not folder.is_dir():
         raise Mistake(f"run={folder}: there is no such directory; give the one a search printed last")
+    if (folder / "progress.csv").is_file():
+        raise Mistake(f"run={folder} is a training; give the directory of a search")
     tables = [folder / name for name in ("trials.csv", "seeds.csv")]
     for path in tables:
         if not path.is_file():

@@ -176,6 +176,10 @@ def sentence(error: Exception, overrides: list[str]) -> str:
             return f"{group}={option}: {other} has to end in .yaml; rename it"
         offered = near_env(option, options(group)) if group == "env" else choose(option, options(group))
         return f"{group}={option}: there is no such option; {offered}"
+    if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
+        typed = [key for key in (o.partition("=")[0] for o in overrides) if f".{found.group(1)}" in key]
+        key = typed[0].partition(f".{found.group(1)}")[0] if typed else "a list"
+        return f"{(typed or [key])[0]}: {key} is a list, and nothing in it has a name; give {key}=[...] as a whole"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
     if found := re.search(r"full_key: (\S+)", text):

@@ -42,8 +42,8 @@ def newest_whole(run: Path) -> tuple[Path, list[str]]:
         checkpoint = run / "checkpoints" / name
         wrong = damage(checkpoint)
         if wrong is None:
-            return checkpoint, complaints
-        complaints.append(f"checkpoint {name} is damaged ({wrong}); falling back to the one before")
+            return checkpoint, [f"{complaint}; falling back to the one before" for complaint in complaints]
+        complaints.append(f"checkpoint {name} is damaged ({wrong})")
     why = "; ".join(complaints) if complaints else "it stopped before its first checkpoint"
     raise Mistake(f"resume={run}: no checkpoint to continue from ({why}); start a new run")
 

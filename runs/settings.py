@@ -107,14 +107,15 @@ def of_kind(value: Any) -> str:
 LINEAR = ("linear", "constant")
 
 # Upper ends, beyond what any machine can have: more would wait without an end, or crash without a sentence.
-MANY = 2**20  # envs, agent steps of a rollout, neurons of a layer, trials
+ENVS = 2**16
+MANY = 2**20  # agent steps of a rollout, neurons of a layer, trials
 PROCESSES = 2**14  # and their CPUs
 STEPS = 10**12  # agent steps of a run
 YEAR_S = 366 * 86_400.0
 
 # What every algorithm of the suite has: a number of envs, a discount, an entropy bonus, an optimizer.
 SHARED_SETTINGS = {
-    "num_envs": Setting("envs that are played at once, over all processes; the papers' N", int, 1, MANY),
+    "num_envs": Setting("envs that are played at once, over all processes; the papers' N", int, 1, ENVS),
     "lr": Setting("step size of the optimizer, at the start of the run", float, above=0, rllib="lr"),
     "lr_schedule": Setting(
         "how the step size goes on: linear falls to 0 at stop.agent_steps",
@@ -264,7 +265,7 @@ DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
         STEPS,
         rllib="num_steps_sampled_before_learning_starts",
     ),
-    "num_envs": Setting("envs that are played at once", int, 1, MANY),
+    "num_envs": Setting("envs that are played at once", int, 1, ENVS),
     "optimizer_eps": Setting("epsilon of Adam", float, 0, rllib="adam_epsilon"),
     "max_grad_norm": Setting(
         "a gradient whose norm, over all parameters, is larger is scaled down to it; null: never",

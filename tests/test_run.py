@@ -1184,3 +1184,13 @@ def test_words_are_checked_before_anything_heavy_is_imported(words):
     script = f"import sys, run; run.main({words}); print({{'torch', 'ray'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("word", ["model.hidden.mlp=[8]", "model.hidden.x=8"])
+def test_a_name_below_a_list_is_told_that_it_is_one(word, refused):
+    message = refused("env=cartpole", word)
+    assert message.startswith(f"{word.partition('=')[0]}: model.hidden is a list")
+
+
+def test_more_envs_than_a_machine_can_play_are_refused(refused):
+    assert "algo.num_envs=1048576 is out of range" in refused("env=cartpole", "algo.num_envs=1048576")

@@ -186,3 +186,9 @@ def test_a_page_that_cannot_be_saved_is_said_and_the_exit_code_says_so(searched,
     (searched / PAGE).mkdir()
     assert run.show_result(searched, finished=False) == 1
     assert "not saved" in capsys.readouterr().err
+
+
+def test_a_training_is_told_that_it_is_no_search(tmp_path):
+    (tmp_path / "progress.csv").write_text("agent_steps\n")
+    with pytest.raises(Mistake, match="is a training; give the directory of a search"):
+        promote(tmp_path)
