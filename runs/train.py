@@ -240,7 +240,7 @@ def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str
     return starts, done
 
 
-def lacks_rows(progress: Path, agent_steps: int) -> bool:
+def lacks_rows(progress: Path, agent_steps: float) -> bool:
     """Whether a table ends long before a checkpoint: more than twice as long as its rows lie apart."""
     steps = [0, *(int(row["agent_steps"]) for row in directory.read_rows(progress))]
     known = [step for step in steps if step <= agent_steps]
