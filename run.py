@@ -127,7 +127,7 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     from runs.directory import open_run, overrides_of
     from runs.resume import merged, refuse_another_model, refuse_another_place, typed_over
 
-    resume = newest(resume, "resume", typed.get("output_dir", "outputs"))
+    resume = newest(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
     typed = typed_of(overrides)

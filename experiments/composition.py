@@ -43,6 +43,7 @@ def composed(overrides: list[str]) -> dict:
     os.environ["SUITE_ROOT"] = str(ROOT)
     if not OmegaConf.has_resolver("protocol"):
         OmegaConf.register_new_resolver("protocol", rule_of)
+    refuse_two_games(overrides)
     overrides = [word for override in overrides for word in spelt_out(override, options("env"))]
     for override in overrides:
         if override[:1] == "+":
@@ -105,6 +106,17 @@ def refuse_faulty_option(override: str) -> None:
         refuse_faulty_group(path, group)
 
 
+def refuse_two_games(overrides: list[str]) -> None:
+    """Refuse `env=qbert env.game=pong`.
+
+    Raises:
+        Mistake: two overrides name a game.
+    """
+    naming = [o for o in overrides if any(word.startswith("env.game=") for word in spelt_out(o, options("env")))]
+    if len(set(naming)) > 1:
+        raise Mistake(f"{' and '.join(naming)} name two games; leave one out")
+
+
 def refuse_added(override: str, key: str, settings: dict) -> None:
     """+key: a setting is there already, or nobody would read it.
 
@@ -141,6 +153,8 @@ def refuse_unreadable(override: str, typed: str) -> None:
         ) from error
     if not key or parsed.is_sweep_override():
         raise Mistake(f"{override} cannot be read; write key=value with one value, see python run.py --help")
+    if key in GROUPS and not value:
+        raise Mistake(f"{override}: it takes one of {', '.join(options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
         raise Mistake(f"{override}: there is no such option; {choose(value, options(key))}")
 

@@ -13,20 +13,20 @@ OURS = {
     "algo": "algorithm agent alg algo_name",
     "algo.lr": "learning_rate lr",
     "algo.lr_schedule": "anneal_lr lr_decay linear_lr_schedule lr_scheduler",
-    "algo.num_envs": "num_envs n_envs nenvs num_envs_per_env_runner num_envs_per_worker training_num",
+    "algo.num_envs": "num_envs n_envs nenvs training_num",
     "algo.horizon": "horizon n_steps num_steps nsteps rollout_fragment_length rollout_length unroll_length t_max",
-    "algo.minibatch_size": "minibatch_size batch_size sgd_minibatch_size mini_batch_size minibatch num_minibatches",
-    "algo.microbatch_size": "microbatch_size batch_size sgd_minibatch_size minibatch_size",
+    "algo.minibatch_size": "minibatch_size batch_size sgd_minibatch_size mini_batch_size minibatch",
+    "algo.microbatch_size": "microbatch_size",
     "algo.num_epochs": "num_epochs n_epochs update_epochs epochs noptepochs num_sgd_iter ppo_epochs repeat_per_collect",
     "algo.gamma": "gamma discount discount_factor",
     "algo.gae_lambda": "gae_lambda lambda lambda_ lam gae_coef",
     "algo.entropy_coeff": "entropy_coeff ent_coef entropy_coef ent_weight entropy_cost exploration_loss_coeff",
     "algo.vf_coeff": "vf_coeff vf_coef vf_loss_coeff value_loss_coef value_loss_coeff critic_coeff",
     "algo.clip": "clip clip_range clip_coef clip_param cliprange eps_clip clip_epsilon ppo_clip_ratio",
-    "algo.vf_clip": "vf_clip clip_range_vf vf_clip_param clip_vloss",
+    "algo.vf_clip": "vf_clip clip_range_vf clip_vloss",
     "algo.max_grad_norm": "max_grad_norm grad_clip gradient_clip grad_norm clip_grad_norm",
     "algo.normalize_advantages": "normalize_advantages normalize_advantage norm_adv advantage_norm",
-    "algo.kl_target": "kl_target target_kl",
+    "algo.kl_target": "kl_target",
     "algo.optimizer_eps": "optimizer_eps adam_eps adam_epsilon rms_prop_eps alpha_eps",
     "algo.buffer_size": "buffer_size replay_buffer_size buffer replay_size",
     "algo.target_every": "target_every target_update_interval target_network_update_freq target_network_frequency",
@@ -66,20 +66,41 @@ OURS = {
     "search.sampler": "sampler",
     "search.scheduler": "scheduler pruner",
 }
-NO_SETTING = {
+ALL_OF_IT = "an update learns from all that is played for it, algo.num_envs x algo.horizon agent steps; set these two"
+OF_ALL = "algo.num_envs counts the envs of all processes together"
+IN_TENSORBOARD = "curves are in TensorBoard: tensorboard --logdir outputs"
+NO_SETTING = {  # where the experiment has nothing of OURS for the word
     "framework": "everything here is PyTorch",
-    "train_batch_size": "an update learns from algo.num_envs x algo.horizon agent steps; set these two",
-    "train_batch_size_per_learner": "an update learns from algo.num_envs x algo.horizon agent steps; set these two",
-    "num_envs_per_actor": "algo.num_envs counts the envs of all actors together",
-    "wandb": "curves are in TensorBoard: tensorboard --logdir outputs",
-    "track": "curves are in TensorBoard: tensorboard --logdir outputs",
+    "train_batch_size": ALL_OF_IT,
+    "train_batch_size_per_learner": ALL_OF_IT,
+    "batch_size": ALL_OF_IT,
+    "minibatch_size": ALL_OF_IT,
+    "sgd_minibatch_size": ALL_OF_IT,
+    "num_minibatches": "algo.minibatch_size is algo.num_envs x algo.horizon divided by it",
+    "num_envs_per_actor": OF_ALL,
+    "num_envs_per_worker": OF_ALL,
+    "num_envs_per_env_runner": OF_ALL,
+    "target_kl": "no update stops early; algo.kl_coeff above 0 penalises what goes beyond algo.kl_target",
+    "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits how far a value moves, as in baselines",
+    "wandb": IN_TENSORBOARD,
+    "track": IN_TENSORBOARD,
     "torch_deterministic": "runs with the same seed on the same machine are the same already",
     "verbose": "there is nothing to turn up; progress.csv in the run directory has every row",
     "render_mode": "a game is not shown while it trains",
     "capture_video": "a game is not shown while it trains",
 }
-GYMNASIUM_ID = re.compile(r"(?:ALE/)?(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
+NOT_THE_SAME = {  # words whose numbers mean something else here
+    "vf_coef": "of 0.5 (V - target)^2, where Stable-Baselines3 has no 0.5",
+    "vf_loss_coeff": "of 0.5 (V - target)^2, where RLlib has no 0.5",
+    "log_interval": "in agent steps",
+    "checkpoint_freq": "in seconds",
+    "checkpoint_frequency": "in seconds",
+    "save_freq": "in seconds",
+    "train_for_env_steps": "in agent steps",
+}
+GYMNASIUM_ID = re.compile(r"(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
 NUMBERS = re.compile(r"-?\d+(,-?\d+)+")
+MANY_SEEDS = 1000
 RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
 
 
@@ -94,15 +115,17 @@ def spelt_out(override: str, envs: list[str]) -> list[str]:
         Mistake: the env is Gymnasium's id of something, which would be played under other rules here.
     """
     key, _, value = override.partition("=")
-    if key == "env" and value not in envs:
+    if key == "env" and value and value not in envs:
         if value in roms.get_all_rom_ids():
             return ["env=atari", f"env.game={value}"]
         refuse_gymnasium_id(value, envs)
     if key == "seed" and NUMBERS.fullmatch(value):
         return [f"seed=[{value}]"]
     if key == "seed" and (found := RANGE.fullmatch(value.replace(" ", ""))):
-        first, end, step = (int(number or 1) for number in found.groups())
-        return [f"seed={list(range(first, end, step))}".replace(" ", "")]
+        seeds = range(*(int(number or 1) for number in found.groups()))
+        if len(seeds) > MANY_SEEDS:
+            raise Mistake(f"{override}: these are {len(seeds):,} seeds; give {MANY_SEEDS} at most")
+        return [f"seed={list(seeds)}".replace(" ", "")]
     return [override]
 
 
@@ -112,10 +135,14 @@ def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
     Raises:
         Mistake: the value is one of these.
     """
-    found = GYMNASIUM_ID.fullmatch(value)
-    if game := game_like(found.group(1) if found else value):
-        rules = " and plays it under env.protocol=classic unless told otherwise" if found else ""
-        raise Mistake(f"env={value}: here this game is env={game}, which has no version{rules}; type that")
+    of_ale = value.startswith(("ALE/", "atari/"))
+    word = value.partition("/")[2] if of_ale else value
+    found = GYMNASIUM_ID.fullmatch(word)
+    if game := game_like(found.group(1) if found else word):
+        sticky = "; for the sticky actions of -v5 add env.protocol=machado" if word.endswith("-v5") else ""
+        raise Mistake(f"env={value}: type env={game}{sticky}")
+    if of_ale:
+        raise Mistake(f"env={value}: there is no such option; {near_env(word, envs)}")
     if found and found.group(1).lower() in envs:
         raise Mistake(f"env={value}: type env={found.group(1).lower()}")
     if found:
@@ -130,7 +157,8 @@ def game_like(word: str) -> str | None:
 def near_env(word: str, envs: list[str]) -> str:
     """Return the end of a sentence on an env= that there is not."""
     near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
-    return f"{f'did you mean {near[0]}? ' if near else ''}There are: {', '.join(envs)}, and every game of ALE"
+    there = f"here are: {', '.join(envs)}, and every game of ALE"
+    return f"did you mean {near[0]}? T{there}" if near else f"t{there}"
 
 
 def ours(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
@@ -144,14 +172,21 @@ def ours(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
     Returns:
         What to type instead, or why there is nothing; None where nobody knows the word.
     """
-    word = key.rpartition(".")[2].lower().replace("-", "_")
-    there = [name for name in (*known, *groups) if name != "tuned_configs.null"]
-    meant = [name for name, words in OURS.items() if word in words.split() and name in there and name != key]
-    if not meant:
-        meant = [name for name in known if "." in name and name.rpartition(".")[2] == word and name != key]
-    if meant:
-        return f"here it is {' or '.join(meant[:2])}"
+    if key in OURS and "." in key:
+        choose = "; choose one with tune_searches=<name>" if key.startswith("search.") else ""
+        return f"{'searches' if choose else 'other experiments'} have it{choose}"
+    if key == "env.id":
+        return "for an environment of Gymnasium, type env=cartpole env.id=<it>"
+    group, _, word = key.lower().replace("-", "_").rpartition(".")
+    meant = [ours for ours, words in OURS.items() if word in words.split() and ours != key]
+    if group and word in ("name", "id", "task"):
+        meant = []
+    there = [name for name in meant if name in (*known, *groups)]
+    if not there and word not in ("name", "id", "task"):
+        there = [name for name in known if "." in name and name.rpartition(".")[2] == word and name != key]
+    if there:
+        note = f", {NOT_THE_SAME[word]}" if word in NOT_THE_SAME else ""
+        return f"here it is {' or '.join(there[:2])}{note}"
     if word in NO_SETTING:
         return NO_SETTING[word]
-    missing = [name for name, words in OURS.items() if word in words.split() and name != key]
-    return f"{missing[0]} is a setting of other experiments" if missing else None
+    return f"{meant[0]} is a setting of other experiments" if meant else None

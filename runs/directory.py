@@ -160,8 +160,9 @@ def newest(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("
         folder = reachable(output_dir, "output_dir")
     elif not folder.is_dir() or (folder / CONFIG).exists() or (folder / RECORD).exists():
         return path
-    found = [record for depth in ("*", "*/*", "*/*/*") for record in folder.glob(f"{depth}/{RECORD}")]
-    found = [r.parent for r in found if ("search" if r.parent.parent.name == "searches" else "train") in kinds]
+    holders = {record.parent for depth in ("*", "*/*", "*/*/*") for record in folder.glob(f"{depth}/{RECORD}")}
+    whole = holders - {run for run in holders if holders & {*run.parents}}  # no seed of a run, no trial of a search
+    found = [run for run in whole if ("search" if run.parent.name == "searches" else "train") in kinds]
     if not found:
         if latest:
             what = "search" if kinds == ("search",) else "run"

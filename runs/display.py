@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from environments.mistakes import counted
 from environments.screen import LINE_EVERY_S, Screen, duration
 
 PROGRESS = (
@@ -34,6 +35,7 @@ LOSSES = (
 LONGEST, WIDE = 159, 76  # characters of a plain line at most; columns that have room for the course of each seed
 MARGIN = 2  # columns for the ^C that a terminal shows; a line more would leave the picture twice
 BARS = " ▁▂▃▄▅▆▇█"
+IN_ASCII = str.maketrans("━─▁▂▃▄▅▆▇█", "#-_.,-~=+#")
 
 
 class Display(Screen):
@@ -42,10 +44,12 @@ class Display(Screen):
     Args:
         seeds: of the runs.
         total: agent steps each will take.
+        time_s: seconds of training after which each ends, if it is not there before.
     """
 
-    def __init__(self, seeds: list[int], total: int, console: Console | None = None):
+    def __init__(self, seeds: list[int], total: int, time_s: float | None = None, console: Console | None = None):
         super().__init__(console)
+        self.time_s = time_s
         self.rows: dict[int, dict[str, Any]] = {}
         self.scores: dict[int, list[float]] = {seed: [] for seed in seeds}  # of all rows so far
         self.seeds, self.total = seeds, total
@@ -73,25 +77,29 @@ class Display(Screen):
             lines += [self._row(seed, row, width) for seed, row in rows]
         else:
             lines = [line for seed, row in rows for line in self._lines(seed, row, width)]
-        return Text("\n".join(lines), no_wrap=True, overflow="crop")
+        text = "\n".join(lines)
+        if not self.console.encoding.lower().startswith("utf"):
+            text = text.translate(IN_ASCII)
+        return Text(text, no_wrap=True, overflow="crop")
 
     def _row(self, seed: int, row: dict[str, Any], width: int) -> str:
-        share = min(1.0, row["agent_steps"] / self.total)
+        share = self.share(row)
         score, speed = shown(row.get("episode_return_mean"), "{:,.1f}"), shown(row.get("agent_steps_per_s"), "{:,.0f}")
         course = spark(self.scores[seed], 16).rjust(16) if width >= WIDE else ""
         facts, name = facts_in_row(course, f"{share:.0%}", score, speed, self.time_left(row)), f"seed {seed} "
         return name + bar(share, width - len(name) - len(facts)) + facts
 
     def _lines(self, seed: int, row: dict[str, Any], width: int) -> list[str]:
-        share = min(1.0, row["agent_steps"] / self.total)
+        share = self.share(row)
         facts = f"  {share:.0%}   {self.time_left(row)} left"
         words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
         words += [f"{shown(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
         score, games = shown(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)
-        score = f"score {score}, the mean of the last 100 of {games:,.0f} games" if games else "no game has ended yet"
+        last = f"{counted(min(100, games), 'game')} of {games:,.0f}" if games else ""
+        score = f"score {score}, the mean of the last {last}" if games else "no game has ended yet"
         losses = [f"{name} {shown(row[key], form)}" for key, name, form in LOSSES if key in row]
         lines = [bar(share, width - len(facts)) + facts, *in_lines(words, width), *in_lines([score], width)]
-        return [line for line in (*lines, spark(self.scores[seed], 60), *in_lines(losses, width)) if line]
+        return [line for line in (*lines, spark(self.scores[seed], min(60, width)), *in_lines(losses, width)) if line]
 
     def _line(self, seed: int, row: dict[str, Any]) -> str:
         """As much of a row as a plain line has room for."""
@@ -107,7 +115,12 @@ class Display(Screen):
     def time_left(self, row: dict[str, Any]) -> str:
         """From the mean speed so far: `1 h 20 min`, `45 s`."""
         seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
-        return duration(seconds)
+        return duration(seconds if self.time_s is None else min(seconds, max(0, self.time_s - row["wall_time_s"])))
+
+    def share(self, row: dict[str, Any]) -> float:
+        """How much of the run is done, from 0 to 1, by whichever end is nearer."""
+        of_time = 0.0 if self.time_s is None else row["wall_time_s"] / self.time_s
+        return min(1.0, max(row["agent_steps"] / self.total, of_time))
 
 
 def facts_in_row(course: str, share: str, score: str, speed: str, left: str) -> str:

@@ -8,12 +8,15 @@
 Meanings and values come from runs/settings.py, which checks them; defaults from experiments/.
 """
 
+import itertools
+import re
 import shutil
 import textwrap
 from typing import Any
 
 from environments.mistakes import Mistake, choose
 from experiments.composition import GROUPS, composed, folder_of, near_keys, options
+from experiments.words import spelt_out
 from runs.settings import SEARCH_SETTINGS, SEED, TOP_SETTINGS, Setting, tables
 
 WIDTH = 80  # columns, or as many as the terminal has
@@ -26,7 +29,7 @@ examples
   python run.py env=cartpole stop.agent_steps=100k
   python run.py seed=1,2,3 algo.lr=1e-4     one run per seed
   python run.py tune_searches=assault_ppo   search for better settings
-  python run.py resume=latest               continue; what else is typed wins
+  python run.py resume=latest               continue; settings may follow
   python run.py resume=auto algo=ppo        this very experiment, begun or not
   python run.py command=evaluate run=latest episodes=30
   python run.py command=promote run=latest  keep what a search found
@@ -69,9 +72,13 @@ def overview() -> str:
 
 def section(word: str) -> list[str]:
     """The lines on one word: a group, an option of it, or a setting."""
-    group, equals, _ = word.partition("=")
+    group, equals, option = word.partition("=")
+    if group == "env" and equals and spelt_out(word, options("env")) != [word]:  # any game of ALE
+        group, equals, option = "env=atari".partition("=")
     if equals and group in GROUPS:
-        return [word, *(f"  {line}" for line in head_of(*word.split("=", 1))), *settings_of(group, [word])]
+        lines = [line for text in head_of(group, option) for line in (wrapped("  ", text) if text else [""])]
+        return [f"{group}={option}", *lines, *settings_of(group, [f"{group}={option}"])]
+    word = group  # of algo.lr=3 only the setting matters
     if group in (*GROUPS, *LISTED) and not equals:
         offered = choices(group) if group in GROUPS else [group if group != "run" else "settings outside of groups"]
         return [*offered, *settings_of(group, [])]
@@ -109,7 +116,8 @@ def choices(group: str) -> list[str]:
     """What a group offers: its options, each with the first sentence of its file."""
     lines = [f"{group}="]
     for option in options(group):
-        lines += wrapped(f"  {option:<20} ", (head_of(group, option) or [""])[0])
+        head = " ".join(itertools.takewhile(bool, head_of(group, option)))
+        lines += wrapped(f"  {option:<20} ", re.split(r"(?<=[.])\s+(?=[A-Z])", head)[0])
     return lines
 
 

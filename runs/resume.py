@@ -4,6 +4,7 @@ from pathlib import Path
 
 from environments.mistakes import Mistake, reachable
 from environments.passwords import is_masked
+from experiments.composition import values_of
 from runs.settings import PART_OF_WEIGHTS
 
 
@@ -36,14 +37,14 @@ def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
     Raises:
         Mistake: `output_dir`, `label` or `search.name` was typed as if it could move.
     """
-    typed = dict(override.split("=", 1) for override in overrides if "=" in override)
-    if "output_dir" in typed and reachable(typed["output_dir"], "output_dir") not in run.parents:
+    typed = values_of([o for o in overrides if o.partition("=")[0] in ("output_dir", "label", "search.name")])
+    if typed.get("output_dir") and reachable(typed["output_dir"], "output_dir") not in list(run.parents)[:3]:
         raise Mistake(
             f"output_dir={typed['output_dir']}: the run continues where it is, {run}; leave it out, or copy the run "
             "there and continue the copy"
         )
     for key, own in ("label", saved.get("label")), ("search.name", saved.get("search", {}).get("name")):
-        if key in typed and typed[key] != str(own or "null"):
+        if key in typed and typed[key] != own:
             raise Mistake(f"{key}={typed[key]}: what continues keeps its directory, {run}, and its name; leave it out")
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from custom_models.convolutions import CONVS, SECTIONS
@@ -50,7 +51,7 @@ class Setting:
                 return None
             raise Mistake(f"{key} is not set; it takes {self.wanted()}")
         if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
-            value = float(found.group(1)) * {"k": 1e3, "M": 1e6}[found.group(2)]
+            value = float(Decimal(found.group(1)) * {"k": 1_000, "M": 1_000_000}[found.group(2)])
         if self.kind is float and type(value) is int:
             value = float(value)
         if self.kind is int and type(value) is float and value.is_integer():
@@ -90,7 +91,7 @@ class Setting:
 
 def shown(number: float) -> str:
     """A limit: `0.5`, `16384`, `1,000,000,000,000`."""
-    return f"{number:,}" if number >= 100_000 else str(number)
+    return f"{number:,.0f}" if number >= 100_000 else str(number)
 
 
 def of_kind(value: Any) -> str:
@@ -173,7 +174,7 @@ ACTOR_CRITIC_SETTINGS = SHARED_SETTINGS | {
         "lambda of generalised advantage estimation; 1: n-step returns", float, 0, 1, rllib="lambda_"
     ),
     "vf_coeff": Setting("weight of the value loss, 0.5 (V - target)^2", float, 0, rllib="vf_loss_coeff"),
-    "normalize_advantages": Setting("standardise advantages, per minibatch", bool, rllib="normalize_advantages"),
+    "normalize_advantages": Setting("standardise advantages, per gradient step", bool, rllib="normalize_advantages"),
 }
 A2C_SETTINGS = ACTOR_CRITIC_SETTINGS | {
     "microbatch_size": Setting(
@@ -216,7 +217,7 @@ PPO_SETTINGS = ACTOR_CRITIC_SETTINGS | {
         "how far the probability ratio may move before it is clipped; epsilon", float, above=0, rllib="clip_param"
     ),
     "clip_schedule": Setting(
-        "how clip goes on: linear falls to 0 with the step size",
+        "how clip goes on: linear falls to 0 at stop.agent_steps",
         str,
         options=LINEAR,
         rllib="anneal_clip",
@@ -259,7 +260,7 @@ DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
     "epsilon_end": Setting("share of random actions in the end", float, 0, 1),
     "epsilon_agent_steps": Setting("agent steps from the one to the other, linearly", int, 1, STEPS),
     "learning_starts": Setting(
-        "agent steps at random before the first gradient step",
+        "agent steps before the first gradient step",
         int,
         1,
         STEPS,
@@ -326,10 +327,10 @@ MODEL_SETTINGS = {
         options=("auto", "float32", "bfloat16"),
     ),
 }
-HIDDEN = {
-    torso: Setting("units of the fully connected layer; null: none", int, 1, MANY, optional=torso in CONVS)
-    for torso in (*CONVS, *SECTIONS)
-} | {"mlp": Setting("units of each fully connected layer", list, 1, MANY)}
+UNITS = "units of the fully connected layer"
+HIDDEN = {torso: Setting(f"{UNITS}; null: none", int, 1, MANY, optional=True) for torso in CONVS}
+HIDDEN |= {torso: Setting(UNITS, int, 1, MANY) for torso in SECTIONS}
+HIDDEN |= {"mlp": Setting("units of each fully connected layer", list, 1, MANY)}
 
 CLUSTER_SETTINGS = {
     "address": Setting("local: Ray of the run's own; auto or host:port: a cluster that runs already", str),
@@ -349,7 +350,13 @@ CLUSTER_SETTINGS = {
         optional=True,
     ),
     "cpus_per_runner": Setting("CPUs of each of them", float, 0.001, PROCESSES, rllib="num_cpus_per_env_runner"),
-    "cpus": Setting("CPUs of the training process; null: all there are, 8 at most", int, 1, PROCESSES, optional=True),
+    "cpus": Setting(
+        "CPUs of the training process; null: what others leave, 8 at most; 1 for mlp",
+        int,
+        1,
+        PROCESSES,
+        optional=True,
+    ),
     "num_learners": Setting(
         "processes that learn; 0: the training process does", int, 0, PROCESSES, rllib="num_learners"
     ),
@@ -362,7 +369,7 @@ CLUSTER_SETTINGS = {
 }
 STOP_SETTINGS = {
     "agent_steps": Setting(
-        "agent steps after which a run ends; four emulator frames each in Atari",
+        "agent steps after which a run ends; each lasts env.frameskip emulator frames",
         int,
         1,
         STEPS,
@@ -376,7 +383,7 @@ STOP_SETTINGS = {
     ),
 }
 PART_OF_WEIGHTS = ("optimizer", "dueling")  # of algo: a checkpoint fits no other
-SEED = Setting("of all random streams; a list is one run per seed", int, 0, 2**31 - 1)
+SEED = Setting("of all random streams; or a list, 1,2,3 or range(1,4), for one run per seed", int, 0, 2**31 - 1)
 TOP_SETTINGS = {
     "output_dir": Setting("runs go to <output_dir>/<algo>/<env>/", str),
     "label": Setting("a word that is added to the run directory's name", str, optional=True),
@@ -435,14 +442,19 @@ SEARCH_SETTINGS = {  # `search.space` is read by runs/space.py
         str,
         options=("asha", "median", "pbt", "none"),
     ),
-    "reduction_factor": Setting("asha: one in so many goes on at each rung", int, 2, 100),
-    "rungs": Setting("asha: how often trials are compared before the end", int, 1, 10),
-    "generations": Setting("pbt: how often the worst go on from the best", int, 2, 1000),
+    "reduction_factor": Setting("one trial in so many goes on at each rung; asha and median", int, 2, 100),
+    "rungs": Setting("comparisons before the end, the first at 1 / reduction_factor^rungs; asha, median", int, 1, 10),
+    "generations": Setting("pbt: parts of the budget; between them the worst go on from the best", int, 2, 1000),
     "storage": Setting("sqlite or journal, in the search's directory; or the URL of a database", str),
-    "contenders": Setting("so many of the best trials are trained again,", int, 1, 1000),
-    "contender_seeds": Setting("each with so many more seeds", int, 0, 100),
-    "finalists": Setting("so many of the best of those, beside the settings the search began with,", int, 1, 1000),
-    "fresh_seeds": Setting("are trained with so many fresh seeds; 0: leave it out", int, 0, 100),
+    "contenders": Setting("how many of the best trials are trained with more seeds when all have ended", int, 1, 1000),
+    "contender_seeds": Setting("how many more seeds each contender is trained with", int, 0, 100),
+    "finalists": Setting(
+        "how many of them are compared with the settings the search began with",
+        int,
+        1,
+        1000,
+    ),
+    "fresh_seeds": Setting("fresh seeds that finalists are compared on; 0: no comparison", int, 0, 100),
 }
 
 

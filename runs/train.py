@@ -17,6 +17,7 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from environments.mistakes import cause_of, counted, in_a_line
+from environments.screen import duration
 from runs import checkpoints, directory
 from runs.build import build
 from runs.cluster import ray_for
@@ -254,7 +255,7 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
     config.run_dirs = {seed: str(path) for seed, path in dirs.items()}
     config.resume_from = starts
     config.debugging(seed=tune.grid_search(todo))
-    with Display(todo, settings["stop"]["agent_steps"]) as display:
+    with Display(todo, settings["stop"]["agent_steps"], settings["stop"]["time_s"]) as display:
         stop = Stop(settings["stop"], parent)
         recorder = Recorder(dirs, parent, stop, display, Metrics(settings))
         tuner = tune.Tuner(
@@ -318,9 +319,11 @@ def conclude(recorder: Recorder, parent: Path) -> int:
 
 def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
     """What is about to happen, in a few lines."""
+    time_s = settings["stop"]["time_s"]
+    limit = f" or {duration(time_s)}, whichever is first" if time_s is not None else ""
     print(
-        f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps, "
-        f"{in_words(settings)}, seed {settings['seed']}, "
+        f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps"
+        f"{limit}, {in_words(settings)}, seed {settings['seed']}, "
         f"{counted(cpus_of_run(settings), 'CPU')} for training"
     )
     for seed, checkpoint in starts.items():

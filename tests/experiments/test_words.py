@@ -1,6 +1,7 @@
 """What people type who know other libraries: taken, or answered with the word that means it here."""
 
 import os
+import re
 
 import pytest
 from ale_py import roms
@@ -28,7 +29,6 @@ from runs.settings import Setting
         (["algo.num_steps=128"], "algo.horizon"),
         (["rollout_fragment_length=128"], "algo.horizon"),
         (["batch_size=64"], "algo.minibatch_size"),
-        (["algo=a2c", "batch_size=64"], "algo.microbatch_size"),
         (["ent_coef=0.01"], "algo.entropy_coeff"),
         (["clip_range=0.1"], "algo.clip"),
         (["vf_coef=0.5"], "algo.vf_coeff"),
@@ -58,13 +58,32 @@ def test_every_answer_is_a_setting_or_a_group_that_there_is():
         known |= {*flat(composed([f"algo={algo}"]))}
     known |= {*flat(composed(["tune_searches=assault_ppo"])), *flat(composed(["env=cartpole"]))}
     assert set(OURS) <= known
-    assert not {word for words in OURS.values() for word in words.split()} & set(NO_SETTING)
+    assert not [word for words in OURS.values() for word in words.split() if words.split().count(word) > 1]
 
 
 @pytest.mark.parametrize("word", NO_SETTING)
 def test_what_there_is_no_setting_for_is_said_too(word):
-    with pytest.raises(Mistake, match=f"^{word}: this experiment has no such setting; "):
-        composed([f"{word}=1"])
+    with pytest.raises(Mistake, match=f"^{word}: this experiment has no such setting; {re.escape(NO_SETTING[word])}"):
+        composed(["algo=a2c", f"{word}=1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["vf_coef=1"], "algo.vf_coeff, of 0.5"),
+        (["algo=a2c", "algo.clip=0.2"], "other experiments have it"),
+        (["env=cartpole", "env.sticky=0.2"], "other experiments have it"),
+        (["search.trials=3"], "tune_searches=<name>"),
+        (["env.id=my.module:Mine-v0"], "env=cartpole env.id="),
+        (["env="], "it takes one of assault"),
+        (["env=qbert", "env.game=pong"], "name two games"),
+        (["seed=range(0,1000000000)"], "give 1000 at most"),
+    ],
+    ids=str,
+)
+def test_what_nobody_can_mean_as_it_stands_is_answered_with_what_can_be_meant(words, said):
+    with pytest.raises(Mistake, match=re.escape(said)):
+        composed(words)
 
 
 def test_a_setting_of_another_algorithm_is_told_from_a_mistyped_one():
@@ -87,15 +106,18 @@ def test_every_game_of_ale_is_an_env():
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("ALE/Assault-v5", "env=assault,"),
-        ("Assault-v5", "env=assault,"),
-        ("AssaultNoFrameskip-v4", "env=assault,"),
-        ("AssaultDeterministic-v0", "env=assault,"),
-        ("Assault-ram-v4", "env=assault,"),
-        ("MsPacmanNoFrameskip-v4", "env=ms_pacman,"),
-        ("ALE/UpNDown-v5", "env=up_n_down,"),
-        ("MsPacman", "env=ms_pacman,"),
-        ("Qbert", "env=qbert,"),
+        ("ALE/Assault-v5", "env=assault; for the sticky"),
+        ("ALE/Pong", "env=pong\n"),
+        ("atari/pong", "env=pong\n"),
+        ("ALE/Foo-v5", "every game of ALE"),
+        ("Assault-v5", "env=assault;"),
+        ("AssaultNoFrameskip-v4", "env=assault\n"),
+        ("AssaultDeterministic-v0", "env=assault\n"),
+        ("Assault-ram-v4", "env=assault\n"),
+        ("MsPacmanNoFrameskip-v4", "env=ms_pacman\n"),
+        ("ALE/UpNDown-v5", "env=up_n_down;"),
+        ("MsPacman", "env=ms_pacman\n"),
+        ("Qbert", "env=qbert\n"),
         ("CartPole-v1", "env=cartpole\n"),
         ("Acrobot-v1", "env=cartpole env.id=Acrobot-v1\n"),
         ("asault", "did you mean assault?"),
@@ -131,7 +153,7 @@ def test_an_empty_range_of_seeds_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("typed", "number"), [("10k", 10_000), ("1M", 1_000_000), ("1.5M", 1_500_000), ("2e5", 200_000)]
+    ("typed", "number"), [("10k", 10_000), ("1M", 1_000_000), ("1.5M", 1_500_000), ("16.1k", 16_100), ("2e5", 200_000)]
 )
 def test_thousands_and_millions_can_be_typed(typed, number):
     found = run.experiment([f"stop.agent_steps={typed}"])[0]["stop"]["agent_steps"]
@@ -167,7 +189,8 @@ def test_a_bare_word_and_a_flag_are_answered_with_what_to_type(words, said, caps
 @pytest.fixture
 def outputs(tmp_path):
     """Two runs, the second newer, and a search, the newest."""
-    for age, name in (30, "ppo/assault/old"), (20, "ppo/assault/new"), (10, "searches/mine"):
+    runs = (30, "ppo/assault/old"), (20, "ppo/assault/new"), (19, "ppo/assault/new/seed_3")
+    for age, name in (*runs, (10, "searches/mine"), (5, "searches/mine/fresh/0007")):
         record = tmp_path / name / RECORD
         record.parent.mkdir(parents=True)
         record.write_text("{}")
@@ -189,6 +212,8 @@ def test_a_directory_of_runs_is_its_newest_and_a_run_is_itself(outputs, capsys):
     for folder in "ppo", "ppo/assault":
         assert newest(str(outputs / folder), "run", "nowhere") == str(outputs / "ppo/assault/new")
     assert "the newest of 2" in capsys.readouterr().err
+    assert newest(str(outputs / "searches"), "resume", "nowhere") == str(outputs / "searches/mine")
+    capsys.readouterr()
     for folder in "ppo/assault/old", "searches", "nothing":
         typed = str(outputs / folder)
         assert newest(typed, "run", "nowhere", ("train",)) == typed

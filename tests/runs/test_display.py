@@ -47,7 +47,7 @@ def text_of(console: Console) -> str:
 
 def test_outside_of_a_terminal_a_row_is_one_plain_line(clock):
     console = plain()
-    with Display([1], 5000, console) as shown_to:
+    with Display([1], 5000, console=console) as shown_to:
         shown_to.update(1, ROW)
     text = console.file.getvalue()
     assert text.count("\n") == 1 and "\x1b" not in text
@@ -60,7 +60,7 @@ def test_outside_of_a_terminal_a_row_is_one_plain_line(clock):
 
 def test_plain_lines_come_every_ten_seconds_and_at_the_end(clock):
     console = plain()
-    with Display([1], 5000, console) as shown_to:
+    with Display([1], 5000, console=console) as shown_to:
         for seconds, steps in [(0, 1000), (9, 2000), (10.5, 3000), (12, 4000), (13, 5000)]:
             clock[0] = 100 + seconds
             shown_to.update(1, ROW | {"agent_steps": steps})
@@ -69,7 +69,7 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(clock):
 
 def test_each_seed_has_lines_of_its_own(clock):
     console = plain()
-    with Display([1, 2], 5000, console) as shown_to:
+    with Display([1, 2], 5000, console=console) as shown_to:
         for seed in (1, 2, 1):
             shown_to.update(seed, ROW)
     assert [line[:6] for line in console.file.getvalue().splitlines()] == ["seed 1", "seed 2"]
@@ -77,7 +77,7 @@ def test_each_seed_has_lines_of_its_own(clock):
 
 def test_in_a_terminal_the_newest_rows_stand_in_one_live_table():
     console = terminal()
-    with Display([1, 2], 5000, console) as shown_to:
+    with Display([1, 2], 5000, console=console) as shown_to:
         shown_to.update(1, ROW)
         shown_to.update(2, ROW | {"agent_steps": 3000})
         shown_to.update(1, ROW | {"agent_steps": 2000})
@@ -91,7 +91,7 @@ def test_in_a_terminal_the_newest_rows_stand_in_one_live_table():
 @pytest.mark.parametrize("seeds", [[1], [1, 2, 3]])
 @pytest.mark.parametrize("steps", [1, 1_234_567, 10_000_000])
 def test_the_picture_fits_any_width_from_sixty_columns(width, seeds, steps):
-    shown_to = Display(seeds, 10_000_000, plain())
+    shown_to = Display(seeds, 10_000_000, console=plain())
     row = ROW | {"agent_steps": steps, "episode_return_mean": 123_456.78, "agent_steps_per_s": 12_345.6}
     for seed in seeds:
         for score in range(300):
@@ -102,17 +102,17 @@ def test_the_picture_fits_any_width_from_sixty_columns(width, seeds, steps):
 
 
 def test_one_seed_shows_the_course_of_its_score_and_its_losses():
-    shown_to = Display([1], 5000, plain())
+    shown_to = Display([1], 5000, console=plain())
     for score in (float("nan"), 1.0, 2.0, 8.0):
         shown_to.update(1, ROW | {"episode_return_mean": score})
     picture = shown_to.picture(80).plain
-    assert "▁▂█" in picture and "score 8.0, the mean of the last 100 of 7 games" in picture
+    assert "▁▂█" in picture and "score 8.0, the mean of the last 7 games of 7" in picture
     assert "policy loss -0.0123" in picture and "clipped 13.7%" in picture
 
 
 def test_a_line_has_at_most_160_characters_and_leaves_out_what_matters_least(clock):
     console = plain()
-    with Display([1, 2], 10**12, console) as shown_to:
+    with Display([1, 2], 10**12, console=console) as shown_to:
         row = dict.fromkeys(ROW, 123456.789) | {"agent_steps": 10**11, "staleness": 12.0}
         shown_to.update(1, row)
     line = console.file.getvalue()
@@ -121,7 +121,7 @@ def test_a_line_has_at_most_160_characters_and_leaves_out_what_matters_least(clo
 
 def test_a_line_that_is_said_stays_above_the_live_table():
     console = terminal()
-    with Display([1], 5000, console) as shown_to:
+    with Display([1], 5000, console=console) as shown_to:
         shown_to.update(1, ROW)
         shown_to.say("seed 1: a process died [bold]again[/bold]")
     text = text_of(console)
@@ -132,7 +132,7 @@ def test_a_line_that_is_said_stays_above_the_live_table():
 @pytest.mark.parametrize("console", [plain, terminal], ids=["plain", "terminal"])
 def test_a_number_that_is_not_there_yet_is_a_dash(console):
     console = console()
-    with Display([1], 5000, console) as shown_to:
+    with Display([1], 5000, console=console) as shown_to:
         shown_to.update(1, {"agent_steps": 10, "wall_time_s": 1.0, "episode_return_mean": float("nan")})
     text = text_of(console)
     assert "nan" not in text.lower() and "-" in text
@@ -156,7 +156,7 @@ def test_a_small_number_does_not_look_like_zero():
     ],
 )
 def test_time_left_follows_from_the_mean_speed_so_far(steps, seconds, left):
-    shown_to = Display([1], 5000, plain())
+    shown_to = Display([1], 5000, console=plain())
     assert shown_to.time_left({"agent_steps": steps, "wall_time_s": seconds}) == left
 
 
@@ -205,3 +205,18 @@ def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
         search._live.refresh()
     text = text_of(console)
     assert "0 of 3 trials, time left -" in text and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)
+
+
+def test_a_run_that_ends_by_its_time_is_shown_by_its_time():
+    shown_to = Display([1], 200_000, time_s=240.0, console=plain())
+    shown_to.update(1, ROW | {"agent_steps": 60_000, "wall_time_s": 236.0})
+    picture = shown_to.picture(80).plain
+    assert "98%" in picture and "4 s left" in picture
+
+
+def test_where_there_is_no_utf8_the_picture_is_in_ascii():
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), "latin-1"), force_terminal=True, width=80)
+    with Display([1], 5000, console=console) as shown_to:
+        for score in (1.0, 2.0, 8.0):
+            shown_to.update(1, ROW | {"episode_return_mean": score})
+        assert shown_to.picture(60).plain.isascii() and "##--" in shown_to.picture(60).plain

@@ -5,7 +5,7 @@ import pytest
 import run
 from environments.mistakes import Mistake
 from experiments.composition import GROUPS, options
-from runs.help import LISTED, help_text, table_of
+from runs.help import LISTED, help_text
 from runs.settings import ALGO_SETTINGS, SEARCH_SETTINGS, TOP_SETTINGS
 
 
@@ -14,18 +14,20 @@ def terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("words", [[], *([word] for word in dict.fromkeys((*GROUPS, *LISTED)))], ids=str)
+PAGES = [*dict.fromkeys((*GROUPS, *LISTED)), *(f"{group}={option}" for group in GROUPS for option in options(group))]
+
+
+@pytest.mark.parametrize("words", [[], *([word] for word in PAGES)], ids=str)
 def test_a_page_fits_eighty_columns(words):
     lines = help_text(words).splitlines()
-    assert len(lines) > 3 and max(map(len, lines)) <= 80
+    assert len(lines) > 1 and max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("algo", ALGO_SETTINGS)
-def test_every_setting_of_an_algorithm_is_there_with_its_default(algo, compose):
-    page, settings = help_text([f"algo={algo}"]), compose([f"algo={algo}"])["algo"]
+def test_every_setting_of_an_algorithm_is_there(algo):
+    page = help_text([f"algo={algo}"])
     for name, setting in ALGO_SETTINGS[algo].items():
-        assert f"algo.{name}=" in page and setting.meaning and setting.wanted()
-        assert table_of("algo", [f"algo={algo}"])[name] == (setting, pytest.approx(settings[name]))
+        assert f"  algo.{name}=" in page and setting.meaning and setting.wanted()
 
 
 def test_settings_of_a_search_and_of_no_group_are_there():
@@ -46,6 +48,7 @@ def test_every_option_is_listed_and_has_a_page(group):
 def test_one_setting_can_be_asked_for_whichever_algorithm_has_it():
     assert help_text(["algo.lr"]).startswith("  algo.lr=0.00025\n")
     assert help_text(["algo.num_workers"]).startswith("algo=a3c\n  algo.num_workers=16\n")
+    assert help_text(["algo.lr=3"]) == help_text(["algo.lr"]) and "env.game=" in help_text(["env=qbert"])
     assert help_text(["env.id"]).startswith("env=cartpole\n  env.id=CartPole-v1\n")
     assert help_text(["stop.agent_steps"]).startswith("  stop.agent_steps=10_000_000\n")
 
