@@ -21,6 +21,8 @@ SHAPES = {  # of what is read of config.yaml
     "seed": int,
     "algo.name": str,
     "env.name": str,
+    "env.id": str,
+    "env.game": str,
     "env.frameskip": int,
     "env.max_episode_frames": int,
     "env.noop_max": int,

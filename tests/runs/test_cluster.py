@@ -104,7 +104,7 @@ def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert run.main(["cluster=one_gpu"]) == 2
-    assert "cluster.gpus_per_learner=1: the run would take 1 GPUs, each" in capsys.readouterr().err
+    assert "cluster.gpus_per_learner=1: the run would take 1 GPU, each" in capsys.readouterr().err
 
 
 def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypatch):

@@ -168,7 +168,7 @@ def answer(what, capsys) -> tuple[int, str]:
 
 
 def scores_of(run) -> list:
-    result = json.loads((run / "checkpoints" / "evaluation_last.json").read_text())
+    result = json.loads((run / "checkpoints" / "evaluation_last_2_games.json").read_text())
     return [result[way]["scores"] for way in ("stochastic", "greedy")]
 
 

@@ -106,7 +106,7 @@ def test_a_password_is_written_nowhere_and_comes_from_the_environment_when_the_s
     code, refused = go(f"resume={folder}")
     assert code == 2 and "search.storage" in refused and "${oc.env:STORAGE}" in refused
     code, more = go(f"resume={folder}", "search.storage=${oc.env:STORAGE}", "search.trials=2")
-    assert code == 0 and "1 trials of at most" in more, more
+    assert code == 0 and "1 trial of at most" in more, more
     code, again = go(f"resume={folder}")
     assert code == 0 and "all trials of this search have ended" in again, again
     assert "s3cret" not in printed + refused + more + again

@@ -478,7 +478,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (("tune_searches=cartpole_ppo", "search.sampler=grid"), "search.sampler=grid is not one of tpe, random"),
         (("tune_searches=cartpole_ppo", "search.trials=0"), "search.trials=0 is out of range"),
         (("tune_searches=cartpole_ppo", "search.name=a/b"), "search.name=a/b names a directory"),
-        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPUs"),
+        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPU,"),
         (
             ("tune_searches=cartpole_ppo", "cluster=ray", "output_dir=/shared", "cluster.grows=true"),
             "search.concurrent is not set: a cluster that grows, cluster.grows=true, cannot be counted",
