@@ -30,6 +30,7 @@ def refused_by_ray(monkeypatch):
             raise error
 
         monkeypatch.setattr(ray, "init", init)
+        monkeypatch.setattr(ray, "shutdown", lambda: None)  # other tests' Ray stays
         monkeypatch.setattr(cluster.ray_constants, "ENABLE_RAY_CLUSTER", True)
         monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
         with pytest.raises(Mistake) as mistake:
@@ -80,17 +81,10 @@ def test_what_ray_raises_is_one_sentence_that_names_the_variable(error, words, m
     assert "\n" not in sentence and all(word in sentence for word in words)
 
 
-def test_a_busy_machine_is_given_three_times_as_long(monkeypatch, compose, capsys):
-    asked = []
-
-    def slow(**words):
-        asked.append(words)
-        raise Exception("The current node timed out during startup.")
-
-    monkeypatch.setattr(ray, "init", slow)
-    with pytest.raises(Mistake, match="too busy"):
-        start(compose(["env=cartpole"]))
-    assert len(asked) == 3 and capsys.readouterr().out.count("trying again") == 2
+def test_a_busy_machine_is_given_three_times_as_long(compose, refused_by_ray, capsys):
+    error = Exception("The current node timed out during startup.")
+    sentence, _ = refused_by_ray(compose(["env=cartpole"]), error)
+    assert "too busy" in sentence and capsys.readouterr().out.count("trying again") == 2
 
 
 def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_ray_starts(monkeypatch, tmp_path):
