@@ -108,8 +108,9 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         if path and path != "auto":
             reachable(path, key)
     if command in READS:
-        settings, kinds = read_settings(command, values_of(overrides), composed([])), {"promote": ("search",)}
-        settings["run"] = newest(settings["run"], "run", "outputs", kinds.get(command, ("train",)))
+        settings = read_settings(command, values_of(overrides), composed([]))
+        kind = "search" if command == "promote" else "train"
+        settings["run"] = newest(settings["run"], "run", "outputs", (kind,))
         return settings, None
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")

@@ -7,8 +7,8 @@ from ale_py import roms
 
 from environments.mistakes import Mistake
 
-# What Stable-Baselines3, its Zoo, CleanRL, RLlib's old and new stack, Sample Factory and Tianshou say -> what is said
-# here, the first of it that the experiment has. Without a dot: a group or a setting outside of groups.
+# Our setting or group -> what Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample Factory and Tianshou
+# call it. A word may stand in several lines: those count that the experiment has.
 OURS = {
     "algo": "algorithm agent alg algo_name",
     "algo.lr": "learning_rate lr",
@@ -76,15 +76,15 @@ NO_SETTING = {  # where the experiment has nothing of OURS for the word
     "batch_size": ALL_OF_IT,
     "minibatch_size": ALL_OF_IT,
     "sgd_minibatch_size": ALL_OF_IT,
-    "num_minibatches": "algo.minibatch_size is algo.num_envs x algo.horizon divided by it",
+    "num_minibatches": "PPO has algo.minibatch_size, which is algo.num_envs x algo.horizon divided by it",
     "num_envs_per_actor": OF_ALL,
     "num_envs_per_worker": OF_ALL,
     "num_envs_per_env_runner": OF_ALL,
-    "target_kl": "no update stops early; algo.kl_coeff above 0 penalises what goes beyond algo.kl_target",
+    "target_kl": "no update stops early; in PPO algo.kl_coeff above 0 penalises what goes beyond algo.kl_target",
     "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits how far a value moves, as in baselines",
     "wandb": IN_TENSORBOARD,
     "track": IN_TENSORBOARD,
-    "torch_deterministic": "runs with the same seed on the same machine are the same already",
+    "torch_deterministic": "the same seed on the same machine gives the same numbers already, except with A3C",
     "verbose": "there is nothing to turn up; progress.csv in the run directory has every row",
     "render_mode": "a game is not shown while it trains",
     "capture_video": "a game is not shown while it trains",
@@ -157,8 +157,8 @@ def game_like(word: str) -> str | None:
 def near_env(word: str, envs: list[str]) -> str:
     """Return the end of a sentence on an env= that there is not."""
     near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
-    there = f"here are: {', '.join(envs)}, and every game of ALE"
-    return f"did you mean {near[0]}? T{there}" if near else f"t{there}"
+    every = f"{', '.join(envs)}, and every game of ALE"
+    return f"did you mean {near[0]}? There are: {every}" if near else f"there are: {every}"
 
 
 def ours(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
@@ -178,7 +178,7 @@ def ours(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
     if key == "env.id":
         return "for an environment of Gymnasium, type env=cartpole env.id=<it>"
     group, _, word = key.lower().replace("-", "_").rpartition(".")
-    meant = [ours for ours, words in OURS.items() if word in words.split() and ours != key]
+    meant = [name for name, words in OURS.items() if word in words.split() and name != key]
     if group and word in ("name", "id", "task"):
         meant = []
     there = [name for name in meant if name in (*known, *groups)]

@@ -40,15 +40,7 @@ flags
   --help      this text      --cfg job   print the experiment, run nothing
   --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
 """
-LISTED = (
-    "algo",
-    "env",
-    "model",
-    "cluster",
-    "stop",
-    "search",
-    "run",
-)  # run: settings of no group
+LISTED = ("algo", "env", "model", "cluster", "stop", "search", "run")  # run: settings of no group
 SEARCH = "tune_searches=assault_ppo"  # any: an experiment without a search has no settings of one
 
 
@@ -62,7 +54,7 @@ def help_text(words: list[str]) -> str:
 
 
 def overview() -> str:
-    """All groups with their options, and worked examples."""
+    """Return the text on all groups with their options, and worked examples."""
     lines = ["RLlib Atari suite: policy-gradient experiments on Ray RLlib", ""]
     lines += ["usage: python run.py [group=option] [key=value] ...", "", "groups"]
     for group in GROUPS:
@@ -71,7 +63,7 @@ def overview() -> str:
 
 
 def section(word: str) -> list[str]:
-    """The lines on one word: a group, an option of it, or a setting."""
+    """Return the lines on one word: a group, an option of it, or a setting."""
     group, equals, option = word.partition("=")
     if group == "env" and equals and spelt_out(word, options("env")) != [word]:  # any game of ALE
         group, equals, option = "env=atari".partition("=")
@@ -91,7 +83,7 @@ def section(word: str) -> list[str]:
 
 
 def settings_of(group: str, overrides: list[str]) -> list[str]:
-    """The lines on all settings of a group."""
+    """Return the lines on all settings of a group."""
     lines, group = [], "search" if group == "tune_searches" else group
     for name, (setting, default) in table_of(group, overrides).items():
         lines += described(name if group == "run" else f"{group}.{name}", setting, default)
@@ -99,7 +91,7 @@ def settings_of(group: str, overrides: list[str]) -> list[str]:
 
 
 def table_of(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]:
-    """Name -> setting and default, of a group whose settings are listed; in the order of its YAML file."""
+    """Return name -> setting and default of a group, in the order of its YAML file; nothing if it is not LISTED."""
     if group not in LISTED:
         return {}
     if group == "search" and not overrides:
@@ -113,7 +105,7 @@ def table_of(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]
 
 
 def choices(group: str) -> list[str]:
-    """What a group offers: its options, each with the first sentence of its file."""
+    """Return the lines on the options of a group, each with the first sentence of its file."""
     lines = [f"{group}="]
     for option in options(group):
         head = " ".join(itertools.takewhile(bool, head_of(group, option)))
@@ -122,7 +114,7 @@ def choices(group: str) -> list[str]:
 
 
 def head_of(group: str, option: str) -> list[str]:
-    """The comment at the top of an option's file, line by line."""
+    """Return the comment at the top of an option's file, line by line."""
     if option not in options(group):
         raise Mistake(f"--help {group}={option}: there is no such option; {choose(option, options(group))}")
     lines = (folder_of(group) / f"{option}.yaml").read_text().splitlines()
@@ -133,7 +125,7 @@ def head_of(group: str, option: str) -> list[str]:
 
 
 def described(key: str, setting: Setting, default: Any) -> list[str]:
-    """A setting with its default, as one types it, then its meaning and the values it takes."""
+    """Return the lines on a setting: its default, as one types it, then its meaning and the values it takes."""
     shown = {type(None): "null", bool: str(default).lower()}.get(type(default), str(default))
     if type(default) is int and default >= 100_000:
         shown = f"{default:_}"
@@ -141,6 +133,6 @@ def described(key: str, setting: Setting, default: Any) -> list[str]:
 
 
 def wrapped(first: str, text: str) -> list[str]:
-    """A text behind its first words, in lines that fit."""
+    """Return a text, behind its first words, in lines that fit the terminal."""
     width = min(shutil.get_terminal_size((WIDTH, 24)).columns, 120)
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [first.rstrip()]

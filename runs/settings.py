@@ -177,14 +177,7 @@ ACTOR_CRITIC_SETTINGS = SHARED_SETTINGS | {
     "normalize_advantages": Setting("standardise advantages, per gradient step", bool, rllib="normalize_advantages"),
 }
 A2C_SETTINGS = ACTOR_CRITIC_SETTINGS | {
-    "microbatch_size": Setting(
-        "agent steps whose gradient is computed at once, to save memory; null: all",
-        int,
-        1,
-        STEPS,
-        optional=True,
-        rllib="microbatch_size",
-    ),
+    "microbatch_size": PG_SETTINGS["microbatch_size"],
 }
 A3C_SETTINGS = A2C_SETTINGS | {
     "num_workers": Setting(
@@ -253,7 +246,7 @@ DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
     "target_every": Setting(
         "agent steps between two copies of Q into the target network", int, 1, STEPS, rllib="target_network_update_freq"
     ),
-    "gamma": Setting("discount of rewards, per agent step", float, 0, 1, rllib="gamma"),
+    "gamma": SHARED_SETTINGS["gamma"],
     "train_every": Setting("agent steps per gradient step", int, 1, MANY),
     "lr": Setting("step size of Adam", float, above=0, rllib="lr"),
     "epsilon_start": Setting("share of random actions at the start", float, 0, 1),
@@ -268,13 +261,7 @@ DQN_SETTINGS = {  # without a name of RLlib's: DQNConfig.arrange
     ),
     "num_envs": Setting("envs that are played at once", int, 1, ENVS),
     "optimizer_eps": Setting("epsilon of Adam", float, 0, rllib="adam_epsilon"),
-    "max_grad_norm": Setting(
-        "a gradient whose norm, over all parameters, is larger is scaled down to it; null: never",
-        float,
-        above=0,
-        optional=True,
-        rllib="grad_clip",
-    ),
+    "max_grad_norm": SHARED_SETTINGS["max_grad_norm"],
     "double_q": Setting(
         "choose the next action by Q and value it by the target network (van Hasselt et al. 2016)",
         bool,
