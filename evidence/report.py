@@ -1,11 +1,13 @@
 """Report: a table and learning curves from run directories, small enough to commit.
 
+    python -m evidence.report <run> <run>
     python -m evidence.report bf16=<run> fp32=<run> --out results/<study>
 
     run directories -> progress.csv -> table.csv, table.md, curves.csv, curves.png; run.json -> starts.json
 
-A directory is a run or a parent of several seeds; `label=` names its group, and directories of one label are one group.
-The same directories give the same files.
+A directory is a run or a parent of several seeds. `label=` names its group; without it the group is named after the
+algorithm, the environment and the settings in which the runs differ. Directories of one label are one group. The same
+directories give the same files.
 """
 
 import argparse
@@ -13,31 +15,32 @@ import csv
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
 from environments.mistakes import Mistake, counted, in_a_line, reachable
 from environments.passwords import mask
 from environments.protocols import describe
+from evidence import curves
+from evidence.curves import SCORE, Line
 from evidence.human import random_score, references
+from evidence.labels import label_of_each
 from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
 from evidence.saving import why_not
 from evidence.statistics import paired_difference
 
 FILES = ("table.md", "table.csv", "curves.png", "curves.csv", "starts.json")
-POINTS = 200  # of a curve
 MIN_GAMES = 20  # that a best mean must rest on
-SCORE = "episode_return_mean"
+ALL_GAMES = 100  # that a score is the mean of, as soon as there are so many
 RECORDED = ("command", "git", "packages", "hardware")  # of each start, in run.json
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
+IF_REPORTED = tuple(column for column in curves.SMALL if column not in COLUMNS)
+REPORTS = Path("outputs/reports")
 
 
 class Run(NamedTuple):
@@ -53,7 +56,7 @@ class Run(NamedTuple):
         return f"{self.label} seed {self.settings['seed']}"
 
 
-def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
+def report(groups: list[tuple[str | None, Path]], out: Path) -> list[Run]:
     """Write the report of labelled run directories into `out`.
 
     Raises:
@@ -65,17 +68,18 @@ def report(groups: list[tuple[str, Path]], out: Path) -> list[Run]:
     return runs
 
 
-def runs_of_groups(groups: list[tuple[str, Path]]) -> list[Run]:
-    """Read labelled run directories.
+def runs_of_groups(groups: list[tuple[str | None, Path]]) -> list[Run]:
+    """Read run directories, each with the label of its group or with None where it gets one here.
 
     Raises:
         Mistake: a directory is not a run or has no rows yet, a seed is there twice, or the runs play different games or
             protocols.
     """
+    found = [(label, one, settings_of(one)) for label, path in groups for one in runs_of(path)]
+    found_labels = label_of_each([settings for _, _, settings in found])
     runs = [
-        Run(label, settings_of(one), progress_of(one, COLUMNS), starts_of(one))
-        for label, path in groups
-        for one in runs_of(path)
+        Run(label or found_label, settings, progress_of(one, COLUMNS, IF_REPORTED), starts_of(one))
+        for (label, one, settings), found_label in zip(found, found_labels, strict=True)
     ]
     names = [run.name for run in runs]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -99,18 +103,38 @@ def write(runs: list[Run], out: Path) -> None:
         raise OSError(why)
     out.mkdir(parents=True, exist_ok=True)
     rows = [row_of(run) for run in runs]
-    curves = {run.name: curve_of(run) for run in runs}
-    points = [
-        (run.label, run.settings["seed"], int(x), round(float(y), 3))
-        for run in runs
-        for x, y in zip(*curves[run.name], strict=True)
-    ]
+    columns = [SCORE, *(name for name in curves.SMALL if any(name in run.progress for run in runs))]
     write_csv(out / "table.csv", rows[0], [row.values() for row in rows])
-    write_csv(out / "curves.csv", ("label", "seed", "agent_steps", SCORE), points)
+    write_csv(out / "curves.csv", ("label", "seed", "agent_steps", *columns), points_of(runs, columns))
     starts = starts_by_run(runs)
     (out / "starts.json").write_text(json.dumps(starts, indent=1) + "\n")
     (out / "table.md").write_text(markdown(runs, rows, starts))
-    draw(runs, curves, out / "curves.png")
+    groups: dict[str, list[dict[str, np.ndarray]]] = {}
+    for run in runs:
+        groups.setdefault(run.label, []).append(run.progress)
+    env = runs[0].settings["env"]
+    curves.draw(game_of(env), groups, lines_of(env), out / "curves.png")
+
+
+def points_of(runs: list[Run], columns: list[str]) -> Iterable[tuple[Any, ...]]:
+    """Yield the rows of curves.csv; a cell is empty where a run has no value, such as a score before its first game."""
+    for run in runs:
+        for row in curves.thin(len(run.progress["agent_steps"])):
+            values = [run.progress[name][row] if name in run.progress else np.nan for name in columns]
+            yield (
+                run.label,
+                run.settings["seed"],
+                int(run.progress["agent_steps"][row]),
+                *(f"{value:.6g}" if np.isfinite(value) else "" for value in values),
+            )
+
+
+def lines_of(env: dict) -> list[Line]:
+    """Return what the scores of a game are compared with: random play and the humans of the tables."""
+    random = random_score(env)
+    lines = [Line(f"random play, {random.score:g}", random.score, ":")] if random else []
+    humans = zip(references(env), ("--", "-."), strict=False)
+    return lines + [Line(f"human, {one.human:g} ({one.table})", one.human, style) for one, style in humans]
 
 
 def game_of(env: dict) -> str:
@@ -143,46 +167,6 @@ def dtype_of(run: Run) -> str:
     return run.starts[-1]["hardware"].get("dtype", dtype) if dtype == "auto" and run.starts else dtype
 
 
-def curve_of(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Agent steps and scores [at most POINTS], from the first finished game on; the last row is always there."""
-    known = np.flatnonzero(np.isfinite(run.progress[SCORE]))
-    rows = known[np.unique(np.linspace(0, len(known) - 1, min(POINTS, len(known))).round().astype(int))]
-    return run.progress["agent_steps"][rows], run.progress[SCORE][rows]
-
-
-def mean_curve(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds where all of them have a score."""
-    start, end = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
-    grid = np.linspace(start, end, POINTS if start <= end else 0)
-    return grid, np.mean([np.interp(grid, x, y) for x, y in curves], axis=0)
-
-
-def draw(runs: list[Run], curves: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """Each seed thin, the mean of a group thick, random play and humans as lines."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for index, label in enumerate(dict.fromkeys(run.label for run in runs)):
-        group = [curves[run.name] for run in runs if run.label == label and len(curves[run.name][0])]
-        for x, y in group:
-            axes.plot(x, y, color=f"C{index}", linewidth=0.8, alpha=0.5)
-        if group:
-            seeds = f", mean of {len(group)} seeds" if len(group) > 1 else ""
-            axes.plot(*mean_curve(group), color=f"C{index}", linewidth=2, label=label + seeds)
-    known = references(runs[0].settings["env"])
-    if random := random_score(runs[0].settings["env"]):
-        axes.axhline(random.score, color="gray", linestyle=":", label=f"random play, {random.score:g}")
-    for reference, style in zip(known, ("--", "-."), strict=False):
-        axes.axhline(
-            reference.human, color="gray", linestyle=style, label=f"human, {reference.human} ({reference.table})"
-        )
-    axes.set(
-        title=game_of(runs[0].settings["env"]), xlabel="agent steps", ylabel="mean score of the last 100 full games"
-    )
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
-
-
 def starts_by_run(runs: list[Run]) -> list[dict[str, Any]]:
     """What run.json says, once for all runs that it says the same of (the seeds of one command)."""
     together: list[dict[str, Any]] = []
@@ -200,11 +184,12 @@ def markdown(runs: list[Run], rows: list[dict[str, Any]], starts: list[dict[str,
     """The table, what its columns mean, the mean of every group, the commands and the machines."""
     env = runs[0].settings["env"]
     lines = [f"# {game_of(env)}", "", line(rows[0]), line("---" for _ in rows[0])]
-    lines += [line(pretty(name, value) for name, value in row.items()) for row in rows]
+    lines += [line(pretty(name, row) for name in row) for row in rows]
     lines += ["", "![learning curves](curves.png)", ""]
     lines += [
         "Scores are unclipped and of full games, played while training. `last_100_mean` is the mean of the last 100 "
-        "games at the end, `times_random` that over random play, `best_100_mean` its highest value from "
+        "games at the end, or of all games where it says how many, `times_random` that over random play, "
+        "`best_100_mean` its highest value from "
         f"{MIN_GAMES} games on, `agent_steps_per_s` the median over the rows of progress.csv."
     ]
     if random := random_score(env):
@@ -214,9 +199,8 @@ def markdown(runs: list[Run], rows: list[dict[str, Any]], starts: list[dict[str,
     lines += ["", "## Groups", ""]
     for label in dict.fromkeys(run.label for run in runs):
         ends = [row["last_100_mean"] for row in rows if row["label"] == label]
-        lines += [
-            f"- {label}: {np.mean(ends):,.1f}, the mean of {len(ends)} `last_100_mean` ({min(ends)} to {max(ends)})"
-        ]
+        spread = f", the mean of {len(ends)} `last_100_mean` ({min(ends):,} to {max(ends):,})" if len(ends) > 1 else ""
+        lines += [f"- {label}: {np.mean(ends):,.1f}{spread or ', one seed'}"]
     lines += differences(rows)
     lines += ["", "## Commands", ""]
     for entry in starts:
@@ -250,9 +234,13 @@ def line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def pretty(name: str, value: Any) -> str:
-    """Large numbers with commas, but never a seed."""
-    return str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
+def pretty(name: str, row: dict[str, Any]) -> str:
+    """Write a cell of the table: numbers with commas, never a seed; a mean over fewer games than its name says is
+    marked."""
+    value = row[name]
+    text = str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
+    few = name == "last_100_mean" and 0 < row["episodes"] < ALL_GAMES
+    return f"{text} ({counted(row['episodes'], 'game')})" if few else text
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -261,12 +249,10 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) 
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def labelled(text: str) -> tuple[str, Path]:
-    """`label=dir`, or a directory that is its own label."""
+def labelled(text: str) -> tuple[str | None, Path]:
+    """Read `label=dir`, or a directory whose label follows from its settings."""
     label, equals, path = text.partition("=")
-    if not equals or Path(text).exists():
-        return Path(text).resolve().name, Path(text)
-    return label, Path(path)
+    return (None, Path(text)) if not equals or Path(text).exists() else (label, Path(path))
 
 
 def main(arguments: list[str]) -> int:
@@ -275,11 +261,12 @@ def main(arguments: list[str]) -> int:
         prog="python -m evidence.report", description="Tables and curves from run directories."
     )
     parser.add_argument("runs", nargs="+", metavar="[label=]dir", help="a run directory, or a parent of several seeds")
-    parser.add_argument("--out", type=Path, required=True, help="where the files go, such as results/ppo_assault")
+    parser.add_argument("--out", type=Path, help=f"where the files go; if left out, {REPORTS}/<time>")
     options = parser.parse_args(arguments)
     try:
-        groups = [(label, reachable(path, label)) for label, path in map(labelled, options.runs)]
-        runs, out = runs_of_groups(groups), reachable(options.out, "--out")
+        groups = [(label, reachable(path, label or "run")) for label, path in map(labelled, options.runs)]
+        out = options.out or REPORTS / time.strftime("%Y-%m-%d_%H-%M-%S")
+        runs, out = runs_of_groups(groups), reachable(out, "--out")
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
@@ -287,9 +274,9 @@ def main(arguments: list[str]) -> int:
         write(runs, out)
     except OSError as error:
         print(markdown(runs, [row_of(run) for run in runs], starts_by_run(runs)))
-        print(f"the report was not saved in --out {options.out}: {in_a_line(error)}", file=sys.stderr)
+        print(f"the report was not saved in {out}: {in_a_line(error)}", file=sys.stderr)
         return 1
-    print(f"{counted(len(runs), 'run')}: {', '.join(str(options.out / name) for name in FILES)}")
+    print(f"{counted(len(runs), 'run')} reported in {out}: {', '.join(FILES)}")
     return 0
 
 

@@ -130,19 +130,25 @@ def starts_of(run: Path) -> list[dict[str, Any]]:
     return []
 
 
-def progress_of(run: Path, columns: Iterable[str]) -> dict[str, np.ndarray]:
-    """Columns of progress.csv: float [R], NaN where a cell is empty. A row that is half written is left out.
+def progress_of(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Read columns of progress.csv: float [R], NaN where a cell is empty. A row that is half written is left out.
+
+    Args:
+        run: its directory.
+        columns: what every run reports.
+        if_reported: further columns; one that the run does not report is missing in what is returned.
 
     Raises:
         NoRows: the run has reported nothing yet.
         Mistake: the file is damaged.
     """
     path = run / "progress.csv"
-    kinds = dict.fromkeys(columns, number) | {"agent_steps": count}
+    kinds = dict.fromkeys((*columns, *if_reported), number) | {"agent_steps": count}
     rows = read_table(path, kinds, required=list(columns), grows=True)
     if not rows:
         raise NoRows(f"run={run}: its progress.csv has no rows yet; wait for the first, or leave this run out")
     steps = [row["agent_steps"] for row in rows]
     if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
         raise refuse(path, f"agent_steps do not rise in line {falls + 2}")
-    return {name: np.array([row[name] for row in rows], float) for name in columns}
+    names = [*columns, *(name for name in if_reported if name in rows[0])]
+    return {name: np.array([row[name] for row in rows], float) for name in names}

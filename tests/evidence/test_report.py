@@ -4,14 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
 from evidence.human import Measured
-from evidence.report import curve_of, labelled, main, mean_curve, report
+from evidence.report import labelled, main, report
 from evidence.run_directory import starts_of
 
 COLUMNS = ["agent_steps", "env_frames", "wall_time_s", "agent_steps_per_s", "episodes", "episode_return_mean"]
@@ -135,15 +134,9 @@ def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path):
     curve = rows_of(tmp_path / "out" / "curves.csv")
     assert len(curve) == 200
     assert [curve[i]["agent_steps"] for i in (0, -1)] == ["1000", "5000000"]
-    assert [curve[i]["episode_return_mean"] for i in (0, -1)] == ["0.0", "4999.0"]
+    assert [curve[i]["episode_return_mean"] for i in (0, -1)] == ["0", "4999"]
     assert all(int(point["agent_steps"]) == 1000 * (float(point["episode_return_mean"]) + 1) for point in curve)
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 200_000
-
-
-def test_a_curve_starts_with_the_first_finished_game(tmp_path):
-    write_run(tmp_path / "run", ["nan", "", 100, 200])
-    [run] = report([("a", tmp_path / "run")], tmp_path / "out")
-    assert [list(values) for values in curve_of(run)] == [[3000, 4000], [100, 200]]
 
 
 def test_a_row_that_a_killed_run_left_half_written_is_left_out(tmp_path):
@@ -156,19 +149,8 @@ def test_a_row_that_a_killed_run_left_half_written_is_left_out(tmp_path):
 def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
     write_run(tmp_path / "run", ["nan", "nan"])
     report([("a", tmp_path / "run")], tmp_path / "out")
-    assert rows_of(tmp_path / "out" / "curves.csv") == []
+    assert [row["episode_return_mean"] for row in rows_of(tmp_path / "out" / "curves.csv")] == ["", ""]
     assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "nan"
-
-
-def test_the_mean_is_taken_where_all_seeds_have_a_score():
-    x, y = mean_curve([(np.array([0.0, 10.0]), np.array([0.0, 10.0])), (np.array([4.0, 20.0]), np.array([4.0, 4.0]))])
-    assert (x[0], x[-1]) == (4, 10)
-    np.testing.assert_allclose(y, (x + 4) / 2)
-
-
-def test_the_mean_of_seeds_that_never_ran_at_the_same_time_is_empty():
-    x, y = mean_curve([(np.array([0.0, 1.0]), np.array([0.0, 1.0])), (np.array([4.0, 5.0]), np.array([4.0, 4.0]))])
-    assert len(x) == len(y) == 0
 
 
 def test_the_same_runs_give_the_same_files(tmp_path):
@@ -183,14 +165,15 @@ def test_the_same_runs_give_the_same_files(tmp_path):
 
 def test_curves_show_every_seed_their_mean_random_play_and_both_humans(tmp_path, monkeypatch):
     figures = []
-    monkeypatch.setattr("evidence.report.plt.close", figures.append)
+    monkeypatch.setattr("evidence.curves.plt.close", figures.append)
     for seed in (1, 2):
         write_run(tmp_path / "parent" / f"seed_{seed}", [300, 400 * seed], seed=seed)
     report([("bf16", tmp_path / "parent")], tmp_path / "out")
-    [axes] = figures[0].axes
-    ends = [float(line.get_ydata()[-1]) for line in axes.lines]
-    assert ends == [400, 800, 600, 222.4, 742.0, 1496.4]
+    axes = figures[0].axes[0]
+    ends = [float(line.get_ydata()[-1]) for line in axes.lines if len(line.get_ydata())]
+    assert ends == [400, 800, 600, 222.4, 742.0]  # 1,496.4 would squash them
     assert [float(line.get_xdata()[-1]) for line in axes.lines[:3]] == [2000] * 3
+    assert any("1496.4" in text.get_text() for text in axes.get_legend().get_texts())
 
 
 def mistake(*groups: tuple[str, Path]) -> str:
@@ -218,12 +201,44 @@ def test_a_run_that_has_reported_nothing_is_a_mistake(tmp_path):
     assert "no rows yet" in mistake(("a", tmp_path / "a"))
 
 
-def test_a_directory_is_its_own_label_unless_one_is_given(tmp_path, monkeypatch):
+def test_a_directory_has_the_label_that_is_given_or_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x=y").mkdir()
     assert labelled("bf16=runs/a=b") == ("bf16", Path("runs/a=b"))
-    assert labelled("runs/last") == ("last", Path("runs/last"))
-    assert labelled("x=y") == ("x=y", Path("x=y"))
+    assert labelled("runs/last") == (None, Path("runs/last"))
+    assert labelled("x=y") == (None, Path("x=y"))
+
+
+def test_runs_without_a_label_are_named_after_what_they_are_and_seeds_of_one_kind_are_one_group(tmp_path):
+    for seed, dtype in ((1, "bfloat16"), (2, "bfloat16"), (1, "float32")):
+        write_run(tmp_path / f"{dtype}_{seed}", [300, 400], seed=seed, dtype=dtype)
+    write_run(tmp_path / "other", [300, 400])
+    names = ("bfloat16_1", "bfloat16_2", "float32_1")
+    report([*((None, tmp_path / name) for name in names), ("mine", tmp_path / "other")], tmp_path / "out")
+    labels = [row["label"] for row in rows_of(tmp_path / "out" / "table.csv")]
+    assert labels == ["ppo assault dtype=bfloat16"] * 2 + ["ppo assault dtype=float32", "mine"]
+
+
+def test_a_mean_over_fewer_than_100_games_is_marked(tmp_path):
+    write_run(tmp_path / "few", [300.0] * 9)
+    write_run(tmp_path / "enough", [300.0] * 10)
+    report([("few", tmp_path / "few"), ("enough", tmp_path / "enough")], tmp_path / "out")
+    few, enough = (tmp_path / "out" / "table.md").read_text().splitlines()[4:6]
+    assert "| 300.0 (90 games) |" in few and "| 300.0 |" in enough and "games" not in enough
+
+
+def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("evidence.curves.plt.close", figures.append)
+    run = write_run(tmp_path / "run", [300, 400])
+    header, *rows = (run / "progress.csv").read_text().splitlines()
+    lines = [f"{header},policy_loss", *(f"{row},0.{i}" for i, row in enumerate(rows, 1))]
+    (run / "progress.csv").write_text("\n".join(lines) + "\n")
+    report([("a", run)], tmp_path / "out")
+    assert [row["policy_loss"] for row in rows_of(tmp_path / "out" / "curves.csv")] == ["0.1", "0.2"]
+    assert "value_loss" not in rows_of(tmp_path / "out" / "curves.csv")[0]
+    drawn = {axes.get_title(): [list(line.get_ydata()) for line in axes.lines[:1]] for axes in figures[0].axes[1:]}
+    assert drawn == {"policy loss": [[0.1, 0.2]], "value loss": [], "entropy": [], "agent steps/s": [[501, 508]]}
 
 
 def test_the_command_line_exits_with_2_for_a_mistake_and_says_it_in_a_sentence(tmp_path, capsys):
@@ -280,3 +295,11 @@ def test_random_play_is_the_measured_one_of_the_runs_protocol_and_it_is_named(tm
         assert rows_of(tmp_path / "out" / "table.csv")[0]["times_random"] == times
         named = "measured under classic, 1,000 games" if times == "4.45" else "222.4, Wang et al. 2016"
         assert named in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_report_goes_into_a_folder_of_its_own_where_none_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(write_run(tmp_path / "run", [300, 400]))]) == 0
+    [out] = Path("outputs/reports").iterdir()
+    assert str(out) in capsys.readouterr().out
+    assert rows_of(out / "table.csv")[0]["label"] == "ppo assault"
