@@ -37,6 +37,16 @@ ROOT = Path(__file__).resolve().parent
 def main(argv: list[str]) -> int:
     """Do what was typed; returns the exit code."""
     try:
+        if argv[:1] == ["--complete"]:  # a shell asks
+            from runs.completion import complete
+
+            print("\n".join(complete("".join(argv[1:2]), argv[2:])))
+            return 0
+        if argv[:1] == ["--completion"]:
+            from runs.completion import script_for
+
+            print(script_for(" ".join(argv[1:])))
+            return 0
         overrides, flags = split(argv)
         if "--help" in flags:
             from runs.help import help_text
@@ -90,7 +100,7 @@ def without_dashes(flag: str, rest: list[str]) -> str:
     value = value if equals else rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else ""
     if len(key) > 1 and value:
         return f"settings are typed without dashes: {key}={value}"
-    return "there are --help and --cfg job (a search is tune_searches=...)"
+    return "there are --help, --cfg job and --completion bash (a search is tune_searches=...)"
 
 
 def experiment(overrides: list[str]) -> tuple[dict, Path | None]:

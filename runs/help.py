@@ -39,6 +39,7 @@ examples
 flags
   --help      this text      --cfg job   print the experiment, run nothing
   --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
+  --completion bash (or zsh)   Tab completes: eval "$(python run.py ...)"
 """
 LISTED = ("algo", "env", "model", "cluster", "stop", "search", "run")  # run: settings of no group
 SEARCH = "tune_searches=assault_ppo"  # any: an experiment without a search has no settings of one

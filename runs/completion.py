@@ -1,0 +1,144 @@
+"""Shell completion: what a half-typed word of `python run.py ...` can become.
+
+    eval "$(python run.py --completion bash)"      in ~/.bashrc; zsh the same, in ~/.zshrc
+
+The shell asks `python run.py --complete <half-typed word> <words before it>` at every Tab, so that the settings of the
+algorithm that was typed, new YAML files and new run directories are offered.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ale_py import roms
+
+from environments.mistakes import Mistake, choose
+from experiments.composition import GROUPS, PATHS, options
+from runs.commands import READS, RULES
+from runs.help import LISTED, table_of
+from runs.settings import SEED, TOP_SETTINGS, Setting
+
+FLAGS = ("--help", "--cfg", "--completion")
+NAMES = {
+    "run": ("latest",),
+    "resume": ("latest", "auto"),
+    "checkpoint": ("best", "last", "previous"),
+    "output_dir": (),
+}  # that a path can have
+SHELLS = {
+    # Bash takes `=` for the end of a word, so a reply is what follows the last one. Commands without run.py get files.
+    "bash": """
+_rllib_suite() {
+    local words current prefix
+    read -ra words <<< "${COMP_LINE:0:COMP_POINT}"
+    [[ ${COMP_LINE:0:COMP_POINT} == *[[:space:]] ]] && words+=("")
+    current=${words[-1]} prefix=
+    if [[ ${words[1]} != *run.py ]] || (( ${#words[@]} < 3 )); then
+        COMPREPLY=(); compopt -o default +o nospace; return
+    fi
+    [[ $current == *=* ]] && prefix=${current%=*}=
+    mapfile -t COMPREPLY < <("${words[@]:0:2}" --complete "$current" "${words[@]:2:${#words[@]}-3}" 2>/dev/null)
+    COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+}
+complete -o nospace -F _rllib_suite python python3
+""",
+    "zsh": """
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+_rllib_suite() {
+    if [[ ${words[2]} != *run.py ]] || (( CURRENT < 3 )); then _files; return; fi
+    compadd -Q -S '' -- ${(f)"$(${(Q)words[1,2]} --complete "$PREFIX" ${(Q)words[3,CURRENT-1]} 2>/dev/null)"}
+}
+compdef _rllib_suite python python3
+""",
+}
+
+
+def script_for(shell: str) -> str:
+    """Return the script that a shell evaluates to complete the words of run.py.
+
+    Raises:
+        Mistake: there is none for this shell.
+    """
+    if shell not in SHELLS:
+        raise Mistake(f"--completion {shell}: there is no such shell here; {choose(shell, list(SHELLS))}")
+    return SHELLS[shell].strip()
+
+
+def complete(current: str, before: list[str]) -> list[str]:
+    """Return what a half-typed word can become, sorted; a word that is whole ends with a space.
+
+    Args:
+        current: the word under the cursor, as far as it is typed; it may be empty.
+        before: the words that stand before it. Where they are mistaken, the defaults are offered.
+    """
+    overrides = [word for word in before if not word.startswith("-")]
+    if before[-1:] == ["--cfg"]:
+        offered: Iterable[str] = ["job"]
+    elif before[-1:] == ["--completion"]:
+        offered = SHELLS
+    elif current.startswith("-"):
+        offered = FLAGS
+    else:
+        try:
+            offered = offers(current, overrides)
+        except Mistake:
+            offered = offers(current, [])
+    words = sorted({word for word in offered if word.startswith(current)})
+    return [word if word.endswith(("=", ".", "/")) else f"{word} " for word in words]
+
+
+def offers(current: str, before: list[str]) -> list[str]:
+    """Return the overrides that begin with what stands before the last `=` or dot of a half-typed word."""
+    key, equals, path = current.partition("=")
+    if not equals:
+        return keys_after(current, before)
+    values = [*NAMES[key], *folders(path)] if key in PATHS else values_of(key, before)
+    return [f"{key}={value}" for value in values]
+
+
+def keys_after(current: str, before: list[str]) -> list[str]:
+    """Return the keys one can type: groups and settings, those of a group only behind its name and a dot."""
+    command = next((word.partition("=")[2] for word in reversed(before) if word.startswith("command=")), "train")
+    section, dot, _ = current.partition(".")
+    if command in READS:
+        rules = [f"env.{name}=" for name in RULES] if command == "evaluate" else []
+        return [*(f"{key}=" for key in READS[command]), *(rules if dot else ["env."] if rules else [])]
+    if dot:
+        return [f"{section}.{name}=" for name in settings_in(section, before)]
+    sections = [section for section in LISTED if section != "run" and (section != "search" or searches(before))]
+    return [*(f"{key}=" for key in (*GROUPS, "seed", *TOP_SETTINGS)), *(f"{section}." for section in sections)]
+
+
+def searches(before: list[str]) -> bool:
+    """Return whether the words choose a search."""
+    return any(word.startswith("tune_searches=") and word != "tune_searches=null" for word in before)
+
+
+def settings_in(section: str, before: list[str]) -> dict[str, Setting]:
+    """Return name -> setting of a group, for the algorithm, environment and model that the words choose."""
+    if section == "search" and not searches(before):
+        return {}
+    return {name: setting for name, (setting, _) in table_of(section, before).items()}
+
+
+def values_of(key: str, before: list[str]) -> list[str]:
+    """Return the values that a group or a setting can have, where one can name them all."""
+    if key in GROUPS:
+        return [*options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
+    section, dot, name = key.rpartition(".")
+    table = settings_in(section, before) if dot else {"seed": SEED, **TOP_SETTINGS}
+    if name not in table:
+        return []
+    setting = table[name]
+    values = ["true", "false"] if setting.kind is bool else [str(option) for option in setting.options]
+    return [*values, *(["null"] if setting.optional else [])]
+
+
+def folders(path: str) -> list[str]:
+    """Return the folders that begin as a half-typed path does, with a slash behind each."""
+    parent = path.rpartition("/")[0] + "/" if "/" in path else ""
+    try:
+        names = [one.name for one in Path(parent or ".").expanduser().iterdir() if one.is_dir()]
+    except OSError:
+        return []
+    hidden = path[len(parent) :].startswith(".")
+    return [f"{parent}{name}/" for name in names if hidden or not name.startswith(".")]
