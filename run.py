@@ -161,9 +161,13 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if resumed:  # before anything it says is done, such as joining the cluster it names
         refuse_strangers(resumed, overrides)
     if settings["command"] == "evaluate":
-        from evidence.evaluate import WAYS
+        from evidence.run_directory import find_checkpoint, runs_of
 
         run = reachable(settings["run"], "run")
+        for one in runs_of(run):  # before the next import, which takes seconds
+            find_checkpoint(one, settings["checkpoint"])
+        from evidence.evaluate import WAYS
+
         ways = WAYS if settings["way"] == "both" else (settings["way"],)
         words = {key: settings[key] for key in ("checkpoint", "seed", "rules")}
         code = show_evaluation(run, settings["episodes"], ways=ways, **words)

@@ -177,7 +177,8 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     for mistyped in re.findall(r"Could not override '([^']+)'", text):
         key = mistyped.lstrip("+~")
         if not any(o.partition("=")[0].lstrip("+~") == key for o in overrides):
-            return f"{place_of(key)}: {key} is no group; {choose(key, list(GROUPS))}"
+            place = place_of(rf"override\s+/?{re.escape(key)}\b") or "the defaults of a YAML file"
+            return f"{place}: {key} is no group; {choose(key, list(GROUPS))}"
         rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
         known = flat(composed(rest))
         if any(k == key or k.startswith(f"{key}.") for k in known):
@@ -197,17 +198,23 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
     if found := re.search(r"full_key: (\S+)", text):
-        return f"{found.group(1)}: {one_line(text.split(chr(10))[0])}; see python run.py --help"
+        name = found.group(1).rpartition(".")[2]
+        quoted = re.search(r"(?:key|type|variable) '?([\w.:]+)", text)
+        reference = rf"\$\{{(oc\.env:)?{re.escape(quoted.group(1))}\b" if quoted else rf"^\s*{name}\s*:.*\$\{{"
+        typed = any(o.partition("=")[0] == found.group(1) for o in overrides)
+        place = None if typed else place_of(reference)
+        where = f"{place}: " if place else ""
+        return f"{where}{found.group(1)}: {one_line(text.split(chr(10))[0])}; see python run.py --help"
     return f"{one_line(text)}; see python run.py --help"
 
 
-def place_of(group: str) -> str:
-    """Returns the YAML file and line whose defaults list overrides a group: `experiments/env/mine.yaml, line 2`."""
-    for path in sorted((ROOT / "experiments").rglob("*.yaml")):
+def place_of(pattern: str) -> str | None:
+    """Returns the first YAML file and line that match: `experiments/env/mine.yaml, line 2`; None where none does."""
+    for path in sorted(path for group in GROUPS for path in folder_of(group).glob("*.yaml")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if re.search(rf"override\s+/?{re.escape(group)}\b", line):
+            if re.search(pattern, line.partition("#")[0]):
                 return f"{path}, line {number}"
-    return "the defaults of a YAML file"
+    return None
 
 
 def one_line(text: str) -> str:

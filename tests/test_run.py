@@ -889,10 +889,10 @@ DAMAGE = {  # what -> the file, and what the answer has to name
     "with settings of Hydra": (TUNED + "hydra: {}\n", "line 7"),
     "with a number of 5,000 digits": (TUNED.replace("0.5", "9" * 5000), "line 6"),
     "that is nested without end": (TUNED.replace("0.5", "[" * 3000 + "]" * 3000), "nested"),
-    "with a setting that is not there": (TUNED.replace("0.5", "${algo.there}"), "algo.lr"),
-    "with a variable that is not set": (TUNED.replace("0.5", "${oc.env:NOBODY_SET_THIS}"), "algo.lr"),
-    "with half an interpolation": (TUNED.replace("0.5", "${algo"), "algo.lr"),
-    "with a setting that refers to itself": (TUNED.replace("0.5", "${algo.lr}"), "algo.lr"),
+    "with a setting that is not there": (TUNED.replace("0.5", "${algo.there}"), "line 6: algo.lr"),
+    "with a variable that is not set": (TUNED.replace("0.5", "${oc.env:NOBODY_SET_THIS}"), "line 6: algo.lr"),
+    "with half an interpolation": (TUNED.replace("0.5", "${algo"), "line 6: algo.lr"),
+    "with a setting that refers to itself": (TUNED.replace("0.5", "${algo.lr}"), "line 6: algo.lr"),
     "with a NUL byte": (TUNED + "\0", "damaged.yaml"),
 }
 
@@ -902,7 +902,7 @@ def test_a_tuned_config_with_a_mistake_in_it_is_refused_by_file_and_place(what, 
     text, place = DAMAGE[what]
     world("tuned_configs/damaged.yaml", text)
     message = refused("tuned_configs=damaged")
-    assert place in message and (place == "algo.lr" or "tuned_configs/damaged.yaml" in message)
+    assert place in message and "tuned_configs/damaged.yaml" in message
 
 
 @pytest.mark.parametrize(
@@ -1175,6 +1175,7 @@ def test_a_training_refuses_what_only_others_read(word, refused):
         ["tune_searches=assault_ppo", "search.trials=x"],
         ["resume=/nowhere"],
         ["command=evaluate", "run=/nowhere", "episodes=0"],
+        ["command=evaluate", "run=/nowhere"],
         ["algo=ppo", "--cfg", "job"],
     ],
     ids=" ".join,
