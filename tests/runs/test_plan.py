@@ -85,7 +85,7 @@ def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared
     settings = compose([f"algo={algo}", "env=cartpole", *ON_RAY, "cluster.num_env_runners=2"])
     pace, config = pace_of(settings, cluster_nodes()), build(settings)
     per_rollout = config.num_envs_per_env_runner * settings["algo"]["horizon"]
-    assert pace and pace.rollouts > 1
+    assert pace and pace.rollouts > 0
     assert 0.8 < pace.agent_steps / (pace.rollouts * per_rollout) < 1  # rows that only restart a game do not count
 
 
