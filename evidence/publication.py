@@ -1,0 +1,116 @@
+"""Publishing an agent: what one needs to see it play, small enough to commit, and nothing that is a pickle.
+
+    python -m evidence.publication <run> agents/assault_ppo
+
+    run directory -> config.yaml, checkpoints/best/{weights.safetensors, progress.json, manifest.json}, agent.json
+
+The folder can be evaluated and recorded like a run directory; it cannot be trained on. Weights are kept in half
+precision (fp16), and the evaluation in agent.json is of these very weights.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from safetensors.numpy import save as to_bytes
+
+from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest
+from environments.mistakes import Mistake, reachable
+from environments.passwords import mask
+from environments.protocols import complete_rules
+from environments.records import read_json
+from evidence.evaluate import evaluate
+from evidence.run_directory import find_checkpoint, runs_of, settings_of, starts_of
+from evidence.saving import why_not
+from evidence.weights import read_weights
+
+AGENT = "agent.json"
+ELSEWHERE = ("output_dir", "run", "resume", "label")  # settings that say where a run lies, not what it is
+LARGEST_MIB = 4  # of a published folder
+
+
+def publish(run: Path, folder: Path, checkpoint: str | None = None, episodes: int = 30) -> dict[str, Any]:
+    """Write a folder from which an agent can be evaluated and recorded.
+
+    Args:
+        run: the run directory of one seed.
+        folder: where the agent goes; it must not exist.
+        checkpoint: which one, as `evaluate` takes it; None takes the best.
+        episodes: full games per way of playing for the evaluation in agent.json.
+
+    Returns:
+        What agent.json holds.
+
+    Raises:
+        Mistake: the folder exists or cannot be written, or the run has several seeds or no checkpoint that is whole.
+    """
+    if folder.exists():
+        raise Mistake(f"{folder} is there already; name another folder, or delete it first")
+    if why := why_not(folder / AGENT):
+        raise Mistake(f"{folder} cannot be written: {why}")
+    if len(seeds := runs_of(run)) > 1:
+        raise Mistake(f"run={run} has {len(seeds)} seeds; name one of them, such as {seeds[0]}")
+    settings, source = settings_of(run), find_checkpoint(run, checkpoint)
+    weights = {name: in_half_precision(array) for name, array in read_weights(source).items()}
+    best = folder / "checkpoints" / "best"
+    best.mkdir(parents=True)
+    (best / WEIGHTS).write_bytes(to_bytes(weights))
+    (best / PROGRESS_FILE).write_text(json.dumps(read_json(source / PROGRESS_FILE, dict)))
+    write_manifest(best)
+    kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
+    kept["env"] = complete_rules(kept["env"])
+    (folder / "config.yaml").write_text(yaml.safe_dump(mask(kept), sort_keys=False))
+    agent = {"starts": [origin_of(start) for start in starts_of(run)], "evaluation": evaluation_of(folder, episodes)}
+    (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
+    return agent
+
+
+def in_half_precision(array: np.ndarray) -> np.ndarray:
+    """Return floats as float16, and everything else as it is; arrays are C-contiguous."""
+    return np.ascontiguousarray(array, np.float16 if array.dtype.kind == "f" else array.dtype)
+
+
+def origin_of(start: dict[str, Any]) -> dict[str, Any]:
+    """Return how a run was started or continued, without the paths of the machine it ran on."""
+    command = [word for word in mask(start["command"]) if word.partition("=")[0] not in ELSEWHERE]
+    facts = {key: start.get(key) for key in ("time", "git", "packages", "hardware")}
+    return {"command": shlex.join(command)} | facts
+
+
+def evaluation_of(folder: Path, episodes: int) -> dict[str, Any]:
+    """Evaluate the published weights, and leave no other file of it in the folder."""
+    result = evaluate(folder, episodes)
+    if result["saved"]:
+        Path(result["saved"]).unlink()
+    return {key: value for key, value in result.items() if key not in ("saved", "not_saved", "checkpoint_path")}
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; 0, or 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m evidence.publication", description="Publish an agent of a run.")
+    parser.add_argument("run", type=Path, help="the run directory of one seed")
+    parser.add_argument("folder", type=Path, help="where the agent goes, such as agents/assault_ppo")
+    parser.add_argument("--checkpoint", help="best, last, previous or a milestone; if left out, the best")
+    parser.add_argument("--episodes", type=int, default=30, help="full games per way of playing in its evaluation")
+    options = parser.parse_args(arguments)
+    try:
+        run, folder = reachable(options.run, "run"), reachable(options.folder, "folder")
+        agent = publish(run, folder, options.checkpoint, options.episodes)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+    scores = ", ".join(f"{way} {agent['evaluation'][way]['mean']:,.1f}" for way in agent["evaluation"]["ways"])
+    print(f"{folder}: {size:.1f} MiB, mean score {scores}")
+    if size > LARGEST_MIB:
+        print(f"it is larger than the {LARGEST_MIB} MiB that an agent in agents/ may have")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
