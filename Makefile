@@ -15,12 +15,12 @@ CHECK_VERSION = import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v
   + (", after deleting .venv" if "/.venv/" in sys.executable else ""))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check smoke submit monitoring bench clean
+.PHONY: help setup run test end-to-end test-all check smoke submit monitoring bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, submit, test, test-all and bench'
+	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, submit, tests and bench'
 	@echo '  make bench SB3=sb3              with Stable-Baselines3, after  pip install --target sb3 --no-deps stable-baselines3'
 	@echo '  make setup PYTHON=python3.12    another Python than python3, 3.10 to 3.13'
 	@echo '  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch without CUDA: some GB less on Linux'
@@ -46,10 +46,13 @@ run: $(STAMP) ## train PPO on Assault for some minutes, evaluate it, say where e
 smoke: $(STAMP) ## the same in under a minute: everything touched, nothing learned
 	$(PY) run.py size=smoke $(ARGS)
 
-test: $(STAMP) ## the tests that fit into minutes
-	$(PY) -m pytest -m "not slow and not gpu" $(ARGS)
+test: $(STAMP) ## the main paths, in minutes: two tests at a time
+	$(PY) -m pytest -n 2 --dist loadfile -m "not end_to_end and not slow and not gpu" $(ARGS)
 
-test-all: $(STAMP) ## all tests, slow ones too; those for a GPU skip where there is none
+end-to-end: $(STAMP) ## whole runs with several processes, interruptions, faults: a quarter of an hour or more
+	$(PY) -m pytest -m "end_to_end and not slow and not gpu" $(ARGS)
+
+test-all: $(STAMP) ## all tests, slow ones too, one at a time; those for a GPU skip where there is none
 	$(PY) -m pytest $(ARGS)
 
 check: $(STAMP) ## lint, format and types; changes nothing

@@ -114,6 +114,7 @@ class Actor:
         return object()
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_who_is_asked_gets_the_newest_weights_and_their_version(make_algorithm, monkeypatch):
     algorithm, actors = make_algorithm(*FOUR, "cluster.num_env_runners=2"), {1: Actor(), 2: Actor()}
@@ -179,6 +180,7 @@ def test_workers_in_processes_of_their_own(ship, make_algorithm):
     assert not torch.equal(before, weights(algorithm.learner_group._learner))
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_one_worker_may_have_a_process_of_its_own(make_algorithm):
     result = make_algorithm(*ONE, "cluster.num_env_runners=1", "report_every=200").train()
@@ -195,6 +197,7 @@ def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
     assert 0.25 < algorithm.train()["row"]["learner_busy"] < 0.5
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_one_copy_of_the_model_travels_each_way(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "report_every=200")
@@ -203,6 +206,7 @@ def test_one_copy_of_the_model_travels_each_way(make_algorithm):
     assert row["bytes_per_agent_step"] * 2 * 16 == pytest.approx(2 * size, rel=0.35)  # some rows only restart a game
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_nothing_but_requests_goes_to_the_processes_and_nothing_but_answers_comes(make_algorithm, monkeypatch):
     """RLlib could send weights and states of its own accord: everything that a process is asked is looked at."""
@@ -243,8 +247,15 @@ def speeds_of_others(result) -> list[float]:
     return [w["agent_steps_per_s"] for w in result["workers"] if w["worker"] in (1, 3)]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGSTOP, id="hung", marks=pytest.mark.slow),
+    ],
+)
 def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
     algorithm = make_algorithm(
         *FOUR, "cluster.num_env_runners=2", "report_every=500", "algo.worker_timeout_s=2", "stop.agent_steps=10_000_000"
@@ -260,6 +271,7 @@ def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
     assert pids(algorithm)[1] != lost
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_the_centre_may_be_in_another_process_and_its_death_is_an_error(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=1", "cluster.num_learners=1", "report_every=500")
@@ -271,6 +283,7 @@ def test_the_centre_may_be_in_another_process_and_its_death_is_an_error(make_alg
         algorithm.at_the_centre(A3CLearner.weights)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_a_process_that_always_dies_stops_the_run(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2")

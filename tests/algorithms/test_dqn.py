@@ -144,6 +144,7 @@ def test_the_score_in_a_row_is_the_whole_game_s_and_unclipped(make_dqn):
     assert row["episodes"] in (8, 9, 10)  # two envs of 50 steps each, less what a restart may take
 
 
+@pytest.mark.end_to_end
 def test_a_seed_repeats_its_rows_and_another_does_not(make_dqn):
     one, again, other = (rows_of(make_dqn(f"seed={seed}"), 2) for seed in (1, 1, 2))
     np.testing.assert_equal(one, again)

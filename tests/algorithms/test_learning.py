@@ -24,7 +24,15 @@ def best_return(compose, *overrides: str, enough: float) -> float:
     return max(means)
 
 
-@pytest.mark.parametrize("config", ["cartpole_ppo", "cartpole_pg", "cartpole_solved_a2c", "cartpole_solved_a3c"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "cartpole_ppo",
+        "cartpole_pg",
+        pytest.param("cartpole_solved_a2c", marks=pytest.mark.end_to_end),
+        pytest.param("cartpole_solved_a3c", marks=pytest.mark.slow),
+    ],
+)
 def test_cartpole_is_solved(config, compose):
     assert best_return(compose, f"tuned_configs={config}", enough=SOLVED) >= SOLVED
 
@@ -45,13 +53,13 @@ CUE = {
 }
 
 
-@pytest.mark.parametrize("algo", CUE)
+@pytest.mark.parametrize("algo", ["pg", "a2c", pytest.param("a3c", marks=pytest.mark.end_to_end), "ppo"])
 def test_an_lstm_remembers_a_cue(algo, compose):
     overrides = (f"algo={algo}", "env=cue", *CUE[algo], "stop.agent_steps=60_000")
     assert best_return(compose, *overrides, enough=0.95) >= 0.95
 
 
-@pytest.mark.parametrize("algo", CUE)
+@pytest.mark.parametrize("algo", ["pg", "a2c", pytest.param("a3c", marks=pytest.mark.slow), "ppo"])
 def test_without_a_memory_nobody_can(algo, compose):
     """Half of the answers are right by chance; 0.75 in 100 games would be five standard deviations above."""
     overrides = (f"algo={algo}", "env=cue", "model=mlp", *CUE[algo], "stop.agent_steps=60_000")

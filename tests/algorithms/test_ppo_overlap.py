@@ -38,6 +38,7 @@ def rows_of(algorithm, updates: int) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
+@pytest.mark.end_to_end
 def test_who_acts_has_the_weights_of_one_update_before(make_algorithm, make_learner):
     algorithm = make_algorithm(*SMALL, *OVERLAP)
     updates, rows = remembered(algorithm), rows_of(algorithm, 5)
@@ -59,6 +60,7 @@ def test_who_acts_has_the_weights_of_one_update_before(make_algorithm, make_lear
     assert [row["staleness"] for row in rows] == [0, 1, 1, 1, 1]
 
 
+@pytest.mark.end_to_end
 def test_without_overlap_who_acts_has_the_learners_weights_and_there_is_no_such_column(make_algorithm):
     algorithm = make_algorithm(*SMALL, *OVERLAP, "algo.overlap=false")
     updates = remembered(algorithm)
@@ -66,17 +68,20 @@ def test_without_overlap_who_acts_has_the_learners_weights_and_there_is_no_such_
     assert [[r.weights_seq_no for r in rollouts] for _, rollouts in updates] == [[0, 0], [1, 1], [2, 2]]
 
 
+@pytest.mark.end_to_end
 def test_nothing_is_counted_that_was_not_learned_from(make_algorithm):
     algorithm = make_algorithm(*SMALL, *OVERLAP, "stop.agent_steps=192")
     updates, rows = remembered(algorithm), rows_of(algorithm, 3)
     assert rows[-1]["agent_steps"] == sum(r.agent_steps for _, rollouts in updates for r in rollouts) == 192
 
 
+@pytest.mark.end_to_end
 def test_a_seed_repeats_its_rows(make_algorithm):
     one, again = (rows_of(make_algorithm(*SMALL, *OVERLAP), 3) for _ in range(2))
     np.testing.assert_equal(one, again)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("done", [False, True], ids=["while it plays", "once it has played"])
 def test_a_lost_runner_leaves_an_update_its_number_of_samples(done, make_algorithm):
     algorithm = make_algorithm(*SMALL, *OVERLAP, *(() if done else ("algo.horizon=2048", "algo.num_epochs=1")))
@@ -92,6 +97,7 @@ def test_a_lost_runner_leaves_an_update_its_number_of_samples(done, make_algorit
     assert [row["staleness"] for row in rows[:3]] == [0, 1, 0.5], "the other one played for it, with newer weights"
 
 
+@pytest.mark.end_to_end
 def test_a_checkpoint_is_gone_on_from_without_rollouts_of_before(make_algorithm, tmp_path):
     """In an algorithm that is playing ahead as in a fresh one: the checkpoint's weights, the games that follow it."""
     first, second = (make_algorithm(*SMALL, *OVERLAP) for _ in range(2))
@@ -109,6 +115,7 @@ def test_a_checkpoint_is_gone_on_from_without_rollouts_of_before(make_algorithm,
         np.testing.assert_array_equal(a["obs"], b["obs"])
 
 
+@pytest.mark.end_to_end
 def test_cartpole_is_learned(compose):
     words = ("tuned_configs=cartpole_ppo", *OVERLAP, "stop.agent_steps=100_000")
     assert best_return(compose, *words, enough=300) >= 300

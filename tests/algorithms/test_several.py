@@ -69,6 +69,7 @@ def compute_in_double(learner, start: dict) -> None:
             module.dtype = torch.float64
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("case", CASES)
 def test_two_learners_take_the_step_that_one_would(case, make_learner, make_group, make_runner, monkeypatch):
     """In float64, so that nothing but rounding is left between them; the two rollouts differ in their rows."""
@@ -91,6 +92,7 @@ def test_two_learners_take_the_step_that_one_would(case, make_learner, make_grou
     assert all(r["grad_norm"] == pytest.approx(report["grad_norm"], rel=1e-5) for r in reports)
 
 
+@pytest.mark.end_to_end
 def test_nan_in_one_learner_stops_both_and_each_keeps_its_batch(make_group, make_runner, tmp_path):
     words = CASES["a2c"]
     rollouts = [make_runner(*words, f"seed={seed}").sample() for seed in (1, 2)]
@@ -136,6 +138,7 @@ class Group:
             ray.kill(actor)
 
 
+@pytest.mark.end_to_end
 def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_it(shared_ray):
     group = Group(Waiting, Dying)
     with pytest.raises(RayActorError):
@@ -162,6 +165,7 @@ class Slow:
         return {"loss": 1.0}
 
 
+@pytest.mark.end_to_end
 def test_a_lost_node_that_the_learners_do_not_need_does_not_end_them(shared_ray, monkeypatch):
     asked = []
     monkeypatch.setattr(learners, "LOOK_S", 0.2)
@@ -202,6 +206,7 @@ def test_a_learner_that_is_alone_computes_without_a_detour():
     assert p.grad is gradient
 
 
+@pytest.mark.end_to_end
 def test_a_run_with_two_learners_learns_and_goes_on_from_its_checkpoint(make_config, shared_ray, tmp_path):
     words = ("env=cartpole", "algo.num_envs=4", "algo.horizon=32", "algo.minibatch_size=64", "report_every=256")
     parts = {"num_learners": 2, "num_env_runners": 2, "num_envs_per_env_runner": 2, "create_local_env_runner": False}

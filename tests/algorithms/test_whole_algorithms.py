@@ -36,7 +36,8 @@ def rows_of(algorithm, updates: int) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
-@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo", "dqn"])
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo", pytest.param("dqn", marks=pytest.mark.slow)])
 def test_a_learner_in_a_process_of_its_own_learns_the_same(algo, make_algorithm):
     words = [f"algo={algo}", "env=cartpole", "model.hidden=[8]", "report_every=500"]
     words += {"a3c": ["algo.num_workers=0"], "dqn": ["algo.learning_starts=100"]}.get(algo, [])
@@ -52,6 +53,7 @@ def test_a_seed_repeats_its_rows_and_another_does_not(overrides, make_algorithm)
     assert one[1]["policy_loss"] != other[1]["policy_loss"]
 
 
+@pytest.mark.end_to_end
 def test_a_row_says_what_share_of_the_time_the_learner_learned(make_algorithm):
     algorithm = make_algorithm(*ASSAULT)
     update, runner = algorithm.learner_group.update, algorithm.env_runner
@@ -85,6 +87,7 @@ def test_runners_act_with_the_weights_that_were_just_learned(make_algorithm):
     assert runner.sample().weights_seq_no == 1
 
 
+@pytest.mark.end_to_end
 def test_a_remote_runner_sends_each_picture_once(make_algorithm):
     """At most 7056 (T + 4) / T + 64 bytes per agent step."""
     overrides = ("env=assault", "env.fire_on_life_loss=false", "model.hidden=32", "algo.num_envs=2", "algo.horizon=64")
@@ -97,6 +100,7 @@ def test_a_remote_runner_sends_each_picture_once(make_algorithm):
     assert seq_no == [2]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("algo", ["a2c", "ppo"])
 def test_how_many_processes_play_does_not_change_the_run(algo, make_algorithm):
     """The same games, actions and minibatches, up to the rounding of smaller batches: in fp32 nothing of it is seen."""
@@ -127,6 +131,7 @@ class FirstUnable(Unable):
     unable = (1,)
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("runner", [Unable, FirstUnable])
 def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make_config):
     """RLlib would go on with the others, or say IndexError."""
@@ -136,6 +141,7 @@ def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make
     assert in_a_line(failed.value) == "RuntimeError: env runner 1 finds no GPU"
 
 
+@pytest.mark.end_to_end
 def test_an_env_runner_that_takes_the_place_of_a_lost_one_plays_other_games(make_algorithm):
     algorithm = make_algorithm(*CARTPOLE, "cluster.num_env_runners=1")
     actor = algorithm.env_runner_group._worker_manager.actors()[1]
@@ -163,6 +169,7 @@ FAULTY = "env.id=tests.runs.broken_env:{}-v0"
 FEW = {"pg": ["algo.episodes_per_update=4"], "a3c": ["algo.num_workers=1"], "dqn": ["algo.learning_starts=9999"]}
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo", "dqn"])
 def test_a_number_that_is_none_ends_a_run_and_names_the_environment(algo, make_algorithm):
     world = FAULTY.format("NanObservation" if algo in ("a2c", "dqn") else "NanReward")
@@ -174,6 +181,7 @@ def test_a_number_that_is_none_ends_a_run_and_names_the_environment(algo, make_a
     assert result["done"] and world in result["failure"]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("algo", ["ppo", "a3c", "dqn"])
 def test_what_an_environment_raises_in_another_process_is_raised_here_and_names_it(algo, make_algorithm):
     """RLlib would start the env runner again without end, or raise an error that says nothing."""

@@ -49,6 +49,7 @@ def test_a_line_goes_through_its_points():
     assert Line.through([1, 2, 4], [3.0, 5.0, 9.0]) == pytest.approx((1.0, 2.0))
 
 
+@pytest.mark.end_to_end
 def test_the_tables_of_larger_clusters_are_what_the_model_says_of_what_was_measured():
     measured = json.loads(Path(ROOT, "results/2026-11-25_scaling/scaling.json").read_text())["summary"]
     rows, text = predictions(measured), Path(ROOT, "docs/scaling.md").read_text()

@@ -123,6 +123,7 @@ def rayjob_schema():
     return schema
 
 
+@pytest.mark.end_to_end
 def test_the_rayjob_is_one_of_kuberays(rayjob_schema):
     job = read("rayjob.yaml")
     jsonschema.validate(job, rayjob_schema)

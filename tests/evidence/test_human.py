@@ -27,6 +27,7 @@ def test_every_game_of_the_tables_is_one_that_ale_has():
     assert [game for table in TABLES.values() for game in table if not is_game(game)] == []
 
 
+@pytest.mark.end_to_end
 def test_random_play_draws_all_actions_alike_and_reports_whole_games():
     protocol, scores, cut = random_play("breakout", {"max_episode_frames": 640}, 20, seed=1)
     assert protocol == "classic, max_episode_frames 640" and len(scores) == 20 and 0 < cut < 20

@@ -60,6 +60,7 @@ def test_a_mistake_is_one_sentence(words, says, capsys):
     assert says in sentence
 
 
+@pytest.mark.end_to_end
 def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
@@ -166,6 +167,7 @@ def test_an_experiment_has_one_name_wherever_it_runs(compose, tmp_path):
     assert len(names | {directory.key_of(settings)}) == 5
 
 
+@pytest.mark.end_to_end
 def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_ray):
     from tiny_runs import go
 
@@ -237,6 +239,7 @@ def start_cluster(monkeypatch):
         process.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_path):
     """One CPU here, two there, and three processes: the run spans both, and its code has travelled."""
     address, _, environment = start_cluster()
@@ -280,6 +283,7 @@ sys.exit(run.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, tmp_path):
     """A wrong token, none, and another version of Ray: from a run and, the tokens, from a job on its way."""
     address, dashboard, right = start_cluster("dashboard", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="r" * 32)

@@ -59,6 +59,7 @@ def assert_gone(processes: list[psutil.Process]) -> None:
     assert not alive, [names_of(process) for process in alive]
 
 
+@pytest.mark.end_to_end
 def test_a_killed_run_leaves_no_process_and_continues_without_gap_or_double(started, tmp_path, shared_ray):
     process, below = started
     names = [names_of(one) for one in below]
@@ -100,6 +101,7 @@ def test_ctrl_c_writes_a_checkpoint_prints_the_line_that_resumes_and_exits_with_
     assert time.time() - (path / "checkpoints" / "last" / "manifest.json").stat().st_mtime < 120
 
 
+@pytest.mark.slow
 def test_sigusr1_to_all_processes_leaves_them_alive_and_sighup_to_all_writes_a_checkpoint(started, tmp_path):
     process, below = started
     os.killpg(process.pid, signal.SIGUSR1)  # as SLURM sends it without B:
@@ -117,6 +119,7 @@ def test_sigusr1_to_all_processes_leaves_them_alive_and_sighup_to_all_writes_a_c
     assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_ray_is_killed_ends_with_1_and_prints_the_line_that_resumes(started):
     process, below = started
     (raylet,) = [one for one in below if "/raylet/raylet " in names_of(one)]

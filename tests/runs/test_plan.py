@@ -66,6 +66,7 @@ def test_what_travels_depends_on_who_learns(compose):
     assert text.endswith(f"and {2 * 4 * 4 * weights:,.1f} MB/s of gradients from each learner"), text
 
 
+@pytest.mark.end_to_end
 def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray, monkeypatch):
     monkeypatch.setattr("runs.plan.ROOM_S", 0.5)
     words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=2"]

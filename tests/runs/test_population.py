@@ -242,6 +242,7 @@ TINY = (*WORDS, "search.trials=4", "search.generations=2", "search.concurrent=2"
 TINY += ("algo.minibatch_size=64", "stop.agent_steps=4096", "report_every=200", "checkpoint_every_s=0.01")
 
 
+@pytest.mark.end_to_end
 def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(tmp_path, shared_ray, capsys):
     words, folder = (*TINY, f"output_dir={tmp_path}"), tmp_path / "searches" / "cartpole_ppo"
 
@@ -270,6 +271,7 @@ def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(t
     assert "search.scheduler=pbt gives a schedule, schedule.csv, and not a point" in capsys.readouterr().err
 
 
+@pytest.mark.end_to_end
 def test_a_trial_that_computes_nan_fails_and_the_population_goes_on(tmp_path, shared_ray):
     """Every learning rate is one that leads to NaN at some time; whoever is left goes on, and at last nobody is."""
     space = "search.space={algo.lr: {loguniform: [1e25, 1e30]}}"
@@ -305,6 +307,7 @@ def test_a_population_whose_driver_is_killed_with_kill_9_goes_on(tmp_path):
         assert steps == sorted(set(steps)) and steps[-1] >= 40960, told
 
 
+@pytest.mark.slow
 def test_rows_end_where_a_generation_does(tmp_path, shared_ray):
     """2,048 agent steps and rows of 5,000: without an end of its own a row would come to the budget."""
     words = (*TINY, "stop.agent_steps=10240", "report_every=5000", f"output_dir={tmp_path}")

@@ -63,6 +63,7 @@ def server():
     shutil.rmtree(folder)
 
 
+@pytest.mark.end_to_end
 def test_a_search_goes_on_in_a_database_and_belongs_to_one_directory(server, tmp_path, shared_ray, capsys):
     words = (*TINY, f"search.storage={server.url}")
     assert go(*words, "search.trials=2", f"output_dir={tmp_path / 'one'}")[0] == 0
@@ -78,6 +79,7 @@ def test_a_search_goes_on_in_a_database_and_belongs_to_one_directory(server, tmp
     assert go(*words, "search.name=another", "search.trials=1", f"output_dir={tmp_path / 'two'}")[0] == 0
 
 
+@pytest.mark.end_to_end
 def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_path, capsys):
     settings = compose([*TINY, f"search.storage={server.url}", "search.name=patient", "search.scheduler=none"])
     study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
@@ -94,6 +96,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_
     assert list(trial.intermediate_values.values()) == [1.0, 2.0] and trial.value == 3.0
 
 
+@pytest.mark.end_to_end
 def test_a_password_is_written_nowhere_and_comes_from_the_environment_when_the_search_goes_on(
     server, tmp_path, shared_ray, monkeypatch
 ):

@@ -117,6 +117,7 @@ def test_what_trials_took_beside_training_is_what_is_left_of_their_time(monkeypa
     assert source.cost() == "1.5 s per trial beside training, 10.0% of its time"
 
 
+@pytest.mark.end_to_end
 def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sentence(
     tmp_path, shared_ray, monkeypatch
 ):
@@ -212,6 +213,7 @@ def test_optunas_dashboard_shows_a_search(searched, tmp_path):
     assert {str(trial["number"]): trial["state"] for trial in study["trials"]} == states
 
 
+@pytest.mark.end_to_end
 def test_a_trial_of_a_search_can_be_trained_on(searched, tmp_path, shared_ray):
     row = next(row for row in trials_of(searched[0]) if row["state"] == "COMPLETE")
     path = Path(shutil.copytree(searched[0] / "trials" / f"{int(row['trial']):04d}", tmp_path / "trial"))
@@ -221,6 +223,7 @@ def test_a_trial_of_a_search_can_be_trained_on(searched, tmp_path, shared_ray):
     assert yaml.safe_load((path / "config.yaml").read_text())["algo"]["lr"] == float(row["algo.lr"])
 
 
+@pytest.mark.end_to_end
 def test_the_same_search_again_has_nothing_to_do_until_it_may_have_more_trials(searched, tmp_path, shared_ray):
     folder = Path(shutil.copytree(searched[0], tmp_path / "searches" / "cartpole_ppo"))
     before = trials_of(folder)
@@ -231,6 +234,7 @@ def test_the_same_search_again_has_nothing_to_do_until_it_may_have_more_trials(s
     assert trials_of(folder)[:5] == before and len(trials_of(folder)) == 6
 
 
+@pytest.mark.end_to_end
 def test_seeds_of_a_trial_are_played_side_by_side_and_their_mean_is_its_score(tmp_path, shared_ray):
     words = ("search.trials=1", "search.seeds_per_trial=2", "seed=5", "search.scheduler=none")
     code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
@@ -244,6 +248,7 @@ def test_seeds_of_a_trial_are_played_side_by_side_and_their_mean_is_its_score(tm
     assert {row["seed"] for row in merged} == {5, 6}
 
 
+@pytest.mark.end_to_end
 def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_by(tmp_path, shared_ray):
     words = [*TINY, "search.trials=3", "search.scheduler=none", "search.contenders=2", "search.finalists=1"]
     words += ["search.contender_seeds=1", "search.fresh_seeds=2", f"output_dir={tmp_path}"]
@@ -275,6 +280,7 @@ def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_
 # What goes wrong while a search runs.
 
 
+@pytest.mark.end_to_end
 def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
     words = (*TINY, "search.trials=2", "stop.agent_steps=20480", "search.scheduler=none", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
@@ -292,6 +298,7 @@ def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
         assert rows_of(folder / "trials" / f"{number:04d}")[: len(before)] == before, "it began anew"
 
 
+@pytest.mark.slow
 def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, shared_ray, monkeypatch):
     words = (*TINY, "search.trials=2", "search.scheduler=none", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
@@ -308,10 +315,15 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
     assert under_way and all(rows_of(trial)[: len(rows)] == rows for trial, rows in under_way.items())
 
 
-WRITERS = [(directory.ProgressTable, "append"), (sources.RunWriter, "write"), (checkpoints, "keep")]
-
-
-@pytest.mark.parametrize("where", WRITERS, ids=["progress.csv", "config.yaml", "checkpoints"])
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param((directory.ProgressTable, "append"), id="progress.csv", marks=pytest.mark.slow),
+        pytest.param((sources.RunWriter, "write"), id="config.yaml", marks=pytest.mark.slow),
+        pytest.param((checkpoints, "keep"), id="checkpoints"),
+    ],
+)
 def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(where, tmp_path, shared_ray, monkeypatch):
     """At the fourth row, as the second trial begins, or at the second checkpoint."""
     owner, name = where
@@ -343,6 +355,7 @@ def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
         compose([*words, "search.concurrent=3"])
 
 
+@pytest.mark.end_to_end
 def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
     """On a cluster that grows; here none ever comes."""
     monkeypatch.setattr("runs.train.WAIT_S", 1.0)
@@ -355,6 +368,7 @@ def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shar
     assert "stopping: " in printed and "to continue:  python run.py resume=" in printed
 
 
+@pytest.mark.end_to_end
 def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray):
     words = (*TINY, "search.trials=1", "stop.agent_steps=20480", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
@@ -365,6 +379,7 @@ def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray
     assert rows_of(folder / "trials" / "0000")[0] == kill.first_row, "it did not start from the beginning"
 
 
+@pytest.mark.slow
 def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared_ray):
     words = (*TINY, "search.trials=2", "search.concurrent=1", "max_failures=0", "stop.agent_steps=10240")
     folder = tmp_path / "searches" / "cartpole_ppo"
@@ -375,6 +390,7 @@ def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared
     assert [row["state"] for row in trials_of(folder)] == ["FAIL", "COMPLETE"]
 
 
+@pytest.mark.end_to_end
 def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared_ray):
     space = "search.space={algo.lr: {loguniform: [1e25, 1e30]}}"
     code, printed = go(*TINY, space, "search.trials=2", "algo.max_grad_norm=null", f"output_dir={tmp_path}")

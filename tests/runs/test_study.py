@@ -111,6 +111,7 @@ def test_asha_knows_its_rungs_after_the_driver_was_killed(storage, open_study):
     assert goes_on(0.5, 390), "before the first rung nobody is stopped"
 
 
+@pytest.mark.end_to_end
 def test_median_stops_what_is_below_the_median_of_equal_budgets(open_study):
     study = open_study("search.scheduler=median")
     for score in (1.0, 2.0, 3.0, 4.0):
@@ -213,6 +214,7 @@ def test_a_storage_that_cannot_be_opened_is_one_sentence(storage, open_study):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.end_to_end
 def test_combinations_that_cannot_work_cost_nothing(open_study):
     """minibatch_size 128 and 256 are more than 3 envs x 32 steps: only 64 is ever begun."""
     study = open_study("algo.num_envs=3", "algo.minibatch_size=64")
@@ -223,6 +225,7 @@ def test_combinations_that_cannot_work_cost_nothing(open_study):
     assert "minibatch_size" in impossible[0].user_attrs["impossible"]
 
 
+@pytest.mark.end_to_end
 def test_a_space_where_nothing_works_is_refused(open_study):
     with pytest.raises(
         Mistake, match=f"{MAX_DRAWS} proposals in a row cannot work, the last because algo.minibatch_size"

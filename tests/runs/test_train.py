@@ -78,6 +78,7 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
 # A disk that fills up.
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr(interrupt, "ROOM_MB", 10**9)
@@ -89,8 +90,17 @@ def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monk
     assert progress_of(path / "checkpoints" / "last")["agent_steps"] == row["agent_steps"]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
-@pytest.mark.parametrize("where", ["progress.csv", "checkpoints", "tensorboard", "the training process"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "checkpoints",
+        pytest.param("progress.csv", marks=pytest.mark.slow),
+        pytest.param("tensorboard", marks=pytest.mark.slow),
+        pytest.param("the training process", marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path, monkeypatch):
     """Once it is full nothing more can be written there; Tune writes the checkpoint in the training process."""
     full = OSError(errno.ENOSPC, "No space left on device")
@@ -240,6 +250,7 @@ def test_a_run_can_be_evaluated_afterwards(copied):
 # Resume.
 
 
+@pytest.mark.end_to_end
 def test_a_finished_run_says_so_and_is_left_alone(copied):
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     code, printed = go(f"resume={copied}")
@@ -282,6 +293,7 @@ def test_resume_continues_counters_scores_and_schedules_and_what_is_typed_wins(c
     assert progress_of(copied / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
 
 
+@pytest.mark.end_to_end
 def test_a_checkpoint_brings_back_weights_optimizer_random_streams_and_counters(shared_ray, make_config, tmp_path):
     config = make_config(*TINY, "algo.kl_coeff=0.2", "stop.agent_steps=10240", run_dirs={1: str(tmp_path)})
     saved, restored = config.copy(copy_frozen=False).build_algo(), config.copy(copy_frozen=False).build_algo()
@@ -323,6 +335,7 @@ def differing(one, other, path: str = "") -> list[str]:
     return [] if one == other else [path]
 
 
+@pytest.mark.end_to_end
 def test_a_torn_newest_checkpoint_falls_back_to_the_one_before_and_says_so(copied):
     last = copied / "checkpoints" / "last"
     weights = max(last.rglob("*.pkl"), key=lambda path: path.stat().st_size)
@@ -346,6 +359,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(copied):
     assert printed.startswith(f"error: resume={copied}: no checkpoint to continue from") and printed.count("\n") == 1
 
 
+@pytest.mark.end_to_end
 def test_a_moved_run_directory_continues_where_it_is_now(copied, tmp_path):
     moved = Path(shutil.move(copied, tmp_path / "elsewhere"))
     code, printed = go(f"resume={moved}", "stop.agent_steps=1300")
@@ -354,6 +368,7 @@ def test_a_moved_run_directory_continues_where_it_is_now(copied, tmp_path):
     assert not copied.exists()
 
 
+@pytest.mark.end_to_end
 def test_seeds_train_side_by_side_and_continue_whatever_each_had_reached(shared_ray, tmp_path):
     code, printed = go(*TINY, "seed=[1,2,3]", "stop.agent_steps=512", f"output_dir={tmp_path}")
     assert code == 0, printed
@@ -385,6 +400,7 @@ def test_seeds_train_side_by_side_and_continue_whatever_each_had_reached(shared_
     check(1024)
 
 
+@pytest.mark.end_to_end
 def test_the_same_seed_gives_the_same_numbers_and_a_resumed_run_agrees_with_itself(copied, tmp_path):
     twin = Path(shutil.copytree(copied, tmp_path / "twin"))
     for path in (copied, twin):
@@ -397,6 +413,7 @@ def test_the_same_seed_gives_the_same_numbers_and_a_resumed_run_agrees_with_itse
 # What goes wrong while a run runs.
 
 
+@pytest.mark.end_to_end
 def test_nan_in_a_learner_of_its_own_process_is_told_once_and_is_no_lost_process(shared_ray, tmp_path):
     words = ("cluster.num_learners=1", "algo.lr=1e30", "algo.max_grad_norm=null", "stop.agent_steps=20_000")
     code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
@@ -407,6 +424,7 @@ def test_nan_in_a_learner_of_its_own_process_is_told_once_and_is_no_lost_process
     assert str(evidence) in sentence
 
 
+@pytest.mark.end_to_end
 def test_the_last_row_counts_the_gradients_that_ended_the_run(shared_ray, tmp_path):
     words = ("algo=a3c", "env=cartpole", "algo.num_workers=0", "algo.num_envs=4", "algo.horizon=64", "cluster.cpus=1")
     code, printed = go(*words, "algo.lr=1e30", "algo.max_grad_norm=null", "report_every=200", f"output_dir={tmp_path}")
@@ -414,6 +432,7 @@ def test_the_last_row_counts_the_gradients_that_ended_the_run(shared_ray, tmp_pa
     assert rows_of(directory_in(printed))[-1]["dropped_gradients"] == 3
 
 
+@pytest.mark.end_to_end
 def test_what_an_environment_raises_is_told(shared_ray, tmp_path):
     code, printed = go(*TINY, "env.id=tests.runs.broken_env:Broken-v0", "max_failures=0", f"output_dir={tmp_path}")
     assert code == 1
@@ -424,6 +443,7 @@ def test_what_an_environment_raises_is_told(shared_ray, tmp_path):
     assert "in full: " in printed and "the licence has expired" in (path / "tune" / "seed_1" / "error.txt").read_text()
 
 
+@pytest.mark.end_to_end
 def test_a_reward_that_is_none_ends_a_run_at_once_and_leaves_nothing_to_continue(shared_ray, tmp_path):
     words = ["env.id=tests.runs.broken_env:NanReward-v0", "checkpoint_every_s=1e6", f"output_dir={tmp_path}"]
     code, printed = go(*TINY, *words)
@@ -436,6 +456,7 @@ def test_a_reward_that_is_none_ends_a_run_at_once_and_leaves_nothing_to_continue
     assert go(f"resume={path}")[0] == 2
 
 
+@pytest.mark.end_to_end
 def test_a_resume_that_is_printed_is_accepted_and_one_that_would_be_refused_is_not_printed(shared_ray, tmp_path):
     """Of two seeds that fail alike, one before its first checkpoint, one after it."""
     words = ["seed=[1,2]", "cluster.cpus=1", "env.id=tests.runs.broken_env:NanReward-v0"]
@@ -449,6 +470,7 @@ def test_a_resume_that_is_printed_is_accepted_and_one_that_would_be_refused_is_n
     assert "starts anew" in printed and directory_in(printed) == parent
 
 
+@pytest.mark.end_to_end
 def test_an_infinite_loss_before_the_first_checkpoint_leaves_nothing_to_continue(shared_ray, tmp_path):
     words = ["algo=a2c", "env=cartpole", "algo.num_envs=4", "algo.horizon=64", "cluster.cpus=1", "algo.lr=1e30"]
     words += ["algo.max_grad_norm=null", "checkpoint_every_s=1e6", f"output_dir={tmp_path}"]
@@ -470,6 +492,7 @@ def test_more_agent_steps_than_were_asked_for_are_said_and_explained():
     assert "4,929" in said and "4,000" in said and "8 envs x 128 steps = 1024 per update" in said
 
 
+@pytest.mark.end_to_end
 def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied, tmp_path):
     last = copied / "checkpoints" / "last"
     before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
@@ -495,6 +518,7 @@ def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied
     assert all(math.isfinite(row["policy_loss"]) for row in rows)
 
 
+@pytest.mark.end_to_end
 def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
     with Disturbance(tmp_path, lambda: kill_actor("PPO")) as kill:
         code, printed = go(*TINY, "stop.agent_steps=10_000_000", "stop.time_s=4", f"output_dir={tmp_path}")
@@ -508,6 +532,7 @@ def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
     assert damage(directory_in(printed) / "checkpoints" / "last") is None
 
 
+@pytest.mark.end_to_end
 def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(shared_ray, tmp_path):
     with Disturbance(tmp_path, lambda: kill_actor("PPO")) as kill:
         code, printed = go(*TINY, "stop.agent_steps=10_000_000", "max_failures=0", f"output_dir={tmp_path}")
@@ -520,6 +545,7 @@ def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(sha
     assert damage(path / "checkpoints" / "last") is None
 
 
+@pytest.mark.end_to_end
 def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with Disturbance(tmp_path, lambda: send_to_self(signal.SIGTERM), with_checkpoint=False) as stop:
@@ -532,6 +558,7 @@ def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.end_to_end
 def test_a_run_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
     """On a cluster that grows; here none ever comes."""
     monkeypatch.setattr("runs.train.WAIT_S", 1.0)
@@ -544,6 +571,7 @@ def test_a_run_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_
     assert "nothing was trained yet: the same line starts it again" in printed and "resume=" not in printed
 
 
+@pytest.mark.slow
 def test_seeds_that_wait_their_turn_are_not_started_once_the_user_asked_to_stop(shared_ray, tmp_path):
     two_at_a_time = [*TINY, "cluster.cpus=2", "seed=[1,2,3,4,5,6,7]"]
     with Disturbance(tmp_path, lambda: send_to_self(signal.SIGINT), with_checkpoint=False) as interrupt:
@@ -559,6 +587,7 @@ def test_seeds_that_wait_their_turn_are_not_started_once_the_user_asked_to_stop(
 # Processes that play.
 
 
+@pytest.mark.end_to_end
 def test_a_remote_runner_trains_and_reports_what_travels(shared_ray, tmp_path):
     words = ["cluster.num_env_runners=1", "stop.agent_steps=768", f"output_dir={tmp_path}"]
     code, printed = go(*TINY, *words)
@@ -569,6 +598,7 @@ def test_a_remote_runner_trains_and_reports_what_travels(shared_ray, tmp_path):
     assert all(math.isfinite(row["policy_loss"]) and row["episode_return_mean"] >= 8 for row in rows)
 
 
+@pytest.mark.end_to_end
 def test_a_killed_runner_is_replaced(shared_ray, tmp_path):
     with Disturbance(tmp_path, lambda: kill_actor("VectorEnvRunner")) as kill:
         words = ["cluster.num_env_runners=1", "stop.agent_steps=10_000_000", "stop.time_s=4"]
@@ -581,6 +611,7 @@ def test_a_killed_runner_is_replaced(shared_ray, tmp_path):
     assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
 
 
+@pytest.mark.slow
 def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray, tmp_path, machine_with):
     machine_with(4)  # Ray has as many here, whatever the machine has
     with Disturbance(tmp_path, lambda: kill_actor("VectorEnvRunner")) as kill:
@@ -596,6 +627,7 @@ def test_while_a_killed_runner_starts_anew_the_others_play_its_share(shared_ray,
     assert min(row["agent_steps"] for row in rows) >= ROLLOUT - 40, "updates keep their size"
 
 
+@pytest.mark.end_to_end
 def test_each_frame_of_a_game_travels_once(shared_ray, tmp_path):
     horizon, num_envs = 16, 2
     code, printed = go(

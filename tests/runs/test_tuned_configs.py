@@ -131,6 +131,7 @@ def test_it_runs(name, tmp_path):
     assert rows_of(directory_in(printed))[-1]["agent_steps"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 def test_a3c_in_processes_of_its_own_runs_and_resumes(tmp_path):
     words = ["algo=a3c", "env=cartpole", "algo.num_workers=2", "algo.num_envs=4", "cluster.num_env_runners=1"]
