@@ -161,10 +161,11 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if resumed:  # before anything it says is done, such as joining the cluster it names
         refuse_strangers(resumed, overrides)
     if settings["command"] == "evaluate":
-        from evidence.run_directory import find_checkpoint, runs_of
+        from evidence.run_directory import find_checkpoint, runs_of, settings_of
 
         run = reachable(settings["run"], "run")
         for one in runs_of(run):  # before the next import, which takes seconds
+            settings_of(one)
             find_checkpoint(one, settings["checkpoint"])
         from evidence.evaluate import WAYS
 

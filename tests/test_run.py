@@ -136,7 +136,7 @@ def test_help_shows_a_tuned_config_and_a_search_that_were_just_added(world, caps
 
 
 def test_every_example_of_the_help_is_understood():
-    lines = [line for line in EXAMPLES.splitlines() if "python run.py" in line]
+    lines = [line for line in EXAMPLES.splitlines() if line.startswith("  python run.py")]
     examples = [line.split("python run.py", 1)[1].split("  ")[0].split() for line in lines]
     for words in examples:
         if not any(word.startswith(("resume=", "run=")) for word in words):
@@ -1132,6 +1132,7 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
     for place in ("runs.train.train", "runs.search.search", "runs.submit.submit", "evidence.promotion.promote"):
         monkeypatch.setattr(place, record)
     monkeypatch.setattr("evidence.evaluate.evaluate", record)
+    monkeypatch.setattr("evidence.run_directory.runs_of", lambda run: [])
     monkeypatch.setattr("runs.cluster.ray_for", record)  # of a dry run
     word = f"{key}={str(TYPED[key]).lower() if isinstance(TYPED[key], bool) else TYPED[key]}"
     if (command, key) == ("search", "resume"):
