@@ -40,7 +40,7 @@ from runs.plan import rollout_bytes, weight_bytes
 
 # What it takes, each alone --------------------------------------------------------------------------------------------
 
-SLOW = ("env=cartpole", "env.name=slow_game", "env.id=benchmarks.slow_games:SlowerGame-v0", "model.hidden=[8,8]")
+SLOW = ("env=cartpole", "env.id=benchmarks.slow_games:SlowerGame-v0", "model.hidden=[8,8]")
 WIDE = tuple(word.replace(":Slower", ":WideSlower") for word in SLOW)
 REPEATS = 7
 PAUSE_S = 0.1  # a learner waits for its env runners, and caches and cores are cold then: it is measured like that

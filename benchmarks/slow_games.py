@@ -1,6 +1,6 @@
 """A game that does nothing but take its time: a stand-in for slow emulators, which scaling needs no cores for.
 
-    python run.py env=cartpole env.id=benchmarks.slow_games:SlowGame-v0 env.name=slow_game
+    python run.py env=cartpole env.id=benchmarks.slow_games:SlowGame-v0
 
 Every step of every env sleeps for SECONDS; envs that one process plays together sleep one after the other. Where the
 environment variable SLOWEST names a file, the first process that plays makes it and is SLOWER times as slow from then

@@ -21,7 +21,7 @@ from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_
 from benchmarks.slow_games import SECONDS, SLOWER, SLOWEST
 
 HORIZON = 20
-GAME = ("env=cartpole", "env.name=slow_game", "env.id=benchmarks.slow_games:SlowGame-v0", "model.hidden=[8,8]")
+GAME = ("env=cartpole", "env.id=benchmarks.slow_games:SlowGame-v0", "model.hidden=[8,8]")
 WARM_UP_S = 2
 
 

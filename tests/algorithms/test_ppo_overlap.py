@@ -124,7 +124,7 @@ def test_cartpole_is_learned(compose):
 @pytest.mark.slow
 def test_an_update_takes_as_long_as_the_slower_of_playing_and_learning(make_algorithm):
     """Both sleep, so that cores do not matter: 0.8 s to play, 0.8 s to learn."""
-    game = ("env=cartpole", "env.name=slow_game", "env.id=benchmarks.slow_games:SlowGame-v0", "report_every=1")
+    game = ("env=cartpole", "env.id=benchmarks.slow_games:SlowGame-v0", "report_every=1")
     words = (*game, "model.hidden=[8]", "algo.num_envs=4", "algo.horizon=80", "algo.minibatch_size=320")
 
     def seconds_per_update(*more: str) -> float:

@@ -9,6 +9,8 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
+import run
+from benchmarks import scaling, workers
 from benchmarks.rounds import ROOT
 from benchmarks.scaling import Line
 from benchmarks.scaling_model import Costs, Shape, predicted, predictions, terms
@@ -61,3 +63,8 @@ def test_the_tables_of_larger_clusters_are_what_the_model_says_of_what_was_measu
         assert f"| {workers} | {learners} | {speeds} |" in text
     moved = [f"{row['agent_steps_per_s']:,}" for row in rows if row not in usual and row["gpu_workers"] == 512]
     assert len(moved) == 2 and all(speed in text for speed in moved)
+
+
+@pytest.mark.parametrize("game", [workers.GAME, scaling.SLOW, scaling.WIDE])
+def test_the_slow_games_of_the_benchmarks_make_experiments(game):
+    assert run.experiment(list(game))[0]["env"]["id"].startswith("benchmarks.slow_games:")

@@ -29,6 +29,7 @@ PATIENCE = {
 # Assault, with few enough steps and weights for two cores. Every update is a row; every few seconds a checkpoint.
 WORDS = [
     "env=assault",
+    "env.fire_on_life_loss=false",  # each update then counts equally many agent steps
     "model.hidden=64",
     "algo.num_envs=4",
     "algo.horizon=32",
