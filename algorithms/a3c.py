@@ -196,7 +196,7 @@ class A3C(A2C):
             | {"gradients": counts.total(), "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts))}
             for w, counts in sorted(self.staleness.items())
         ]
-        result["notices"] = self.notices
+        result["notices"] = self.notices + self.complaints
         self.staleness.clear()
         self.steps_of.clear()
         return result

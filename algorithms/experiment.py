@@ -7,11 +7,13 @@ from typing import Any
 
 from ray.rllib.algorithms import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutLearner
 from algorithms.learners import update
+from algorithms.milestones import drop_milestones_ahead, milestones_between, write_milestone
 from algorithms.progress import Progress, complete_checkpoint, refuse_damaged
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import NonFinite, cause_of
@@ -35,7 +37,8 @@ class SuiteConfig(AlgorithmConfig):
         self.total_agent_steps = 10_000_000
         self.report_every = 2000  # agent steps per row of progress.csv
         self.checkpoint_every_s = 60.0
-        self.run_dirs = {}  # seed -> where the run may leave evidence of a failure
+        self.keep_milestones = False
+        self.run_dirs = {}  # seed -> where the run leaves milestones, and evidence of a failure
         self.resume_from = {}  # seed -> checkpoint to start from
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
@@ -45,7 +48,8 @@ class SuiteConfig(AlgorithmConfig):
 class ReportsProgress(Algorithm):
     """Mixed into an RLlib Algorithm: its results carry a `row`, its checkpoints the Progress and a manifest.
 
-    Reads from the config: `total_agent_steps`, `report_every`, `frameskip`, `checkpoint_every_s`, `resume_from`.
+    Reads from the config: `total_agent_steps`, `report_every`, `frameskip`, `checkpoint_every_s`, `keep_milestones`,
+    `run_dirs`, `resume_from`.
     """
 
     config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
@@ -56,6 +60,7 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
+        self.complaints: list[str] = []  # about milestones
         run = self.config.run_dirs.get(self.config.seed)
         if run and not Path(run).is_dir():  # a node that joined the cluster after the driver had asked them all
             raise FileNotFoundError(f"node {platform.node()} does not see {run}: output_dir is not shared")
@@ -110,8 +115,11 @@ class ReportsProgress(Algorithm):
 
     def step(self) -> dict[str, Any]:
         """One row of progress.csv: as many updates as `report_every` asks for, and none beyond the run's end."""
+        if self.progress.begins:
+            self.begin_milestones()
         self.progress.start_clock()
         self.terms.clear()
+        before = self.progress.agent_steps
         left = self.config.total_agent_steps - self.progress.agent_steps
         self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
         try:
@@ -124,7 +132,30 @@ class ReportsProgress(Algorithm):
         row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
-        return result | {"notices": lost(self.env_runner_group)}
+        self.keep_milestones(before)
+        return result | {"notices": lost(self.env_runner_group) + self.complaints}
+
+    def begin_milestones(self) -> None:
+        """Forget the milestones beyond the agent steps that training begins with, and keep that of an untrained run."""
+        steps, run = self.progress.agent_steps, self.config.run_dirs.get(self.config.seed)
+        if run and self.config.keep_milestones:
+            drop_milestones_ahead(Path(run), steps, self.config.total_agent_steps)
+        if steps == 0:
+            self.keep_milestones(before=-1)
+
+    def keep_milestones(self, before: int) -> None:
+        """Write the milestones that were passed since `before`, in agent steps; training goes on where one cannot be
+        written, and the next row says so."""
+        run = self.config.run_dirs.get(self.config.seed)
+        names = milestones_between(before, self.progress.agent_steps, self.config.total_agent_steps)
+        if not (names and run and self.config.keep_milestones):
+            return
+        weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
+        for name in names:
+            try:
+                write_milestone(Path(run), name, weights, self.progress.totals(self.config.frameskip))
+            except OSError as error:
+                self.complaints.append(f"{name} cannot be written ({error.strerror}); training goes on without it")
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}

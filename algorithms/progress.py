@@ -39,6 +39,11 @@ class Progress:
         self.bytes_per_agent_step = 0.0
         self.learning_s = 0.0  # since the last row
 
+    @property
+    def begins(self) -> bool:
+        """Whether this process, or the checkpoint that it has just loaded, has no row yet."""
+        return self._start is not None
+
     def take_start(self) -> int | None:
         """Return, once, the agent steps that this process starts from: rows beyond them are of a lost timeline."""
         start, self._start = self._start, None

@@ -41,7 +41,7 @@ from environments.records import read_json
 from environments.screen import LINE_EVERY_S, Screen, duration
 from environments.threads import take_threads
 from evidence.human import references
-from evidence.run_directory import CHECKPOINTS, find_checkpoint, runs_of, settings_of
+from evidence.run_directory import NAMED, find_checkpoint, runs_of, settings_of
 from evidence.saving import save, why_not
 from evidence.statistics import bootstrap_interval, iqm
 from evidence.weights import read_weights
@@ -66,8 +66,8 @@ def evaluate(
     Args:
         run: a run directory; for a parent of several seeds each of them is evaluated.
         episodes: full games per way of playing.
-        checkpoint: `best`, `last` or `previous`, or the path of a checkpoint's folder, which may lie elsewhere; None
-            takes the best where there is one.
+        checkpoint: `best`, `last`, `previous` or a milestone, or the path of a checkpoint's folder, which may lie
+            elsewhere; None takes the best where there is one.
         ways: of choosing actions, of WAYS.
         seed: of the games; None is the run's.
         rules: `env.` settings that replace the run's own, see `apply_rules`.
@@ -90,7 +90,7 @@ def evaluate(
     for one in runs:
         settings_of(one)
     checkpoints = [find_checkpoint(one, checkpoint) for one in runs]  # all of them, before hours of play
-    if len(runs) > 1 and checkpoint not in (None, *CHECKPOINTS):
+    if len(runs) > 1 and checkpoint not in (None, *NAMED):
         raise Mistake(
             f"checkpoint={checkpoint} is of one agent, and run={run} has {len(runs)} seeds; give run=<one of them>"
         )

@@ -1,7 +1,8 @@
 """Reading run directories: the settings, the seeds below them, the checkpoints.
 
-<run>/config.yaml  run.json  progress.csv  checkpoints/{best,last,previous}    one seed
-<run>/seed_1/  seed_2/  ...                                                    a parent: such a directory each
+<run>/config.yaml  run.json  progress.csv    one seed
+<run>/checkpoints/{best,last,previous}       of it; and milestone_0 to milestone_100
+<run>/seed_1/  seed_2/  ...                  a parent: such a directory each
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from algorithms.milestones import MILESTONES
 from algorithms.progress import damage
 from environments.mistakes import Mistake
 from environments.protocols import describe
@@ -17,6 +19,7 @@ from environments.records import checked, count, number, read_starts, read_table
 from experiments.names import name_of
 
 CHECKPOINTS = ("best", "last", "previous")  # the first that is there is taken when none is named
+NAMED = (*CHECKPOINTS, *MILESTONES)  # all that a name stands for
 SHAPES = {  # of what is read of config.yaml
     "seed": int,
     "algo.name": str,
@@ -83,20 +86,20 @@ def _settings_in(path: Path) -> dict:
 
 
 def find_checkpoint(run: Path, name: str | None) -> Path:
-    """The folder of a checkpoint: the one named, or given by its path; else the best, else the last.
+    """The folder of a checkpoint: the one named, or given by its path; else the best, else the last, never a milestone.
 
     Raises:
         Mistake: there is no such checkpoint, or it is damaged.
     """
-    if name is not None and name not in CHECKPOINTS and (folder := Path(name).expanduser()).is_dir():
+    if name is not None and name not in NAMED and (folder := Path(name).expanduser()).is_dir():
         refuse_damaged(folder.resolve())
         return folder.resolve()
-    there = [name for name in CHECKPOINTS if (run / "checkpoints" / name).is_dir()]
-    if not there:
+    there = [name for name in NAMED if (run / "checkpoints" / name).is_dir()]
+    if not there or (name is None and there[0] not in CHECKPOINTS):
         raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first one, or start the run again")
     if name is not None and name not in there:
         raise Mistake(
-            f"checkpoint={name}: {run} has no such checkpoint, only {' and '.join(there)}; name one of these, "
+            f"checkpoint={name}: {run} has no such checkpoint, only {', '.join(there)}; name one of these, "
             "or give the path of a checkpoint's folder"
         )
     checkpoint = run / "checkpoints" / (name or there[0])
@@ -114,7 +117,9 @@ def refuse_damaged(checkpoint: Path) -> None:
         folder = checkpoint.parent
         whole = [name for name in CHECKPOINTS if (folder / name).is_dir() and damage(folder / name) is None]
         way_out = (
-            f"evaluate another, checkpoint={' or checkpoint='.join(whole)}" if whole else "none beside it is whole"
+            f"evaluate another, checkpoint={' or checkpoint='.join(whole)}"
+            if whole
+            else "neither best nor last nor previous beside it is whole"
         )
         raise Mistake(f"{checkpoint}: the checkpoint is damaged ({wrong}); {way_out}")
 

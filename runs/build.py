@@ -32,6 +32,7 @@ def build(settings: dict) -> Any:
             if setting.rllib:
                 value = settings[key] if group is None else settings[group][key]
                 setattr(config, setting.rllib, setting.convert(value))
+    config.keep_milestones = settings.get("keep_milestones", False)  # a search of an earlier version has no word on it
     config.num_env_runners = runners
     config.num_envs_per_env_runner = algo["num_envs"] // max(1, algo.get("num_workers", runners))
     config.num_cpus_for_main_process = cpus_of(settings)

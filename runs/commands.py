@@ -23,6 +23,7 @@ IGNORES = {
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
         "episodes": "a search plays no evaluation; leave it out",
         "label": "a search is filed under search.name; set that one",
+        "keep_milestones": "its many trials would fill the disk, and keep none; leave it out",
     },
 }
 IGNORES["submit"] = IGNORES["train"]

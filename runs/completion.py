@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ale_py import roms
 
+from algorithms.milestones import MILESTONES
 from environments.mistakes import Mistake, choose
 from experiments.composition import GROUPS, PATHS, options
 from runs.commands import READS, RULES
@@ -21,7 +22,7 @@ FLAGS = ("--help", "--cfg", "--completion")
 NAMES = {
     "run": ("latest",),
     "resume": ("latest", "auto"),
-    "checkpoint": ("best", "last", "previous"),
+    "checkpoint": ("best", "last", "previous", *MILESTONES),
     "output_dir": (),
 }  # that a path can have
 SHELLS = {

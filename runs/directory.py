@@ -7,7 +7,7 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, its speed and how stale its gradients were
     tensorboard/      the same for TensorBoard
-    checkpoints/      last, previous, best, and evaluations beside them
+    checkpoints/      last, previous, best, milestone_0 to milestone_100, and evaluations beside them
     tune/             Ray Tune's own files
     seed_1/ ...       with several seeds: such a directory each; progress.csv above them has a seed column
 """
@@ -53,6 +53,7 @@ NOT_THE_EXPERIMENT = (
     "dry_run",
     "max_failures",
     "checkpoint_every_s",
+    "keep_milestones",
     "report_every",
     "evaluate",
     "episodes",

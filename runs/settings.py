@@ -376,7 +376,9 @@ TOP_SETTINGS = {
     "label": Setting("a word that is added to the run directory's name", str, optional=True),
     "run": Setting("the run directory that command=evaluate and command=promote read; or latest", str, optional=True),
     "checkpoint": Setting(
-        "what command=evaluate plays with: best, last, previous or a path; null: the best there is", str, optional=True
+        "what command=evaluate plays with: best, last, previous, milestone_<percent>, a path; null: the best there is",
+        str,
+        optional=True,
     ),
     "way": Setting(
         "how command=evaluate chooses actions: drawn, the likeliest, or both in turn",
@@ -398,6 +400,9 @@ TOP_SETTINGS = {
         high=YEAR_S,
         above=0,
         rllib="checkpoint_every_s",
+    ),
+    "keep_milestones": Setting(
+        "keep the weights at 0, 1, 3, 10, 30 and 100 % of stop.agent_steps, to play with; see checkpoint", bool
     ),
     "report_every": Setting(
         "agent steps per row of progress.csv, rounded up to whole rollouts", int, 1, STEPS, rllib="report_every"

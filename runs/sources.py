@@ -43,7 +43,7 @@ class RunWriter:
     def write(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """The same, whatever is there: the trial goes on with other values."""
         settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
-        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0]}
+        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0], "keep_milestones": False}
         typed = [override for override in self.overrides if not override.startswith("search.")]
         typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
         for seed, of_seed in directory.dirs_of(path, seeds).items():

@@ -1104,6 +1104,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"seed": 7, "output_dir": "elsewhere", "label": "wide", "run": "there", "checkpoint": "last", "way": "greedy"},
     **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
+    "keep_milestones": False,
 }
 COMMANDS = {
     "train": ["env=cartpole"],

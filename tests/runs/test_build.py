@@ -56,6 +56,7 @@ OTHERS = [
     ("cluster.cpus", 3, "num_cpus_for_main_process", 3),
     ("stop.agent_steps", 12345, "total_agent_steps", 12345),
     ("checkpoint_every_s", 7.5, "checkpoint_every_s", 7.5),
+    ("keep_milestones", False, "keep_milestones", False),
     ("report_every", 333, "report_every", 333),
     ("seed", 77, "seed", 77),
 ]

@@ -34,6 +34,7 @@ def test_values_are_offered_where_they_can_be_named_and_end_a_word():
     assert complete("env=qb", []) == ["env=qbert "]
     assert complete("evaluate=", []) == ["evaluate=false ", "evaluate=true "]
     assert complete("env.protocol=", []) == ["env.protocol=classic ", "env.protocol=machado "]
+    assert "checkpoint=milestone_30 " in complete("checkpoint=", ["command=evaluate"])
     assert complete("algo.lr=", []) == [] and complete("nonsense=", []) == []
 
 

@@ -81,6 +81,11 @@ def searched(shared_ray, tmp_path_factory):
     return outputs / "searches" / "cartpole_ppo", printed
 
 
+def test_the_trials_of_a_search_keep_no_milestones(searched):
+    folder, _ = searched
+    assert list(folder.rglob("checkpoints/last")) and not list(folder.rglob("milestone_*"))
+
+
 def test_a_search_ends_with_all_its_trials_and_the_best_of_them(searched):
     folder, printed = searched
     rows = trials_of(folder)
