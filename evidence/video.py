@@ -114,7 +114,7 @@ def show_film(replay: Replay, path: Path, look: Look, label: str, console: Conso
         except OSError as error:
             display.say(f"{label}: score {replay.score:,g} in {steps}, proven or not; the video was not saved: {error}")
             return 1
-        size = f"{video.stat().st_size / 1e6:,.1f} MB"
+        size = f"{video.stat().st_size / 1e6:,.2f} MB"
         display.say(f"{label}: score {replay.score:,g} in {steps}, and the replay scores the same")
         display.say(f"  video: {video} ({size})")
     return 0
@@ -209,7 +209,8 @@ def write_video(path: Path, shots: Iterator[Shot], rate: Fraction, scale: int, f
                 file.mux(video.encode(frame))
                 if audio is None or not len(shot.sound):
                     continue
-                heard: Any = av.AudioFrame.from_ndarray(shot.sound[None], format="u8", layout="mono")
+                softer = shot.sound // 2 + 64  # ALE's loudest is nearly full, and AAC would overshoot it
+                heard: Any = av.AudioFrame.from_ndarray(softer[None], format="u8", layout="mono")
                 heard.sample_rate, heard.pts, samples = SOUND_RATE, samples, samples + len(shot.sound)
                 for resampled in resampler.resample(heard):
                     file.mux(audio.encode(resampled))
