@@ -175,8 +175,7 @@ class AtariGames(Games):
         return Transition(self._blocks(obs), rewards, terminated, truncated, finished, finished, valid, final_obs)
 
     def played_actions(self, actions: np.ndarray) -> np.ndarray:
-        fire = self._fire is not None and self.ignores_next.any()
-        return np.where(self.ignores_next, self._fire, actions) if fire else actions
+        return actions if self._fire is None else np.where(self.ignores_next, self._fire, actions)
 
     def close(self) -> None:
         self._env.close()

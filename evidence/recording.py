@@ -33,7 +33,8 @@ from evidence.evaluate import (
     read_progress,
     seeds,
 )
-from evidence.replay import Environment, Replay, pack_replay, versions
+from evidence.replay import Replay, pack_replay
+from evidence.replayed_game import Environment, versions
 from evidence.run_directory import find_checkpoint, runs_of
 from evidence.saving import new_path, save, why_not
 from evidence.video import FOLDER, Look, show_film

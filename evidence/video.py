@@ -24,7 +24,8 @@ from rich.text import Text
 from environments.machine import num_cpus
 from environments.mistakes import Mistake, reachable
 from environments.screen import LINE_EVERY_S, Screen
-from evidence.replay import SOUND_RATE, Differs, Replay, open_game, play_again, read_replay
+from evidence.replay import Replay, read_replay
+from evidence.replayed_game import SOUND_RATE, Differs, open_game, play_again
 from evidence.saving import new_path, why_not
 
 FOLDER = "recordings"  # in a run directory
@@ -181,7 +182,7 @@ def write_video(path: Path, shots: Iterator[Shot], rate: Fraction, scale: int, f
     Colours of an mp4 are BT.709, which is what browsers take them for; WebP and GIF keep them as they are.
     """
     import av  # takes a moment, and only videos need it
-    from av.video.reformatter import Interpolation, VideoReformatter
+    from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
     codec, pixels, options, of_file = CODECS[format]
     first = next(shots)
@@ -202,10 +203,13 @@ def write_video(path: Path, shots: Iterator[Shot], rate: Fraction, scale: int, f
             reformatter = VideoReformatter()  # one for all pictures: to begin one takes longer than the picture
             for shot in chain([first], shots):
                 if pixels == "pal8":
-                    frame = av.VideoFrame.from_ndarray(palette.apply(shot.picture, scale), format="pal8")
+                    numbers: Any = palette.apply(shot.picture, scale)
+                    frame = av.VideoFrame.from_ndarray(numbers, format="pal8")
                 else:
                     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shot.picture), format="rgb24")
-                    frame = reformatter.reformat(frame, width, height, pixels, None, "ITU709", Interpolation.POINT)
+                    frame = reformatter.reformat(
+                        frame, width, height, pixels, None, Colorspace.ITU709, Interpolation.POINT
+                    )
                 file.mux(video.encode(frame))
                 if audio is None or not len(shot.sound):
                     continue

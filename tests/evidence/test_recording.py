@@ -15,7 +15,8 @@ from environments.games import make_games
 from environments.mistakes import Mistake
 from evidence.evaluate import Evaluation, GamesDisplay, evaluate
 from evidence.recording import play_replays, record
-from evidence.replay import open_game, play_again, read_replay
+from evidence.replay import read_replay
+from evidence.replayed_game import open_game, play_again
 from evidence.video import Look, picture_of
 
 av = pytest.importorskip("av")

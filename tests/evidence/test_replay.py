@@ -12,7 +12,8 @@ import run as command_line
 from environments.games import make_games
 from environments.mistakes import Mistake
 from environments.protocols import PROTOCOLS
-from evidence.replay import Differs, Replay, open_game, pack_replay, play_again, read_replay
+from evidence.replay import Replay, pack_replay, read_replay
+from evidence.replayed_game import Differs, open_game, play_again
 
 PICTURE = {"frameskip": 4, "frame_stack": 4, "dim": 84, "grayscale": True}
 
@@ -45,7 +46,11 @@ def play_at_random(env: dict, num_games: int, seed: int) -> list[tuple[Replay, n
     for n in range(num_games):
         actions, decided, rewards, frames = (np.stack(column)[: length[n], n] for column in zip(*rows, strict=True))
         start = int(games.start_frames[n]) if "game" in env else 0
-        thought = {"policy": np.ones((length[n], 2), np.float32), "values": None, "entropy": None}
+        thought = {
+            "policy": np.ones((length[n], max(1, len(games.action_names))), np.float32),
+            "values": None,
+            "entropy": None,
+        }
         words = (games.action_names, "probabilities", float(rewards.sum()), bool(cut[n]), {})
         found.append((Replay(env, seed + n, start, *words, actions, decided, rewards, **thought), frames))
     return found
@@ -211,6 +216,7 @@ def test_a_rule_that_there_is_not_is_refused(rules, whole, tmp_path, capsys):
         {"rewards": np.full(50, np.nan)},
         {"rewards": np.zeros(0)},
         {"policy": np.ones(50, np.float32)},
+        {"policy": np.ones((50, 6), np.float32)},
         {"values": np.full(50, np.inf, np.float32)},
         {"entropy": np.ones(3, np.float32)},
         {"decided": np.ones(50)},
