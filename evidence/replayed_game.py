@@ -7,6 +7,7 @@ agent is needed. `play_again` raises where the game is not the recorded one, so 
 what was seen is what happened.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -144,6 +145,8 @@ class Environment:
 
     def __init__(self, env: dict[str, Any], seed: int, pictures: bool):
         self._id, self._pictures = env["id"], pictures
+        for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # pygame draws in memory, and looks for no devices then
+            os.environ.setdefault(driver, "dummy")
         try:
             with warnings.catch_warnings():  # Gymnasium's, of environments without pictures: that is said below
                 warnings.simplefilter("ignore")

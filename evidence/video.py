@@ -106,19 +106,22 @@ def film_file(path: Path, look: Look, console: Console | None = None) -> int:
 def show_film(replay: Replay, path: Path, look: Look, label: str, console: Console | None = None) -> int:
     """Write the video of a replay beside the path of its file, and print what came of it; return the exit code."""
     with VideoDisplay(len(replay.actions), label, console) as display:
-        steps = f"{len(replay.actions):,} agent steps"
+        video, why = None, ""
         try:
-            video = film(replay, path, look, display.step)
+            try:
+                video = film(replay, path, look, display.step)
+            except OSError as error:
+                why = str(error)
+                for _ in play_again(replay, open_game(replay, pictures=False)):  # it is proven all the same
+                    pass
         except Differs as error:
             display.say(f"{label}: {error}; no video is kept")
             return 1
-        except OSError as error:
-            display.say(f"{label}: score {replay.score:,g} in {steps}, proven or not; the video was not saved: {error}")
-            return 1
-        size = f"{video.stat().st_size / 1e6:,.2f} MB"
+        steps = f"{len(replay.actions):,} agent steps"
         display.say(f"{label}: score {replay.score:,g} in {steps}, and the replay scores the same")
-        display.say(f"  video: {video} ({size})")
-    return 0
+        size = f"{video.stat().st_size / 1e6:,.2f} MB" if video else ""
+        display.say(f"  video: {video} ({size})" if video else f"  the video was not saved: {why}")
+    return 0 if video else 1
 
 
 def film(replay: Replay, path: Path, look: Look, step: Callable[[], None] = lambda: None) -> Path:

@@ -102,6 +102,10 @@ def test_a_recording_plays_as_an_evaluation_does(make_run):
     assert [replay.score for replay in replays] == scores
     assert all((replay.actions[replay.decided] == replay.policy.argmax(1)[replay.decided]).all() for replay in replays)
     assert any(len(set(replay.actions.tolist())) > 1 for replay in replays)
+    assert not all(replay.decided.all() for replay in replays), "no life was lost, so FIRE was never pressed"
+    for replay in replays:
+        assert (replay.actions[~replay.decided] == replay.action_names.index("FIRE")).all()
+        assert sum(moment.reward for moment in play_again(replay, open_game(replay))) == replay.score
 
 
 @pytest.mark.parametrize(
