@@ -4,6 +4,7 @@
     python run.py algo=ppo env=pong size=short seed=[1,2,3]
     python run.py resume=outputs/ppo/assault/<run>       continue; what else is typed wins
     python run.py command=evaluate run=outputs/ppo/assault/<run> episodes=30
+    python run.py command=record run=outputs/ppo/assault/<run> games=3
     python run.py env=cartpole --cfg job                 print the experiment, run nothing
 
 Exit code 0: done; 2: something that was typed cannot work; 1: anything else.
@@ -120,7 +121,8 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     if command in READS:
         settings = read_settings(command, values_of(overrides), composed([]))
         kind = "search" if command == "promote" else "train"
-        settings["run"] = newest(settings["run"], "run", "outputs", (kind,))
+        if settings["run"]:  # a replay needs none
+            settings["run"] = newest(settings["run"], "run", "outputs", (kind,))
         return settings, None
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
@@ -157,16 +159,12 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     from runs.directory import refuse_strangers
     from runs.interrupt import BEFORE_TRAINING, Interrupt
 
-    Interrupt.word = "stopped" if settings["command"] in ("evaluate", "promote") else BEFORE_TRAINING
+    Interrupt.word = "stopped" if settings["command"] in ("evaluate", "record", "page", "promote") else BEFORE_TRAINING
     if resumed:  # before anything it says is done, such as joining the cluster it names
         refuse_strangers(resumed, overrides)
     if settings["command"] == "evaluate":
-        from evidence.run_directory import find_checkpoint, runs_of, settings_of
-
         run = reachable(settings["run"], "run")
-        for one in runs_of(run):  # before the next import, which takes seconds
-            settings_of(one)
-            find_checkpoint(one, settings["checkpoint"])
+        refuse_unplayable(run, settings["checkpoint"])
         from evidence.evaluate import WAYS
 
         ways = WAYS if settings["way"] == "both" else (settings["way"],)
@@ -174,6 +172,10 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         code = show_evaluation(run, settings["episodes"], ways=ways, **words)
         print(f"run directory: {run}")
         return code
+    if settings["command"] == "record":
+        return record(settings)
+    if settings["command"] == "page":
+        return write_pages(reachable(settings["run"], "run"), settings["checkpoint"])
     if settings["command"] == "promote":
         from evidence.promotion import promote
 
@@ -217,6 +219,55 @@ def submit(overrides: list[str]) -> int:
         raise Mistake(f"command={settings['command']}: a job is a training, or a search with tune_searches=<name>")
     print(submit(settings, overrides))
     return 0
+
+
+def record(settings: dict) -> int:
+    """Play games and film them, or film a replay; returns the exit code."""
+    from evidence.run_directory import runs_of
+    from evidence.video import Look, film_file, find_replay
+
+    run = reachable(settings["run"], "run") if settings["run"] else None
+    look = Look(settings["format"], settings["scale"], settings["fps"])
+    if settings["replay"]:
+        return film_file(find_replay(settings["replay"], run), look)
+    assert run is not None
+    refuse_unplayable(runs_of(run)[0], settings["checkpoint"])
+    from evidence.recording import record
+
+    words = {key: settings[key] for key in ("games", "checkpoint", "way", "seed", "rules")}
+    code = record(run, look=look, **words)
+    print(f"run directory: {run}")
+    return code
+
+
+def write_pages(run: Path, checkpoint: str | None) -> int:
+    """Write the page of every seed of a run; returns the exit code."""
+    from evidence.run_directory import runs_of
+
+    refuse_unplayable(run, checkpoint)
+    from evidence.replayed_game import Differs
+    from evidence.run_page import write_page
+
+    for one in runs_of(run):
+        try:
+            print(f"page: {write_page(one, checkpoint)}")
+        except (Differs, OSError) as error:
+            print(f"{one}: no page was written: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
+    """Check that all seeds of a run have a checkpoint to play with, before the imports that play, which take seconds.
+
+    Raises:
+        Mistake: one has not.
+    """
+    from evidence.run_directory import find_checkpoint, runs_of, settings_of
+
+    for one in runs_of(run):
+        settings_of(one)
+        find_checkpoint(one, checkpoint)
 
 
 def show_evaluation(run: Path, episodes: int, **words: Any) -> int:

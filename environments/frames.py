@@ -34,6 +34,13 @@ class FrameLayout(NamedTuple):
         height, width, depth = self.frame_shape
         return height, width, depth * self.stack
 
+    def to_pixels(self, blocks: np.ndarray) -> np.ndarray:
+        """Return a frame as one looks at it: uint8 [dim, dim], or [dim, dim, 3] of colours, from [*frame_shape]."""
+        side, block = self.dim // self.block, self.block
+        pixels = blocks.reshape(side, side, block, block, self.channels).transpose(0, 2, 1, 3, 4)
+        picture = pixels.reshape(self.dim, self.dim, self.channels)
+        return picture[..., 0] if self.channels == 1 else picture
+
 
 def atari_layout(env: dict) -> FrameLayout:
     """The layout that the settings of an ALE game ask for."""

@@ -73,15 +73,17 @@ def may_never_end(env: dict) -> bool:
     return spec is not None and spec.max_episode_steps is None
 
 
-def make_games(env: dict, num_envs: int, num_threads: int) -> "Games":
+def make_games(env: dict, num_envs: int, num_threads: int, one_by_one: bool = False) -> "Games":
     """Open `num_envs` games.
 
     Args:
         env: the `env.` settings of the experiment, as plain data.
         num_envs: N.
         num_threads: threads the emulator may use; environments in Python ignore it.
+        one_by_one: each env has random numbers of its own, so that its first game after a seeded `reset` is the one
+            that `gymnasium.make` plays with that seed. ALE's games always have; CartPole's own vector has not.
     """
-    return (AtariGames if "game" in env else GymnasiumGames)(env, num_envs, num_threads)
+    return AtariGames(env, num_envs, num_threads) if "game" in env else GymnasiumGames(env, num_envs, one_by_one)
 
 
 class Games:
@@ -90,6 +92,8 @@ class Games:
     layout: FrameLayout | None = None
     frameskip: int = 1
     same_step: bool = True  # autoreset in the same step, so that last observations come as `final_obs`
+    action_names: list[str] = []  # what ALE calls the actions
+    start_frames: np.ndarray  # int [N] emulator frames since the seed, when `reset` returned; of ALE only
     ignores_next: np.ndarray  # bool [N] the next step ignores its action: its row will not be `valid`
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
@@ -101,6 +105,11 @@ class Games:
     def step(self, actions: np.ndarray) -> Transition:
         """Play one agent step in every game."""
         raise NotImplementedError
+
+    def played_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Return what the next `step` plays for the agent's actions [N, ...]: FIRE where it is pressed instead, and
+        continuous actions clipped to their box."""
+        return actions
 
     def close(self) -> None:
         """Give the games back."""
@@ -141,20 +150,20 @@ class AtariGames(Games):
         self.observation_space = gymnasium.spaces.Box(0, 255, self.layout.stack_shape, np.uint8)
         self.action_space = self._env.single_action_space
         buttons = self._env.ale.get_action_set()
+        self.action_names = [button.name for button in buttons]
         self._fire = buttons.index(Action.FIRE) if env["fire_on_life_loss"] and Action.FIRE in buttons else None
         self.ignores_next = np.zeros(num_envs, bool)
 
     def reset(self, seed: int | None) -> np.ndarray:
         obs, info = self._env.reset(seed=seed)
         self._frame_number, self._lives = info["episode_frame_number"], info["lives"]
+        self.start_frames = info["frame_number"]
         self.ignores_next = np.zeros_like(self.ignores_next)
         return self._blocks(obs)
 
     def step(self, actions: np.ndarray) -> Transition:
         valid = ~self.ignores_next
-        if self._fire is not None and not valid.all():
-            actions = np.where(valid, actions, self._fire)
-        obs, rewards, terminated, truncated, info = self._env.step(actions)
+        obs, rewards, terminated, truncated, info = self._env.step(self.played_actions(actions))
         # A game that goes on has moved by exactly `frameskip` frames; a new one starts counting at its no-ops.
         moved_on = info["episode_frame_number"] == self._frame_number + self.frameskip
         finished = truncated | (terminated & ~moved_on)
@@ -164,6 +173,9 @@ class AtariGames(Games):
             self._lives = info["lives"]
         final_obs = self._blocks(info["final_obs"]) if truncated.any() else None
         return Transition(self._blocks(obs), rewards, terminated, truncated, finished, finished, valid, final_obs)
+
+    def played_actions(self, actions: np.ndarray) -> np.ndarray:
+        return actions if self._fire is None else np.where(self.ignores_next, self._fire, actions)
 
     def close(self) -> None:
         self._env.close()
@@ -177,9 +189,9 @@ class AtariGames(Games):
 class GymnasiumGames(Games):
     """Any Gymnasium environment: its own vector where it has one, else Gymnasium's SYNC vector."""
 
-    def __init__(self, env: dict, num_envs: int, num_threads: int):
+    def __init__(self, env: dict, num_envs: int, one_by_one: bool):
         spec = spec_of(env["id"])
-        own_vector = spec is not None and spec.vector_entry_point is not None
+        own_vector = not one_by_one and spec is not None and spec.vector_entry_point is not None
         self._env = (
             gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
             if own_vector
@@ -200,9 +212,7 @@ class GymnasiumGames(Games):
         return obs
 
     def step(self, actions: np.ndarray) -> Transition:
-        if isinstance(self.action_space, gymnasium.spaces.Box):
-            actions = actions.clip(self.action_space.low, self.action_space.high)
-        obs, rewards, terminated, truncated, info = self._ask(self._env.step, actions)
+        obs, rewards, terminated, truncated, info = self._ask(self._env.step, self.played_actions(actions))
         self._steps += len(rewards)
         self._refuse_nonfinite("reward", rewards)
         self._refuse_nonfinite("observation", obs)
@@ -216,6 +226,10 @@ class GymnasiumGames(Games):
             final_obs = np.stack([o if last is None else last for o, last in zip(obs, info["final_obs"], strict=True)])
             self._refuse_nonfinite("observation", final_obs)
         return Transition(obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs)
+
+    def played_actions(self, actions: np.ndarray) -> np.ndarray:
+        space = self.action_space
+        return actions.clip(space.low, space.high) if isinstance(space, gymnasium.spaces.Box) else actions
 
     def close(self) -> None:
         self._env.close()

@@ -147,7 +147,7 @@ class Evaluation:
     ):
         self.run, self.checkpoint, self.episodes, self.ways = run, checkpoint, episodes, ways
         self.settings = settings_of(run)
-        self.env, words = apply_rules(self.settings["env"], rules)
+        self.env, self.rule_words = apply_rules(self.settings["env"], rules)
         if may_never_end(self.env):
             raise Mistake(
                 f"run={run}: env.id={self.env['id']} has no time limit, and an evaluation plays complete games only; "
@@ -163,29 +163,21 @@ class Evaluation:
         self.games_seed = self.settings["seed"] if seed is None else seed
         self.inside = checkpoint.parent == (run / "checkpoints").resolve() or checkpoint.parent == run / "checkpoints"
         # Another agent of the same model, perhaps: its result may not take the place of the run's own.
-        name = (
+        self.name = (
             checkpoint.name if self.inside else f"{checkpoint.name}_{hashlib.sha256(bytes(checkpoint)).hexdigest()[:6]}"
         )
-        words = [name, *([f"seed_{seed}"] if self.games_seed != self.settings["seed"] else []), *words]
+        words = [self.name, *([f"seed_{seed}"] if self.games_seed != self.settings["seed"] else []), *self.rule_words]
         words += [] if ways == list(WAYS) else ways
         words += [] if episodes == DEFAULT_EPISODES else [f"{episodes}_games"]
         self.path = run / "checkpoints" / f"evaluation_{'_'.join(words)}.json"
 
     def play(self, display: "GamesDisplay") -> dict[str, Any]:
         """`evaluate` for this agent."""
-        env, model = self.env, dict(self.settings["model"])
-        if model["dtype"] == "auto":
-            model["dtype"] = fastest_dtype()
+        env, model = self.env, model_of(self.settings)
         share = shares(self.episodes)
         env_seed, action_seed = seeds(self.games_seed)
         played = {}
-        try:
-            games = make_games({**env, "life_loss": False}, len(share), torch.get_num_threads())
-        except Exception as error:  # Gymnasium's own, or whatever an environment makes of settings that were damaged
-            raise Mistake(
-                f"run={self.run}: its environment cannot be opened here ({in_a_line(error)}); install or register it, "
-                "and see that env in its config.yaml is whole"
-            ) from error
+        games = open_games(self.run, env, len(share))
         try:
             agent = load_agent(self.checkpoint, model, env, games, self.settings["algo"])
             for way in self.ways:
@@ -261,6 +253,27 @@ def seeds(seed: int) -> tuple[int, int]:
     branch = np.random.SeedSequence(seed, spawn_key=(SEED_BRANCH,))
     env_seed, action_seed = branch.generate_state(2)
     return int(env_seed) % 2**30, int(action_seed)
+
+
+def open_games(run: Path, env: dict, num_envs: int, one_by_one: bool = False) -> Games:
+    """Open whole games, which a lost life does not end, of a run's environment; `one_by_one` as in `make_games`.
+
+    Raises:
+        Mistake: the environment cannot be opened here.
+    """
+    try:
+        return make_games({**env, "life_loss": False}, num_envs, torch.get_num_threads(), one_by_one)
+    except Exception as error:  # Gymnasium's own, or whatever an environment makes of settings that were damaged
+        raise Mistake(
+            f"run={run}: its environment cannot be opened here ({in_a_line(error)}); install or register it, "
+            "and see that env in its config.yaml is whole"
+        ) from error
+
+
+def model_of(settings: dict) -> dict:
+    """Return the `model.` settings of a run, with `dtype` decided for this machine where it is auto."""
+    model = dict(settings["model"])
+    return model | {"dtype": fastest_dtype()} if model["dtype"] == "auto" else model
 
 
 def load_agent(

@@ -107,6 +107,18 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
     return checkpoint
 
 
+def milestones_of(run: Path) -> list[Path]:
+    """The milestones of a run that are there, in the order in which they were taken.
+
+    Raises:
+        Mistake: one of them is damaged.
+    """
+    there = [folder for name in MILESTONES if (folder := run / "checkpoints" / name).is_dir()]
+    for folder in there:
+        refuse_damaged(folder)
+    return there
+
+
 def refuse_damaged(checkpoint: Path) -> None:
     """Look at the manifest of a checkpoint before anything in it is read; another one is never taken without a word.
 

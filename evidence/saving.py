@@ -16,13 +16,19 @@ def why_not(path: Path) -> str | None:
     return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
 
 
-def save(path: Path, text: str) -> str | None:
+def new_path(path: Path) -> Path:
+    """Return a path where nothing is yet: `game.npz`, or the first of `game_2.npz`, `game_3.npz`, ... that is free."""
+    names = (path, *(path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(2, 10_000)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def save(path: Path, content: str | bytes) -> str | None:
     """Write a file in one piece, so that nobody reads half of it; return why that failed, None where it did not."""
     if why := why_not(path):
         return why
     temporary = path.with_name(path.name + ".new")
     try:
-        temporary.write_text(text)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except OSError as error:
         return f"{error.strerror or error}: {path}"

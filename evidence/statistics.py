@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 
 def iqm(scores: np.ndarray) -> np.ndarray:
@@ -66,6 +65,8 @@ def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0
     """
     differences = np.asarray(first, float) - np.asarray(second, float)
     middle, pairs = differences.mean(), len(differences)
+    from scipy import stats  # 50 MB and a second, which nobody else needs
+
     half = stats.t.ppf(0.5 + confidence / 2, pairs - 1) * differences.std(ddof=1) / pairs**0.5
     return float(middle), float(middle - half), float(middle + half)
 

@@ -26,7 +26,7 @@ from experiments.yaml_files import read_yaml, refuse_faulty, refuse_faulty_group
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
-PATHS = ("output_dir", "run", "resume", "checkpoint")  # settings whose values are paths
+PATHS = ("output_dir", "run", "resume", "checkpoint", "replay")  # settings whose values are paths
 
 
 def typed_of(overrides: list[str]) -> list[str]:

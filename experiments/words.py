@@ -86,8 +86,8 @@ NO_SETTING = {  # where the experiment has nothing of OURS for the word
     "track": IN_TENSORBOARD,
     "torch_deterministic": "the same seed on the same machine gives the same numbers already, except with A3C",
     "verbose": "there is nothing to turn up; progress.csv in the run directory has every row",
-    "render_mode": "a game is not shown while it trains",
-    "capture_video": "a game is not shown while it trains",
+    "render_mode": "command=record run=<run directory> makes videos of a trained agent",
+    "capture_video": "command=record run=<run directory> makes videos of a trained agent",
 }
 NOT_THE_SAME = {  # words whose numbers mean something else here
     "vf_coef": "of 0.5 (V - target)^2, where Stable-Baselines3 has no 0.5",

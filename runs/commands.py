@@ -7,15 +7,23 @@ from environments.protocols import PROTOCOLS
 from runs.settings import ATARI_SETTINGS, SEED, TOP_SETTINGS
 
 # Commands that read a run directory take what they need from it, and from the command line only this:
-READS = {"evaluate": ("run", "checkpoint", "way", "seed", "episodes"), "promote": ("run",)}
-READERS = " and ".join(f"command={name}" for name in READS)
+VIDEO = ("format", "scale", "fps")
+READS = {
+    "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
+    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO, "replay"),
+    "page": ("run", "checkpoint"),
+    "promote": ("run",),
+}
+READERS = "command=evaluate, record, page and promote"
+PLAYERS = ("evaluate", "record")  # of READS: also read env.<field> of a protocol
 RULES = {"protocol": ATARI_SETTINGS["protocol"]} | {name: ATARI_SETTINGS[name] for name in PROTOCOLS["classic"]}
 # Commands that compose an experiment read everything but this; the second word is the way out.
 OF_READERS = {
     "run": f"only {READERS} read it; to continue a run, give resume=<it>",
-    "checkpoint": "only command=evaluate plays with a checkpoint; a run that continues takes the newest, leave it out",
-    "way": "only command=evaluate chooses how to play; leave it out",
-}
+    "checkpoint": "only command=evaluate, record and page play with a checkpoint; a run that continues takes the "
+    "newest, leave it out",
+    "way": "only command=evaluate and command=record choose how to play; leave it out",
+} | dict.fromkeys(("games", *VIDEO, "replay"), "only command=record makes videos; leave it out")
 IGNORES = {
     "train": OF_READERS | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
     "search": OF_READERS
@@ -28,6 +36,7 @@ IGNORES = {
 }
 IGNORES["submit"] = IGNORES["train"]
 TYPED_ONLY = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}  # with their defaults
+TYPED_ONLY |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None}
 FOLLOWS = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
 
@@ -91,12 +100,12 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
     """Return what a command that reads a run directory is told, with every value checked.
 
     Args:
-        command: `evaluate` or `promote`.
+        command: one of READS.
         typed: key -> value, as the command line has them.
         defaults: the settings of an experiment without words, for what was not typed.
 
     Returns:
-        Key -> value of READS and `command`; for `evaluate` also `rules`, the typed fields of a protocol. `seed` is None
+        Key -> value of READS and `command`; for PLAYERS also `rules`, the typed fields of a protocol. `seed` is None
         where the seed of the run is to be taken.
 
     Raises:
@@ -112,14 +121,34 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
         if key in keys:
             setting = SEED if key == "seed" else TOP_SETTINGS[key]
             result[key] = setting.check(key, value)
-        elif command == "evaluate" and group == "env" and field in RULES:
+        elif command in PLAYERS and group == "env" and field in RULES:
             rules[field] = RULES[field].check(key, value)
         elif key != "command":
-            more = " and env.<field> of the protocol" if command == "evaluate" else ""
+            more = " and env.<field> of the protocol" if command in PLAYERS else ""
             raise Mistake(
                 f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all else from the run "
                 "directory; leave it out"
             )
-    if not result["run"]:
+    if command == "record":
+        refuse_of_recording(typed, result)
+        result["way"] = typed.get("way", "stochastic")
+    if not result["run"] and not result.get("replay"):
         raise Mistake(f"run is not set; command={command} takes run=<directory>")
-    return result | ({"rules": rules} if command == "evaluate" else {})
+    return result | ({"rules": rules} if command in PLAYERS else {})
+
+
+def refuse_of_recording(typed: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Check what command=record was told.
+
+    Raises:
+        Mistake: two ways to play, or, beside a replay, what only playing reads.
+    """
+    if typed.get("way") == "both":
+        raise Mistake("way=both: a recording is of one way to play; give way=stochastic or way=greedy")
+    if settings["replay"] is None:
+        return
+    if settings["replay"] == "":
+        raise Mistake("replay=: give the file of a recorded game, or leave it out")
+    for key, value in typed.items():
+        if key not in ("command", "run", "replay", *VIDEO):
+            raise Mistake(f"{key}={value}: a replay says itself what is played; leave it out, or replay")

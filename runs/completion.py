@@ -14,7 +14,7 @@ from ale_py import roms
 from algorithms.milestones import MILESTONES
 from environments.mistakes import Mistake, choose
 from experiments.composition import GROUPS, PATHS, options
-from runs.commands import READS, RULES
+from runs.commands import PLAYERS, READS, RULES
 from runs.help import LISTED, table_of
 from runs.settings import SEED, TOP_SETTINGS, Setting
 
@@ -23,6 +23,7 @@ NAMES = {
     "run": ("latest",),
     "resume": ("latest", "auto"),
     "checkpoint": ("best", "last", "previous", *MILESTONES),
+    "replay": (),
     "output_dir": (),
 }  # that a path can have
 SHELLS = {
@@ -101,7 +102,7 @@ def keys_after(current: str, before: list[str]) -> list[str]:
     command = next((word.partition("=")[2] for word in reversed(before) if word.startswith("command=")), "train")
     section, dot, _ = current.partition(".")
     if command in READS:
-        rules = [f"env.{name}=" for name in RULES] if command == "evaluate" else []
+        rules = [f"env.{name}=" for name in RULES] if command in PLAYERS else []
         return [*(f"{key}=" for key in READS[command]), *(rules if dot else ["env."] if rules else [])]
     if dot:
         return [f"{section}.{name}=" for name in settings_in(section, before)]

@@ -374,16 +374,39 @@ SEED = Setting("of all random streams; or a list, 1,2,3 or range(1,4), for one r
 TOP_SETTINGS = {
     "output_dir": Setting("runs go to <output_dir>/<algo>/<env>/", str),
     "label": Setting("a word that is added to the run directory's name", str, optional=True),
-    "run": Setting("the run directory that command=evaluate and command=promote read; or latest", str, optional=True),
+    "run": Setting(
+        "the run directory that command=evaluate, record, page and promote read; or latest", str, optional=True
+    ),
     "checkpoint": Setting(
-        "what command=evaluate plays with: best, last, previous, milestone_<percent>, a path; null: the best there is",
+        "what command=evaluate, record and page play with: best, last, previous, milestone_<percent>, a path; "
+        "null: the best there is",
         str,
         optional=True,
     ),
     "way": Setting(
-        "how command=evaluate chooses actions: drawn, the likeliest, or both in turn",
+        "how command=evaluate chooses actions: drawn, the likeliest, or both in turn; record draws, if not told greedy",
         str,
         options=("stochastic", "greedy", "both"),
+    ),
+    "games": Setting("complete games that command=record plays and films", int, 1, 1000),
+    "format": Setting("of command=record's videos; only mp4 has sound", str, options=("mp4", "webp", "gif")),
+    "scale": Setting(
+        "of command=record's videos: each pixel becomes so many squared; null: 2 for Atari, else 1",
+        int,
+        1,
+        8,
+        optional=True,
+    ),
+    "fps": Setting(
+        "pictures per second of command=record's videos; null: 60 in mp4, else 15",
+        int,
+        options=(60, 30, 15),
+        optional=True,
+    ),
+    "replay": Setting(
+        "the file of a recorded game, which command=record scores and films again instead of playing",
+        str,
+        optional=True,
     ),
     "resume": Setting(
         "a run directory to continue, or latest; auto: this very experiment, if it has begun", str, optional=True
@@ -410,7 +433,9 @@ TOP_SETTINGS = {
     "max_failures": Setting("how often a run whose process died starts again from its checkpoint", int, 0, PROCESSES),
     "dashboard": Setting("start Ray's dashboard, at http://127.0.0.1:8265", bool),
     "dry_run": Setting("say what would run where, and stop", bool),
-    "command": Setting("what to do", str, options=("train", "evaluate", "search", "promote", "submit")),
+    "command": Setting(
+        "what to do", str, options=("train", "evaluate", "record", "page", "search", "promote", "submit")
+    ),
     "size": Setting(
         "how long: smoke under a minute, short some minutes, full as the experiment says",
         str,

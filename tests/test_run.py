@@ -141,7 +141,7 @@ def test_every_example_of_the_help_is_understood():
     for words in examples:
         if not any(word.startswith(("resume=", "run=")) for word in words):
             run.experiment(words)
-    assert examples[0] == [] and len(examples) == 13
+    assert examples[0] == [] and len(examples) == 15
 
 
 def test_bare_run_py_is_ppo_on_assault_for_ten_million_agent_steps(printed):
@@ -402,7 +402,9 @@ def test_a_whole_number_may_be_written_like_a_float_and_a_float_like_a_whole_num
 
 def test_a_run_to_read_is_not_taken_for_one_to_continue(refused, tmp_path):
     message = refused(f"run={tmp_path}")
-    assert f"run={tmp_path}: only command=evaluate and command=promote read it" in message and "resume=" in message
+    assert (
+        f"run={tmp_path}: only command=evaluate, record, page and promote read it" in message and "resume=" in message
+    )
 
 
 def test_ctrl_c_before_anything_has_begun_is_one_word(monkeypatch, capsys):
@@ -943,7 +945,7 @@ def test_a_file_cannot_say_what_only_a_command_line_may(text, world, refused):
     )
 
 
-@pytest.mark.parametrize("text", ["command: evaluate", "command: promote", "search: {trials: 3}"])
+@pytest.mark.parametrize("text", ["command: evaluate", "command: promote", "command: record", "search: {trials: 3}"])
 def test_a_file_cannot_choose_what_is_not_a_training(text, world, refused):
     world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
     assert "stands in a YAML file" in refused("tuned_configs=mine")
@@ -961,7 +963,9 @@ def test_a_run_directory_says_that_it_trains(command, old_run, refused):
 def test_a_path_that_one_cannot_look_at_is_refused(key, tmp_path, refused):
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
-    command = ["command=evaluate"] if key in ("run", "checkpoint") else []
+    command = {"run": ["command=evaluate"], "checkpoint": ["command=evaluate"], "replay": ["command=record"]}.get(
+        key, []
+    )
     for path in (f"/tmp/{'x' * 300}", str(circle)):
         message = refused(*command, f"{key}={path}")
         assert key in message and path in message
@@ -1105,12 +1109,15 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
     "keep_milestones": False,
+    **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz"},
 }
 COMMANDS = {
     "train": ["env=cartpole"],
     "search": ["tune_searches=cartpole_ppo"],
     "submit": ["command=submit", "cluster=ray", "output_dir=/shared"],
     "evaluate": ["command=evaluate", "run=here"],
+    "record": ["command=record", "run=here"],
+    "page": ["command=page", "run=here"],
     "promote": ["command=promote", "run=here"],
 }
 
@@ -1132,8 +1139,12 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
 
     for place in ("runs.train.train", "runs.search.search", "runs.submit.submit", "evidence.promotion.promote"):
         monkeypatch.setattr(place, record)
-    monkeypatch.setattr("evidence.evaluate.evaluate", record)
-    monkeypatch.setattr("evidence.run_directory.runs_of", lambda run: [])
+    for place in ("evidence.evaluate.evaluate", "evidence.recording.record", "evidence.video.film_file"):
+        monkeypatch.setattr(place, record)
+    monkeypatch.setattr("evidence.run_page.write_page", record)
+    monkeypatch.setattr("evidence.run_directory.runs_of", lambda run: [run])
+    for name in ("find_checkpoint", "settings_of"):
+        monkeypatch.setattr(f"evidence.run_directory.{name}", lambda *_: None)
     monkeypatch.setattr("runs.cluster.ray_for", record)  # of a dry run
     word = f"{key}={str(TYPED[key]).lower() if isinstance(TYPED[key], bool) else TYPED[key]}"
     if (command, key) == ("search", "resume"):
@@ -1149,7 +1160,7 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
 @pytest.mark.parametrize(
     "words", [["algo=a2c"], ["model=impala"], ["cluster=ray"], ["stop.agent_steps=5"], ["size=smoke"]]
 )
-@pytest.mark.parametrize("command", ["evaluate", "promote"])
+@pytest.mark.parametrize("command", ["evaluate", "record", "promote"])
 def test_a_command_that_reads_a_run_refuses_what_makes_one(command, words, refused):
     assert refused(f"command={command}", "run=here", *words).startswith(f"{words[0]}: command={command} reads")
 
@@ -1162,7 +1173,33 @@ def test_evaluation_is_told_the_rules_that_were_typed(monkeypatch, refused):
     assert run.experiment(["command=evaluate", "run=here"])[0]["seed"] is None
 
 
-@pytest.mark.parametrize("word", ["search.trials=3", "episodes=7", "trust=true"])
+def test_a_recording_draws_actions_unless_told_otherwise_and_is_told_the_rules():
+    words = ["command=record", "run=here"]
+    assert run.experiment(words)[0]["way"] == "stochastic"
+    settings, _ = run.experiment([*words, "way=greedy", "env.sticky=0.25", "seed=7", "games=2"])
+    assert (settings["way"], settings["rules"], settings["seed"], settings["games"]) == (
+        "greedy",
+        {"sticky": 0.25},
+        7,
+        2,
+    )
+
+
+@pytest.mark.parametrize("word", ["games=0", "games=two", "way=both", "format=avi", "fps=25", "scale=9", "scale=0.5"])
+def test_a_recording_that_cannot_be_is_refused_by_name(word, refused):
+    assert refused("command=record", "run=here", word).startswith(word)
+
+
+@pytest.mark.parametrize("word", ["games=2", "way=greedy", "seed=3", "checkpoint=last", "env.noop_max=3"])
+def test_beside_a_replay_what_only_playing_reads_is_refused(word, refused):
+    assert refused("command=record", "replay=there.npz", word).startswith(f"{word}: ")
+
+
+def test_a_recording_without_a_run_or_a_replay_is_refused(refused):
+    assert refused("command=record").startswith("run is not set") and refused("command=record", "replay=") != ""
+
+
+@pytest.mark.parametrize("word", ["search.trials=3", "episodes=7", "trust=true", "games=3", "replay=x"])
 def test_a_training_refuses_what_only_others_read(word, refused):
     assert refused("tune_searches=cartpole_ppo", "command=train", word).startswith(f"{word}: ")
 
@@ -1178,6 +1215,8 @@ def test_a_training_refuses_what_only_others_read(word, refused):
         ["resume=/nowhere"],
         ["command=evaluate", "run=/nowhere", "episodes=0"],
         ["command=evaluate", "run=/nowhere"],
+        ["command=record", "run=/nowhere"],
+        ["command=record", "replay=/nowhere"],
         ["algo=ppo", "--cfg", "job"],
     ],
     ids=" ".join,

@@ -33,3 +33,13 @@ def test_a_layout_gives_the_shapes_of_one_picture_and_of_a_stack():
 def test_settings_without_a_game_have_no_pixels(compose):
     assert layout_of(compose(["env=cartpole"])["env"]) is None
     assert layout_of(compose(["env.grayscale=false", "env.dim=42"])["env"]) == FrameLayout(42, 3, 4)
+
+
+@pytest.mark.parametrize(("dim", "channels"), [(84, 1), (84, 3), (42, 1)])
+def test_a_frame_in_blocks_can_be_looked_at_again(dim, channels):
+    layout = FrameLayout(dim, channels, 4)
+    shape = (2, 1, dim, dim) + ((3,) if channels == 3 else ())
+    frames = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
+    into = np.empty((2, *layout.frame_shape), np.uint8)
+    to_blocks(into, frames, layout)
+    np.testing.assert_array_equal(layout.to_pixels(into[1]), frames[1, 0])

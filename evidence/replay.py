@@ -1,0 +1,152 @@
+"""Replays: the file that holds one game, and what the agent thought while it played.
+
+    game -> Replay -> pack_replay -> recordings/<name>.npz -> read_replay -> Replay
+
+A game is its seed, its start and its actions: evidence/replayed_game.py plays it again from these, frame by frame. What
+the agent thought lies beside them (policy, value, entropy per step), so whoever shows a game needs neither the network
+nor torch. A file from somebody else can be opened safely: it holds no pickles, and every value is looked at first.
+
+Actions are those that were played: FIRE where the protocol pressed it for the agent, and inside of their box. `decided`
+tells which were the agent's own.
+"""
+
+import io
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ale_py import Action
+
+from environments.games import NOT_OPENED, is_game
+from environments.mistakes import Mistake, in_a_line
+
+VERSION = 1  # of the file's layout
+POLICIES = ("probabilities", "gaussian", "q_values")  # of each action [A]; means, then deviations [2 D]; [A]
+ARRAYS = ("actions", "decided", "rewards", "policy", "values", "entropy")
+RULES = {"game": str, "frameskip": int, "sticky": float, "fire_reset": bool, "max_episode_frames": int}
+LARGEST = 2**30  # bytes of a file, unpacked: 200 hours of play have less
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One whole game of T agent steps, and what the agent thought.
+
+    Attributes:
+        env: all `env.` settings it was played under.
+        seed: of the emulator or environment, which plays this game first after it.
+        start_frame: emulator frames before the first agent step; 0 outside of ALE.
+        action_names: what ALE calls the actions, `NOOP` and so on; empty outside of ALE.
+        policy_kind: what `policy` holds, of POLICIES.
+        score: sum of `rewards`.
+        cut: the game was cut by a limit and did not end by itself.
+        origin: where it comes from: run, checkpoint, agent_steps, algo, way, date, packages.
+        actions: int64 [T], or float32 [T, ...] where they are continuous.
+        decided: bool [T], false where the action was not the agent's: FIRE after a lost life.
+        rewards: float64 [T], unclipped.
+        policy: float32 [T, P], before each action, in the way that `policy_kind` says.
+        values: float32 [T], what the critic expected, in units of the training reward; None without a critic (PG).
+        entropy: float32 [T], of the policy, in nats; None where Q-values stand for the policy.
+    """
+
+    env: dict[str, Any]
+    seed: int
+    start_frame: int
+    action_names: list[str]
+    policy_kind: str
+    score: float
+    cut: bool
+    origin: dict[str, Any]
+    actions: np.ndarray
+    decided: np.ndarray
+    rewards: np.ndarray
+    policy: np.ndarray
+    values: np.ndarray | None
+    entropy: np.ndarray | None
+
+
+def pack_replay(replay: Replay) -> bytes:
+    """Return what stands in the file of a replay: a compressed npz without pickles."""
+    header = asdict(replay)
+    arrays = {name: array for name in ARRAYS if (array := header.pop(name)) is not None}
+    np.savez_compressed(packed := io.BytesIO(), header=json.dumps(header | {"version": VERSION}), **arrays)
+    return packed.getvalue()
+
+
+def read_replay(path: Path) -> Replay:
+    """Read the file of a replay.
+
+    Raises:
+        Mistake: it is not there, cannot be read, is damaged, or something else than a replay.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if sum(entry.file_size for entry in file.zip.infolist()) > LARGEST:
+                raise ValueError("it is too large for a game")
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")))
+    except FileNotFoundError as error:
+        raise Mistake(f"replay={path}: there is no such file; command=record run=<run> makes one") from error
+    except OSError as error:
+        raise Mistake(f"replay={path} cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # wrong bytes can make zip and numpy raise anything
+        raise damaged(path, in_a_line(error)) from error
+    if not isinstance(header, dict) or header.pop("version", None) != VERSION:
+        raise damaged(path, f"its header is not one of version {VERSION}")
+    content: dict[str, Any] = {"values": None, "entropy": None} | header | arrays
+    try:
+        replay = Replay(**content)
+        wrong = fault_in(replay)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise damaged(path, in_a_line(error)) from error
+    if wrong:
+        raise damaged(path, wrong)
+    return replay
+
+
+def damaged(path: Path, why: str) -> Mistake:
+    """Return the Mistake for a file that is no whole replay."""
+    return Mistake(f"replay={path} is damaged, or no replay: {' '.join(why.split())[:200]}; record the game again")
+
+
+def fault_in(replay: Replay) -> str | None:
+    """Return what is wrong with a replay that was read; None where nothing is."""
+    env, steps = replay.env, len(replay.rewards)
+    kinds = {"seed": int, "start_frame": int, "score": float, "cut": bool, "origin": dict, "policy_kind": str}
+    for name, kind in kinds.items():
+        if not of_kind(getattr(replay, name), kind):
+            return f"{name} is {getattr(replay, name)!r:.80}"
+    if not (0 <= replay.seed < 2**31 and 0 <= replay.start_frame < 2**16 and math.isfinite(replay.score)):
+        return "its seed, start or score is out of range"
+    if replay.policy_kind not in POLICIES or steps == 0 or replay.score != replay.rewards.sum():
+        return "its policy or score is not one of a game"
+    shapes = {"decided": ("b", 1), "rewards": ("f", 1), "policy": ("f", 2), "values": ("f", 1), "entropy": ("f", 1)}
+    for name, (kind, dimensions) in shapes.items():
+        array: np.ndarray = getattr(replay, name)
+        if name in ("values", "entropy") and getattr(replay, name) is None:
+            continue
+        if array.dtype.kind != kind or array.ndim != dimensions or len(array) != steps or not np.isfinite(array).all():
+            return f"{name} is {array.dtype} {array.shape} of {steps} agent steps, or not finite"
+    actions, names = replay.actions, replay.action_names
+    if len(actions) != steps or actions.dtype.kind not in "if" or not np.isfinite(actions).all():
+        return f"actions are {actions.dtype} {actions.shape} of {steps} agent steps, or not finite"
+    if "game" not in env:
+        return None if of_kind(env["id"], str) and names == [] else "env names neither a game nor an id"
+    for name, kind in RULES.items():
+        if not of_kind(env[name], kind):
+            return f"env.{name} is {env[name]!r:.80}"
+    if not is_game(env["game"]) or env["game"] in NOT_OPENED:
+        return f"env.game={env['game']:.80} is no game of ALE for one player"
+    if not (1 <= env["frameskip"] <= 16 and 0 <= env["sticky"] <= 1 and env["max_episode_frames"] >= 1):
+        return "env has rules that there are not"
+    if not names or not {*names} <= {*Action.__members__} or replay.policy.shape[1] != len(names):
+        return f"action_names are {names!r:.80}"
+    in_range = actions.ndim == 1 and actions.dtype.kind == "i" and actions.min() >= 0 and actions.max() < len(names)
+    return None if in_range else "an action has no name"
+
+
+def of_kind(value: Any, kind: type) -> bool:
+    """Return whether a value of a JSON text is of a type; a whole number is a float, and truth is no number."""
+    return isinstance(value, (float, int) if kind is float else kind) and isinstance(value, bool) == (kind is bool)

@@ -1,0 +1,185 @@
+"""A recorded game, played again from its actions alone, and compared with what was recorded.
+
+    Replay -> open_game -> play_again -> one Moment per agent step: frames in colour, sound, reward, ending
+
+An emulator, or a Gymnasium environment, that is given the seed, the start and the actions of a game plays it again. No
+agent is needed. `play_again` raises where the game is not the recorded one, so whoever reads it to the end knows that
+what was seen is what happened.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py import Action, ALEInterface, LoggerMode, roms
+
+from environments.games import spec_of
+from environments.mistakes import EnvironmentFault, Mistake, in_a_line
+from evidence.replay import Replay
+
+SOUND_RATE = 30_720  # samples per second of ALE, 512 per frame; unsigned, silence is 128
+
+
+class Differs(RuntimeError):
+    """A game that was played again is not the one that was recorded."""
+
+
+class Moment(NamedTuple):
+    """What one agent step led to."""
+
+    frames: list[np.ndarray]  # each uint8 [H, W, 3], in the order shown, `fps` of the game a second; [] if not wanted
+    sound: np.ndarray  # uint8 [S], SOUND_RATE a second; empty if not wanted
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+def open_game(replay: Replay, pictures: bool = True, sound: bool = False) -> "Emulator | Environment":
+    """Open the game of a replay, at its first agent step.
+
+    Args:
+        replay: whose game it is.
+        pictures: whether frames are wanted; scores alone need none.
+        sound: whether sound is wanted; only ALE has any.
+
+    Raises:
+        Mistake: the environment cannot be opened or drawn here.
+    """
+    return Emulator(replay, pictures, sound) if "game" in replay.env else Environment(replay.env, replay.seed, pictures)
+
+
+def play_again(replay: Replay, game: "Emulator | Environment") -> Iterator[Moment]:
+    """Play the actions of a replay in its game, and compare every step with what was recorded.
+
+    Raises:
+        Differs: after the last step, if any reward, or when the game ended, was not the recorded one.
+        EnvironmentFault: the environment raised something.
+    """
+    score, parted = 0.0, None
+    for t, (action, expected) in enumerate(zip(replay.actions, replay.rewards, strict=True)):
+        moment = game.step(action)
+        score += moment.reward
+        last = t == len(replay.actions) - 1
+        ends = (last and not replay.cut, last and replay.cut)
+        if parted is None and (moment.reward != expected or (moment.terminated, moment.truncated) != ends):
+            parted = t
+        yield moment
+    if parted is not None:
+        now, then = versions(replay.env), replay.origin.get("packages")
+        raise Differs(
+            f"the replay scores {score:,g} where {replay.score:,g} was played: the games part at agent step "
+            f"{parted + 1:,} of {len(replay.actions):,} (played with {then}, replayed with {now})"
+        )
+
+
+def versions(env: dict[str, Any]) -> str:
+    """Return the package that plays these `env.` settings, with its version: `ale-py 0.12.1`."""
+    return f"ale-py {ale_py.__version__}" if "game" in env else f"gymnasium {gymnasium.__version__}"
+
+
+class Emulator:
+    """One game of ALE: 60 frames a second in colour, [210, 160, 3] in most games, and sound.
+
+    It does what ALE's vector env does with a seed: loads the ROM, resets, presses FIRE where the protocol does, and
+    waits. How long that one waited is drawn at random there and known here.
+    """
+
+    fps = 60.0
+
+    def __init__(self, replay: Replay, pictures: bool, sound: bool):
+        self._env, self._pictures, self._sound, self._elapsed = replay.env, pictures, sound, 0
+        self._buttons = [Action.__members__[name] for name in replay.action_names]
+        ALEInterface.setLoggerMode(LoggerMode.Error)
+        self._ale = ale = ALEInterface()
+        ale.setFloat("repeat_action_probability", self._env["sticky"])
+        ale.setInt("random_seed", replay.seed)
+        ale.setBool("sound_obs", sound)
+        ale.loadROM(str(roms.get_rom_path(self._env["game"])))
+        ale.reset_game()
+        if self._env["fire_reset"] and Action.FIRE in self._buttons:
+            ale.act(Action.FIRE)
+        while ale.getFrameNumber() < replay.start_frame:
+            ale.act(Action.NOOP)
+            if ale.game_over():
+                ale.reset_game()
+
+    def screen(self) -> np.ndarray:
+        """Return what is on the screen now: uint8 [H, W, 3]."""
+        return self._ale.getScreenRGB()
+
+    def step(self, action: np.ndarray) -> Moment:
+        """Play one agent step: `frameskip` frames, or fewer where the game ends."""
+        ale, reward, frames, sound = self._ale, 0, [], [np.empty(0, np.uint8)]
+        for _ in range(self._env["frameskip"]):
+            reward += ale.act(self._buttons[action])
+            self._elapsed += 1
+            if self._pictures:
+                frames.append(ale.getScreenRGB())
+            if self._sound:
+                sound.append(ale.getAudio())
+            if ale.game_over() or self._elapsed >= self._env["max_episode_frames"]:
+                break
+        over = ale.game_over()
+        truncated = self._elapsed >= self._env["max_episode_frames"] and not over
+        return Moment(frames, np.concatenate(sound), float(reward), over, truncated)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+class Environment:
+    """One game of a Gymnasium environment: one picture per agent step, and no sound.
+
+    Args:
+        env: the `env.` settings.
+        seed: of the game.
+        pictures: whether it is drawn.
+
+    Raises:
+        Mistake: it cannot be opened, or cannot be drawn.
+    """
+
+    def __init__(self, env: dict[str, Any], seed: int, pictures: bool):
+        self._id, self._pictures = env["id"], pictures
+        for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # pygame draws in memory, and looks for no devices then
+            os.environ.setdefault(driver, "dummy")
+        try:
+            with warnings.catch_warnings():  # Gymnasium's, of environments without pictures: that is said below
+                warnings.simplefilter("ignore")
+                if spec_of(self._id) is None:
+                    raise gymnasium.error.UnregisteredEnv("nobody has registered it")
+                self._env = gymnasium.make(self._id, render_mode="rgb_array" if pictures else None)
+            self._env.reset(seed=seed)
+            picture = self.screen() if pictures else None
+        except Exception as error:  # an environment may raise anything
+            what = "opened and drawn" if pictures else "opened"
+            raise Mistake(
+                f"env.id={self._id}: it cannot be {what} here ({in_a_line(error)}); install what it needs, such as "
+                "pygame, or record another environment"
+            ) from error
+        if pictures and not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3):
+            raise Mistake(f"env.id={self._id}: it has no pictures (render_mode rgb_array); record another environment")
+        self.fps = float(self._env.metadata.get("render_fps") or 30)
+
+    def screen(self) -> np.ndarray:
+        """Return what is to be seen now: uint8 [H, W, 3]."""
+        picture: Any = self._env.render()
+        return picture
+
+    def step(self, action: np.ndarray) -> Moment:
+        """Play one agent step."""
+        try:
+            _, reward, terminated, truncated, _ = self._env.step(action)
+            frames = [self.screen()] if self._pictures else []
+        except Exception as error:  # an environment may raise anything
+            raise EnvironmentFault(f"env.id={self._id}: a replayed step raised {in_a_line(error)}") from error
+        terminated, truncated = bool(terminated), bool(truncated) and not terminated
+        return Moment(frames, np.empty(0, np.uint8), float(reward), terminated, truncated)
+
+    def close(self) -> None:
+        """Give the environment back."""
+        self._env.close()
