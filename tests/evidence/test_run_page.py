@@ -1,0 +1,177 @@
+"""The page of a run: what it holds is what was played, and a browser shows it step by step."""
+
+import base64
+import json
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from browser import CHROMIUM, NONE, run_in_browser
+from test_evaluate import ASSAULT, NATURE
+
+from custom_models.distributions import Categorical
+from environments.mistakes import Mistake
+from evidence.evaluate import GamesDisplay
+from evidence.recording import play_replays
+from evidence.run_directory import find_checkpoint
+from evidence.run_page import agent_of, write_page
+from evidence.saliency import PARTS, importance_of_parts
+
+av = pytest.importorskip("av")
+ROWS = "agent_steps,wall_time_s,episode_return_mean,policy_loss\n1000,2.0,nan,0.5\n2000,4.0,300.0,0.25\n"
+START = {
+    "time": "2026-11-26T02:00:00+0000",
+    "command": ["python", "run.py", "algo=ppo", "label=</script>"],
+    "overrides": [],
+    "git": {"commit": "abc123", "dirty": True},
+    "packages": {"ray": "2.60.0"},
+    "hardware": {"cpu": "a fast one", "cpus": 2},
+}
+
+
+@pytest.fixture
+def assault_run(make_run):
+    """An untrained agent that plays 60 agent steps of Assault, with two milestones."""
+    bias = [0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 0.2]  # so that actions differ in how likely they are
+    checkpoints = ("milestone_0", "milestone_10", "best")
+    run = make_run("assault", env=ASSAULT, model=NATURE, checkpoints=checkpoints, bias=bias)
+    (run / "progress.csv").write_text(ROWS)
+    (run / "run.json").write_text(json.dumps({"starts": [START]}))
+    return run
+
+
+def content_of(page) -> dict:
+    """What run_page.html draws."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
+    return json.loads(text)
+
+
+def array_of(packed: dict) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed["data"]), packed["type"]).reshape(packed["shape"])
+
+
+def pictures_in(uri: str) -> list[np.ndarray]:
+    head, data = uri.split(",", 1)
+    assert head == "data:video/mp4;base64"
+    with av.open(BytesIO(base64.b64decode(data))) as file:
+        return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+
+def test_the_page_holds_the_game_that_was_played_and_what_the_agent_thought_and_saw(assault_run):
+    page = write_page(assault_run)
+    game = content_of(page)["game"]
+    agent = agent_of(assault_run, find_checkpoint(assault_run, None), 18_000)
+    with GamesDisplay(1) as display:
+        (replay,) = play_replays(agent, 1, greedy=False, display=display)
+    assert game["steps"] == len(replay.actions) == 60 and "cut after 60 agent steps" in game["how"]
+    np.testing.assert_array_equal(array_of(game["actions"]), replay.actions)
+    np.testing.assert_array_equal(array_of(game["rewards"]), replay.rewards.astype(np.float32))
+    np.testing.assert_allclose(array_of(game["policy"]) / 255, replay.policy, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(array_of(game["values"]), replay.values, rtol=1e-6)
+    assert game["labels"] == [name.lower() for name in replay.action_names]
+    film, strip = pictures_in(game["video"]), pictures_in(game["sees"]["video"])
+    assert len(film) == len(strip) == 60 and film[0].shape == (210, 160, 3) and strip[0].shape == (84, 4 * 84, 3)
+    assert strip[0][:, : 3 * 84].max() < 16 and strip[0][:, 3 * 84 :].max() > 100  # one frame, and none before it
+    shift = np.abs(strip[30][:, 84:].astype(int) - strip[31][:, : 3 * 84]).mean()
+    assert shift < 2  # what was new is one frame older now; H.264 is not exact
+    assert array_of(game["importance"]).shape == (15, PARTS, PARTS) and game["sees"]["every"] == 4
+
+
+def test_milestones_are_clips_in_their_order_and_the_rest_is_said(assault_run):
+    page = write_page(assault_run)
+    content, text = content_of(page), page.read_text()
+    assert [clip["name"] for clip in content["clips"]] == ["1,000 agent steps", "2,000 agent steps"]
+    assert all(len(pictures_in(clip["video"])) == 120 for clip in content["clips"])  # 4 s, 30 pictures a second
+    assert content["title"] == "PPO on Assault" and content["curves"][0]["values"] == [None, 300.0]
+    assert "abc123, changed" in content["starts"][0] and "a fast one" in content["starts"][0]
+    assert yaml.safe_load(content["settings"])["env"]["game"] == "assault"
+    assert len(text) < 12 * 2**20 and not re.search(r'(src|href)="?https?:', text)
+
+
+def test_the_score_is_that_of_an_evaluation_where_there_is_one(assault_run):
+    before = content_of(write_page(assault_run))["score"]
+    assert before["mean"] is None and "command=evaluate" in before["how"]
+    result = {"episodes": 30, "stochastic": {"mean": 350.5, "iqm": 340.0, "iqm_interval": [300.0, 400.0]}}
+    (assault_run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result))
+    after = content_of(write_page(assault_run))["score"]
+    assert after["mean"] == 350.5 and "95 % interval 300.0 to 400.0" in after["how"]
+
+
+def test_an_environment_without_pictures_has_a_page_without_games(make_run):
+    run = make_run("Scripted-v0")
+    content = content_of(write_page(run))
+    assert content["game"] is None and content["clips"] == [] and content["starts"] == ["not recorded"]
+
+
+def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
+    pytest.importorskip("pygame")
+    game = content_of(write_page(make_run("CartPole-v1")))["game"]
+    assert game["sees"] is None and game["importance"] is None and game["labels"] == ["action 0", "action 1"]
+    assert len(pictures_in(game["video"])) == game["steps"] == len(array_of(game["rewards"]))
+
+
+def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr("evidence.run_page.play_replays", None)
+    with pytest.raises(Mistake, match="no page can be written"):
+        write_page(assault_run)
+
+
+class Watcher:
+    """A network whose policy depends on the brightness of one part of the picture, and on nothing else."""
+
+    Policy = Categorical
+
+    def __init__(self, row: int, column: int):
+        self.rows, self.columns = slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3)
+
+    def act(self, obs, packed, state):
+        part = obs[:, self.rows, self.columns].float()
+        spread = part.amax((1, 2, 3)) - part.amin((1, 2, 3))  # 0 where it is hidden by its mean
+        return torch.stack([spread / 50, torch.zeros_like(spread)], -1), None, state
+
+
+def test_an_agent_looks_where_its_policy_depends_on():
+    network, blocks = Watcher(2, 5), np.random.default_rng(1).integers(0, 255, (1, 21, 21, 4, 16), np.uint8)
+    shape = (21, 21, 64)
+    parameters, _, _ = network.act(torch.from_numpy(blocks.reshape(1, *shape)), {}, ())
+    found = importance_of_parts(network, {}, (), blocks, Categorical(parameters), shape)  # pyright: ignore
+    assert found.shape == (PARTS, PARTS) and found[2, 5] > 0.3
+    found[2, 5] = 0
+    assert not found.any()
+
+
+SCRUB = """
+const $ = id => document.getElementById(id), said = {};
+const until = async (what, done) => { for (let i = 0; i < 300 && !done(); i++) await later(100); said[what] = done(); };
+const painted = canvas => canvas.getContext('2d').getImageData(0, 0, 84, 84).data.some((v, i) => i % 4 < 3 && v > 60);
+const key = name => document.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true }));
+const slider = $('scrubber');
+slider.value = 41; slider.dispatchEvent(new Event('input'));
+said.at = $('status').textContent;
+said.bars = [...document.querySelectorAll('#policy i')].map(e => Math.round(parseFloat(e.style.width)));
+await until('painted', () => [...document.querySelectorAll('.sees canvas')].every(painted));
+key('ArrowRight'); said.next = $('status').textContent;
+key('Home'); said.first = $('status').textContent;
+key(' '); said.playing = $('play').textContent;
+await until('moves', () => parseInt($('status').textContent.split(' ')[2]) > 3);
+key(' '); said.paused = $('play').textContent;
+said.fetched = performance.getEntriesByType('resource').filter(e => !/^(file|data):/.test(e.name)).length;
+said.fits = document.documentElement.scrollWidth <= innerWidth;
+return said;
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NONE)
+def test_a_browser_shows_the_step_that_is_asked_for(assault_run):
+    page = write_page(assault_run)
+    game = content_of(page)["game"]
+    said = run_in_browser(page.as_uri(), SCRUB, assault_run, width=500)
+    assert said["at"].startswith("agent step 42 of 60, score ") and said["next"].startswith("agent step 43 of 60")
+    assert f"plays {game['labels'][array_of(game['actions'])[41]]}" in said["at"]
+    assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
+    assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
+    assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0
