@@ -204,6 +204,8 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     Interrupt.word = f"stopped; run directory: {run}"
     if code == 0:
         code = show_evaluation(run, settings["episodes"]) if settings["evaluate"] else 0
+        if settings["page"]:
+            code = show_games(run, settings["env"]) or code
         print(next_steps(run, settings))
     print(f"run directory: {run}")
     return code
@@ -238,6 +240,17 @@ def record(settings: dict) -> int:
     code = record(run, look=look, **words)
     print(f"run directory: {run}")
     return code
+
+
+def show_games(run: Path, env: dict) -> int:
+    """Record a game of a run that has ended, and write its pages; returns the exit code."""
+    from evidence.recording import record
+    from evidence.run_page import can_be_drawn
+
+    if not can_be_drawn(env):
+        print(f"{env['name']} has no pictures here, so no game is recorded")
+        return write_pages(run, None)
+    return max(record(run, games=1), write_pages(run, None))
 
 
 def write_pages(run: Path, checkpoint: str | None) -> int:
@@ -312,6 +325,8 @@ def next_steps(run: Path, settings: dict) -> str:
     lines = {"watch the curves": ["tensorboard", "--logdir", str(shown)]}
     if not may_never_end(settings["env"]):
         lines["play more games"] = ["python", "run.py", "command=evaluate", f"run={shown}", "episodes=100"]
+        lines["see it play"] = ["python", "run.py", "command=record", f"run={shown}"]
+        lines["a page of it all"] = ["python", "run.py", "command=page", f"run={shown}"]
     lines["train on"] = ["python", "run.py", f"resume={shown}", *farther]
     return "\n".join(["what next", *(f"  {what:<18} {shlex.join(words)}" for what, words in lines.items())])
 

@@ -28,6 +28,7 @@ IGNORES = {
     "train": OF_READERS | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
     "search": OF_READERS
     | {
+        "page": "a search has a page of its own; leave it out",
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
         "episodes": "a search plays no evaluation; leave it out",
         "label": "a search is filed under search.name; set that one",

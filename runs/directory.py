@@ -47,6 +47,11 @@ NOT_THE_EXPERIMENT = (
     "run",
     "checkpoint",
     "way",
+    "games",
+    "format",
+    "scale",
+    "fps",
+    "replay",
     "trust",
     "on_usr1",
     "dashboard",
@@ -56,6 +61,7 @@ NOT_THE_EXPERIMENT = (
     "keep_milestones",
     "report_every",
     "evaluate",
+    "page",
     "episodes",
     "size",  # a name; what it stands for is in the other settings
 )

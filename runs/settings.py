@@ -417,6 +417,7 @@ TOP_SETTINGS = {
     ),
     "episodes": Setting("complete games per evaluation and way of playing", int, 1, 10_000),
     "evaluate": Setting("play complete games at the end of training", bool),
+    "page": Setting("record a game at the end of training, and write the page of the run", bool),
     "checkpoint_every_s": Setting(
         "seconds between checkpoints; there is one at the end, too",
         float,

@@ -24,7 +24,7 @@ from runs import train
 from runs.build import build
 from runs.check import check
 from runs.commands import READS
-from runs.directory import create, overrides_of, write_start
+from runs.directory import create, key_of, overrides_of, write_start
 from runs.help import EXAMPLES
 from runs.resume import refuse_another_model
 from runs.settings import TOP_SETTINGS
@@ -1090,15 +1090,15 @@ def test_printed_lines_can_be_pasted_whatever_the_folder_is_called(name, old_run
     folder.mkdir()
     path = old_run("env=cartpole", name=f"{name}/run")
     lines = [line.split("  ")[-1] for line in run.next_steps(path, run.experiment([])[0]).splitlines()[2:]]
-    assert len(lines) == 2
-    evaluated, resumed = (
+    assert len(lines) == 4
+    evaluated, recorded, shown, resumed = (
         subprocess.run(
             ["sh", "-c", f'python() {{ printf "%s\\n" "$@"; }}; {line}'], capture_output=True, text=True, cwd=tmp_path
         )
         for line in lines
     )
-    settings, _ = run.experiment(evaluated.stdout.splitlines()[1:])
-    assert settings["run"] == str(path)
+    for done in (evaluated, recorded, shown):
+        assert run.experiment(done.stdout.splitlines()[1:])[0]["run"] == str(path)
     assert run.experiment(resumed.stdout.splitlines()[1:])[1] == path
 
 
@@ -1108,7 +1108,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"seed": 7, "output_dir": "elsewhere", "label": "wide", "run": "there", "checkpoint": "last", "way": "greedy"},
     **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
-    "keep_milestones": False,
+    **{"keep_milestones": False, "page": True},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz"},
 }
 COMMANDS = {
@@ -1125,6 +1125,13 @@ COMMANDS = {
 def test_the_question_used_or_refused_is_asked_of_every_setting_and_command():
     assert {*TYPED, "command"} == {*TOP_SETTINGS, "seed"}
     assert set(COMMANDS) == set(TOP_SETTINGS["command"].options)
+
+
+@pytest.mark.parametrize("key", [key for key in TYPED if key != "seed"])
+def test_a_setting_that_no_training_depends_on_makes_no_other_experiment(key, compose):
+    """Else resume=auto would begin anew what an earlier version has begun."""
+    settings = compose(["env=cartpole"]) | {"resume": "auto"}
+    assert key_of(settings | {key: TYPED[key]}) == key_of(settings)
 
 
 @pytest.mark.parametrize("key", TYPED)

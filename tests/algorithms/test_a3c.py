@@ -192,9 +192,19 @@ def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
     algorithm = make_algorithm(*ONE, "report_every=500")
     runner, group = algorithm.env_runner, algorithm.learner_group
     work, at_the_centre = runner.work, group.foreach_learner
+    spent = []
+
+    def slow_centre(function):  # for weights, and to apply
+        began = time.perf_counter()
+        time.sleep(0.03)
+        result = at_the_centre(function)
+        spent.append(time.perf_counter() - began)
+        return result
+
     runner.work = lambda *asked: time.sleep(0.09) or work(*asked)
-    group.foreach_learner = lambda function: time.sleep(0.03) or at_the_centre(function)  # for weights, and to apply
-    assert 0.25 < algorithm.train()["row"]["learner_busy"] < 0.5
+    group.foreach_learner = slow_centre
+    row = algorithm.train()["row"]
+    assert row["learner_busy"] == pytest.approx(sum(spent) / row["wall_time_s"], abs=0.1) and row["learner_busy"] < 0.9
 
 
 @pytest.mark.end_to_end

@@ -57,10 +57,20 @@ def test_a_seed_repeats_its_rows_and_another_does_not(overrides, make_algorithm)
 def test_a_row_says_what_share_of_the_time_the_learner_learned(make_algorithm):
     algorithm = make_algorithm(*ASSAULT)
     update, runner = algorithm.learner_group.update, algorithm.env_runner
-    algorithm.learner_group.update = lambda **kwargs: time.sleep(0.6) or update(**kwargs)
-    runner.sample = lambda sample=runner.sample: time.sleep(0.2) or sample()
+    spent = []
+
+    def slow_update(**kwargs):
+        began = time.perf_counter()
+        time.sleep(0.6)
+        result = update(**kwargs)
+        spent.append(time.perf_counter() - began)
+        return result
+
+    algorithm.learner_group.update = slow_update
+    runner.sample = lambda sample=runner.sample: time.sleep(0.3) or sample()
     rows = [algorithm.train()["row"] for _ in range(3)]
-    assert 0.5 < rows[2]["learner_busy"] < 0.8
+    of_row = spent[-1] / (rows[2]["wall_time_s"] - rows[1]["wall_time_s"])
+    assert rows[2]["learner_busy"] == pytest.approx(of_row, abs=0.05) and of_row < 0.95
 
 
 def test_a_row_has_what_the_design_promises(make_algorithm):
