@@ -16,6 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Before PyTorch is loaded: its threads sleep while they wait for each other. Threads that spin take the cores from the
+# very thread they wait for as soon as anything else is busy on them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if __name__ == "__main__":  # before the imports, which take seconds
     from runs.interrupt import handle_early_signals, outlive_terminal
 

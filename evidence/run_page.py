@@ -137,8 +137,8 @@ def head_of(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
 def score_of(run: Path, checkpoint: Path, progress: dict[str, Any]) -> dict[str, Any]:
     """Return the score of a checkpoint with its interval: of an evaluation, or else of the last games of training."""
     path = run / "checkpoints" / f"evaluation_{checkpoint.name}.json"
-    if path.is_file():
-        result = read_json(path, dict)
+    result = read_json(path, dict) if path.is_file() else published(run).get("evaluation")
+    if isinstance(result, dict):
         for way in ("stochastic", "greedy"):
             if isinstance(found := result.get(way), dict):
                 low, high = found["iqm_interval"]
@@ -179,7 +179,7 @@ def curves_of(settings: dict, run: Path) -> dict[str, Any]:
 def origin_of(settings: dict, run: Path) -> dict[str, Any]:
     """Return the commands, commits and machines of a run, and its settings."""
     starts = []
-    for start in mask(starts_of(run)):
+    for start in mask(starts_of(run) or published(run).get("starts", [])):
         git = start.get("git") or {"commit": "no git checkout", "dirty": False}
         facts = (
             {"commit": git["commit"] + (", changed" if git["dirty"] else "")} | start["hardware"] | start["packages"]

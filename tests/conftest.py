@@ -7,6 +7,7 @@ import signal
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a test's Ray listens to nobody
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as run.py has it; here torch would be loaded first
 
 import pytest
 import ray
