@@ -38,6 +38,7 @@ from evidence.evaluate import (
     read_progress,
 )
 from evidence.human import random_score, references
+from evidence.publication import AGENT
 from evidence.recording import play_replays
 from evidence.replay import Replay
 from evidence.replayed_game import Environment, open_game
@@ -155,6 +156,11 @@ def score_of(run: Path, checkpoint: Path, progress: dict[str, Any]) -> dict[str,
     }
 
 
+def published(run: Path) -> dict[str, Any]:
+    """Return what agent.json says of a published agent; nothing where the directory is a run."""
+    return read_json(run / AGENT, dict) if (run / AGENT).is_file() else {}
+
+
 def curves_of(settings: dict, run: Path) -> dict[str, Any]:
     """Return the columns of progress.csv that the page draws, thinned, and what scores are compared with."""
     try:
@@ -181,12 +187,10 @@ def origin_of(settings: dict, run: Path) -> dict[str, Any]:
     starts = []
     for start in mask(starts_of(run) or published(run).get("starts", [])):
         git = start.get("git") or {"commit": "no git checkout", "dirty": False}
-        facts = (
-            {"commit": git["commit"] + (", changed" if git["dirty"] else "")} | start["hardware"] | start["packages"]
-        )
-        starts.append(
-            f"{shlex.join(start['command'])}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items())
-        )
+        command = start["command"] if isinstance(start["command"], str) else shlex.join(start["command"])
+        commit = git["commit"] + (", changed" if git["dirty"] else "")
+        facts = {"commit": commit} | start["hardware"] | start["packages"]
+        starts.append(f"{command}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
     return {
         "starts": list(dict.fromkeys(starts)) or ["not recorded"],
         "settings": yaml.safe_dump(mask(settings), sort_keys=False),

@@ -15,6 +15,7 @@ from test_evaluate import ASSAULT, NATURE
 from custom_models.distributions import Categorical
 from environments.mistakes import Mistake
 from evidence.evaluate import GamesDisplay
+from evidence.publication import publish
 from evidence.recording import play_replays
 from evidence.run_directory import find_checkpoint
 from evidence.run_page import agent_of, write_page
@@ -98,6 +99,15 @@ def test_the_score_is_that_of_an_evaluation_where_there_is_one(assault_run):
     (assault_run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result))
     after = content_of(write_page(assault_run))["score"]
     assert after["mean"] == 350.5 and "95 % interval 300.0 to 400.0" in after["how"]
+
+
+def test_a_published_agent_has_a_page_with_its_score_and_where_it_is_from(make_run, tmp_path):
+    run = make_run("Scripted-v0")
+    (run / "run.json").write_text(json.dumps({"starts": [START]}))
+    agent = publish(run, tmp_path / "agent", episodes=2)
+    content = content_of(write_page(tmp_path / "agent"))
+    assert content["score"]["mean"] == agent["evaluation"]["stochastic"]["mean"]
+    assert "abc123, changed" in content["starts"][0] and content["curves"] == []
 
 
 def test_an_environment_without_pictures_has_a_page_without_games(make_run):
