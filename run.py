@@ -124,9 +124,9 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
             reachable(path, key)
     if command in READS:
         settings = read_settings(command, values_of(overrides), composed([]))
-        kind = "search" if command == "promote" else "train"
+        kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
         if settings["run"]:  # a replay needs none
-            settings["run"] = newest(settings["run"], "run", "outputs", (kind,))
+            settings["run"] = newest(settings["run"], "run", "outputs", kinds)
         return settings, None
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
@@ -163,7 +163,9 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     from runs.directory import refuse_strangers
     from runs.interrupt import BEFORE_TRAINING, Interrupt
 
-    Interrupt.word = "stopped" if settings["command"] in ("evaluate", "record", "page", "promote") else BEFORE_TRAINING
+    Interrupt.word = (
+        "stopped" if settings["command"] in ("evaluate", "record", "page", "watch", "promote") else BEFORE_TRAINING
+    )
     if resumed:  # before anything it says is done, such as joining the cluster it names
         refuse_strangers(resumed, overrides)
     if settings["command"] == "evaluate":
@@ -180,6 +182,10 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
         return record(settings)
     if settings["command"] == "page":
         return write_pages(reachable(settings["run"], "run"), settings["checkpoint"])
+    if settings["command"] == "watch":
+        from evidence.watch import watch
+
+        return watch(reachable(settings["run"], "run"), settings["port"], settings["checkpoint"])
     if settings["command"] == "promote":
         from evidence.promotion import promote
 

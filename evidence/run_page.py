@@ -45,9 +45,10 @@ from evidence.replayed_game import Environment, open_game
 from evidence.run_directory import NoRows, find_checkpoint, milestones_of, progress_of, settings_of, starts_of
 from evidence.saliency import Sight, look_again
 from evidence.saving import save, why_not
+from evidence.templates import read_template
 from evidence.video import Shot, shots_of, write_video
 
-PAGE, TEMPLATE = "page.html", Path(__file__).with_name("run_page.html")
+PAGE = "page.html"
 LONGEST_FRAMES, CLIP_FRAMES = 18_000, 1_200  # of the game with thoughts, five minutes; of a clip, 20 seconds
 ANALYSED = 600  # agent steps at which the page says where the agent looks, at most
 CLIP_FPS = 30
@@ -95,7 +96,7 @@ def write_page(run: Path, checkpoint: str | None = None, console: Console | None
             content["game"] = game_of(run, best, display, Path(folder))
         content["clips_how"] = "The first 20 seconds of a game, from the same start, after more and more training."
     text = json.dumps(content, allow_nan=False).replace("</", "<\\/")
-    if why := save(page, TEMPLATE.read_text().replace("__DATA__", text)):
+    if why := save(page, read_template("run_page.html").replace("__DATA__", text)):
         raise OSError(why)
     return page
 
@@ -129,10 +130,15 @@ def head_of(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
     if known := references(env):
         facts.append("Humans score " + ", ".join(f"{one.human:,g} ({one.table})" for one in known) + ".")
     return {
-        "title": f"{settings['algo']['name'].upper()} on {env['name'].replace('_', ' ').capitalize()}",
+        "title": title_of(settings),
         "score": score_of(run, checkpoint, progress),
         "facts": facts,
     }
+
+
+def title_of(settings: dict) -> str:
+    """Return what a run trains: `PPO on Ms pacman`."""
+    return f"{settings['algo']['name'].upper()} on {settings['env']['name'].replace('_', ' ').capitalize()}"
 
 
 def score_of(run: Path, checkpoint: Path, progress: dict[str, Any]) -> dict[str, Any]:

@@ -12,17 +12,19 @@ READS = {
     "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
     "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO, "replay"),
     "page": ("run", "checkpoint"),
+    "watch": ("run", "checkpoint", "port"),
     "promote": ("run",),
 }
-READERS = "command=evaluate, record, page and promote"
+READERS = "command=evaluate, record, page, watch and promote"
 PLAYERS = ("evaluate", "record")  # of READS: also read env.<field> of a protocol
 RULES = {"protocol": ATARI_SETTINGS["protocol"]} | {name: ATARI_SETTINGS[name] for name in PROTOCOLS["classic"]}
 # Commands that compose an experiment read everything but this; the second word is the way out.
 OF_READERS = {
     "run": f"only {READERS} read it; to continue a run, give resume=<it>",
-    "checkpoint": "only command=evaluate, record and page play with a checkpoint; a run that continues takes the "
-    "newest, leave it out",
+    "checkpoint": "only command=evaluate, record, page and watch play with a checkpoint; a run that continues "
+    "takes the newest, leave it out",
     "way": "only command=evaluate and command=record choose how to play; leave it out",
+    "port": "only command=watch serves a page; leave it out",
 } | dict.fromkeys(("games", *VIDEO, "replay"), "only command=record makes videos; leave it out")
 IGNORES = {
     "train": OF_READERS | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
@@ -37,7 +39,7 @@ IGNORES = {
 }
 IGNORES["submit"] = IGNORES["train"]
 TYPED_ONLY = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}  # with their defaults
-TYPED_ONLY |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None}
+TYPED_ONLY |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
 FOLLOWS = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
 

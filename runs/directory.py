@@ -52,6 +52,7 @@ NOT_THE_EXPERIMENT = (
     "scale",
     "fps",
     "replay",
+    "port",
     "trust",
     "on_usr1",
     "dashboard",

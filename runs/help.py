@@ -34,6 +34,7 @@ examples
   python run.py command=evaluate run=latest episodes=30
   python run.py command=record run=latest games=3     videos of it
   python run.py command=page run=latest     curves, videos, thoughts: one page
+  python run.py command=watch run=latest    see it train, in a browser
   python run.py command=promote run=latest  keep what a search found
   python run.py algo=a3c dry_run=true       say what would run where, and stop
   python run.py cluster=ray output_dir=/shared/runs   on a Ray cluster

@@ -375,11 +375,11 @@ TOP_SETTINGS = {
     "output_dir": Setting("runs go to <output_dir>/<algo>/<env>/", str),
     "label": Setting("a word that is added to the run directory's name", str, optional=True),
     "run": Setting(
-        "the run directory that command=evaluate, record, page and promote read; or latest", str, optional=True
+        "the run directory that command=evaluate, record, page, watch and promote read; or latest", str, optional=True
     ),
     "checkpoint": Setting(
-        "what command=evaluate, record and page play with: best, last, previous, milestone_<percent>, a path; "
-        "null: the best there is",
+        "what command=evaluate, record, page and watch play with: best, last, previous, milestone_<percent>, a path; "
+        "null: the best there is, and the newest for watch",
         str,
         optional=True,
     ),
@@ -408,6 +408,9 @@ TOP_SETTINGS = {
         str,
         optional=True,
     ),
+    "port": Setting(
+        "of command=watch's page on 127.0.0.1; null: 8008, or the next one that is free", int, 1, 65_535, optional=True
+    ),
     "resume": Setting(
         "a run directory to continue, or latest; auto: this very experiment, if it has begun", str, optional=True
     ),
@@ -435,7 +438,7 @@ TOP_SETTINGS = {
     "dashboard": Setting("start Ray's dashboard, at http://127.0.0.1:8265", bool),
     "dry_run": Setting("say what would run where, and stop", bool),
     "command": Setting(
-        "what to do", str, options=("train", "evaluate", "record", "page", "search", "promote", "submit")
+        "what to do", str, options=("train", "evaluate", "record", "page", "watch", "search", "promote", "submit")
     ),
     "size": Setting(
         "how long: smoke under a minute, short some minutes, full as the experiment says",
