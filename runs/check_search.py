@@ -57,7 +57,7 @@ def check_search(search: Any, settings: dict) -> dict:
     first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
     share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
     least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
-    if stop["agent_steps"] < least:
+    if checked["scheduler"] != "none" and stop["agent_steps"] < least:  # none compares trials at their ends only
         raise Mistake(
             f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
             f"1 / {share} of it, would come before the first report; raise it, or lower "

@@ -1248,3 +1248,10 @@ def test_a_name_below_a_list_is_told_that_it_is_one(word, refused):
 
 def test_more_envs_than_a_machine_can_play_are_refused(refused):
     assert "algo.num_envs=1048576 is out of range" in refused("env=cartpole", "algo.num_envs=1048576")
+
+
+def test_a_search_that_compares_no_trials_on_the_way_may_be_short():
+    words = ["tune_searches=cartpole_ppo", "stop.agent_steps=12_000"]
+    assert run.experiment([*words, "search.scheduler=none"])[0]["stop"]["agent_steps"] == 12_000
+    with pytest.raises(Mistake, match="before the first report"):
+        run.experiment([*words, "search.scheduler=asha"])
