@@ -23,8 +23,8 @@ from experiments.names import name_of
 from runs import train
 from runs.build import build
 from runs.check import check
-from runs.commands import READS, TYPED_ONLY
-from runs.directory import NOT_THE_EXPERIMENT, create, key_of, overrides_of, write_start
+from runs.commands import READS
+from runs.directory import create, key_of, overrides_of, write_start
 from runs.help import EXAMPLES
 from runs.resume import refuse_another_model
 from runs.settings import TOP_SETTINGS
@@ -1119,11 +1119,6 @@ COMMANDS = {
     "watch": ["command=watch", "run=here"],
     "promote": ["command=promote", "run=here"],
 }
-
-
-def test_an_experiment_is_found_again_whatever_is_typed_to_read_runs_or_to_continue_them():
-    """`resume=auto` files a run under its experiment: a setting that changes none must not give it another name."""
-    assert {*TYPED_ONLY} <= {*NOT_THE_EXPERIMENT}
 
 
 def test_the_question_used_or_refused_is_asked_of_every_setting_and_command():
