@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from environments.frame_stack import FrameStack
 from environments.games import make_games
 
 
@@ -26,7 +27,7 @@ class SingleGame(gymnasium.Env):
 
     def __init__(self, env: dict):
         self.games = make_games(env, 1, 1)
-        self.layout, self.clip_rewards = self.games.layout, env["clip_rewards"]
+        self.clip_rewards = env["clip_rewards"]
         self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
         self.finished: list[tuple[float, int]] = []
         self._ended = False  # the training episode: the first observation of the next one is there already
@@ -39,14 +40,9 @@ class SingleGame(gymnasium.Env):
         else:
             obs = self.games.reset(seed)
             self._score, self._length = 0.0, 0
-            if self.layout is not None:
-                side, _, depth = self.layout.frame_shape
-                self._stack = np.zeros((1, side, side, self.layout.stack, depth), np.uint8)
-                self._stack[..., -1, :] = obs
-            else:
-                self._obs = obs
+            self._stack = FrameStack(self.games.layout, obs)
         self._ended = False
-        return self._seen(), {}
+        return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         obs, reward, terminated, truncated = self._play(action)
@@ -69,21 +65,10 @@ class SingleGame(gymnasium.Env):
             self._score, self._length = 0.0, 0
         terminated, truncated, last = bool(step.terminated[0]), bool(step.truncated[0]), None
         if truncated and step.final_obs is not None:  # the target bootstraps from it
-            last = step.final_obs
-            if self.layout is not None:
-                last = np.concatenate([self._stack[..., 1:, :], last[..., None, :]], -2)
-                last = last.reshape(1, *self.layout.stack_shape)
-        self._see(step)
+            last = self._stack.observations_after(step.final_obs, step.truncated)[0]
+        self._stack.push(step.obs, step.game_reset)
         reward = float(np.sign(step.rewards[0]) if self.clip_rewards else step.rewards[0])
-        return self._seen() if last is None else last[0], reward, terminated, truncated
+        return self._observation() if last is None else last, reward, terminated, truncated
 
-    def _see(self, step: Any) -> None:
-        if self.layout is None:
-            self._obs = step.obs
-            return
-        self._stack[..., :-1, :] = self._stack[..., 1:, :]
-        self._stack[step.game_reset] = 0
-        self._stack[..., -1, :] = step.obs
-
-    def _seen(self) -> np.ndarray:
-        return (self._obs if self.layout is None else self._stack.reshape(1, *self.layout.stack_shape))[0].copy()
+    def _observation(self) -> np.ndarray:
+        return self._stack.observations()[0].copy()

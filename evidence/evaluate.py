@@ -32,6 +32,7 @@ from rich.text import Text
 from algorithms.progress import PROGRESS_FILE
 from custom_models.actor_critic import ActorCritic
 from custom_models.q_network import QNetwork
+from environments.frame_stack import FrameStack
 from environments.frames import layout_of
 from environments.games import Games, make_games, may_never_end
 from environments.machine import fastest_dtype
@@ -328,15 +329,15 @@ def play(
     scores, lengths = [[] for _ in share], [[] for _ in share]
     score, length = np.zeros(len(share)), np.zeros(len(share), np.int64)
     generator = torch.Generator().manual_seed(action_seed)
-    view, state = View(games, env_seed), agent.initial_state(len(share))
+    stack, state = FrameStack(games.layout, games.reset(env_seed)), agent.initial_state(len(share))
     with torch.inference_mode():
         packed = agent.pack()
         while ended < share.sum():
-            parameters, _, state = agent.act(view.seen(), packed, state)
+            parameters, _, state = agent.act(torch.from_numpy(stack.observations()), packed, state)
             policy = agent.Policy(parameters)
             actions = policy.mode() if greedy else policy.sample(generator)
             step = games.step(actions.numpy())
-            view.move(step)
+            stack.push(step.obs, step.game_reset)
             for part in state:
                 part[torch.from_numpy(step.game_reset)] = 0
             score += step.rewards
@@ -350,32 +351,6 @@ def play(
             before, ended = ended, sum(map(len, scores))
             display.update(ended - before, int(step.valid.sum()))
     return sum(scores, []), sum(lengths, []), cut
-
-
-class View:
-    """What the agent sees of N games: observations as they come, or stacks of the last frames of each game."""
-
-    def __init__(self, games: Games, seed: int):
-        self.layout, obs = games.layout, games.reset(seed)
-        self.obs = obs
-        if self.layout is not None:
-            height, width, depth = self.layout.frame_shape
-            self.obs = np.zeros((len(obs), height, width, self.layout.stack, depth), np.uint8)
-            self.obs[..., -1, :] = obs
-
-    def seen(self) -> torch.Tensor:
-        """[N, ...]; pixels as stacks in blocks."""
-        obs = self.obs if self.layout is None else self.obs.reshape(len(self.obs), *self.layout.stack_shape)
-        return torch.from_numpy(obs)
-
-    def move(self, step) -> None:
-        """On to what a Transition led to."""
-        if self.layout is None:
-            self.obs = step.obs
-            return
-        self.obs[..., :-1, :] = self.obs[..., 1:, :]
-        self.obs[step.game_reset] = 0
-        self.obs[..., -1, :] = step.obs
 
 
 def summary(scores: list[float], lengths: list[int], cut: int, env: dict) -> dict[str, Any]:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from algorithms.progress import MANIFEST
+from environments.frame_stack import FrameStack
 from environments.mistakes import Mistake
-from evidence.evaluate import View, apply_rules, load_agent, model_of, open_games, read_progress
+from evidence.evaluate import apply_rules, load_agent, model_of, open_games, read_progress
 from evidence.recording import describe_policy
 from evidence.replay import Replay
 from evidence.replayed_game import open_game
@@ -68,13 +69,13 @@ class LiveGame:
         if self._over:
             self._begin()
         with torch.inference_mode():
-            parameters, values, self._state = self._network.act(self._view.seen(), self._packed, self._state)
+            parameters, values, self._state = self._network.act(self._observations(), self._packed, self._state)
             policy = self._network.Policy(parameters)
             actions = policy.sample(self._generator).numpy()
             kind, row = describe_policy(policy)
         action, decided = self._games.played_actions(actions)[0], not self._games.ignores_next[0]
         step, moment = self._games.step(actions), self._screen.step(action)
-        self._view.move(step)
+        self._stack.push(step.obs, step.game_reset)
         score, self._score = self._score, self._score + float(step.rewards[0])
         self._over, self._steps = bool(step.finished[0]), self._steps + 1
         header = {
@@ -115,9 +116,10 @@ class LiveGame:
         self._algo, self._games = settings["algo"]["name"], open_games(self._run, env, 1, one_by_one=True)
         self._take_newest(settings, env)
         seed = secrets.randbelow(2**30)
-        self._view, self._state = View(self._games, seed), self._network.initial_state(1)
+        self._stack = FrameStack(self._games.layout, self._games.reset(seed))
+        self._state = self._network.initial_state(1)
         with torch.inference_mode():
-            parameters, _, _ = self._network.act(self._view.seen(), self._packed, self._state)
+            parameters, _, _ = self._network.act(self._observations(), self._packed, self._state)
             kind, row = describe_policy(self._network.Policy(parameters))
         start, names = int(self._games.start_frames[0]) if "game" in env else 0, self._games.action_names
         arrays = (NOTHING, NOTHING, NOTHING, row["policy"][:0], None, None)
@@ -150,6 +152,9 @@ class LiveGame:
         with torch.inference_mode():
             self._packed = network.pack()
         self._agent = {"checkpoint": checkpoint.name, "agent_steps": progress.get("agent_steps")}
+
+    def _observations(self) -> torch.Tensor:
+        return torch.from_numpy(self._stack.observations())
 
     def _message(self, header: dict[str, Any], frames: list[np.ndarray]) -> bytes:
         shape = (len(frames), *frames[0].shape)

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from custom_models.actor_critic import ActorCritic
+from environments.frame_stack import FrameStack
 from environments.games import Games, make_games
 from environments.mistakes import Mistake
 from environments.threads import take_threads
-from evidence.evaluate import View, load_agent, seeds
+from evidence.evaluate import load_agent, seeds
 from evidence.run_directory import find_checkpoint, runs_of, settings_of
 
 NUM_ENVS, STEPS, MINIBATCH = 8, 128, 256
@@ -29,16 +30,18 @@ CLIP, ENTROPY_COEFF, VF_COEFF = 0.1, 0.01, 0.5  # PPO's
 def act(agent: ActorCritic, games: Games, seed: int) -> dict[str, torch.Tensor]:
     """STEPS agent steps in every env: obs [B, ...], actions [B], logp [B] and values [B] as they were while acting."""
     env_seed, action_seed = seeds(seed)
-    generator, view, rows = torch.Generator().manual_seed(action_seed), View(games, env_seed), []
+    generator, rows = torch.Generator().manual_seed(action_seed), []
+    stack = FrameStack(games.layout, games.reset(env_seed))
     with torch.no_grad():
         packed = agent.pack()
         for _ in range(STEPS):
-            obs = view.seen().clone()
+            obs = torch.from_numpy(stack.observations()).clone()
             parameters, values = agent.policy_and_value(obs, packed)
             policy = agent.Policy(parameters)
             actions = policy.sample(generator)
             rows.append((obs, actions, policy.logp(actions), values))
-            view.move(games.step(actions.numpy()))
+            step = games.step(actions.numpy())
+            stack.push(step.obs, step.game_reset)
     names = "obs", "actions", "logp", "values"
     return {name: torch.cat(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from custom_models.actor_critic import ActorCritic
 from custom_models.distributions import Categorical, Gaussian
 from custom_models.q_network import QNetwork
+from environments.frame_stack import FrameStack
 from environments.games import Games
 from environments.mistakes import Mistake
 from environments.protocols import describe
@@ -26,7 +27,6 @@ from evidence.evaluate import (
     MAX_ENVS,
     Evaluation,
     GamesDisplay,
-    View,
     load_agent,
     model_of,
     open_games,
@@ -141,8 +141,8 @@ def play_once(
         For each game the arrays of a Replay, its `policy_kind`, and whether it was `cut`.
     """
     generator = torch.Generator().manual_seed(action_seed)
-    view = View(games, env_seed)
-    num_envs = len(view.obs)
+    stack = FrameStack(games.layout, obs := games.reset(env_seed))
+    num_envs = len(obs)
     state, kind = network.initial_state(num_envs), ""
     table: dict[str, np.ndarray] = {}  # name -> [capacity, N, ...]; many small arrays would scatter over the heap
     t = 0
@@ -150,7 +150,7 @@ def play_once(
     with torch.inference_mode():
         packed = network.pack()
         while not length.all():
-            parameters, values, state = network.act(view.seen(), packed, state)
+            parameters, values, state = network.act(torch.from_numpy(stack.observations()), packed, state)
             policy = network.Policy(parameters)
             actions = (policy.mode() if greedy else policy.sample(generator)).numpy()
             kind, row = describe_policy(policy)
@@ -164,7 +164,7 @@ def play_once(
                     table[name] = np.concatenate([table[name], more]) if t else more
                 table[name][t] = values
             t += 1
-            view.move(step)
+            stack.push(step.obs, step.game_reset)
             for part in state:
                 part[torch.from_numpy(step.game_reset)] = 0
             over = step.finished & (length == 0)  # whatever an env plays beyond its first game is not looked at

@@ -15,8 +15,8 @@ import torch
 from custom_models.actor_critic import ActorCritic
 from custom_models.distributions import Categorical
 from custom_models.q_network import QNetwork
+from environments.frame_stack import FrameStack
 from environments.games import Games
-from evidence.evaluate import View
 from evidence.replay import Replay
 
 PARTS = 7  # rows and columns that the picture is cut into
@@ -51,18 +51,19 @@ def look_again(network: ActorCritic | QNetwork, games: Games, replay: Replay, ev
     layout = games.layout
     if layout is None:
         return None
-    view, state, frames, importance = View(games, replay.seed), network.initial_state(1), [], []
+    stack, state = FrameStack(layout, games.reset(replay.seed)), network.initial_state(1)
+    frames, importance = [], []
     with torch.inference_mode():
         packed = network.pack()
         for t, action in enumerate(replay.actions):
-            blocks = view.obs  # [1, side, side, stack, depth]
-            frames.append(layout.to_pixels(blocks[0, ..., -1, :]))
-            parameters, _, after = network.act(view.seen(), packed, state)
+            frames.append(layout.to_pixels(stack.frames[0, ..., -1, :]))
+            parameters, _, after = network.act(torch.from_numpy(stack.observations()), packed, state)
             policy = network.Policy(parameters)
             if t % every == 0 and isinstance(policy, Categorical):
-                importance.append(importance_of_parts(network, packed, state, blocks, policy, layout.stack_shape))
+                importance.append(importance_of_parts(network, packed, state, stack.frames, policy, layout.stack_shape))
             state = after
-            view.move(games.step(action[None]))
+            step = games.step(action[None])
+            stack.push(step.obs, step.game_reset)
     return Sight(np.stack(frames), layout.stack, every, np.stack(importance) if importance else None)
 
 
@@ -86,9 +87,9 @@ def importance_of_parts(
     """
     edges = np.linspace(0, blocks.shape[1], PARTS + 1).round().astype(int)
     hidden = np.repeat(blocks, PARTS**2, axis=0)
-    for part, stack in enumerate(hidden):
+    for part, frames in enumerate(hidden):
         row, column = divmod(part, PARTS)
-        here = stack[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+        here = frames[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
         here[...] = here.mean(axis=(0, 1, 3), keepdims=True)  # of each frame by itself
     state = tuple(one.expand(PARTS**2, *one.shape[1:]).contiguous() for one in state)
     parameters, _, _ = network.act(torch.from_numpy(hidden.reshape(-1, *stack_shape)), packed, state)

@@ -20,6 +20,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
 from environments.threads import take_threads
 from rollouts.device import acted, runners_device
@@ -87,17 +88,11 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _start(self, obs: np.ndarray) -> None:
         """Forget the games before `obs`, the first of new ones."""
         self._score, self._length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
-        self._obs, self._state = obs, self.module.initial_state(self.num_envs)
-        if self.layout:
-            side, _, depth = self.layout.frame_shape
-            self._stack = np.zeros((self.num_envs, side, side, self.layout.stack, depth), np.uint8)
-            self._stack[..., -1, :] = obs
+        self._stack, self._state = FrameStack(self.layout, obs), self.module.initial_state(self.num_envs)
 
-    def _seen(self) -> torch.Tensor:
-        """What the model sees now: [N, ...]; pixels as stacks in blocks."""
-        return torch.from_numpy(
-            self._stack.reshape(self.num_envs, *self.layout.stack_shape) if self.layout else self._obs
-        )
+    def _observations(self) -> torch.Tensor:
+        """What the model takes now: [N, ...]; pixels as stacks in blocks."""
+        return torch.from_numpy(self._stack.observations())
 
     def sample(self, **kwargs) -> Rollout:
         """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
@@ -112,7 +107,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
                     scores.append(float(self._score[n]))
                     lengths.append(int(self._length[n]))
                     self._score[n] = self._length[n] = 0
-            arrays["values"][self.horizon] = acted(self.module, self._seen(), packed, self._state)[1].numpy()
+            arrays["values"][self.horizon] = acted(self.module, self._observations(), packed, self._state)[1].numpy()
         if not self.games.same_step:  # there, a game's last observation is the next row's
             arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
         return Rollout(arrays, scores, lengths, self.weights_seq_no)
@@ -124,16 +119,16 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in table.items()}
         arrays["final_values"][:] = 0
         if self.layout:
-            arrays["frames"][: self.layout.stack] = np.moveaxis(self._stack, 3, 0)
+            arrays["frames"][: self.layout.stack] = np.moveaxis(self._stack.frames, 3, 0)
         else:
-            arrays["obs"][0] = self._obs
+            arrays["obs"][0] = self._stack.frames
         if self._memory_size:
             arrays["memory"][:] = torch.stack(self._state).cpu().numpy()
         return arrays
 
     def _play(self, arrays: dict[str, np.ndarray], t: int, packed: Any) -> Transition:
         """One agent step in every env, recorded at t."""
-        parameters, values, self._state = acted(self.module, self._seen(), packed, self._state)
+        parameters, values, self._state = acted(self.module, self._observations(), packed, self._state)
         policy = self.module.Policy(parameters)
         actions = policy.sample(self._generator, self._first, self._of)
         arrays["actions"][t] = chosen = actions.numpy()
@@ -147,7 +142,10 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             arrays[name][t] = getattr(step, name)
         if step.final_obs is not None:
             arrays["final_values"][t] = self._values_of_the_last(step, packed)
-        self._see(step)
+        self._stack.push(step.obs, step.game_reset)
+        if step.game_reset.any():
+            for part in self._state:
+                part[torch.from_numpy(step.game_reset)] = 0
         if self.layout:
             arrays["frames"][t + self.layout.stack] = step.obs
         else:
@@ -156,27 +154,12 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._length += step.valid
         return step
 
-    def _see(self, step: Transition) -> None:
-        self._obs = step.obs
-        if step.game_reset.any():
-            for part in self._state:
-                part[torch.from_numpy(step.game_reset)] = 0
-        if self.layout:
-            flat, depth = self._stack.reshape(-1), step.obs.shape[-1]
-            flat[:-depth] = flat[depth:]  # all frames one place back; what comes into the last place is overwritten
-            if step.game_reset.any():
-                self._stack[step.game_reset] = 0
-            self._stack[..., -1, :] = step.obs
-
     def _values_of_the_last(self, step: Transition, packed: Any) -> np.ndarray:
         """V [N] of the last observation of every truncated game, 0 elsewhere."""
         values, cut = np.zeros(self.num_envs, np.float32), step.truncated & ~step.terminated
         if cut.any():
-            last: Any = step.final_obs
-            last = last[cut]
-            if self.layout:
-                last = np.concatenate([self._stack[cut][..., 1:, :], last[..., None, :]], -2)
-                last = last.reshape(len(last), *self.layout.stack_shape)
+            final_obs: Any = step.final_obs
+            last = self._stack.observations_after(final_obs, cut)
             state = tuple(part[torch.from_numpy(cut)] for part in self._state)
             values[cut] = acted(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values

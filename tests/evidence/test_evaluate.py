@@ -15,10 +15,11 @@ from small_worlds import MLP, MODULE, make_agent
 
 from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest, write_weights
 from custom_models.q_network import QNetwork
+from environments.frame_stack import FrameStack
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
 from environments.mistakes import Mistake
-from evidence.evaluate import View, evaluate, print_evaluation, seeds, title
+from evidence.evaluate import evaluate, print_evaluation, seeds, title
 from rollouts.streams import streams
 
 ASSAULT = {
@@ -176,13 +177,13 @@ class ALE:
 
 def test_the_agent_sees_the_stacks_that_ale_makes_across_games_too():
     ale, games = ALE(ASSAULT, 3, seed=5), make_games(ASSAULT, 3, 1)
-    view, rng, ended = View(games, 5), np.random.default_rng(0), 0
+    stack, rng, ended = FrameStack(games.layout, games.reset(5)), np.random.default_rng(0), 0
     for _ in range(150):
-        assert torch.equal(view.seen(), ale.stacks)
+        assert torch.equal(torch.from_numpy(stack.observations()), ale.stacks)
         actions = rng.integers(7, size=3)
         step = games.step(actions)
         ended += ale.step(np.where(step.valid, actions, 1))[1].sum()
-        view.move(step)
+        stack.push(step.obs, step.game_reset)
     assert ended > 3
 
 

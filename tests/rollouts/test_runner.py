@@ -32,13 +32,13 @@ class Record:
 
     def __init__(self, runner: VectorEnvRunner, env: dict):
         self.runner, self.seen, self.scores, self.lengths, self.last_stacks = runner, [], [], [], {}
-        seen = runner._seen
+        seen = runner._observations
 
         def remember():
             self.seen.append(seen().clone())
             return seen()
 
-        runner._seen = remember
+        runner._observations = remember
         self.rollouts = [runner.sample() for _ in range(ROLLOUTS)]
         self._play(env)
 
