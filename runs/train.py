@@ -6,6 +6,7 @@ Everything that has to survive a killed process is written here, in the driver, 
 in a checkpoint.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -330,6 +331,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
         steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     print(f"writing to {run}")
+    print(f"to watch it in a browser:  {shlex.join(['python', 'run.py', 'command=watch', f'run={run}'])}")
     print("starting the training process; its first numbers come in some seconds", flush=True)
     if gpus_of_run(settings) == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"

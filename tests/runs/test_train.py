@@ -27,6 +27,7 @@ from tiny_runs import (
     send_to_self,
 )
 
+import run
 from runs import checkpoints, directory, interrupt, train
 from runs.build import build
 from runs.checkpoints import damage, progress_of
@@ -224,6 +225,8 @@ def test_what_is_printed_reads_from_start_to_end(finished):
     lines = printed.splitlines()
     assert "ppo on cartpole: 1,024 agent steps, 4 envs x 64 steps = 256 per update, seed 1" in printed
     assert f"writing to {path}" in printed
+    watched = next(line for line in lines if "command=watch" in line)
+    assert run.experiment(watched.split("  ")[-1].split()[2:])[0]["run"] == str(path), "it can be pasted"
     assert any(line.startswith("agent steps 1,") and "time left 0 s" in line for line in lines)
     assert "what next" in printed and "resume=" in printed
     assert lines[-1] == f"run directory: {path}"
