@@ -104,6 +104,9 @@ class Lab:
         folder: for all of it.
         redis: whether the head keeps what it knows in one.
         cpus: that the two nodes offer.
+
+    Attributes:
+        start_s: seconds from the driver's start to the run's first row: the measure for what takes how long here.
     """
 
     def __init__(self, folder: Path, redis: bool = False, cpus: tuple[int, int] = (CPUS, CPUS)):
@@ -158,11 +161,12 @@ class Lab:
 
     def run(self, *words: str, on: int = HEAD) -> Watch:
         """Start the run's driver, and wait for some rows and a checkpoint."""
-        self.on, self.words = on, words
+        self.on, self.words, began = on, words, time.monotonic()
         self.start_driver()
         watch = Watch(self.outputs)
         wait_for(lambda: list(self.outputs.glob("ppo/assault/*/checkpoints/previous")) or self.ended(), 120)
         assert not self.ended(), self.printed.read_text()
+        self.start_s = watch.seen[0][0] - began
         watch.goes_on()
         return watch
 

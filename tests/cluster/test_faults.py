@@ -22,13 +22,18 @@ pytestmark = [
 ]
 UPDATE = 4 * 32  # agent steps: num_envs x horizon of lab.WORDS
 LEARNERS = "cluster.num_learners=2"
-BOUND_S = 30.0  # that training may stand still; 10 more where seven processes start again on two cores
+BOUND_S = 30.0  # that training may stand still, or as long as three starts of the run take where they take longer
 
 
 @pytest.fixture
 def lab(tmp_path):
     with Lab(tmp_path) as made:
         yield made
+
+
+def bound_s(lab: Lab, least: float = BOUND_S) -> float:
+    """How long training may stand still on this machine: it starts again within the time of three first starts."""
+    return max(least, 3 * lab.start_s)
 
 
 def tell(capsys, lab: Lab, watch: Watch, what: str, since: float) -> tuple[float, int]:
@@ -55,7 +60,7 @@ def test_an_env_runner_is_killed_and_the_others_play_its_share(lab, capsys):
     at = time.monotonic()
     lab.process("VectorEnvRunner").kill()
     stall, lost = tell(capsys, lab, watch, "env runner killed", at)
-    assert stall < 10 and lost == 0
+    assert stall < bound_s(lab, 10) and lost == 0
     assert "1 of 4 env runners lost; until they are back the others play their share" in lab.printed.read_text()
     lab.process("VectorEnvRunner")
 
@@ -66,7 +71,7 @@ def test_a_node_with_env_runners_loses_its_power(words, lab, capsys):
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
     stall, lost = tell(capsys, lab, watch, " ".join(["node of env runners off", *words]), at)
-    assert stall < BOUND_S and lost == 0
+    assert stall < bound_s(lab) and lost == 0
 
 
 def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes_of_their_own(tmp_path, capsys):
@@ -82,7 +87,7 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
         at = time.monotonic()
         lab.net.hosts[SECOND].off()
         stall, lost = tell(capsys, lab, watch, "node of an env runner off, with two learners elsewhere", at)
-        assert stall < BOUND_S and lost < 10_000
+        assert stall < bound_s(lab) and lost < 10_000
 
 
 def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
@@ -90,7 +95,7 @@ def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
     at = time.monotonic()
     lab.host_of("PPO").off()
     stall, lost = tell(capsys, lab, watch, "node of the training process off", at)
-    assert stall < BOUND_S and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 < lost < 10_000
     assert "a process died; starting again from the last checkpoint" in lab.printed.read_text()
 
 
@@ -99,7 +104,7 @@ def test_the_training_process_is_killed(lab, capsys):
     at = time.monotonic()
     lab.process("PPO").kill()
     stall, lost = tell(capsys, lab, watch, "training process killed", at)
-    assert stall < BOUND_S and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 < lost < 10_000
 
 
 def test_one_of_two_learners_is_killed(lab, capsys):
@@ -107,7 +112,7 @@ def test_one_of_two_learners_is_killed(lab, capsys):
     at = time.monotonic()
     lab.process("_WrappedExecutable").kill()  # the name of Ray's for what the dashboard shows as PPOLearner
     stall, lost = tell(capsys, lab, watch, "learner killed", at)
-    assert stall < BOUND_S and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 < lost < 10_000
 
 
 def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
@@ -116,7 +121,7 @@ def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
     stall, lost = tell(capsys, lab, watch, "node of a learner off", at)
-    assert stall < BOUND_S + 10 and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 < lost < 10_000
 
 
 @pytest.mark.parametrize("whose", ["env runners", "the training process"])
@@ -127,7 +132,7 @@ def test_a_network_is_cut_and_mended(whose, lab, capsys):
     time.sleep(30)
     host.mend()
     stall, lost = tell(capsys, lab, watch, f"network of {whose} cut for 30 s", at)
-    assert stall < BOUND_S and (lost > 0) == (whose == "the training process")
+    assert stall < bound_s(lab) and (lost > 0) == (whose == "the training process")
     wait_for(lambda: lab.nodes_alive() == 3, 60)  # what was given up has started anew
 
 
@@ -137,7 +142,7 @@ def test_the_driver_is_killed_and_the_same_line_goes_on(lab, capsys):
     lab.kill_driver()
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, "driver killed, and the same line again at once", at)
-    assert stall < BOUND_S and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 < lost < 10_000
 
 
 def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, capsys):
@@ -152,7 +157,7 @@ def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, c
     assert damage(last) is not None
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, "driver killed and its checkpoint torn", at)
-    assert stall < BOUND_S and lost > 0
+    assert stall < bound_s(lab) and lost > 0
     assert "checkpoint last is damaged (learner_group/learner/state.pkl has" in lab.printed.read_text()
 
 
@@ -165,7 +170,7 @@ def test_the_head_loses_its_power_and_comes_back(tmp_path, capsys):
         time.sleep(10)
         lab.start_head()
         stall, lost = tell(capsys, lab, watch, "head off for 10 s, with Redis", at)
-        assert stall < BOUND_S and lost == 0
+        assert stall < bound_s(lab) and lost == 0
 
 
 def test_the_head_is_lost_with_all_that_it_knew_and_the_same_line_goes_on(lab, capsys):
@@ -179,7 +184,7 @@ def test_the_head_is_lost_with_all_that_it_knew_and_the_same_line_goes_on(lab, c
     back = time.monotonic() - at
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, f"head lost without Redis, its nodes back after {back:.1f} s", at)
-    assert stall < 120 and 0 < lost < 10_000
+    assert stall < bound_s(lab, 120) and 0 < lost < 10_000
     assert "seed 1 continues at" in lab.printed.read_text()
 
 
