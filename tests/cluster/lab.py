@@ -46,7 +46,7 @@ WORDS = [
 ]
 
 
-def wait_for(what: Callable, timeout_s: float = 120.0):
+def wait_for(what: Callable, timeout_s: float = 240.0):
     """The first answer that is true."""
     end = time.monotonic() + timeout_s
     while not (answer := what()):
@@ -77,7 +77,7 @@ class Watch(threading.Thread):
             return int(float(rows[-1]["agent_steps"])) if rows else 0
         return 0
 
-    def goes_on(self, rows: int = 5, timeout_s: float = 120.0) -> None:
+    def goes_on(self, rows: int = 5, timeout_s: float = 240.0) -> None:
         """Wait for some more rows."""
         end = len(self.seen) + rows
         wait_for(lambda: len(self.seen) >= end, timeout_s)
@@ -125,7 +125,7 @@ class Lab:
             self.start_head()
             for n, cpus in zip((FIRST, SECOND), self.cpus, strict=True):
                 self.start_node(n, cpus)
-            wait_for(lambda: self.log.read_text().count("Ray runtime started") == 3, 60)
+            wait_for(lambda: self.log.read_text().count("Ray runtime started") == 3)
         except BaseException:
             self.__exit__()
             raise
@@ -164,7 +164,7 @@ class Lab:
         self.on, self.words, began = on, words, time.monotonic()
         self.start_driver()
         watch = Watch(self.outputs)
-        wait_for(lambda: list(self.outputs.glob("ppo/assault/*/checkpoints/previous")) or self.ended(), 120)
+        wait_for(lambda: list(self.outputs.glob("ppo/assault/*/checkpoints/previous")) or self.ended())
         assert not self.ended(), self.printed.read_text()
         self.start_s = watch.seen[0][0] - began
         watch.goes_on()

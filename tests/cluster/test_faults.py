@@ -17,7 +17,7 @@ from runs.checkpoints import damage, progress_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing())),
 ]
 UPDATE = 4 * 32  # agent steps: num_envs x horizon of lab.WORDS
@@ -38,7 +38,7 @@ def bound_s(lab: Lab, least: float = BOUND_S) -> float:
 
 def tell(capsys, lab: Lab, watch: Watch, what: str, since: float) -> tuple[float, int]:
     """Wait until the run goes on as before; print and return how long it stood still, and the steps played again."""
-    watch.goes_on(20, 150)
+    watch.goes_on(20)
     stall, lost = watch.stall_s(since), watch.lost(since)
     with capsys.disabled():
         print(f"\n{what}: {stall:.1f} s, {lost} agent steps again")
@@ -83,7 +83,7 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
         assert len([p for p in lab.net.hosts[FIRST].processes() if "_WrappedExecutable" in " ".join(p.cmdline())]) == 2
         lab.process("VectorEnvRunner", SECOND)
         lab.start_node(SPARE, 4)
-        wait_for(lambda: lab.nodes_alive() == 4, 60)
+        wait_for(lambda: lab.nodes_alive() == 4)
         at = time.monotonic()
         lab.net.hosts[SECOND].off()
         stall, lost = tell(capsys, lab, watch, "node of an env runner off, with two learners elsewhere", at)
@@ -133,7 +133,7 @@ def test_a_network_is_cut_and_mended(whose, lab, capsys):
     host.mend()
     stall, lost = tell(capsys, lab, watch, f"network of {whose} cut for 30 s", at)
     assert stall < bound_s(lab) and (lost > 0) == (whose == "the training process")
-    wait_for(lambda: lab.nodes_alive() == 3, 60)  # what was given up has started anew
+    wait_for(lambda: lab.nodes_alive() == 3)  # what was given up has started anew
 
 
 def test_the_driver_is_killed_and_the_same_line_goes_on(lab, capsys):
@@ -180,7 +180,7 @@ def test_the_head_is_lost_with_all_that_it_knew_and_the_same_line_goes_on(lab, c
     lab.net.hosts[HEAD].off()
     wait_for(lab.ended, 30)
     lab.start_head()
-    wait_for(lambda: lab.nodes_alive() == 3, 120)
+    wait_for(lambda: lab.nodes_alive() == 3)
     back = time.monotonic() - at
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, f"head lost without Redis, its nodes back after {back:.1f} s", at)
@@ -198,7 +198,7 @@ def test_the_disk_is_full(tmp_path, capsys):
             at = time.monotonic()
             with (outputs / "fill").open("wb") as file:
                 file.write(bytes(100 * 2**20))
-            wait_for(lab.ended, 60)
+            wait_for(lab.ended)
             watch.stop()
             path = lab.run_directory()
             last = path / "checkpoints" / "last"
@@ -211,7 +211,7 @@ def test_the_disk_is_full(tmp_path, capsys):
             assert progress_of(last)["agent_steps"] == watch.agent_steps()
             (outputs / "fill").unlink()
             lab.start_driver()
-            wait_for(lambda: watch.agent_steps() > progress_of(last)["agent_steps"], 60)
+            wait_for(lambda: watch.agent_steps() > progress_of(last)["agent_steps"])
             assert_whole_updates(path)
     finally:
         subprocess.run(["umount", str(outputs)], check=True)

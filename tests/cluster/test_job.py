@@ -28,7 +28,7 @@ def test_a_job_brings_its_code_to_hosts_that_have_nothing_but_the_dependencies(t
         dashboard = {"RAY_API_SERVER_ADDRESS": f"http://{head.address}:8265"}
         laptop.run(*submit, log=said, variables=dashboard)
         watch = Watch(outputs)
-        wait_for(lambda: watch.agent_steps() > 1000, 120)
+        wait_for(lambda: watch.agent_steps() > 1000)
         watch.stop()
         assert "ray job logs" in said.read_text()
 
@@ -40,7 +40,7 @@ def test_hosts_with_disks_of_their_own_are_refused(tmp_path):
         head, node = net.up(1), net.up(2, hidden=True)
         head.ray(None, 1, tmp_path / "log", "--include-dashboard=false")
         node.ray(f"{head.address}:6379", 4, tmp_path / "log")
-        wait_for(lambda: (tmp_path / "log").read_text().count("Ray runtime started") == 2, 60)
+        wait_for(lambda: (tmp_path / "log").read_text().count("Ray runtime started") == 2)
         words = [*WORDS, "output_dir=/dev/shm/runs", f"cluster.address={head.address}:6379"]
         command = [sys.executable, ROOT / "run.py", *words]
         assert head.start(*command, log=said, cwd=ROOT, variables={"PYTHONPATH": str(ROOT)}).wait(60) == 2
