@@ -27,9 +27,10 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
-from algorithms.learner import NonFiniteLoss
+from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from environments.mistakes import EnvironmentFault, cause_of, in_a_line
-from rollouts.runner import Rollout, VectorEnvRunner, summary
+from rollouts.rollout import Rollout, summary
+from rollouts.runner import VectorEnvRunner
 
 MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
 MAX_DEATHS = 5  # of one process that are not forgiven
@@ -57,45 +58,47 @@ class Gradient(NamedTuple):
 
     vector: np.ndarray  # float32 [P], clipped, all parameters in their order
     terms: dict[str, float]  # of the loss
-    nonfinite: dict[str, Any] | None  # `evidence` of a gradient that is NaN or infinite
+    nonfinite: dict[str, Any] | None  # `collect_evidence` of a gradient that is NaN or infinite
 
 
 class A3CLearner(A2CLearner):
     """A2C's learner, taken apart into gradient and step, which may lie in two processes."""
 
-    def weights(self) -> np.ndarray:
-        """All parameters: float32 [P]."""
+    def flatten_weights(self) -> np.ndarray:
+        """Return all parameters: float32 [P]."""
         with torch.no_grad():
             return parameters_to_vector(self.parameters).cpu().numpy()
 
-    def set_weights(self, weights: np.ndarray) -> None:
-        """The opposite of `weights`."""
+    def set_flat_weights(self, weights: np.ndarray) -> None:
+        """Set all parameters from what `flatten_weights` returned."""
         with torch.no_grad():
             vector_to_parameters(torch.tensor(weights).to(self._device), self.parameters)
 
-    def gradient_of(self, rollout: Rollout, progress: float) -> Gradient:
-        """The clipped gradient of A2C's loss on one Rollout, at the present weights."""
-        self.begin(progress)
-        batch = self.load([rollout])
-        self.add_gradient_of(batch)
+    def compute_gradient(self, rollout: Rollout, progress: float) -> Gradient:
+        """Return the clipped gradient of A2C's loss on one Rollout, at the present weights."""
+        self.begin_update(progress)
+        self.add_gradient_of_rollouts([rollout])
         finite = bool(torch.isfinite(self.clip_gradient()))
         vector = torch.cat([p.grad.flatten() for p in self.parameters]).cpu().numpy()
         self.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
-        return Gradient(vector, self.report(), None if finite else self.evidence(batch))
+        return Gradient(vector, self.average_terms(), None if finite else self.collect_evidence())
 
     def apply_gradient(self, gradient: Gradient, progress: float) -> dict[str, float]:
-        """One step of the optimizer, whose statistics all workers share; returns what `update` does."""
-        self.begin(progress)
+        """Take one step of the optimizer, whose statistics all workers share; returns what `update` does."""
+        self.begin_update(progress)
         pieces = torch.tensor(gradient.vector).to(self._device).split([p.numel() for p in self.parameters])
         for p, piece in zip(self.parameters, pieces, strict=True):
             p.grad = piece.view_as(p)
-        self.take_step()
+        self.move_weights()
         self._weights_seq_no += 1
         return gradient.terms | {"lr": self.lr}
 
 
-def workers_of(process: int, config: Any) -> range:
-    """Worker w lives in process 1 + w mod P of P, all of them in process 0, the main one, where there is no other."""
+def list_workers(process: int, config: Any) -> range:
+    """Return the workers of a process.
+
+    Worker w lives in process 1 + w mod P of P, and all workers in process 0, the main one, where there is no other.
+    """
     return range(max(0, process - 1), max(1, config.a3c_workers), max(1, config.num_env_runners))
 
 
@@ -106,7 +109,7 @@ class A3CRunner(EnvRunner, Checkpointable):
 
     def __init__(self, *, config: Any, **kwargs):
         super().__init__(config=config, **kwargs)
-        first, *others = workers_of(self.worker_index or 0, config)
+        first, *others = list_workers(self.worker_index or 0, config)
         config = config.copy(copy_frozen=False)
         config.num_learners = config.num_gpus_per_learner = 0  # what a worker learns, it learns where it plays
         config.num_env_runners = 0  # and its envs are its own, no share of others'
@@ -122,12 +125,12 @@ class A3CRunner(EnvRunner, Checkpointable):
         Returns:
             The Gradient or, to ship experience, the Rollout; and the summary of either.
         """
-        self.learner.set_weights(weights)
+        self.learner.set_flat_weights(weights)
         rollout = self.workers[worker].sample()
         about = summary(rollout) | {"worker": worker, "version": version}
         cargo: Any
         if self.config.ship == "gradients":
-            cargo = self.learner.gradient_of(rollout, progress)
+            cargo = self.learner.compute_gradient(rollout, progress)
             about["num_bytes"] = cargo.vector.nbytes
         else:
             cargo = rollout
@@ -203,11 +206,12 @@ class A3C(A2C):
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
-            worker, runner = self.turn_of(0), cast(A3CRunner, self.env_runner)
-            self.accept(*runner.work(worker, self.at_the_centre(A3CLearner.weights), self.version, self.share_done()))
+            worker, runner = self.choose_next_worker(0), cast(A3CRunner, self.env_runner)
+            weights = self.call_learner(A3CLearner.flatten_weights)
+            self.accept(*runner.work(worker, weights, self.version, self.share_done()))
             return
         busy, now = {process for process, _ in self.requests.values()}, time.monotonic()
-        self.ask([p for p in self.actors() if p not in busy and self.lost.get(p, 0) <= now])
+        self.ask([p for p in self.get_actors() if p not in busy and self.lost.get(p, 0) <= now])
         if not self.requests:
             time.sleep(RETRY_S)
         arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
@@ -216,7 +220,7 @@ class A3C(A2C):
             try:
                 cargo, about = ray.get(ref)
             except RayError as error:
-                self.mourn(process, error)
+                self.replace_process(process, error)
                 continue
             self.deaths[process] = [t for t in self.deaths[process] if time.monotonic() - t < FORGIVE_S]
             self.lost.pop(process, None)
@@ -225,22 +229,23 @@ class A3C(A2C):
         patience = self.config.worker_timeout_s
         late = [ref for ref, (_, since) in self.requests.items() if time.monotonic() - since > patience]
         for ref in ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []:  # others' answers wait here
-            self.mourn(self.requests.pop(ref)[0], TimeoutError(f"no answer for {patience:g} s"))
+            self.replace_process(self.requests.pop(ref)[0], TimeoutError(f"no answer for {patience:g} s"))
 
     def ask(self, processes: list[int]) -> None:
         """Ask each process for one fragment of the next of its workers, with the newest weights."""
         if not processes:
             return
-        actors, weights = self.actors(), ray.put(self.at_the_centre(A3CLearner.weights))
+        actors, weights = self.get_actors(), ray.put(self.call_learner(A3CLearner.flatten_weights))
         for process in processes:
             if process in self.lost:  # started again: not the games it began with
                 actors[process].begin.remote(self.progress.agent_steps)
-            ref = actors[process].work.remote(self.turn_of(process), weights, self.version, self.share_done())
+            worker = self.choose_next_worker(process)
+            ref = actors[process].work.remote(worker, weights, self.version, self.share_done())
             self.requests[ref] = process, time.monotonic()
 
-    def turn_of(self, process: int) -> int:
-        """The worker of this process whose turn it is."""
-        workers = workers_of(process, self.config)
+    def choose_next_worker(self, process: int) -> int:
+        """Return the worker of this process whose turn it is, and pass the turn on."""
+        workers = list_workers(process, self.config)
         self.turns[process] += 1
         return workers[(self.turns[process] - 1) % len(workers)]
 
@@ -248,7 +253,7 @@ class A3C(A2C):
         """Apply what a worker sent, unless it is not finite."""
         worker, progress = about["worker"], self.share_done()
         if self.config.ship == "experience":
-            cargo = self.at_the_centre(lambda learner, rollout=cargo: learner.gradient_of(rollout, progress))
+            cargo = self.call_learner(lambda learner, rollout=cargo: learner.compute_gradient(rollout, progress))
         self.steps_of[worker] += about["agent_steps"]
         if cargo.nonfinite is not None:
             self.count([about], [])
@@ -256,7 +261,7 @@ class A3C(A2C):
             return
         self.dropped_in_a_row[worker] = 0
         self.staleness[worker][self.version - about["version"]] += 1
-        self.count([about], [self.at_the_centre(lambda learner: learner.apply_gradient(cargo, progress))])
+        self.count([about], [self.call_learner(lambda learner: learner.apply_gradient(cargo, progress))])
         self.version += 1
 
     def drop(self, worker: int, gradient: Gradient) -> None:
@@ -268,14 +273,15 @@ class A3C(A2C):
         self.num_dropped += 1
         self.dropped_in_a_row[worker] += 1
         if self.dropped_in_a_row[worker] >= MAX_DROPPED:
-            path = self.at_the_centre(lambda learner: learner.save_nonfinite(gradient.nonfinite))
+            evidence = cast(dict, gradient.nonfinite)
+            path = self.call_learner(lambda learner: save_evidence(learner.config, evidence))
             raise NonFiniteLoss(
                 f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
                 f"the batch of the last and the weights are in {path}; a smaller algo.lr may help"
             )
 
-    def mourn(self, process: int, error: Exception) -> None:
-        """A process died, failed or is silent: end it, and let Ray start it again while the others go on.
+    def replace_process(self, process: int, error: Exception) -> None:
+        """End a process that died, failed or is silent, and let Ray start it again while the others go on.
 
         Raises:
             RuntimeError: it dies whatever one does.
@@ -294,14 +300,14 @@ class A3C(A2C):
         notice = f"worker process {process} failed and is started again ({why})"
         self.notices += [notice] * (notice not in self.notices)
         if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
-            ray.kill(self.actors()[process], no_restart=False)
+            ray.kill(self.get_actors()[process], no_restart=False)
 
-    def actors(self) -> dict[int, Any]:
-        """The processes that play, by number from 1."""
+    def get_actors(self) -> dict[int, Any]:
+        """Return the processes that play, by number from 1."""
         return self.env_runner_group._worker_manager.actors()
 
-    def at_the_centre(self, function: Any) -> Any:
-        """What `function` makes of the one central learner, in this process or another."""
+    def call_learner(self, function: Any) -> Any:
+        """Return what `function` does with the one central learner, in this process or another."""
         began = time.perf_counter()
         (result,) = self.learner_group.foreach_learner(function)
         self.progress.learning_s += time.perf_counter() - began

@@ -14,7 +14,6 @@ docs/algorithms/dqn.md has the whole list.
 """
 
 import math
-import os
 from typing import Any, cast
 
 import numpy as np
@@ -29,7 +28,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 from torch import nn
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import NonFiniteLoss
+from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from custom_models.q_network import QNetwork
 from environments.single_game import SingleGame
 from environments.threads import take_threads
@@ -151,11 +150,8 @@ class DQNLearner(DQNTorchLearner):
         return gradients
 
     def _stop_on_nonfinite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
-        path = os.path.join(
-            self.config.run_dirs.get(self.config.seed, os.getcwd()), f"nonfinite_minibatch_{os.getpid()}.pt"
-        )
         module: Any = self.module[DEFAULT_MODULE_ID].unwrapped()
-        torch.save({"minibatch": dict(self._minibatch), "module": module.state_dict()}, path)
+        path = save_evidence(self.config, {"minibatch": dict(self._minibatch), "module": module.state_dict()})
         raise NonFiniteLoss(
             f"loss {loss.item()}, gradient norm {norm.item()}: training stopped before this step; "
             f"its minibatch and the weights are in {path}; a smaller algo.lr may help"

@@ -11,10 +11,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutLearner
-from algorithms.learners import update
+from algorithms.learner import PROGRESS, RolloutLearner
 from algorithms.milestones import drop_milestones_ahead, milestones_between, write_milestone
+from algorithms.nonfinite import NonFiniteLoss
 from algorithms.progress import Progress, complete_checkpoint, refuse_damaged
+from algorithms.remote_learners import update_learners
 from custom_models.actor_critic import ActorCritic
 from environments.mistakes import NonFinite, cause_of
 from rollouts.health import lost, refuse_unstarted
@@ -85,7 +86,7 @@ class ReportsProgress(Algorithm):
     def learn_from(self, rollouts: list[Any]) -> list[dict[str, float]]:
         """One update of the learner, or learners, with some Rollouts; returns what each reports."""
         began = time.perf_counter()
-        results = update(self.learner_group, RolloutData(rollouts), {PROGRESS: self.share_done()})
+        results = update_learners(self.learner_group, RolloutData(rollouts), {PROGRESS: self.share_done()})
         self.progress.learning_s += time.perf_counter() - began
         return results
 

@@ -1,16 +1,14 @@
-"""The learner that takes Rollouts.
+"""The learner that takes Rollouts: what an algorithm's `update` calls on the way from Rollouts to new weights.
 
-    Rollouts -> device, once -> prepare: advantages, targets, once -> pieces -> loss -> gradient -> optimizer
+    load: Rollouts -> batch [T, N, ...] -> minibatches [B, ...] -> forward -> (loss) -> add_gradient -> step -> report
 
-It stands where RLlib's Learner turns episodes into batches; RLlib's LearnerGroup drives it, saves it and restores it.
-An algorithm subclasses it and writes `prepare`, `learn` and `compute_loss_for_module`.
-
-A batch is a table of columns by name. A model without memory learns from valid rows in any order, [B, ...]; one with
-an LSTM from whole sequences, [T, N, ...], and `memory` [2, N, H], its state before the first step.
+The algorithm's own file has `update` and the loss; nothing here calls them. A model without memory learns from valid
+rows in any order, [B, ...]; one with an LSTM from whole sequences, [T, B, ...], and its state before them, `memory`
+[2, B, H]. Where several learners share the rollouts, only the methods here know of it: algorithms/data_parallel.py.
 """
 
-import os
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -18,28 +16,32 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import nn
 
+from algorithms import data_parallel
+from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from algorithms.optimizers import make_optimizer
-from algorithms.several import Rows, everyones, mean_of_parts, moments, sum_gradients  # noqa: F401 - not all for this file
 from custom_models.actor_critic import ActorCritic
 from environments.threads import take_threads
 from rollouts.device import on_device
-from rollouts.rollout import Rollout, RolloutData, side_by_side, stack_frames
+from rollouts.rollout import Rollout, join_envs, stack_frames
 
 PROGRESS = "progress"  # the key in `timesteps` for the share of the run that is done, 0 to 1
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, torch.Tensor]  # columns by name
 
 
-class NonFiniteLoss(RuntimeError):
-    """A loss or gradient was NaN or infinite; the message names the file that holds its minibatch."""
-
-
-def num_rows(batch: Batch) -> int:
-    """Agent steps that count in a batch: all rows [B], or the valid ones of sequences [T, N]."""
-    return int(batch["valid"].sum()) if "valid" in batch else len(batch["actions"])
+def count_rows(rows: Batch) -> int:
+    """Return the agent steps that count: all rows [B], or the valid ones of sequences [T, B]."""
+    return int(rows["valid"].sum()) if "valid" in rows else len(rows["actions"])
 
 
 class RolloutLearner(TorchLearner):
-    """Reads from the config: `grad_clip`, `optimizer_name`, `optimizer_eps`, `lr`, `anneal_lr`, `frame_stack`."""
+    """A learner under RLlib's LearnerGroup, which calls `update`, saves the learner and restores it.
+
+    A subclass writes `update(training_data, timesteps)`: it learns once from the Rollouts in `training_data`, at the
+    share `timesteps[PROGRESS]` of the run, and returns the `report`. It raises NonFiniteLoss instead of a step that is
+    NaN or infinite.
+
+    Reads from the config: `grad_clip`, `optimizer_name`, `optimizer_eps`, `lr`, `anneal_lr`, `frame_stack`.
+    """
 
     config: Any  # RLlib's class declares few of its attributes
     net: ActorCritic
@@ -48,6 +50,7 @@ class RolloutLearner(TorchLearner):
         take_threads()
         super().build()
         self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
+        self.is_data_parallel = data_parallel.is_data_parallel()
         self.progress = 0.0  # of the run, as far as the last update knew
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
@@ -60,156 +63,188 @@ class RolloutLearner(TorchLearner):
         optimizer = make_optimizer(config.optimizer_name, parameters, config.lr, config.optimizer_eps)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
-    def prepare(self, batch: Batch) -> Batch:
-        """From a Rollout on the device [T, N, ...] to the columns of the loss [T, N, ...]. No gradients here."""
+    def compute_loss_for_module(self, **kwargs) -> Any:
+        """RLlib's own `update` would call this; the algorithms here call their loss functions themselves."""
         raise NotImplementedError
 
-    def learn(self, batch: Batch) -> None:
-        """One update of the weights, or several."""
-        raise NotImplementedError
-
-    def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, float]:
-        """Learn once from some Rollouts.
-
-        Args:
-            training_data: Rollouts of equal horizon.
-            timesteps: `progress`, the share of the run that is done, for the schedules.
-
-        Returns:
-            What `report` does; RLlib's own metrics take about a millisecond per update.
-
-        Raises:
-            NonFiniteLoss: the step is not taken, and the minibatch is on disk.
-        """
-        training_data.validate()
-        training_data.solve_refs()
-        self.begin(timesteps[PROGRESS])
-        self.learn(self.load([cast(Rollout, rollout) for rollout in training_data.rollouts]))
-        self._weights_seq_no += 1
-        return self.report()
-
-    def begin(self, progress: float) -> None:
+    def begin_update(self, progress: float) -> None:
         """Set what depends on the share of the run that is done, and empty the log."""
         self.progress = progress
-        self.lr = self.annealed(self.config.lr, self.config.anneal_lr)
+        self.lr = self.anneal(self.config.lr, self.config.anneal_lr)
         self._log: list[dict[str, torch.Tensor]] = []
         self._shares: list[float] = []
         self._norms: list[torch.Tensor] = []
 
-    def annealed(self, start: float, linear: bool) -> float:
-        """`start`, or falling linearly from it to 0 over the run."""
+    def anneal(self, start: float, linear: bool) -> float:
+        """Return `start`, or what a line from it to 0 at the end of the run has come to."""
         return start * (1 - self.progress) if linear else start
 
-    # Rollouts to batches ----------------------------------------------------------------------------------------------
-    def load(self, rollouts: list[Rollout]) -> Batch:
-        """One batch of all Rollouts, on the device, with the columns that the loss reads."""
-        batch = side_by_side([self._load(rollout) for rollout in rollouts])
-        if self.net.recurrent:
-            return batch
-        batch = {name: column.flatten(0, 1) for name, column in batch.items()}
-        valid = batch.pop("valid")
-        return batch if valid.all() else {name: column[valid] for name, column in batch.items()}
+    # Rollouts to minibatches ------------------------------------------------------------------------------------------
+    def load(self, rollouts: Sequence[Rollout]) -> Batch:
+        """Return one batch of all Rollouts, on the device; they have an equal horizon, or hold complete episodes.
+
+        Returns:
+            The columns of a Rollout side by side [T, N, ...], with stacks of frames as `obs`; for a model with memory
+            also `starts` [T, N], whether the observation is the first of a new game.
+        """
+        self._num_rollouts = len(rollouts)
+        return join_envs([self._load_rollout(rollout) for rollout in rollouts])
 
     @torch.no_grad()
-    def _load(self, rollout: Rollout) -> Batch:
-        batch = on_device(rollout.arrays, self._device)
-        if "frames" in batch:
-            batch["obs"] = stack_frames(batch.pop("frames"), batch["game_reset"], self.config.frame_stack)
+    def _load_rollout(self, rollout: Rollout) -> Batch:
+        columns = on_device(rollout.arrays, self._device)
+        if "frames" in columns:
+            columns["obs"] = stack_frames(columns.pop("frames"), columns["game_reset"], self.config.frame_stack)
         else:
-            batch["obs"] = batch["obs"][:-1]
-        memory = {}
+            columns["obs"] = columns["obs"][:-1]
         if self.net.recurrent:
-            starts = torch.zeros_like(batch["game_reset"])
-            starts[1:] = batch["game_reset"][:-1]  # the runner has emptied the memory before the first
-            memory = {"memory": batch["memory"], "starts": starts}
-        return {"obs": batch["obs"], "valid": batch["valid"], **memory, **self.prepare(batch)}
+            columns["starts"] = torch.zeros_like(columns["game_reset"])
+            columns["starts"][1:] = columns["game_reset"][:-1]  # the runner has emptied the memory before the first
+        return columns
 
-    def pieces(self, batch: Batch, number: int, rows: Rows | None = None) -> Iterator[Batch]:
-        """Minibatches: this learner's [B / number, ...] in order, or what is drawn of `rows`; sequences [T, B, ...]."""
-        if number == 1 and rows is None:
-            yield batch
+    def select_rows(self, batch: Batch, columns: Sequence[str]) -> Batch:
+        """Return `obs` and these columns of the valid rows [B, ...]; for a model with memory of all rows [T, N, ...],
+        with `valid`, `starts` and `memory`."""
+        if self.net.recurrent:
+            return {name: batch[name] for name in ("obs", "valid", "starts", "memory", *columns) if name in batch}
+        rows = {name: batch[name].flatten(0, 1) for name in ("obs", *columns) if name in batch}
+        valid = batch["valid"].flatten()
+        return rows if valid.all() else {name: column[valid] for name, column in rows.items()}
+
+    def minibatches(
+        self, batch: Batch, columns: Sequence[str], size: int, num_epochs: int, standardize: str | None = None
+    ) -> Iterator[Batch]:
+        """Iterate over shuffled minibatches, each of which has a step of its own.
+
+        Every epoch shows each row once, in a new order. Where there are several learners, a minibatch is drawn from the
+        rows of all of them; each learner gets its own part, and where it has none it takes the step without a loss.
+
+        Args:
+            batch: columns [T, N, ...].
+            columns: that the loss reads.
+            size: agent steps per minibatch, of all learners; equally many in all minibatches to within one row.
+            num_epochs: passes over the batch.
+            standardize: the column that gets mean 0 and standard deviation 1 in every minibatch.
+        """
+        rows, axis = self.select_rows(batch, columns), 1 if self.net.recurrent else 0
+        shared, total, agent_steps = None, rows["actions"].shape[axis], count_rows(rows)
+        if self.is_data_parallel:
+            shared = data_parallel.RowsOfAllLearners(batch["valid"], self._num_rollouts, self.net.recurrent)
+            total, agent_steps = shared.total, shared.agent_steps
+        for _epoch in range(num_epochs):
+            order = torch.randperm(total, generator=self._generator).to(self._device)
+            for numbers in order.tensor_split(min(math.ceil(agent_steps / size), total)):
+                chosen = shared.find_own_rows(numbers) if shared else numbers
+                minibatch = {name: column.index_select(axis, chosen) for name, column in rows.items()}
+                if standardize:
+                    minibatch[standardize] = self.standardize(minibatch[standardize], minibatch.get("valid"))
+                own = count_rows(minibatch)
+                everyones = shared.count_agent_steps(numbers) if shared else own
+                self._learned_from, self._share = minibatch, own / max(1, everyones)
+                if own:
+                    yield minibatch
+                else:
+                    self.step()
+
+    def microbatches(self, batch: Batch, columns: Sequence[str], size: int | None) -> Iterator[Batch]:
+        """Iterate over parts of the batch, in order, whose gradients add up to that of the batch, for one step.
+
+        Args:
+            batch: columns [T, N, ...].
+            columns: that the loss reads.
+            size: agent steps whose gradient is computed at once; None: all of them.
+        """
+        rows, axis = self.select_rows(batch, columns), 1 if self.net.recurrent else 0
+        own, self._learned_from = count_rows(rows), rows
+        everyones = data_parallel.count_rows_of_all_learners(own, self._device) if self.is_data_parallel else own
+        parts, count = math.ceil(own / (size or own)), rows["actions"].shape[axis]
+        if parts == 1:
+            self._share = own / everyones
+            yield rows
             return
-        axis = 1 if self.net.recurrent else 0
-        in_order = torch.arange(count := batch["actions"].shape[axis], device=self._device)
-        for chosen in rows.drawn(number, self._generator) if rows else in_order.tensor_split(min(number, count)):
-            yield {name: column.index_select(axis, chosen) for name, column in batch.items()}
+        for chosen in torch.arange(count, device=self._device).tensor_split(min(parts, count)):
+            microbatch = {name: column.index_select(axis, chosen) for name, column in rows.items()}
+            self._share = count_rows(microbatch) / everyones
+            yield microbatch
 
-    def standardized(self, batch: Batch) -> Batch:
-        """Its advantages less everyone's mean, over their standard deviation, where `normalize_advantages` says so."""
-        if not self.config.normalize_advantages:
-            return batch
-        advantages = batch["advantages"]
-        mean, std = moments(advantages[batch["valid"]] if "valid" in batch else advantages)
-        return batch | {"advantages": (advantages - mean) / (std + 1e-8)}
+    def compute_mean_and_std(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and standard deviation (of the population) of the numbers of all learners: scalars."""
+        return data_parallel.compute_mean_and_std(x) if self.is_data_parallel else (x.mean(), x.std(correction=0))
 
-    # Batches to steps -------------------------------------------------------------------------------------------------
-    def add_gradient(self, minibatch: Batch, share: float = 1.0) -> None:
-        """Add the gradient of the loss on a minibatch, times `share`, to what the parameters hold."""
-        policy, values, minibatch = self.forward(minibatch)
-        found = {"policy": self.net.Policy(policy), "values": values}
-        loss: Any = self.compute_loss_for_module(
-            module_id=DEFAULT_MODULE_ID, config=self.config, batch=minibatch, fwd_out=found
-        )
-        self._shares.append(share)
-        (loss * share if share != 1.0 else loss).backward()
+    def standardize(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """Return x less the mean of its valid numbers, over their standard deviation; `valid` None: all are."""
+        mean, std = self.compute_mean_and_std(x if valid is None else x[valid])
+        return (x - mean) / (std + 1e-8)
 
-    def forward(self, minibatch: Batch) -> tuple[torch.Tensor, torch.Tensor, Batch]:
-        """Policy [B, P] and values [B] of the valid rows of a minibatch, and its other columns [B, ...]."""
+    # Minibatches to steps ---------------------------------------------------------------------------------------------
+    def forward(self, minibatch: Batch) -> tuple[Any, torch.Tensor, Batch]:
+        """Run the network on a minibatch.
+
+        Returns:
+            The present policy in its valid rows (a distribution over [B]), their values [B], and the minibatch's other
+            columns in these rows [B, ...].
+        """
         packed = self.net.pack()
         if not self.net.recurrent:
-            return *self.net.policy_and_value(minibatch["obs"], packed), minibatch
+            policy, values = self.net.policy_and_value(minibatch["obs"], packed)
+            return self.net.Policy(policy), values, minibatch
         rest = dict(minibatch)
         obs, memory, starts, valid = (rest.pop(name) for name in ("obs", "memory", "starts", "valid"))
         policy, values = self.net.over_time(obs, packed, tuple(memory), starts)
         rows = valid.nonzero(as_tuple=True)  # once: a GPU is waited for to know how many
-        return policy[rows], values[rows], {name: column[rows] for name, column in rest.items()}
+        return self.net.Policy(policy[rows]), values[rows], {name: column[rows] for name, column in rest.items()}
 
-    def clip_gradient(self) -> torch.Tensor:
-        """Scale the gradient down to `grad_clip`; returns its norm before, NaN or infinite if a part of it is."""
-        sum_gradients(self.parameters)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or float("inf"), foreach=True)
-        self._norms.append(norm)
-        return norm
+    def add_gradient(self, loss: torch.Tensor, terms: dict[str, torch.Tensor]) -> None:
+        """Add the gradient of the loss on the minibatch in hand to what the parameters hold, and log its terms.
 
-    def descend(self, minibatch: Batch) -> None:
-        """One step of the optimizer with the gradient that `minibatch` led to.
+        The loss is a mean over rows, so it counts by the share that the minibatch has of the rows of the step.
+        """
+        self._log.append({name: term.detach() for name, term in terms.items()})
+        self._shares.append(share := self._share)
+        (loss * share if share != 1.0 else loss).backward()
+
+    def step(self) -> None:
+        """Take one step of the optimizer with the gradient that the parameters of all learners hold.
 
         Raises:
-            NonFiniteLoss: the step is not taken.
+            NonFiniteLoss: the gradient is NaN or infinite. The step is not taken, and the minibatch is on disk.
         """
         norm = self.clip_gradient()
         if not torch.isfinite(norm):
             raise NonFiniteLoss(
                 f"gradient norm {norm.item()}: training stopped before this step; its minibatch and the weights are in "
-                f"{self.save_nonfinite(self.evidence(minibatch))}; a smaller algo.lr may help"
+                f"{save_evidence(self.config, self.collect_evidence())}; a smaller algo.lr may help"
             )
-        self.take_step()
+        self.move_weights()
 
-    def take_step(self) -> None:
-        """One step of the optimizer with the gradient that the parameters hold."""
+    def clip_gradient(self) -> torch.Tensor:
+        """Scale the gradient of all learners down to `grad_clip`; returns its norm before, NaN if a part of it is."""
+        if self.is_data_parallel:
+            data_parallel.sum_gradients(self.parameters)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or float("inf"), foreach=True)
+        self._norms.append(norm)
+        return norm
+
+    def move_weights(self) -> None:
+        """Let the optimizer move the weights by the gradient that the parameters hold."""
         optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
         for group in optimizer.param_groups:
             group["lr"], group["eps"] = self.lr, self.config.optimizer_eps  # not the checkpoint's
         optimizer.step()
         optimizer.zero_grad()
 
-    def evidence(self, minibatch: Batch) -> dict[str, Any]:
-        """A minibatch that led to NaN or infinity, with the weights it did so at."""
-        return {"minibatch": minibatch, "module": self.net.state_dict(), "progress": self.progress}
-
-    def save_nonfinite(self, evidence: dict[str, Any]) -> str:
-        """Keep it; returns the file."""
-        path = f"{self.config.run_dirs.get(self.config.seed, os.getcwd())}/nonfinite_minibatch_{os.getpid()}.pt"
-        torch.save(evidence, path)
-        return path
+    def collect_evidence(self) -> dict[str, Any]:
+        """Return the minibatch that led to NaN or infinity, with the weights it did so at."""
+        return {"minibatch": self._learned_from, "module": self.net.state_dict(), "progress": self.progress}
 
     # What is reported and saved ---------------------------------------------------------------------------------------
-    def log(self, **terms: torch.Tensor) -> None:
-        """Loss terms of one minibatch; the report shows their mean."""
-        self._log.append({name: term.detach() for name, term in terms.items()})
-
     def report(self) -> dict[str, float]:
-        """Means over all minibatches since `begin`, each by its share."""
+        """End an update: count it, and return what `average_terms` does. RLlib's own metrics take a millisecond."""
+        self._weights_seq_no += 1
+        return self.average_terms()
+
+    def average_terms(self) -> dict[str, float]:
+        """Return the means of the loss terms over this update's minibatches, each by its share, with norm and lr."""
         rows = [
             torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
             for terms in self._log
@@ -217,6 +252,14 @@ class RolloutLearner(TorchLearner):
         shares = torch.tensor(self._shares, device=self._device)
         means = dict(zip(self._log[0], (shares @ torch.stack(rows) / shares.sum()).tolist(), strict=True))
         return means | {"grad_norm": torch.stack(self._norms).mean().item(), "lr": self.lr}
+
+    def take_mean(self, name: str) -> float:
+        """Remove a term from the log; returns its mean over this update's minibatches, over all learners."""
+        means = torch.stack([terms.pop(name) for terms in self._log])
+        weights = means.new_tensor(self._shares)  # of all learners they add up to the number of minibatches
+        sums = torch.stack([weights @ means, weights.sum()])
+        added, minibatches = data_parallel.sum_over_learners(sums) if self.is_data_parallel else sums
+        return (added / minibatches).item()
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
         state = super().get_state(components, not_components=not_components, **kwargs)

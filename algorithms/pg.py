@@ -11,16 +11,18 @@ loss is a mean over agent steps where the lecture sums over an episode's; a lost
 protocol says so. docs/algorithms/pg.md has the whole list.
 """
 
-import math
 from typing import Any
 
 import torch
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import Batch, RolloutLearner, everyones, moments, num_rows
+from algorithms.learner import PROGRESS, Batch, RolloutLearner
 from rollouts.episodes import EpisodeRunner
 from rollouts.returns import clipped, monte_carlo
-from rollouts.runner import sample
+from rollouts.rollout import RolloutData
+from rollouts.sampling import sample_rollouts
+
+COLUMNS = ("actions", "returns", "weights")  # that the loss reads
 
 
 class PGConfig(SuiteConfig):
@@ -46,48 +48,53 @@ class PG(ReportsProgress):
         return PGConfig()
 
     def training_step(self) -> None:
-        rollouts, summaries = sample(self.env_runner_group)
+        rollouts, summaries = sample_rollouts(self.env_runner_group)
         results = self.learn_from(rollouts)
         self.send_weights()
         self.count(summaries, results)
 
 
 class PGLearner(RolloutLearner):
-    """One step on the gradient of all episodes, and the loss."""
+    """One step on the gradient of all episodes."""
 
-    def prepare(self, batch: Batch) -> Batch:
-        rewards = clipped(batch["rewards"]) if self.config.clip_rewards else batch["rewards"]
-        returns = monte_carlo(rewards, batch["terminated"], batch["truncated"], self.config.gamma)
-        return {"actions": batch["actions"], "returns": returns}
+    def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, float]:
+        """Learn once from Rollouts of complete episodes, with one step; they may differ in length."""
+        config, rollouts = self.config, training_data.fetch()
+        self.begin_update(timesteps[PROGRESS])
+        batch = self.load(rollouts)  # [T, N, ...]
+        rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
+        batch["returns"] = monte_carlo(rewards, batch["terminated"], batch["truncated"], config.gamma)
+        batch["weights"] = self.weigh_returns(batch["returns"], batch["valid"])
+        for microbatch in self.microbatches(batch, COLUMNS, config.microbatch_size):
+            policy, _, rows = self.forward(microbatch)
+            loss, terms = pg_loss(policy, rows, config.entropy_coeff)
+            self.add_gradient(loss, terms)
+        self.step()
+        return self.report()
 
-    def learn(self, batch: Batch) -> None:
-        batch, rows = self.weigh(batch), num_rows(batch)
-        everybodys = everyones(rows, self._device)
-        for piece in self.pieces(batch, math.ceil(rows / (self.config.microbatch_size or rows))):
-            self.add_gradient(piece, num_rows(piece) / everybodys)
-        self.descend(batch)
-
-    def weigh(self, batch: Batch) -> Batch:
-        """The batch with `weights`: returns, less the baseline, over their standard deviation, as the settings say."""
-        returns = batch["returns"]
-        counted = returns[batch["valid"]] if "valid" in batch else returns
-        mean, std = moments(counted)
+    def weigh_returns(self, returns: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Return the returns [T, N] less the baseline, over their standard deviation, as the settings say."""
+        mean, std = self.compute_mean_and_std(returns[valid])
         baseline = mean if self.config.baseline == "average" else 0.0
         scale = std.clamp(min=1e-3) if self.config.standardize_returns else 1.0
-        return batch | {"weights": (returns - baseline) / scale}
+        return (returns - baseline) / scale
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:
-        """-E[ G log pi(a|s) ] - c E[ S ], over one batch or a piece of it.
 
-        Args:
-            batch: actions [B] or [B, D], returns [B], weights [B].
-            fwd_out: `policy`, the present policy.
-        """
-        policy = fwd_out["policy"]
-        policy_loss = -(policy.logp(batch["actions"]) * batch["weights"]).mean()
-        entropy = policy.entropy().mean()
-        loss = policy_loss - config.entropy_coeff * entropy
+def pg_loss(policy: Any, batch: Batch, entropy_coeff: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """-E[ G log pi(a|s) ] - c E[ S ], over one batch or a part of it.
 
-        with torch.no_grad():
-            self.log(policy_loss=policy_loss, entropy=entropy, discounted_return=batch["returns"].mean())
-        return loss
+    Args:
+        policy: the present policy, a distribution over [B].
+        batch: actions [B] or [B, D], returns [B], weights [B].
+        entropy_coeff: c.
+
+    Returns:
+        The loss, a scalar, and its terms for the report, scalars too.
+    """
+    policy_loss = -(policy.logp(batch["actions"]) * batch["weights"]).mean()
+    entropy = policy.entropy().mean()
+    loss = policy_loss - entropy_coeff * entropy
+
+    with torch.no_grad():
+        terms = {"policy_loss": policy_loss, "entropy": entropy, "discounted_return": batch["returns"].mean()}
+    return loss, terms

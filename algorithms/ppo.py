@@ -10,20 +10,19 @@ gradients clipped at 0.5 and advantages standardised per minibatch, all as in ba
 time limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole list.
 """
 
-import math
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.ppo import PPO as RLlibPPO
 from ray.rllib.algorithms.ppo import PPOConfig as RLlibPPOConfig
-from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
-from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.experiment import ReportsProgress, SuiteConfig
-from algorithms.learner import Batch, RolloutLearner, Rows, everyones, mean_of_parts, num_rows
-from rollouts.overlap import forget, sample_ahead
+from algorithms.learner import PROGRESS, Batch, RolloutLearner
 from rollouts.returns import clipped, explained_variance, gae
-from rollouts.runner import Rollout, sample
+from rollouts.rollout import RolloutData
+from rollouts.sampling import drop_asked_rollouts, sample_ahead, sample_rollouts
+
+COLUMNS = ("actions", "logp", "policy", "values", "advantages", "targets")  # that the loss reads
 
 
 class PPOConfig(SuiteConfig, RLlibPPOConfig):
@@ -49,100 +48,123 @@ class PPO(ReportsProgress, RLlibPPO):
         return PPOConfig()
 
     def training_step(self) -> None:
-        play = sample_ahead if self.config.overlap else sample
-        rollouts, summaries = play(self.env_runner_group)
+        sample = sample_ahead if self.config.overlap else sample_rollouts
+        rollouts, summaries = sample(self.env_runner_group)
         results = self.learn_from(rollouts)
         self.send_weights()
         self.count(summaries, results)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        forget(self.env_runner_group)  # of other weights and other games; RLlib does not reach a runner that is busy
+        # They are of other weights and other games, and RLlib does not reach a runner that is busy.
+        drop_asked_rollouts(self.env_runner_group)
         super().load_checkpoint(checkpoint_dir)
 
 
-class PPOLearner(RolloutLearner, PPOTorchLearner):
-    """The loss, and the KL penalty's coefficient that follows its target."""
+class PPOLearner(RolloutLearner):
+    """Several epochs of minibatches, a step on each; and the KL penalty's coefficient, which follows its target."""
 
-    def load(self, rollouts: list[Rollout]) -> Batch:
-        ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]
-        self.staleness = {"staleness": sum(ages) / len(ages)} if self.config.overlap else {}
-        self.rows = Rows([rollout["valid"] for rollout in rollouts], self.net.recurrent, self._device)
-        return super().load(rollouts)
+    def build(self) -> None:
+        super().build()
+        self.kl_coeff = torch.tensor(float(self.config.kl_coeff), device=self._device)
 
-    def report(self) -> dict[str, float]:
-        return super().report() | self.staleness  # of the policy that acted, in updates
+    def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, float]:
+        """Learn once from Rollouts of equal horizon: `num_epochs` passes over them, a step on each minibatch."""
+        config, rollouts = self.config, training_data.fetch()
+        self.begin_update(timesteps[PROGRESS])
+        batch = self.load(rollouts)  # [T, N, ...]
+        batch |= estimate_advantages(batch, config.gamma, config.lambda_, config.clip_rewards)
 
-    def learn(self, batch: Batch) -> None:
-        config, self.kl = self.config, []
-        num_minibatches = math.ceil(everyones(num_rows(batch), self._device) / config.minibatch_size)
-        for _epoch in range(config.num_epochs):
-            for minibatch in self.pieces(batch, num_minibatches, self.rows):
-                rows = num_rows(minibatch)
-                everybodys, minibatch = everyones(rows, self._device), self.standardized(minibatch)
-                if rows:  # not all of them are other learners'
-                    self.add_gradient(minibatch, rows / everybodys)
-                self.descend(minibatch)
-        if self.kl:  # section 4 of the paper, with RLlib's factors
-            measured, target = mean_of_parts(self.kl, self._shares).item(), config.kl_target
-            coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
-            coefficient.data *= 1.5 if measured > 2 * target else 0.5 if measured < 0.5 * target else 1
+        clip = self.anneal(config.clip_param, config.anneal_clip)
+        vf_clip = None if config.vf_clip is None else self.anneal(config.vf_clip, config.anneal_clip)
+        coefficients = config.vf_loss_coeff, config.entropy_coeff, self.kl_coeff if config.use_kl_loss else None
+        standardize = "advantages" if config.normalize_advantages else None
+        for minibatch in self.minibatches(batch, COLUMNS, config.minibatch_size, config.num_epochs, standardize):
+            policy, values, rows = self.forward(minibatch)
+            loss, terms = ppo_loss(policy, values, rows, clip, vf_clip, *coefficients)
+            self.add_gradient(loss, terms)
+            self.step()
+
+        if config.use_kl_loss:  # section 4 of the paper, with RLlib's factors
+            kl, target = self.take_mean("kl"), config.kl_target
+            self.kl_coeff *= 1.5 if kl > 2 * target else 0.5 if kl < 0.5 * target else 1
+        ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]  # of their policies, in updates
+        return self.report() | ({"staleness": sum(ages) / len(ages)} if config.overlap else {})
 
     def get_state(self, *args, **kwargs) -> dict:
         state = super().get_state(*args, **kwargs)
-        now = float(self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID])
-        return state | {"kl_coeff": now, "kl_coeff_began": self.config.kl_coeff}
+        return state | {"kl_coeff": float(self.kl_coeff), "kl_coeff_began": self.config.kl_coeff}
 
     def set_state(self, state: dict) -> None:
         super().set_state(state)
         if "kl_coeff" in state and state.get("kl_coeff_began", self.config.kl_coeff) == self.config.kl_coeff:
-            coefficient: Any = self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID]
-            coefficient.data.fill_(state["kl_coeff"])
+            self.kl_coeff.fill_(state["kl_coeff"])
 
-    def prepare(self, batch: Batch) -> Batch:
-        config = self.config
-        rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
-        values = batch["values"]
-        ends = batch["final_values"], batch["terminated"], batch["truncated"]
-        advantages = gae(rewards, values, *ends, config.gamma, config.lambda_, batch["valid"])
-        targets = advantages + values[:-1]
-        columns = {name: batch[name] for name in ("obs", "actions", "logp", "policy") if name in batch}
-        return columns | {"values": values[:-1], "advantages": advantages, "targets": targets}
 
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Batch, fwd_out: dict) -> Any:
-        """L = L_clip + c1 L_vf - c2 S (+ beta KL), eqs. 7, 9 and 8 of the paper, over one minibatch.
+def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewards: bool) -> Batch:
+    """Return the columns that the loss compares with, each float32 [T, N].
 
-        Args:
-            batch: obs [B, ...], actions [B], logp [B], values [B], advantages [B], targets [B]; with a KL penalty also
-                policy [B, P].
-            fwd_out: `policy`, the present policy, and `values` [B].
-        """
-        policy, values = fwd_out["policy"], fwd_out["values"]
-        clip = self.annealed(config.clip_param, config.anneal_clip)
-        log_ratio = policy.logp(batch["actions"]) - batch["logp"]
-        ratio = log_ratio.exp()  # 1 everywhere in the first minibatch of the first epoch
-        surrogate = torch.min(ratio * batch["advantages"], ratio.clamp(1 - clip, 1 + clip) * batch["advantages"])
-        policy_loss = -surrogate.mean()
-        errors = (values - batch["targets"]) ** 2
-        if config.vf_clip is not None:
-            vf_clip = self.annealed(config.vf_clip, config.anneal_clip)
-            near = batch["values"] + (values - batch["values"]).clamp(-vf_clip, vf_clip)
-            errors = torch.max(errors, (near - batch["targets"]) ** 2)
-        value_loss = 0.5 * errors.mean()
-        entropy = policy.entropy().mean()
-        loss = policy_loss + config.vf_loss_coeff * value_loss - config.entropy_coeff * entropy
-        if config.use_kl_loss:
-            kl = type(policy)(batch["policy"]).kl(policy).mean()
-            coefficient: Any = self.curr_kl_coeffs_per_module[module_id]
-            loss = loss + coefficient * kl
-            self.kl.append(kl.detach())
+    Args:
+        batch: the columns of a Rollout; `values` [T + 1, N], the last row is the bootstrap.
+        gamma, gae_lambda: see `gae`.
+        clip_rewards: learn from the signs of the rewards.
 
-        with torch.no_grad():
-            self.log(
-                policy_loss=policy_loss,
-                value_loss=value_loss,
-                entropy=entropy,
-                approx_kl=(ratio - 1 - log_ratio).mean(),  # Schulman's k3 estimate of KL(old || new)
-                clip_fraction=((ratio - 1).abs() > clip).float().mean(),
-                explained_variance=explained_variance(batch["targets"], values),
-            )
-        return loss
+    Returns:
+        `values` of the policy that acted, `advantages`, and `targets` of the values: advantages + values.
+    """
+    rewards = clipped(batch["rewards"]) if clip_rewards else batch["rewards"]
+    values = batch["values"]
+    ends = batch["final_values"], batch["terminated"], batch["truncated"]
+    advantages = gae(rewards, values, *ends, gamma, gae_lambda, batch["valid"])
+    return {"values": values[:-1], "advantages": advantages, "targets": advantages + values[:-1]}
+
+
+def ppo_loss(
+    policy: Any,
+    values: torch.Tensor,
+    batch: Batch,
+    clip: float,
+    vf_clip: float | None,
+    vf_coeff: float,
+    entropy_coeff: float,
+    kl_coeff: torch.Tensor | None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """L = L_clip + c1 L_vf - c2 S (+ beta KL), eqs. 7, 9 and 8 of the paper, over one minibatch.
+
+    Args:
+        policy: the present policy, a distribution over [B].
+        values: the present values [B].
+        batch: actions [B], logp [B], values [B], advantages [B], targets [B]; with a KL penalty also policy [B, P].
+        clip: epsilon, how far the ratio may move from 1.
+        vf_clip: how far the value may move from the old one; None lets it move freely.
+        vf_coeff, entropy_coeff: c1 and c2.
+        kl_coeff: beta, a scalar; None: no penalty.
+
+    Returns:
+        The loss, a scalar, and its terms for the report, scalars too.
+    """
+    log_ratio = policy.logp(batch["actions"]) - batch["logp"]
+    ratio = log_ratio.exp()  # 1 everywhere in the first minibatch of the first epoch
+    surrogate = torch.min(ratio * batch["advantages"], ratio.clamp(1 - clip, 1 + clip) * batch["advantages"])
+    policy_loss = -surrogate.mean()
+    errors = (values - batch["targets"]) ** 2
+    if vf_clip is not None:
+        near = batch["values"] + (values - batch["values"]).clamp(-vf_clip, vf_clip)
+        errors = torch.max(errors, (near - batch["targets"]) ** 2)
+    value_loss = 0.5 * errors.mean()
+    entropy = policy.entropy().mean()
+    loss = policy_loss + vf_coeff * value_loss - entropy_coeff * entropy
+    kl = None
+    if kl_coeff is not None:
+        kl = type(policy)(batch["policy"]).kl(policy).mean()
+        loss = loss + kl_coeff * kl
+
+    with torch.no_grad():
+        terms = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "approx_kl": (ratio - 1 - log_ratio).mean(),  # Schulman's k3 estimate of KL(old || new)
+            "clip_fraction": ((ratio - 1).abs() > clip).float().mean(),
+            "explained_variance": explained_variance(batch["targets"], values),
+        }
+    return loss, terms if kl is None else terms | {"kl": kl}

@@ -18,7 +18,7 @@ is always the game's.
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import ray
@@ -147,28 +147,37 @@ class RolloutData(TrainingData):
             fetched = dict(zip(refs, ray.get(refs), strict=True))
             self.rollouts = [fetched[r] if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
 
+    def fetch(self) -> list[Rollout]:
+        """Return the Rollouts themselves, from Ray's store where they are references.
 
-def padded(column: torch.Tensor, steps: int) -> torch.Tensor:
-    """[T, ...] -> [steps, ...], with zeros at the end."""
-    missing = steps - len(column)
+        Raises:
+            ValueError: there are none.
+        """
+        self.validate()
+        self.solve_refs()
+        return [cast(Rollout, rollout) for rollout in self.rollouts]
+
+
+def pad_end(column: torch.Tensor, missing: int) -> torch.Tensor:
+    """Return the column [T, ...] with so many rows of zeros behind it, [T + missing, ...]."""
     return torch.cat([column, column.new_zeros(missing, *column.shape[1:])]) if missing else column
 
 
-def side_by_side(tables: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """One table of several, as if one runner had played in all their envs.
+def join_envs(tables: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return one table of several, as if one runner had played in all their envs.
 
     Args:
-        tables: columns [T, N, ...] and `memory` [2, N, H]. Complete episodes differ in T: the end of a shorter table
-            is zeros, and not `valid`.
+        tables: columns [T, N, ...], `values` [T + 1, N] and `memory` [2, N, H]. Complete episodes differ in T: the end
+            of a shorter table is zeros, and not `valid`.
     """
     if len(tables) == 1:
         return tables[0]
-    longest = max(len(table["valid"]) for table in tables)
+    steps = [len(table["valid"]) for table in tables]
     joined = {}
     for name in tables[0]:
         columns = [table[name] for table in tables]
         if name != "memory":
-            columns = [padded(column, longest) for column in columns]
+            columns = [pad_end(column, max(steps) - own) for column, own in zip(columns, steps, strict=True)]
         joined[name] = torch.cat(columns, 1)
     return joined
 

@@ -16,7 +16,6 @@ import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
@@ -24,7 +23,7 @@ from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
 from environments.threads import take_threads
 from rollouts.device import acted, runners_device
-from rollouts.health import FaultForLater, raise_faults, return_faults
+from rollouts.health import FaultForLater, return_faults
 from rollouts.rollout import Rollout, columns, summary
 from rollouts.streams import streams
 
@@ -195,26 +194,3 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
         return (), {"config": self.config}
-
-
-def sample(group: EnvRunnerGroup, played: Any = ()) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
-    """One Rollout from every runner, and their summaries; `played` are those that `sample_ref` has returned before.
-
-    Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is
-    missing, the others sample its share too, so that an update always has the same number of samples.
-
-    Raises:
-        RuntimeError: no runner is alive, or an EnvironmentFault.
-    """
-    if group.num_remote_env_runners() == 0:
-        rollout = group.local_env_runner.sample()
-        return [rollout], [summary(rollout)]
-    wanted, results = group.num_remote_env_runners(), list(played)
-    while len(results) < wanted:
-        healthy = group.healthy_worker_ids()[: wanted - len(results)]
-        if not healthy:
-            raise RuntimeError("every env runner is lost")
-        results += group.foreach_env_runner("sample_ref", local_env_runner=False, remote_worker_ids=healthy)
-    raise_faults(results)
-    refs, summaries = zip(*results, strict=True)
-    return list(refs), list(summaries)

@@ -5,8 +5,12 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
+from algorithms.a2c import a2c_loss, estimate_advantages
+from algorithms.learner import PROGRESS
+from algorithms.nonfinite import NonFiniteLoss
+from custom_models.distributions import Categorical
 from rollouts.returns import gae
+from rollouts.rollout import RolloutData
 
 A2C = (
     "algo=a2c",
@@ -34,9 +38,11 @@ def slow_loss(logits, values, actions, advantages, targets, vf_coeff, entropy_co
     return total / len(actions)
 
 
-def test_loss_and_gradient_are_the_papers(make_learner):
-    learner = make_learner(*A2C, "algo.entropy_coeff=0.03", "algo.vf_coeff=0.7")
-    learner.begin(0.0)
+def columns_of(rollout) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in rollout.arrays.items()}
+
+
+def test_loss_and_gradient_are_the_papers():
     logits = torch.randn(32, 2, dtype=torch.float64, requires_grad=True)
     values = torch.randn(32, dtype=torch.float64, requires_grad=True)
     batch = {
@@ -44,22 +50,17 @@ def test_loss_and_gradient_are_the_papers(make_learner):
         "advantages": torch.randn(32, dtype=torch.float64),
         "targets": 3 * torch.randn(32, dtype=torch.float64),
     }
-    ours = learner.compute_loss_for_module(
-        module_id=DEFAULT_MODULE_ID,
-        config=learner.config,
-        batch=batch,
-        fwd_out={"policy": learner.net.Policy(logits), "values": values},
-    )
+    ours, _ = a2c_loss(Categorical(logits), values, batch, vf_coeff=0.7, entropy_coeff=0.03)
     reference = slow_loss(logits, values, batch["actions"], batch["advantages"], batch["targets"], 0.7, 0.03)
     torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
     for mine, theirs in zip(*(torch.autograd.grad(x, (logits, values)) for x in (ours, reference)), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_advantages_are_n_step_returns_less_the_value(make_learner, make_rollout):
+def test_advantages_are_n_step_returns_less_the_value(make_rollout):
     """R_t = r_t + gamma r_{t+1} + ... + gamma^k V, up to the end of the rollout or of the episode."""
-    learner, rollout = make_learner(*A2C, "algo.gamma=0.9"), make_rollout()
-    targets = learner._load(rollout)["targets"]
+    rollout = make_rollout()
+    targets = estimate_advantages(columns_of(rollout), gamma=0.9, gae_lambda=1.0, clip_rewards=False)["targets"]
     for n in range(4):
         for t in range(16):
             total, k = 0.0, t
@@ -76,9 +77,9 @@ def test_advantages_are_n_step_returns_less_the_value(make_learner, make_rollout
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.8])
-def test_below_a_lambda_of_one_advantages_are_gae(lam, make_learner, make_rollout):
-    learner, rollout = make_learner(*A2C, "algo.gamma=0.9", f"algo.gae_lambda={lam}"), make_rollout()
-    batch = learner._load(rollout)
+def test_below_a_lambda_of_one_advantages_are_gae(lam, make_rollout):
+    rollout = make_rollout()
+    batch = estimate_advantages(columns_of(rollout), gamma=0.9, gae_lambda=lam, clip_rewards=False)
     names = ("rewards", "values", "final_values", "terminated", "truncated")
     rewards, values, *ends = (torch.tensor(rollout[name]) for name in names)
     advantages = gae(rewards, values, *ends, 0.9, lam)
@@ -94,13 +95,10 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
     columns = {"memory": np.zeros((2, 4, 6))} if model else {}
     rollout = make_rollout(valid=valid, **columns)
     whole, parts = make_learner(*A2C, *model), make_learner(*A2C, *model, f"algo.microbatch_size={size}")
-    seen = []
     for learner in (whole, parts):
-        learner.begin(0.0)
-        pieces = learner.pieces
-        learner.pieces = lambda *a, pieces=pieces: seen.append(a[1]) or pieces(*a)
-        learner.add_gradient_of(learner.load([rollout]))
-    assert seen[0] == 1 and seen[1] > 1
+        learner.begin_update(0.0)
+        learner.add_gradient_of_rollouts([rollout])
+    assert len(whole._shares) == 1 and len(parts._shares) > 1
     for one, other in zip(gradients(whole), gradients(parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
@@ -108,8 +106,8 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
 def test_one_update_is_one_step_down_the_gradient(make_learner, make_rollout):
     learner = make_learner(*A2C, "algo.lr=0.5", "algo.max_grad_norm=null")
     before, rollout = [p.detach().clone() for p in learner.net.parameters()], make_rollout()
-    learner.begin(0.0)
-    learner.add_gradient_of(learner.load([rollout]))
+    learner.begin_update(0.0)
+    learner.add_gradient_of_rollouts([rollout])
     expected = [
         w - 0.5 * g / (0.99 + 0.01 * g**2 + 1e-5).sqrt() for w, g in zip(before, gradients(learner), strict=True)
     ]
@@ -119,17 +117,23 @@ def test_one_update_is_one_step_down_the_gradient(make_learner, make_rollout):
         torch.testing.assert_close(p.detach(), w, rtol=1e-4, atol=1e-6)
 
 
+def advantages_of(learner, rollouts) -> torch.Tensor:
+    """What reaches the loss."""
+    seen, forward = [], learner.forward
+    learner.forward = lambda microbatch: seen.append(microbatch["advantages"]) or forward(microbatch)
+    learner.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+    (advantages,) = seen
+    return advantages
+
+
 def test_advantages_are_standardised_over_valid_rows_where_asked(make_learner, make_rollout):
     valid = np.ones((16, 4), bool)
     valid[5, 1] = False
     rewards = np.where(valid, 1.0, 1e6)
     rollouts = [make_rollout(valid=valid, rewards=rewards), make_rollout(valid=valid, rewards=3 * rewards)]
-    learner, seen = make_learner(*A2C, "algo.normalize_advantages=true"), []
-    learner.add_gradient = lambda minibatch, share: seen.append(minibatch["advantages"])
-    learner.add_gradient_of(learner.load(rollouts))
-    (advantages,) = seen
+    advantages = advantages_of(make_learner(*A2C, "algo.normalize_advantages=true"), rollouts)
+    plain = advantages_of(make_learner(*A2C), rollouts)
     assert len(advantages) == 2 * 63, "of both env runners together"
-    plain = make_learner(*A2C).load(rollouts)["advantages"]
     torch.testing.assert_close(advantages, (plain - plain.mean()) / plain.std(correction=0), rtol=1e-3, atol=1e-3)
 
 

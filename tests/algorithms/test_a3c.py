@@ -12,8 +12,11 @@ import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from algorithms.a2c import COLUMNS, a2c_loss, estimate_advantages
 from algorithms.a3c import FORGIVE_S, MAX_DEATHS, MAX_DROPPED, A3CLearner, Gradient
-from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
+from algorithms.learner import PROGRESS
+from algorithms.nonfinite import NonFiniteLoss
+from rollouts.rollout import RolloutData
 
 SAME = ("env=cartpole", "model.hidden=[8]", "algo.horizon=16", "algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5")
 ONE = ("algo=a3c", *SAME, "algo.num_workers=0", "algo.num_envs=4")
@@ -23,7 +26,7 @@ LSTM = ("model=mlp_lstm", "model.lstm_size=6")
 
 
 def weights(learner) -> torch.Tensor:
-    return torch.from_numpy(learner.weights().copy())
+    return torch.from_numpy(learner.flatten_weights().copy())
 
 
 # Gradients ------------------------------------------------------------------------------------------------------------
@@ -33,21 +36,17 @@ def weights(learner) -> torch.Tensor:
 def test_a_workers_gradient_is_the_learners(model, make_runner, make_learner):
     """What a worker sends is what autograd says of A2C's loss at the weights it was given."""
     runner, learner = make_runner(*ONE, *model, "algo.max_grad_norm=null"), make_learner(*ONE, *model)
-    given = learner.weights() + 0.1
+    given = learner.flatten_weights() + 0.1
     sent, about = runner.work(0, given, version=7, progress=0.25)
     assert about["version"] == 7 and about["worker"] == 0 and about["agent_steps"] > 0
-    learner.set_weights(given)
+    learner.set_flat_weights(given)
     again = make_runner(*ONE, *model)
-    again.learner.set_weights(given)
+    again.learner.set_flat_weights(given)
     rollout = again.workers[0].sample()
-    policy, values, batch = learner.forward(learner.load([rollout]))
-    learner.begin(0.25)
-    loss = learner.compute_loss_for_module(
-        module_id=DEFAULT_MODULE_ID,
-        config=learner.config,
-        batch=batch,
-        fwd_out={"policy": learner.net.Policy(policy), "values": values},
-    )
+    config, batch = learner.config, learner.load([rollout])
+    batch |= estimate_advantages(batch, config.gamma, config.lambda_, config.clip_rewards)
+    policy, values, rows = learner.forward(learner.select_rows(batch, COLUMNS))
+    loss, _ = a2c_loss(policy, values, rows, config.vf_loss_coeff, config.entropy_coeff)
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, learner.parameters)])
     torch.testing.assert_close(torch.from_numpy(sent.vector), expected, rtol=1e-4, atol=1e-6)
     assert sent.nonfinite is None and sent.terms["entropy"] > 0
@@ -57,8 +56,8 @@ def test_gradient_and_step_in_two_places_are_a2cs_update(make_learner, make_roll
     a2c, worker, centre = make_learner(*A2C), make_learner(*ONE), make_learner(*ONE)
     for seed, progress in ((1, 0.0), (2, 0.3), (3, 0.6)):
         a2c.update(training_data=RolloutData([make_rollout(seed)]), timesteps={PROGRESS: progress})
-        worker.set_weights(centre.weights())
-        centre.apply_gradient(worker.gradient_of(make_rollout(seed), progress), progress)
+        worker.set_flat_weights(centre.flatten_weights())
+        centre.apply_gradient(worker.compute_gradient(make_rollout(seed), progress), progress)
         assert all(map(torch.equal, a2c.net.parameters(), centre.net.parameters()))
     assert centre.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"] == pytest.approx(7e-4 * 0.4)
 
@@ -79,7 +78,7 @@ def test_with_one_worker_it_is_a2c(make_algorithm):
 def test_gradients_are_clipped_where_they_are_computed(make_learner, make_rollout):
     rollout = make_rollout(rewards=100 * np.ones((16, 4)))
     free, held = make_learner(*ONE, "algo.max_grad_norm=null"), make_learner(*ONE)
-    (long, _, _), (short, terms, _) = free.gradient_of(rollout, 0.0), held.gradient_of(rollout, 0.0)
+    (long, _, _), (short, terms, _) = free.compute_gradient(rollout, 0.0), held.compute_gradient(rollout, 0.0)
     assert np.linalg.norm(short) == pytest.approx(0.5, rel=1e-4) and np.linalg.norm(long) > 1
     assert terms["grad_norm"] == pytest.approx(np.linalg.norm(long), rel=1e-4)
 
@@ -92,7 +91,7 @@ def test_staleness_is_what_was_applied_since_the_worker_got_its_weights(make_alg
     """Three workers start together; 0 sends twice before 2 sends once, and 1 comes last."""
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=0")
     learner = algorithm.learner_group._learner
-    nothing = Gradient(np.zeros_like(learner.weights()), {"policy_loss": 0.0}, None)
+    nothing = Gradient(np.zeros_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
     got = dict.fromkeys((0, 1, 2), algorithm.version)
     for worker in (0, 0, 2, 1, 2):
         about = {"worker": worker, "version": got[worker], "agent_steps": 16, "scores": (), "lengths": ()}
@@ -118,15 +117,15 @@ class Actor:
 @pytest.mark.usefixtures("shared_ray")
 def test_who_is_asked_gets_the_newest_weights_and_their_version(make_algorithm, monkeypatch):
     algorithm, actors = make_algorithm(*FOUR, "cluster.num_env_runners=2"), {1: Actor(), 2: Actor()}
-    monkeypatch.setattr(algorithm, "actors", lambda: actors)
+    monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
     learner, about = algorithm.learner_group._learner, {"agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
-    downhill = Gradient(np.ones_like(learner.weights()), {"policy_loss": 0.0}, None)
+    downhill = Gradient(np.ones_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
     algorithm.ask([1, 2])
     for process in (1, 1, 2, 1):
         algorithm.accept(downhill, about | {"worker": process - 1, "version": actors[process].asked[-1][2]})
         algorithm.ask([process])
         worker, weights, version, progress = actors[process].asked[-1]
-        assert version == algorithm.version and np.array_equal(weights, learner.weights())
+        assert version == algorithm.version and np.array_equal(weights, learner.flatten_weights())
         assert worker % 2 == process - 1 and progress == algorithm.share_done() > 0
     assert [asked[0] for asked in actors[1].asked] == [0, 2, 0, 2] and [a[0] for a in actors[2].asked] == [1, 3]
     assert [asked[2] for asked in actors[1].asked] == [0, 1, 2, 4] and [a[2] for a in actors[2].asked] == [0, 3]
@@ -138,12 +137,12 @@ def test_who_is_asked_gets_the_newest_weights_and_their_version(make_algorithm, 
 def test_experience_is_learned_from_at_the_centres_own_weights(make_algorithm, make_learner, make_rollout):
     algorithm, reference = make_algorithm(*ONE, "algo.ship=experience"), make_learner(*ONE)
     centre, rollout = algorithm.learner_group._learner, make_rollout()
-    centre.set_weights(centre.weights() + 0.1)  # newer than those the worker had
-    reference.set_weights(centre.weights())
+    centre.set_flat_weights(centre.flatten_weights() + 0.1)  # newer than those the worker had
+    reference.set_flat_weights(centre.flatten_weights())
     about = {"worker": 0, "version": 0, "agent_steps": 64, "scores": (), "lengths": (), "num_bytes": 0}
     algorithm.accept(rollout, about)
-    reference.apply_gradient(reference.gradient_of(rollout, 0.0), 0.0)
-    assert np.array_equal(centre.weights(), reference.weights())
+    reference.apply_gradient(reference.compute_gradient(rollout, 0.0), 0.0)
+    assert np.array_equal(centre.flatten_weights(), reference.flatten_weights())
 
 
 @pytest.mark.usefixtures("shared_ray")
@@ -191,13 +190,13 @@ def test_one_worker_may_have_a_process_of_its_own(make_algorithm):
 def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
     algorithm = make_algorithm(*ONE, "report_every=500")
     runner, group = algorithm.env_runner, algorithm.learner_group
-    work, at_the_centre = runner.work, group.foreach_learner
+    work, foreach_learner = runner.work, group.foreach_learner
     spent = []
 
     def slow_centre(function):  # for weights, and to apply
         began = time.perf_counter()
         time.sleep(0.03)
-        result = at_the_centre(function)
+        result = foreach_learner(function)
         spent.append(time.perf_counter() - began)
         return result
 
@@ -212,7 +211,7 @@ def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
 def test_one_copy_of_the_model_travels_each_way(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "report_every=200")
     row = algorithm.train()["row"]
-    size = algorithm.at_the_centre(A3CLearner.weights).nbytes
+    size = algorithm.call_learner(A3CLearner.flatten_weights).nbytes
     assert row["bytes_per_agent_step"] * 2 * 16 == pytest.approx(2 * size, rel=0.35)  # some rows only restart a game
 
 
@@ -286,11 +285,11 @@ def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
 def test_the_centre_may_be_in_another_process_and_its_death_is_an_error(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=1", "cluster.num_learners=1", "report_every=500")
     assert algorithm.train()["row"]["agent_steps"] >= 500
-    centre = algorithm.at_the_centre(lambda learner: os.getpid())
+    centre = algorithm.call_learner(lambda learner: os.getpid())
     assert centre != os.getpid() and centre not in pids(algorithm).values()
     os.kill(centre, signal.SIGKILL)
     with pytest.raises(ray.exceptions.RayActorError):
-        algorithm.at_the_centre(A3CLearner.weights)
+        algorithm.call_learner(A3CLearner.flatten_weights)
 
 
 @pytest.mark.end_to_end
@@ -299,7 +298,7 @@ def test_a_process_that_always_dies_stops_the_run(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2")
     with pytest.raises(RuntimeError, match=f"worker process 1 failed {MAX_DEATHS + 1} times: RuntimeError: its env is"):
         for _ in range(20):
-            algorithm.mourn(1, RuntimeError("its env is broken"))
+            algorithm.replace_process(1, RuntimeError("its env is broken"))
     assert algorithm.notices == ["worker process 1 failed and is started again (RuntimeError: its env is broken)"]
 
 
@@ -316,7 +315,7 @@ def centre(make_algorithm, monkeypatch):
     """The centre of an A3C with three processes that one invents: it neither asks nor applies nor kills."""
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "algo.worker_timeout_s=50")
     algorithm.accepted = []
-    monkeypatch.setattr(algorithm, "actors", dict)
+    monkeypatch.setattr(algorithm, "get_actors", dict)
     monkeypatch.setattr(algorithm, "accept", lambda cargo, about: algorithm.accepted.append(about["worker"]))
     return algorithm
 
@@ -332,19 +331,19 @@ def test_what_a_process_failed_at_is_forgiven_once_it_answers_and_time_has_passe
 
 def test_who_has_answered_while_the_centre_was_away_is_not_taken_for_dead(shared_ray, centre, monkeypatch):
     """Ctrl-Z, a slow disk: every request is old, and only one answer is taken at a time."""
-    mourned, silent, long_ago = [], sleeper.remote(), time.monotonic() - 1000
+    replaced, silent, long_ago = [], sleeper.remote(), time.monotonic() - 1000
     monkeypatch.setattr(centre, "ask", lambda processes: None)
-    monkeypatch.setattr(centre, "mourn", lambda process, error: mourned.append(process))
+    monkeypatch.setattr(centre, "replace_process", lambda process, error: replaced.append(process))
     centre.requests = {ray.put(ANSWER): (1, long_ago), ray.put(ANSWER): (2, long_ago), silent: (3, long_ago)}
     centre.training_step()
-    assert mourned == [3] and centre.accepted == [0] and len(centre.requests) == 1
+    assert replaced == [3] and centre.accepted == [0] and len(centre.requests) == 1
     centre.training_step()
-    assert mourned == [3] and centre.accepted == [0, 0] and not centre.requests
+    assert replaced == [3] and centre.accepted == [0, 0] and not centre.requests
     ray.cancel(silent, force=True)
 
 
 def spoiled(algorithm) -> Gradient:
-    size = len(algorithm.at_the_centre(A3CLearner.weights))
+    size = len(algorithm.call_learner(A3CLearner.flatten_weights))
     return Gradient(
         np.full(size, np.nan, np.float32), {"policy_loss": np.nan}, {"minibatch": {"rewards": torch.tensor([np.nan])}}
     )
@@ -356,7 +355,7 @@ def test_a_gradient_that_is_not_finite_is_dropped_and_counted_and_many_stop_the_
     learner = algorithm.learner_group._learner
     learner.config.run_dirs[1] = str(tmp_path)
     about = {"version": 0, "agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
-    fine = Gradient(np.zeros_like(learner.weights()), {"policy_loss": 0.0}, None)
+    fine = Gradient(np.zeros_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
     before = weights(learner)
     for _ in range(MAX_DROPPED - 1):
         algorithm.accept(spoiled(algorithm), about | {"worker": 0})
@@ -386,6 +385,6 @@ def test_a_worker_that_sends_nothing_else_ends_the_run_with_a_sentence(make_algo
 def test_a_worker_says_that_its_gradient_is_not_finite(make_learner, make_rollout):
     rewards = np.ones((16, 4))
     rewards[3, 2] = np.inf
-    gradient = make_learner(*ONE).gradient_of(make_rollout(rewards=rewards), 0.0)
+    gradient = make_learner(*ONE).compute_gradient(make_rollout(rewards=rewards), 0.0)
     assert gradient.nonfinite is not None and len(gradient.nonfinite["minibatch"]["actions"]) == 64
-    assert make_learner(*ONE).gradient_of(make_rollout(), 0.0).nonfinite is None
+    assert make_learner(*ONE).compute_gradient(make_rollout(), 0.0).nonfinite is None

@@ -6,9 +6,12 @@ import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms.learner import PROGRESS, NonFiniteLoss, RolloutData
+from algorithms.a2c import estimate_advantages
+from algorithms.learner import PROGRESS
+from algorithms.nonfinite import NonFiniteLoss
 from algorithms.optimizers import RMSProp
 from rollouts.returns import gae, monte_carlo
+from rollouts.rollout import RolloutData
 
 
 def update(learner, *rollouts, progress: float = 0.0) -> dict:
@@ -24,13 +27,14 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 def spy_on_minibatches(learner) -> list[dict[str, torch.Tensor]]:
-    seen, add_gradient = [], learner.add_gradient
+    seen, minibatches = [], learner.minibatches
 
-    def remember(minibatch, share=1.0):
-        seen.append(minibatch)
-        add_gradient(minibatch, share)
+    def remember(*arguments):
+        for minibatch in minibatches(*arguments):
+            seen.append(minibatch)
+            yield minibatch
 
-    learner.add_gradient = remember
+    learner.minibatches = remember
     return seen
 
 
@@ -59,13 +63,14 @@ def test_columns_stay_together_when_rows_are_shuffled(make_learner, make_rollout
     )
     seen = spy_on_minibatches(learner)
     update(learner, rollout)
-    advantages = learner.load([rollout])["advantages"]
+    config = learner.config
+    columns = estimate_advantages(learner.load([rollout]), config.gamma, config.lambda_, config.clip_rewards)
+    advantages = columns["advantages"].flatten()
     for m in seen:
         rows = m["obs"][:, 0].long()
         torch.testing.assert_close(m["logp"], -rows / 64)
         torch.testing.assert_close(m["values"], rows / 10)
-        expected = learner.standardized({"advantages": advantages[rows]})
-        torch.testing.assert_close(m["advantages"], expected["advantages"])
+        torch.testing.assert_close(m["advantages"], learner.standardize(advantages[rows], None))
         assert torch.equal(m["actions"], torch.tensor(rollout["actions"]).flatten()[rows])
 
 
@@ -133,7 +138,12 @@ def test_rewards_are_clipped_for_training_only(algo, clip_rewards, make_learner,
     learner = make_learner(f"algo={algo}", "env=cartpole", f"env.clip_rewards={str(clip_rewards).lower()}")
     rewards = np.float32([[0, 21, -7, 0.5]] * 16)
     rollout = make_rollout(rewards=rewards)
-    batch, gamma = learner._load(rollout), learner.config.gamma
+    batches, gamma = [], learner.config.gamma
+    for name in ("minibatches", "microbatches"):
+        iterate = getattr(learner, name)
+        setattr(learner, name, lambda batch, *rest, it=iterate: batches.append(batch) or it(batch, *rest))
+    update(learner, rollout)
+    (batch,) = batches
     used = torch.tensor(np.sign(rewards) if clip_rewards else rewards)
     values, final_values, *ends = (
         torch.tensor(rollout[c]) for c in ("values", "final_values", "terminated", "truncated")

@@ -3,34 +3,23 @@
 import numpy as np
 import pytest
 import torch
-from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms.learner import PROGRESS, RolloutData
-from rollouts.rollout import Rollout
+from algorithms.learner import PROGRESS
+from algorithms.pg import COLUMNS, pg_loss
+from custom_models.distributions import Categorical
+from rollouts.rollout import Rollout, RolloutData
 
 PG = ("algo=pg", "env=cartpole", "model.hidden=[8]", "algo.num_envs=4", "algo.episodes_per_update=8")
 LSTM = ("model=mlp_lstm", "model.hidden=[8]", "model.lstm_size=6")
 
 
-def loss_of(learner, batch: dict, logits: torch.Tensor) -> torch.Tensor:
-    learner.begin(0.0)
-    return learner.compute_loss_for_module(
-        module_id=DEFAULT_MODULE_ID,
-        config=learner.config,
-        batch=batch,
-        fwd_out={"policy": learner.net.Policy(logits), "values": None},
-    )
-
-
 @pytest.mark.parametrize("entropy_coeff", [0.0, 0.3])
-def test_the_gradient_is_reinforces_and_entropys(entropy_coeff, make_learner):
+def test_the_gradient_is_reinforces_and_entropys(entropy_coeff):
     """The lecture: sum over t of grad log pi(a_t | s_t) G_t; here divided by the number of agent steps."""
-    learner = make_learner(
-        *PG, "algo.baseline=none", "algo.standardize_returns=false", f"algo.entropy_coeff={entropy_coeff}"
-    )
     logits = torch.randn(20, 2, dtype=torch.float64, requires_grad=True)
-    batch = learner.weigh({"actions": torch.arange(20) % 2, "returns": torch.randn(20, dtype=torch.float64)})
-    loss, expected = loss_of(learner, batch, logits), 0.0
+    returns = torch.randn(20, dtype=torch.float64)
+    batch = {"actions": torch.arange(20) % 2, "returns": returns, "weights": returns}
+    (loss, _), expected = pg_loss(Categorical(logits), batch, entropy_coeff), 0.0
     (gradient,) = torch.autograd.grad(loss, logits)
     for i in range(20):
         probabilities = logits[i].detach().exp() / logits[i].detach().exp().sum()
@@ -54,9 +43,9 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
     rollout, gradients, counts = make_rollout(valid=valid, **columns), [], []
     for microbatch_size in ("null", size):
         learner = make_learner(*PG, *model, "algo.entropy_coeff=0.3", f"algo.microbatch_size={microbatch_size}")
-        learner.descend = lambda batch: None  # leaves the gradient where it is
-        learner.begin(0.0)
-        learner.learn(learner.load([rollout]))
+        learner.move_weights = lambda: None  # leaves the gradient where it is
+        learner.config.grad_clip = None
+        learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
         gradients.append([p.grad for p in learner.parameters if p.grad is not None])
         counts.append(len(learner._shares))
     assert counts[0] == 1 and counts[1] > 1
@@ -69,7 +58,7 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
 def test_baseline_and_standardisation_are_two_settings(baseline, standardize, make_learner):
     learner = make_learner(*PG, f"algo.baseline={baseline}", f"algo.standardize_returns={str(standardize).lower()}")
     returns = torch.tensor([1.0, 2.0, 3.0, 10.0])
-    weights = learner.weigh({"returns": returns})["weights"]
+    weights = learner.weigh_returns(returns, torch.ones(4, dtype=torch.bool))
     expected = returns - (4.0 if baseline == "average" else 0.0)
     expected = expected / returns.std(correction=0) if standardize else expected
     torch.testing.assert_close(weights, expected)
@@ -79,7 +68,7 @@ def test_returns_that_do_not_count_move_no_baseline(make_learner):
     """Sequences keep their invalid rows until the loss."""
     learner = make_learner(*PG)
     returns, valid = torch.tensor([[1.0, 5.0], [3.0, 1e6]]), torch.tensor([[True, True], [True, False]])
-    weights = learner.weigh({"returns": returns, "valid": valid})["weights"][valid]
+    weights = learner.weigh_returns(returns, valid)[valid]
     assert weights.mean().item() == pytest.approx(0, abs=1e-6) and weights.std(correction=0).item() == pytest.approx(1)
 
 
@@ -100,9 +89,12 @@ def test_what_idle_envs_do_is_not_learned_from(make_runner, make_learner):
     for name in ("rewards", "logp"):
         junk[name][idle] = 1e6
     junk["obs"][:-1][idle] = 1e6
-    batches = [make_learner(*PG).load([Rollout(a, [], [], 0)]) for a in (clean, junk)]
-    for name in batches[0]:
-        assert torch.equal(batches[0][name], batches[1][name]), name
+    learners = [make_learner(*PG), make_learner(*PG)]
+    for learner, arrays in zip(learners, (clean, junk), strict=True):
+        learner.update(training_data=RolloutData([Rollout(arrays, [], [], 0)]), timesteps={PROGRESS: 0.0})
+    one, other = (learner.net.state_dict() for learner in learners)
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
 
 
 def test_several_rollouts_of_unequal_length_are_learned_from_together(make_runner, make_learner):
@@ -111,7 +103,8 @@ def test_several_rollouts_of_unequal_length_are_learned_from_together(make_runne
         runner, learner = make_runner(*overrides), make_learner(*overrides)
         rollouts = [runner.sample(), runner.sample()]
         assert len(rollouts[0]["valid"]) != len(rollouts[1]["valid"])
-        batch = learner.load(rollouts)
-        counted = batch["valid"].sum() if model else len(batch["actions"])
+        rows = learner.select_rows(learner.load(rollouts), COLUMNS)
+        counted = rows["valid"].sum() if model else len(rows["actions"])
         assert counted == sum(r.agent_steps for r in rollouts)
-        assert batch["returns"].isfinite().all()
+        report = learner.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
+        assert np.isfinite(list(report.values())).all()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms.learner import PROGRESS, RolloutData
+from algorithms.learner import PROGRESS
 from environments.frames import layout_of
-from rollouts.rollout import Rollout, columns
+from rollouts.rollout import Rollout, RolloutData, columns
 
 T, N, H = 4, 2, 8  # agent steps, envs, LSTM cells
 ALGOS = {
@@ -48,7 +48,7 @@ def test_every_algorithm_learns_through_every_torso(algo, torso, memory_size, ma
     rollout = random_rollout(learner, memory_size)
     before = {name: p.detach().clone() for name, p in learner.net.named_parameters()}
     if algo == "a3c":
-        report = learner.apply_gradient(learner.gradient_of(rollout, 0.0), 0.0)
+        report = learner.apply_gradient(learner.compute_gradient(rollout, 0.0), 0.0)
     else:
         report = learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
     stayed = {name for name, p in learner.net.named_parameters() if torch.equal(p, before[name])}

@@ -1,5 +1,7 @@
 """PPO's loss: RLlib's where RLlib can say it, the paper's and the slow one where it cannot."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,13 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+from ray.rllib.utils.schedules.scheduler import Scheduler
 
-from algorithms.learner import PROGRESS, RolloutData
-
-AT_RLLIBS_SETTINGS = ("algo.normalize_advantages=false", "algo.vf_clip=null", "algo.clip=0.2")
+from algorithms import ppo
+from algorithms.learner import PROGRESS
+from algorithms.ppo import ppo_loss
+from custom_models.distributions import Categorical, Gaussian
+from rollouts.rollout import RolloutData
 
 
 def minibatch(policy_size: int, actions: torch.Tensor, seed: int = 0, rows: int = 64) -> dict[str, torch.Tensor]:
@@ -31,26 +36,38 @@ def minibatch(policy_size: int, actions: torch.Tensor, seed: int = 0, rows: int 
     }
 
 
-def loss_of(learner, batch: dict, policy: torch.Tensor, values: torch.Tensor, progress: float = 0.0) -> torch.Tensor:
-    """Our loss of a policy's parameters and of values."""
-    learner.begin(progress)
-    learner.kl = []
-    return learner.compute_loss_for_module(
-        module_id=DEFAULT_MODULE_ID,
-        config=learner.config,
-        batch=batch,
-        fwd_out={"policy": learner.net.Policy(policy), "values": values},
-    )
+def loss_of(
+    policy: torch.Tensor,
+    values: torch.Tensor,
+    batch: dict,
+    kind: type = Categorical,
+    clip: float = 0.2,
+    vf_clip: float | None = None,
+    vf_coeff: float = 0.5,
+    entropy_coeff: float = 0.01,
+    kl_coeff: float | None = None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Our loss of a policy's parameters and of values, and its terms."""
+    beta = None if kl_coeff is None else torch.tensor(kl_coeff)
+    return ppo_loss(kind(policy), values, batch, clip, vf_clip, vf_coeff, entropy_coeff, beta)
 
 
-def rllibs_loss_of(learner, batch: dict, policy: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def rllibs_loss_of(
+    learner, batch: dict, policy: torch.Tensor, values: torch.Tensor, kl_coeff: float | None = None
+) -> torch.Tensor:
     """RLlib's loss at the same settings. Its value loss has no factor of a half, and its vf_clip_param is a ceiling."""
-    config = learner.config.copy(copy_frozen=False)
-    config.vf_loss_coeff, config.vf_clip_param = learner.config.vf_loss_coeff / 2, float("inf")
+    entropy_coeff = Scheduler(fixed_value_or_schedule=0.01, framework="torch")
+    theirs = SimpleNamespace(
+        module=learner.module,
+        metrics=learner.metrics,
+        entropy_coeff_schedulers_per_module={DEFAULT_MODULE_ID: entropy_coeff},
+        curr_kl_coeffs_per_module={DEFAULT_MODULE_ID: torch.tensor(kl_coeff or 0.0)},
+    )
+    settings = {"use_critic": True, "clip_param": 0.2, "vf_loss_coeff": 0.5 / 2, "vf_clip_param": float("inf")}
     return PPOTorchLearner.compute_loss_for_module(
-        learner,
+        theirs,
         module_id=DEFAULT_MODULE_ID,
-        config=config,
+        config=SimpleNamespace(use_kl_loss=kl_coeff is not None, **settings),
         batch={
             Columns.ACTIONS: batch["actions"],
             Columns.ACTION_LOGP: batch["logp"],
@@ -62,90 +79,96 @@ def rllibs_loss_of(learner, batch: dict, policy: torch.Tensor, values: torch.Ten
     )
 
 
-@pytest.mark.parametrize("kl", [0.0, 0.3])
-@pytest.mark.parametrize("env", ["cartpole", "pendulum"])
-def test_loss_and_gradient_are_rllibs_at_rllibs_settings(env, kl, make_learner):
-    learner = make_learner(f"env={env}", "model.hidden=[8]", *AT_RLLIBS_SETTINGS, f"algo.kl_coeff={kl}")
-    rows = 64
+@pytest.mark.parametrize("kl_coeff", [None, 0.3])
+@pytest.mark.parametrize(("env", "kind"), [("cartpole", Categorical), ("pendulum", Gaussian)])
+def test_loss_and_gradient_are_rllibs_at_rllibs_settings(env, kind, kl_coeff, make_learner):
+    learner, rows = make_learner(f"env={env}", "model.hidden=[8]"), 64
     if env == "cartpole":
         batch = minibatch(2, torch.arange(rows) % 2)
     else:
         batch = minibatch(2, torch.linspace(-2, 2, rows, dtype=torch.float64)[:, None])
-    batch["logp"] = learner.net.Policy(batch["policy"]).logp(batch["actions"])
+    batch["logp"] = kind(batch["policy"]).logp(batch["actions"])
     policy = (batch["policy"] + 0.3 * torch.randn(rows, 2, dtype=torch.float64)).requires_grad_()
     values = batch["values"].clone().requires_grad_()
-    ours, theirs = (f(learner, batch, policy, values) for f in (loss_of, rllibs_loss_of))
+    ours, terms = loss_of(policy, values, batch, kind, kl_coeff=kl_coeff)
+    theirs = rllibs_loss_of(learner, batch, policy, values, kl_coeff)
     assert ours.dtype == torch.float64
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     gradients = [torch.autograd.grad(loss, (policy, values)) for loss in (ours, theirs)]
     for mine, rllibs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, rllibs, rtol=1e-12, atol=1e-12)
         assert mine.abs().sum() > 0
-    assert 0.1 < learner._log[0]["clip_fraction"] < 0.9  # both branches of the minimum were asked
+    assert 0.1 < terms["clip_fraction"] < 0.9  # both branches of the minimum were asked
+    assert ("kl" in terms) == (kl_coeff is not None)
 
 
 def test_the_gradient_of_every_weight_is_rllibs(make_learner, small):
     """The same through the whole network: RLlib's forward_train here, policy_and_value there."""
-    learner = make_learner(*small, *AT_RLLIBS_SETTINGS)
+    learner = make_learner(*small)
     batch = minibatch(2, torch.arange(64) % 2)
     batch = {name: c.float() if c.is_floating_point() else c for name, c in batch.items()}
     batch["logp"] = learner.net.Policy(batch["policy"]).logp(batch["actions"])
     obs, weights = torch.randn(64, 4), list(learner.net.parameters())
-    ours = loss_of(learner, batch, *learner.net.policy_and_value(obs, learner.net.pack()))
+    ours, _ = loss_of(*learner.net.policy_and_value(obs, learner.net.pack()), batch)
     out = learner.net.forward_train({Columns.OBS: obs})
     theirs = rllibs_loss_of(learner, batch, out[Columns.ACTION_DIST_INPUTS], out[Columns.EMBEDDINGS])
     for mine, rllibs in zip(torch.autograd.grad(ours, weights), torch.autograd.grad(theirs, weights), strict=True):
         torch.testing.assert_close(mine, rllibs, rtol=1e-5, atol=1e-6)
 
 
+def advantages_of(learner, rollout) -> list[torch.Tensor]:
+    """What reaches the loss, minibatch by minibatch."""
+    seen, forward = [], learner.forward
+    learner.forward = lambda minibatch: seen.append(minibatch["advantages"]) or forward(minibatch)
+    learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
+    return seen
+
+
 def test_advantages_are_standardised_per_minibatch(make_learner, make_runner, small):
     """What reaches the loss has mean 0 and deviation 1 in every minibatch, whatever its scale was."""
-    learner, seen = make_learner(*small, "algo.minibatch_size=16"), []
-    loss = learner.compute_loss_for_module
-    learner.compute_loss_for_module = lambda **kwargs: seen.append(kwargs["batch"]["advantages"]) or loss(**kwargs)
-    learner.update(training_data=RolloutData([make_runner(*small).sample()]), timesteps={PROGRESS: 0.0})
+    words, rollout = (*small, "algo.minibatch_size=16"), make_runner(*small).sample()
+    learner = make_learner(*words)
+    seen = advantages_of(learner, rollout)
     assert len(seen) > 2
     for advantages in seen:
         assert abs(advantages.mean()) < 1e-5 and abs(advantages.std(correction=0) - 1) < 1e-4
-    batch = minibatch(2, torch.arange(64) % 2)
-    shifted = batch | {"advantages": 100 + 7 * batch["advantages"]}
-    torch.testing.assert_close(learner.standardized(shifted)["advantages"], learner.standardized(batch)["advantages"])
-    plain = make_learner(*small, "algo.normalize_advantages=false")
-    assert plain.standardized(batch) is batch
+    advantages = torch.randn(64, dtype=torch.float64)
+    shifted = learner.standardize(100 + 7 * advantages, None)
+    torch.testing.assert_close(shifted, learner.standardize(advantages, None))
+    plain = advantages_of(make_learner(*words, "algo.normalize_advantages=false"), rollout)
+    assert max(abs(advantages.mean()) for advantages in plain) > 0.1
 
 
-def test_values_are_clipped_like_ratios_one_at_a_time(make_learner, small):
+def test_values_are_clipped_like_ratios_one_at_a_time():
     """One that moved too far away from its target is called back; one too far towards it has no gradient."""
-    learner = make_learner(*small, "algo.vf_clip=0.5", "algo.entropy_coeff=0", "algo.vf_coeff=1")
     batch = minibatch(2, torch.arange(64) % 2) | {"advantages": torch.zeros(64, dtype=torch.float64)}
-    batch["logp"] = learner.net.Policy(batch["policy"]).logp(batch["actions"])
+    batch["logp"] = Categorical(batch["policy"]).logp(batch["actions"])
     values = (batch["values"] + torch.linspace(-2, 2, 64, dtype=torch.float64)).requires_grad_()
-    for progress in (0.0, 0.5):
-        clip, total, slopes = 0.5 * (1 - progress), 0.0, []
+    for clip in (0.5, 0.25):
+        total, slopes = 0.0, []
         for new, old, target in zip(values.tolist(), batch["values"].tolist(), batch["targets"].tolist(), strict=True):
             near = min(max(new, old - clip), old + clip)
             total += 0.5 * max((new - target) ** 2, (near - target) ** 2) / 64
             stuck = near != new and abs(near - target) > abs(new - target)  # the clipped square counts, a constant
             slopes.append(0.0 if stuck else (new - target) / 64)
-        loss = loss_of(learner, batch, batch["policy"], values, progress)
+        loss, _ = loss_of(batch["policy"], values, batch, vf_clip=clip, vf_coeff=1.0, entropy_coeff=0.0)
         assert loss.item() == pytest.approx(total, rel=1e-12)
         assert torch.autograd.grad(loss, values)[0].tolist() == pytest.approx(slopes, rel=1e-12)
         assert 5 < slopes.count(0.0) < 59
 
 
 @pytest.mark.parametrize(("schedule", "factor"), [("linear", 0.25), ("constant", 1.0)])
-def test_the_clip_falls_with_the_run_or_stays(schedule, factor, make_learner, small):
-    later = make_learner(*small, "algo.vf_clip=null", "algo.clip=0.4", f"algo.clip_schedule={schedule}")
-    fixed = make_learner(*small, "algo.vf_clip=null", f"algo.clip={0.4 * factor}", "algo.clip_schedule=constant")
-    batch = minibatch(2, torch.arange(64) % 2)
-    batch["logp"] = later.net.Policy(batch["policy"]).logp(batch["actions"])
-    policy = batch["policy"] + 0.5 * torch.randn(64, 2, dtype=torch.float64)
-    torch.testing.assert_close(
-        loss_of(later, batch, policy, batch["values"], progress=0.75), loss_of(fixed, batch, policy, batch["values"])
-    )
-    if factor < 1:
-        early, late = (loss_of(later, batch, policy, batch["values"], p) for p in (0.0, 0.75))
-        assert abs(early - late) > 1e-3
+def test_both_clips_fall_with_the_run_or_stay(schedule, factor, make_learner, make_rollout, small, monkeypatch):
+    asked = []
+
+    def remember(policy, values, batch, clip, vf_clip, *coefficients):
+        asked.append((clip, vf_clip))
+        return ppo_loss(policy, values, batch, clip, vf_clip, *coefficients)
+
+    monkeypatch.setattr(ppo, "ppo_loss", remember)
+    learner = make_learner(*small, "algo.vf_clip=0.8", "algo.clip=0.4", f"algo.clip_schedule={schedule}")
+    learner.update(training_data=RolloutData([make_rollout()]), timesteps={PROGRESS: 0.75})
+    assert set(asked) == {(0.4 * factor, 0.8 * factor)}
 
 
 @pytest.mark.parametrize(("schedule", "expected"), [("linear", 0.75e-3), ("constant", 1e-3)])
@@ -186,16 +209,19 @@ def test_the_ratio_is_one_in_the_first_minibatch(dtype, make_runner, make_learne
 
 def kl_learner(make_learner, small, target: float):
     learner = make_learner(*small, "algo.kl_coeff=0.8", f"algo.kl_target={target}", "algo.lr=1e-9", "algo.num_epochs=1")
-    return learner, lambda: float(learner.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID])
+    return learner, lambda: float(learner.kl_coeff)
 
 
 @pytest.mark.parametrize(("times_the_target", "factor"), [(2.5, 1.5), (1.5, 1.0), (0.75, 1.0), (0.4, 0.5)])
 def test_the_kl_coefficient_follows_its_target(times_the_target, factor, make_learner, make_rollout, small):
     """RLlib's factors: 1.5 above twice the target, 0.5 below half of it."""
-    probe, _ = kl_learner(make_learner, small, 0.01)
+    (probe, _), measurements = kl_learner(make_learner, small, 0.01), []
+    take_mean = probe.take_mean
+    probe.take_mean = lambda name: measurements.append(take_mean(name)) or measurements[-1]
     rollout = make_rollout(policy=np.random.default_rng(1).normal(size=(16, 4, 2)))
-    probe.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
-    measured = torch.stack(probe.kl).mean().item()
+    report = probe.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
+    assert "kl" not in report
+    (measured,) = measurements
     assert measured > 0.01
     learner, coefficient = kl_learner(make_learner, small, measured / times_the_target)
     learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
@@ -216,4 +242,4 @@ def test_the_kl_coefficient_is_saved(make_learner, make_rollout, small, tmp_path
 def test_without_a_kl_coefficient_there_is_no_penalty(make_learner, make_rollout, small):
     learner = make_learner(*small)
     learner.update(training_data=RolloutData([make_rollout()]), timesteps={PROGRESS: 0.0})
-    assert learner.kl == []
+    assert all("kl" not in terms for terms in learner._log) and float(learner.kl_coeff) == 0

@@ -130,8 +130,8 @@ def test_an_update_takes_as_long_as_the_slower_of_playing_and_learning(make_algo
     def seconds_per_update(*more: str) -> float:
         algorithm = make_algorithm(*words, *OVERLAP, *more)
         learner = algorithm.learner_group._learner
-        learn = learner.learn
-        learner.learn = lambda batch: (time.sleep(0.8), learn(batch))
+        load = learner.load
+        learner.load = lambda rollouts: time.sleep(0.8) or load(rollouts)
         rows_of(algorithm, 2)
         start = time.perf_counter()
         rows_of(algorithm, 3)

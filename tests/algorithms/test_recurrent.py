@@ -1,13 +1,15 @@
 """With an LSTM: what was remembered while acting is remembered while learning, and minibatches are whole sequences."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from algorithms.learner import PROGRESS, RolloutData
-from rollouts.rollout import Rollout
+from algorithms.learner import PROGRESS
+from rollouts.rollout import Rollout, RolloutData
 
 CARTPOLE = (
     "env=cartpole",
@@ -19,6 +21,7 @@ CARTPOLE = (
 )
 ASSAULT = ("env=assault", "model=cnn_lstm", "model.hidden=16", "model.lstm_size=8", "model.dtype=float32")
 ASSAULT += ("algo.num_envs=2", "algo.horizon=60", "env.max_episode_frames=160")  # 40 agent steps: resets inside
+RECORDED = ("actions", "logp")
 PPO = ("algo=ppo", "algo.minibatch_size=64", "algo.num_epochs=2")
 
 
@@ -34,11 +37,12 @@ def test_learning_sees_the_policy_that_acted(world, make_runner, make_learner):
     assert any(r["game_reset"][:-1].any() for r in rollouts)
     assert rollouts[1]["memory"].any()
     for rollout in rollouts:
-        policy, values, columns = learner.forward(learner.load([rollout]))
-        logp = learner.net.Policy(policy).logp(columns["actions"])
+        policy, values, columns = learner.forward(learner.select_rows(learner.load([rollout]), RECORDED))
+        logp = policy.logp(columns["actions"])
         assert logp.std() > 0.1
         torch.testing.assert_close(logp, columns["logp"], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(values, columns["values"], rtol=1e-4, atol=1e-4)
+        played = torch.tensor(rollout["values"][:-1])[torch.tensor(rollout["valid"])]
+        torch.testing.assert_close(values, played, rtol=1e-4, atol=1e-4)
 
 
 def test_memory_matters_to_that_test(make_runner, make_learner):
@@ -48,10 +52,10 @@ def test_memory_matters_to_that_test(make_runner, make_learner):
         learner.net.policy.weight *= 2000
     runner.set_state({COMPONENT_RL_MODULE: learner.net.get_state(), WEIGHTS_SEQ_NO: 1})
     runner.sample()
-    batch = learner.load([runner.sample()])
+    batch = learner.select_rows(learner.load([runner.sample()]), RECORDED)
     for name in ("memory", "starts"):
         policy, _, columns = learner.forward(batch | {name: torch.zeros_like(batch[name])})
-        assert (learner.net.Policy(policy).logp(columns["actions"]) - columns["logp"]).abs().max() > 1e-3, name
+        assert (policy.logp(columns["actions"]) - columns["logp"]).abs().max() > 1e-3, name
 
 
 def test_the_memory_of_a_new_game_is_empty(make_runner):
@@ -67,14 +71,14 @@ def test_minibatches_are_whole_sequences(make_runner, make_learner):
     overrides = (*PPO, *CARTPOLE)
     runner, learner = make_runner(*overrides), make_learner(*overrides)
     batch = learner.load([runner.sample()])
-    pieces = list(learner.pieces(batch, 4, learner.rows))
+    pieces = list(learner.minibatches(batch, RECORDED, math.ceil(int(batch["valid"].sum()) / 4), 1))
     assert [tuple(p["obs"].shape) for p in pieces] == [(64, 1, 4)] * 4
     assert all(p["memory"].shape == (2, 1, 8) for p in pieces)
     seen = torch.cat([p["obs"] for p in pieces], 1)
     order = [next(n for n in range(4) if torch.equal(seen[:, i], batch["obs"][:, n])) for i in range(4)]
     assert sorted(order) == [0, 1, 2, 3]
     for i, n in enumerate(order):
-        for name in ("actions", "advantages", "memory", "starts", "valid"):
+        for name in ("actions", "logp", "memory", "starts", "valid"):
             assert torch.equal(torch.cat([p[name] for p in pieces], 1)[:, i], batch[name][:, n]), name
 
 

@@ -13,9 +13,8 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments import threads
 from environments.frames import to_blocks
-from environments.mistakes import EnvironmentFault
 from rollouts.rollout import Rollout, stack_frames
-from rollouts.runner import VectorEnvRunner, sample
+from rollouts.runner import VectorEnvRunner
 from rollouts.streams import streams
 from runs.build import build
 
@@ -386,56 +385,3 @@ def test_a_rollout_of_a_real_game_stays_within_its_bytes(make_runner):
     assert rollout["frames"].shape == (36, 8, 21, 21, 16)
     assert rollout.num_bytes / rollout.agent_steps <= limit
     assert len(pickle.dumps(rollout)) / rollout.agent_steps <= limit
-
-
-class Group:
-    """RLlib's EnvRunnerGroup, as far as `sample` asks."""
-
-    def __init__(self, remote: int, healthy: list[list[int]], runner=None):
-        self.remote, self.healthy, self.local_env_runner, self.asked = remote, healthy, runner, []
-
-    def num_remote_env_runners(self) -> int:
-        return self.remote
-
-    def healthy_worker_ids(self) -> list[int]:
-        return self.healthy.pop(0)
-
-    def foreach_env_runner(self, method, local_env_runner, remote_worker_ids):
-        assert method == "sample_ref" and not local_env_runner
-        self.asked.append(remote_worker_ids)
-        return [(f"rollout of {i}", {"runner": i}) for i in remote_worker_ids]
-
-
-def test_without_remote_runners_the_rollout_is_handed_over_as_it_is(make_runner):
-    runner = make_runner("env=cartpole", "model.hidden=[4]")
-    made = []
-    runner.sample = lambda original=runner.sample: made.append(original()) or made[-1]
-    rollouts, summaries = sample(Group(0, [], runner))
-    assert rollouts[0] is made[0] and len(rollouts) == 1
-    expected = {"agent_steps", "scores", "lengths", "num_bytes"}
-    assert summaries[0].keys() == expected and summaries[0]["agent_steps"] == made[0].agent_steps
-
-
-def test_the_others_sample_the_share_of_a_lost_runner():
-    group = Group(3, [[1, 3], [1, 3]])
-    rollouts, summaries = sample(group)
-    assert rollouts == ["rollout of 1", "rollout of 3", "rollout of 1"]
-    assert [s["runner"] for s in summaries] == [1, 3, 1]
-    assert group.asked == [[1, 3], [1]]
-
-
-def test_without_any_runner_left_the_run_stops():
-    with pytest.raises(RuntimeError, match="every env runner is lost"):
-        sample(Group(2, [[1], []]))
-
-
-@pytest.mark.parametrize("world", ["NanFirst", "NanReward", "Broken"])
-def test_a_fault_of_an_environment_elsewhere_comes_back_as_an_answer_and_is_raised_here(world, make_runner):
-    runner = make_runner("env=cartpole", "model.hidden=[4]", f"env.id=tests.runs.broken_env:{world}-v0")
-    while "fault" not in (about := runner.sample_ref()[1]):
-        assert about["agent_steps"]
-    group = Group(1, [[1]])
-    group.foreach_env_runner = lambda *_, **__: [pickle.loads(pickle.dumps((None, about)))]
-    with pytest.raises(EnvironmentFault, match=f"env.id=tests.runs.broken_env:{world}-v0") as told:
-        sample(group)
-    assert "Traceback" in str(told.value.__cause__)  # with the line of the environment that raised

@@ -323,10 +323,10 @@ def test_rows_end_where_a_generation_does(tmp_path, shared_ray):
 def test_a_coefficient_that_changes_on_the_way_is_not_the_checkpoints(make_learner):
     words = ("algo=ppo", "env=cartpole")
     first, same, other = (make_learner(*words, f"algo.kl_coeff={c}") for c in (0.2, 0.2, 0.5))
-    first.curr_kl_coeffs_per_module["default_policy"].data.fill_(0.7)
+    first.kl_coeff.fill_(0.7)
     for learner in (same, other):
         learner.set_state(first.get_state())
-    found = [float(learner.curr_kl_coeffs_per_module["default_policy"]) for learner in (same, other)]
+    found = [float(learner.kl_coeff) for learner in (same, other)]
     assert found == pytest.approx([0.7, 0.5])
 
 

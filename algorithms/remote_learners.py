@@ -1,4 +1,7 @@
-"""Learners in other processes, from where they are told to learn: what happens when one of them is lost."""
+"""Learners in processes of their own: an update of all of them, which ends when one of them is lost.
+
+driver: Rollouts -> shards -> each learner's `update`; when one fails, all are ended and the run starts again
+"""
 
 from typing import Any
 
@@ -7,32 +10,34 @@ from ray.core.generated.common_pb2 import Address  # pyright: ignore[reportAttri
 from ray.exceptions import RayError, RaySystemError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
-from algorithms.learner import NonFiniteLoss
+from algorithms.nonfinite import NonFiniteLoss
 from environments.mistakes import cause_of
 from rollouts.rollout import RolloutData
 
-LOOK_S = 5.0  # how long learners may be silent before somebody looks for what they wait for
+LOOK_S = 5.0  # how long learners may be silent before the driver looks whether a node was lost
 
 
-def nodes_alive() -> set[str]:
-    """Their ids, as far as Ray knows."""
+def list_living_nodes() -> set[str]:
+    """Return the ids of the nodes that are alive, as far as Ray knows."""
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
-def homes_of(data: RolloutData) -> set[str]:
-    """Ids of the nodes whose processes own the rollouts: what they made is lost with them. Nobody is asked."""
+def find_owner_nodes(data: RolloutData) -> set[str]:
+    """Return the ids of the nodes whose processes own the rollouts, which are lost with them; asks no other process."""
     refs = [rollout for rollout in data.rollouts if isinstance(rollout, ray.ObjectRef)]
     return {Address.FromString(ref.owner_address()).node_id.hex() for ref in refs}
 
 
-def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
-    """LearnerGroup.update, but that the first learner to fail ends it: the others wait for the lost one, for ever.
+def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
+    """Update all learners, as LearnerGroup.update does, but end it when the first learner fails.
+
+    The others would wait for the lost one for ever.
 
     Returns:
-        What each learner's `update` does.
+        What each learner's `update` returns.
 
     Raises:
-        RayError: a learner was lost, or a node that made a rollout; they are ended, whatever they wait for.
+        RayError: a learner was lost, or a node that made a rollout; all learners are ended, whatever they wait for.
     """
     if group.is_local:
         return group.update(training_data=data, timesteps=timesteps)
@@ -42,12 +47,12 @@ def update(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) ->
         actor.update.remote(training_data=shard, timesteps=timesteps)
         for actor, (shard, _) in zip(actors, shards, strict=True)
     ]
-    results, homes = list(waiting), homes_of(data)
+    results, owners = list(waiting), find_owner_nodes(data)
     try:
         while waiting:
             done, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
             ray.get(done)
-            if not done and homes - nodes_alive():
+            if not done and owners - list_living_nodes():
                 raise RaySystemError("a node was lost with rollouts that the learners wait for")
         return ray.get(results)
     except RayError as error:

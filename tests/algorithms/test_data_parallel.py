@@ -1,23 +1,19 @@
 """Two learners, each with half of the rollouts, do what one does with all of them."""
 
 import math
-import os
 import sys
 import time
 
 import numpy as np
 import pytest
-import ray
 import torch
 from ray import cloudpickle
-from ray.exceptions import RayActorError, RaySystemError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms import learners, several
+from algorithms import data_parallel
 from algorithms.learner import PROGRESS
-from algorithms.learners import update
 from algorithms.progress import WEIGHTS
-from algorithms.several import everyones, moments, sum_gradients, total
+from algorithms.remote_learners import update_learners
 from environments.games import make_games
 from evidence.weights import read_weights
 from rollouts.rollout import Rollout, RolloutData
@@ -81,7 +77,7 @@ def test_two_learners_take_the_step_that_one_would(case, make_learner, make_grou
     two.foreach_learner(lambda learner: compute_in_double(learner, start))
     compute_in_double(one, start)
     report = one.update(training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0})
-    reports = update(two, RolloutData(rollouts), {PROGRESS: 0.0})
+    reports = update_learners(two, RolloutData(rollouts), {PROGRESS: 0.0})
     after = [result.get() for result in two.foreach_learner(lambda learner: learner.net.state_dict())]
     moved = 0.0
     for name, value in one.net.state_dict().items():
@@ -109,101 +105,31 @@ def test_nan_in_one_learner_stops_both_and_each_keeps_its_batch(make_group, make
     assert len(left) == 2
 
 
-class Waiting:
-    """A learner that waits for another one."""
-
-    def update(self, **kwargs):
-        time.sleep(600)
-
-
-class Dying:
-    """The other one."""
-
-    def update(self, **kwargs):
-        os._exit(1)
-
-
-class Group:
-    """RLlib's LearnerGroup, as far as `update` asks."""
-
-    is_local = False
-
-    def __init__(self, *learners: type):
-        self._workers = [ray.remote(num_cpus=0)(learner).remote() for learner in learners]
-        self._backend_executor, self.ended_gracefully = self, None
-
-    def shutdown(self, graceful_termination: bool) -> None:
-        self.ended_gracefully = graceful_termination
-        for actor in self._workers:
-            ray.kill(actor)
-
-
-@pytest.mark.end_to_end
-def test_the_first_learner_to_die_ends_the_update_of_those_that_would_wait_for_it(shared_ray):
-    group = Group(Waiting, Dying)
-    with pytest.raises(RayActorError):
-        update(group, RolloutData(["one", "two"]), {})
-    assert group.ended_gracefully is False
-
-
-def test_learners_that_wait_for_what_a_lost_node_had_are_ended(shared_ray, monkeypatch):
-    nodes = [{"this", "that"}, {"this"}]
-    monkeypatch.setattr(learners, "LOOK_S", 0.2)
-    monkeypatch.setattr(learners, "homes_of", lambda data: {"this", "that"})
-    monkeypatch.setattr(learners, "nodes_alive", lambda: nodes[0] if len(nodes) == 1 else nodes.pop(0))
-    group = Group(Waiting, Waiting)
-    with pytest.raises(RaySystemError, match="a node was lost"):
-        update(group, RolloutData(["one", "two"]), {})
-    assert group.ended_gracefully is False and nodes == [{"this"}]
-
-
-class Slow:
-    """A learner that takes its time."""
-
-    def update(self, **kwargs):
-        time.sleep(2)
-        return {"loss": 1.0}
-
-
-@pytest.mark.end_to_end
-def test_a_lost_node_that_the_learners_do_not_need_does_not_end_them(shared_ray, monkeypatch):
-    asked = []
-    monkeypatch.setattr(learners, "LOOK_S", 0.2)
-    monkeypatch.setattr(learners, "homes_of", lambda data: {"this", "that"})
-    monkeypatch.setattr(learners, "nodes_alive", lambda: asked.append(1) or {"this", "that", "new"})
-    assert update(Group(Slow, Slow), RolloutData(["one", "two"]), {}) == [{"loss": 1.0}] * 2
-    assert asked
-
-
-def test_a_rollout_is_lost_with_the_process_that_made_it(shared_ray):
-    @ray.remote(num_cpus=0)
-    class Maker:
-        def make(self):
-            return [ray.put(bytes(10**6)), ray.put(1)]
-
-    (here,) = learners.nodes_alive()
-    refs = ray.get(Maker.remote().make.remote())
-    assert learners.homes_of(RolloutData([*refs, "not in Ray"])) == {here}
-    assert learners.homes_of(RolloutData(["not in Ray"])) == set()
-
-
-def test_a_mean_over_minibatches_counts_each_learners_part_by_its_rows(monkeypatch):
+def test_a_mean_over_minibatches_counts_each_learners_part_by_its_rows(make_learner, monkeypatch):
     """A quarter of the first minibatch, at 1, and the second, at 3, are here; the rest of the first, at 5, is not."""
-    means, shares = [torch.tensor(1.0), torch.tensor(3.0)], [0.25, 1.0]
-    monkeypatch.setattr(several, "total", lambda x: x + torch.tensor([0.75 * 5, 0.75]))
-    assert several.mean_of_parts(means, shares) == pytest.approx(((0.25 * 1 + 0.75 * 5) + 3) / 2)
-    monkeypatch.undo()
-    assert several.mean_of_parts(means, [1.0, 1.0]) == 2
+
+    def mean_of(learner, shares: list[float]) -> float:
+        learner.begin_update(0.0)
+        learner._log, learner._shares = [{"kl": torch.tensor(1.0)}, {"kl": torch.tensor(3.0)}], shares
+        mean = learner.take_mean("kl")
+        assert learner._log == [{}, {}]
+        return mean
+
+    learner = make_learner(*CASES["ppo"])
+    assert mean_of(learner, [1.0, 1.0]) == 2
+    learner.is_data_parallel = True
+    monkeypatch.setattr(data_parallel, "sum_over_learners", lambda x: x + torch.tensor([0.75 * 5, 0.75]))
+    assert mean_of(learner, [0.25, 1.0]) == pytest.approx(((0.25 * 1 + 0.75 * 5) + 3) / 2)
 
 
-def test_a_learner_that_is_alone_computes_without_a_detour():
-    x = torch.tensor([1.0, 4.0, 4.0])
-    assert everyones(7) == 7 and total(x) is x
-    assert moments(x)[0] == x.mean() and moments(x)[1] == x.std(correction=0)
-    p = torch.nn.Parameter(torch.zeros(2))
-    p.grad = gradient = torch.ones(2)
-    sum_gradients([p])
-    assert p.grad is gradient
+def test_a_learner_that_is_alone_computes_without_a_detour(make_learner, make_rollout, monkeypatch):
+    for name in ("sum_over_learners", "compute_mean_and_std", "sum_gradients", "RowsOfAllLearners"):
+        monkeypatch.setattr(data_parallel, name, None)  # calling it would raise
+    for words in (CASES["ppo"], CASES["a2c"]):
+        learner, x = make_learner(*words), torch.tensor([1.0, 4.0, 4.0])
+        assert learner.compute_mean_and_std(x) == (x.mean(), x.std(correction=0))
+        learner.update(training_data=RolloutData([make_rollout()]), timesteps={PROGRESS: 0.0})
+        assert set(learner._shares) == {1.0} or sum(learner._shares) == pytest.approx(1)
 
 
 @pytest.mark.end_to_end
