@@ -33,8 +33,8 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
-from environments.mistakes import EnvironmentFault, Mistake, reachable
 from environments.passwords import mask
+from settings.mistakes import EnvironmentFault, Mistake, reachable
 
 ROOT = Path(__file__).resolve().parent
 

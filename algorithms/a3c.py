@@ -28,9 +28,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
-from environments.mistakes import EnvironmentFault, cause_of, in_a_line
 from rollouts.rollout import Rollout, summary
 from rollouts.runner import VectorEnvRunner
+from settings.mistakes import EnvironmentFault, cause_of, in_a_line
 
 MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
 MAX_DEATHS = 5  # of one process that are not forgiven

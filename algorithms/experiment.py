@@ -17,10 +17,10 @@ from algorithms.nonfinite import NonFiniteLoss
 from algorithms.progress import Progress, complete_checkpoint, refuse_damaged
 from algorithms.remote_learners import update_learners
 from custom_models.actor_critic import ActorCritic
-from environments.mistakes import NonFinite, cause_of
 from rollouts.health import lost, refuse_unstarted
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
+from settings.mistakes import NonFinite, cause_of
 
 
 class SuiteConfig(AlgorithmConfig):

@@ -11,8 +11,8 @@ from ray.exceptions import RayError, RaySystemError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from algorithms.nonfinite import NonFiniteLoss
-from environments.mistakes import cause_of
 from rollouts.rollout import RolloutData
+from settings.mistakes import cause_of
 
 LOOK_S = 5.0  # how long learners may be silent before the driver looks whether a node was lost
 

@@ -21,8 +21,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import FrameLayout, atari_layout, to_blocks
-from environments.mistakes import EnvironmentFault, NonFinite, in_a_line
-from environments.protocols import complete_rules
+from settings.mistakes import EnvironmentFault, NonFinite, in_a_line
+from settings.protocols import complete_rules
 
 # ALE ships these ROMs without knowing what scores in them or when they end, and opening one ends the process: they are
 # for several players, in PettingZoo's multi-agent interface.

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from environments.mistakes import Mistake
+from settings.mistakes import Mistake
 
 KINDS = {
     dict: "a mapping",

@@ -36,8 +36,6 @@ from environments.frame_stack import FrameStack
 from environments.frames import layout_of
 from environments.games import Games, make_games, may_never_end
 from environments.machine import fastest_dtype
-from environments.mistakes import Mistake, counted, in_a_line
-from environments.protocols import PROTOCOLS, complete_rules, describe
 from environments.records import read_json
 from environments.screen import LINE_EVERY_S, Screen, duration
 from environments.threads import take_threads
@@ -46,6 +44,8 @@ from evidence.run_directory import NAMED, find_checkpoint, runs_of, settings_of
 from evidence.saving import save, why_not
 from evidence.statistics import bootstrap_interval, iqm
 from evidence.weights import read_weights
+from settings.mistakes import Mistake, counted, in_a_line
+from settings.protocols import PROTOCOLS, complete_rules, describe
 
 WAYS = ("stochastic", "greedy")
 DEFAULT_EPISODES = 30  # experiments/config.yaml's: a result of so many games is not named after their number

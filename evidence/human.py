@@ -10,7 +10,7 @@ play an agent scores (`times_random`) is by the random play measured here under 
 
 from typing import NamedTuple
 
-from environments.protocols import describe
+from settings.protocols import describe
 
 
 class Reference(NamedTuple):

@@ -18,13 +18,13 @@ import torch
 
 from algorithms.progress import MANIFEST
 from environments.frame_stack import FrameStack
-from environments.mistakes import Mistake
 from evidence.evaluate import apply_rules, load_agent, model_of, open_games, read_progress
 from evidence.recording import describe_policy
 from evidence.replay import Replay
 from evidence.replayed_game import open_game
 from evidence.run_directory import find_checkpoint, settings_of
 from evidence.run_page import can_be_drawn, labels_of
+from settings.mistakes import Mistake
 
 NOTHING = np.empty(0, np.float32)
 

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from custom_models.actor_critic import ActorCritic
 from environments.frame_stack import FrameStack
 from environments.games import Games, make_games
-from environments.mistakes import Mistake
 from environments.threads import take_threads
 from evidence.evaluate import load_agent, seeds
 from evidence.run_directory import find_checkpoint, runs_of, settings_of
+from settings.mistakes import Mistake
 
 NUM_ENVS, STEPS, MINIBATCH = 8, 128, 256
 CLIP, ENTROPY_COEFF, VF_COEFF = 0.1, 0.01, 0.5  # PPO's

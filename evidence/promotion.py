@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from environments.mistakes import Mistake
 from environments.passwords import mask
-from environments.protocols import complete_rules
 from environments.records import checked, read_starts, read_yaml, refuse
 from evidence.saving import save
 from evidence.search_result import Finalist, finalists, interval, search_of, verdict
 from evidence.statistics import t_interval
 from evidence.trials import number
+from settings.mistakes import Mistake
+from settings.protocols import complete_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "stop")

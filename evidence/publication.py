@@ -20,14 +20,14 @@ import yaml
 from safetensors.numpy import save as to_bytes
 
 from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest
-from environments.mistakes import Mistake, reachable
 from environments.passwords import mask
-from environments.protocols import complete_rules
 from environments.records import read_json
 from evidence.evaluate import evaluate
 from evidence.run_directory import find_checkpoint, runs_of, settings_of, starts_of
 from evidence.saving import why_not
 from evidence.weights import read_weights
+from settings.mistakes import Mistake, reachable
+from settings.protocols import complete_rules
 
 AGENT = "agent.json"
 ELSEWHERE = ("output_dir", "run", "resume", "label")  # settings that say where a run lies, not what it is

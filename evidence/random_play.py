@@ -17,10 +17,10 @@ import yaml
 
 from custom_models.distributions import Categorical
 from environments.games import NOT_OPENED, is_game, make_games
-from environments.mistakes import Mistake
-from environments.protocols import PROTOCOLS, describe
 from environments.threads import take_threads
 from evidence.evaluate import GamesDisplay, apply_rules, play, seeds, shares
+from settings.mistakes import Mistake
+from settings.protocols import PROTOCOLS, describe
 
 # Of an Atari experiment: what a picture looks like changes no score, so it is small; one decision lasts four frames.
 ENV = {"frameskip": 4, "frame_stack": 1, "dim": 8, "grayscale": True, "protocol": "classic", **PROTOCOLS["classic"]}

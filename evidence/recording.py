@@ -20,8 +20,6 @@ from custom_models.distributions import Categorical, Gaussian
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.games import Games
-from environments.mistakes import Mistake
-from environments.protocols import describe
 from environments.threads import take_threads
 from evidence.evaluate import (
     MAX_ENVS,
@@ -38,6 +36,8 @@ from evidence.replayed_game import Environment, versions
 from evidence.run_directory import find_checkpoint, runs_of
 from evidence.saving import new_path, save, why_not
 from evidence.video import FOLDER, Look, show_film
+from settings.mistakes import Mistake
+from settings.protocols import describe
 
 
 def record(

@@ -21,7 +21,7 @@ import numpy as np
 from ale_py import Action
 
 from environments.games import NOT_OPENED, is_game
-from environments.mistakes import Mistake, in_a_line
+from settings.mistakes import Mistake, in_a_line
 
 VERSION = 1  # of the file's layout
 POLICIES = ("probabilities", "gaussian", "q_values")  # of each action [A]; means, then deviations [2 D]; [A]

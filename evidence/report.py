@@ -23,9 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from environments.mistakes import Mistake, counted, in_a_line, reachable
 from environments.passwords import mask
-from environments.protocols import describe
 from evidence import curves
 from evidence.curves import SCORE, Line
 from evidence.human import random_score, references
@@ -33,6 +31,8 @@ from evidence.labels import label_of_each
 from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
 from evidence.saving import why_not
 from evidence.statistics import paired_difference
+from settings.mistakes import Mistake, counted, in_a_line, reachable
+from settings.protocols import describe
 
 FILES = ("table.md", "table.csv", "curves.png", "curves.csv", "starts.json")
 MIN_GAMES = 20  # that a best mean must rest on

@@ -13,10 +13,10 @@ import numpy as np
 
 from algorithms.milestones import MILESTONES
 from algorithms.progress import damage
-from environments.mistakes import Mistake
-from environments.protocols import describe
 from environments.records import checked, count, number, read_starts, read_table, read_yaml, refuse
 from experiments.names import name_of
+from settings.mistakes import Mistake
+from settings.protocols import describe
 
 CHECKPOINTS = ("best", "last", "previous")  # the first that is there is taken when none is named
 NAMED = (*CHECKPOINTS, *MILESTONES)  # all that a name stands for

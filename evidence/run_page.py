@@ -23,9 +23,7 @@ import yaml
 from rich.console import Console
 
 from environments.games import Games
-from environments.mistakes import Mistake, counted
 from environments.passwords import mask
-from environments.protocols import describe
 from environments.records import read_json
 from evidence.curves import SCORE, thin
 from evidence.evaluate import (
@@ -47,6 +45,8 @@ from evidence.saliency import Sight, look_again
 from evidence.saving import save, why_not
 from evidence.templates import read_template
 from evidence.video import Shot, shots_of, write_video
+from settings.mistakes import Mistake, counted
+from settings.protocols import describe
 
 PAGE = "page.html"
 LONGEST_FRAMES, CLIP_FRAMES = 18_000, 1_200  # of the game with thoughts, five minutes; of a clip, 20 seconds

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from environments.mistakes import counted
 from environments.records import refuse
 from evidence import search_figures as figures
 from evidence.saving import save, why_not
 from evidence.search_result import SCHEDULE, NothingToCompare, finalists, interval, search_of, verdict
 from evidence.trials import Trial, complete, read_trials
+from settings.mistakes import counted
 
 PAGE = "report.html"
 NONE = "<p>There are too few, or all scored the same.</p>"

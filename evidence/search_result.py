@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from environments.mistakes import Mistake
 from environments.records import checked, count, number, read_table, read_yaml, refuse
 from evidence.statistics import paired_difference
+from settings.mistakes import Mistake
 
 DEFAULT = "default"
 STAGES = ("contender", "fresh")

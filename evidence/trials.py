@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from environments.mistakes import Mistake
 from environments.records import count, read_table
 from environments.records import number as score
+from settings.mistakes import Mistake
 
 STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 

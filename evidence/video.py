@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.text import Text
 
 from environments.machine import num_cpus
-from environments.mistakes import Mistake, reachable
 from environments.screen import LINE_EVERY_S, Screen
 from evidence.replay import Replay, read_replay
 from evidence.replayed_game import SOUND_RATE, Differs, open_game, play_again
 from evidence.saving import new_path, why_not
+from settings.mistakes import Mistake, reachable
 
 FOLDER = "recordings"  # in a run directory
 FPS = {"mp4": 60, "webp": 15, "gif": 15}  # pictures per second, where nothing else is asked for

@@ -27,9 +27,9 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from environments.mistakes import EnvironmentFault, Mistake, in_a_line
 from evidence.run_directory import runs_of, settings_of
 from evidence.templates import read_template
+from settings.mistakes import EnvironmentFault, Mistake, in_a_line
 
 PORTS = range(8008, 8108)  # that are tried where none is asked for
 STAGES = ("trials", "contender", "fresh")  # of a search: directories of runs

@@ -16,8 +16,8 @@ import numpy as np
 from safetensors.numpy import load
 
 from algorithms.progress import MODULE_STATE, WEIGHTS
-from environments.mistakes import Mistake
 from evidence.run_directory import refuse_damaged
+from settings.mistakes import Mistake
 
 ADMITTED = {
     ("collections", "OrderedDict"),

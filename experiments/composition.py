@@ -19,10 +19,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from environments.mistakes import Mistake, choose
-from environments.protocols import PROTOCOLS
 from experiments.words import near_env, ours, spelt_out
 from experiments.yaml_files import read_yaml, refuse_faulty, refuse_faulty_group
+from settings.mistakes import Mistake, choose
+from settings.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")

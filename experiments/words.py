@@ -5,7 +5,7 @@ import re
 
 from ale_py import roms
 
-from environments.mistakes import Mistake
+from settings.mistakes import Mistake
 
 # Our setting or group -> what Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample Factory and Tianshou
 # call it. A word may stand in several lines: those count that the experiment has.

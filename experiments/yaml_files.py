@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from environments.mistakes import Mistake, choose
+from settings.mistakes import Mistake, choose
 
 GLOBAL = "# @package _global_"  # the first line of a file whose settings belong to several groups
 WITH_SETTINGS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
-from environments.mistakes import EnvironmentFault
+from settings.mistakes import EnvironmentFault
 
 
 def refuse_unstarted(group: EnvRunnerGroup | None) -> None:

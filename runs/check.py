@@ -1,4 +1,4 @@
-"""Settings checked before anything starts: against the table of runs/settings.py, against each other, and this machine.
+"""Settings checked before anything starts: each against its class in settings/, against each other, and this machine.
 
 Every mistake is one sentence with the setting, its value and the way out.
 """
@@ -14,12 +14,14 @@ from custom_models.convolutions import smallest_dim
 from environments.frames import layout_of
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
 from environments.machine import memory_bytes, num_cpus, num_gpus
-from environments.mistakes import Mistake, counted
 from experiments.names import name_of
 from runs.check_search import check_search
 from runs.placement import Node, placed
 from runs.resources import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
-from runs.settings import TOP_SETTINGS, of_kind, tables, unknown
+from settings.experiment import select_tables
+from settings.mistakes import Mistake, counted
+from settings.runs import RunSettings
+from settings.setting import explain_unknown, list_settings, name_kind
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: rollouts.rollout.columns
@@ -36,29 +38,30 @@ def check(settings: dict) -> dict:
     """
     settings = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
     search = settings.pop("search", None)  # a file in tune_searches/ has one, whatever is done with it
-    for key in (*GROUPS, "seed", *TOP_SETTINGS):
+    of_run = list_settings(RunSettings)
+    for key in (*GROUPS, "seed", *of_run):
         if key not in settings:
             raise Mistake(f"{key} is missing from the experiment; leave it as experiments/config.yaml has it")
     for group in GROUPS:
         if not isinstance(settings[group], dict):
             raise Mistake(
-                f"{group}={settings[group]} is {of_kind(settings[group])}, and {group} is a group of settings"
+                f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings"
             )
     settings["env"]["name"] = name_of(settings["env"])
     _check_made_for(settings)  # first: another algorithm would not know the settings of this one
-    for group, (table, whose) in tables(settings).items():
+    for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
             if key not in table:
-                raise unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
+                raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
         for key, setting in table.items():
             if key not in settings[group]:
                 raise Mistake(f"{group}.{key} is missing; it takes {setting.wanted()}")
             settings[group][key] = setting.check(f"{group}.{key}", settings[group][key])
     for key, value in settings.items():
-        if key not in GROUPS and key not in TOP_SETTINGS and key != "seed":
-            raise unknown(key, "an experiment", [*TOP_SETTINGS, *GROUPS, "seed"])
-        if key in TOP_SETTINGS:
-            settings[key] = TOP_SETTINGS[key].check(key, value)
+        if key not in GROUPS and key not in of_run and key != "seed":
+            raise explain_unknown(key, "an experiment", [*of_run, *GROUPS, "seed"])
+        if key in of_run:
+            settings[key] = of_run[key].check(key, value)
     for key, name in ("env.name", settings["env"]["name"]), ("label", settings["label"]):
         if name is not None and not re.fullmatch(r"[\w.-]*\w", name):
             raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _")

@@ -4,12 +4,14 @@ import re
 from typing import Any
 
 from environments.machine import num_cpus, num_gpus
-from environments.mistakes import Mistake, counted
 from environments.passwords import is_masked
 from runs.placement import Node, placed
 from runs.resources import cpus_of_run, gpus_of_run
-from runs.settings import PART_OF_WEIGHTS, SEARCH_SETTINGS, unknown
 from runs.space import Parameter, parse
+from settings.algorithms import PART_OF_WEIGHTS
+from settings.mistakes import Mistake, counted
+from settings.searches import SearchSettings
+from settings.setting import explain_unknown, list_settings
 
 
 def check_search(search: Any, settings: dict) -> dict:
@@ -24,11 +26,11 @@ def check_search(search: Any, settings: dict) -> dict:
     """
     if not isinstance(search, dict) or search.get("name") is None:
         raise Mistake("search.name is not set; choose a search with tune_searches=<name>, or give yours a name")
-    checked = dict(search)
+    checked, known = dict(search), list_settings(SearchSettings)
     for key in search:
-        if key not in SEARCH_SETTINGS and key != "space":
-            raise unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*SEARCH_SETTINGS, "space")])
-    for key, setting in SEARCH_SETTINGS.items():
+        if key not in known and key != "space":
+            raise explain_unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*known, "space")])
+    for key, setting in known.items():
         if key not in search:
             raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
         checked[key] = setting.check(f"search.{key}", search[key])

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from algorithms.progress import PROGRESS_FILE, damage
-from environments.mistakes import Mistake
+from settings.mistakes import Mistake
 
 MIN_GAMES = 20  # that `best` must rest on
 

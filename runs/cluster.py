@@ -35,7 +35,6 @@ from ray.tune import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
-from environments.mistakes import Mistake, counted, in_a_line
 from environments.passwords import mask
 from runs.build import bundles_of
 from runs.directory import ROOT
@@ -43,6 +42,7 @@ from runs.interrupt import ENDS, ROOM_MB, Interrupt, heard, kill, signals_blocke
 from runs.package import DRIVER_BYTES, refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt
 from runs.resources import gpus_of_run
+from settings.mistakes import Mistake, counted, in_a_line
 
 LOCAL, AUTO = "local", "auto"
 SHARE_OF_MEMORY, SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it

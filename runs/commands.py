@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from environments.mistakes import Mistake
-from environments.protocols import PROTOCOLS
-from runs.settings import ATARI_SETTINGS, SEED, TOP_SETTINGS
+from settings.environments import AtariSettings
+from settings.mistakes import Mistake
+from settings.protocols import PROTOCOLS
+from settings.runs import SEED, RunSettings
+from settings.setting import list_settings
 
 # Commands that read a run directory take what they need from it, and from the command line only this:
 VIDEO = ("format", "scale", "fps")
@@ -17,7 +19,7 @@ READS = {
 }
 READERS = "command=evaluate, record, page, watch and promote"
 PLAYERS = ("evaluate", "record")  # of READS: also read env.<field> of a protocol
-RULES = {"protocol": ATARI_SETTINGS["protocol"]} | {name: ATARI_SETTINGS[name] for name in PROTOCOLS["classic"]}
+RULES = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
 # Commands that compose an experiment read everything but this; the second word is the way out.
 OF_READERS = {
     "run": f"only {READERS} read it; to continue a run, give resume=<it>",
@@ -122,7 +124,7 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
     for key, value in typed.items():
         group, _, field = key.partition(".")
         if key in keys:
-            setting = SEED if key == "seed" else TOP_SETTINGS[key]
+            setting = SEED if key == "seed" else list_settings(RunSettings)[key]
             result[key] = setting.check(key, value)
         elif command in PLAYERS and group == "env" and field in RULES:
             rules[field] = RULES[field].check(key, value)

@@ -12,11 +12,12 @@ from pathlib import Path
 from ale_py import roms
 
 from algorithms.milestones import MILESTONES
-from environments.mistakes import Mistake, choose
 from experiments.composition import GROUPS, PATHS, options
 from runs.commands import PLAYERS, READS, RULES
 from runs.help import LISTED, table_of
-from runs.settings import SEED, TOP_SETTINGS, Setting
+from settings.mistakes import Mistake, choose
+from settings.runs import SEED, RunSettings
+from settings.setting import Setting, list_settings
 
 FLAGS = ("--help", "--cfg", "--completion")
 NAMES = {
@@ -107,7 +108,10 @@ def keys_after(current: str, before: list[str]) -> list[str]:
     if dot:
         return [f"{section}.{name}=" for name in settings_in(section, before)]
     sections = [section for section in LISTED if section != "run" and (section != "search" or searches(before))]
-    return [*(f"{key}=" for key in (*GROUPS, "seed", *TOP_SETTINGS)), *(f"{section}." for section in sections)]
+    return [
+        *(f"{key}=" for key in (*GROUPS, "seed", *list_settings(RunSettings))),
+        *(f"{section}." for section in sections),
+    ]
 
 
 def searches(before: list[str]) -> bool:
@@ -127,7 +131,7 @@ def values_of(key: str, before: list[str]) -> list[str]:
     if key in GROUPS:
         return [*options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
     section, dot, name = key.rpartition(".")
-    table = settings_in(section, before) if dot else {"seed": SEED, **TOP_SETTINGS}
+    table = settings_in(section, before) if dot else {"seed": SEED, **list_settings(RunSettings)}
     if name not in table:
         return []
     setting = table[name]

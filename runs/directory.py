@@ -30,12 +30,12 @@ from typing import Any
 
 import yaml
 
-from environments.mistakes import Mistake, reachable
 from environments.passwords import mask
-from environments.protocols import EARLIER, complete_rules
 from environments.records import checked, count, read_starts, read_table, read_yaml, refuse
 from runs.provenance import provenance
 from runs.resources import dtype_of
+from settings.mistakes import Mistake, reachable
+from settings.protocols import EARLIER, complete_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 AUTO = "auto"  # resume=auto: continue where the same experiment was started before, or start it

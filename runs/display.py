@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from environments.mistakes import counted
 from environments.screen import LINE_EVERY_S, Screen, duration
+from settings.mistakes import counted
 
 PROGRESS = (
     # key, what a screen calls it, format; in every algorithm

@@ -5,7 +5,7 @@
     python run.py --help algo=a2c    the settings of A2C
     python run.py --help algo.lr     one setting
 
-Meanings and values come from runs/settings.py, which checks them; defaults from experiments/.
+Meanings and values come from the classes in settings/, which check them; defaults from experiments/.
 """
 
 import itertools
@@ -14,10 +14,13 @@ import shutil
 import textwrap
 from typing import Any
 
-from environments.mistakes import Mistake, choose
 from experiments.composition import GROUPS, composed, folder_of, near_keys, options
 from experiments.words import spelt_out
-from runs.settings import SEARCH_SETTINGS, SEED, TOP_SETTINGS, Setting, tables
+from settings.experiment import select_classes
+from settings.mistakes import Mistake, choose
+from settings.runs import SEED, RunSettings
+from settings.searches import SearchSettings
+from settings.setting import Setting, list_settings
 
 WIDTH = 80  # columns, or as many as the terminal has
 EXAMPLES = """
@@ -102,8 +105,9 @@ def table_of(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]
         overrides = [SEARCH]
     settings = composed([*overrides, *["env.game=assault"] * (overrides == ["env=atari"])])  # it has no game of its own
     if group == "run":
-        return {name: (setting, settings[name]) for name, setting in {"seed": SEED, **TOP_SETTINGS}.items()}
-    table = SEARCH_SETTINGS if group == "search" else tables(settings)[group][0]
+        of_run = {"seed": SEED, **list_settings(RunSettings)}
+        return {name: (setting, settings[name]) for name, setting in of_run.items()}
+    table = list_settings(SearchSettings if group == "search" else select_classes(settings)[group])
     names = [name for name in settings[group] if name in table and (name != "name" or group == "search")]
     return {name: (table[name], settings[group][name]) for name in names}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE
 from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE, _dir_travel
 
-from environments.mistakes import Mistake
+from settings.mistakes import Mistake
 
 JOB_BYTES = 100 * 2**20  # of a job's package, by HTTP; Ray refuses larger ones only after packing them
 DRIVER_BYTES = GCS_STORAGE_MAX_SIZE  # of what a driver brings itself

@@ -14,11 +14,11 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from environments.games import make_games
-from environments.mistakes import Mistake, counted, in_a_line
 from rollouts.rollout import columns
 from runs.build import build, bundles_of
 from runs.placement import KINDS, Node, placed, spelt
 from runs.resources import in_words, num_env_runners
+from settings.mistakes import Mistake, counted, in_a_line
 
 PLAY_S = 1.0  # that an env runner is watched
 ROOM_S = 120.0  # until then it has found room, and started, and played

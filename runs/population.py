@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 
-from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.check import check
 from runs.sources import RunWriter
 from runs.space import Parameter, draw, with_values
 from runs.study import MAX_DRAWS, Study
 from runs.trial import score
+from settings.mistakes import Mistake
 
 SCHEDULE = "schedule.csv"
 QUARTER = 0.25  # of the population is replaced, and replaces

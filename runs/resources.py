@@ -1,8 +1,8 @@
 """What the processes of an experiment take of a machine, counted from its settings alone: nothing here needs RLlib."""
 
 from environments.machine import fastest_dtype, num_cpus
-from environments.mistakes import Mistake, counted
-from runs.settings import SEED
+from settings.mistakes import Mistake, counted
+from settings.runs import SEED
 
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from environments.mistakes import Mistake, reachable
 from environments.passwords import is_masked
 from experiments.composition import values_of
-from runs.settings import PART_OF_WEIGHTS
+from settings.algorithms import PART_OF_WEIGHTS
+from settings.mistakes import Mistake, reachable
 
 
 def merged(saved: dict, before: dict, after: dict) -> dict:

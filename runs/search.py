@@ -29,7 +29,6 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from environments.machine import num_cpus
-from environments.mistakes import Mistake, counted
 from environments.passwords import mask
 from environments.records import read_yaml
 from runs import checkpoints, directory
@@ -46,6 +45,7 @@ from runs.space import parse
 from runs.study import Study
 from runs.train import NodeLost, Patience, error_of, why
 from runs.trial import SearchTrial
+from settings.mistakes import Mistake, counted
 
 
 def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None = None) -> tuple[Path, int]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from environments.mistakes import Mistake
 from runs import directory
 from runs.confirmation import FAILURE, Attempt
 from runs.display import SearchDisplay
@@ -20,6 +19,7 @@ from runs.interrupt import Interrupt
 from runs.record import write_hparams
 from runs.space import with_values
 from runs.study import Study
+from settings.mistakes import Mistake
 
 TRIALS = "trials.csv"
 

@@ -7,14 +7,15 @@
     algo.gamma: {one_minus_loguniform: [1e-3, 0.1]}  1 - gamma evenly over its logarithm
     algo.kl_target: {loguniform: [3e-3, 3e-2], when: {algo.kl_coeff: [0.2, 1.0]}}    only beside these choices
 
-Keys are the names one types. Every end of a range is checked against the table of settings before anything starts.
+Keys are the names one types. Every end of a range is checked against the class of its setting before anything starts.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from environments.mistakes import Mistake
-from runs.settings import Setting, tables, unknown
+from settings.experiment import select_tables
+from settings.mistakes import Mistake
+from settings.setting import Setting, explain_unknown
 
 KINDS = ("uniform", "loguniform", "int", "choice", "one_minus_loguniform")
 NOT_SEARCHED = ("env.game", "env.id", "env.protocol")
@@ -94,7 +95,7 @@ def parse(space: Any, settings: dict) -> list[Parameter]:
             "search.space is empty; choose a search with tune_searches=..., or give keys with ranges, "
             "algo.lr: {loguniform: [5e-5, 1e-3]}"
         )
-    known = tables(settings)
+    known = select_tables(settings)
     parameters: list[Parameter] = []
     for key, given in _flat(space).items():
         group, _, name = key.partition(".")
@@ -104,7 +105,9 @@ def parse(space: Any, settings: dict) -> list[Parameter]:
             raise Mistake(f"search.space.{key}: scores of different games and protocols do not compare; leave it out")
         table, whose = known[group]
         if name not in table or name == "name":
-            raise unknown(f"search.space.{key}", whose, [f"search.space.{group}.{n}" for n in table if n != "name"])
+            raise explain_unknown(
+                f"search.space.{key}", whose, [f"search.space.{group}.{n}" for n in table if n != "name"]
+            )
         parameters.append(_parameter(key, given, table[name], parameters))
     return parameters
 

@@ -30,12 +30,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
-from environments.mistakes import Mistake
 from environments.passwords import hide, mask, password_in
-from environments.protocols import EARLIER
 from environments.records import checked, refuse
 from runs.check import check
 from runs.space import Parameter, draw, with_values
+from settings.mistakes import Mistake
+from settings.protocols import EARLIER
 
 FILES = ("sqlite", "journal")  # storages in the search's own directory
 POINTS = 36  # of the budget, at which scores are reported: 1/9 and 1/3 are among them

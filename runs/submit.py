@@ -14,11 +14,11 @@ from typing import Any
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from environments.mistakes import Mistake
 from environments.passwords import mask
 from runs.directory import ROOT, key_of
 from runs.package import JOB_BYTES, refuse_too_large
 from runs.provenance import COMMIT, commit_to_send
+from settings.mistakes import Mistake
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
 ANSWER_S = 5  # a dashboard must answer in

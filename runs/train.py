@@ -17,7 +17,6 @@ import torch
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
-from environments.mistakes import cause_of, counted, in_a_line
 from environments.screen import duration
 from runs import checkpoints, directory
 from runs.build import build
@@ -27,6 +26,7 @@ from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.record import Record
 from runs.resources import cpus_of_run, gpus_of_run, in_words, seeds_of
+from settings.mistakes import cause_of, counted, in_a_line
 
 WAIT_S = 60.0  # that a run is silent while it has no place to run
 

@@ -15,8 +15,6 @@ from ray import tune
 
 import run
 from environments.machine import num_cpus
-from environments.mistakes import Mistake
-from environments.protocols import PROTOCOLS
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from experiments.names import name_of
@@ -27,7 +25,10 @@ from runs.commands import READS
 from runs.directory import create, key_of, overrides_of, write_start
 from runs.help import EXAMPLES
 from runs.resume import refuse_another_model
-from runs.settings import TOP_SETTINGS
+from settings.mistakes import Mistake
+from settings.protocols import PROTOCOLS
+from settings.runs import RunSettings
+from settings.setting import list_settings
 
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
@@ -1122,8 +1123,8 @@ COMMANDS = {
 
 
 def test_the_question_used_or_refused_is_asked_of_every_setting_and_command():
-    assert {*TYPED, "command"} == {*TOP_SETTINGS, "seed"}
-    assert set(COMMANDS) == set(TOP_SETTINGS["command"].options)
+    assert {*TYPED, "command"} == {*list_settings(RunSettings), "seed"}
+    assert set(COMMANDS) == set(list_settings(RunSettings)["command"].options)
 
 
 @pytest.mark.parametrize("key", [key for key in TYPED if key != "seed"])

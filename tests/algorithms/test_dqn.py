@@ -9,10 +9,10 @@ from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
 from algorithms.progress import WEIGHTS
-from environments.mistakes import Mistake
 from evidence.weights import read_weights
 from runs.build import build
 from runs.check import check
+from settings.mistakes import Mistake
 
 TINY = (
     "algo=dqn",

@@ -8,7 +8,7 @@ import ray
 import torch
 from test_learning import best_return
 
-from environments.mistakes import Mistake
+from settings.mistakes import Mistake
 
 OVERLAP = ("algo.overlap=true", "cluster.num_env_runners=2", "cluster.cpus_per_runner=0.5")
 # Every row of pendulum counts: no game is lost, and a cut one goes on in the same step.

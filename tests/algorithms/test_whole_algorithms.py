@@ -11,8 +11,8 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError
 
-from environments.mistakes import EnvironmentFault, in_a_line
 from rollouts.runner import VectorEnvRunner
+from settings.mistakes import EnvironmentFault, in_a_line
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # env runners cannot import tests
 

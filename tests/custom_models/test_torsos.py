@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from custom_models.convolutions import CONVS, SECTIONS, Conv, smallest_dim
 from custom_models.torsos import ConvTorso, MLPTorso, ResidualTorso
 from environments.frames import FrameLayout, to_blocks
+from settings.models import CNNS, RESNETS
 
 LAYOUTS = {"gray": FrameLayout(84, 1, 4), "rgb": FrameLayout(84, 3, 2), "dim42": FrameLayout(42, 3, 4)}
 LAYOUTS |= {"dim43": FrameLayout(43, 1, 3), "dim50": FrameLayout(50, 3, 1)}
@@ -25,6 +26,10 @@ def make_torso(
     kind, layers = (ConvTorso, CONVS[name]) if name in CONVS else (ResidualTorso, SECTIONS[name])
     pixels = layout._asdict() | {"block": layout.block}
     return kind(pixels, layers, hidden, activation, init, dtype, zero_mean)
+
+
+def test_the_torsos_one_can_choose_are_those_that_are_built():
+    assert tuple(CONVS) == CNNS and tuple(SECTIONS) == RESNETS
 
 
 def stacks(layout: FrameLayout, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

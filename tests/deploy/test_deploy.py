@@ -21,7 +21,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 import run
-from runs.settings import CLUSTER_SETTINGS
+from settings.runs import ClusterSettings
+from settings.setting import list_settings
 
 ROOT = Path(run.__file__).resolve().parent
 DEPLOY = ROOT / "deploy"
@@ -144,7 +145,7 @@ def test_the_rayjob_runs_a_command_that_there_is(compose):
     python, script, *words = shlex.split(spec["entrypoint"])
     assert (python, script) == ("python", "run.py")
     settings = compose(words)
-    assert settings["resume"] == "auto" and settings["cluster"].keys() == CLUSTER_SETTINGS.keys()
+    assert settings["resume"] == "auto" and settings["cluster"].keys() == list_settings(ClusterSettings).keys()
     algo, env = settings["algo"]["name"], settings["env"]["name"]
     assert spec["metadata"] == {"job_name": f"{algo}/{env}", "algo": algo, "env": env, "commit": "FILL_COMMIT"}
     cluster = spec["rayClusterSpec"]

@@ -14,9 +14,9 @@ from gymnasium.vector import AutoresetMode
 
 from environments.frames import to_blocks
 from environments.games import NOT_OPENED, AtariGames, is_game, make_games, near_games
-from environments.mistakes import EnvironmentFault, NonFinite
-from environments.protocols import PROTOCOLS, describe
 from rollouts.rollout import stack_frames
+from settings.mistakes import EnvironmentFault, NonFinite
+from settings.protocols import PROTOCOLS, describe
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 4
@@ -308,7 +308,7 @@ def test_every_game_that_is_not_refused_opens_and_plays_to_the_limit():
 import sys
 import numpy as np
 from environments.games import make_games
-from environments.protocols import PROTOCOLS
+from settings.protocols import PROTOCOLS
 rules = PROTOCOLS["classic"] | {"max_episode_frames": 80}
 for name in sys.argv[1:]:
     env = {"game": name, "frameskip": 4, "frame_stack": 4, "dim": 84, "grayscale": True, **rules}

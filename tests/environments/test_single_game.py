@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from environments.games import make_games
-from environments.protocols import PROTOCOLS
 from environments.single_game import SingleGame
+from settings.protocols import PROTOCOLS
 
 
 class Fives(gymnasium.Env):

@@ -18,9 +18,9 @@ from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
-from environments.mistakes import Mistake
 from evidence.evaluate import evaluate, print_evaluation, seeds, title
 from rollouts.streams import streams
+from settings.mistakes import Mistake
 
 ASSAULT = {
     "name": "assault",

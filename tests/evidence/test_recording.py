@@ -12,12 +12,12 @@ import run as command_line
 from algorithms.progress import PROGRESS_FILE, write_manifest, write_weights
 from custom_models.q_network import QNetwork
 from environments.games import make_games
-from environments.mistakes import Mistake
 from evidence.evaluate import Evaluation, GamesDisplay, evaluate
 from evidence.recording import play_replays, record
 from evidence.replay import read_replay
 from evidence.replayed_game import open_game, play_again
 from evidence.video import Look, picture_of
+from settings.mistakes import Mistake
 
 av = pytest.importorskip("av")
 SHORT = ASSAULT | {"max_episode_frames": 120}  # 30 agent steps, 2 seconds

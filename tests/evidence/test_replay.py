@@ -10,10 +10,10 @@ import pytest
 
 import run as command_line
 from environments.games import make_games
-from environments.mistakes import Mistake
-from environments.protocols import PROTOCOLS
 from evidence.replay import Replay, pack_replay, read_replay
 from evidence.replayed_game import Differs, open_game, play_again
+from settings.mistakes import Mistake
+from settings.protocols import PROTOCOLS
 
 PICTURE = {"frameskip": 4, "frame_stack": 4, "dim": 84, "grayscale": True}
 

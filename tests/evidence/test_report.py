@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from environments.mistakes import Mistake
-from environments.protocols import PROTOCOLS
 from evidence.human import Measured
 from evidence.report import labelled, main, report
 from evidence.run_directory import starts_of
+from settings.mistakes import Mistake
+from settings.protocols import PROTOCOLS
 
 COLUMNS = ["agent_steps", "env_frames", "wall_time_s", "agent_steps_per_s", "episodes", "episode_return_mean"]
 START = {

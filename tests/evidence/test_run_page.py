@@ -13,13 +13,13 @@ from browser import CHROMIUM, NONE, run_in_browser
 from test_evaluate import ASSAULT, NATURE
 
 from custom_models.distributions import Categorical
-from environments.mistakes import Mistake
 from evidence.evaluate import GamesDisplay
 from evidence.publication import publish
 from evidence.recording import play_replays
 from evidence.run_directory import find_checkpoint
 from evidence.run_page import agent_of, write_page
 from evidence.saliency import PARTS, importance_of_parts
+from settings.mistakes import Mistake
 
 av = pytest.importorskip("av")
 ROWS = "agent_steps,wall_time_s,episode_return_mean,policy_loss\n1000,2.0,nan,0.5\n2000,4.0,300.0,0.25\n"

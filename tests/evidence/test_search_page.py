@@ -8,10 +8,10 @@ import subprocess
 import pytest
 import yaml
 
-from environments.mistakes import Mistake
 from evidence.search_figures import importance, lineage, ordered, placed, stretches
 from evidence.search_page import write_page
 from evidence.trials import read_trials
+from settings.mistakes import Mistake
 
 SPACE = {
     "algo.lr": {"loguniform": [1e-4, 1e-2]},

@@ -23,10 +23,10 @@ from test_evaluate import ASSAULT, NATURE
 
 import run as command_line
 from algorithms.progress import MANIFEST, write_manifest, write_weights
-from environments.mistakes import Mistake
 from evidence.live_game import LiveGame, NoPictures
 from evidence.replayed_game import Emulator
 from evidence.watch import MOST_GAMES, PORTS, Table, Watch, listen
+from settings.mistakes import Mistake
 
 HEAD = "agent_steps,wall_time_s,episode_return_mean,policy_loss,agent_steps_per_s\n"
 ROWS = "1000,2.0,nan,0.5,500\n2000,4.0,300.0,0.25,510\n3000,6.0,320.0,0.2,520\n"

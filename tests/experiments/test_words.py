@@ -8,11 +8,11 @@ from ale_py import roms
 
 import run
 from environments.games import NOT_OPENED
-from environments.mistakes import Mistake
 from experiments.composition import GROUPS, composed, flat, options, values_of
 from experiments.words import NO_SETTING, OURS, spelt_out
 from runs.directory import RECORD, newest
-from runs.settings import Setting
+from settings.mistakes import Mistake
+from settings.setting import Setting
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 
-from environments.mistakes import EnvironmentFault
 from rollouts.sampling import (
     NEXT,
     drop_asked_rollouts,
@@ -13,6 +12,7 @@ from rollouts.sampling import (
     sample_rollouts,
     sample_with_process_id,
 )
+from settings.mistakes import EnvironmentFault
 
 
 class AnsweringGroup:

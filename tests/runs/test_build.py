@@ -1,6 +1,8 @@
 """From settings to an RLlib config: every setting arrives where RLlib reads it, and nothing else is accepted."""
 
 import copy
+import dataclasses
+import pickle
 from pathlib import Path
 
 import gymnasium
@@ -14,11 +16,11 @@ from algorithms.ppo import PPOConfig
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
-from environments.mistakes import Mistake
 from runs.build import CONFIGS, build, bundles_of, model_config
 from runs.check import check
 from runs.resources import MAX_CPUS, cpus_of, cpus_of_run, dtype_of, gpus_of_run, seeds_of
-from runs.settings import ALGO_SETTINGS
+from settings.algorithms import ALGORITHMS
+from settings.mistakes import Mistake
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
 ALGO = [  # setting, value, RLlib's attribute, its value there
@@ -418,15 +420,47 @@ def test_seeds_are_a_number_or_a_list():
     assert seeds_of({"seed": [3, 1]}) == [3, 1]
 
 
+@pytest.mark.parametrize(
+    ("algo", "setting", "value", "attribute", "there"),
+    [
+        ("pg", "episodes_per_update", 24, "episodes_per_env", 3),
+        ("pg", "baseline", "none", "baseline", "none"),
+        ("pg", "standardize_returns", False, "standardize_returns", False),
+        ("pg", "microbatch_size", 64, "microbatch_size", 64),
+        ("pg", "entropy_coeff", 0.5, "entropy_coeff", 0.5),
+        ("a2c", "microbatch_size", 8, "microbatch_size", 8),
+        ("a2c", "horizon", 7, "rollout_fragment_length", 7),
+        ("a2c", "gae_lambda", 0.5, "lambda_", 0.5),
+        ("a2c", "normalize_advantages", True, "normalize_advantages", True),
+        ("a3c", "microbatch_size", 4, "microbatch_size", 4),
+        ("a3c", "vf_coeff", 0.25, "vf_loss_coeff", 0.25),
+        ("a3c", "num_workers", 2, "a3c_workers", 2),
+        ("a3c", "ship", "experience", "ship", "experience"),
+        ("a3c", "worker_timeout_s", 5, "worker_timeout_s", 5),
+    ],
+)
+def test_settings_of_the_other_algorithms_arrive_too(algo, setting, value, attribute, there, compose):
+    config = build(check(put(compose((f"algo={algo}",)), f"algo.{setting}", value)))
+    assert getattr(config, attribute) == there and getattr(config.algo, setting) == value
+
+
 @pytest.mark.parametrize("algo", CONFIGS)
-def test_what_is_translated_arrives_in_every_algorithm(algo, compose):
-    """Under a name that the config class knows: any other is read by nobody."""
-    settings, plain = compose((f"algo={algo}",)), CONFIGS[algo]()
+def test_an_rllib_config_has_the_settings_and_no_other_name_that_nobody_reads(algo, compose):
+    settings = compose((f"algo={algo}",))
     config = build(settings)
-    for key, setting in ALGO_SETTINGS[algo].items():
-        if setting.rllib:
-            assert hasattr(plain, setting.rllib), key
-            assert getattr(config, setting.rllib) == setting.convert(settings["algo"][key]), key
+    assert set(vars(config)) - set(vars(CONFIGS[algo]())) == {"algo", "env_settings", "stop_settings"}
+    assert dataclasses.asdict(config.algo) == settings["algo"]
+    assert dataclasses.asdict(config.env_settings) == settings["env"]
+    assert dataclasses.asdict(config.stop_settings) == settings["stop"]
+
+
+@pytest.mark.parametrize("algo", CONFIGS)
+def test_settings_live_through_copies_pickles_and_dicts_of_an_rllib_config(algo, compose):
+    """RLlib copies its config, Ray sends it to processes, and Ray Tune makes a dict of it and a config again."""
+    config = build(compose((f"algo={algo}",)))
+    again = CONFIGS[algo]().update_from_dict(config.to_dict())
+    for one in (config.copy(copy_frozen=False), pickle.loads(pickle.dumps(config)), again):
+        assert one.algo == config.algo and type(one.algo) is ALGORITHMS[algo]
 
 
 def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compose, machine_with):

@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from algorithms.progress import MANIFEST, write_manifest
-from environments.mistakes import Mistake
 from runs import checkpoints
 from runs.checkpoints import damage, keep, newest_whole, progress_of
+from settings.mistakes import Mistake
 
 
 @pytest.fixture

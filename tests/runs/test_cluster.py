@@ -20,7 +20,6 @@ import torch
 from tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
 
 import run
-from environments.mistakes import Mistake
 from runs import cluster, directory, package, provenance, submit
 from runs.build import bundles_of
 from runs.checkpoints import progress_of
@@ -35,6 +34,7 @@ from runs.cluster import (
 )
 from runs.interrupt import Interrupt
 from runs.placement import Node
+from settings.mistakes import Mistake
 
 RUN_PY = Path(run.__file__).resolve()
 ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")

@@ -17,13 +17,13 @@ import run as command_line
 from algorithms.progress import MODULE_STATE, PROGRESS_FILE, write_manifest, write_weights
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
-from environments.mistakes import Mistake
 from evidence import report
 from evidence.promotion import promote
 from evidence.search_page import write_page
 from runs import directory
 from runs.space import parse
 from runs.study import Study
+from settings.mistakes import Mistake
 
 pytestmark = pytest.mark.slow
 COLUMNS = "agent_steps,env_frames,wall_time_s,episodes,episode_return_mean,agent_steps_per_s,loss\n"

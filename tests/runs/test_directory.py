@@ -9,10 +9,10 @@ import yaml
 from ray._private import utils
 
 import run as command_line
-from environments.mistakes import Mistake
 from runs import cluster, directory
 from runs.directory import ProgressTable, create, keep_rules, open_run, overrides_of, read_rows, replace, write_start
 from runs.resources import dtype_of
+from settings.mistakes import Mistake
 
 
 @pytest.fixture

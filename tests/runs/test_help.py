@@ -3,10 +3,13 @@
 import pytest
 
 import run
-from environments.mistakes import Mistake
 from experiments.composition import GROUPS, options
 from runs.help import LISTED, help_text
-from runs.settings import ALGO_SETTINGS, SEARCH_SETTINGS, TOP_SETTINGS
+from settings.algorithms import ALGORITHMS
+from settings.mistakes import Mistake
+from settings.runs import RunSettings
+from settings.searches import SearchSettings
+from settings.setting import list_settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +26,17 @@ def test_a_page_fits_eighty_columns(words):
     assert len(lines) > 1 and max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("algo", ALGO_SETTINGS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
 def test_every_setting_of_an_algorithm_is_there(algo):
     page = help_text([f"algo={algo}"])
-    for name, setting in ALGO_SETTINGS[algo].items():
-        assert f"  algo.{name}=" in page and setting.meaning and setting.wanted()
+    for name, setting in list_settings(ALGORITHMS[algo]).items():
+        assert (f"  algo.{name}=" in page) == (name != "name") and setting.meaning and setting.wanted()
 
 
 def test_settings_of_a_search_and_of_no_group_are_there():
-    for name in SEARCH_SETTINGS:
+    for name in list_settings(SearchSettings):
         assert f"  search.{name}=" in help_text(["search"]) and f"  search.{name}=" in help_text(["tune_searches"])
-    for name in ("seed", *TOP_SETTINGS):
+    for name in ("seed", *list_settings(RunSettings)):
         assert f"  {name}=" in help_text(["run"])
 
 

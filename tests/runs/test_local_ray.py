@@ -10,10 +10,9 @@ import pytest
 import ray
 
 from environments import machine
-from environments.mistakes import Mistake
 from runs import cluster, directory, train
 from runs.cluster import refuse_unwritable_places, start, why_not_here
-from runs.settings import ALGO_SETTINGS, ATARI_SETTINGS, CLUSTER_SETTINGS, SEARCH_SETTINGS, STOP_SETTINGS, TOP_SETTINGS
+from settings.mistakes import Mistake
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -114,9 +113,3 @@ def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, 
 def test_more_than_any_machine_can_have_is_refused(word, compose):
     with pytest.raises(Mistake, match=f"{word}=1.* is out of range"):
         compose([f"{word}=1e30", "cluster=ray", "output_dir=/shared"])
-
-
-def test_every_whole_number_has_an_upper_end():
-    tables = [*ALGO_SETTINGS.values(), ATARI_SETTINGS, CLUSTER_SETTINGS, STOP_SETTINGS, TOP_SETTINGS, SEARCH_SETTINGS]
-    numbers = {key: one for table in tables for key, one in table.items() if one.kind is int and not one.options}
-    assert not [key for key, one in numbers.items() if one.high is None]

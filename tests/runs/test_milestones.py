@@ -11,10 +11,10 @@ from tiny_runs import TINY, go, rows_of
 
 from algorithms import experiment, milestones
 from algorithms.milestones import MILESTONES, drop_milestones_ahead, milestones_between, write_milestone
-from environments.mistakes import Mistake
 from evidence.run_directory import find_checkpoint
 from evidence.weights import read_weights
 from runs.checkpoints import damage, names, newest_whole, progress_of
+from settings.mistakes import Mistake
 
 NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
 A3C = ["algo=a3c", "env=cartpole", "algo.num_workers=0", "algo.num_envs=4", "algo.horizon=64", "cluster.cpus=1"]

@@ -3,11 +3,11 @@
 import pytest
 
 import run
-from environments.mistakes import Mistake
 from runs.build import build
 from runs.cluster import nodes as cluster_nodes
 from runs.placement import Node
 from runs.plan import Pace, pace_of, plan, rollout_bytes, weight_bytes
+from settings.mistakes import Mistake
 
 NODES = [Node("a", "large", {"CPU": 4.0, "GPU": 0.0}), Node("b", "small", {"CPU": 1.0, "GPU": 0.0})]
 ON_RAY = ("cluster=ray", "output_dir=/shared")

@@ -18,13 +18,13 @@ from tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_
 
 import run
 from algorithms.progress import PROGRESS_FILE, write_manifest
-from environments.mistakes import Mistake
 from runs import checkpoints, directory
 from runs.check import check
 from runs.population import FACTORS, SCHEDULE, Population, perturbed
 from runs.sources import RunWriter
 from runs.space import Parameter, parse
 from runs.study import Study
+from settings.mistakes import Mistake
 
 WORDS = ("tune_searches=cartpole_ppo", "search.scheduler=pbt", "search.sampler=random")
 SCORES = (50.0, 10.0, 90.0, 20.0, 80.0, 30.0, 40.0, 60.0)

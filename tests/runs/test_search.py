@@ -30,7 +30,6 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 
 import run
-from environments.mistakes import Mistake
 from evidence.evaluate import evaluate
 from runs import checkpoints, directory, interrupt, sources
 from runs.checkpoints import damage, progress_of
@@ -39,6 +38,7 @@ from runs.metrics import Metrics
 from runs.search import SearchRecorder, TrialEnd
 from runs.sources import Source
 from runs.study import Study
+from settings.mistakes import Mistake
 
 ROOT = Path(run.__file__).resolve().parent
 # Seconds: 4 updates of 4 envs x 64 steps each, and a game ends after 20 steps or so.

@@ -5,8 +5,8 @@ import random
 import pytest
 
 import run
-from environments.mistakes import Mistake
 from runs.space import draw, parse, with_values
+from settings.mistakes import Mistake
 
 
 class Ends:

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 import run as command_line
-from environments.mistakes import Mistake
 from runs import directory
 from runs.directory import refuse_strangers, whoami, write_start
+from settings.mistakes import Mistake
 
 
 @pytest.fixture

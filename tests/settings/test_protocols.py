@@ -1,6 +1,6 @@
 """Protocols: a score says under which rules it was made."""
 
-from environments.protocols import PROTOCOLS, describe
+from settings.protocols import PROTOCOLS, describe
 
 
 def test_a_protocol_is_described_by_its_name_and_by_all_that_departs_from_it(compose):

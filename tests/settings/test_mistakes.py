@@ -4,7 +4,7 @@ import pytest
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from environments.mistakes import cause_of, in_a_line
+from settings.mistakes import cause_of, in_a_line
 
 TEXT = "two\nlines"
 

@@ -1,0 +1,53 @@
+"""The settings of a composed experiment: which classes it has, and its objects once every value is checked."""
+
+from typing import Any
+
+from settings.algorithms import ALGORITHMS
+from settings.environments import AtariSettings, GymnasiumSettings
+from settings.mistakes import Mistake
+from settings.models import MODELS
+from settings.protocols import complete_rules
+from settings.runs import ClusterSettings, StopSettings
+from settings.setting import Setting, list_settings, name_kind
+
+
+def select_classes(settings: dict) -> dict[str, type]:
+    """Returns the class of settings of each group, for the algorithm, environment and torso that are chosen.
+
+    Raises:
+        Mistake: there is no such algorithm, or one of the three is no word.
+    """
+    algo, env, torso = (settings[g].get(k) for g, k in (("algo", "name"), ("env", "name"), ("model", "torso")))
+    for key, value in {"algo.name": algo, "env.name": env, "model.torso": torso}.items():
+        if value is not None and not isinstance(value, str):
+            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes a word")
+    if algo not in ALGORITHMS:
+        raise Mistake(f"algo.name={algo} is not one of {', '.join(ALGORITHMS)}")
+    return {
+        "algo": ALGORITHMS[algo],
+        "env": AtariSettings if "game" in settings["env"] else GymnasiumSettings,
+        "model": MODELS.get(str(torso), MODELS["mlp"]),  # the check of model.torso refuses another one
+        "cluster": ClusterSettings,
+        "stop": StopSettings,
+    }
+
+
+def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
+    """Returns, for each group, name -> Setting and the owner of these settings, which a message names: `PPO`."""
+    algo, env, model = settings["algo"], settings["env"], settings["model"]
+    classes = select_classes(settings)
+    owners = {"algo": str(algo.get("name")).upper(), "env": str(env.get("name")), "model": str(model.get("torso"))}
+    owners |= {"cluster": "a cluster", "stop": "stop"}
+    return {group: (list_settings(classes[group]), owners[group]) for group in classes}
+
+
+def make_settings(group: str, settings: dict) -> Any:
+    """Returns the settings of a group as an object of their class, such as a PPOSettings.
+
+    Args:
+        group: algo, env, model, cluster or stop.
+        settings: of the whole experiment, checked by `runs.check.check`, or saved by an earlier version.
+    """
+    chosen = select_classes(settings)[group]
+    values = complete_rules(settings[group]) if group == "env" else settings[group]
+    return chosen(**{name: values[name] for name in list_settings(chosen)})

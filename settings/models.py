@@ -1,0 +1,54 @@
+"""The settings of a network.
+
+Their values stand in experiments/model/; custom_models/ builds the network.
+"""
+
+from dataclasses import dataclass
+
+from settings.setting import MANY, any_value, at_least, one_of
+
+CNNS = ("nature_cnn", "a3c_cnn", "cnn42", "rllib42")  # torsos whose convolutions are in custom_models/convolutions.py
+RESNETS = ("impala",)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The settings of every network."""
+
+    torso: str = one_of((*CNNS, *RESNETS, "mlp"), "the network from observations to features")
+    activation: str = one_of(("relu", "elu", "tanh"), "what follows each layer")
+    init: str = one_of(("orthogonal", "he_uniform", "torch"), "how weights begin")
+    zero_mean: bool = any_value("pixels enter from -1 to 1 instead of 0 to 1")
+    shared_trunk: bool = any_value("policy and value head on one torso; false: one each")
+    lstm_size: int | None = at_least(1, "units of an LSTM between torso and heads; null: none", most=MANY)
+    dtype: str = one_of(
+        ("auto", "float32", "bfloat16"), "what the torso computes in; auto: bfloat16 where the hardware has it"
+    )
+
+
+@dataclass(frozen=True)
+class CNNSettings(ModelSettings):
+    """Convolutions, and at most one fully connected layer."""
+
+    hidden: int | None = at_least(1, "units of the fully connected layer; null: none", most=MANY)
+
+
+@dataclass(frozen=True)
+class ResNetSettings(ModelSettings):
+    """Residual blocks and a fully connected layer, as in Espeholt et al. 2018."""
+
+    hidden: int = at_least(1, "units of the fully connected layer", most=MANY)
+
+
+@dataclass(frozen=True)
+class MLPSettings(ModelSettings):
+    """Fully connected layers, for observations that are no pictures."""
+
+    hidden: list[int] = at_least(1, "units of each fully connected layer", most=MANY)
+
+
+MODELS: dict[str, type[ModelSettings]] = {
+    **dict.fromkeys(CNNS, CNNSettings),
+    **dict.fromkeys(RESNETS, ResNetSettings),
+    "mlp": MLPSettings,
+}

@@ -1,0 +1,98 @@
+"""The settings of a run: its end, its processes and their cluster, its files.
+
+Their values stand in experiments/config.yaml and experiments/cluster/.
+"""
+
+from dataclasses import dataclass
+
+from settings.setting import PROCESSES, STEPS, YEAR_S, Setting, above, any_value, at_least, one_of
+
+# A run has one seed, or a list of them; each is checked by itself.
+SEED = Setting("of all random streams; or a list, 1,2,3 or range(1,4), for one run per seed", int, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """The processes of a run, with their CPUs and GPUs, and the Ray cluster they run on."""
+
+    address: str = any_value("local: Ray of the run's own; auto or host:port: a cluster that runs already")
+    grows: bool = any_value("the cluster has an autoscaler: wait for nodes that it adds")
+    placement: str = one_of(
+        ("pack", "spread"), "processes of a run on one node where they fit, or spread over the nodes"
+    )
+    num_env_runners: int | None = at_least(
+        0, "processes that play; 0: the training process plays; null: as the algorithm wants", most=PROCESSES
+    )
+    cpus_per_runner: float = at_least(0.001, "CPUs of each of them", most=PROCESSES)
+    cpus: int | None = at_least(
+        1, "CPUs of the training process; null: what others leave, 8 at most; 1 for mlp", most=PROCESSES
+    )
+    num_learners: int = at_least(0, "processes that learn; 0: the training process does", most=PROCESSES)
+    gpus_per_learner: float = at_least(0, "GPUs of each learner; a fraction where runs share one", most=1)
+    gpus_per_runner: float = at_least(0, "GPUs of each env runner, which then acts there", most=1)
+
+
+@dataclass(frozen=True)
+class StopSettings:
+    """The end of a run: the first of these that is reached."""
+
+    agent_steps: int = at_least(
+        1, "agent steps after which a run ends; each lasts env.frameskip emulator frames", most=STEPS
+    )
+    time_s: float | None = above(0, "seconds of training after which it ends; null: never", most=YEAR_S)
+    episode_return: float | None = any_value(
+        "mean score of the last 100 games, at least 20, at which it ends; null: never"
+    )
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings that belong to no group: what the command does, where files go, what is recorded."""
+
+    output_dir: str = any_value("runs go to <output_dir>/<algo>/<env>/")
+    label: str | None = any_value("a word that is added to the run directory's name")
+    run: str | None = any_value(
+        "the run directory that command=evaluate, record, page, watch and promote read; or latest"
+    )
+    checkpoint: str | None = any_value(
+        "what command=evaluate, record, page and watch play with: best, last, previous, milestone_<percent>, a path; "
+        "null: the best there is, and the newest for watch"
+    )
+    way: str = one_of(
+        ("stochastic", "greedy", "both"),
+        "how command=evaluate chooses actions: drawn, the likeliest, or both in turn; record draws, if not told greedy",
+    )
+    games: int = at_least(1, "complete games that command=record plays and films", most=1000)
+    format: str = one_of(("mp4", "webp", "gif"), "of command=record's videos; only mp4 has sound")
+    scale: int | None = at_least(
+        1, "of command=record's videos: each pixel becomes so many squared; null: 2 for Atari, else 1", most=8
+    )
+    fps: int | None = one_of((60, 30, 15), "pictures per second of command=record's videos; null: 60 in mp4, else 15")
+    replay: str | None = any_value(
+        "the file of a recorded game, which command=record scores and films again instead of playing"
+    )
+    port: int | None = at_least(
+        1, "of command=watch's page on 127.0.0.1; null: 8008, or the next one that is free", most=65_535
+    )
+    resume: str | None = any_value(
+        "a run directory to continue, or latest; auto: this very experiment, if it has begun"
+    )
+    trust: bool = any_value("continue a run directory of another user or host, whose pickles can run any code")
+    on_usr1: str = one_of(("checkpoint", "stop"), "what the signal SIGUSR1 does: write a checkpoint and go on, or stop")
+    episodes: int = at_least(1, "complete games per evaluation and way of playing", most=10_000)
+    evaluate: bool = any_value("play complete games at the end of training")
+    page: bool = any_value("record a game at the end of training, and write the page of the run")
+    checkpoint_every_s: float = above(0, "seconds between checkpoints; there is one at the end, too", most=YEAR_S)
+    keep_milestones: bool = any_value(
+        "keep the weights at 0, 1, 3, 10, 30 and 100 % of stop.agent_steps, to play with; see checkpoint"
+    )
+    report_every: int = at_least(1, "agent steps per row of progress.csv, rounded up to whole rollouts", most=STEPS)
+    max_failures: int = at_least(
+        0, "how often a run whose process died starts again from its checkpoint", most=PROCESSES
+    )
+    dashboard: bool = any_value("start Ray's dashboard, at http://127.0.0.1:8265")
+    dry_run: bool = any_value("say what would run where, and stop")
+    command: str = one_of(("train", "evaluate", "record", "page", "watch", "search", "promote", "submit"), "what to do")
+    size: str = one_of(
+        ("smoke", "short", "full"), "how long: smoke under a minute, short some minutes, full as the experiment says"
+    )

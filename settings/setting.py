@@ -1,0 +1,170 @@
+"""One setting: its kind, its range, its unit and its meaning, and the check of a value.
+
+Settings are the fields of frozen dataclasses. The annotation of a field says its kind and whether null is a value; a
+function of this file says the rest. No field has a default here: the YAML files hold the only values.
+
+    @dataclass(frozen=True)
+    class StopSettings:
+        time_s: float | None = above(0, "seconds of training after which it ends; null: never", most=YEAR_S)
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from settings.mistakes import Mistake
+
+THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)([kM])")  # 10k, 1.5M
+
+# Upper ends, beyond what any machine can have: more would wait without an end, or crash without a sentence.
+ENVS = 2**16
+MANY = 2**20  # agent steps of a rollout, neurons of a layer, trials
+PROCESSES = 2**14  # and their CPUs
+STEPS = 10**12  # agent steps of a run
+YEAR_S = 366 * 86_400.0
+
+
+def at_least(least: float, meaning: str, most: float | None = None) -> Any:
+    """Declares a number of at least `least` and, where it is given, at most `most`; for a list, each of its numbers."""
+    return dataclasses.field(metadata={"meaning": meaning, "low": least, "high": most})
+
+
+def above(limit: float, meaning: str, most: float | None = None) -> Any:
+    """Declares a number that is larger than `limit` and, where it is given, at most `most`."""
+    return dataclasses.field(metadata={"meaning": meaning, "above": limit, "high": most})
+
+
+def one_of(options: tuple, meaning: str) -> Any:
+    """Declares a setting that takes one of a few values."""
+    return dataclasses.field(metadata={"meaning": meaning, "options": options})
+
+
+def any_value(meaning: str) -> Any:
+    """Declares a setting that takes every value of its kind."""
+    return dataclasses.field(metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a setting may be.
+
+    Attributes:
+        meaning: what it is, with its unit, as --help has it.
+        kind: int, float, bool, str, or list (of ints).
+        low, high: smallest and largest value, both allowed.
+        above: value it must exceed.
+        options: the only values allowed.
+        optional: whether null is a value.
+    """
+
+    meaning: str
+    kind: type
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    options: tuple = ()
+    optional: bool = False
+
+    def check(self, key: str, value: Any) -> Any:
+        """Returns the value as its kind: where the setting is a whole number, 2e5 as 200000 and `10k` as 10000.
+
+        Args:
+            key: the name of the setting, for the message.
+            value: as YAML or a command line has it.
+
+        Raises:
+            Mistake: the setting does not take the value.
+        """
+        if value is None:
+            if self.optional:
+                return None
+            raise Mistake(f"{key} is not set; it takes {self.wanted()}")
+        if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
+            value = float(Decimal(found.group(1)) * {"k": 1_000, "M": 1_000_000}[found.group(2)])
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if self.kind is int and type(value) is float and value.is_integer():
+            value = int(value)
+        items = value if self.kind is list and type(value) is list else [value]
+        if type(value) is not self.kind or (self.kind is list and not items):
+            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.wanted()}")
+        for item in items:
+            if self.kind is list and type(item) is not int:
+                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.wanted()}")
+            if self.options and item not in self.options:
+                near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise Mistake(f"{key}={value} is not one of {', '.join(map(str, self.options))}{hint}")
+            if isinstance(item, int | float) and not isinstance(item, bool):
+                low, high, above = self.low, self.high, self.above
+                outside = (low is not None and item < low) or (high is not None and item > high)
+                if outside or (above is not None and item <= above) or not math.isfinite(item):
+                    raise Mistake(f"{key}={value} is out of range; it takes {self.wanted()}")
+        return value
+
+    def wanted(self) -> str:
+        """Returns what the setting takes, in words: `a whole number of at least 1`."""
+        if self.options:
+            return "one of " + ", ".join(map(str, self.options))
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
+            self.kind, "a list of whole numbers"
+        )
+        if self.low is not None and self.high is not None:
+            words += f" from {spell_limit(self.low)} to {spell_limit(self.high)}"
+        elif self.low is not None:
+            words += f" of at least {spell_limit(self.low)}"
+        elif self.above is not None:
+            words += f" above {self.above}" + (
+                f" and at most {spell_limit(self.high)}" if self.high is not None else ""
+            )
+        return words + (" or null" if self.optional else "")
+
+
+@functools.cache
+def list_settings(group: type) -> dict[str, Setting]:
+    """Returns name -> Setting of every field of a dataclass, in its order; the fields of its bases come first."""
+    return {field.name: read_field(field) for field in dataclasses.fields(group)}
+
+
+def read_field(field: dataclasses.Field) -> Setting:
+    """Returns the Setting that a field declares: its kind and whether it takes null are read from its annotation."""
+    kind: Any = field.type
+    optional = isinstance(kind, UnionType)  # float | None
+    if optional:
+        kind = get_args(kind)[0]
+    return Setting(kind=get_origin(kind) or kind, optional=optional, **field.metadata)
+
+
+def spell_limit(number: float) -> str:
+    """Returns a limit as it is printed: `0.5`, `16384`, `1,000,000,000,000`."""
+    return f"{number:,.0f}" if number >= 100_000 else str(number)
+
+
+def name_kind(value: Any) -> str:
+    """Returns the kind of a value that was typed, in words: `a number`, `a list`."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str) and value[:1].isdecimal():
+        return "no number"
+    return {str: "a word", list: "a list", dict: "a group"}.get(type(value), "nothing")
+
+
+def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
+    """Returns the mistake of typing a key that is no setting; its sentence names the nearest settings there are.
+
+    Args:
+        key: as it was typed.
+        whose: the owner of the settings, such as `PPO`.
+        known: the keys there are.
+    """
+    near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
+    return Mistake(f"{key}: {whose} has no such setting{hint}")
