@@ -110,9 +110,9 @@ def without_dashes(flag: str, rest: list[str]) -> str:
 
 def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """The settings that were typed, checked, and the run directory they continue, if any."""
+    from run_directory.outputs import find_newest
     from runs.check import check
     from runs.commands import READS, read_settings, refuse_ignored, refuse_names, refuse_unasked
-    from runs.directory import newest
 
     refuse_names(overrides)
     # The algorithm and environment of a run that is read or continues are not those of a run without words.
@@ -126,7 +126,7 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         settings = read_settings(command, values_of(overrides), composed([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
         if settings["run"]:  # a replay needs none
-            settings["run"] = newest(settings["run"], "run", "outputs", kinds)
+            settings["run"] = find_newest(settings["run"], "run", "outputs", kinds)
         return settings, None
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
@@ -137,20 +137,21 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         refuse_ignored(overrides, settings | {"resume": resume})
         if resume is None or settings["command"] != "train":  # a search goes on by its name
             return settings, None
-        from runs.directory import automatic
+        from run_directory.outputs import find_begun_run
 
-        return settings | {"resume": "auto"}, automatic(settings)
+        return settings | {"resume": "auto"}, find_begun_run(settings)
 
-    from runs.directory import open_run, overrides_of
+    from run_directory.continuation import open_run
+    from run_directory.starts import read_overrides
     from runs.resume import merged, refuse_another_model, refuse_another_place, typed_over
 
-    resume = newest(resume, "resume", typed.get("output_dir") or "outputs")
+    resume = find_newest(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
     typed = typed_of(overrides)
     # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
     # group (size=short) works like a key, and defaults that have changed since leave the run alone.
-    before, after = composed(overrides_of(run)), composed([*overrides_of(run), *typed])
+    before, after = composed(read_overrides(run)), composed([*read_overrides(run), *typed])
     settings = typed_over(merged(saved, before, after), after, typed)
     refuse_another_model(saved, settings)
     settings = check(settings | {"resume": None})
@@ -160,7 +161,7 @@ def experiment(overrides: list[str]) -> tuple[dict, Path | None]:
 
 def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
     """Run the command. The last line printed is the run directory."""
-    from runs.directory import refuse_strangers
+    from run_directory.continuation import refuse_strangers
     from runs.interrupt import BEFORE_TRAINING, Interrupt
 
     Interrupt.word = (
@@ -235,15 +236,15 @@ def submit(overrides: list[str]) -> int:
 
 def record(settings: dict) -> int:
     """Play games and film them, or film a replay; returns the exit code."""
-    from evidence.run_directory import runs_of
     from evidence.video import Look, film_file, find_replay
+    from run_directory.layout import list_seed_runs
 
     run = reachable(settings["run"], "run") if settings["run"] else None
     look = Look(settings["format"], settings["scale"], settings["fps"])
     if settings["replay"]:
         return film_file(find_replay(settings["replay"], run), look)
     assert run is not None
-    refuse_unplayable(runs_of(run)[0], settings["checkpoint"])
+    refuse_unplayable(list_seed_runs(run)[0], settings["checkpoint"])
     from evidence.recording import record
 
     words = {key: settings[key] for key in ("games", "checkpoint", "way", "seed", "rules")}
@@ -265,13 +266,13 @@ def show_games(run: Path, env: dict) -> int:
 
 def write_pages(run: Path, checkpoint: str | None) -> int:
     """Write the page of every seed of a run; returns the exit code."""
-    from evidence.run_directory import runs_of
+    from run_directory.layout import list_seed_runs
 
     refuse_unplayable(run, checkpoint)
     from evidence.replayed_game import Differs
     from evidence.run_page import write_page
 
-    for one in runs_of(run):
+    for one in list_seed_runs(run):
         try:
             print(f"page: {write_page(one, checkpoint)}")
         except (Differs, OSError) as error:
@@ -286,10 +287,12 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
     Raises:
         Mistake: one has not.
     """
-    from evidence.run_directory import find_checkpoint, runs_of, settings_of
+    from run_directory.checkpoints import find_checkpoint
+    from run_directory.layout import list_seed_runs
+    from run_directory.saved_settings import read_run_settings
 
-    for one in runs_of(run):
-        settings_of(one)
+    for one in list_seed_runs(run):
+        read_run_settings(one)
         find_checkpoint(one, checkpoint)
 
 

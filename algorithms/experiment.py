@@ -12,14 +12,16 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from algorithms.learner import PROGRESS, RolloutLearner
-from algorithms.milestones import drop_milestones_ahead, milestones_between, write_milestone
 from algorithms.nonfinite import NonFiniteLoss
-from algorithms.progress import Progress, complete_checkpoint, refuse_damaged
+from algorithms.progress import Progress
 from algorithms.remote_learners import update_learners
 from custom_models.actor_critic import ActorCritic
 from rollouts.health import lost, refuse_unstarted
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
+from run_directory.checkpoints import complete_checkpoint
+from run_directory.manifest import refuse_damaged
+from run_directory.milestones import drop_milestones_ahead, milestones_between, write_milestone
 from settings.mistakes import NonFinite, cause_of
 
 

@@ -4,24 +4,12 @@ The x-axis of everything is `agent_steps`, counted from the Rollouts themselves;
 count minibatches several times.
 """
 
-import json
 import math
-import os
-import pickle
 import time
-import zlib
 from collections import deque
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.numpy
-
 WINDOW = 100  # full games in episode_return_mean
-MANIFEST = "manifest.json"
-PROGRESS_FILE = "progress.json"
-WEIGHTS = "weights.safetensors"  # what plays; all else that a checkpoint holds is for training on
-MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # the same as RLlib saves it
 
 
 class Progress:
@@ -96,68 +84,3 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {name: deque(state[name], WINDOW) for name in ("scores", "lengths")})
         self._start, self._since = self.agent_steps, math.nan
-
-
-def complete_checkpoint(checkpoint: Path, totals: dict[str, float]) -> None:
-    """Add to what RLlib has saved: where the run stands, the weights as plain arrays, and the manifest of all files."""
-    (checkpoint / PROGRESS_FILE).write_text(json.dumps(totals))
-    write_weights(checkpoint)
-    write_manifest(checkpoint)
-
-
-def write_weights(checkpoint: Path) -> None:
-    """Write the network's weights once more, as plain arrays, so that who only plays need not unpickle anything.
-
-    They are read from what RLlib has just saved there, wherever the learner is.
-    """
-    state = pickle.loads((checkpoint / MODULE_STATE).read_bytes())
-    arrays = {name: np.asarray(weights, order="C") for name, weights in state.items()}
-    # Not `save_file`: what that makes only its owner may read.
-    (checkpoint / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
-
-
-def damage(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint; None where it is whole. Every reader of checkpoints asks this first."""
-    try:
-        files = json.loads((checkpoint / MANIFEST).read_bytes())
-        expected = {str(name): (int(size), int(crc)) for name, (size, crc) in files.items()}
-    except FileNotFoundError:
-        return f"{MANIFEST} is missing"
-    except (OSError, ValueError, TypeError, AttributeError):
-        return f"{MANIFEST} is torn"
-    if PROGRESS_FILE not in expected:
-        return f"{MANIFEST} does not list {PROGRESS_FILE}"
-    for name, (size, crc) in expected.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        try:
-            if zlib.crc32(path.read_bytes()) != crc:
-                return f"{name} has changed"
-        except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
-    return None
-
-
-def refuse_damaged(checkpoint: Path) -> None:
-    """Look before training goes on from a checkpoint.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    if wrong := damage(checkpoint):
-        raise ValueError(f"{checkpoint}: the checkpoint is damaged ({wrong})")
-
-
-def write_manifest(folder: Path) -> None:
-    """Size and CRC-32 of every file, written last: a folder without it, or that disagrees with it, is damaged."""
-    files = {
-        str(p.relative_to(folder)): [p.stat().st_size, zlib.crc32(p.read_bytes())]
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.name != MANIFEST and not p.name.startswith(".")
-    }
-    temporary = folder / (MANIFEST + ".new")
-    temporary.write_text(json.dumps(files, indent=1))
-    os.replace(temporary, folder / MANIFEST)

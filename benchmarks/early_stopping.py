@@ -17,6 +17,7 @@ from benchmarks.processes import started
 from benchmarks.rounds import ROOT, begin, command_line, finished, keep, ratio, take_turns
 from evidence.search_result import finalists
 from evidence.statistics import paired_difference
+from run_directory.layout import PROGRESS_CSV
 
 FRESH_SEEDS = 5
 
@@ -32,7 +33,7 @@ def contestant(scheduler: str):
         with started([sys.executable, "run.py", *words], ROOT, log) as process:
             finished(process, log)
         search = folder / "run" / "searches" / "cartpole_ppo"
-        last = [list(csv.DictReader(path.open()))[-1] for path in search.glob("trials/*/progress.csv")]
+        last = [list(csv.DictReader(path.open()))[-1] for path in search.glob(f"trials/*/{PROGRESS_CSV}")]
         steps, seconds = (sum(float(row[key]) for row in last) for key in ("agent_steps", "wall_time_s"))
         (winner,) = finalists(search)
         return {

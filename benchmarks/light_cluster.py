@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.hosts import PATIENCE_S, Host, Network, call
 from benchmarks.rounds import ROOT, finished, has_row
+from run_directory.layout import PROGRESS_CSV
 
 LEARNER_CPUS = 2
 PORT = 6379
@@ -76,7 +77,7 @@ class Run:
 
     def rows(self) -> list[dict[str, str]]:
         """Of progress.csv, as far as it is written."""
-        found = [path for path in self.folder.rglob("progress.csv") if has_row(path)]
+        found = [path for path in self.folder.rglob(PROGRESS_CSV) if has_row(path)]
         if not found:
             return []
         with found[0].open() as file:

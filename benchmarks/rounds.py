@@ -26,7 +26,8 @@ from types import MappingProxyType
 
 from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
 from environments.machine import memory_bytes, num_cpus
-from evidence.saving import why_not
+from run_directory.layout import PROGRESS_CSV
+from run_directory.writing import explain_unwritable
 
 ROOT = Path(__file__).resolve().parent.parent
 Contestant = Callable[[Path], dict]  # from an empty folder to what was measured, agent_steps_per_s among it
@@ -46,7 +47,7 @@ def command_line(story: str | None, out: str) -> argparse.ArgumentParser:
 
 def writable(text: str) -> Path:
     """Return the path of a file that can be written; looked at before anything is measured."""
-    if why := why_not(Path(text)):
+    if why := explain_unwritable(Path(text)):
         raise argparse.ArgumentTypeError(f"{text} cannot be written ({why})")
     return Path(text)
 
@@ -150,14 +151,14 @@ def run_suite(
     with started(command, ROOT, log, variables) as process:
         while process.poll() is None:
             time.sleep(0.05)
-            if start_s is None and any(has_row(path) for path in folder.rglob("progress.csv")):
+            if start_s is None and any(has_row(path) for path in folder.rglob(PROGRESS_CSV)):
                 start_s = time.monotonic() - start
             if sample_memory and time.monotonic() >= next_sample_at:
                 next_sample_at = time.monotonic() + 0.5
                 peak = max(peak or 0.0, sum(pss_mib(p.pid) for p in descendants()))
         lines = finished(process, log)
     run_directory = Path(lines[-1].removeprefix("run directory: "))
-    with (run_directory / "progress.csv").open() as file:
+    with (run_directory / PROGRESS_CSV).open() as file:
         steps_per_s, timed_s, last = speed(list(csv.DictReader(file)), warm_up)
     return {
         "agent_steps_per_s": steps_per_s,

@@ -30,6 +30,7 @@ from benchmarks.rounds import (
     speeds,
     take_turns,
 )
+from run_directory.layout import PROGRESS_CSV
 
 ALONE = ("search.scheduler=none", "search.sampler=random", "search.contender_seeds=0", "search.fresh_seeds=0")
 WARM_UP = 6_144
@@ -42,7 +43,7 @@ def run_search(folder: Path, *words: str) -> tuple[list[list[dict]], str]:
     command = [sys.executable, "run.py", *words, *ALONE, f"output_dir={folder / 'run'}"]
     with started(command, ROOT, log) as process:
         printed = "\n".join(finished(process, log))
-    tables = sorted((folder / "run").glob("searches/*/trials/*/progress.csv"))
+    tables = sorted((folder / "run").glob(f"searches/*/trials/*/{PROGRESS_CSV}"))
     return [list(csv.DictReader(path.open())) for path in tables], printed
 
 

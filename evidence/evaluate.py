@@ -29,21 +29,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from algorithms.progress import PROGRESS_FILE
 from custom_models.actor_critic import ActorCritic
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.frames import layout_of
 from environments.games import Games, make_games, may_never_end
 from environments.machine import fastest_dtype
-from environments.records import read_json
 from environments.screen import LINE_EVERY_S, Screen, duration
 from environments.threads import take_threads
 from evidence.human import references
-from evidence.run_directory import NAMED, find_checkpoint, runs_of, settings_of
-from evidence.saving import save, why_not
 from evidence.statistics import bootstrap_interval, iqm
-from evidence.weights import read_weights
+from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.layout import CHECKPOINT_NAMES, evaluation_path, list_seed_runs
+from run_directory.saved_settings import read_run_settings
+from run_directory.weights import read_weights
+from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake, counted, in_a_line
 from settings.protocols import PROTOCOLS, complete_rules, describe
 
@@ -87,11 +87,11 @@ def evaluate(
     if episodes < 1:
         raise Mistake(f"episodes={episodes}: an evaluation needs at least one game; give 1 or more")
     run, ways = Path(run), [way for way in WAYS if way in ways]
-    runs = runs_of(run)
+    runs = list_seed_runs(run)
     for one in runs:
-        settings_of(one)
+        read_run_settings(one)
     checkpoints = [find_checkpoint(one, checkpoint) for one in runs]  # all of them, before hours of play
-    if len(runs) > 1 and checkpoint not in (None, *NAMED):
+    if len(runs) > 1 and checkpoint not in (None, *CHECKPOINT_NAMES):
         raise Mistake(
             f"checkpoint={checkpoint} is of one agent, and run={run} has {len(runs)} seeds; give run=<one of them>"
         )
@@ -99,7 +99,7 @@ def evaluate(
     take_threads()
     with GamesDisplay(episodes * len(ways) * len(agents), console) as display:
         for agent in agents:
-            if why := why_not(agent.path):
+            if why := explain_unwritable(agent.path):
                 display.say(f"the result will be printed and not saved: {why}")
         results = [agent.play(display) for agent in agents]
     return results[0] if runs == [run] else {"seeds": results}
@@ -147,7 +147,7 @@ class Evaluation:
         self, run: Path, checkpoint: Path, episodes: int, ways: list[str], seed: int | None, rules: dict[str, Any]
     ):
         self.run, self.checkpoint, self.episodes, self.ways = run, checkpoint, episodes, ways
-        self.settings = settings_of(run)
+        self.settings = read_run_settings(run)
         self.env, self.rule_words = apply_rules(self.settings["env"], rules)
         if may_never_end(self.env):
             raise Mistake(
@@ -170,7 +170,7 @@ class Evaluation:
         words = [self.name, *([f"seed_{seed}"] if self.games_seed != self.settings["seed"] else []), *self.rule_words]
         words += [] if ways == list(WAYS) else ways
         words += [] if episodes == DEFAULT_EPISODES else [f"{episodes}_games"]
-        self.path = run / "checkpoints" / f"evaluation_{'_'.join(words)}.json"
+        self.path = evaluation_path(run, "_".join(words))
 
     def play(self, display: "GamesDisplay") -> dict[str, Any]:
         """`evaluate` for this agent."""
@@ -187,7 +187,7 @@ class Evaluation:
                 played[way] = summary(*found, env)
         finally:
             games.close()
-        progress = read_progress(self.checkpoint)
+        progress = read_totals(self.checkpoint)
         result = {
             "env": env["name"],
             "algo": self.settings["algo"]["name"],
@@ -207,7 +207,7 @@ class Evaluation:
             "notes": self.notes,
             **played,
         }
-        why = save(self.path, json.dumps(result, indent=1))
+        why = save_file(self.path, json.dumps(result, indent=1))
         return result | {"saved": None if why else str(self.path), "not_saved": why}
 
 
@@ -374,11 +374,6 @@ def summary(scores: list[float], lengths: list[int], cut: int, env: dict) -> dic
         "scores": scores,
         "lengths": lengths,
     }
-
-
-def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """The counters that were saved beside the weights."""
-    return read_json(checkpoint / PROGRESS_FILE, dict)
 
 
 def print_evaluation(result: dict[str, Any], console: Console | None = None) -> int:

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from algorithms.progress import MANIFEST
 from environments.frame_stack import FrameStack
-from evidence.evaluate import apply_rules, load_agent, model_of, open_games, read_progress
+from evidence.evaluate import apply_rules, load_agent, model_of, open_games
 from evidence.recording import describe_policy
 from evidence.replay import Replay
 from evidence.replayed_game import open_game
-from evidence.run_directory import find_checkpoint, settings_of
 from evidence.run_page import can_be_drawn, labels_of
+from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.layout import MANIFEST, checkpoint_path
+from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake
 
 NOTHING = np.empty(0, np.float32)
@@ -109,7 +110,7 @@ class LiveGame:
 
     def _begin(self) -> None:
         self.close()
-        settings = settings_of(self._run)
+        settings = read_run_settings(self._run)
         env, _ = apply_rules(settings["env"], {})
         if self._read is None and not can_be_drawn(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
@@ -131,7 +132,7 @@ class LiveGame:
 
     def _take_newest(self, settings: dict, env: dict) -> None:
         """Read the newest checkpoint where it is another than before; one that is just being replaced can wait."""
-        newest = "last" if (self._run / "checkpoints" / "last").is_dir() else None
+        newest = "last" if checkpoint_path(self._run, "last").is_dir() else None
         try:
             for _ in range(3):
                 checkpoint = find_checkpoint(self._run, self._wanted or newest)
@@ -139,7 +140,7 @@ class LiveGame:
                 if state == self._read:
                     return
                 network = load_agent(checkpoint, model_of(settings), env, self._games, settings["algo"])
-                progress = read_progress(checkpoint)
+                progress = read_totals(checkpoint)
                 if state == state_of(checkpoint):  # else it was replaced meanwhile
                     break
             else:

@@ -20,7 +20,9 @@ from environments.frame_stack import FrameStack
 from environments.games import Games, make_games
 from environments.threads import take_threads
 from evidence.evaluate import load_agent, seeds
-from evidence.run_directory import find_checkpoint, runs_of, settings_of
+from run_directory.checkpoints import find_checkpoint
+from run_directory.layout import list_seed_runs
+from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake
 
 NUM_ENVS, STEPS, MINIBATCH = 8, 128, 256
@@ -94,8 +96,8 @@ def main(arguments: list[str]) -> int:
         return 0 if asked else 2
     take_threads()
     try:
-        for run in runs_of(Path(arguments[0])):
-            settings = settings_of(run)
+        for run in list_seed_runs(Path(arguments[0])):
+            settings = read_run_settings(run)
             env, checkpoint = settings["env"], find_checkpoint(run, "last")
             games = make_games(env, NUM_ENVS, torch.get_num_threads())
             dtypes = "bfloat16", "float32"

@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from environments.passwords import mask
-from environments.records import checked, read_starts, read_yaml, refuse
-from evidence.saving import save
 from evidence.search_result import Finalist, finalists, interval, search_of, verdict
 from evidence.statistics import t_interval
-from evidence.trials import number
+from run_directory.files import check_kind, damaged_file, read_yaml
+from run_directory.layout import CONFIG, STARTS
+from run_directory.searches import TRIALS_CSV, parse_value, trial_path
+from run_directory.starts import read_starts
+from run_directory.writing import save_file
 from settings.mistakes import Mistake
 from settings.protocols import complete_rules
 
@@ -52,18 +54,18 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path | None:
     search, path = search_of(folder), path_of(folder, into)
     if path.exists():
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
-    trial = folder / "trials" / f"{int(best.name.split()[1]):04d}"
-    settings = read_yaml(trial / "config.yaml")
+    trial = trial_path(folder, int(best.name.split()[1]))
+    settings = read_yaml(trial / CONFIG)
     for group in GROUPS:
-        checked(trial / "config.yaml", settings.get(group), dict, group)
+        check_kind(trial / CONFIG, settings.get(group), dict, group)
     for group in ("algo", "env"):
-        checked(trial / "config.yaml", settings[group].get("name"), str, f"{group}.name")
+        check_kind(trial / CONFIG, settings[group].get("name"), str, f"{group}.name")
     for key, value in best.values.items():
         group, _, name = key.partition(".")
-        if str(found := settings.get(group, {}).get(name)) != value and number(value) != found:
-            raise refuse(trial / "config.yaml", f"{key} is {found} where {folder / 'trials.csv'} has {value}")
+        if str(found := settings.get(group, {}).get(name)) != value and parse_value(value) != found:
+            raise damaged_file(trial / CONFIG, f"{key} is {found} where {folder / TRIALS_CSV} has {value}")
     text = header(folder, trial, search, best, path.stem) + body(settings)
-    if why := save(path, text):
+    if why := save_file(path, text):
         print(text)
         print(f"the tuned config was not saved: {why}", file=sys.stderr)
         return None
@@ -78,7 +80,7 @@ def path_of(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
     """
     name = search_of(folder)["search"]["name"]
     if not re.fullmatch(r"[\w.-]*\w", name):
-        raise refuse(folder / "config.yaml", f"search.name={name!r:.80} names a directory")
+        raise damaged_file(folder / CONFIG, f"search.name={name!r:.80} names a directory")
     return into / f"{name}_searched.yaml"
 
 
@@ -89,9 +91,9 @@ def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, na
     git, machine = start.get("git"), start["hardware"]
     for fact in ("cpu", "cpus", "dtype"):
         if fact not in machine:
-            raise refuse(trial / "run.json", f"hardware has no {fact}")
+            raise damaged_file(trial / STARTS, f"hardware has no {fact}")
     for key, kind in {"trials": int, "sampler": str, "scheduler": str}.items():
-        checked(folder / "config.yaml", search["search"].get(key), kind, f"search.{key}")
+        check_kind(folder / CONFIG, search["search"].get(key), kind, f"search.{key}")
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
     seeds, steps = ", ".join(map(str, best.seeds)), search["stop"]["agent_steps"]
     scores, wide = ", ".join(f"{score:,.1f}" for score in best.scores), ""
@@ -119,9 +121,9 @@ def record_of(folder: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
     Raises:
         Mistake: run.json is damaged.
     """
-    path = folder / "run.json"
+    path = folder / STARTS
     if not (starts := read_starts(path, required)):
-        raise refuse(path, "it has no starts")
+        raise damaged_file(path, "it has no starts")
     return starts
 
 

@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 import yaml
-from safetensors.numpy import save as to_bytes
 
-from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest
 from environments.passwords import mask
-from environments.records import read_json
 from evidence.evaluate import evaluate
-from evidence.run_directory import find_checkpoint, runs_of, settings_of, starts_of
-from evidence.saving import why_not
-from evidence.weights import read_weights
+from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.layout import CONFIG, PROGRESS_JSON, checkpoint_path, list_seed_runs
+from run_directory.manifest import write_manifest
+from run_directory.saved_settings import read_run_settings
+from run_directory.starts import find_starts
+from run_directory.weights import read_weights, write_arrays
+from run_directory.writing import explain_unwritable
 from settings.mistakes import Mistake, reachable
 from settings.protocols import complete_rules
 
@@ -51,21 +52,21 @@ def publish(run: Path, folder: Path, checkpoint: str | None = None, episodes: in
     """
     if folder.exists():
         raise Mistake(f"{folder} is there already; name another folder, or delete it first")
-    if why := why_not(folder / AGENT):
+    if why := explain_unwritable(folder / AGENT):
         raise Mistake(f"{folder} cannot be written: {why}")
-    if len(seeds := runs_of(run)) > 1:
+    if len(seeds := list_seed_runs(run)) > 1:
         raise Mistake(f"run={run} has {len(seeds)} seeds; name one of them, such as {seeds[0]}")
-    settings, source = settings_of(run), find_checkpoint(run, checkpoint)
+    settings, source = read_run_settings(run), find_checkpoint(run, checkpoint)
     weights = {name: in_half_precision(array) for name, array in read_weights(source).items()}
-    best = folder / "checkpoints" / "best"
+    best = checkpoint_path(folder, "best")
     best.mkdir(parents=True)
-    (best / WEIGHTS).write_bytes(to_bytes(weights))
-    (best / PROGRESS_FILE).write_text(json.dumps(read_json(source / PROGRESS_FILE, dict)))
+    write_arrays(best, weights)
+    (best / PROGRESS_JSON).write_text(json.dumps(read_totals(source)))
     write_manifest(best)
     kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
     kept["env"] = complete_rules(kept["env"])
-    (folder / "config.yaml").write_text(yaml.safe_dump(mask(kept), sort_keys=False))
-    agent = {"starts": [origin_of(start) for start in starts_of(run)], "evaluation": evaluation_of(folder, episodes)}
+    (folder / CONFIG).write_text(yaml.safe_dump(mask(kept), sort_keys=False))
+    agent = {"starts": [origin_of(start) for start in find_starts(run)], "evaluation": evaluation_of(folder, episodes)}
     (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
     return agent
 

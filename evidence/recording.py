@@ -28,14 +28,14 @@ from evidence.evaluate import (
     load_agent,
     model_of,
     open_games,
-    read_progress,
     seeds,
 )
 from evidence.replay import Replay, pack_replay
 from evidence.replayed_game import Environment, versions
-from evidence.run_directory import find_checkpoint, runs_of
-from evidence.saving import new_path, save, why_not
-from evidence.video import FOLDER, Look, show_film
+from evidence.video import Look, show_film
+from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.layout import RECORDINGS, list_seed_runs
+from run_directory.writing import choose_free_path, explain_unwritable, save_file
 from settings.mistakes import Mistake
 from settings.protocols import describe
 
@@ -68,12 +68,12 @@ def record(
     Raises:
         Mistake: as `evaluate`; or the environment cannot be drawn, or the run directory cannot be written.
     """
-    runs = runs_of(Path(run))
+    runs = list_seed_runs(Path(run))
     one = runs[0]
     agent = Evaluation(one, find_checkpoint(one, checkpoint), games, [way], seed, rules or {})
     words = "_".join([agent.name, way, *agent.rule_words, f"seed_{agent.games_seed}"])
-    paths = [one / FOLDER / f"{words}_game_{number}.npz" for number in range(1, games + 1)]
-    if why := why_not(new_path(paths[0])):
+    paths = [one / RECORDINGS / f"{words}_game_{number}.npz" for number in range(1, games + 1)]
+    if why := explain_unwritable(choose_free_path(paths[0])):
         raise Mistake(f"run={run}: no recording can be kept in it ({why}); copy it, and record the copy")
     if "id" in agent.env:
         Environment(agent.env, 0, pictures=True).close()  # what cannot be drawn is refused before it is played
@@ -87,10 +87,10 @@ def record(
         display.begin(f"recording, {way}")
         replays = play_replays(agent, games, way == "greedy", display)
     code = 0
-    (one / FOLDER).mkdir(exist_ok=True)
+    (one / RECORDINGS).mkdir(exist_ok=True)
     for number, (replay, path) in enumerate(zip(replays, paths, strict=True), 1):
-        path = new_path(path)
-        why = save(path, pack_replay(replay))
+        path = choose_free_path(path)
+        why = save_file(path, pack_replay(replay))
         code = max(code, bool(why), show_film(replay, path, look or Look(), f"game {number} of {games}", console))
         display.say(f"  the replay was not saved: {why}" if why else f"  replay: {path}")
     return code
@@ -107,7 +107,7 @@ def play_replays(agent: Evaluation, games: int, greedy: bool, display: GamesDisp
     origin = {
         "run": "/".join(agent.run.resolve().parts[-3:]),
         "checkpoint": agent.name,
-        "agent_steps": read_progress(agent.checkpoint).get("agent_steps"),
+        "agent_steps": read_totals(agent.checkpoint).get("agent_steps"),
         "algo": settings["algo"]["name"],
         "seed": settings["seed"],
         "protocol": describe(env),

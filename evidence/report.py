@@ -28,14 +28,17 @@ from evidence import curves
 from evidence.curves import SCORE, Line
 from evidence.human import random_score, references
 from evidence.labels import label_of_each
-from evidence.run_directory import progress_of, runs_of, settings_of, starts_of
-from evidence.saving import why_not
 from evidence.statistics import paired_difference
+from run_directory.checkpoints import MIN_GAMES
+from run_directory.layout import list_seed_runs
+from run_directory.progress_table import read_progress
+from run_directory.saved_settings import read_run_settings
+from run_directory.starts import find_starts
+from run_directory.writing import explain_unwritable
 from settings.mistakes import Mistake, counted, in_a_line, reachable
 from settings.protocols import describe
 
 FILES = ("table.md", "table.csv", "curves.png", "curves.csv", "starts.json")
-MIN_GAMES = 20  # that a best mean must rest on
 ALL_GAMES = 100  # that a score is the mean of, as soon as there are so many
 RECORDED = ("command", "git", "packages", "hardware")  # of each start, in run.json
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
@@ -75,10 +78,10 @@ def runs_of_groups(groups: list[tuple[str | None, Path]]) -> list[Run]:
         Mistake: a directory is not a run or has no rows yet, a seed is there twice, or the runs play different games or
             protocols.
     """
-    found = [(label, one, settings_of(one)) for label, path in groups for one in runs_of(path)]
+    found = [(label, one, read_run_settings(one)) for label, path in groups for one in list_seed_runs(path)]
     found_labels = label_of_each([settings for _, _, settings in found])
     runs = [
-        Run(label or found_label, settings, progress_of(one, COLUMNS, IF_REPORTED), starts_of(one))
+        Run(label or found_label, settings, read_progress(one, COLUMNS, IF_REPORTED), find_starts(one))
         for (label, one, settings), found_label in zip(found, found_labels, strict=True)
     ]
     names = [run.name for run in runs]
@@ -99,7 +102,7 @@ def write(runs: list[Run], out: Path) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    if why := next((why for name in FILES if (why := why_not(out / name))), None):
+    if why := next((why for name in FILES if (why := explain_unwritable(out / name))), None):
         raise OSError(why)
     out.mkdir(parents=True, exist_ok=True)
     rows = [row_of(run) for run in runs]

@@ -24,7 +24,6 @@ from rich.console import Console
 
 from environments.games import Games
 from environments.passwords import mask
-from environments.records import read_json
 from evidence.curves import SCORE, thin
 from evidence.evaluate import (
     DEFAULT_EPISODES,
@@ -33,18 +32,23 @@ from evidence.evaluate import (
     load_agent,
     model_of,
     open_games,
-    read_progress,
 )
 from evidence.human import random_score, references
 from evidence.publication import AGENT
 from evidence.recording import play_replays
 from evidence.replay import Replay
 from evidence.replayed_game import Environment, open_game
-from evidence.run_directory import NoRows, find_checkpoint, milestones_of, progress_of, settings_of, starts_of
 from evidence.saliency import Sight, look_again
-from evidence.saving import save, why_not
 from evidence.templates import read_template
 from evidence.video import Shot, shots_of, write_video
+from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.files import read_json
+from run_directory.layout import evaluation_path
+from run_directory.milestones import find_milestones
+from run_directory.progress_table import NoRows, read_progress
+from run_directory.saved_settings import read_run_settings
+from run_directory.starts import find_starts
+from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake, counted
 from settings.protocols import describe
 
@@ -81,22 +85,22 @@ def write_page(run: Path, checkpoint: str | None = None, console: Console | None
         Differs: a game that was played again is not the one that was played.
     """
     page = run / PAGE
-    if why := why_not(page):
+    if why := explain_unwritable(page):
         raise Mistake(f"run={run}: no page can be written in it ({why}); copy it, and make the page of the copy")
     best = find_checkpoint(run, checkpoint)
-    settings = settings_of(run)
+    settings = read_run_settings(run)
     torch.set_num_threads(1)  # one game is a small batch: threads would mostly wait for each other
     content: dict[str, Any] = head_of(settings, run, best) | curves_of(settings, run) | origin_of(settings, run)
     content |= {"clips": [], "game": None, "clips_how": ""}
     if can_be_drawn(settings["env"]):
-        points = milestones_of(run)
+        points = find_milestones(run)
         with GamesDisplay(len(points) + 1, console) as display, tempfile.TemporaryDirectory() as folder:
             display.begin("the page")
             content["clips"] = [clip_of(run, point, settings, display, Path(folder)) for point in points]
             content["game"] = game_of(run, best, display, Path(folder))
         content["clips_how"] = "The first 20 seconds of a game, from the same start, after more and more training."
     text = json.dumps(content, allow_nan=False).replace("</", "<\\/")
-    if why := save(page, read_template("run_page.html").replace("__DATA__", text)):
+    if why := save_file(page, read_template("run_page.html").replace("__DATA__", text)):
         raise OSError(why)
     return page
 
@@ -117,7 +121,7 @@ def can_be_drawn(env: dict) -> bool:
 def head_of(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
     """Return the title, the score and what it is of."""
     env, budget = settings["env"], settings.get("stop", {}).get("agent_steps")
-    progress = read_progress(checkpoint)
+    progress = read_totals(checkpoint)
     steps = progress.get("agent_steps")
     facts = [
         f"Protocol {describe(env)}, seed {settings['seed']}, model {settings['model']['torso']}"
@@ -143,7 +147,7 @@ def title_of(settings: dict) -> str:
 
 def score_of(run: Path, checkpoint: Path, progress: dict[str, Any]) -> dict[str, Any]:
     """Return the score of a checkpoint with its interval: of an evaluation, or else of the last games of training."""
-    path = run / "checkpoints" / f"evaluation_{checkpoint.name}.json"
+    path = evaluation_path(run, checkpoint.name)
     result = read_json(path, dict) if path.is_file() else published(run).get("evaluation")
     if isinstance(result, dict):
         for way in ("stochastic", "greedy"):
@@ -170,7 +174,7 @@ def published(run: Path) -> dict[str, Any]:
 def curves_of(settings: dict, run: Path) -> dict[str, Any]:
     """Return the columns of progress.csv that the page draws, thinned, and what scores are compared with."""
     try:
-        progress = progress_of(run, COLUMNS, [name for name in CURVES if name not in COLUMNS])
+        progress = read_progress(run, COLUMNS, [name for name in CURVES if name not in COLUMNS])
     except NoRows:
         return {"axes": {"agent_steps": [], "wall_time_s": []}, "curves": [], "lines": []}
     rows = thin(len(progress["agent_steps"]))
@@ -191,7 +195,7 @@ def curves_of(settings: dict, run: Path) -> dict[str, Any]:
 def origin_of(settings: dict, run: Path) -> dict[str, Any]:
     """Return the commands, commits and machines of a run, and its settings."""
     starts = []
-    for start in mask(starts_of(run) or published(run).get("starts", [])):
+    for start in mask(find_starts(run) or published(run).get("starts", [])):
         git = start.get("git") or {"commit": "no git checkout", "dirty": False}
         command = start["command"] if isinstance(start["command"], str) else shlex.join(start["command"])
         commit = git["commit"] + (", changed" if git["dirty"] else "")
@@ -217,7 +221,7 @@ def clip_of(run: Path, checkpoint: Path, settings: dict, display: GamesDisplay, 
         shots_of(replay, game, every, lambda: None), Fraction(game.fps).limit_denominator(1000) / every, folder
     )
     game.close()
-    progress = read_progress(checkpoint)
+    progress = read_totals(checkpoint)
     steps, score = progress.get("agent_steps", 0), progress.get("episode_return_mean")
     known = isinstance(score, int | float) and np.isfinite(score)
     text = f"mean score then {score:,.1f}" if known else "before any game had ended"
@@ -226,7 +230,7 @@ def clip_of(run: Path, checkpoint: Path, settings: dict, display: GamesDisplay, 
 
 def agent_of(run: Path, checkpoint: Path, most_frames: int) -> Evaluation:
     """Return the agent of a checkpoint, whose games of ALE end after so many frames."""
-    env = settings_of(run)["env"]
+    env = read_run_settings(run)["env"]
     rules = {"max_episode_frames": min(most_frames, env["max_episode_frames"])} if "game" in env else {}
     return Evaluation(run, checkpoint, 1, ["stochastic"], None, rules)
 

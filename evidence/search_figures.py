@@ -17,10 +17,9 @@ import numpy as np
 import optuna
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from environments.records import count, read_table, refuse
-from evidence.run_directory import NoRows, progress_of
-from evidence.search_result import SCHEDULE
-from evidence.trials import Trial, complete, number
+from run_directory.files import damaged_file, read_count, read_table
+from run_directory.progress_table import NoRows, read_progress
+from run_directory.searches import SCHEDULE_CSV, Trial, parse_value, select_complete, trial_path
 
 LOGARITHMIC = ("loguniform", "one_minus_loguniform")
 
@@ -46,7 +45,7 @@ def history(trials: list[Trial]) -> str:
     figure, axes = plt.subplots(figsize=(9, 3.5))
     scatter(axes, [t.number for t in trials], trials)
     best, line = -math.inf, []
-    for trial in complete(trials):
+    for trial in select_complete(trials):
         best = max(best, trial.score)
         line.append((trial.number, best))
     if line:
@@ -60,11 +59,11 @@ def history(trials: list[Trial]) -> str:
 def curves(folder: Path, trials: list[Trial]) -> str:
     """Score over agent steps, of every trial."""
     figure, axes = plt.subplots(figsize=(9, 4))
-    whole = complete(trials)
+    whole = select_complete(trials)
     best = max(whole, key=lambda t: t.score).number if whole else None
     for trial in trials:
         try:
-            rows = progress_of(folder / "trials" / f"{trial.number:04d}", ("agent_steps", "episode_return_mean"))
+            rows = read_progress(trial_path(folder, trial.number), ("agent_steps", "episode_return_mean"))
         except NoRows:
             continue  # it has not reported anything
         style = {"color": "C1", "lw": 2, "zorder": 3} if trial.number == best else {"color": "C0", "lw": 0.8}
@@ -79,7 +78,7 @@ def curves(folder: Path, trials: list[Trial]) -> str:
 
 def importance(trials: list[Trial], space: dict[str, str]) -> str:
     """PED-ANOVA (Watanabe et al. 2023) over complete trials; nothing where there are fewer than four."""
-    whole = [t for t in complete(trials) if t.values.keys() == space.keys()]
+    whole = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
     if len(whole) < 4 or len({t.score for t in whole}) < 2:
         return ""
     varied = [key for key in space if len({t.values[key] for t in whole}) > 1]
@@ -152,7 +151,7 @@ def slices(trials: list[Trial], space: dict[str, str]) -> str:
 
 def parallel(trials: list[Trial], space: dict[str, str]) -> str:
     """A line per complete trial through all its settings, from the lowest to the highest value tried."""
-    whole = [t for t in complete(trials) if t.values.keys() == space.keys()]
+    whole = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
     if len(whole) < 2:
         return ""
     scores = np.array([t.score for t in whole])
@@ -171,17 +170,17 @@ def schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
     """Each setting of a population over agent steps; in colour, what the best trial was trained with."""
     steps = read_schedule(folder, list(space))
     end = max(trial.agent_steps for trial in trials)
-    whole = complete(trials)
+    whole = select_complete(trials)
     best = lineage(steps, max(whole, key=lambda t: t.score).number, end) if whole else []
     every = [stretch for trial in trials for stretch in stretches(steps, trial.number, end)]
     figure, grid = panels(space)
     for key, axes in grid.items():
-        order = ordered([number(row[key]) for row in steps])
+        order = ordered([parse_value(row[key]) for row in steps])
         if space[key] == "choice":
             axes.set_yticks(range(len(order)), [f"{v:g}" if isinstance(v, float) else v or "null" for v in order])
         for those, style in ((every, {"color": "0.7", "lw": 0.8}), (best, {"color": "C1", "lw": 2})):
             for start, stop, row in those:
-                value = number(row[key])
+                value = parse_value(row[key])
                 y = order.index(value) if space[key] == "choice" else position(value, space[key])
                 axes.plot([start, stop], [y, y], **style)
         if space[key] in LOGARITHMIC:
@@ -197,12 +196,14 @@ def read_schedule(folder: Path, keys: list[str]) -> list[dict[str, Any]]:
     Raises:
         Mistake: it is damaged.
     """
-    path = folder / SCHEDULE
-    steps = read_table(path, {"agent_steps": count, "trial": count}, required=("agent_steps", "trial", "donor", *keys))
+    path = folder / SCHEDULE_CSV
+    steps = read_table(
+        path, {"agent_steps": read_count, "trial": read_count}, required=("agent_steps", "trial", "donor", *keys)
+    )
     known = {str(row["trial"]) for row in steps}
     for line, row in enumerate(steps, 2):
         if row["donor"] and row["donor"] not in known:
-            raise refuse(path, f"line {line}, column donor: {row['donor']!r:.80} is no trial")
+            raise damaged_file(path, f"line {line}, column donor: {row['donor']!r:.80} is no trial")
     return steps
 
 
@@ -237,7 +238,7 @@ def cost(folder: Path, trials: list[Trial]) -> str:
     shown, seconds = [], []
     for trial in trials:
         try:
-            rows = progress_of(folder / "trials" / f"{trial.number:04d}", ("wall_time_s",))
+            rows = read_progress(trial_path(folder, trial.number), ("wall_time_s",))
         except NoRows:
             continue  # it has not reported anything
         shown.append(trial)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from environments.records import refuse
 from evidence import search_figures as figures
-from evidence.saving import save, why_not
-from evidence.search_result import SCHEDULE, NothingToCompare, finalists, interval, search_of, verdict
-from evidence.trials import Trial, complete, read_trials
+from evidence.search_result import NothingToCompare, finalists, interval, search_of, verdict
+from run_directory.files import damaged_file
+from run_directory.searches import SCHEDULE_CSV, TRIALS_CSV, Trial, read_trials, select_complete
+from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import counted
 
 PAGE = "report.html"
@@ -37,7 +37,7 @@ def write_page(folder: Path) -> Path:
         Mistake: the directory has no trials.
         OSError: the page cannot be written.
     """
-    if why := why_not(folder / PAGE):
+    if why := explain_unwritable(folder / PAGE):
         raise OSError(why)
     search = search_of(folder)
     trials = read_trials(folder)
@@ -48,7 +48,7 @@ def write_page(folder: Path) -> Path:
         "Score of each trial": (figures.history(trials), hollow),
         "Curves": (figures.curves(folder, trials), "Grey: trials that did not come to their end."),
     }
-    if (folder / SCHEDULE).is_file():  # no score belongs to a point of the space
+    if (folder / SCHEDULE_CSV).is_file():  # no score belongs to a point of the space
         drawn["Settings on the way"] = figures.schedule(folder, trials, space), "Orange: of the best trial's weights."
     else:
         drawn["What seems to matter"] = figures.importance(trials, space), "Complete trials only, from four on."
@@ -60,7 +60,7 @@ def write_page(folder: Path) -> Path:
     body += [f"<h2>{title}</h2>\n<p>{how}</p>\n{svg or NONE}" for title, (svg, how) in drawn.items()]
     body += ["<h2>Trials</h2>\n<p>Agent steps: at which the score was recorded.</p>", table(trials, list(space))]
     page = folder / PAGE
-    why = save(
+    why = save_file(
         page,
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
         "</head><body>\n" + "\n".join(body) + "\n</body></html>\n",
@@ -83,7 +83,7 @@ def refuse_odd_values(folder: Path, trials: list[Trial], space: dict[str, str]) 
                 continue
             fits = isinstance(value, float) and math.isfinite(value)
             if not fits or (kind in figures.LOGARITHMIC and figures.position(value, kind) <= 0):
-                raise refuse(folder / "trials.csv", f"line {line}, column {key}: {value!r:.80}")
+                raise damaged_file(folder / TRIALS_CSV, f"line {line}, column {key}: {value!r:.80}")
 
 
 def flat(search: dict) -> dict[str, dict]:
@@ -100,7 +100,7 @@ def summary(search: dict, trials: list[Trial]) -> str:
     most = f"{search['stop']['agent_steps']:,} agent steps, seed {search['seed']}"
     text = f"{counted(len(trials), 'trial')} of at most {most}; "
     text += ", ".join(f"{count} {words}" for words, count in counts if count) + "."
-    if whole := complete(trials):
+    if whole := select_complete(trials):
         best = max(whole, key=lambda trial: trial.score)
         text += f" The best score, {best.score:,.1f}, is trial {best.number}'s."
     return html.escape(f"{text} A score is the mean of the last 100 full games.")
@@ -108,7 +108,7 @@ def summary(search: dict, trials: list[Trial]) -> str:
 
 def fresh(folder: Path) -> str:
     """The finalists beside the default settings on fresh seeds."""
-    if (folder / SCHEDULE).is_file():
+    if (folder / SCHEDULE_CSV).is_file():
         return "<p>The settings of a population change on the way, so there is no point to play on fresh seeds.</p>"
     try:
         found = finalists(folder)

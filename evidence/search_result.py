@@ -14,13 +14,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from environments.records import checked, count, number, read_table, read_yaml, refuse
 from evidence.statistics import paired_difference
+from run_directory.files import check_kind, damaged_file, read_count, read_number, read_table, read_yaml
+from run_directory.layout import CONFIG, PROGRESS_CSV
+from run_directory.searches import DEFAULT, SCHEDULE_CSV, SEEDS_CSV, STAGES, TRIALS_CSV
 from settings.mistakes import Mistake
 
-DEFAULT = "default"
-STAGES = ("contender", "fresh")
-SCHEDULE = "schedule.csv"  # of a population
 WIDTH = 160  # columns, outside of a terminal
 
 
@@ -53,24 +52,24 @@ def finalists(folder: Path) -> list[Finalist]:
         NothingToCompare: its fresh seeds have not been played.
         Mistake: it is no search directory, its settings changed on the way, or one of its tables is damaged.
     """
-    if (folder / SCHEDULE).is_file():
+    if (folder / SCHEDULE_CSV).is_file():
         raise Mistake(
-            f"run={folder}: search.scheduler=pbt gives a schedule, {SCHEDULE}, and not a point, as a tuned config "
+            f"run={folder}: search.scheduler=pbt gives a schedule, {SCHEDULE_CSV}, and not a point, as a tuned config "
             "is; what it trained is in trials/, for command=evaluate"
         )
     if not folder.is_dir():
         raise Mistake(f"run={folder}: there is no such directory; give the one a search printed last")
-    if (folder / "progress.csv").is_file():
+    if (folder / PROGRESS_CSV).is_file():
         raise Mistake(f"run={folder} is a training; give the directory of a search")
-    tables = [folder / name for name in ("trials.csv", "seeds.csv")]
+    tables = [folder / name for name in (TRIALS_CSV, SEEDS_CSV)]
     for path in tables:
         if not path.is_file():
             raise NothingToCompare(
                 f"run={folder}: {path.name} is missing, so this is no search that came to its end; give the directory "
                 "of one, or let it end with resume=<it>"
             )
-    trials = read_table(tables[0], {"score": number}, required=("trial", "score"))
-    of_seed = {"stage": stage, "seed": count, "score": number}
+    trials = read_table(tables[0], {"score": read_number}, required=("trial", "score"))
+    of_seed = {"stage": stage, "seed": read_count, "score": read_number}
     seeds = read_table(tables[1], of_seed, required=("name", *of_seed))
     fresh: dict[str, dict[int, float]] = {}
     for row in seeds:
@@ -80,7 +79,7 @@ def finalists(folder: Path) -> list[Finalist]:
     for name, scores in fresh.items():
         trial = next((row for row in trials if f"trial {row['trial']}" == name), None)
         if trial is None:
-            raise refuse(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
+            raise damaged_file(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
         both = [seed for seed in sorted(scores) if math.isfinite(scores[seed] + default.get(seed, math.nan))]
         if both:
             values = {key: value for key, value in trial.items() if "." in key and value}
@@ -111,17 +110,17 @@ def search_of(folder: Path) -> dict:
     Raises:
         Mistake: config.yaml cannot be read, or is not that of a search.
     """
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     search = read_yaml(path)
     for group in ("search", "algo", "env", "stop"):
-        checked(path, search.get(group), dict, group)
+        check_kind(path, search.get(group), dict, group)
     wanted = {"search.name": str, "search.space": dict, "algo.name": str, "env.name": str, "stop.agent_steps": int}
     for name, kind in wanted.items():
         group, _, key = name.partition(".")
-        checked(path, search[group].get(key), kind, name)
+        check_kind(path, search[group].get(key), kind, name)
     for key, given in search["search"]["space"].items():
         for name, value in given.items() if key in ("algo", "env", "model") else {key: given}.items():
-            checked(path, value, dict, f"search.space.{name}")
+            check_kind(path, value, dict, f"search.space.{name}")
     return search
 
 

@@ -9,7 +9,6 @@ ALE draws sprites in every other frame only, as games of the Atari 2600 do: at 6
 television shows, at fewer each picture is the maximum of two frames that follow each other, which is what agents see.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -25,10 +24,10 @@ from environments.machine import num_cpus
 from environments.screen import LINE_EVERY_S, Screen
 from evidence.replay import Replay, read_replay
 from evidence.replayed_game import SOUND_RATE, Differs, open_game, play_again
-from evidence.saving import new_path, why_not
+from run_directory.layout import RECORDINGS
+from run_directory.writing import choose_free_path, explain_unwritable, replace_file
 from settings.mistakes import Mistake, reachable
 
-FOLDER = "recordings"  # in a run directory
 FPS = {"mp4": 60, "webp": 15, "gif": 15}  # pictures per second, where nothing else is asked for
 ATARI_SCALE = 2  # 160 x 210 pixels are small, and H.264 halves the resolution of colours
 AAC_RATE = 32_000  # samples per second; AAC has no 30,720
@@ -84,7 +83,7 @@ def find_replay(replay: str, run: Path | None) -> Path:
         Mistake: one cannot look there.
     """
     path = reachable(replay, "replay")
-    inside = None if run is None else run / FOLDER / replay
+    inside = None if run is None else run / RECORDINGS / replay
     return inside if inside is not None and not path.exists() and inside.exists() else path
 
 
@@ -98,7 +97,7 @@ def film_file(path: Path, look: Look, console: Console | None = None) -> int:
         Mistake: the file is no whole replay, no video can be written there, or the game cannot be opened.
     """
     replay = read_replay(path)
-    if why := why_not(path.with_suffix(f".{look.format}.new")):
+    if why := explain_unwritable(path.with_suffix(f".{look.format}.new")):
         raise Mistake(f"replay={path}: its video would lie beside it ({why}); copy it to another folder")
     return show_film(replay, path, look, path.stem, console)
 
@@ -147,15 +146,13 @@ def film(replay: Replay, path: Path, look: Look, step: Callable[[], None] = lamb
     game = open_game(replay, sound=sound)
     every = max(1, round(game.fps / fps))  # frames per picture
     shots = shots_of(replay, game, every, step)
-    video = new_path(path.with_suffix(f".{look.format}"))
-    temporary = video.with_name(video.name + ".new")
+    video = choose_free_path(path.with_suffix(f".{look.format}"))
     try:
-        rate = Fraction(game.fps).limit_denominator(1000) / every
-        write_video(temporary, shots, rate, scale, look.format, sound)
-        os.replace(temporary, video)
+        with replace_file(video) as temporary:
+            rate = Fraction(game.fps).limit_denominator(1000) / every
+            write_video(temporary, shots, rate, scale, look.format, sound)
     finally:
         game.close()
-        temporary.unlink(missing_ok=True)
     return video
 
 

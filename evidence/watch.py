@@ -27,12 +27,13 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from evidence.run_directory import runs_of, settings_of
 from evidence.templates import read_template
+from run_directory.layout import CONFIG, PROGRESS_CSV, list_seed_runs
+from run_directory.saved_settings import read_run_settings
+from run_directory.searches import STAGES
 from settings.mistakes import EnvironmentFault, Mistake, in_a_line
 
 PORTS = range(8008, 8108)  # that are tried where none is asked for
-STAGES = ("trials", "contender", "fresh")  # of a search: directories of runs
 HOSTS = ("127.0.0.1", "localhost", "::1")  # that a browser may know this server by: through SSH as well
 MOST_GAMES = 16  # that are played at once, for all pages together
 RETRY_S = 2.0  # until a checkpoint is looked for again
@@ -63,7 +64,7 @@ def watch(run: Path, port: int | None = None, checkpoint: str | None = None) -> 
     Raises:
         Mistake: there is no such run, or the port cannot be had.
     """
-    runs_of(run)
+    list_seed_runs(run)
     listener, token = listen(port), secrets.token_urlsafe(16)
     os.nice(19)  # before there are threads, which take it over
     port = listener.getsockname()[1]
@@ -124,7 +125,7 @@ class Table:
         """Return what `curves_of` finds, `title`, `budget`, `note` (what is wrong), and `age_s`, seconds since then."""
         from evidence.run_page import curves_of, title_of
 
-        path = self._run / "progress.csv"
+        path = self._run / PROGRESS_CSV
         try:
             found = path.stat()
             state, age = (found.st_ino, found.st_size, found.st_mtime_ns), max(0.0, time.time() - found.st_mtime)
@@ -133,7 +134,7 @@ class Table:
         if not self._content or (state != self._read and time.monotonic() >= self._after):
             began = time.monotonic()
             try:
-                settings = settings_of(self._run)
+                settings = read_run_settings(self._run)
                 budget = settings.get("stop", {}).get("agent_steps")
                 facts = {"title": title_of(settings), "budget": budget, "note": ""}
                 self._content = facts | curves_of(settings, self._run)
@@ -188,10 +189,10 @@ class Watch:
 
     def folders(self) -> dict[str, Path]:
         """Return the runs of single seeds that there are by now, each by its path in the directory that is watched."""
-        stages = [path for stage in STAGES for path in sorted(self.run.glob(f"{stage}/*"))]
-        runs = [path for path in stages if (path / "config.yaml").is_file()] or [self.run]
+        stages = [path for stage in ("trials", *STAGES) for path in sorted(self.run.glob(f"{stage}/*"))]
+        runs = [path for path in stages if (path / CONFIG).is_file()] or [self.run]
         try:
-            return {str(one.relative_to(self.run)): one for path in runs for one in runs_of(path)}
+            return {str(one.relative_to(self.run)): one for path in runs for one in list_seed_runs(path)}
         except Mistake:  # somebody has taken it away
             return {}
 

@@ -14,7 +14,7 @@ from custom_models.convolutions import smallest_dim
 from environments.frames import layout_of
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
 from environments.machine import memory_bytes, num_cpus, num_gpus
-from experiments.names import name_of
+from environments.names import name_of
 from runs.check_search import check_search
 from runs.placement import Node, placed
 from runs.resources import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of

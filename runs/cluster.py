@@ -36,8 +36,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
 from environments.passwords import mask
+from run_directory.provenance import ROOT
 from runs.build import bundles_of
-from runs.directory import ROOT
 from runs.interrupt import ENDS, ROOM_MB, Interrupt, heard, kill, signals_blocked_below
 from runs.package import DRIVER_BYTES, refuse_too_large
 from runs.placement import KINDS, Node, placed, spelt

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ale_py import roms
 
-from algorithms.milestones import MILESTONES
 from experiments.composition import GROUPS, PATHS, options
+from run_directory.layout import CHECKPOINT_NAMES
 from runs.commands import PLAYERS, READS, RULES
 from runs.help import LISTED, table_of
 from settings.mistakes import Mistake, choose
@@ -23,7 +23,7 @@ FLAGS = ("--help", "--cfg", "--completion")
 NAMES = {
     "run": ("latest",),
     "resume": ("latest", "auto"),
-    "checkpoint": ("best", "last", "previous", *MILESTONES),
+    "checkpoint": CHECKPOINT_NAMES,
     "replay": (),
     "output_dir": (),
 }  # that a path can have

@@ -13,12 +13,12 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runs import checkpoints, directory
+from run_directory.checkpoints import MIN_GAMES, read_totals
+from run_directory.layout import checkpoint_path
+from run_directory.manifest import find_damage
+from run_directory.searches import DEFAULT, FAILURE, SEEDS_CSV, STAGES
+from run_directory.writing import write_file
 from runs.study import Row, Study
-
-SEEDS, FAILURE = "seeds.csv", "failure.txt"  # the latter in a run directory whose training came to no score
-STAGES = ("contender", "fresh")
-DEFAULT = "default"
 
 
 class Attempt(NamedTuple):
@@ -88,12 +88,12 @@ class Confirmation:
     def score(self, path: Path) -> float | None:
         """Of a run directory: None while its training has not ended, NaN where it failed."""
         if path not in self._scores:
-            last = path / "checkpoints" / "last"
+            last = checkpoint_path(path, "last")
             if (path / FAILURE).exists():
                 self._scores[path] = math.nan
-            elif last.is_dir() and not checkpoints.damage(last):
-                progress = checkpoints.progress_of(last)
-                if progress["agent_steps"] >= self.study.budget and progress["episodes"] >= checkpoints.MIN_GAMES:
+            elif last.is_dir() and not find_damage(last):
+                progress = read_totals(last)
+                if progress["agent_steps"] >= self.study.budget and progress["episodes"] >= MIN_GAMES:
                     self._scores[path] = progress["episode_return_mean"]
         return self._scores.get(path)
 
@@ -116,4 +116,4 @@ class Confirmation:
             for attempt in self.attempts(stage):
                 score = self.score(attempt.path)
                 table.writerow((attempt.name, stage, attempt.seed, "" if score is None or math.isnan(score) else score))
-        directory.replace(self.folder / SEEDS, text.getvalue())
+        write_file(self.folder / SEEDS_CSV, text.getvalue())

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 
-from runs import checkpoints, directory
+from run_directory import checkpoints
+from run_directory.layout import seed_paths
+from run_directory.searches import SCHEDULE_CSV, trial_path
+from run_directory.writing import write_file
 from runs.check import check
 from runs.sources import RunWriter
 from runs.space import Parameter, draw, with_values
@@ -24,7 +27,6 @@ from runs.study import MAX_DRAWS, Study
 from runs.trial import score
 from settings.mistakes import Mistake
 
-SCHEDULE = "schedule.csv"
 QUARTER = 0.25  # of the population is replaced, and replaces
 RESAMPLED = 0.25  # probability that a setting is drawn anew
 FACTORS = (0.8, 1.2)  # else it is multiplied by one of these
@@ -86,23 +88,23 @@ class Population:
 
     def rows(self, number: int) -> list[dict[str, float]]:
         """Where the newest checkpoints of a trial stand, the seed that is furthest behind first."""
-        runs = directory.dirs_of(self.path(number), self.seeds).values()
-        there = [checkpoints.newest_whole(run)[0] if checkpoints.names(run) else None for run in runs]
-        rows = [checkpoints.progress_of(checkpoint) if checkpoint else {"agent_steps": 0.0} for checkpoint in there]
+        runs = seed_paths(self.path(number), self.seeds).values()
+        there = [checkpoints.find_newest_whole(run)[0] if checkpoints.list_checkpoints(run) else None for run in runs]
+        rows = [checkpoints.read_totals(checkpoint) if checkpoint else {"agent_steps": 0.0} for checkpoint in there]
         return sorted(rows, key=lambda row: row["agent_steps"])
 
     def path(self, number: int) -> Path:
         """Run directory of a trial."""
-        return self.folder / "trials" / f"{number:04d}"
+        return trial_path(self.folder, number)
 
     def evolve(self) -> list[Step]:
         """End the generation: the worst go on from the best. A kill in between does no harm; it is done again."""
         generation = self.done + 1
         steps = [step for step in self.plan(generation) if step.trial in self.values]
         for step in steps:
-            for seed, run in directory.dirs_of(self.path(step.trial), self.seeds).items():
-                donor = directory.dirs_of(self.path(step.donor), self.seeds)[seed]
-                checkpoints.keep(checkpoints.newest_whole(donor)[0], run)
+            for seed, run in seed_paths(self.path(step.trial), self.seeds).items():
+                donor = seed_paths(self.path(step.donor), self.seeds)[seed]
+                checkpoints.keep_checkpoint(checkpoints.find_newest_whole(donor)[0], run)
             self.writer.write(self.path(step.trial), step.values, self.seeds)
             self.study.change(step.trial, step.values)
         self.study.optuna.set_user_attr(DONE, generation)
@@ -154,7 +156,7 @@ class Population:
             for step in self.plan(generation):
                 donor = step.donor if generation else ""
                 table.writerow((generation, steps, step.trial, donor, *map(step.values.get, keys)))
-        directory.replace(self.folder / SCHEDULE, text.getvalue())
+        write_file(self.folder / SCHEDULE_CSV, text.getvalue())
 
 
 def name_of(generation: int) -> str:

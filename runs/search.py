@@ -30,16 +30,23 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from environments.machine import num_cpus
 from environments.passwords import mask
-from environments.records import read_yaml
-from runs import checkpoints, directory
+from run_directory import checkpoints
+from run_directory.continuation import refuse_damaged_files, refuse_strangers
+from run_directory.files import read_yaml
+from run_directory.layout import CONFIG, STARTS, TUNE, format_resume_command, seed_paths
+from run_directory.outputs import make_folder
+from run_directory.row_writer import RowWriter
+from run_directory.saved_settings import keep_rules
+from run_directory.searches import STAGES
+from run_directory.starts import read_overrides, write_start
+from run_directory.writing import lock_folder
 from runs.cluster import LOCAL, ray_for
-from runs.confirmation import STAGES, Confirmation
+from runs.confirmation import Confirmation
 from runs.display import SearchDisplay, spelt
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.population import Population
-from runs.record import Record
-from runs.resources import cpus_of_run, gpus_of_run, seeds_of
+from runs.resources import cpus_of_run, dtype_of, gpus_of_run, seeds_of
 from runs.sources import Planned, Proposals, RunWriter, Source, write_table
 from runs.space import parse
 from runs.study import Study
@@ -66,22 +73,22 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     """
     names = ("searches", settings["search"]["name"])
     folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
-    begins = not (folder / directory.RECORD).exists()
+    begins = not (folder / STARTS).exists()
     if not begins:
-        directory.refuse_strangers(folder, overrides)
+        refuse_strangers(folder, overrides)
     if not begins and not resumed:
-        settings = directory.keep_rules(settings, folder, overrides)
+        settings = keep_rules(settings, folder, overrides)
     asks = begins and settings["cluster"]["address"] != LOCAL
     with ray_for(settings) if asks else nullcontext():  # what a cluster refuses leaves nothing behind
         if not resumed:
-            directory.writable(settings, *names)
-        with directory.alone_in(folder):
+            make_folder(settings, *names)
+        with lock_folder(folder):
             return folder, go_on(settings, argv, overrides, folder)
 
 
 def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
     """What is left of a search, and what it has found; returns the exit code."""
-    directory.refuse_damaged(folder)
+    refuse_damaged_files(folder)
     space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
     study = Study(settings, space, folder)
     if not study.trials() and any(folder.glob("trials/*")):
@@ -91,8 +98,8 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
         )
     confirmation, code = Confirmation(study, folder), 0
     if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
-        directory.write_start(folder, settings, argv, overrides)
-        writer = RunWriter(settings, argv, directory.overrides_of(folder))
+        write_start(folder, settings, argv, overrides, dtype_of(settings))
+        writer = RunWriter(settings, argv, read_overrides(folder))
         with ray_for(settings):
             code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
                 confirmation, folder, writer
@@ -107,7 +114,7 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     if code:
         if Interrupt.why:
             print(Interrupt.why)
-        print(f"to continue:  {directory.resume_line(folder)}")
+        print(f"to continue:  {format_resume_command(folder)}")
     return code
 
 
@@ -176,7 +183,7 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
     end = TrialEnd(source.budget, folder)
     display.left = source.total + source.later
     # What a former start or stage left: its files are linked into run directories, and must not be written over.
-    shutil.rmtree(folder / "tune", ignore_errors=True)
+    shutil.rmtree(folder / TUNE, ignore_errors=True)
     tuner = tune.Tuner(
         SearchTrial,
         tune_config=tune.TuneConfig(
@@ -189,7 +196,7 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
             trial_dirname_creator=name_of,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=TUNE,
             storage_path=str(folder),
             stop=end,
             callbacks=[SearchRecorder(folder, source, end, display, Metrics(settings))],
@@ -270,20 +277,20 @@ class SearchRecorder(tune.Callback):
 
     def __init__(self, folder: Path, source: Source, end: TrialEnd, display: SearchDisplay, metrics: Metrics):
         self.folder, self.source, self.end, self.display, self.metrics = folder, source, end, display, metrics
-        self.records: dict[str, Record] = {}  # run directory -> what is written there
+        self.writers: dict[str, RowWriter] = {}  # run directory -> what is written there
         self.said: set[tuple[str, str]] = set()  # trial, and what its processes had to say
         self.patience = Patience()
 
     def __getstate__(self) -> dict:
         return {}  # as Source
 
-    def record_of(self, trial: Any) -> Record:
+    def open_writer(self, trial: Any) -> RowWriter:
         """Of a trial; made when it is first asked for."""
         path = Path(trial.config["dir"])
-        if str(path) not in self.records:
-            seeds = seeds_of(read_yaml(path / directory.CONFIG))
-            self.records[str(path)] = Record(directory.dirs_of(path, seeds), path)
-        return self.records[str(path)]
+        if str(path) not in self.writers:
+            seeds = seeds_of(read_yaml(path / CONFIG))
+            self.writers[str(path)] = RowWriter(seed_paths(path, seeds), path)
+        return self.writers[str(path)]
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         for notice in result["notices"]:
@@ -293,10 +300,10 @@ class SearchRecorder(tune.Callback):
         for seed, row, workers, began_at in result["reports"]:
             with writing(self.folder):
                 if began_at is not None:
-                    self.record_of(trial).begin(seed, began_at)
+                    self.open_writer(trial).begin(seed, began_at)
                 if result["failure"]:
                     continue
-                self.record_of(trial).add(seed, row, workers)
+                self.open_writer(trial).add(seed, row, workers)
             run = Path(trial.config["dir"]).relative_to(self.folder.parent)  # assault_ppo/trials/0007
             self.metrics.report(str(run), seed, row)
         self.display.update(trial.config["label"], result["agent_steps"], result["objective"])
@@ -304,8 +311,8 @@ class SearchRecorder(tune.Callback):
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if not trial.last_result.get("failure"):
             with writing(self.folder):
-                for seed, path in self.record_of(trial).dirs.items():
-                    checkpoints.keep(Path(checkpoint.path, f"seed_{seed}"), path)
+                for seed, path in self.open_writer(trial).dirs.items():
+                    checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), path)
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
         if not Interrupt.disk_is_full(self.folder, error_of(trial)):
@@ -317,9 +324,9 @@ class SearchRecorder(tune.Callback):
 
     def on_step_end(self, iteration, trials, **info) -> None:
         for trial in trials:  # a last checkpoint may come after a trial's end, so its record outlives it for a while
-            if trial.status in ("TERMINATED", "ERROR") and (record := self.records.get(trial.config["dir"])):
+            if trial.status in ("TERMINATED", "ERROR") and (writer := self.writers.get(trial.config["dir"])):
                 with writing(self.folder):
-                    record.close()
+                    writer.close()
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.end.drop_waiting = Interrupt.asked and waiting
         if self.patience.ends(trials):

@@ -12,16 +12,18 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from runs import directory
-from runs.confirmation import FAILURE, Attempt
+from run_directory.layout import STARTS, seed_paths
+from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
+from run_directory.starts import write_start
+from run_directory.tensorboard import write_hparams
+from run_directory.writing import write_file
+from runs.confirmation import Attempt
 from runs.display import SearchDisplay
 from runs.interrupt import Interrupt
-from runs.record import write_hparams
+from runs.resources import dtype_of
 from runs.space import with_values
 from runs.study import Study
 from settings.mistakes import Mistake
-
-TRIALS = "trials.csv"
 
 
 class RunWriter:
@@ -37,20 +39,21 @@ class RunWriter:
 
     def begin(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """Settings and circumstances of a trial; nothing where they are there already."""
-        if not (path / directory.RECORD).exists():  # it is written last
+        if not (path / STARTS).exists():  # it is written last
             self.write(path, values, seeds)
 
     def write(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """The same, whatever is there: the trial goes on with other values."""
         settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
         settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0], "keep_milestones": False}
+        dtype = dtype_of(settings)
         typed = [override for override in self.overrides if not override.startswith("search.")]
         typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
-        for seed, of_seed in directory.dirs_of(path, seeds).items():
+        for seed, of_seed in seed_paths(path, seeds).items():
             of_seed.mkdir(parents=True, exist_ok=True)
             if of_seed != path:
-                directory.write_start(of_seed, settings | {"seed": seed}, self.argv, [*typed, f"seed={seed}"])
-        directory.write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"])
+                write_start(of_seed, settings | {"seed": seed}, self.argv, [*typed, f"seed={seed}"], dtype)
+        write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"], dtype)
 
 
 class Source(Searcher):
@@ -139,7 +142,7 @@ class Proposals(Source):
         except Mistake as mistake:  # Tune would bury it in a traceback
             self.mistake = mistake
             return Searcher.FINISHED
-        path = self.folder / "trials" / f"{number:04d}"
+        path = trial_path(self.folder, number)
         self.writer.begin(path, values, self.study.seeds())
         self.values[number] = values
         return self.give(trial_id, {"label": f"trial {number}", "number": number, "dir": str(path)}, values)
@@ -191,7 +194,7 @@ class Planned(Source):
 
     def failed(self, config: dict, reason: str) -> None:
         """Kept beside the run, so that it is not tried until it passes."""
-        directory.replace(Path(config["dir"]) / FAILURE, reason + "\n")
+        write_file(Path(config["dir"]) / FAILURE, reason + "\n")
         super().failed(config, reason)
 
 
@@ -204,4 +207,4 @@ def write_table(study: Study, folder: Path) -> None:
     for row in study.rows():
         score = "" if math.isnan(row.score) else row.score
         table.writerow((row.number, row.state, row.agent_steps, score, row.failure, *map(row.values.get, keys)))
-    directory.replace(folder / TRIALS, text.getvalue())
+    write_file(folder / TRIALS_CSV, text.getvalue())

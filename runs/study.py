@@ -31,7 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from environments.passwords import hide, mask, password_in
-from environments.records import checked, refuse
+from run_directory.files import check_kind, damaged_file
 from runs.check import check
 from runs.space import Parameter, draw, with_values
 from settings.mistakes import Mistake
@@ -88,7 +88,7 @@ class Study:
             self._refuse_another(folder)
             begun = len(self.optuna.trials)
             for row in self.rows():  # a damaged file shows here, and not once Ray has been started
-                checked(folder, row.values, dict, f"what search.storage has of trial {row.number}")
+                check_kind(folder, row.values, dict, f"what search.storage has of trial {row.number}")
         # Seeded with how far it is: one that began anew would propose again what it proposed before.
         stream = np.random.SeedSequence([settings["seed"], begun]).generate_state(1)[0]
         self.optuna.sampler = sampler_of(search["sampler"], int(stream))
@@ -285,9 +285,9 @@ def refuse_damaged_database(path: Path) -> None:
         with closing(sqlite3.connect(path, timeout=60)) as database:
             found = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.Error as error:
-        raise refuse(path, error) from error
+        raise damaged_file(path, error) from error
     if found != "ok":
-        raise refuse(path, found)
+        raise damaged_file(path, found)
 
 
 def connect_patiently(dialect: Any, record: Any, arguments: list, named: dict) -> Any:

@@ -15,9 +15,9 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from environments.passwords import mask
-from runs.directory import ROOT, key_of
+from run_directory.outputs import compute_key
+from run_directory.provenance import COMMIT, ROOT, commit_to_send
 from runs.package import JOB_BYTES, refuse_too_large
-from runs.provenance import COMMIT, commit_to_send
 from settings.mistakes import Mistake
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
@@ -53,7 +53,7 @@ def submit(settings: dict, words: list[str]) -> str:
     if "://" not in address:  # Ray would look for a cluster's head there, and for long
         raise Mistake(f"{DASHBOARD}={address} is no address of a dashboard; give http://{address}")
     name = f"{settings['algo']['name']}/{settings['env']['name']}"
-    job = f"{name.replace('/', '-')}-{key_of(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
+    job = f"{name.replace('/', '-')}-{compute_key(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
     what = {
         "entrypoint": entrypoint(words),
         "submission_id": job,

@@ -18,14 +18,21 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from environments.screen import duration
-from runs import checkpoints, directory
+from run_directory import checkpoints
+from run_directory.continuation import refuse_damaged_files, refuse_strangers
+from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_resume_command, seed_paths
+from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
+from run_directory.progress_table import read_rows
+from run_directory.row_writer import RowWriter
+from run_directory.saved_settings import keep_rules
+from run_directory.starts import write_start
+from run_directory.writing import lock_folder
 from runs.build import build
 from runs.cluster import ray_for
 from runs.display import Display
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
-from runs.record import Record
-from runs.resources import cpus_of_run, gpus_of_run, in_words, seeds_of
+from runs.resources import cpus_of_run, dtype_of, gpus_of_run, in_words, seeds_of
 from settings.mistakes import cause_of, counted, in_a_line
 
 WAIT_S = 60.0  # that a run is silent while it has no place to run
@@ -101,7 +108,7 @@ class Recorder(tune.Callback):
 
     def __init__(self, dirs: dict[int, Path], parent: Path, stop: Stop, display: Display, metrics: Metrics):
         self.dirs, self.parent, self.stop, self.display, self.metrics = dirs, parent, stop, display, metrics
-        self.record = Record(dirs, parent)
+        self.writer = RowWriter(dirs, parent)
         self.failures: dict[int, str] = {}
         self.said: set[str] = set()
         self.patience = Patience()
@@ -115,13 +122,13 @@ class Recorder(tune.Callback):
             self.say_once(f"seed {seed}: {notice}")
         if result["began_at"] is not None:
             with writing(self.parent):
-                self.record.begin(seed, result["began_at"])
+                self.writer.begin(seed, result["began_at"])
         if "failure" in result:
             self.failures[seed] = result["failure"]
-            if row["agent_steps"] <= self.record.tables[seed].last_step:  # nothing was played since the last row
+            if row["agent_steps"] <= self.writer.tables[seed].last_step:  # nothing was played since the last row
                 return
         with writing(self.parent):
-            self.record.add(seed, row, result.get("workers", []))
+            self.writer.add(seed, row, result.get("workers", []))
         self.display.update(seed, row)
         self.metrics.report(self.parent.name, seed, row)
 
@@ -129,7 +136,7 @@ class Recorder(tune.Callback):
         seed = trial.config["seed"]
         if seed not in self.failures:
             with writing(self.parent):
-                checkpoints.keep(Path(checkpoint.path), self.dirs[seed])
+                checkpoints.keep_checkpoint(Path(checkpoint.path), self.dirs[seed])
 
     def on_step_end(self, iteration, trials, **info) -> None:
         waiting = all(trial.status != "RUNNING" for trial in trials)
@@ -185,20 +192,20 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     """
     seeds = seeds_of(settings)
     if resumed:
-        directory.refuse_strangers(resumed, overrides)
-    if resumed and settings["resume"] == directory.AUTO:
-        settings = directory.keep_rules(settings, resumed, overrides)
+        refuse_strangers(resumed, overrides)
+    if resumed and settings["resume"] == AUTO:
+        settings = keep_rules(settings, resumed, overrides)
     starts, done = standing(resumed, seeds, settings) if resumed else ({}, [])
     todo = [seed for seed in seeds if seed not in done]
     if resumed and not todo:
         return resumed, 0
     if resumed:  # the lock first: a run that is refused need not wait for Ray
-        with directory.alone_in(resumed), ray_for(settings):
+        with lock_folder(resumed), ray_for(settings):
             return resumed, begin(settings, resumed, argv, overrides, todo, starts)
-    directory.refuse_unwritable(settings)
+    refuse_unwritable_output(settings)
     with ray_for(settings):
-        run = directory.create(settings)
-        with directory.alone_in(run):
+        run = create_run(settings)
+        with lock_folder(run):
             return run, begin(settings, run, argv, overrides, todo, starts)
 
 
@@ -207,12 +214,12 @@ def begin(
 ) -> int:
     """Record the start in the run directory, and train; returns the exit code."""
     seeds = seeds_of(settings)
-    dirs = directory.dirs_of(run, seeds)
-    directory.write_start(run, settings, argv, overrides)
+    dirs, dtype = seed_paths(run, seeds), dtype_of(settings)
+    write_start(run, settings, argv, overrides, dtype)
     if len(seeds) > 1:
         for seed in todo:
             dirs[seed].mkdir(exist_ok=True)
-            directory.write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"])
+            write_start(dirs[seed], settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"], dtype)
     announce(settings, run, starts)
     return play(settings, run, dirs, todo, starts)
 
@@ -220,31 +227,31 @@ def begin(
 def standing(run: Path, seeds: list[int], settings: dict) -> tuple[dict[int, str], list[int]]:
     """Of a run that continues: the checkpoint that each seed starts from, and the seeds that are at their end."""
     starts, done = {}, []
-    directory.refuse_damaged(run)
-    for seed, path in directory.dirs_of(run, seeds).items():
-        if not (path / directory.CONFIG).exists():
+    refuse_damaged_files(run)
+    for seed, path in seed_paths(run, seeds).items():
+        if not (path / CONFIG).exists():
             continue
-        if (len(seeds) > 1 or settings["resume"] == directory.AUTO) and not checkpoints.names(path):
+        if (len(seeds) > 1 or settings["resume"] == AUTO) and not checkpoints.list_checkpoints(path):
             print(f"seed {seed} stopped before its first checkpoint; it starts anew")
             continue
-        checkpoint, complaints = checkpoints.newest_whole(path)
+        checkpoint, complaints = checkpoints.find_newest_whole(path)
         for sentence in complaints:
             print(f"{path}: {sentence}")
-        if reached(settings["stop"], checkpoints.progress_of(checkpoint)):
+        if reached(settings["stop"], checkpoints.read_totals(checkpoint)):
             # With resume=auto a longer run is another experiment.
-            how = f"type resume={run} and " if settings["resume"] == directory.AUTO else ""
+            how = f"type resume={run} and " if settings["resume"] == AUTO else ""
             print(f"seed {seed} has reached its stop already; {how}raise stop.agent_steps to go on")
             done.append(seed)
             continue
         starts[seed] = str(checkpoint)
-        if lacks_rows(path / directory.PROGRESS, checkpoints.progress_of(checkpoint)["agent_steps"]):
-            print(f"{path}: {directory.PROGRESS} lacks rows before this checkpoint; the curve has a gap")
+        if lacks_rows(path / PROGRESS_CSV, checkpoints.read_totals(checkpoint)["agent_steps"]):
+            print(f"{path}: {PROGRESS_CSV} lacks rows before this checkpoint; the curve has a gap")
     return starts, done
 
 
 def lacks_rows(progress: Path, agent_steps: float) -> bool:
     """Whether a table ends long before a checkpoint: more than twice as long as its rows lie apart."""
-    steps = [0, *(int(row["agent_steps"]) for row in directory.read_rows(progress))]
+    steps = [0, *(int(row["agent_steps"]) for row in read_rows(progress))]
     known = [step for step in steps if step <= agent_steps]
     apart = max((b - a for a, b in zip(known, known[1:], strict=False)), default=0)
     return agent_steps - known[-1] > 2 * apart
@@ -267,7 +274,7 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
                 trial_dirname_creator=lambda trial: f"seed_{trial.config['seed']}",
             ),
             run_config=tune.RunConfig(
-                name="tune",
+                name=TUNE,
                 storage_path=str(parent),
                 stop=stop,
                 callbacks=[recorder],
@@ -282,9 +289,9 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
         except NodeLost as error:
             recorder.failures |= dict.fromkeys(todo, str(error))
         with writing(parent):
-            recorder.record.close()
+            recorder.writer.close()
     for seed in todo:
-        if overshoot := overshoot_of(settings, recorder.record.tables[seed].last_step):
+        if overshoot := overshoot_of(settings, recorder.writer.tables[seed].last_step):
             print(f"seed {seed} {overshoot}")
     return conclude(recorder, parent)
 
@@ -301,16 +308,16 @@ def conclude(recorder: Recorder, parent: Path) -> int:
     """Say how it ended."""
     for seed, why in recorder.failures.items():
         print(f"seed {seed} failed: {why}")
-        if (error := parent / "tune" / f"seed_{seed}" / "error.txt").exists():
+        if (error := parent / TUNE / f"seed_{seed}" / "error.txt").exists():
             print(f"    in full: {error}")
-        if len(recorder.dirs) > 1 and not checkpoints.names(recorder.dirs[seed]):
+        if len(recorder.dirs) > 1 and not checkpoints.list_checkpoints(recorder.dirs[seed]):
             print("    it has no checkpoint to continue from, and starts anew when the run is continued")
     if Interrupt.why:
         print(Interrupt.why)
     if not (Interrupt.asked or recorder.failures):
         return 0
-    if any(map(checkpoints.any_whole, recorder.dirs.values())):
-        print(f"to continue:  {directory.resume_line(parent)}")
+    if any(map(checkpoints.has_whole_checkpoint, recorder.dirs.values())):
+        print(f"to continue:  {format_resume_command(parent)}")
     elif recorder.failures:
         print("there is no checkpoint to continue from; once the cause is mended, the same line starts the run again")
     else:
@@ -328,7 +335,7 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
         f"{counted(cpus_of_run(settings), 'CPU')} for training"
     )
     for seed, checkpoint in starts.items():
-        steps = checkpoints.progress_of(Path(checkpoint))["agent_steps"]
+        steps = checkpoints.read_totals(Path(checkpoint))["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     print(f"writing to {run}")
     print(f"to watch it in a browser:  {shlex.join(['python', 'run.py', 'command=watch', f'run={run}'])}")

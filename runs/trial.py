@@ -11,8 +11,9 @@ from typing import Any
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
-from environments.records import read_yaml
-from runs import checkpoints, directory
+from run_directory import checkpoints
+from run_directory.files import read_yaml
+from run_directory.layout import CONFIG, seed_paths
 from runs.build import build
 from runs.resources import seeds_of
 
@@ -35,14 +36,14 @@ class SearchTrial(tune.Trainable):
         """Build the Algorithms where they are not there yet. Not in `setup`: Tune forgives a running trial only."""
         if self.algorithms:
             return
-        settings = read_yaml(self.path / directory.CONFIG)
+        settings = read_yaml(self.path / CONFIG)
         self.budget, self.report_every = settings["stop"]["agent_steps"], settings["report_every"]
-        for seed, of_seed in directory.dirs_of(self.path, seeds_of(settings)).items():
+        for seed, of_seed in seed_paths(self.path, seeds_of(settings)).items():
             rllib = build(settings | {"seed": seed})
             rllib.run_dirs = {seed: str(of_seed)}
             self.algorithms[seed] = rllib.algo_class(config=rllib, storage=self._storage)
-            if checkpoints.names(of_seed):
-                self.load(seed, checkpoints.newest_whole(of_seed)[0])
+            if checkpoints.list_checkpoints(of_seed):
+                self.load(seed, checkpoints.find_newest_whole(of_seed)[0])
 
     def load(self, seed: int, checkpoint: Path) -> None:
         """Continue from a checkpoint of one seed, which may be at the end of its budget already."""
@@ -53,7 +54,7 @@ class SearchTrial(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict) -> PlacementGroupFactory:
         """What one Algorithm takes; with several seeds, their other processes as well, in one training process."""
-        settings = read_yaml(Path(config["dir"], directory.CONFIG))
+        settings = read_yaml(Path(config["dir"], CONFIG))
         rllib = build(settings)
         one = rllib.algo_class.default_resource_request(rllib)
         others = one.bundles[1:] * len(seeds_of(settings))

@@ -14,6 +14,7 @@ FLOORS = {
     "evidence": 5,
     "algorithms": 4,
     "rollouts": 3,
+    "run_directory": 3,
     "custom_models": 2,
     "environments": 2,
     "settings": 1,
@@ -71,6 +72,9 @@ def test_imports_go_down_only(path):
     [
         ("runs", "algorithms.ppo", True),
         ("rollouts", "environments.games", True),
+        ("runs", "run_directory.layout", True),
+        ("evidence", "run_directory.layout", True),
+        ("run_directory", "rollouts.rollout", False),
         ("custom_models", "settings.mistakes", True),
         ("custom_models", "environments.games", False),
         ("settings", "environments.games", False),
@@ -104,6 +108,12 @@ def test_settings_are_checked_without_a_heavy_import():
     for path in sources("settings"):
         outside = {module.partition(".")[0] for module in modules_imported(path)} - {"settings"}
         assert outside <= sys.stdlib_module_names | {"numpy"}, path
+
+
+def test_a_run_directory_is_written_and_read_without_ray_and_torch():
+    heavy = {"ray", "torch", "rollouts", "custom_models"}
+    found = {path.stem: modules_imported(path) for path in sources("run_directory")}
+    assert not [name for name, modules in found.items() if heavy & {module.partition(".")[0] for module in modules}]
 
 
 def test_files_are_nouns():

@@ -14,15 +14,17 @@ import yaml
 from ray import tune
 
 import run
+from environments import names
 from environments.machine import num_cpus
+from environments.names import name_of
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
-from experiments.names import name_of
+from run_directory.outputs import compute_key, create_run
+from run_directory.starts import read_overrides, write_start
 from runs import train
 from runs.build import build
 from runs.check import check
 from runs.commands import READS
-from runs.directory import create, key_of, overrides_of, write_start
 from runs.help import EXAMPLES
 from runs.resume import refuse_another_model
 from settings.mistakes import Mistake
@@ -96,6 +98,7 @@ def world(monkeypatch, tmp_path_factory):
     for name in ("tuned_configs", "tune_searches"):
         (root / name).mkdir()
     monkeypatch.setattr(composition, "ROOT", root)
+    monkeypatch.setattr(names, "FOLDER", root / "experiments" / "env")
 
     def add(name: str, text: str) -> None:
         (root / name).write_text(text)
@@ -110,7 +113,9 @@ def old_run(tmp_path):
     def make(*overrides: str, name: str = "old") -> Path:
         path = tmp_path / name
         path.mkdir()
-        write_start(path, run.experiment(list(overrides))[0], ["python", "run.py", *overrides], list(overrides))
+        write_start(
+            path, run.experiment(list(overrides))[0], ["python", "run.py", *overrides], list(overrides), "float32"
+        )
         return path
 
     return make
@@ -722,8 +727,8 @@ def test_resume_takes_a_value_back_to_the_default_when_that_is_typed(old_run):
 def test_a_second_resume_remembers_the_first(old_run):
     path = old_run("env=cartpole")
     settings, _ = run.experiment([f"resume={path}", "algo.lr=0.2"])
-    write_start(path, settings, [], ["algo.lr=0.2"])
-    assert overrides_of(path) == ["env=cartpole", "algo.lr=0.2"]
+    write_start(path, settings, [], ["algo.lr=0.2"], "float32")
+    assert read_overrides(path) == ["env=cartpole", "algo.lr=0.2"]
     settings, _ = run.experiment([f"resume={path}", "algo.gamma=0.5"])
     assert (settings["algo"]["lr"], settings["algo"]["gamma"]) == (0.2, 0.5)
 
@@ -1029,8 +1034,8 @@ def test_a_tuned_config_of_an_environment_is_not_taken_for_another_one_s(refused
 
 def test_a_label_is_added_to_the_name_of_the_directory(compose, tmp_path):
     settings = compose([f"output_dir={tmp_path}", "label=wide"])
-    assert create(settings).name.endswith("_wide")
-    assert create(settings | {"label": None}).parent == tmp_path / "ppo" / "assault"
+    assert create_run(settings).name.endswith("_wide")
+    assert create_run(settings | {"label": None}).parent == tmp_path / "ppo" / "assault"
 
 
 @pytest.mark.parametrize("word", ["label=a/b", "label=..", "label=5"])
@@ -1080,7 +1085,7 @@ def test_a_path_may_be_null(printed):
 
 def test_a_home_directory_is_spelt_with_a_tilde(monkeypatch, tmp_path, compose):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert create(compose(["output_dir=~/runs"])).parent == tmp_path / "runs" / "ppo" / "assault"
+    assert create_run(compose(["output_dir=~/runs"])).parent == tmp_path / "runs" / "ppo" / "assault"
 
 
 @pytest.mark.parametrize("name", ["a=b c", "\u00e9 [1]", "it's {x}", '"q" #h&x', "$k;*", "${HOME}"])
@@ -1131,7 +1136,7 @@ def test_the_question_used_or_refused_is_asked_of_every_setting_and_command():
 def test_a_setting_that_no_training_depends_on_makes_no_other_experiment(key, compose):
     """Else resume=auto would begin anew what an earlier version has begun."""
     settings = compose(["env=cartpole"]) | {"resume": "auto"}
-    assert key_of(settings | {key: TYPED[key]}) == key_of(settings)
+    assert compute_key(settings | {key: TYPED[key]}) == compute_key(settings)
 
 
 @pytest.mark.parametrize("key", TYPED)
@@ -1150,9 +1155,9 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         monkeypatch.setattr(place, record)
     monkeypatch.setattr("evidence.run_page.write_page", record)
     monkeypatch.setattr("evidence.watch.watch", record)
-    monkeypatch.setattr("evidence.run_directory.runs_of", lambda run: [run])
-    for name in ("find_checkpoint", "settings_of"):
-        monkeypatch.setattr(f"evidence.run_directory.{name}", lambda *_: None)
+    monkeypatch.setattr("run_directory.layout.list_seed_runs", lambda run: [run])
+    monkeypatch.setattr("run_directory.checkpoints.find_checkpoint", lambda *_: None)
+    monkeypatch.setattr("run_directory.saved_settings.read_run_settings", lambda *_: None)
     monkeypatch.setattr("runs.cluster.ray_for", record)  # of a dry run
     word = f"{key}={str(TYPED[key]).lower() if isinstance(TYPED[key], bool) else TYPED[key]}"
     if (command, key) == ("search", "resume"):

@@ -12,11 +12,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms import data_parallel
 from algorithms.learner import PROGRESS
-from algorithms.progress import WEIGHTS
 from algorithms.remote_learners import update_learners
 from environments.games import make_games
-from evidence.weights import read_weights
 from rollouts.rollout import Rollout, RolloutData
+from run_directory.layout import WEIGHTS
+from run_directory.weights import read_weights
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the learners' processes cannot import tests
 SMALL = ("env=cartpole", "algo.num_envs=4", "algo.max_grad_norm=0.5", "algo.lr=1e-2")

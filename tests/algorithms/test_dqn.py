@@ -8,8 +8,8 @@ from ray.rllib.algorithms.dqn import DQNConfig as StockConfig
 from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
-from algorithms.progress import WEIGHTS
-from evidence.weights import read_weights
+from run_directory.layout import WEIGHTS
+from run_directory.weights import read_weights
 from runs.build import build
 from runs.check import check
 from settings.mistakes import Mistake

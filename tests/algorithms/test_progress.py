@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from algorithms.progress import MANIFEST, Progress, write_manifest
+from algorithms.progress import Progress
 
 
 def summary(steps: int, scores=(), lengths=(), num_bytes: int = 0) -> dict:
@@ -103,14 +103,3 @@ def test_traffic_is_counted_where_there_is_any(progress):
     assert progress.row(1)["bytes_per_agent_step"] == 75
     progress.count([summary(100, num_bytes=7000)], remote=False)
     assert progress.row(1)["bytes_per_agent_step"] == 0
-
-
-def test_a_manifest_names_every_file_with_its_size_and_checksum(tmp_path):
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "weights.bin").write_bytes(b"123456789")
-    (tmp_path / "empty").touch()
-    write_manifest(tmp_path)
-    manifest = json.loads((tmp_path / MANIFEST).read_text())
-    assert manifest == {"deep/weights.bin": [9, 0xCBF43926], "empty": [0, 0]}  # CRC-32's own check value
-    write_manifest(tmp_path)  # again: it does not list itself
-    assert json.loads((tmp_path / MANIFEST).read_text()) == manifest

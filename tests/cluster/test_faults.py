@@ -13,7 +13,8 @@ import pytest
 from lab import FIRST, HEAD, SECOND, SPARE, Lab, Watch, wait_for
 
 from benchmarks import hosts
-from runs.checkpoints import damage, progress_of
+from run_directory.checkpoints import read_totals
+from run_directory.manifest import find_damage
 
 pytestmark = [
     pytest.mark.slow,
@@ -154,7 +155,7 @@ def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, c
     half = state.read_bytes()[: state.stat().st_size // 2]
     state.unlink()  # not the file that other names link to
     state.write_bytes(half)
-    assert damage(last) is not None
+    assert find_damage(last) is not None
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, "driver killed and its checkpoint torn", at)
     assert stall < bound_s(lab) and lost > 0
@@ -207,11 +208,11 @@ def test_the_disk_is_full(tmp_path, capsys):
             printed = lab.printed.read_text()
             assert "MB left: stopped with a checkpoint while there was room for it" in printed
             assert "Traceback" not in printed and f"resume={path}" in printed
-            assert damage(last) is None
-            assert progress_of(last)["agent_steps"] == watch.agent_steps()
+            assert find_damage(last) is None
+            assert read_totals(last)["agent_steps"] == watch.agent_steps()
             (outputs / "fill").unlink()
             lab.start_driver()
-            wait_for(lambda: watch.agent_steps() > progress_of(last)["agent_steps"])
+            wait_for(lambda: watch.agent_steps() > read_totals(last)["agent_steps"])
             assert_whole_updates(path)
     finally:
         subprocess.run(["umount", str(outputs)], check=True)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from small_worlds import MLP, MODULE, WORLDS, make_agent
 
-from algorithms.progress import write_manifest, write_weights
+from run_directory.manifest import write_manifest
+from run_directory.weights import write_weights
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,15 @@ from ale_py.vector_env import AtariVectorEnv
 from rich.console import Console
 from small_worlds import MLP, MODULE, make_agent
 
-from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest, write_weights
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
 from evidence.evaluate import evaluate, print_evaluation, seeds, title
 from rollouts.streams import streams
+from run_directory.layout import PROGRESS_JSON, WEIGHTS
+from run_directory.manifest import write_manifest
+from run_directory.weights import write_weights
 from settings.mistakes import Mistake
 
 ASSAULT = {
@@ -385,7 +387,7 @@ def test_a_q_network_is_played_by_its_best_actions_and_one_in_twenty_at_random(t
     agent.online.actions.bias.data = torch.tensor([0.0, 1.0])  # the second action is worth more, and scores 1
     last = tmp_path / "checkpoints" / "last"
     agent.save_to_path(last / MODULE)
-    (last / PROGRESS_FILE).write_text("{}")
+    (last / PROGRESS_JSON).write_text("{}")
     write_weights(last)
     write_manifest(last)
     result = evaluate(tmp_path, 100)

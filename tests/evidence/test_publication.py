@@ -5,8 +5,8 @@ import yaml
 
 from evidence.evaluate import evaluate
 from evidence.publication import main, publish
-from evidence.run_directory import find_checkpoint
-from evidence.weights import read_weights
+from run_directory.checkpoints import find_checkpoint
+from run_directory.weights import read_weights
 
 START = {
     "time": "2026-11-26T02:00:00+0000",

@@ -9,7 +9,6 @@ from small_worlds import MLP, MODULE, CountsActions, Scripted, SumsABox
 from test_evaluate import ASSAULT, NATURE
 
 import run as command_line
-from algorithms.progress import PROGRESS_FILE, write_manifest, write_weights
 from custom_models.q_network import QNetwork
 from environments.games import make_games
 from evidence.evaluate import Evaluation, GamesDisplay, evaluate
@@ -17,6 +16,9 @@ from evidence.recording import play_replays, record
 from evidence.replay import read_replay
 from evidence.replayed_game import open_game, play_again
 from evidence.video import Look, picture_of
+from run_directory.layout import PROGRESS_JSON
+from run_directory.manifest import write_manifest
+from run_directory.weights import write_weights
 from settings.mistakes import Mistake
 
 av = pytest.importorskip("av")
@@ -185,7 +187,7 @@ def test_a_q_network_is_kept_with_its_q_values_the_largest_of_which_is_the_value
     torch.manual_seed(1)
     last = tmp_path / "checkpoints" / "last"
     QNetwork(**spaces, model_config=MLP | {"dueling": True}).save_to_path(last / MODULE)
-    (last / PROGRESS_FILE).write_text("{}")
+    (last / PROGRESS_JSON).write_text("{}")
     write_weights(last)
     write_manifest(last)
     assert record(tmp_path, 1, way="greedy", look=SMALL) == 0
@@ -279,7 +281,7 @@ def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, m
 
 @pytest.mark.parametrize("format", ["mp4", "webp", "gif"])
 def test_a_full_disk_while_a_video_is_written_is_an_oserror(format, make_run, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("evidence.video.new_path", lambda path: tmp_path / "full")
+    monkeypatch.setattr("evidence.video.choose_free_path", lambda path: tmp_path / "full")
     (tmp_path / "full.new").symlink_to("/dev/full")
     run = make_run(env=SHORT, model=NATURE)
     assert record(run, 1, look=Look(format)) == 1
@@ -289,7 +291,7 @@ def test_a_full_disk_while_a_video_is_written_is_an_oserror(format, make_run, mo
 def test_a_checkpoint_that_is_not_there_or_damaged_is_refused(make_run, capsys):
     run = make_run("Drawn-v0")
     assert command_line.main(["command=record", f"run={run}", "checkpoint=best"]) == 2
-    (run / "checkpoints" / "last" / PROGRESS_FILE).write_text("[]")
+    (run / "checkpoints" / "last" / PROGRESS_JSON).write_text("[]")
     assert command_line.main(["command=record", f"run={run}"]) == 2
     assert capsys.readouterr().err.count("\n") == 2 and not (run / "recordings").exists()
 

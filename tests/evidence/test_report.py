@@ -9,7 +9,7 @@ import yaml
 
 from evidence.human import Measured
 from evidence.report import labelled, main, report
-from evidence.run_directory import starts_of
+from run_directory.starts import find_starts
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
 
@@ -110,7 +110,7 @@ def test_labels_with_seeds_in_common_are_compared_seed_by_seed(tmp_path):
 def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):
     child = write_run(tmp_path / "parent" / "seed_1", [300])
     (child / "run.json").rename(tmp_path / "parent" / "run.json")
-    assert starts_of(child) == [START]
+    assert find_starts(child) == [START]
 
 
 def test_a_run_of_unknown_origin_is_reported_all_the_same(tmp_path):

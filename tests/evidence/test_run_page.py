@@ -16,9 +16,9 @@ from custom_models.distributions import Categorical
 from evidence.evaluate import GamesDisplay
 from evidence.publication import publish
 from evidence.recording import play_replays
-from evidence.run_directory import find_checkpoint
 from evidence.run_page import agent_of, write_page
 from evidence.saliency import PARTS, importance_of_parts
+from run_directory.checkpoints import find_checkpoint
 from settings.mistakes import Mistake
 
 av = pytest.importorskip("av")

@@ -10,7 +10,7 @@ import yaml
 
 from evidence.search_figures import importance, lineage, ordered, placed, stretches
 from evidence.search_page import write_page
-from evidence.trials import read_trials
+from run_directory.searches import read_trials
 from settings.mistakes import Mistake
 
 SPACE = {

@@ -22,10 +22,12 @@ from browser import CHROMIUM, NONE, run_in_browser
 from test_evaluate import ASSAULT, NATURE
 
 import run as command_line
-from algorithms.progress import MANIFEST, write_manifest, write_weights
 from evidence.live_game import LiveGame, NoPictures
 from evidence.replayed_game import Emulator
 from evidence.watch import MOST_GAMES, PORTS, Table, Watch, listen
+from run_directory.layout import MANIFEST
+from run_directory.manifest import write_manifest
+from run_directory.weights import write_weights
 from settings.mistakes import Mistake
 
 HEAD = "agent_steps,wall_time_s,episode_return_mean,policy_loss,agent_steps_per_s\n"
@@ -348,7 +350,7 @@ def test_a_new_row_is_shown_and_a_table_that_has_not_grown_is_not_read_again(ass
     table = Table(assault_run)
     assert table.content()["axes"]["agent_steps"] == [1000, 2000, 3000]
     with monkeypatch.context() as once:
-        once.setattr("evidence.run_page.progress_of", None)
+        once.setattr("evidence.run_page.read_progress", None)
         assert table.content()["note"] == ""
     with open(assault_run / "progress.csv", "a") as file:
         file.write("4000,8.0,350.0,0.1,530\n")

@@ -10,7 +10,8 @@ import run
 from environments.games import NOT_OPENED
 from experiments.composition import GROUPS, composed, flat, options, values_of
 from experiments.words import NO_SETTING, OURS, spelt_out
-from runs.directory import RECORD, newest
+from run_directory.layout import STARTS
+from run_directory.outputs import find_newest
 from settings.mistakes import Mistake
 from settings.setting import Setting
 
@@ -191,7 +192,7 @@ def outputs(tmp_path):
     """Two runs, the second newer, and a search, the newest."""
     runs = (30, "ppo/assault/old"), (20, "ppo/assault/new"), (19, "ppo/assault/new/seed_3")
     for age, name in (*runs, (10, "searches/mine"), (5, "searches/mine/fresh/0007")):
-        record = tmp_path / name / RECORD
+        record = tmp_path / name / STARTS
         record.parent.mkdir(parents=True)
         record.write_text("{}")
         seconds = 10**9 - age
@@ -204,19 +205,19 @@ def outputs(tmp_path):
     [(("train",), "ppo/assault/new"), (("search",), "searches/mine"), (("train", "search"), "searches/mine")],
 )
 def test_latest_is_the_newest_of_its_kind_and_named(kinds, found, outputs, capsys):
-    assert newest("latest", "run", str(outputs), kinds) == str(outputs / found)
+    assert find_newest("latest", "run", str(outputs), kinds) == str(outputs / found)
     assert capsys.readouterr().err.startswith(f"run=latest is {outputs / found}")
 
 
 def test_a_directory_of_runs_is_its_newest_and_a_run_is_itself(outputs, capsys):
     for folder in "ppo", "ppo/assault":
-        assert newest(str(outputs / folder), "run", "nowhere") == str(outputs / "ppo/assault/new")
+        assert find_newest(str(outputs / folder), "run", "nowhere") == str(outputs / "ppo/assault/new")
     assert "the newest of 2" in capsys.readouterr().err
-    assert newest(str(outputs / "searches"), "resume", "nowhere") == str(outputs / "searches/mine")
+    assert find_newest(str(outputs / "searches"), "resume", "nowhere") == str(outputs / "searches/mine")
     capsys.readouterr()
     for folder in "ppo/assault/old", "searches", "nothing":
         typed = str(outputs / folder)
-        assert newest(typed, "run", "nowhere", ("train",)) == typed
+        assert find_newest(typed, "run", "nowhere", ("train",)) == typed
     assert capsys.readouterr().err == ""
 
 

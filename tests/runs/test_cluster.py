@@ -20,9 +20,12 @@ import torch
 from tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
 
 import run
-from runs import cluster, directory, package, provenance, submit
+from run_directory import provenance
+from run_directory.checkpoints import read_totals
+from run_directory.outputs import compute_key
+from run_directory.writing import lock_folder
+from runs import cluster, package, submit
 from runs.build import bundles_of
-from runs.checkpoints import progress_of
 from runs.cluster import (
     head_of,
     ray_for,
@@ -159,12 +162,12 @@ def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path,
 def test_an_experiment_has_one_name_wherever_it_runs(compose, tmp_path):
     settings = compose(["env=cartpole"])
     same = compose(["env=cartpole", "cluster.cpus=1", f"output_dir={tmp_path}", "max_failures=9"])
-    assert directory.key_of(settings) == directory.key_of(same)
+    assert compute_key(settings) == compute_key(same)
     looked_at = compose(["env=cartpole", "evaluate=true", "episodes=7", "report_every=5000"])
-    assert directory.key_of(settings) == directory.key_of(looked_at), "the same training, seen otherwise"
+    assert compute_key(settings) == compute_key(looked_at), "the same training, seen otherwise"
     others = [("seed=2",), ("algo.lr=1e-3",), ("stop.agent_steps=7",), ("model.hidden=[8]",)]
-    names = {directory.key_of(compose(["env=cartpole", *words])) for words in others}
-    assert len(names | {directory.key_of(settings)}) == 5
+    names = {compute_key(compose(["env=cartpole", *words])) for words in others}
+    assert len(names | {compute_key(settings)}) == 5
 
 
 @pytest.mark.end_to_end
@@ -181,7 +184,7 @@ def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_
     assert code == 0 and "seed 1 has reached its stop already" in printed and rows_of(path) == before
     for name in ("last", "best"):  # as if it had been killed before its end
         os.rename(path / "checkpoints" / name, tmp_path / name)
-    steps = progress_of(path / "checkpoints" / "previous")["agent_steps"]
+    steps = read_totals(path / "checkpoints" / "previous")["agent_steps"]
     code, printed = go(*words)
     assert code == 0 and f"seed 1 continues at {steps:,} agent steps" in printed and last.is_dir()
     assert_no_gap_and_no_double(rows_of(path))
@@ -190,9 +193,9 @@ def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_
 
 def test_two_drivers_at_one_run_are_refused(tmp_path, shared_ray, capsys):
     words = [*TINY, "stop.agent_steps=1024", "resume=auto", f"output_dir={tmp_path}"]
-    folder = tmp_path / "ppo" / "cartpole" / directory.key_of(run.experiment(words)[0])
+    folder = tmp_path / "ppo" / "cartpole" / compute_key(run.experiment(words)[0])
     folder.mkdir(parents=True)
-    with directory.alone_in(folder):
+    with lock_folder(folder):
         assert run.main(words) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence == f"error: {folder}: another process is at it; wait for it, or end it"
@@ -203,7 +206,7 @@ def test_a_directory_that_cannot_be_locked_is_not_said_to_be_in_use(tmp_path, mo
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(Mistake, match="cannot be locked .*No locks available"), directory.alone_in(tmp_path):
+    with pytest.raises(Mistake, match="cannot be locked .*No locks available"), lock_folder(tmp_path):
         pass
 
 
@@ -259,7 +262,7 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
     rows = rows_of(path)
     assert_no_gap_and_no_double(rows)
     assert 4096 <= rows[-1]["agent_steps"] <= 4096 + 256
-    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
+    assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
     for more in (["seed=2"], ["tune_searches=cartpole_ppo"]):
         refused = go("cluster.num_env_runners=4", *more)
         assert refused.returncode == 2 and "ask for 5 x 1 CPU, and the cluster never has room" in refused.stderr
@@ -347,7 +350,7 @@ def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_clus
     urllib.request.urlopen(stop).close()
     wait_for(lambda: "to continue:  python run.py resume=" in logs(job), 60)
     (path,) = shared.glob("ppo/cartpole/auto_*")
-    last = progress_of(path / "checkpoints" / "last")["agent_steps"]
+    last = read_totals(path / "checkpoints" / "last")["agent_steps"]
     assert "Traceback" not in logs(job) and rows_of(path)[-1]["agent_steps"] == last
     second = submitted()
     wait_for(lambda: f"seed 1 continues at {last:,} agent steps" in logs(second), 120)

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from algorithms.progress import PROGRESS_FILE, write_manifest
-from runs.confirmation import FAILURE, Confirmation
+from run_directory.layout import PROGRESS_JSON
+from run_directory.manifest import write_manifest
+from run_directory.searches import FAILURE
+from runs.confirmation import Confirmation
 from runs.study import Row
 
 SCORES = {0: 10.0, 1: 40.0, 2: 30.0, 3: 20.0}
@@ -42,7 +44,7 @@ def ended(confirmation: Confirmation, name: str, stage: str, seed: int, score: f
         (path / FAILURE).write_text("gradient norm nan\n")
         score, steps = 5.0, 400
     progress = {"agent_steps": steps, "episodes": 100, "episode_return_mean": score}
-    (last / PROGRESS_FILE).write_text(json.dumps(progress))
+    (last / PROGRESS_JSON).write_text(json.dumps(progress))
     write_manifest(last)
 
 

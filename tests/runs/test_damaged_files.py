@@ -14,13 +14,15 @@ import torch
 import yaml
 
 import run as command_line
-from algorithms.progress import MODULE_STATE, PROGRESS_FILE, write_manifest, write_weights
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from evidence import report
 from evidence.promotion import promote
 from evidence.search_page import write_page
-from runs import directory
+from run_directory.layout import MODULE_STATE, PROGRESS_JSON
+from run_directory.manifest import write_manifest
+from run_directory.starts import write_start
+from run_directory.weights import write_weights
 from runs.space import parse
 from runs.study import Study
 from settings.mistakes import Mistake
@@ -50,7 +52,7 @@ def whole_run(tmp_path_factory, compose):
     """A run directory with one checkpoint, without the training."""
     run, settings = tmp_path_factory.mktemp("whole") / "run", compose(WORDS)
     run.mkdir()
-    directory.write_start(run, settings, ["python", "run.py", *WORDS], WORDS)
+    write_start(run, settings, ["python", "run.py", *WORDS], WORDS, "float32")
     rows = [f"{1000 * i},{1000 * i},{i}.5,{30 * i},{20 + i}.0,900.0,0.1\n" for i in range(1, 6)]
     (run / "progress.csv").write_text(COLUMNS + "".join(rows))
     games = make_games(settings["env"], 1, 1)
@@ -63,7 +65,7 @@ def whole_run(tmp_path_factory, compose):
     )
     (last / "algorithm_state.pkl").write_bytes(bytes(range(256)) * 4)
     totals = {"agent_steps": 5000, "env_frames": 5000, "wall_time_s": 5.5, "episodes": 150, "episode_return_mean": 25.0}
-    (last / PROGRESS_FILE).write_text(json.dumps(totals))
+    (last / PROGRESS_JSON).write_text(json.dumps(totals))
     write_weights(last)
     write_manifest(last)
     return run
@@ -75,7 +77,7 @@ def whole_search(tmp_path_factory, compose):
     words = ["tune_searches=cartpole_ppo", "stop.agent_steps=30000"]
     folder, settings = tmp_path_factory.mktemp("whole") / "search", compose(words)
     folder.mkdir()
-    directory.write_start(folder, settings, ["python", "run.py", *words], words)
+    write_start(folder, settings, ["python", "run.py", *words], words, "float32")
     study = Study(settings, parse(settings["search"]["space"], settings), folder)
     table = ["trial,state,agent_steps,score,failure," + ",".join(p.key for p in study.space)]
     for _ in range(3):
@@ -86,7 +88,7 @@ def whole_search(tmp_path_factory, compose):
         for key, value in values.items():
             group, _, name = key.partition(".")
             trial[group][name] = value
-        directory.write_start(path, trial | {"command": "train"}, ["python", "run.py"], words)
+        write_start(path, trial | {"command": "train"}, ["python", "run.py"], words, "float32")
         (path / "progress.csv").write_text(COLUMNS + "30000,30000,9.5,300,70.0,900.0,0.1\n")
         state = "RUNNING"
         if number < 2:

@@ -21,7 +21,8 @@ from tiny_runs import (
     wait_for,
 )
 
-from runs.checkpoints import damage, progress_of
+from run_directory.checkpoints import read_totals
+from run_directory.manifest import find_damage
 
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
 ENDLESS = [*TINY, "stop.agent_steps=10_000_000", "output_dir=outputs"]
@@ -81,7 +82,7 @@ def test_a_killed_run_leaves_no_process_and_continues_without_gap_or_double(star
     assert_no_gap_and_no_double(rows)
     assert rows[0] == first and rows[-1]["agent_steps"] >= steps + 500
     assert rows[-1]["episodes"] > rows[0]["episodes"]
-    assert damage(path / "checkpoints" / "last") is None
+    assert find_damage(path / "checkpoints" / "last") is None
 
 
 def test_ctrl_c_writes_a_checkpoint_prints_the_line_that_resumes_and_exits_with_1(started, tmp_path):
@@ -96,8 +97,8 @@ def test_ctrl_c_writes_a_checkpoint_prints_the_line_that_resumes_and_exits_with_
     assert "Traceback" not in printed and "KeyboardInterrupt" not in printed
     assert not psutil.wait_procs(below, timeout=60)[1]
     assert_no_gap_and_no_double(rows_of(path))
-    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
-    assert damage(path / "checkpoints" / "last") is None
+    assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+    assert find_damage(path / "checkpoints" / "last") is None
     assert time.time() - (path / "checkpoints" / "last" / "manifest.json").stat().st_mtime < 120
 
 
@@ -116,7 +117,7 @@ def test_sigusr1_to_all_processes_leaves_them_alive_and_sighup_to_all_writes_a_c
     assert "Traceback" not in printed and "GCS" not in printed and "a process died" not in printed
     assert not psutil.wait_procs(below, timeout=60)[1]
     assert_no_gap_and_no_double(rows_of(path))
-    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+    assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
 
 
 @pytest.mark.slow
@@ -129,4 +130,4 @@ def test_a_run_whose_ray_is_killed_ends_with_1_and_prints_the_line_that_resumes(
     path = directory_in(printed)
     assert f"to continue:  python run.py resume={path}" in printed
     assert_gone(below)
-    assert damage(path / "checkpoints" / "last") is None
+    assert find_damage(path / "checkpoints" / "last") is None

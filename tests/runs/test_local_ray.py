@@ -10,7 +10,9 @@ import pytest
 import ray
 
 from environments import machine
-from runs import cluster, directory, train
+from run_directory.starts import write_start
+from run_directory.writing import lock_folder
+from runs import cluster, train
 from runs.cluster import refuse_unwritable_places, start, why_not_here
 from settings.mistakes import Mistake
 
@@ -101,8 +103,8 @@ def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, 
     monkeypatch.setattr(train, "standing", lambda run, seeds, settings: ({}, []))
     monkeypatch.setattr(train, "ray_for", lambda settings: pytest.fail("Ray was started"))
     settings = compose(["env=cartpole"])
-    directory.write_start(tmp_path, settings, [], [])
-    with directory.alone_in(tmp_path), pytest.raises(Mistake, match="another process is at it"):
+    write_start(tmp_path, settings, [], [], "float32")
+    with lock_folder(tmp_path), pytest.raises(Mistake, match="another process is at it"):
         train.train(settings, [], [], tmp_path)
 
 

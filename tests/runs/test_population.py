@@ -17,10 +17,12 @@ import yaml
 from tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_for
 
 import run
-from algorithms.progress import PROGRESS_FILE, write_manifest
-from runs import checkpoints, directory
+from run_directory import checkpoints
+from run_directory.layout import CONFIG, PROGRESS_JSON
+from run_directory.manifest import write_manifest
+from run_directory.searches import SCHEDULE_CSV
 from runs.check import check
-from runs.population import FACTORS, SCHEDULE, Population, perturbed
+from runs.population import FACTORS, Population, perturbed
 from runs.sources import RunWriter
 from runs.space import Parameter, parse
 from runs.study import Study
@@ -50,10 +52,10 @@ def trained(population: Population, number: int, steps: int, score: float, episo
     made = population.folder / "made"
     made.mkdir(exist_ok=True)
     progress = {"agent_steps": steps, "episodes": episodes, "episode_return_mean": score}
-    (made / PROGRESS_FILE).write_text(json.dumps(progress))
+    (made / PROGRESS_JSON).write_text(json.dumps(progress))
     (made / "weights").write_text(str(number))
     write_manifest(made)
-    checkpoints.keep(made, population.path(number))
+    checkpoints.keep_checkpoint(made, population.path(number))
     for path in made.iterdir():  # it is linked, so it must not be written over
         path.unlink()
 
@@ -103,7 +105,7 @@ def test_a_kill_in_the_middle_of_it_does_no_harm(open_population, monkeypatch):
     population = open_population()
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
-    keep, kept = checkpoints.keep, []
+    keep, kept = checkpoints.keep_checkpoint, []
 
     def killed(checkpoint, path):
         if kept:
@@ -111,10 +113,10 @@ def test_a_kill_in_the_middle_of_it_does_no_harm(open_population, monkeypatch):
         kept.append(path)
         keep(checkpoint, path)
 
-    monkeypatch.setattr(checkpoints, "keep", killed)
+    monkeypatch.setattr(checkpoints, "keep_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
         population.evolve()
-    monkeypatch.setattr(checkpoints, "keep", keep)
+    monkeypatch.setattr(checkpoints, "keep_checkpoint", keep)
     planned = population.plan(1)
     again = open_population()
     assert again.done == 0 and again.left() == []
@@ -162,7 +164,7 @@ def test_a_trial_without_a_whole_checkpoint_fails_and_the_others_go_on(open_popu
 
 def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_loses_nothing(open_population):
     population = open_population()
-    path = population.folder / SCHEDULE
+    path = population.folder / SCHEDULE_CSV
     assert [row["donor"] for row in csv.DictReader(path.read_text().splitlines())] == [""] * 8
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
@@ -251,13 +253,13 @@ def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(t
     assert ctrl_c.happened_at and code == 1 and f"to continue:  python run.py resume={folder}" in printed
     code, printed = go(f"resume={folder}")
     assert code == 0, printed
-    with open(folder / SCHEDULE, newline="") as file:
+    with open(folder / SCHEDULE_CSV, newline="") as file:
         schedule = list(csv.DictReader(file))
     assert [row["generation"] for row in schedule] == ["0"] * 4 + ["1"]
     changed = schedule[-1]
     assert f"trial {changed['trial']} goes on from trial {changed['donor']}: algo.lr=" in printed
     path = folder / "trials" / f"{int(changed['trial']):04d}"
-    settings = yaml.safe_load((path / directory.CONFIG).read_text())
+    settings = yaml.safe_load((path / CONFIG).read_text())
     assert settings["algo"]["lr"] == float(changed["algo.lr"])
     rows = rows_of(path)
     steps = [row["agent_steps"] for row in rows]
@@ -296,12 +298,12 @@ def test_a_population_whose_driver_is_killed_with_kill_9_goes_on(tmp_path):
     assert second.returncode == 0, told
     rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == ["COMPLETE"] * 4, told
-    schedule = list(csv.DictReader((folder / SCHEDULE).read_text().splitlines()))
+    schedule = list(csv.DictReader((folder / SCHEDULE_CSV).read_text().splitlines()))
     assert [row["generation"] for row in schedule] == ["0"] * 4 + ["1", "2", "3"], told
     for number in range(4):
         path = folder / "trials" / f"{number:04d}"
         newest = [row for row in schedule if row["trial"] == str(number)][-1]
-        settings = yaml.safe_load((path / directory.CONFIG).read_text())
+        settings = yaml.safe_load((path / CONFIG).read_text())
         assert settings["algo"]["lr"] == float(newest["algo.lr"]) == float(rows[number]["algo.lr"]), told
         steps = [row["agent_steps"] for row in rows_of(path)]
         assert steps == sorted(set(steps)) and steps[-1] >= 40960, told

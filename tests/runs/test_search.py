@@ -31,8 +31,11 @@ from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to
 
 import run
 from evidence.evaluate import evaluate
-from runs import checkpoints, directory, interrupt, sources
-from runs.checkpoints import damage, progress_of
+from run_directory import checkpoints
+from run_directory.checkpoints import read_totals
+from run_directory.manifest import find_damage
+from run_directory.progress_table import ProgressTable
+from runs import interrupt, sources
 from runs.display import SearchDisplay
 from runs.metrics import Metrics
 from runs.search import SearchRecorder, TrialEnd
@@ -171,7 +174,7 @@ def test_a_trial_is_a_run_like_any_other(searched):
     settings = yaml.safe_load((path / "config.yaml").read_text())
     assert settings["command"] == "train" and "search" not in settings
     assert settings["algo"]["lr"] == float(row["algo.lr"]) and settings["seed"] == 87
-    assert damage(path / "checkpoints" / "last") is None
+    assert find_damage(path / "checkpoints" / "last") is None
     assert list((path / "tensorboard").iterdir())
     assert evaluate(path, 2)["episodes"] == 2
 
@@ -314,7 +317,7 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
     assert f"to continue:  python run.py resume={folder}" in printed
     under_way = {path.parent: rows_of(path.parent) for path in folder.glob("trials/*/progress.csv")}
     for trial, rows in under_way.items():
-        assert progress_of(trial / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"] < 2048
+        assert read_totals(trial / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"] < 2048
     code, printed = go(*words)
     assert code == 0 and "2 of 2 trials: 2 complete" in printed
     assert under_way and all(rows_of(trial)[: len(rows)] == rows for trial, rows in under_way.items())
@@ -324,7 +327,7 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param((directory.ProgressTable, "append"), id="progress.csv", marks=pytest.mark.slow),
+        pytest.param((ProgressTable, "append"), id="progress.csv", marks=pytest.mark.slow),
         pytest.param((sources.RunWriter, "write"), id="config.yaml", marks=pytest.mark.slow),
         pytest.param((checkpoints, "keep"), id="checkpoints"),
     ],
@@ -434,7 +437,7 @@ def test_a_driver_killed_with_kill_9_loses_nothing_but_the_steps_since_the_last_
     time.sleep(random.uniform(0, 3))
     kill_driver(driver)
     before = {t.number: t.params for t in study_of(folder).trials}
-    last = {path: progress_of(path / "checkpoints" / "last")["agent_steps"] for path in folder.glob("trials/000[01]")}
+    last = {path: read_totals(path / "checkpoints" / "last")["agent_steps"] for path in folder.glob("trials/000[01]")}
     kept = {path: [row for row in rows_of(path) if row["agent_steps"] <= last[path]] for path in last}
     second = subprocess.run(
         [sys.executable, "run.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True

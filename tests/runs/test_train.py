@@ -28,12 +28,17 @@ from tiny_runs import (
 )
 
 import run
-from runs import checkpoints, directory, interrupt, train
+from run_directory import checkpoints
+from run_directory.checkpoints import read_totals
+from run_directory.continuation import open_run
+from run_directory.layout import PROGRESS_CSV
+from run_directory.manifest import find_damage
+from run_directory.progress_table import ProgressTable
+from run_directory.starts import read_overrides
+from run_directory.tensorboard import CurveWriter
+from runs import interrupt, train
 from runs.build import build
-from runs.checkpoints import damage, progress_of
-from runs.directory import open_run, overrides_of
 from runs.interrupt import AGAIN_S, Interrupt
-from runs.record import Curves
 from runs.train import overshoot_of, reached
 
 NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
@@ -88,7 +93,7 @@ def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monk
     assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed
     assert f"to continue:  python run.py resume={path}" in printed
     (row,) = rows_of(path)
-    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == row["agent_steps"]
+    assert read_totals(path / "checkpoints" / "last")["agent_steps"] == row["agent_steps"]
 
 
 @pytest.mark.end_to_end
@@ -118,19 +123,19 @@ def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path,
         return write
 
     if where == "progress.csv":
-        monkeypatch.setattr(directory.ProgressTable, "append", after_three(directory.ProgressTable.append))
+        monkeypatch.setattr(ProgressTable, "append", after_three(ProgressTable.append))
     elif where == "checkpoints":
-        monkeypatch.setattr(checkpoints, "keep", after_three(checkpoints.keep))
+        monkeypatch.setattr(checkpoints, "keep_checkpoint", after_three(checkpoints.keep_checkpoint))
     elif where == "tensorboard":
-        monkeypatch.setattr(Curves, "add", after_three(Curves.add))
+        monkeypatch.setattr(CurveWriter, "add", after_three(CurveWriter.add))
     else:
         monkeypatch.setattr(train, "build", lambda settings: of_a_full_disk(build(settings)))
     code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
     path = directory_in(printed)
     assert code == 1 and "cannot be written (No space left on device): stopped" in printed
     assert "Traceback" not in printed and "a process died" not in printed
-    assert damage(path / "checkpoints" / "last") is None
-    last = progress_of(path / "checkpoints" / "last")["agent_steps"]
+    assert find_damage(path / "checkpoints" / "last") is None
+    last = read_totals(path / "checkpoints" / "last")["agent_steps"]
     monkeypatch.undo()
     code, printed = go(f"resume={path}", f"stop.agent_steps={last + 500:.0f}")
     assert code == 0 and f"continues at {last:,} agent steps" in printed
@@ -165,9 +170,10 @@ def test_a_run_leaves_the_directory_it_promises(finished):
     assert settings["algo"]["horizon"] == 64 and settings["stop"]["agent_steps"] == 1024
     (start,) = json.loads((path / "run.json").read_text())["starts"]
     assert start["command"][:3] == ["python", "run.py", "env=cartpole"]
+    assert start["hardware"]["dtype"] in ("bfloat16", "float32")
     assert list((path / "tensorboard").glob("events.*"))
     for name in ("last", "previous", "best"):
-        assert damage(path / "checkpoints" / name) is None
+        assert find_damage(path / "checkpoints" / name) is None
 
 
 def test_progress_has_the_columns_scripts_rely_on(finished):
@@ -206,8 +212,8 @@ def test_the_learning_rate_falls_to_nothing_over_the_run(finished):
 
 def test_the_last_checkpoint_is_where_the_last_row_is(finished):
     path, _ = finished
-    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
-    assert progress_of(path / "checkpoints" / "previous")["agent_steps"] == rows_of(path)[-2]["agent_steps"]
+    assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+    assert read_totals(path / "checkpoints" / "previous")["agent_steps"] == rows_of(path)[-2]["agent_steps"]
 
 
 def test_tensorboard_has_the_same_numbers(finished):
@@ -291,9 +297,9 @@ def test_resume_continues_counters_scores_and_schedules_and_what_is_typed_wins(c
     _, settings = open_run(str(copied), "resume")
     assert settings["algo"]["lr"] == 1e-3 and settings["stop"]["agent_steps"] == 2048
     assert settings["algo"]["horizon"] == 64
-    assert overrides_of(copied)[-2:] == ["stop.agent_steps=2048", "algo.lr=1e-3"]
+    assert read_overrides(copied)[-2:] == ["stop.agent_steps=2048", "algo.lr=1e-3"]
     assert len(json.loads((copied / "run.json").read_text())["starts"]) == 2
-    assert progress_of(copied / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
+    assert read_totals(copied / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
 
 
 @pytest.mark.end_to_end
@@ -343,7 +349,7 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before_and_says_so(copie
     last = copied / "checkpoints" / "last"
     weights = max(last.rglob("*.pkl"), key=lambda path: path.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:1000])
-    before = progress_of(copied / "checkpoints" / "previous")["agent_steps"]
+    before = read_totals(copied / "checkpoints" / "previous")["agent_steps"]
     code, printed = go(f"resume={copied}", "stop.agent_steps=1600")
     assert code == 0, printed
     assert f"checkpoint last is damaged ({weights.relative_to(last)} has 1000 bytes" in printed
@@ -351,7 +357,7 @@ def test_a_torn_newest_checkpoint_falls_back_to_the_one_before_and_says_so(copie
     assert f"continues at {before:,.0f} agent steps" in printed
     assert_no_gap_and_no_double(rows_of(copied))
     assert rows_of(copied)[-1]["agent_steps"] >= 1600
-    assert damage(last) is None and damage(copied / "checkpoints" / "previous") is None
+    assert find_damage(last) is None and find_damage(copied / "checkpoints" / "previous") is None
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused(copied):
@@ -386,7 +392,7 @@ def test_seeds_train_side_by_side_and_continue_whatever_each_had_reached(shared_
             assert_no_gap_and_no_double(own)
             assert steps <= own[-1]["agent_steps"] <= steps + ROLLOUT
             assert yaml.safe_load((child / "config.yaml").read_text())["seed"] == seed
-            assert damage(child / "checkpoints" / "last") is None
+            assert find_damage(child / "checkpoints" / "last") is None
         assert yaml.safe_load((parent / "config.yaml").read_text())["seed"] == [1, 2, 3]
 
     check(512)
@@ -485,7 +491,7 @@ def test_an_infinite_loss_before_the_first_checkpoint_leaves_nothing_to_continue
 
 
 def checkpoints_in(path: Path) -> list[str]:
-    return checkpoints.names(path)
+    return checkpoints.list_checkpoints(path)
 
 
 def test_more_agent_steps_than_were_asked_for_are_said_and_explained():
@@ -512,7 +518,7 @@ def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied
     kept = torch.load(evidence, weights_only=True)
     assert len(kept["minibatch"]["obs"]) <= 64 and "actions" in kept["minibatch"] and kept["module"]
     assert {path: path.read_bytes() for path in before} == before
-    assert damage(last) is None
+    assert find_damage(last) is None
     assert "algo.lr" in printed  # what helps, and it does:
     again = Path(shutil.copytree(copied, tmp_path / "again"))
     assert go(f"resume={again}", "algo.lr=1e-4", "stop.agent_steps=1600")[0] == 0
@@ -532,7 +538,7 @@ def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
     assert_no_gap_and_no_double(rows)
     assert rows[0] == kill.first_row, "it did not start from the beginning"
     assert rows[-1]["wall_time_s"] >= 4 and len(rows) > kill.happened_at
-    assert damage(directory_in(printed) / "checkpoints" / "last") is None
+    assert find_damage(directory_in(printed) / "checkpoints" / "last") is None
 
 
 @pytest.mark.end_to_end
@@ -545,7 +551,7 @@ def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(sha
     assert "seed 1 failed: ActorDiedError: The actor died" in printed and f"python run.py resume={path}" in printed
     assert "Traceback" not in printed
     assert_no_gap_and_no_double(rows_of(path))
-    assert damage(path / "checkpoints" / "last") is None
+    assert find_damage(path / "checkpoints" / "last") is None
 
 
 @pytest.mark.end_to_end
@@ -557,7 +563,7 @@ def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray
     assert code == 1
     path = directory_in(printed)
     assert f"to continue:  python run.py resume={path}" in printed
-    assert progress_of(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
+    assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows_of(path)[-1]["agent_steps"]
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -584,7 +590,7 @@ def test_seeds_that_wait_their_turn_are_not_started_once_the_user_asked_to_stop(
     assert f"to continue:  python run.py resume={parent}" in printed
     reported = {int(path.parent.name[5:]) for path in parent.glob("seed_*/progress.csv")}
     assert reported and reported <= {1, 2, 3, 4}  # at most two more were on their way
-    assert all(damage(parent / f"seed_{seed}" / "checkpoints" / "last") is None for seed in reported)
+    assert all(find_damage(parent / f"seed_{seed}" / "checkpoints" / "last") is None for seed in reported)
 
 
 # Processes that play.
@@ -664,7 +670,7 @@ def test_each_frame_of_a_game_travels_once(shared_ray, tmp_path):
     ],
 )
 def test_a_table_that_lost_rows_is_noticed_when_its_run_goes_on(rows, checkpoint, lacks, tmp_path):
-    table = directory.ProgressTable(tmp_path / directory.PROGRESS)
+    table = ProgressTable(tmp_path / PROGRESS_CSV)
     for steps in rows:
         table.append({"agent_steps": steps})
-    assert train.lacks_rows(tmp_path / directory.PROGRESS, checkpoint) == lacks
+    assert train.lacks_rows(tmp_path / PROGRESS_CSV, checkpoint) == lacks

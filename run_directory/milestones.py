@@ -15,20 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 
-from algorithms.progress import PROGRESS_FILE, WEIGHTS, write_manifest
-
-PERCENTAGES = {f"milestone_{percentage}": percentage for percentage in (0, 1, 3, 10, 30, 100)}
-MILESTONES = tuple(PERCENTAGES)
+from run_directory.layout import MILESTONES, PERCENTAGES, PROGRESS_JSON, checkpoint_path
+from run_directory.manifest import refuse_damaged, write_manifest
+from run_directory.weights import write_arrays
 
 
 def milestones_between(before: int, now: int, budget: int) -> list[str]:
-    """Return the milestones that a run passes.
+    """Return the milestones that a run passes between two rows.
 
     Args:
-        before: agent steps, which do not count; -1 at the very start.
-        now: agent steps, which count.
+        before: agent steps of the earlier row, which do not count; -1 at the very start.
+        now: agent steps of the later row, which count.
         budget: agent steps that are 100 %.
     """
     return [name for name, percentage in PERCENTAGES.items() if 100 * before < percentage * budget <= 100 * now]
@@ -37,10 +35,10 @@ def milestones_between(before: int, now: int, budget: int) -> list[str]:
 def drop_milestones_ahead(run: Path, agent_steps: int, budget: int) -> None:
     """Remove the milestones that a run has yet to pass, as the rows of progress.csv beyond a checkpoint are dropped.
 
-    They are of what a killed process did beyond the checkpoint, or of a smaller budget that was raised since.
+    They come from a killed process that was beyond the checkpoint, or from a smaller budget that was raised since.
     """
     for name in milestones_between(agent_steps, budget, budget):
-        shutil.rmtree(run / "checkpoints" / name, ignore_errors=True)
+        shutil.rmtree(checkpoint_path(run, name), ignore_errors=True)
 
 
 def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], totals: dict[str, float]) -> None:
@@ -50,20 +48,31 @@ def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], tot
         run: the run directory.
         name: of MILESTONES.
         weights: name in the network's state_dict -> array.
-        totals: where the run stands.
+        totals: what progress.json holds: agent steps, episodes, score and more.
 
     Raises:
         OSError: it cannot be written; nothing of it is left.
     """
-    milestone, arriving = run / "checkpoints" / name, run / "checkpoints" / f".{name}.new"
+    milestone, arriving = checkpoint_path(run, name), checkpoint_path(run, f".{name}.new")
     shutil.rmtree(arriving, ignore_errors=True)  # of a killed process
     try:
         arriving.mkdir(parents=True)
-        arrays = {key: np.asarray(array, order="C") for key, array in weights.items()}
-        (arriving / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
-        (arriving / PROGRESS_FILE).write_text(json.dumps(totals))
+        write_arrays(arriving, weights)
+        (arriving / PROGRESS_JSON).write_text(json.dumps(totals))
         write_manifest(arriving)
         shutil.rmtree(milestone, ignore_errors=True)
         os.rename(arriving, milestone)
     finally:
         shutil.rmtree(arriving, ignore_errors=True)
+
+
+def find_milestones(run: Path) -> list[Path]:
+    """Return the folders of a run's milestones, in the order in which they were taken.
+
+    Raises:
+        Mistake: one of them is damaged.
+    """
+    found = [folder for name in MILESTONES if (folder := checkpoint_path(run, name)).is_dir()]
+    for folder in found:
+        refuse_damaged(folder)
+    return found

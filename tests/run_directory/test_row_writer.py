@@ -5,7 +5,7 @@ import math
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from runs.record import Record
+from run_directory.row_writer import RowWriter
 
 
 def row(steps: int, wall: float | None = None) -> dict:
@@ -27,14 +27,14 @@ def shown_in(folder) -> list[tuple[int, float]]:
 
 def test_a_process_that_starts_again_beyond_the_lost_rows_drops_them_all_the_same(tmp_path):
     """The first new row, 3003, is further than the lost 3000: that alone would not tell."""
-    record = Record({1: tmp_path}, tmp_path)
+    record = RowWriter({1: tmp_path}, tmp_path)
     record.begin(1, 0)
     for steps in (1000, 2000, 3000):
         record.add(1, row(steps))
     record.begin(1, 2000)  # Tune starts the trial again, in the same driver
     record.add(1, row(3003, wall=2.9))
     assert steps_in(tmp_path / "progress.csv") == [1000, 2000, 3003]
-    resumed = Record({1: tmp_path}, tmp_path)  # another driver
+    resumed = RowWriter({1: tmp_path}, tmp_path)  # another driver
     resumed.begin(1, 1000)
     resumed.add(1, row(3100))
     assert steps_in(tmp_path / "progress.csv") == [1000, 3100]
@@ -42,7 +42,7 @@ def test_a_process_that_starts_again_beyond_the_lost_rows_drops_them_all_the_sam
 
 
 def test_a_process_that_starts_from_nothing_leaves_no_row_of_the_one_before(tmp_path):
-    record = Record({1: tmp_path}, tmp_path)
+    record = RowWriter({1: tmp_path}, tmp_path)
     for steps in (1000, 2000):
         record.add(1, row(steps))
     record.begin(1, 0)  # it died before its first checkpoint
@@ -55,11 +55,11 @@ def test_the_table_above_several_seeds_and_that_of_workers_lose_the_same_rows(tm
     dirs = {seed: tmp_path / f"seed_{seed}" for seed in (1, 2)}
     for path in dirs.values():
         path.mkdir()
-    record = Record(dirs, tmp_path)
+    record = RowWriter(dirs, tmp_path)
     for steps in (1000, 2000, 3000):
         for seed in dirs:
             record.add(seed, row(steps), workers=[{"worker": 0}, {"worker": 1}])
-    resumed = Record(dirs, tmp_path)
+    resumed = RowWriter(dirs, tmp_path)
     resumed.begin(1, 2000)
     with open(tmp_path / "progress.csv", newline="") as file:
         merged = [(int(line["seed"]), int(line["agent_steps"])) for line in csv.DictReader(file)]
@@ -72,7 +72,7 @@ def test_the_table_above_several_seeds_and_that_of_workers_lose_the_same_rows(tm
 def test_tensorboard_has_every_row_of_progress_csv_after_kills(tmp_path):
     """Nobody closes anything, as kill -9 does not; restarts within one second do not write over each other."""
     for start in (0, 30, 60):
-        record = Record({1: tmp_path}, tmp_path)
+        record = RowWriter({1: tmp_path}, tmp_path)
         record.begin(1, start)
         for steps in (start + 10, start + 20, start + 30):
             record.add(1, row(steps) | {"kl": math.nan})

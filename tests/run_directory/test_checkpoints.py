@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from algorithms.progress import MANIFEST, write_manifest
-from runs import checkpoints
-from runs.checkpoints import damage, keep, newest_whole, progress_of
+from run_directory import checkpoints
+from run_directory.checkpoints import find_newest_whole, keep_checkpoint, read_totals
+from run_directory.layout import MANIFEST
+from run_directory.manifest import find_damage, write_manifest
 from settings.mistakes import Mistake
 
 
@@ -37,7 +38,7 @@ def made(tmp_path):
 
 
 def steps_of(run, name: str) -> int:
-    return progress_of(run / "checkpoints" / name)["agent_steps"]
+    return read_totals(run / "checkpoints" / name)["agent_steps"]
 
 
 def tear(checkpoint, name: str = "learner/weights.pkl", keep_bytes: int = 100) -> None:
@@ -66,8 +67,19 @@ BREAKAGES = {
 }
 
 
+def test_a_manifest_names_every_file_with_its_size_and_checksum(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "weights.bin").write_bytes(b"123456789")
+    (tmp_path / "empty").touch()
+    write_manifest(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest == {"deep/weights.bin": [9, 0xCBF43926], "empty": [0, 0]}  # CRC-32's own check value
+    write_manifest(tmp_path)  # again: it does not list itself
+    assert json.loads((tmp_path / MANIFEST).read_text()) == manifest
+
+
 def test_a_whole_checkpoint_has_no_damage(made):
-    assert damage(made(1)) is None
+    assert find_damage(made(1)) is None
 
 
 @pytest.mark.parametrize("how", BREAKAGES)
@@ -75,22 +87,22 @@ def test_damage_is_found_and_named(how, made):
     breakage, words = BREAKAGES[how]
     checkpoint = made(1)
     breakage(checkpoint)
-    assert words in damage(checkpoint)
+    assert words in find_damage(checkpoint)
 
 
 def test_last_and_the_one_before_are_kept(made, run):
     for steps in (1, 2, 3):
-        keep(made(steps), run)
+        keep_checkpoint(made(steps), run)
     assert (steps_of(run, "last"), steps_of(run, "previous")) == (3, 2)
-    assert damage(run / "checkpoints" / "last") is None and damage(run / "checkpoints" / "previous") is None
+    assert find_damage(run / "checkpoints" / "last") is None and find_damage(run / "checkpoints" / "previous") is None
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last", "previous"]
 
 
 def test_kept_checkpoints_outlive_tune_s_own(made, run):
     original = made(1)
-    keep(original, run)
+    keep_checkpoint(original, run)
     shutil.rmtree(original)
-    assert damage(run / "checkpoints" / "last") is None
+    assert find_damage(run / "checkpoints" / "last") is None
 
 
 def test_where_files_cannot_be_linked_they_are_copied(made, run, monkeypatch):
@@ -98,48 +110,48 @@ def test_where_files_cannot_be_linked_they_are_copied(made, run, monkeypatch):
         raise OSError(errno.EXDEV, "another file system")
 
     monkeypatch.setattr(checkpoints.os, "link", refuses)
-    keep(made(1), run)
-    assert damage(run / "checkpoints" / "last") is None
+    keep_checkpoint(made(1), run)
+    assert find_damage(run / "checkpoints" / "last") is None
 
 
 def test_best_is_the_highest_score_not_the_newest(made, run):
     for steps, score in [(1, 5.0), (2, 9.0), (3, 7.0), (4, 9.0)]:
-        keep(made(steps, score=score), run)
+        keep_checkpoint(made(steps, score=score), run)
     assert (steps_of(run, "best"), steps_of(run, "last")) == (2, 4)
 
 
 @pytest.mark.parametrize(("games", "there"), [(0, False), (19, False), (20, True)])
 def test_best_rests_on_twenty_games(games, there, made, run):
-    keep(made(1, episodes=games, score=99.0), run)
+    keep_checkpoint(made(1, episodes=games, score=99.0), run)
     assert (run / "checkpoints" / "best").exists() == there
 
 
 def test_a_lucky_score_from_few_games_does_not_replace_best(made, run):
-    keep(made(1, episodes=20, score=5.0), run)
-    keep(made(2, episodes=19, score=50.0), run)
+    keep_checkpoint(made(1, episodes=20, score=5.0), run)
+    keep_checkpoint(made(2, episodes=19, score=50.0), run)
     assert steps_of(run, "best") == 1
 
 
 def test_a_damaged_best_is_replaced_even_by_a_lower_score(made, run):
-    keep(made(1, score=9.0), run)
+    keep_checkpoint(made(1, score=9.0), run)
     tear(run / "checkpoints" / "best")
-    keep(made(2, score=1.0), run)
+    keep_checkpoint(made(2, score=1.0), run)
     assert steps_of(run, "best") == 2
 
 
 def test_the_newest_whole_one_is_last(made, run):
     for steps in (1, 2):
-        keep(made(steps), run)
-    assert newest_whole(run) == (run / "checkpoints" / "last", [])
+        keep_checkpoint(made(steps), run)
+    assert find_newest_whole(run) == (run / "checkpoints" / "last", [])
 
 
 @pytest.mark.parametrize("how", BREAKAGES)
 def test_a_damaged_last_falls_back_to_previous_and_says_so(how, made, run):
     for steps in (1, 2):
-        keep(made(steps), run)
+        keep_checkpoint(made(steps), run)
     breakage, words = BREAKAGES[how]
     breakage(run / "checkpoints" / "last")
-    checkpoint, complaints = newest_whole(run)
+    checkpoint, complaints = find_newest_whole(run)
     assert checkpoint.name == "previous"
     assert len(complaints) == 1 and "checkpoint last is damaged" in complaints[0] and words in complaints[0]
     assert "falling back" in complaints[0]
@@ -147,47 +159,47 @@ def test_a_damaged_last_falls_back_to_previous_and_says_so(how, made, run):
 
 def test_where_last_and_previous_are_damaged_best_stands_in(made, run):
     for steps, score in [(1, 9.0), (2, 1.0), (3, 1.0)]:
-        keep(made(steps, score=score), run)
+        keep_checkpoint(made(steps, score=score), run)
     for name in ("last", "previous"):
         flip(run / "checkpoints" / name)
-    checkpoint, complaints = newest_whole(run)
+    checkpoint, complaints = find_newest_whole(run)
     assert checkpoint.name == "best" and len(complaints) == 2
 
 
 def test_previous_stands_in_for_a_last_that_was_being_replaced(made, run):
     for steps in (1, 2):
-        keep(made(steps), run)
+        keep_checkpoint(made(steps), run)
     os.rename(run / "checkpoints" / "last", run / "checkpoints" / "previous_of_a_killed_process")
-    assert newest_whole(run) == (run / "checkpoints" / "previous", [])
+    assert find_newest_whole(run) == (run / "checkpoints" / "previous", [])
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_cannot_continue(made, run):
     for steps in (1, 2):
-        keep(made(steps), run)
+        keep_checkpoint(made(steps), run)
     for name in ("last", "previous", "best"):
         tear(run / "checkpoints" / name)
     with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint to continue from .*last is damaged.*new run"):
-        newest_whole(run)
+        find_newest_whole(run)
 
 
 def test_a_run_without_checkpoints_cannot_continue(run):
     with pytest.raises(Mistake, match=rf"resume={run}: .*stopped before its first checkpoint.*start a new run"):
-        newest_whole(run)
+        find_newest_whole(run)
 
 
 def test_a_damaged_last_does_not_push_a_whole_previous_out(made, run):
     for steps in (1, 2):
-        keep(made(steps, episodes=0), run)
+        keep_checkpoint(made(steps, episodes=0), run)
     tear(run / "checkpoints" / "last")
-    keep(made(3, episodes=0), run)
+    keep_checkpoint(made(3, episodes=0), run)
     assert (steps_of(run, "last"), steps_of(run, "previous")) == (3, 1)
-    assert damage(run / "checkpoints" / "previous") is None
+    assert find_damage(run / "checkpoints" / "previous") is None
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2, 3])
 def test_a_process_killed_while_it_keeps_a_checkpoint_leaves_a_whole_one(renames, made, run, monkeypatch):
     for steps in (1, 2):
-        keep(made(steps, score=steps), run)
+        keep_checkpoint(made(steps, score=steps), run)
     rename, left = os.rename, [renames]
 
     def killed(*arguments):
@@ -198,12 +210,12 @@ def test_a_process_killed_while_it_keeps_a_checkpoint_leaves_a_whole_one(renames
 
     monkeypatch.setattr(checkpoints.os, "rename", killed)
     try:
-        keep(made(3, score=3.0), run)
+        keep_checkpoint(made(3, score=3.0), run)
     except KeyboardInterrupt:
         assert renames < 3
     monkeypatch.undo()
-    checkpoint, _ = newest_whole(run)
-    assert progress_of(checkpoint)["agent_steps"] >= 2
-    keep(made(4, score=4.0), run)  # and what lay around does not disturb the next one
-    assert steps_of(run, "last") == 4 and damage(run / "checkpoints" / "last") is None
+    checkpoint, _ = find_newest_whole(run)
+    assert read_totals(checkpoint)["agent_steps"] >= 2
+    keep_checkpoint(made(4, score=4.0), run)  # and what lay around does not disturb the next one
+    assert steps_of(run, "last") == 4 and find_damage(run / "checkpoints" / "last") is None
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last", "previous"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runs import provenance
-from runs.provenance import COMMIT, DIFF, commit_to_send
+from run_directory import provenance
+from run_directory.layout import DIFF
+from run_directory.provenance import COMMIT, commit_to_send
 
 LATIN_1 = b"caf\xe9\n"
 
@@ -37,7 +38,7 @@ def git(root: Path, *words: str) -> str:
 def origin(run: Path) -> dict:
     """What the record says, as a reader of run.json finds it."""
     run.mkdir(exist_ok=True)
-    return json.loads(json.dumps(provenance.provenance(run)))
+    return json.loads(json.dumps(provenance.collect_provenance(run)))
 
 
 def test_a_checkout_as_committed_is_clean_and_has_no_diff(checkout, tmp_path):

@@ -1,4 +1,4 @@
-"""What the results of a run are filed under: it follows from what is played, and no label takes its place."""
+"""The name of an environment, under which results are filed: it follows from what is played, never from a label."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import yaml
 
 from environments.games import is_game
-from experiments.composition import folder_of
+
+FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "env"
 
 
 def name_of(env: dict) -> str:
@@ -22,7 +23,7 @@ def name_of(env: dict) -> str:
     """
     if "game" in env:
         return str(env["game"])
-    env_id, files = str(env.get("id")), sorted(folder_of("env").glob("*.yaml"))
+    env_id, files = str(env.get("id")), sorted(FOLDER.glob("*.yaml"))
     names = [path.stem for path in files if gives_name(path, env_id)]
     if env.get("name") in names:
         return env["name"]

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 import run as command_line
-from runs import directory
-from runs.directory import refuse_strangers, whoami, write_start
+from run_directory import continuation
+from run_directory.continuation import refuse_strangers
+from run_directory.provenance import identify_user
+from run_directory.starts import write_start
 from settings.mistakes import Mistake
 
 
@@ -17,7 +19,7 @@ def mine(tmp_path, compose):
     """A run directory that this user has just begun here."""
     folder = tmp_path / "run"
     (folder / "checkpoints" / "last").mkdir(parents=True)
-    write_start(folder, compose(["env=cartpole"]), ["python", "run.py"], ["env=cartpole"])
+    write_start(folder, compose(["env=cartpole"]), ["python", "run.py"], ["env=cartpole"], "float32")
     (folder / "checkpoints" / "last" / "algorithm_state.pkl").write_bytes(b"")
     return folder
 
@@ -32,7 +34,7 @@ def rewrite(folder, **changes) -> None:
 
 def test_ones_own_run_goes_on_without_a_question(mine):
     start = json.loads((mine / "run.json").read_text())["starts"][-1]
-    assert {key: start[key] for key in ("user", "host")} == whoami()
+    assert {key: start[key] for key in ("user", "host")} == identify_user()
     refuse_strangers(mine, [])
 
 
@@ -48,14 +50,16 @@ def test_a_run_of_another_user_or_host_is_continued_with_trust_only(changes, min
 def test_a_record_of_an_earlier_version_is_ones_own_where_the_files_are(mine, monkeypatch):
     rewrite(mine, user=None, host=None)
     refuse_strangers(mine, [])
-    monkeypatch.setattr(directory.os, "getuid", lambda: os.stat(mine).st_uid + 1)
+    monkeypatch.setattr(continuation.os, "getuid", lambda: os.stat(mine).st_uid + 1)
     with pytest.raises(Mistake, match="trust=true"):
         refuse_strangers(mine, [])
 
 
 def test_a_record_that_claims_to_be_mine_does_not_make_another_users_files_mine(mine, monkeypatch):
-    monkeypatch.setattr(directory, "whoami", lambda: dict(json.loads((mine / "run.json").read_text())["starts"][-1]))
-    monkeypatch.setattr(directory.os, "getuid", lambda: os.stat(mine).st_uid + 1)
+    monkeypatch.setattr(
+        continuation, "identify_user", lambda: dict(json.loads((mine / "run.json").read_text())["starts"][-1])
+    )
+    monkeypatch.setattr(continuation.os, "getuid", lambda: os.stat(mine).st_uid + 1)
     with pytest.raises(Mistake, match="belongs to another user"):
         refuse_strangers(mine, [])
 
@@ -75,7 +79,7 @@ def test_a_search_of_somebody_else_is_refused_too(tmp_path, compose, monkeypatch
     words = ["tune_searches=cartpole_ppo", f"output_dir={tmp_path}"]
     folder = tmp_path / "searches" / "cartpole_ppo"
     folder.mkdir(parents=True)
-    write_start(folder, compose(words), ["python", "run.py"], words)
+    write_start(folder, compose(words), ["python", "run.py"], words, "float32")
     rewrite(folder, host="elsewhere")
     for typed in (words, [f"resume={folder}"]):
         assert command_line.main(typed) == 2

@@ -1,22 +1,23 @@
-"""The weights of a checkpoint, read so that nothing that lies in it is run.
+"""The weights of a checkpoint as plain arrays, written and read so that nothing that lies in the checkpoint is run.
 
-    checkpoint -> is it whole? -> weights.safetensors -> name -> array
+    RLlib's module_state.pkl -> write_weights -> weights.safetensors -> read_weights -> name -> array
 
-Whoever only plays needs nothing else, so a run directory from somebody else can be evaluated safely. Checkpoints of
-earlier versions have only RLlib's module_state.pkl; of it an unpickler takes arrays and dictionaries and refuses all
-else, because a pickle can name any function to be called.
+Playing needs nothing else, so a run directory from somebody else can be evaluated safely. Checkpoints of earlier
+versions have only module_state.pkl; an unpickler takes arrays and dictionaries from it and refuses everything else,
+because a pickle can name any function to be called.
 """
 
 import pickle
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load
+import safetensors.numpy
 
-from algorithms.progress import MODULE_STATE, WEIGHTS
-from evidence.run_directory import refuse_damaged
+from run_directory.layout import MODULE_STATE, WEIGHTS
+from run_directory.manifest import refuse_damaged
 from settings.mistakes import Mistake
 
 ADMITTED = {
@@ -28,8 +29,28 @@ ADMITTED = {
 }
 
 
+def write_arrays(checkpoint: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write weights into a checkpoint.
+
+    Args:
+        checkpoint: its folder.
+        weights: name in the network's state_dict -> array.
+    """
+    arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    # Not `save_file`: only its owner could read what that writes.
+    (checkpoint / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
+
+
+def write_weights(checkpoint: Path) -> None:
+    """Write the weights that RLlib has just saved in a checkpoint once more, as plain arrays.
+
+    They are taken from the file, so it does not matter in which process or on which machine the learner is.
+    """
+    write_arrays(checkpoint, pickle.loads((checkpoint / MODULE_STATE).read_bytes()))
+
+
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and plain containers, and calls nothing but what puts those together."""
+    """Unpickles arrays and plain containers, and calls only what puts those together."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what a pickle names, if it is admitted.
@@ -55,7 +76,7 @@ def read_weights(checkpoint: Path) -> dict[str, np.ndarray]:
     file = WEIGHTS if (checkpoint / WEIGHTS).exists() else MODULE_STATE
     try:
         data = (checkpoint / file).read_bytes()
-        weights = load(data) if file == WEIGHTS else ArrayUnpickler(BytesIO(data)).load()
+        weights = safetensors.numpy.load(data) if file == WEIGHTS else ArrayUnpickler(BytesIO(data)).load()
     except Exception as error:  # wrong bytes can make pickle raise anything
         why = " ".join(str(error).split())
         raise Mistake(

@@ -1,7 +1,7 @@
-"""Reading what runs and searches leave on disk: YAML, JSON and CSV files, each checked for the shape it should have.
+"""Reading the files that runs and searches leave: YAML, JSON and CSV, each checked for the types it should hold.
 
-Files are cut by full disks, changed by failing ones, and edited by people. Whatever cannot be what the suite wrote ends
-as a Mistake of one sentence that names the file and the place in it.
+Files are cut by full disks, changed by failing ones, and edited by people. A file that the suite cannot have written
+ends as a Mistake of one sentence that names the file and the place in it.
 """
 
 import csv
@@ -25,13 +25,11 @@ KINDS = {
     bool: "true or false",
 }
 RESTORE = "put back a copy that is whole, or leave this directory out"
-START = {"time": str, "command": list, "overrides": list, "git": dict, "packages": dict, "hardware": dict}
-START |= {"user": str, "host": str}
 SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
 
 
-def refuse(path: Path, why: object) -> Mistake:
-    """Return the Mistake for a file that is not what the suite wrote."""
+def damaged_file(path: Path, why: object) -> Mistake:
+    """Return the Mistake to raise for a file that is not what the suite wrote."""
     way_out = SPARE if path.suffix == ".csv" else RESTORE
     return Mistake(f"{path} is damaged: {' '.join(str(why).split())[:300]}; {way_out}")
 
@@ -49,9 +47,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise Mistake(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise refuse(path, f"byte {error.start} is no UTF-8") from error
+        raise damaged_file(path, f"byte {error.start} is no UTF-8") from error
     if "\0" in text:
-        raise refuse(path, f"byte {text.index(chr(0))} is NUL")
+        raise damaged_file(path, f"byte {text.index(chr(0))} is NUL")
     return text
 
 
@@ -63,18 +61,18 @@ def read_yaml(path: Path) -> dict:
     """
     text = read_text(path)
     if not text.endswith("\n"):
-        raise refuse(path, "its last line is torn")
+        raise damaged_file(path, "its last line is torn")
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise refuse(path, error) from error
-    _refuse_odd_keys(path, checked(path, content, dict))
+        raise damaged_file(path, error) from error
+    _refuse_odd_keys(path, check_kind(path, content, dict))
     return content
 
 
 def _refuse_odd_keys(path: Path, mapping: dict) -> None:
     for key, value in mapping.items():
-        checked(path, key, str, f"the key {key!r:.80}")
+        check_kind(path, key, str, f"the key {key!r:.80}")
         if isinstance(value, dict):
             _refuse_odd_keys(path, value)
 
@@ -89,45 +87,27 @@ def read_json(path: Path, kind: type) -> Any:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise refuse(path, error) from error
-    return checked(path, value, kind)
+        raise damaged_file(path, error) from error
+    return check_kind(path, value, kind)
 
 
-def checked(path: Path, value: Any, kind: type | tuple[type, ...], place: str = "its content") -> Any:
-    """Return a value that was read, if it is of the type it should have; an int counts as a float.
+def check_kind(path: Path, value: Any, kind: type | tuple[type, ...], place: str = "its content") -> Any:
+    """Return a value that was read, if it has the type it should have.
+
+    Args:
+        path: the file it was read from.
+        value: the value.
+        kind: its type, or several that are allowed. An int counts as a float, a bool as no int.
+        place: where it stands in the file, for the message.
 
     Raises:
-        Mistake: it is not.
+        Mistake: it has another type.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     kinds = (*kinds, int) if float in kinds else kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise refuse(path, f"{place} is {value!r:.80} where {KINDS[kinds[0]]} should be")
+        raise damaged_file(path, f"{place} is {value!r:.80} where {KINDS[kinds[0]]} should be")
     return value
-
-
-def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Read a run.json: one entry per start of a run, oldest first.
-
-    Args:
-        path: of the file.
-        required: what every entry must have; else an entry of an earlier version may lack anything.
-
-    Raises:
-        Mistake: it cannot be read, or something in it is not of the type it should have.
-    """
-    starts = checked(path, read_json(path, dict).get("starts"), list, "starts")
-    for index, start in enumerate(starts):
-        checked(path, start, dict, f"starts[{index}]")
-        for name, kind in START.items():
-            if name in required or start.get(name) is not None:
-                value = checked(path, start.get(name), kind, f"starts[{index}].{name}")
-                for item in value if kind is list else ():
-                    checked(path, item, str, f"an entry of starts[{index}].{name}")
-        if git := start.get("git"):
-            checked(path, git.get("commit"), str, f"starts[{index}].git.commit")
-            checked(path, git.get("dirty"), bool, f"starts[{index}].git.dirty")
-    return starts
 
 
 def read_table(
@@ -149,42 +129,42 @@ def read_table(
         return []
     text = read_text(path)
     if text and not text.endswith("\n") and not grows:
-        raise refuse(path, "its last line is torn")
+        raise damaged_file(path, "its last line is torn")
     try:
         lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
     except csv.Error as error:
-        raise refuse(path, error) from error
+        raise damaged_file(path, error) from error
     if len(lines) < 2:
         return []
     header, *body = lines
     if missing := [name for name in required if name not in header]:
-        raise refuse(path, f"line 1 has no column {missing[0]}")
+        raise damaged_file(path, f"line 1 has no column {missing[0]}")
     if len(set(header)) < len(header):
-        raise refuse(path, "line 1 has a column twice")
+        raise damaged_file(path, "line 1 has a column twice")
     rows = []
     for number, cells in enumerate(body, 2):
         if len(cells) != len(header):
-            raise refuse(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
+            raise damaged_file(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
         row: dict[str, Any] = dict(zip(header, cells, strict=True))
         for name in columns.keys() & row.keys():
             try:
                 row[name] = columns[name](row[name])
             except ValueError as error:
-                raise refuse(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
+                raise damaged_file(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
         rows.append(row)
     return rows
 
 
-def number(cell: str) -> float:
-    """Read a cell that holds a number, or nothing, which is NaN."""
+def read_number(cell: str) -> float:
+    """Read a cell that holds a number; an empty one is NaN."""
     return float(cell) if cell else math.nan
 
 
-def count(cell: str) -> int:
-    """Read a cell that holds a whole number of something, which is never below 0.
+def read_count(cell: str) -> int:
+    """Read a cell that holds a whole number that is not below 0.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it holds something else.
     """
     if not cell.isdecimal():
         raise ValueError(cell)

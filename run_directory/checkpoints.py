@@ -1,0 +1,120 @@
+"""The checkpoints of a run: `last`, `previous` and `best`, how they are kept, and which of them is whole.
+
+Ray Tune keeps its own newest checkpoint for restarts within a run; after each one it makes, its files are linked (or
+copied, where links cannot be made) into the run directory under a temporary name and renamed, so that a name always
+stands for a whole checkpoint. A manifest of sizes and checksums shows what a failing disk or a full one did later.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from run_directory.files import read_json
+from run_directory.layout import CHECKPOINT_NAMES, PROGRESS_JSON, TO_PLAY, TO_RESUME, checkpoint_path
+from run_directory.manifest import find_damage, refuse_damaged, write_manifest
+from run_directory.weights import write_weights
+from settings.mistakes import Mistake
+
+MIN_GAMES = 20  # a score counts only if it is the mean of at least so many games
+
+
+def complete_checkpoint(checkpoint: Path, totals: dict[str, float]) -> None:
+    """Add progress.json, the weights as plain arrays, and the manifest to what RLlib has saved in a checkpoint."""
+    (checkpoint / PROGRESS_JSON).write_text(json.dumps(totals))
+    write_weights(checkpoint)
+    write_manifest(checkpoint)
+
+
+def read_totals(checkpoint: Path) -> dict[str, float]:
+    """Read where the run stood at a checkpoint: agent_steps, episodes, episode_return_mean and more.
+
+    Raises:
+        Mistake: progress.json cannot be read.
+    """
+    return read_json(checkpoint / PROGRESS_JSON, dict)
+
+
+def list_checkpoints(run: Path) -> list[str]:
+    """Return the names of the checkpoints that a run can continue from, the newest first."""
+    return [name for name in TO_RESUME if checkpoint_path(run, name).is_dir()]
+
+
+def has_whole_checkpoint(run: Path) -> bool:
+    """Return whether a run has a checkpoint to continue from."""
+    return any(find_damage(checkpoint_path(run, name)) is None for name in list_checkpoints(run))
+
+
+def find_newest_whole(run: Path) -> tuple[Path, list[str]]:
+    """Return the newest checkpoint that is whole, and a sentence for every newer one that is not.
+
+    Raises:
+        Mistake: there is none.
+    """
+    complaints = []
+    for name in list_checkpoints(run):
+        checkpoint = checkpoint_path(run, name)
+        wrong = find_damage(checkpoint)
+        if wrong is None:
+            return checkpoint, [f"{complaint}; falling back to the one before" for complaint in complaints]
+        complaints.append(f"checkpoint {name} is damaged ({wrong})")
+    why = "; ".join(complaints) if complaints else "it stopped before its first checkpoint"
+    raise Mistake(f"resume={run}: no checkpoint to continue from ({why}); start a new run")
+
+
+def find_checkpoint(run: Path, name: str | None) -> Path:
+    """Return the folder of a checkpoint to play with.
+
+    Args:
+        run: the run directory of one seed.
+        name: of the checkpoint or milestone, or the path of a folder. None takes the best, else the last one, and
+            never a milestone.
+
+    Raises:
+        Mistake: there is no such checkpoint, or it is damaged.
+    """
+    if name is not None and name not in CHECKPOINT_NAMES and (folder := Path(name).expanduser()).is_dir():
+        refuse_damaged(folder.resolve())
+        return folder.resolve()
+    found = [name for name in CHECKPOINT_NAMES if checkpoint_path(run, name).is_dir()]
+    if not found or (name is None and found[0] not in TO_PLAY):
+        raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first one, or start the run again")
+    if name is not None and name not in found:
+        raise Mistake(
+            f"checkpoint={name}: {run} has no such checkpoint, only {', '.join(found)}; name one of these, "
+            "or give the path of a checkpoint's folder"
+        )
+    checkpoint = checkpoint_path(run, name or found[0])
+    refuse_damaged(checkpoint)
+    return checkpoint
+
+
+def keep_checkpoint(checkpoint: Path, run: Path) -> None:
+    """Make a checkpoint of Tune's the run's `last`, the former one `previous`, and `best` where its score is best."""
+    last, previous, best = (checkpoint_path(run, name) for name in ("last", "previous", "best"))
+    arriving = checkpoint_path(run, "arriving")
+    arriving.parent.mkdir(exist_ok=True)
+    _link_files(checkpoint, arriving)
+    if last.exists():
+        if find_damage(last) is None:  # a damaged one must not push a whole one out
+            shutil.rmtree(previous, ignore_errors=True)
+            os.rename(last, previous)
+        else:
+            shutil.rmtree(last)
+    os.rename(arriving, last)
+    now = read_totals(last)
+    if now["episodes"] >= MIN_GAMES and (
+        not best.exists() or find_damage(best) or now["episode_return_mean"] > read_totals(best)["episode_return_mean"]
+    ):
+        _link_files(last, arriving)
+        shutil.rmtree(best, ignore_errors=True)
+        os.rename(arriving, best)
+
+
+def _link_files(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        shutil.copytree(source, target, copy_function=os.link)
+    except OSError:  # another file system, or one without links
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)

@@ -1,0 +1,77 @@
+"""The layout of a run directory: what its files are called and where they lie.
+
+outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
+    config.yaml       the settings of the run, complete
+    run.json          one entry per start: command line, overrides, git commit, packages, hardware
+    git.diff          the changes that were not committed, where there were some, with files that git does not know
+    progress.csv      one row per report
+    workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were
+    tensorboard/      the same numbers for TensorBoard
+    checkpoints/      last, previous, best, milestone_0 to milestone_100, and the evaluations of each
+    recordings/       replays and videos
+    tune/             Ray Tune's own files
+    seed_1/ ...       with several seeds, such a directory for each; progress.csv above them has a column `seed`
+
+A checkpoint is a folder:
+
+checkpoints/last/
+    manifest.json         the size and CRC-32 of every other file, written last
+    progress.json         agent steps, episodes, score and more at the time of the checkpoint
+    weights.safetensors   the network's weights as plain arrays: all that is needed to play
+    ...                   RLlib's own files, with the state of the optimizer; a milestone has none
+"""
+
+import shlex
+from pathlib import Path
+
+from settings.mistakes import Mistake
+
+CONFIG, STARTS, DIFF = "config.yaml", "run.json", "git.diff"
+PROGRESS_CSV, WORKERS_CSV = "progress.csv", "workers.csv"
+TENSORBOARD, RECORDINGS, TUNE = "tensorboard", "recordings", "tune"
+MANIFEST, PROGRESS_JSON, WEIGHTS = "manifest.json", "progress.json", "weights.safetensors"
+MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # where RLlib saves the same weights
+
+TO_PLAY = ("best", "last", "previous")  # the first one that exists is played where no checkpoint is named
+TO_RESUME = ("last", "previous", "best")  # the newest first
+PERCENTAGES = {f"milestone_{percentage}": percentage for percentage in (0, 1, 3, 10, 30, 100)}  # of the budget
+MILESTONES = tuple(PERCENTAGES)
+CHECKPOINT_NAMES = (*TO_PLAY, *MILESTONES)  # every name that `checkpoint=` may have
+
+HINT = "give the directory that a run printed last"
+
+
+def checkpoint_path(run: Path, name: str) -> Path:
+    """Return the folder of a checkpoint or a milestone, whether it exists or not."""
+    return run / "checkpoints" / name
+
+
+def evaluation_path(run: Path, words: str) -> Path:
+    """Return the file of an evaluation: `words` are the name of the checkpoint, and whatever else sets it apart."""
+    return run / "checkpoints" / f"evaluation_{words}.json"
+
+
+def seed_paths(run: Path, seeds: list[int]) -> dict[int, Path]:
+    """Return seed -> run directory: the run's own where there is one seed, else a directory below it for each seed."""
+    return {seed: run / f"seed_{seed}" if len(seeds) > 1 else run for seed in seeds}
+
+
+def list_seed_runs(run: Path) -> list[Path]:
+    """Return the run directories of single seeds: those below a run of several seeds, by seed, or the run itself.
+
+    Raises:
+        Mistake: there is no such directory, or it is not a run.
+    """
+    if not run.is_dir():
+        raise Mistake(f"run={run}: there is no such directory; {HINT}")
+    children = [child for child in run.glob("seed_*") if child.name[5:].isdigit() and child.is_dir()]
+    if children:
+        return sorted(children, key=lambda child: int(child.name[5:]))
+    if not (run / CONFIG).is_file():
+        raise Mistake(f"run={run}: not a run directory, it has no {CONFIG}; {HINT}")
+    return [run]
+
+
+def format_resume_command(run: Path) -> str:
+    """Return the command that continues a run or a search, so that it can be pasted into a shell."""
+    return shlex.join(["python", "run.py", f"resume={run}"])

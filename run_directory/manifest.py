@@ -1,0 +1,65 @@
+"""The manifest of a checkpoint: the size and CRC-32 of each of its files, so that damage is found before it is read.
+
+A failing disk or a full one damages files after they were written. The manifest is written last; a folder without one,
+or whose files disagree with it, is damaged.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+from run_directory.layout import MANIFEST, PROGRESS_JSON, TO_PLAY
+from run_directory.writing import write_file
+from settings.mistakes import Mistake
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Write the size and CRC-32 of every file of a checkpoint. Files whose names begin with a dot do not count."""
+    files = {
+        str(p.relative_to(checkpoint)): [p.stat().st_size, zlib.crc32(p.read_bytes())]
+        for p in sorted(checkpoint.rglob("*"))
+        if p.is_file() and p.name != MANIFEST and not p.name.startswith(".")
+    }
+    write_file(checkpoint / MANIFEST, json.dumps(files, indent=1))
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint, None where it is whole. Every reader of checkpoints asks this first."""
+    try:
+        files = json.loads((checkpoint / MANIFEST).read_bytes())
+        expected = {str(name): (int(size), int(crc)) for name, (size, crc) in files.items()}
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, TypeError, AttributeError):
+        return f"{MANIFEST} is torn"
+    if PROGRESS_JSON not in expected:
+        return f"{MANIFEST} does not list {PROGRESS_JSON}"
+    for name, (size, crc) in expected.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        try:
+            if zlib.crc32(path.read_bytes()) != crc:
+                return f"{name} has changed"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+    return None
+
+
+def refuse_damaged(checkpoint: Path) -> None:
+    """Look at the manifest of a checkpoint before anything in it is read; another one is never taken silently.
+
+    Raises:
+        Mistake: the checkpoint is damaged; the message names those beside it that are whole.
+    """
+    if wrong := find_damage(checkpoint):
+        folder = checkpoint.parent
+        whole = [name for name in TO_PLAY if (folder / name).is_dir() and find_damage(folder / name) is None]
+        way_out = (
+            f"use another one: checkpoint={' or checkpoint='.join(whole)}"
+            if whole
+            else "neither best nor last nor previous beside it is whole"
+        )
+        raise Mistake(f"{checkpoint}: the checkpoint is damaged ({wrong}); {way_out}")

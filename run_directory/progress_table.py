@@ -1,0 +1,102 @@
+"""progress.csv and workers.csv: tables of rows that are reported one by one, and read while they grow."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from run_directory.files import damaged_file, read_count, read_number, read_table
+from run_directory.layout import PROGRESS_CSV
+from run_directory.writing import replace_file
+from settings.mistakes import Mistake
+
+
+class NoRows(Mistake):
+    """A run has reported nothing yet."""
+
+
+class ProgressTable:
+    """A table with rows in the order of agent_steps, without gaps and duplicates, whatever was killed in between.
+
+    A run that starts again from a checkpoint drops the rows beyond it; `append` drops those at or beyond the new row.
+
+    Args:
+        path: of the file; what it holds already is kept.
+        key: the column that tells apart the runs or workers that share the file: `seed`, or `worker`.
+    """
+
+    def __init__(self, path: Path, key: str = "seed"):
+        self.path, self.key = path, key
+        self.rows = read_rows(path)
+        self.header = list(dict.fromkeys(name for row in self.rows for name in row))
+        self._complete = not path.exists() or path.read_bytes().endswith(b"\n")  # the file holds `rows` and no more
+
+    @property
+    def last_step(self) -> int:
+        """Agent steps of the newest row; -1 where there is none."""
+        return int(self.rows[-1]["agent_steps"]) if self.rows else -1
+
+    def drop_beyond(self, agent_steps: int, value: str | None = None) -> None:
+        """Drop the rows beyond a number of agent steps: all of them, or only those with a value in the key column."""
+        kept = [r for r in self.rows if int(r["agent_steps"]) <= agent_steps or value not in (None, r.get(self.key))]
+        if len(kept) < len(self.rows):
+            self.rows = kept
+            self._rewrite()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row, and drop the rows of the same run or worker that it replaces."""
+        row = {name: str(value) for name, value in row.items()}
+        steps, value = int(row["agent_steps"]), row.get(self.key)
+        kept = [r for r in self.rows if r.get(self.key) != value or int(r["agent_steps"]) < steps]
+        new_columns = [name for name in row if name not in self.header]
+        rewrite = not self._complete or len(kept) < len(self.rows) or new_columns or not self.path.exists()
+        self.header += new_columns
+        self.rows = [*kept, row]
+        if rewrite:
+            self._rewrite()
+        else:
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self.header, restval="", lineterminator="\n").writerow(row)
+
+    def _rewrite(self) -> None:
+        with replace_file(self.path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, self.header, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        self._complete = True
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read all whole rows of a table; one that a killed process left half written is left out.
+
+    Raises:
+        Mistake: the file is damaged.
+    """
+    rows = read_table(path, {"agent_steps": read_count}, required=("agent_steps",), grows=True)
+    return [row | {"agent_steps": str(row["agent_steps"])} for row in rows]
+
+
+def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Read columns of progress.csv: float [R], NaN where a cell is empty. A row that is half written is left out.
+
+    Args:
+        run: its directory.
+        columns: what every run reports.
+        if_reported: further columns; one that the run does not report is missing in what is returned.
+
+    Raises:
+        NoRows: the run has reported nothing yet.
+        Mistake: the file is damaged.
+    """
+    path = run / PROGRESS_CSV
+    kinds = dict.fromkeys((*columns, *if_reported), read_number) | {"agent_steps": read_count}
+    rows = read_table(path, kinds, required=list(columns), grows=True)
+    if not rows:
+        raise NoRows(f"run={run}: its {PROGRESS_CSV} has no rows yet; wait for the first, or leave this run out")
+    steps = [row["agent_steps"] for row in rows]
+    if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
+        raise damaged_file(path, f"agent_steps do not rise in line {falls + 2}")
+    names = [*columns, *(name for name in if_reported if name in rows[0])]
+    return {name: np.array([row[name] for row in rows], float) for name in names}

@@ -1,0 +1,62 @@
+"""The writer of what seeds report: each row goes to progress.csv, workers.csv and TensorBoard as soon as it comes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from run_directory.layout import PROGRESS_CSV, WORKERS_CSV
+from run_directory.progress_table import ProgressTable
+from run_directory.tensorboard import CurveWriter
+
+
+class RowWriter:
+    """Writes the rows of one run, or of several seeds.
+
+    Args:
+        dirs: seed -> run directory.
+        parent: the directory above them, where there are several: its progress.csv has all rows and a column `seed`.
+    """
+
+    def __init__(self, dirs: dict[int, Path], parent: Path):
+        self.dirs = dirs
+        self.tables = {seed: ProgressTable(path / PROGRESS_CSV) for seed, path in dirs.items()}
+        self.workers: dict[int, ProgressTable] = {}
+        self.merged = ProgressTable(parent / PROGRESS_CSV) if parent not in dirs.values() else None
+        self.curves: dict[int, CurveWriter] = {}
+
+    def begin(self, seed: int, agent_steps: int) -> None:
+        """Drop the rows beyond the checkpoint that a training process starts from; 0 where it starts from none.
+
+        The driver's resume and Tune's restart of a trial both come here. The first new row cannot tell: one that goes
+        further than the lost rows would leave them in the file.
+        """
+        self.tables[seed].drop_beyond(agent_steps)
+        if self.merged:
+            self.merged.drop_beyond(agent_steps, value=str(seed))
+        if (self.dirs[seed] / WORKERS_CSV).exists():
+            self.open_worker_table(seed).drop_beyond(agent_steps)
+        if seed in self.curves:
+            self.curves.pop(seed).close()
+        self.curves[seed] = CurveWriter(self.dirs[seed], agent_steps + 1)
+
+    def open_worker_table(self, seed: int) -> ProgressTable:
+        """Return the table of A3C's workers, which is read when it is first needed."""
+        if seed not in self.workers:
+            self.workers[seed] = ProgressTable(self.dirs[seed] / WORKERS_CSV, key="worker")
+        return self.workers[seed]
+
+    def add(self, seed: int, row: dict[str, Any], workers: Sequence[dict[str, Any]] = ()) -> None:
+        """Write a row of progress.csv, and the rows of A3C's workers that belong to it."""
+        self.tables[seed].append(row)
+        if self.merged:
+            self.merged.append({"seed": seed} | row)
+        for worker in workers:
+            self.open_worker_table(seed).append({"agent_steps": row["agent_steps"]} | worker)
+        if seed not in self.curves:
+            self.curves[seed] = CurveWriter(self.dirs[seed], row["agent_steps"])
+        self.curves[seed].add(row)
+
+    def close(self) -> None:
+        """Close the files of TensorBoard, however often this is called; a row that is added later begins another."""
+        while self.curves:
+            self.curves.popitem()[1].close()

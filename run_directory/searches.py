@@ -1,0 +1,85 @@
+"""The directory of a search: where its trials and its tables lie, and how trials.csv is read.
+
+outputs/searches/assault_ppo/
+    config.yaml, run.json     the search, as a run has them
+    trials.csv                one row per trial: how it ended, its score, its values
+    trials/0007/              a run directory for each trial
+    contender/, fresh/        run directories of the best trials on more seeds, and on fresh ones
+    seeds.csv                 the scores of those
+    schedule.csv              of a population: the values that each trial had in each generation
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from run_directory.files import read_count, read_number, read_table
+from settings.mistakes import Mistake
+
+TRIALS_CSV, SEEDS_CSV, SCHEDULE_CSV = "trials.csv", "seeds.csv", "schedule.csv"
+FAILURE = "failure.txt"  # in the run directory of a training on more seeds that came to no score
+STAGES = ("contender", "fresh")  # in which the best trials are trained again; each is a folder
+DEFAULT = "default"  # the name of the settings that the search began with, in seeds.csv
+STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+
+
+class Trial(NamedTuple):
+    """One row of trials.csv."""
+
+    number: int
+    state: str
+    agent_steps: int
+    score: float
+    values: dict[str, Any]  # setting -> value; a number where the cell holds one
+
+
+def trial_path(folder: Path, number: int) -> Path:
+    """Return the run directory of a trial, whether it exists or not."""
+    return folder / "trials" / f"{number:04d}"
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """Read all rows of trials.csv.
+
+    Raises:
+        Mistake: it is missing, has no rows, or is damaged.
+    """
+    rows = read_table(folder / TRIALS_CSV, COLUMNS, required=list(COLUMNS))
+    if not rows:
+        raise Mistake(f"run={folder}: no {TRIALS_CSV} with trials; give the directory of a search")
+    return [
+        Trial(
+            row["trial"],
+            row["state"],
+            row["agent_steps"],
+            row["score"],
+            {key: parse_value(cell) for key, cell in row.items() if "." in key and cell},
+        )
+        for row in rows
+    ]
+
+
+def read_state(cell: str) -> str:
+    """Read a cell that holds how a trial ended.
+
+    Raises:
+        ValueError: there is no such state.
+    """
+    if cell not in STATES:
+        raise ValueError(cell)
+    return cell
+
+
+def parse_value(text: str) -> Any:
+    """Return the number that a text spells, or the text where it spells none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def select_complete(trials: list[Trial]) -> list[Trial]:
+    """Return the trials that came to the end of their budget: only their scores can be compared."""
+    return [trial for trial in trials if trial.state == "COMPLETE"]
+
+
+COLUMNS = {"trial": read_count, "state": read_state, "agent_steps": read_count, "score": read_number}

@@ -1,0 +1,87 @@
+"""run.json: one entry per start of a run, with what was typed, by whom, and where the code and the packages come from.
+
+A start writes config.yaml, the complete settings, as well. Passwords are masked in both.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from environments.passwords import mask
+from run_directory.files import check_kind, read_json
+from run_directory.layout import CONFIG, STARTS
+from run_directory.provenance import collect_provenance, identify_user
+from run_directory.writing import write_file
+
+KINDS = {"time": str, "command": list, "overrides": list, "git": dict, "packages": dict, "hardware": dict}
+KINDS |= {"user": str, "host": str}
+
+
+def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str], dtype: str) -> None:
+    """Record that a run starts or continues: its settings in config.yaml, the circumstances in run.json.
+
+    Args:
+        run: the run directory.
+        settings: of the run, complete.
+        argv: the command line.
+        overrides: what was typed in it.
+        dtype: what the network's torso computes in; it is recorded with the hardware.
+    """
+    write_file(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
+    starts = read_starts(run / STARTS) if (run / STARTS).exists() else []
+    provenance = collect_provenance(run)
+    starts.append(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": mask(argv),
+            "overrides": mask(overrides),
+            **identify_user(),
+            **provenance,
+            "hardware": provenance["hardware"] | {"dtype": dtype},
+        }
+    )
+    write_file(run / STARTS, json.dumps({"starts": starts}, indent=1))
+
+
+def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Read a run.json: one entry per start of a run, oldest first.
+
+    Args:
+        path: of the file.
+        required: what every entry must have; else an entry of an earlier version may lack anything.
+
+    Raises:
+        Mistake: it cannot be read, or something in it is not of the type it should have.
+    """
+    starts = check_kind(path, read_json(path, dict).get("starts"), list, "starts")
+    for index, start in enumerate(starts):
+        check_kind(path, start, dict, f"starts[{index}]")
+        for name, kind in KINDS.items():
+            if name in required or start.get(name) is not None:
+                value = check_kind(path, start.get(name), kind, f"starts[{index}].{name}")
+                for item in value if kind is list else ():
+                    check_kind(path, item, str, f"an entry of starts[{index}].{name}")
+        if git := start.get("git"):
+            check_kind(path, git.get("commit"), str, f"starts[{index}].git.commit")
+            check_kind(path, git.get("dirty"), bool, f"starts[{index}].git.dirty")
+    return starts
+
+
+def find_starts(run: Path) -> list[dict[str, Any]]:
+    """Return the starts of a run, each with command, packages and hardware; for one seed of several, the parent's.
+
+    There are none where run.json is missing.
+    """
+    for folder in (run, run.parent):
+        if (path := folder / STARTS).is_file():
+            return read_starts(path, required=("command", "packages", "hardware"))
+    return []
+
+
+def read_overrides(run: Path) -> list[str]:
+    """Return all overrides that were typed for a run so far, oldest first."""
+    return [o for start in read_starts(run / STARTS, required=("overrides",)) for o in start["overrides"]]

@@ -1,0 +1,64 @@
+"""Run directories below `output_dir`: a new one for each run, and the same one for the same experiment."""
+
+import re
+
+import pytest
+
+import run as command_line
+from run_directory.outputs import create_run, find_begun_run
+from run_directory.saved_settings import keep_rules
+from run_directory.starts import write_start
+from settings.mistakes import Mistake
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return command_line.experiment(["env=cartpole"])[0]
+
+
+def test_a_run_has_a_directory_of_its_own_by_algorithm_environment_and_time(tmp_path, settings):
+    one, two = (create_run(settings | {"output_dir": str(tmp_path / "out")}) for _ in range(2))
+    assert one != two and one.is_dir() and two.is_dir()
+    assert one.parent == tmp_path / "out" / "ppo" / "cartpole"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{4}", one.name)
+
+
+def test_an_output_directory_that_cannot_be_made_is_a_mistake(tmp_path, settings):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Mistake, match=r"output_dir=.*file/x cannot be written .*; name another"):
+        create_run(settings | {"output_dir": str(tmp_path / "file" / "x")})
+
+
+@pytest.fixture
+def earlier(compose, tmp_path):
+    """An Assault run as a version without FIRE after a lost life left it, with its words and its settings."""
+    words = ["env=assault", f"output_dir={tmp_path}"]
+    settings = compose(words) | {"resume": "auto"}
+    old = settings | {"env": {k: v for k, v in settings["env"].items() if k != "fire_on_life_loss"}}
+    folder = create_run(old)
+    write_start(folder, old, [], words, "float32")
+    return words, settings, folder
+
+
+def test_a_run_of_an_earlier_version_continues_under_its_own_rules(earlier):
+    words, _, folder = earlier
+    resume = f"resume={folder}"
+    assert command_line.experiment([resume])[0]["env"]["fire_on_life_loss"] is False
+    assert command_line.experiment([resume, "algo.lr=1e-4"])[0]["env"]["fire_on_life_loss"] is False
+    typed = [resume, "env.fire_on_life_loss=true"]
+    assert command_line.experiment(typed)[0]["env"]["fire_on_life_loss"] is True
+    assert command_line.experiment(words)[0]["env"]["fire_on_life_loss"] is True, "a new run plays by today's"
+
+
+def test_an_experiment_of_an_earlier_version_is_found_again_by_resume_auto_and_keeps_its_rules(earlier):
+    words, settings, folder = earlier
+    for _ in range(2):  # the second finds the rule in the saved settings
+        assert find_begun_run(settings) == folder
+        kept = keep_rules(settings, folder, words)
+        assert kept["env"] == settings["env"] | {"fire_on_life_loss": False}
+        write_start(folder, kept, [], words, "float32")
+    assert keep_rules(settings, folder, ["env.fire_on_life_loss=true"]) == settings
+    assert find_begun_run(settings | {"seed": 7}) is None
+    new = create_run(settings | {"seed": 7})
+    write_start(new, settings | {"seed": 7}, [], words, "float32")
+    assert keep_rules(settings, new, words) == settings

@@ -1,0 +1,131 @@
+"""progress.csv: rows in order, none lost and none twice, whatever is killed in between."""
+
+import csv
+
+import pytest
+
+from run_directory import writing
+from run_directory.progress_table import ProgressTable, read_rows
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "progress.csv"
+
+
+def fill(path, *steps, **more) -> ProgressTable:
+    """A table with a row at each of these agent steps."""
+    table = ProgressTable(path)
+    for step in steps:
+        table.append({"agent_steps": step, "loss": step / 10} | more)
+    return table
+
+
+def steps_in(path) -> list[int]:
+    """Read as anybody would read it, without this suite."""
+    with open(path, newline="") as file:
+        return [int(row["agent_steps"]) for row in csv.DictReader(file)]
+
+
+def test_rows_come_back_as_they_were_written(path):
+    fill(path, 10, 20, 30)
+    assert path.read_text().splitlines() == ["agent_steps,loss", "10,1.0", "20,2.0", "30,3.0"]
+    assert read_rows(path)[1] == {"agent_steps": "20", "loss": "2.0"}
+
+
+def test_lines_end_as_shell_scripts_expect(path):
+    fill(path, 10)
+    fill(path, 20)
+    assert b"\r" not in path.read_bytes()
+
+
+def test_every_row_is_on_disk_as_soon_as_it_is_reported(path):
+    table = ProgressTable(path)
+    for step in (10, 20, 30):
+        table.append({"agent_steps": step})
+        assert steps_in(path)[-1] == step
+
+
+def test_rows_that_are_reported_again_replace_the_old_ones(path):
+    fill(path, 10, 20, 30, 40)
+    fill(path, 30, loss="new")
+    assert steps_in(path) == [10, 20, 30]
+    assert read_rows(path)[-1]["loss"] == "new"
+
+
+def test_a_restart_in_the_same_process_drops_the_rows_after_its_checkpoint(path):
+    table = fill(path, 10, 20, 30, 40)
+    for step in (25, 35, 45):
+        table.append({"agent_steps": step, "loss": 0})
+    assert steps_in(path) == [10, 20, 25, 35, 45]
+
+
+def test_a_continued_table_only_appends(path):
+    fill(path, 10, 20)
+    fill(path, 30, 40)
+    assert steps_in(path) == [10, 20, 30, 40]
+    assert path.read_text().count("agent_steps") == 1
+
+
+@pytest.mark.parametrize("missing", range(2, 14))
+def test_a_line_that_was_cut_short_is_left_out_and_the_next_one_stands_alone(path, missing):
+    fill(path, 10, 20, 12345)
+    # Of "12345,1234.5" and the end of the line; what is left may look like a whole number and be half of one.
+    path.write_bytes(path.read_bytes()[:-missing])
+    assert [int(row["agent_steps"]) for row in read_rows(path)] == [10, 20]
+    fill(path, 12345, 20000)
+    assert steps_in(path) == [10, 20, 12345, 20000]
+    assert all(row["loss"] == str(int(row["agent_steps"]) / 10) for row in read_rows(path))
+
+
+@pytest.mark.parametrize("content", ["", "agent_st", "agent_steps,loss", "agent_steps,loss\n", "agent_steps,loss\n10"])
+def test_a_table_that_was_killed_before_its_first_row_starts_anew(path, content):
+    path.write_text(content)
+    assert read_rows(path) == []
+    fill(path, 10)
+    assert path.read_text().splitlines() == ["agent_steps,loss", "10,1.0"]
+
+
+def test_a_new_column_is_empty_above_and_the_old_rows_stay(path):
+    table = fill(path, 10, 20)
+    table.append({"agent_steps": 30, "loss": 3.0, "kl": 0.5})
+    table.append({"agent_steps": 40, "kl": 0.6})
+    assert path.read_text().splitlines() == ["agent_steps,loss,kl", "10,1.0,", "20,2.0,", "30,3.0,0.5", "40,,0.6"]
+    fill(path, 50)
+    assert steps_in(path) == [10, 20, 30, 40, 50]
+
+
+def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):
+    table = ProgressTable(path)
+    for seed, step in [(1, 10), (2, 10), (1, 20), (2, 20), (1, 30), (2, 20)]:
+        table.append({"seed": seed, "agent_steps": step})
+    assert [(row["seed"], row["agent_steps"]) for row in read_rows(path)] == [
+        ("1", "10"),
+        ("2", "10"),
+        ("1", "20"),
+        ("1", "30"),
+        ("2", "20"),
+    ]
+
+
+def test_a_table_that_somebody_deleted_is_written_again(path):
+    table = fill(path, 10, 20)
+    path.unlink()
+    table.append({"agent_steps": 30, "loss": 3.0})
+    assert steps_in(path) == [10, 20, 30]
+
+
+def test_there_are_no_rows_where_there_is_no_table(path):
+    assert read_rows(path) == []
+
+
+def test_nothing_is_lost_when_a_rewrite_is_killed(path, monkeypatch):
+    table = fill(path, 10, 20, 30)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        table.append({"agent_steps": 15})
+    assert steps_in(path) == [10, 20, 30]
