@@ -225,9 +225,9 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
 def submit(overrides: list[str]) -> int:
     """The same command as a job on a cluster, once it is known to be free of mistakes."""
     from runs.commands import READS
-    from runs.submit import submit
+    from runs.submit import add_continuation, submit
 
-    settings, _ = experiment(overrides)
+    settings, _ = experiment(add_continuation(overrides))
     if settings["command"] in (*READS, "submit"):
         raise Mistake(f"command={settings['command']}: a job is a training, or a search with tune_searches=<name>")
     print(submit(settings, overrides))

@@ -89,11 +89,19 @@ def hand_in(address: str, what: dict[str, Any]) -> None:
             time.sleep(1)
 
 
+def add_continuation(words: list[str]) -> list[str]:
+    """Return the overrides of a job, which continues when it is submitted again, on whatever node it lands.
+
+    Whoever submits the job has named its `output_dir`, and so trusts what is there.
+    """
+    resume = [] if any(word.startswith("resume=") for word in words) else ["resume=auto"]
+    trust = [] if any(word.startswith("trust=") for word in words) else ["trust=true"]
+    return [*words, *resume, *trust]
+
+
 def entrypoint(words: list[str]) -> str:
-    """What the job runs; the same words again continue, on whatever node: who submits has named the directory."""
-    goes_on = [] if any(word.startswith("resume=") for word in words) else ["resume=auto"]
-    goes_on += [] if any(word.startswith("trust=") for word in words) else ["trust=true"]
-    return f"python run.py {shlex.join([*words, *goes_on])}"
+    """Return the command line of a job."""
+    return f"python run.py {shlex.join(add_continuation(words))}"
 
 
 def metadata(settings: dict, name: str) -> dict[str, str]:

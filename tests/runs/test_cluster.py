@@ -398,6 +398,14 @@ def test_a_job_runs_the_same_words_and_goes_on_by_itself():
     assert submit.entrypoint(["resume=/runs/one", "trust=false"]) == "python run.py resume=/runs/one trust=false"
 
 
+def test_a_job_may_be_told_what_it_is_told_anyway(monkeypatch):
+    told = []
+    monkeypatch.setattr("runs.submit.submit", lambda settings, words: told.append(words) or "")
+    words = ["cluster=ray", "output_dir=/shared", "cluster.num_env_runners=1", "cluster.cpus=1"]
+    assert run.main(["command=submit", *words, "trust=true"]) == run.main(["command=submit", *words]) == 0
+    assert told == [[*words, "trust=true"], words]
+
+
 def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):
     monkeypatch.setattr(submit, "commit_to_send", lambda: "3f2a9c0-dirty")
     assert submit.metadata(compose(["env=cartpole", "seed=[1,2]", *ON_RAY]), "ppo/cartpole") == {
