@@ -42,7 +42,7 @@ class Alone:
 
         def play() -> int:
             if settings["algo"]["name"] == "a3c":  # its workers learn where they play
-                return runner.work(0, runner.learner.weights(), 0, 0.0)[1]["agent_steps"]
+                return runner.work(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
             return runner.sample().agent_steps
 
         play()

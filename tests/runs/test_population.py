@@ -346,9 +346,9 @@ def test_a_setting_of_the_optimizer_that_changes_on_the_way_is_not_the_checkpoin
     words = ("algo=a2c", "env=cartpole", "algo.optimizer=rmsprop")
     first, second = make_learner(*words, "algo.optimizer_eps=0.1"), make_learner(*words, "algo.optimizer_eps=0.2")
     second.set_state(first.get_state())
-    second.begin(0.0)
+    second.begin_update(0.0)
     for parameter in second.parameters:
         parameter.grad = torch.zeros_like(parameter)
-    second.take_step()
+    second.move_weights()
     (group,) = second.get_optimizer("default_policy").param_groups
     assert group["eps"] == 0.2
