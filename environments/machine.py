@@ -6,6 +6,7 @@ least of them is what a process gets, and what the whole suite goes by, Ray of a
 """
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,11 @@ def fastest_dtype() -> str:
     except OSError:
         return "float32"  # not Linux: the CPU cannot be asked
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+
+
+def read_cpu_model() -> str:
+    """Return the name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line and ":" in line]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -11,7 +11,6 @@ directories give the same files.
 """
 
 import argparse
-import csv
 import json
 import shlex
 import sys
@@ -34,7 +33,7 @@ from run_directory.layout import list_seed_runs
 from run_directory.progress_table import read_progress
 from run_directory.saved_settings import read_run_settings
 from run_directory.starts import find_starts
-from run_directory.writing import explain_unwritable
+from run_directory.writing import explain_unwritable, write_table
 from settings.mistakes import Mistake, counted, in_a_line, reachable
 from settings.protocols import describe
 
@@ -107,8 +106,8 @@ def write(runs: list[Run], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = [row_of(run) for run in runs]
     columns = [SCORE, *(name for name in curves.SMALL if any(name in run.progress for run in runs))]
-    write_csv(out / "table.csv", rows[0], [row.values() for row in rows])
-    write_csv(out / "curves.csv", ("label", "seed", "agent_steps", *columns), points_of(runs, columns))
+    write_table(out / "table.csv", rows[0], [row.values() for row in rows])
+    write_table(out / "curves.csv", ("label", "seed", "agent_steps", *columns), points_of(runs, columns))
     starts = starts_by_run(runs)
     (out / "starts.json").write_text(json.dumps(starts, indent=1) + "\n")
     (out / "table.md").write_text(markdown(runs, rows, starts))
@@ -244,12 +243,6 @@ def pretty(name: str, row: dict[str, Any]) -> str:
     text = str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
     few = name == "last_100_mean" and 0 < row["episodes"] < ALL_GAMES
     return f"{text} ({counted(row['episodes'], 'game')})" if few else text
-
-
-def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A header and rows in its order."""
-    with open(path, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def labelled(text: str) -> tuple[str | None, Path]:

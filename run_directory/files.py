@@ -16,14 +16,8 @@ import yaml
 
 from settings.mistakes import Mistake
 
-KINDS = {
-    dict: "a mapping",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-}
+KINDS = {dict: "a mapping", list: "a list", str: "a text"}
+KINDS |= {int: "a whole number", float: "a number", bool: "true or false"}
 RESTORE = "put back a copy that is whole, or leave this directory out"
 SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
 

@@ -18,33 +18,11 @@ from settings.mistakes import Mistake, reachable
 from settings.protocols import EARLIER
 
 AUTO = "auto"  # resume=auto continues the run of the same experiment, or starts it where there is none yet
-NOT_THE_EXPERIMENT = (
-    "cluster",
-    "output_dir",
-    "label",
-    "resume",
-    "run",
-    "checkpoint",
-    "way",
-    "games",
-    "format",
-    "scale",
-    "fps",
-    "replay",
-    "port",
-    "trust",
-    "on_usr1",
-    "dashboard",
-    "dry_run",
-    "max_failures",
-    "checkpoint_every_s",
-    "keep_milestones",
-    "report_every",
-    "evaluate",
-    "page",
-    "episodes",
-    "size",  # a name; what it stands for is in the other settings
-)
+# Settings that may change without making it another experiment
+NOT_THE_EXPERIMENT = {"cluster", "output_dir", "label", "resume", "run", "trust", "on_usr1", "dashboard", "dry_run"}
+NOT_THE_EXPERIMENT |= {"max_failures", "checkpoint_every_s", "keep_milestones", "report_every", "evaluate", "page"}
+NOT_THE_EXPERIMENT |= {"episodes", "checkpoint", "way", "games", "format", "scale", "fps", "replay", "port"}
+NOT_THE_EXPERIMENT |= {"size"}  # a name; what it stands for is in the other settings
 
 
 def create_run(settings: dict) -> Path:

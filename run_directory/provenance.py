@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from environments.machine import memory_bytes, num_cpus
+from environments.machine import memory_bytes, num_cpus, read_cpu_model
 from run_directory.layout import DIFF
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,11 +170,3 @@ def describe_hardware(unrecorded: list[str]) -> dict[str, Any]:
     memory = try_to_find("memory", lambda: round(memory_bytes() / 2**30, 1), unrecorded)
     cpu = try_to_find("cpu", read_cpu_model, unrecorded)
     return {"cpu": cpu, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
-
-
-def read_cpu_model() -> str:
-    """Return the name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line and ":" in line]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -1,7 +1,4 @@
-"""config.yaml: the settings of a run as they were saved, read by everything that plays, reports or continues it.
-
-Earlier versions saved fewer rules of a game; those rules are filled in as they were played then.
-"""
+"""config.yaml: the settings of a run of one seed as they were saved, read by everything that plays or reports it."""
 
 from pathlib import Path
 
@@ -9,22 +6,11 @@ from environments.names import name_of
 from run_directory.files import check_kind, damaged_file, read_yaml
 from run_directory.layout import CONFIG, HINT
 from settings.mistakes import Mistake
-from settings.protocols import EARLIER, complete_rules, describe
+from settings.protocols import describe
 
-KINDS = {  # of the settings that readers use
-    "seed": int,
-    "algo.name": str,
-    "env.name": str,
-    "env.id": str,
-    "env.game": str,
-    "env.frameskip": int,
-    "env.max_episode_frames": int,
-    "env.noop_max": int,
-    "env.dim": int,
-    "env.sticky": float,
-    "model.torso": str,
-    "model.dtype": str,
-}
+TEXTS = ("algo.name", "env.name", "env.id", "env.game", "model.torso", "model.dtype")
+WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max", "env.dim")
+KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}  # of what readers use
 REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 
 
@@ -53,14 +39,3 @@ def _read_checked(path: Path) -> dict:
     except (KeyError, TypeError) as error:
         raise damaged_file(path, f"env has a protocol without {error}") from error
     return settings
-
-
-def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
-    """Return the settings of an experiment that continues by its name (`resume=auto`, a search), with its own rules.
-
-    Where an earlier version has begun it, its rules are not today's; rules that are typed override them.
-    """
-    saved = complete_rules(read_yaml(folder / CONFIG)["env"])
-    typed = {override.partition("=")[0] for override in overrides}
-    own = {name: saved[name] for name in EARLIER if name in saved and f"env.{name}" not in typed}
-    return settings | {"env": settings["env"] | own}

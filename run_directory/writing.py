@@ -1,10 +1,13 @@
 """Writing files in one piece, finding out beforehand whether that is possible, and locking a folder."""
 
+import csv
 import fcntl
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from settings.mistakes import Mistake
 
@@ -34,6 +37,13 @@ def write_file(path: Path, content: str | bytes) -> None:
     """
     with replace_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file in one piece, as `write_file` does."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_file(path, text.getvalue())
 
 
 def save_file(path: Path, content: str | bytes) -> str | None:

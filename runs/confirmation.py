@@ -6,8 +6,6 @@ The best of many noisy scores is too good to be true, the more so the more there
 trials are trained again, on seeds that no choice was made by; the default settings get the same seeds.
 """
 
-import csv
-import io
 import math
 import statistics
 from pathlib import Path
@@ -17,7 +15,7 @@ from run_directory.checkpoints import MIN_GAMES, read_totals
 from run_directory.layout import checkpoint_path
 from run_directory.manifest import find_damage
 from run_directory.searches import DEFAULT, FAILURE, SEEDS_CSV, STAGES
-from run_directory.writing import write_file
+from run_directory.writing import write_table
 from runs.study import Row, Study
 
 
@@ -108,12 +106,10 @@ class Confirmation:
         return f"{stage} seeds: {len(attempts) - len(self.left(stage))} of {len(attempts)} trainings"
 
     def write(self) -> None:
-        """seeds.csv: one row per training, without a score where it failed; finalists in the order of their rank."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("name", "stage", "seed", "score"))
+        """Write seeds.csv: a row per training, without a score where it failed, the best finalist first."""
+        rows = []
         for stage in STAGES:
             for attempt in self.attempts(stage):
                 score = self.score(attempt.path)
-                table.writerow((attempt.name, stage, attempt.seed, "" if score is None or math.isnan(score) else score))
-        write_file(self.folder / SEEDS_CSV, text.getvalue())
+                rows.append((attempt.name, stage, attempt.seed, "" if score is None or math.isnan(score) else score))
+        write_table(self.folder / SEEDS_CSV, ("name", "stage", "seed", "score"), rows)

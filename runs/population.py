@@ -7,8 +7,6 @@ know between two of them is in the storage and the run directories. (Ray Tune's 
 at whatever they last reported, perturbs beyond the ends of a range, and forgets its state with the driver.)
 """
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +17,7 @@ import optuna
 from run_directory import checkpoints
 from run_directory.layout import seed_paths
 from run_directory.searches import SCHEDULE_CSV, trial_path
-from run_directory.writing import write_file
+from run_directory.writing import write_table
 from runs.check import check
 from runs.sources import RunWriter
 from runs.space import Parameter, draw, with_values
@@ -147,16 +145,14 @@ class Population:
         return values
 
     def write_schedule(self) -> None:
-        """schedule.csv: what each trial began with, and then who went on from whom, with what."""
-        text, keys = io.StringIO(), [parameter.key for parameter in self.study.space]
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("generation", "agent_steps", "trial", "donor", *keys))
+        """Write schedule.csv: the first values of each trial, then each trial that continues from another, and how."""
+        rows, keys = [], [parameter.key for parameter in self.study.space]
         for generation in range(self.done + 1):
             steps = self.study.budget * generation // self.generations
             for step in self.plan(generation):
                 donor = step.donor if generation else ""
-                table.writerow((generation, steps, step.trial, donor, *map(step.values.get, keys)))
-        write_file(self.folder / SCHEDULE_CSV, text.getvalue())
+                rows.append((generation, steps, step.trial, donor, *map(step.values.get, keys)))
+        write_table(self.folder / SCHEDULE_CSV, ("generation", "agent_steps", "trial", "donor", *keys), rows)
 
 
 def name_of(generation: int) -> str:

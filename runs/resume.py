@@ -4,8 +4,11 @@ from pathlib import Path
 
 from environments.passwords import is_masked
 from experiments.composition import values_of
+from run_directory.files import read_yaml
+from run_directory.layout import CONFIG
 from settings.algorithms import PART_OF_WEIGHTS
 from settings.mistakes import Mistake, reachable
+from settings.protocols import EARLIER, complete_rules
 
 
 def merged(saved: dict, before: dict, after: dict) -> dict:
@@ -29,6 +32,17 @@ def typed_over(settings: dict, after: dict, typed: list[str]) -> dict:
         if name in (after[group] if isinstance(after.get(group), dict) else ()):
             settings = settings | {group: settings[group] | {name: after[group][name]}}
     return settings
+
+
+def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
+    """Return the settings of an experiment that continues by its name (`resume=auto`, a search), with its own rules.
+
+    Where an earlier version has begun it, its rules are not today's; rules that are typed override them.
+    """
+    saved = complete_rules(read_yaml(folder / CONFIG)["env"])
+    typed = {override.partition("=")[0] for override in overrides}
+    own = {name: saved[name] for name in EARLIER if name in saved and f"env.{name}" not in typed}
+    return settings | {"env": settings["env"] | own}
 
 
 def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:

@@ -3,15 +3,7 @@
     Study.ask -> SearchTrial: an Algorithm per seed -> rows -> Study.report -> stop early? -> Study.tell
     the best, and the settings it began with, once more on other seeds -> seeds.csv
 
-outputs/searches/assault_ppo/
-    config.yaml, run.json     the search, as a run has them
-    study.db                  Optuna's storage, unless search.storage says otherwise
-    trials.csv                one row per trial: how it ended, its score, its values
-    report.html               all of it on a page, from evidence/search_page.py
-    trials/0007/              a run directory per trial: settings, progress, checkpoints; resumed like any other
-    contender/, fresh/        such directories, of the best trials and the default settings on other seeds
-    seeds.csv                 what they scored
-    tune/                     Ray Tune's own files, of the present start
+The files that it leaves are listed in run_directory/searches.py.
 
 The same search started again continues: what was under way from its checkpoints, the rest from what the storage and the
 directories know. Tune's own snapshots are not used: they forget what a scheduler knew.
@@ -36,7 +28,6 @@ from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, STARTS, TUNE, format_resume_command, seed_paths
 from run_directory.outputs import make_folder
 from run_directory.row_writer import RowWriter
-from run_directory.saved_settings import keep_rules
 from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
@@ -47,7 +38,8 @@ from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.population import Population
 from runs.resources import cpus_of_run, dtype_of, gpus_of_run, seeds_of
-from runs.sources import Planned, Proposals, RunWriter, Source, write_table
+from runs.resume import keep_rules
+from runs.sources import Planned, Proposals, RunWriter, Source, write_trials
 from runs.space import parse
 from runs.study import Study
 from runs.train import NodeLost, Patience, error_of, why
@@ -107,7 +99,7 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     else:
         print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
     with writing(folder):
-        write_table(study, folder)
+        write_trials(study, folder)
         if not code:
             confirmation.write()
     print(best_of(study))
@@ -158,7 +150,7 @@ def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
         if population.milestone < study.budget:
             for step in Population(study, folder, writer).evolve():  # without those that failed meanwhile
                 print(f"trial {step.trial} goes on from trial {step.donor}: {spelt(step.values)}", flush=True)
-            write_table(study, folder)
+            write_trials(study, folder)
     return 0
 
 

@@ -3,8 +3,6 @@
 Study.ask -> Proposals -> label and run directory, for Tune -> row at the end -> Study.tell -> trials.csv
 """
 
-import csv
-import io
 import math
 import time
 from pathlib import Path
@@ -16,7 +14,7 @@ from run_directory.layout import STARTS, seed_paths
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start
 from run_directory.tensorboard import write_hparams
-from run_directory.writing import write_file
+from run_directory.writing import write_file, write_table
 from runs.confirmation import Attempt
 from runs.display import SearchDisplay
 from runs.interrupt import Interrupt
@@ -158,12 +156,12 @@ class Proposals(Source):
         state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
         if math.isfinite(result["objective"]) and self.study.settings["search"]["scheduler"] != "pbt":
             write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
-        write_table(self.study, self.folder)
+        write_trials(self.study, self.folder)
         self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
 
     def failed(self, config: dict, reason: str) -> None:
         self.study.tell(config["number"], 0, math.nan, failure=reason)
-        write_table(self.study, self.folder)
+        write_trials(self.study, self.folder)
         super().failed(config, reason)
 
 
@@ -198,13 +196,11 @@ class Planned(Source):
         super().failed(config, reason)
 
 
-def write_table(study: Study, folder: Path) -> None:
-    """trials.csv: one row per trial."""
+def write_trials(study: Study, folder: Path) -> None:
+    """Write trials.csv: one row per trial."""
     keys = [parameter.key for parameter in study.space]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("trial", "state", "agent_steps", "score", "failure", *keys))
+    rows = []
     for row in study.rows():
         score = "" if math.isnan(row.score) else row.score
-        table.writerow((row.number, row.state, row.agent_steps, score, row.failure, *map(row.values.get, keys)))
-    write_file(folder / TRIALS_CSV, text.getvalue())
+        rows.append((row.number, row.state, row.agent_steps, score, row.failure, *map(row.values.get, keys)))
+    write_table(folder / TRIALS_CSV, ("trial", "state", "agent_steps", "score", "failure", *keys), rows)

@@ -24,7 +24,6 @@ from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_resume_comma
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import read_rows
 from run_directory.row_writer import RowWriter
-from run_directory.saved_settings import keep_rules
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.build import build
@@ -33,6 +32,7 @@ from runs.display import Display
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.resources import cpus_of_run, dtype_of, gpus_of_run, in_words, seeds_of
+from runs.resume import keep_rules
 from settings.mistakes import cause_of, counted, in_a_line
 
 WAIT_S = 60.0  # that a run is silent while it has no place to run

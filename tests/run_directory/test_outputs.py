@@ -6,8 +6,8 @@ import pytest
 
 import run as command_line
 from run_directory.outputs import create_run, find_begun_run
-from run_directory.saved_settings import keep_rules
 from run_directory.starts import write_start
+from runs.resume import keep_rules
 from settings.mistakes import Mistake
 
 
