@@ -15,7 +15,7 @@ CHECK_VERSION = import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v
   + (", after deleting .venv" if "/.venv/" in sys.executable else ""))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test end-to-end test-all check smoke submit monitoring bench clean
+.PHONY: help setup run test end-to-end test-all docs check smoke submit monitoring bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ end-to-end: $(STAMP) ## whole runs with several processes, interruptions, faults
 
 test-all: $(STAMP) ## all tests, slow ones too, one at a time; those for a GPU skip where there is none
 	$(PY) -m pytest $(ARGS)
+
+docs: $(STAMP) ## the pages in docs/ as a site, in site/
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 check: $(STAMP) ## lint, format and types; changes nothing
 	$(PY) -m ruff check

@@ -60,6 +60,14 @@ def test_every_room_is_where_the_design_says():
     assert there == {*FLOORS, "benchmarks"} - {"run"}
 
 
+def test_every_room_is_installed_and_checked_for_types():
+    tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    rooms = {*FLOORS, "benchmarks"} - {"run"}
+    assert set(project["tool"]["setuptools"]["packages"]) == rooms
+    assert set(project["tool"]["pyright"]["include"]) == {*rooms, "run.py"}
+
+
 @pytest.mark.parametrize("path", sources(*FLOORS), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path):
     room = path.stem if path.parent == ROOT else path.parent.name

@@ -1,6 +1,9 @@
 """The docs: what they quote still stands in the code, and what they point at is there."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,16 @@ def test_the_map_names_files_that_are_there():
     names = re.findall(r"`((?:[\w-]+/)+[\w-]*\.?\w*)`", (ROOT / "docs" / "README.md").read_text())
     assert len(names) > 20
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.slow
+def test_the_docs_build_as_a_site_without_a_warning(tmp_path):
+    """Every page is in the navigation, every link leads somewhere: `make docs`."""
+    pytest.importorskip("mkdocs", reason="make docs installs it")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"README"}
+    assert pages <= {folder.name for folder in tmp_path.iterdir()}
