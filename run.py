@@ -184,11 +184,11 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if settings["command"] == "page":
         return write_pages(reachable(settings["run"], "run"), settings["checkpoint"])
     if settings["command"] == "watch":
-        from evidence.watch import watch
+        from pages.watch import watch
 
         return watch(reachable(settings["run"], "run"), settings["port"], settings["checkpoint"])
     if settings["command"] == "promote":
-        from evidence.promotion import promote
+        from tuned_configs.promotion import promote
 
         made = promote(reachable(settings["run"], "run"))
         if made:
@@ -236,7 +236,7 @@ def submit(overrides: list[str]) -> int:
 
 def record(settings: dict) -> int:
     """Play games and film them, or film a replay; returns the exit code."""
-    from evidence.video import Look, film_file, find_replay
+    from recordings.video import Look, film_file, find_replay
     from run_directory.layout import list_seed_runs
 
     run = reachable(settings["run"], "run") if settings["run"] else None
@@ -245,7 +245,7 @@ def record(settings: dict) -> int:
         return film_file(find_replay(settings["replay"], run), look)
     assert run is not None
     refuse_unplayable(list_seed_runs(run)[0], settings["checkpoint"])
-    from evidence.recording import record
+    from recordings.recording import record
 
     words = {key: settings[key] for key in ("games", "checkpoint", "way", "seed", "rules")}
     code = record(run, look=look, **words)
@@ -255,8 +255,8 @@ def record(settings: dict) -> int:
 
 def show_games(run: Path, env: dict) -> int:
     """Record a game of a run that has ended, and write its pages; returns the exit code."""
-    from evidence.recording import record
-    from evidence.run_page import can_be_drawn
+    from pages.run_page import can_be_drawn
+    from recordings.recording import record
 
     if not can_be_drawn(env):
         print(f"{env['name']} has no pictures here, so no game is recorded")
@@ -269,8 +269,8 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
     from run_directory.layout import list_seed_runs
 
     refuse_unplayable(run, checkpoint)
-    from evidence.replayed_game import Differs
-    from evidence.run_page import write_page
+    from pages.run_page import write_page
+    from recordings.replayed_game import Differs
 
     for one in list_seed_runs(run):
         try:
@@ -305,9 +305,9 @@ def show_evaluation(run: Path, episodes: int, **words: Any) -> int:
 
 def show_result(folder: Path, finished: bool) -> int:
     """What a search has found, as far as it is; returns 1 where its page cannot be saved."""
-    from evidence.promotion import path_of
-    from evidence.search_page import write_page
     from evidence.search_result import print_result
+    from pages.search_page import write_page
+    from tuned_configs.promotion import path_of
 
     try:
         if finished and print_result(folder):

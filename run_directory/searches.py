@@ -4,7 +4,7 @@ outputs/searches/assault_ppo/
     config.yaml, run.json     the search, as a run has them
     study.db                  Optuna's storage, unless search.storage names another
     trials.csv                one row per trial: how it ended, its score, its values
-    report.html               all of it on a page, from evidence/search_page.py
+    report.html               all of it on a page, from pages/search_page.py
     trials/0007/              a run directory for each trial
     contender/, fresh/        run directories of the best trials and the default settings on other seeds
     seeds.csv                 the scores of those

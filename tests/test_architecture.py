@@ -8,10 +8,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "run": 6,
+    "run": 8,
+    "pages": 7,
+    "tuned_configs": 6,
     "runs": 5,
     "experiments": 4,
     "evidence": 5,
+    "recordings": 6,
     "algorithms": 4,
     "rollouts": 3,
     "run_directory": 3,

@@ -1149,12 +1149,12 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         told.append((arguments, named))
         raise Mistake("told")
 
-    for place in ("runs.train.train", "runs.search.search", "runs.submit.submit", "evidence.promotion.promote"):
+    for place in ("runs.train.train", "runs.search.search", "runs.submit.submit", "tuned_configs.promotion.promote"):
         monkeypatch.setattr(place, record)
-    for place in ("evidence.evaluate.evaluate", "evidence.recording.record", "evidence.video.film_file"):
+    for place in ("evidence.evaluate.evaluate", "recordings.recording.record", "recordings.video.film_file"):
         monkeypatch.setattr(place, record)
-    monkeypatch.setattr("evidence.run_page.write_page", record)
-    monkeypatch.setattr("evidence.watch.watch", record)
+    monkeypatch.setattr("pages.run_page.write_page", record)
+    monkeypatch.setattr("pages.watch.watch", record)
     monkeypatch.setattr("run_directory.layout.list_seed_runs", lambda run: [run])
     monkeypatch.setattr("run_directory.checkpoints.find_checkpoint", lambda *_: None)
     monkeypatch.setattr("run_directory.saved_settings.read_run_settings", lambda *_: None)

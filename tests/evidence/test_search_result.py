@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 import run
-from evidence.promotion import promote
-from evidence.search_page import PAGE
 from evidence.search_result import finalists, interval, print_result, verdict
+from pages.search_page import PAGE
 from settings.mistakes import Mistake
+from tuned_configs.promotion import promote
 
 TRIALS = "trial,state,agent_steps,score,failure,algo.lr,algo.horizon\n"
 TRIALS += "0,COMPLETE,1000,50.0,,0.001,32\n1,PRUNED,111,9.0,,0.1,64\n2,COMPLETE,1000,90.0,,0.002,64\n"

@@ -17,8 +17,7 @@ import run as command_line
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from evidence import report
-from evidence.promotion import promote
-from evidence.search_page import write_page
+from pages.search_page import write_page
 from run_directory.layout import MODULE_STATE, PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.starts import write_start
@@ -26,6 +25,7 @@ from run_directory.weights import write_weights
 from runs.space import parse
 from runs.study import Study
 from settings.mistakes import Mistake
+from tuned_configs.promotion import promote
 
 pytestmark = pytest.mark.slow
 COLUMNS = "agent_steps,env_frames,wall_time_s,episodes,episode_return_mean,agent_steps_per_s,loss\n"

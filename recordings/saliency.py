@@ -17,7 +17,7 @@ from custom_models.distributions import Categorical
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.games import Games
-from evidence.replay import Replay
+from recordings.replay import Replay
 
 PARTS = 7  # rows and columns that the picture is cut into
 

@@ -2,9 +2,10 @@
 
     game -> Replay -> pack_replay -> recordings/<name>.npz -> read_replay -> Replay
 
-A game is its seed, its start and its actions: evidence/replayed_game.py plays it again from these, frame by frame. What
-the agent thought lies beside them (policy, value, entropy per step), so whoever shows a game needs neither the network
-nor torch. A file from somebody else can be opened safely: it holds no pickles, and every value is looked at first.
+A game is its seed, its start and its actions: recordings/replayed_game.py plays it again from these, frame by frame.
+What the agent thought lies beside them (policy, value, entropy per step), so whoever shows a game needs neither the
+network nor torch. A file from somebody else can be opened safely: it holds no pickles, and every value is looked at
+first.
 
 Actions are those that were played: FIRE where the protocol pressed it for the agent, and inside of their box. `decided`
 tells which were the agent's own.

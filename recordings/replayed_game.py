@@ -18,7 +18,7 @@ import numpy as np
 from ale_py import Action, ALEInterface, LoggerMode, roms
 
 from environments.games import spec_of
-from evidence.replay import Replay
+from recordings.replay import Replay
 from settings.mistakes import EnvironmentFault, Mistake, in_a_line
 
 SOUND_RATE = 30_720  # samples per second of ALE, 512 per frame; unsigned, silence is 128

@@ -22,11 +22,11 @@ from run_directory.writing import save_file
 from settings.mistakes import Mistake
 from settings.protocols import complete_rules
 
-ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path(__file__).resolve().parent
 GROUPS = ("algo", "env", "model", "stop")
 
 
-def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path | None:
+def promote(folder: Path, into: Path = FOLDER) -> Path | None:
     """Write the tuned config of a search's best finalist.
 
     Args:
@@ -72,7 +72,7 @@ def promote(folder: Path, into: Path = ROOT / "tuned_configs") -> Path | None:
     return path
 
 
-def path_of(folder: Path, into: Path = ROOT / "tuned_configs") -> Path:
+def path_of(folder: Path, into: Path = FOLDER) -> Path:
     """Return the file that a search is promoted to.
 
     Raises:
@@ -131,7 +131,7 @@ def body(settings: dict[str, Any]) -> str:
     """All settings that make the agent, complete, so that later defaults do not change it."""
     algo, env = settings["algo"]["name"], settings["env"]["name"]
     option = "atari" if "game" in settings["env"] else "cartpole"  # what has no file of its own has that one's keys
-    option = env if (ROOT / "experiments" / "env" / f"{env}.yaml").exists() else option
+    option = env if (FOLDER.parent / "experiments" / "env" / f"{env}.yaml").exists() else option
     config: dict[str, Any] = {
         "defaults": [{"override /algo": algo}, {"override /env": option}],
         "made_for": {"algo": algo, "env": env},

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import yaml
 
-from evidence.search_figures import importance, lineage, ordered, placed, stretches
-from evidence.search_page import write_page
+from pages.search_figures import importance, lineage, ordered, placed, stretches
+from pages.search_page import write_page
 from run_directory.searches import read_trials
 from settings.mistakes import Mistake
 

@@ -1,14 +1,22 @@
-"""Small worlds: environments whose scores are known, and agents whose weights are."""
+"""Small worlds: environments whose scores are known, agents whose weights are, and run directories with such agents.
 
+The conftest.py of a room whose tests play games imports the fixtures at the end of this file.
+"""
+
+import json
 from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
+import yaml
 
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
 from environments.games import make_games
+from run_directory.manifest import write_manifest
+from run_directory.weights import write_weights
 
 MLP = {
     "torso": "mlp",
@@ -83,3 +91,43 @@ def make_agent(env: dict, model: dict, seed: int, bias: list[float] | None) -> A
         torch.nn.init.zeros_(agent.policy.weight)
         agent.policy.bias.data = torch.tensor(bias)
     return agent
+
+
+@pytest.fixture(autouse=True)
+def worlds():
+    """The environments above are registered during a test."""
+    for name, world in WORLDS.items():
+        gymnasium.register(name, entry_point=world, max_episode_steps=100)
+    yield
+    for name in WORLDS:
+        del gymnasium.registry[name]
+
+
+@pytest.fixture(autouse=True)
+def little(one_thread):
+    """Small networks on a machine that others use too: threads would mostly wait for each other."""
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A run directory with an agent in it, written as the suite and RLlib write it."""
+
+    def make(
+        env_id="CartPole-v1", *, name="run", seed=1, env=None, model=None, checkpoints=("last",), bias=None
+    ) -> Path:
+        run = tmp_path / name
+        env = env or {"name": env_id, "id": env_id, "frameskip": 1, "clip_rewards": False}
+        model = MLP | (model or {})
+        run.mkdir(parents=True)
+        settings = {"seed": seed, "algo": {"name": "ppo"}, "env": env, "model": model}
+        (run / "config.yaml").write_text(yaml.safe_dump(settings))
+        for steps, checkpoint in enumerate(checkpoints, 1):
+            agent = make_agent(env, model | {"dtype": "float32"}, seed, bias)
+            agent.save_to_path(run / "checkpoints" / checkpoint / MODULE)
+            progress = {"agent_steps": 1000 * steps, "env_frames": 4000 * steps}
+            (run / "checkpoints" / checkpoint / "progress.json").write_text(json.dumps(progress))
+            write_weights(run / "checkpoints" / checkpoint)
+            write_manifest(run / "checkpoints" / checkpoint)
+        return run
+
+    return make

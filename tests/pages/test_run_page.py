@@ -15,9 +15,9 @@ from test_evaluate import ASSAULT, NATURE
 from custom_models.distributions import Categorical
 from evidence.evaluate import GamesDisplay
 from evidence.publication import publish
-from evidence.recording import play_replays
-from evidence.run_page import agent_of, write_page
-from evidence.saliency import PARTS, importance_of_parts
+from pages.run_page import agent_of, write_page
+from recordings.recording import play_replays
+from recordings.saliency import PARTS, importance_of_parts
 from run_directory.checkpoints import find_checkpoint
 from settings.mistakes import Mistake
 
@@ -125,7 +125,7 @@ def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
 
 def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    monkeypatch.setattr("evidence.run_page.play_replays", None)
+    monkeypatch.setattr("pages.run_page.play_replays", None)
     with pytest.raises(Mistake, match="no page can be written"):
         write_page(assault_run)
 

@@ -10,8 +10,8 @@ import pytest
 
 import run as command_line
 from environments.games import make_games
-from evidence.replay import Replay, pack_replay, read_replay
-from evidence.replayed_game import Differs, open_game, play_again
+from recordings.replay import Replay, pack_replay, read_replay
+from recordings.replayed_game import Differs, open_game, play_again
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
 
@@ -190,7 +190,7 @@ def changed_file(whole: Replay, header: dict | None = None, drop: str = "", **ar
     ids=str,
 )
 def test_a_value_that_cannot_be_is_refused_before_anything_is_opened(header, whole, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("evidence.video.open_game", lambda *_, **__: pytest.fail("it was opened"))
+    monkeypatch.setattr("recordings.video.open_game", lambda *_, **__: pytest.fail("it was opened"))
     refusal(tmp_path / "game.npz", changed_file(whole, header), capsys)
 
 

@@ -35,12 +35,12 @@ from evidence.evaluate import (
 )
 from evidence.human import random_score, references
 from evidence.publication import AGENT
-from evidence.recording import play_replays
-from evidence.replay import Replay
-from evidence.replayed_game import Environment, open_game
-from evidence.saliency import Sight, look_again
-from evidence.templates import read_template
-from evidence.video import Shot, shots_of, write_video
+from pages.templates import read_template
+from recordings.recording import play_replays
+from recordings.replay import Replay
+from recordings.replayed_game import Environment, open_game
+from recordings.saliency import Sight, look_again
+from recordings.video import Shot, shots_of, write_video
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.files import read_json
 from run_directory.layout import evaluation_path

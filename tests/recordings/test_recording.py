@@ -12,10 +12,10 @@ import run as command_line
 from custom_models.q_network import QNetwork
 from environments.games import make_games
 from evidence.evaluate import Evaluation, GamesDisplay, evaluate
-from evidence.recording import play_replays, record
-from evidence.replay import read_replay
-from evidence.replayed_game import open_game, play_again
-from evidence.video import Look, picture_of
+from recordings.recording import play_replays, record
+from recordings.replay import read_replay
+from recordings.replayed_game import open_game, play_again
+from recordings.video import Look, picture_of
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -248,7 +248,7 @@ def test_a_replay_that_scores_something_else_is_said_and_leaves_no_video(make_ru
 
 @pytest.mark.parametrize("world", [Scripted, "no pictures", "raises"])
 def test_an_environment_without_pictures_is_refused_before_it_is_played(world, make_run, monkeypatch):
-    monkeypatch.setattr("evidence.recording.play_replays", lambda *_: pytest.fail("it was played"))
+    monkeypatch.setattr("recordings.recording.play_replays", lambda *_: pytest.fail("it was played"))
     if world == "no pictures":
         monkeypatch.setattr(Drawn, "render", lambda self: None)
     if world == "raises":
@@ -262,7 +262,7 @@ def test_an_environment_without_pictures_is_refused_before_it_is_played(world, m
 def test_a_run_directory_that_cannot_be_written_is_refused_before_it_is_played(make_run, monkeypatch):
     run = make_run("Drawn-v0")
     (run / "recordings").write_text("a file in the way")
-    monkeypatch.setattr("evidence.recording.play_replays", lambda *_: pytest.fail("it was played"))
+    monkeypatch.setattr("recordings.recording.play_replays", lambda *_: pytest.fail("it was played"))
     with pytest.raises(Mistake, match="run="):
         record(run, 1)
 
@@ -281,7 +281,7 @@ def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, m
 
 @pytest.mark.parametrize("format", ["mp4", "webp", "gif"])
 def test_a_full_disk_while_a_video_is_written_is_an_oserror(format, make_run, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("evidence.video.choose_free_path", lambda path: tmp_path / "full")
+    monkeypatch.setattr("recordings.video.choose_free_path", lambda path: tmp_path / "full")
     (tmp_path / "full.new").symlink_to("/dev/full")
     run = make_run(env=SHORT, model=NATURE)
     assert record(run, 1, look=Look(format)) == 1

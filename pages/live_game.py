@@ -18,10 +18,10 @@ import torch
 
 from environments.frame_stack import FrameStack
 from evidence.evaluate import apply_rules, load_agent, model_of, open_games
-from evidence.recording import describe_policy
-from evidence.replay import Replay
-from evidence.replayed_game import open_game
-from evidence.run_page import can_be_drawn, labels_of
+from pages.run_page import can_be_drawn, labels_of
+from recordings.recording import describe_policy
+from recordings.replay import Replay
+from recordings.replayed_game import open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path
 from run_directory.saved_settings import read_run_settings

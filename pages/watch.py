@@ -27,7 +27,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from evidence.templates import read_template
+from pages.templates import read_template
 from run_directory.layout import CONFIG, PROGRESS_CSV, list_seed_runs
 from run_directory.saved_settings import read_run_settings
 from run_directory.searches import STAGES
@@ -123,7 +123,7 @@ class Table:
 
     def content(self) -> dict[str, Any]:
         """Return what `curves_of` finds, `title`, `budget`, `note` (what is wrong), and `age_s`, seconds since then."""
-        from evidence.run_page import curves_of, title_of
+        from pages.run_page import curves_of, title_of
 
         path = self._run / PROGRESS_CSV
         try:
@@ -145,7 +145,7 @@ class Table:
 
     def row(self) -> dict[str, Any]:
         """Return the last values, and the score as a curve of POINTS."""
-        from evidence.run_page import CURVES
+        from pages.run_page import CURVES
 
         content = self.content()
         row = {"note": content["note"], "age_s": content["age_s"], "budget": content.get("budget")}
@@ -327,7 +327,7 @@ def take_one_thread() -> None:
 
 def open_live_game(run: Path, checkpoint: str | None) -> Any:
     """Return a LiveGame; its imports take seconds."""
-    from evidence.live_game import LiveGame
+    from pages.live_game import LiveGame
 
     return LiveGame(run, checkpoint)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evidence import search_figures as figures
 from evidence.search_result import NothingToCompare, finalists, interval, search_of, verdict
+from pages import search_figures as figures
 from run_directory.files import damaged_file
 from run_directory.searches import SCHEDULE_CSV, TRIALS_CSV, Trial, read_trials, select_complete
 from run_directory.writing import explain_unwritable, save_file

@@ -22,9 +22,9 @@ from browser import CHROMIUM, NONE, run_in_browser
 from test_evaluate import ASSAULT, NATURE
 
 import run as command_line
-from evidence.live_game import LiveGame, NoPictures
-from evidence.replayed_game import Emulator
-from evidence.watch import MOST_GAMES, PORTS, Table, Watch, listen
+from pages.live_game import LiveGame, NoPictures
+from pages.watch import MOST_GAMES, PORTS, Table, Watch, listen
+from recordings.replayed_game import Emulator
 from run_directory.layout import MANIFEST
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -346,11 +346,11 @@ def test_so_many_games_are_played_and_no_more(assault_run, serve):
 
 
 def test_a_new_row_is_shown_and_a_table_that_has_not_grown_is_not_read_again(assault_run, monkeypatch):
-    monkeypatch.setattr("evidence.watch.SHARE", 1e9)
+    monkeypatch.setattr("pages.watch.SHARE", 1e9)
     table = Table(assault_run)
     assert table.content()["axes"]["agent_steps"] == [1000, 2000, 3000]
     with monkeypatch.context() as once:
-        once.setattr("evidence.run_page.read_progress", None)
+        once.setattr("pages.run_page.read_progress", None)
         assert table.content()["note"] == ""
     with open(assault_run / "progress.csv", "a") as file:
         file.write("4000,8.0,350.0,0.1,530\n")
@@ -361,14 +361,14 @@ def test_a_new_row_is_shown_and_a_table_that_has_not_grown_is_not_read_again(ass
 
 def test_reading_a_table_again_takes_a_fiftieth_of_the_time_at_most(assault_run, monkeypatch):
     clock, reads = [100.0], []
-    monkeypatch.setattr("evidence.watch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pages.watch.time.monotonic", lambda: clock[0])
 
     def slow(*_):
         reads.append(clock[0])
         clock[0] += 1.0
         return {"axes": {"agent_steps": [], "wall_time_s": []}, "curves": [], "lines": []}
 
-    monkeypatch.setattr("evidence.run_page.curves_of", slow)
+    monkeypatch.setattr("pages.run_page.curves_of", slow)
     table = Table(assault_run)
     while clock[0] < 1000:
         with open(assault_run / "progress.csv", "a") as file:

@@ -22,8 +22,8 @@ from rich.text import Text
 
 from environments.machine import num_cpus
 from environments.screen import LINE_EVERY_S, Screen
-from evidence.replay import Replay, read_replay
-from evidence.replayed_game import SOUND_RATE, Differs, open_game, play_again
+from recordings.replay import Replay, read_replay
+from recordings.replayed_game import SOUND_RATE, Differs, open_game, play_again
 from run_directory.layout import RECORDINGS
 from run_directory.writing import choose_free_path, explain_unwritable, replace_file
 from settings.mistakes import Mistake, reachable

@@ -30,9 +30,9 @@ from evidence.evaluate import (
     open_games,
     seeds,
 )
-from evidence.replay import Replay, pack_replay
-from evidence.replayed_game import Environment, versions
-from evidence.video import Look, show_film
+from recordings.replay import Replay, pack_replay
+from recordings.replayed_game import Environment, versions
+from recordings.video import Look, show_film
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import RECORDINGS, list_seed_runs
 from run_directory.writing import choose_free_path, explain_unwritable, save_file
