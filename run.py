@@ -255,8 +255,8 @@ def record(settings: dict) -> int:
 
 def show_games(run: Path, env: dict) -> int:
     """Record a game of a run that has ended, and write its pages; returns the exit code."""
-    from pages.run_page import can_be_drawn
     from recordings.recording import record
+    from recordings.replayed_game import can_be_drawn
 
     if not can_be_drawn(env):
         print(f"{env['name']} has no pictures here, so no game is recorded")
@@ -298,7 +298,8 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
 
 def show_evaluation(run: Path, episodes: int, **words: Any) -> int:
     """Play, print and record; returns the exit code."""
-    from evidence.evaluate import evaluate, print_evaluation
+    from evidence.evaluate import evaluate
+    from evidence.evaluation_table import print_evaluation
 
     return print_evaluation(evaluate(run, episodes, **words))
 

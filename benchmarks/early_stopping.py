@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.processes import started
 from benchmarks.rounds import ROOT, begin, command_line, finished, keep, ratio, take_turns
-from evidence.search_result import finalists
+from evidence.search_result import read_finalists
 from evidence.statistics import paired_difference
 from run_directory.layout import PROGRESS_CSV
 
@@ -35,7 +35,7 @@ def contestant(scheduler: str):
         search = folder / "run" / "searches" / "cartpole_ppo"
         last = [list(csv.DictReader(path.open()))[-1] for path in search.glob(f"trials/*/{PROGRESS_CSV}")]
         steps, seconds = (sum(float(row[key]) for row in last) for key in ("agent_steps", "wall_time_s"))
-        (winner,) = finalists(search)
+        (winner,) = read_finalists(search)
         return {
             "agent_steps_per_s": steps / seconds,
             "agent_steps": steps,

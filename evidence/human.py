@@ -1,11 +1,12 @@
-"""What random play and humans score, by table, because the tables differ.
+"""Scores of humans and of random play: the published tables, and random play as it was measured with this suite.
 
-A human-normalised score is 0 at random play and 1 at the human of one table: (score - random) / (human - random).
-Assault has two humans, 742.0 and 1496.4, and the same agent looks 2.5 times better beside the first. So every number
-carries the name of its table, and a game that no table has gets no such number.
+A human-normalised score is 0 at the random play and 1 at the human of a table: (score - random) / (human - random).
+The tables differ: for Assault they give human scores of 742.0 and of 1496.4, and the same agent looks 2.5 times better
+beside the first. Therefore each number carries the name of its table, and a game that no table has gets no such number.
 
-The tables' random play is of their own rules. Human-normalised scores are by table throughout; how many times random
-play an agent scores (`times_random`) is by the random play measured here under the agent's own protocol, where it was.
+The random play of a table was measured under the rules of its paper. It is used for human-normalised scores only.
+`times_random`, the score of an agent divided by that of random play, uses the random play that was measured here under
+the agent's own protocol, if there is such a measurement.
 """
 
 from typing import NamedTuple
@@ -14,19 +15,19 @@ from settings.protocols import describe
 
 
 class Reference(NamedTuple):
-    """Random and human play of one game."""
+    """The scores of random play and of a human in one game, from one table."""
 
     table: str
     random: float  # mean game score
     human: float
 
     def normalise(self, score: float) -> float:
-        """0 at random play, 1 at the human's."""
+        """Return the human-normalised score: 0 at random play, 1 at the human."""
         return (score - self.random) / (self.human - self.random)
 
 
-# Wang et al. 2016, "Dueling Network Architectures", as dqn_zoo, Dopamine and rliable have it: starts after 1 to 30
-# no-ops, games of 108,000 frames at most. Copied from google-deepmind/dqn_zoo, dqn_zoo/atari_data.py.
+# Wang et al. 2016, "Dueling Network Architectures"; dqn_zoo, Dopamine and rliable use the same numbers. Games begin
+# with 1 to 30 no-ops and last 108,000 frames at most. Copied from google-deepmind/dqn_zoo, dqn_zoo/atari_data.py.
 WANG_2016 = {
     "alien": (227.8, 7127.7),
     "amidar": (5.8, 1719.5),
@@ -87,49 +88,52 @@ WANG_2016 = {
     "zaxxon": (32.5, 9173.3),
 }
 
-# Mnih et al. 2015 (Nature), Extended Data Table 2, which prints 1496. Only where a study here quotes it.
+# Mnih et al. 2015 (Nature), Extended Data Table 2, which prints 1496. Only games that a study in results/ quotes.
 MNIH_2015 = {"assault": (222.4, 1496.4)}
 
 TABLES = {"Wang et al. 2016": WANG_2016, "Mnih et al. 2015": MNIH_2015}
 
 
-class Measured(NamedTuple):
-    """Random play of one game under one protocol, at four frames per decision."""
+class Measurement(NamedTuple):
+    """The score of random play in one game under one protocol, at four frames per agent step."""
 
-    mean: float  # game score
+    mean: float  # mean game score
     standard_error: float
     games: int
     date: str
 
 
-# (game, protocol as `describe` has it), by python -m evidence.random_play <game> protocol=<protocol> --games 1000
-MEASURED: dict[tuple[str, str], Measured] = {
-    ("assault", "classic"): Measured(245.76, 2.3, 1000, "2026-11-26"),
-    ("assault", "machado"): Measured(309.44, 2.59, 1000, "2026-11-26"),
-    ("breakout", "classic"): Measured(1.23, 0.04, 1000, "2026-11-26"),
-    ("breakout", "machado"): Measured(1.48, 0.04, 1000, "2026-11-26"),
-    ("pong", "classic"): Measured(-20.25, 0.03, 1000, "2026-11-26"),
-    ("pong", "machado"): Measured(-20.32, 0.03, 1000, "2026-11-26"),
+# (game, protocol in the words of `describe`) -> python -m evidence.random_play <game> protocol=<protocol> --games 1000
+RANDOM_PLAY: dict[tuple[str, str], Measurement] = {
+    ("assault", "classic"): Measurement(245.76, 2.3, 1000, "2026-11-26"),
+    ("assault", "machado"): Measurement(309.44, 2.59, 1000, "2026-11-26"),
+    ("breakout", "classic"): Measurement(1.23, 0.04, 1000, "2026-11-26"),
+    ("breakout", "machado"): Measurement(1.48, 0.04, 1000, "2026-11-26"),
+    ("pong", "classic"): Measurement(-20.25, 0.03, 1000, "2026-11-26"),
+    ("pong", "machado"): Measurement(-20.32, 0.03, 1000, "2026-11-26"),
 }
 
 
 class RandomScore(NamedTuple):
-    """What random play scores, and who says so."""
+    """The score of random play, and where the number comes from."""
 
     score: float
     source: str
 
 
-def random_score(env: dict) -> RandomScore | None:
-    """What random play scores under these `env.` settings: measured under their protocol, else by the first table."""
+def find_random_score(env: dict) -> RandomScore | None:
+    """Return the score of random play under `env.` settings; None if it is unknown.
+
+    A measurement under the same protocol comes first, then the first table that has the game.
+    """
     game, protocol = env.get("game", ""), describe(env)
-    if (found := MEASURED.get((game, protocol))) and env.get("frameskip") == 4:
+    if (found := RANDOM_PLAY.get((game, protocol))) and env.get("frameskip") == 4:
         error = f"{found.mean:g} +- {found.standard_error:g}"
         return RandomScore(found.mean, f"{error}, measured under {protocol}, {found.games:,} games, {found.date}")
-    return next((RandomScore(one.random, f"{one.random:g}, {one.table}") for one in references(env)), None)
+    return next((RandomScore(one.random, f"{one.random:g}, {one.table}") for one in find_references(env)), None)
 
 
-def references(env: dict) -> list[Reference]:
-    """What the tables say about the game of these `env.` settings; nothing where they do not know it."""
+def find_references(env: dict) -> list[Reference]:
+    """Return the entry of each table that has the game of these `env.` settings."""
     game = env.get("game")
     return [Reference(name, *table[game]) for name, table in TABLES.items() if game in table]

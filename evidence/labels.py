@@ -1,45 +1,45 @@
-"""Labels of runs that are reported side by side: algorithm, environment, and the settings in which they differ."""
+"""Labels of runs in one report: the algorithm, the environment, and the settings in which the runs differ."""
 
 from collections.abc import Iterable
 from typing import Any
 
-LEARNS = ("label", "algo", "model", "env")  # settings that tell runs apart as a reader sees them
-ELSE = ("stop", "cluster")  # settings that a label names only where the others are all the same
-MOST = 3  # differences in a label
+LEARNING_GROUPS = ("label", "algo", "model", "env")  # groups of settings that change what is learned
+OTHER_GROUPS = ("stop", "cluster")  # groups that are named only if the runs differ in no learning setting
+MAX_DIFFERENCES = 3  # in one label
 
 
-def label_of_each(runs: list[dict]) -> list[str]:
-    """Label runs by what they are, such as `ppo assault lr=0.0003`.
+def label_runs(runs: list[dict]) -> list[str]:
+    """Return a label for each run, such as `ppo assault lr=0.0003`.
 
     Args:
-        runs: the composed settings of each.
+        runs: the settings of each run.
 
     Returns:
-        A label for each. Runs have the same one if they differ in nothing but seeds and in what is not learned from,
-        or in more than three settings of which the first three are alike.
+        The labels. Two runs have the same label if they differ only in the seed and in settings outside of the groups
+        above, or if they agree in the first three of the settings in which any runs differ.
     """
-    return [label_beside(run, [one for one in runs if named(one) == named(run)]) for run in runs]
+    return [label_run(run, [one for one in runs if name_run(one) == name_run(run)]) for run in runs]
 
 
-def named(run: dict) -> str:
-    """Return the algorithm and the environment of a run."""
+def name_run(run: dict) -> str:
+    """Return the names of the algorithm and of the environment: `ppo assault`."""
     return f"{run['algo']['name']} {run['env']['name']}"
 
 
-def label_beside(run: dict, others: list[dict]) -> str:
-    """Label a run among all runs of its algorithm and environment."""
+def label_run(run: dict, others: list[dict]) -> str:
+    """Return the label of a run among all runs of the same algorithm and environment, itself included."""
     flat, all_flat = flatten(run), [flatten(one) for one in others]
-    for groups in (LEARNS, ELSE):
+    for groups in (LEARNING_GROUPS, OTHER_GROUPS):
         keys = dict.fromkeys(key for one in all_flat for key in one if key.split(".")[0] in groups)
         differ = [key for key in keys if any(one.get(key) != all_flat[0].get(key) for one in all_flat)]
         if differ:
-            words = [word(key, flat[key]) for key in differ[:MOST] if flat.get(key) is not None]
-            return " ".join([named(run), *words])
-    return named(run)
+            words = [write_setting(key, flat[key]) for key in differ[:MAX_DIFFERENCES] if flat.get(key) is not None]
+            return " ".join([name_run(run), *words])
+    return name_run(run)
 
 
 def flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as dotted keys and values."""
+    """Return nested settings as one dictionary with dotted keys."""
     items: Iterable[tuple[str, Any]] = ((f"{prefix}{key}", value) for key, value in settings.items())
     return {
         inner: leaf
@@ -48,8 +48,8 @@ def flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def word(key: str, value: Any) -> str:
-    """Write a setting as a label has it: `lr=0.0003`; somebody's own label stands for itself."""
+def write_setting(key: str, value: Any) -> str:
+    """Return a setting as a label holds it, `lr=0.0003`; a label that the user chose stands alone."""
     if key == "label":
         return str(value)
     return f"{key.rpartition('.')[2]}={f'{value:g}' if isinstance(value, float) else value}"

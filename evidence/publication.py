@@ -1,11 +1,11 @@
-"""Publishing an agent: what one needs to see it play, small enough to commit, and nothing that is a pickle.
+"""Publication: copies an agent from a run into a folder that is small enough to commit and holds no pickles.
 
     python -m evidence.publication <run> agents/assault_ppo
 
     run directory -> config.yaml, checkpoints/best/{weights.safetensors, progress.json, manifest.json}, agent.json
 
-The folder can be evaluated and recorded like a run directory; it cannot be trained on. Weights are kept in half
-precision (fp16), and the evaluation in agent.json is of these very weights.
+The folder can be evaluated and recorded like a run directory, but its training cannot be continued. Weights are stored
+in half precision (fp16), and the evaluation in agent.json was made with these rounded weights.
 """
 
 import argparse
@@ -31,24 +31,24 @@ from settings.mistakes import Mistake, reachable
 from settings.protocols import complete_rules
 
 AGENT = "agent.json"
-ELSEWHERE = ("output_dir", "run", "resume", "label")  # settings that say where a run lies, not what it is
-LARGEST_MIB = 4  # of a published folder
+PLACE_SETTINGS = ("output_dir", "run", "resume", "label")  # settings that say where a run lies, not what it is
+MAX_MIB = 4  # of the folder of an agent
 
 
 def publish(run: Path, folder: Path, checkpoint: str | None = None, episodes: int = 30) -> dict[str, Any]:
-    """Write a folder from which an agent can be evaluated and recorded.
+    """Write the folder of an agent, from which it can be evaluated and recorded.
 
     Args:
         run: the run directory of one seed.
-        folder: where the agent goes; it must not exist.
-        checkpoint: which one, as `evaluate` takes it; None takes the best.
-        episodes: full games per way of playing for the evaluation in agent.json.
+        folder: the new folder; it must not exist.
+        checkpoint: the checkpoint, as in `evaluate`; None takes the best.
+        episodes: whole games for each way of playing in the evaluation in agent.json.
 
     Returns:
-        What agent.json holds.
+        The content of agent.json.
 
     Raises:
-        Mistake: the folder exists or cannot be written, or the run has several seeds or no checkpoint that is whole.
+        Mistake: the folder exists or cannot be written, or the run has several seeds or no undamaged checkpoint.
     """
     if folder.exists():
         raise Mistake(f"{folder} is there already; name another folder, or delete it first")
@@ -57,34 +57,37 @@ def publish(run: Path, folder: Path, checkpoint: str | None = None, episodes: in
     if len(seeds := list_seed_runs(run)) > 1:
         raise Mistake(f"run={run} has {len(seeds)} seeds; name one of them, such as {seeds[0]}")
     settings, source = read_run_settings(run), find_checkpoint(run, checkpoint)
-    weights = {name: in_half_precision(array) for name, array in read_weights(source).items()}
+    weights = {name: round_to_half(array) for name, array in read_weights(source).items()}
     best = checkpoint_path(folder, "best")
     best.mkdir(parents=True)
     write_arrays(best, weights)
     (best / PROGRESS_JSON).write_text(json.dumps(read_totals(source)))
     write_manifest(best)
-    kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
+    kept = {key: value for key, value in settings.items() if key not in PLACE_SETTINGS}
     kept["env"] = complete_rules(kept["env"])
     (folder / CONFIG).write_text(yaml.safe_dump(mask(kept), sort_keys=False))
-    agent = {"starts": [origin_of(start) for start in find_starts(run)], "evaluation": evaluation_of(folder, episodes)}
+    agent = {
+        "starts": [describe_start(start) for start in find_starts(run)],
+        "evaluation": evaluate_folder(folder, episodes),
+    }
     (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
     return agent
 
 
-def in_half_precision(array: np.ndarray) -> np.ndarray:
-    """Return floats as float16, and everything else as it is; arrays are C-contiguous."""
+def round_to_half(array: np.ndarray) -> np.ndarray:
+    """Return an array of floats as float16 and any other array with its own dtype; the result is C-contiguous."""
     return np.ascontiguousarray(array, np.float16 if array.dtype.kind == "f" else array.dtype)
 
 
-def origin_of(start: dict[str, Any]) -> dict[str, Any]:
-    """Return how a run was started or continued, without the paths of the machine it ran on."""
-    command = [word for word in mask(start["command"]) if word.partition("=")[0] not in ELSEWHERE]
+def describe_start(start: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a start or continuation, without paths of the machine."""
+    command = [word for word in mask(start["command"]) if word.partition("=")[0] not in PLACE_SETTINGS]
     facts = {key: start.get(key) for key in ("time", "git", "packages", "hardware")}
     return {"command": shlex.join(command)} | facts
 
 
-def evaluation_of(folder: Path, episodes: int) -> dict[str, Any]:
-    """Evaluate the published weights, and leave no other file of it in the folder."""
+def evaluate_folder(folder: Path, episodes: int) -> dict[str, Any]:
+    """Evaluate the weights in the folder, and delete the file of the evaluation."""
     result = evaluate(folder, episodes)
     if result["saved"]:
         Path(result["saved"]).unlink()
@@ -92,7 +95,7 @@ def evaluation_of(folder: Path, episodes: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; 0, or 2 for a user's mistake."""
+    """Run the command line; return 0, or 2 for a mistake of the user."""
     parser = argparse.ArgumentParser(prog="python -m evidence.publication", description="Publish an agent of a run.")
     parser.add_argument("run", type=Path, help="the run directory of one seed")
     parser.add_argument("folder", type=Path, help="where the agent goes, such as agents/assault_ppo")
@@ -108,8 +111,8 @@ def main(arguments: list[str]) -> int:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
     scores = ", ".join(f"{way} {agent['evaluation'][way]['mean']:,.1f}" for way in agent["evaluation"]["ways"])
     print(f"{folder}: {size:.1f} MiB, mean score {scores}")
-    if size > LARGEST_MIB:
-        print(f"it is larger than the {LARGEST_MIB} MiB that an agent in agents/ may have")
+    if size > MAX_MIB:
+        print(f"it is larger than the {MAX_MIB} MiB that an agent in agents/ may have")
     return 0
 
 

@@ -1,9 +1,10 @@
-"""Random play: what a game scores under a protocol when every action is drawn at random, all equally likely.
+"""Random play: the score of a game under a protocol when actions are random and all equally likely.
 
     python -m evidence.random_play assault protocol=classic --games 1000
     python -m evidence.random_play assault protocol=classic fire_on_life_loss=false --games 1000
 
-The games are whole and the scores raw, as in an evaluation. It prints an entry of MEASURED in evidence/human.py.
+The games are whole and the scores unclipped, as in an evaluation. The last line printed is an entry for RANDOM_PLAY in
+evidence/human.py.
 """
 
 import argparse
@@ -18,16 +19,18 @@ import yaml
 from custom_models.distributions import Categorical
 from environments.games import NOT_OPENED, is_game, make_games
 from environments.threads import take_threads
-from evidence.evaluate import GamesDisplay, apply_rules, play, seeds, shares
+from playing.games_display import GamesDisplay
+from playing.rules import apply_rules
+from playing.whole_games import derive_seeds, play_games, share_games
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS, describe
 
-# Of an Atari experiment: what a picture looks like changes no score, so it is small; one decision lasts four frames.
+# The settings of an Atari experiment with four frames per agent step. Pictures are small, as they do not change scores.
 ENV = {"frameskip": 4, "frame_stack": 1, "dim": 8, "grayscale": True, "protocol": "classic", **PROTOCOLS["classic"]}
 
 
-class RandomAgent:
-    """Plays as an agent does, without looking."""
+class RandomNetwork:
+    """Stands in for a network and gives all actions the same probability."""
 
     Policy = Categorical
 
@@ -41,15 +44,21 @@ class RandomAgent:
         return None
 
     def act(self, obs: torch.Tensor, packed: None, state: tuple) -> tuple[torch.Tensor, None, tuple]:
-        """Equal logits [N, A], no value, no memory."""
+        """Return equal logits [N, A], no values, and the state as it was."""
         return torch.zeros(len(obs), self.num_actions), None, state
 
 
-def random_play(game: str, rules: dict[str, Any], num_games: int, seed: int) -> tuple[str, np.ndarray, int]:
-    """Play whole games at random.
+def play_at_random(game: str, rules: dict[str, Any], num_games: int, seed: int) -> tuple[str, np.ndarray, int]:
+    """Play whole games with random actions.
+
+    Args:
+        game: the name of an ALE game.
+        rules: `env.` settings that replace those of the classic protocol, see `apply_rules`.
+        num_games: how many games are played.
+        seed: the seed of the games and of the actions.
 
     Returns:
-        The protocol in words, float scores [num_games], and how many of these games the limit has cut.
+        The protocol in words, the scores as float [num_games], and how many of the games the time limit has cut.
 
     Raises:
         Mistake: there is no such game or rule.
@@ -58,19 +67,19 @@ def random_play(game: str, rules: dict[str, Any], num_games: int, seed: int) -> 
         raise Mistake(f"{game}: ALE has no such game for one player; games are spelt like assault or ms_pacman")
     full = {"full_action_space": PROTOCOLS[rules.get("protocol", "classic")]["full_action_space"]}
     env, _ = apply_rules(ENV | full | {"name": game, "game": game}, rules)
-    share, (env_seed, action_seed) = shares(num_games), seeds(seed)
+    share, (env_seed, action_seed) = share_games(num_games), derive_seeds(seed)
     take_threads()
     games = make_games(env | {"life_loss": False}, len(share), torch.get_num_threads())
     with GamesDisplay(num_games) as display:
         display.begin(game)
-        agent: Any = RandomAgent(int(games.action_space.n))  # pyright: ignore[reportAttributeAccessIssue]
-        scores, _, cut = play(agent, games, share, env_seed, action_seed, False, display)
+        network = RandomNetwork(int(games.action_space.n))  # pyright: ignore[reportAttributeAccessIssue]
+        scores, _, cut = play_games(network, games, share, env_seed, action_seed, False, display)
     games.close()
     return describe(env), np.array(scores), cut
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; 0, or 2 for a user's mistake."""
+    """Run the command line; return 0, or 2 for a mistake of the user."""
     parser = argparse.ArgumentParser(prog="python -m evidence.random_play", description="The score of random play.")
     parser.add_argument("game", help="as env.game spells it, such as assault")
     parser.add_argument("rules", nargs="*", metavar="rule=value", help="such as protocol=machado or noop_max=30")
@@ -81,14 +90,14 @@ def main(arguments: list[str]) -> int:
     try:
         if options.games < 2 or rules.get("protocol", "classic") not in PROTOCOLS:
             raise Mistake(f"give --games of at least 2, and a protocol of {', '.join(PROTOCOLS)}")
-        protocol, scores, cut = random_play(options.game, rules, options.games, options.seed)
+        protocol, scores, cut = play_at_random(options.game, rules, options.games, options.seed)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     error = float(scores.std(ddof=1)) / len(scores) ** 0.5
     print(f"{options.game}, protocol {protocol}: {scores.mean():.2f} +- {error:.2f}, {cut} games cut")
     entry = float(round(scores.mean(), 2)), round(error, 2), len(scores), time.strftime("%Y-%m-%d")
-    print(f'    ("{options.game}", "{protocol}"): Measured{entry},')
+    print(f'    ("{options.game}", "{protocol}"): Measurement{entry},')
     return 0
 
 

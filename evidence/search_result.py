@@ -1,9 +1,10 @@
-"""What a search found: the finalists beside the settings it began with, on fresh seeds.
+"""The result of a search: its finalists are compared with the default settings on fresh seeds.
 
-    search directory -> trials.csv, seeds.csv -> per finalist: search score, fresh scores, difference to the default
+    search directory -> trials.csv, seeds.csv -> each finalist: search score, fresh scores, difference to default
 
-The score a trial was chosen by is too good to be true; how much too good is printed (the winner's curse). Differences
-are seed by seed, with Student's t interval: with three seeds it is wide, and it should be.
+A trial was chosen because of its high score, so this score is higher than what the same settings reach on other seeds
+(the winner's curse). The difference between the two is printed. Finalists and default settings are compared seed by
+seed, with Student's t interval, which is wide for three seeds.
 """
 
 import math
@@ -20,37 +21,39 @@ from run_directory.layout import CONFIG, PROGRESS_CSV
 from run_directory.searches import DEFAULT, SCHEDULE_CSV, SEEDS_CSV, STAGES, TRIALS_CSV
 from settings.mistakes import Mistake
 
-WIDTH = 160  # columns, outside of a terminal
+WIDTH = 160  # of the table, in characters, if the output is no terminal
 
 
 class NothingToCompare(Mistake):
-    """Nothing was played on fresh seeds, or without a score."""
+    """A search has no finalist with a score on fresh seeds."""
 
 
 class Finalist(NamedTuple):
-    """One trial on fresh seeds."""
+    """A trial that was trained again on fresh seeds."""
 
     name: str  # `trial 7`
-    values: dict[str, str]  # as trials.csv spells them
+    values: dict[str, str]  # its settings, in the spelling of trials.csv
     search_score: float
-    seeds: list[int]
-    scores: list[float]  # on these seeds
-    default_scores: list[float]  # of the default settings on the same
-    difference: tuple[float, float, float]  # to them: mean, lower and upper end; NaN ends where there is one seed
-    failed: list[int]  # fresh seeds it came to no score on
+    seeds: list[int]  # the fresh seeds on which both this trial and the default settings have a score
+    scores: list[float]  # of this trial, on these seeds
+    default_scores: list[float]  # of the default settings, on these seeds
+    difference: tuple[float, float, float]  # scores - default_scores: mean, interval; the ends are NaN for one seed
+    failed: list[int]  # the fresh seeds on which this trial has no score
 
     @property
     def mean(self) -> float:
-        """On fresh seeds."""
+        """The mean score on fresh seeds."""
         return float(np.mean(self.scores))
 
 
-def finalists(folder: Path) -> list[Finalist]:
-    """Those of a search directory, as they were ranked before the fresh seeds, so that the first is no lucky choice.
+def read_finalists(folder: Path) -> list[Finalist]:
+    """Return the finalists of a search directory, best first.
+
+    They are ranked by their scores before the fresh seeds were played, so the fresh scores of the first are unbiased.
 
     Raises:
-        NothingToCompare: its fresh seeds have not been played.
-        Mistake: it is no search directory, its settings changed on the way, or one of its tables is damaged.
+        NothingToCompare: no fresh seeds have been played.
+        Mistake: the directory is no search, its settings changed during the trials, or one of its tables is damaged.
     """
     if (folder / SCHEDULE_CSV).is_file():
         raise Mistake(
@@ -69,7 +72,7 @@ def finalists(folder: Path) -> list[Finalist]:
                 "of one, or let it end with resume=<it>"
             )
     trials = read_table(tables[0], {"score": read_number}, required=("trial", "score"))
-    of_seed = {"stage": stage, "seed": read_count, "score": read_number}
+    of_seed = {"stage": read_stage, "seed": read_count, "score": read_number}
     seeds = read_table(tables[1], of_seed, required=("name", *of_seed))
     fresh: dict[str, dict[int, float]] = {}
     for row in seeds:
@@ -85,7 +88,7 @@ def finalists(folder: Path) -> list[Finalist]:
             values = {key: value for key, value in trial.items() if "." in key and value}
             pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
             failed = [seed for seed, score in scores.items() if math.isnan(score)]
-            found.append(Finalist(name, values, trial["score"], both, *pairs, difference(*pairs), failed))
+            found.append(Finalist(name, values, trial["score"], both, *pairs, compare_scores(*pairs), failed))
     if not found:
         raise NothingToCompare(
             f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds"
@@ -93,22 +96,22 @@ def finalists(folder: Path) -> list[Finalist]:
     return found
 
 
-def stage(cell: str) -> str:
-    """Read which seeds a training had.
+def read_stage(cell: str) -> str:
+    """Return the stage of a row of seeds.csv.
 
     Raises:
-        ValueError: there are no such seeds.
+        ValueError: there is no such stage.
     """
     if cell not in STAGES:
         raise ValueError(cell)
     return cell
 
 
-def search_of(folder: Path) -> dict:
-    """The settings of a search.
+def read_search(folder: Path) -> dict:
+    """Return the settings of a search.
 
     Raises:
-        Mistake: config.yaml cannot be read, or is not that of a search.
+        Mistake: config.yaml cannot be read or does not belong to a search.
     """
     path = folder / CONFIG
     search = read_yaml(path)
@@ -124,39 +127,41 @@ def search_of(folder: Path) -> dict:
     return search
 
 
-def difference(first: list[float], second: list[float]) -> tuple[float, float, float]:
-    """Mean of first - second and its 95 % interval, without ends where there is one pair only."""
+def compare_scores(first: list[float], second: list[float]) -> tuple[float, float, float]:
+    """Return the mean of first - second and its 95 % interval, whose ends are NaN if there is only one pair."""
     if len(first) > 1:
         return paired_difference(first, second)
     return first[0] - second[0], math.nan, math.nan
 
 
 def print_result(folder: Path) -> bool:
-    """A table, and what it means in a sentence; returns whether the winner could be promoted."""
-    console, found = Console(), finalists(folder)
-    if not console.is_terminal:  # a file or a pipe has no 80 columns
+    """Print the table of finalists and a sentence that explains it; return whether the winner can be promoted."""
+    console, found = Console(), read_finalists(folder)
+    if not console.is_terminal:  # rich would fold lines of a file or pipe at 80 characters
         console.width = WIDTH
     table = Table(title=f"fresh seeds {', '.join(map(str, found[0].seeds))}", title_justify="left")
     for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="right" if heading else "left")
     for one in found:
         scores = ", ".join([*(f"{score:,.1f}" for score in one.scores), *("failed" for _ in one.failed)])
-        table.add_row(one.name, f"{one.search_score:,.1f}", scores, f"{one.mean:,.1f}", interval(one.difference))
+        table.add_row(
+            one.name, f"{one.search_score:,.1f}", scores, f"{one.mean:,.1f}", format_difference(one.difference)
+        )
     default = found[0].default_scores
     scores = ", ".join(f"{score:,.1f}" for score in default)
     table.add_row(DEFAULT, "", scores, f"{np.mean(default):,.1f}", "")
-    console.print(table, verdict(found[0]), sep="\n", highlight=False, soft_wrap=True)
+    console.print(table, explain_result(found[0]), sep="\n", highlight=False, soft_wrap=True)
     return found[0].difference[0] > 0 and not found[0].failed
 
 
-def interval(of: tuple[float, float, float]) -> str:
-    """`+20.3 (-10.1 to 50.7)`."""
-    mean, low, high = of
+def format_difference(difference: tuple[float, float, float]) -> str:
+    """Return a difference and its interval as text: `+20.3 (-10.1 to +50.7)`."""
+    mean, low, high = difference
     return f"{mean:+,.1f}" + ("" if math.isnan(low) else f" ({low:+,.1f} to {high:+,.1f})")
 
 
-def verdict(best: Finalist) -> str:
-    """What the best finalist's numbers mean."""
+def explain_result(best: Finalist) -> str:
+    """Return a sentence that says what the scores of the best finalist mean."""
     curse = best.search_score - best.mean
     mean, low, _ = best.difference
     words = f"{best.name} scores {abs(curse):,.1f} {'less' if curse >= 0 else 'more'} on fresh seeds than in the search"

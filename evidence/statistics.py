@@ -1,8 +1,8 @@
-"""Statistics of a handful of scores: the interquartile mean, an interval around it, the difference of two.
+"""Statistics of few scores: the interquartile mean, its interval, and the difference between two groups.
 
 Source: Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice" (https://arxiv.org/abs/2108.13264), and
-its library rliable. There the scores are runs x games and the bootstrap is stratified by game; on one game nothing is
-left to stratify.
+its library rliable. There the scores are of several games and the bootstrap is stratified by game. With one game, as
+here, there are no strata.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 
 def iqm(scores: np.ndarray) -> np.ndarray:
-    """Interquartile mean: the mean of what is left without the lowest and the highest quarter.
+    """Return the interquartile mean: the mean without the lowest and the highest quarter of the scores.
 
     Args:
-        scores: float [..., S]; a quarter of S is rounded down, so up to three scores are all kept.
+        scores: float [..., S]. A quarter of S is rounded down, so three scores or fewer are all used.
 
     Returns:
         float [...].
@@ -32,14 +32,14 @@ def bootstrap_interval(
     confidence: float = 0.95,
     num_resamples: int = 10_000,
 ) -> tuple[float, float]:
-    """Percentile bootstrap: the interval that holds `confidence` of the statistic over resampled scores.
+    """Return the percentile bootstrap interval: it holds a share `confidence` of the statistic over resampled scores.
 
     Args:
         scores: float [S], independent of each other.
-        statistic: [..., S] -> [...].
-        seed: of the resampling; the same seed gives the same interval.
+        statistic: a function from [..., S] to [...].
+        seed: the seed of the resampling; the same seed gives the same interval.
         confidence: 0 to 1.
-        num_resamples: sets of S scores drawn with replacement; rliable draws 50,000.
+        num_resamples: how many sets of S scores are drawn with replacement; rliable draws 50,000.
 
     Returns:
         The lower and the upper end.
@@ -52,12 +52,12 @@ def bootstrap_interval(
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of first - second over pairs, with Student's t interval.
+    """Return the mean of first - second over pairs, with Student's t interval.
 
-    With a handful of pairs a bootstrap interval would be too narrow; this one assumes normal differences instead.
+    A bootstrap interval of few pairs would be too narrow. This one assumes that the differences are normal.
 
     Args:
-        first, second: float [P], P at least 2; entry i of both shares what else could matter, such as the seed.
+        first, second: float [P], P at least 2. Entry i of both comes from the same seed.
         confidence: 0 to 1.
 
     Returns:
@@ -65,14 +65,14 @@ def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0
     """
     differences = np.asarray(first, float) - np.asarray(second, float)
     middle, pairs = differences.mean(), len(differences)
-    from scipy import stats  # 50 MB and a second, which nobody else needs
+    from scipy import stats  # takes 50 MB and a second, so only this function imports it
 
     half = stats.t.ppf(0.5 + confidence / 2, pairs - 1) * differences.std(ddof=1) / pairs**0.5
     return float(middle), float(middle - half), float(middle + half)
 
 
 def t_interval(scores: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean.
+    """Return Student's t interval of a mean.
 
     Args:
         scores: float [S], S at least 2, independent of each other.

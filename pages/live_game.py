@@ -1,9 +1,9 @@
-"""A game that is being played now, by the newest checkpoint of a run: frames in colour, and what the agent thinks.
+"""Live game: the newest checkpoint of a run plays now; viewers see frames in colour and the policy of each step.
 
-    run directory -> checkpoint -> network -> one agent step -> Emulator, in step with it -> message to the page
+    run directory -> checkpoint -> network -> one agent step -> the same step in a second emulator -> message to page
 
-The agent sees its own 84x84 pixels in ALE's vector env; what a viewer sees comes from a second emulator that is given
-the same seed and the same actions, as a replay is. A game is over when it is over, a lost life ends nothing.
+The agent sees its own 84x84 pixels in ALE's vector environment. Viewers see the frames of a second emulator with the
+same seed and the same actions, as in a replay. A lost life ends no game.
 """
 
 import json
@@ -17,35 +17,40 @@ import numpy as np
 import torch
 
 from environments.frame_stack import FrameStack
-from evidence.evaluate import apply_rules, load_agent, model_of, open_games
-from pages.run_page import can_be_drawn, labels_of
+from pages.run_games import label_policy
+from playing.agent import choose_dtype, load_network
+from playing.rules import apply_rules
+from playing.whole_games import open_games
 from recordings.recording import describe_policy
 from recordings.replay import Replay
-from recordings.replayed_game import open_game
+from recordings.replayed_game import can_be_drawn, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path
 from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake
 
-NOTHING = np.empty(0, np.float32)
+EMPTY = np.empty(0, np.float32)
 
 
 class NoPictures(Mistake):
-    """An environment does not draw itself, so there is nothing to watch."""
+    """The environment has no pictures, so its games cannot be watched."""
 
 
 class LiveGame:
-    """The games of a run of one seed, one after another, each with the checkpoint that is the newest when it begins.
+    """Plays the games of a run of one seed, one after another, each with the newest checkpoint at its start.
 
     Args:
         run: the run directory.
-        checkpoint: that plays, as in `evaluate`; None takes `last`, or what there is.
+        checkpoint: the checkpoint that plays, as in `evaluate`; None takes `last`, or the best if there is no last.
+
+    Attributes:
+        number: how many games have begun.
     """
 
     def __init__(self, run: Path, checkpoint: str | None):
         self._run, self._wanted = run, checkpoint
         self._network: Any = None
-        self._read: Any = None  # the state of the manifest of the checkpoint that was read
+        self._network_state: Any = None  # the state of the checkpoint file that the network was read from
         self._games: Any = None
         self._screen: Any = None
         self._over, self._frame = True, None
@@ -53,19 +58,19 @@ class LiveGame:
         self.number = 0
 
     def play(self, every: int) -> tuple[bytes, float]:
-        """Play one agent step; begins the next game where one is over.
+        """Play one agent step; if the last game is over, the next one begins.
 
         Args:
-            every: of so many frames the viewer sees one, the maximum of the last two, as sprites flicker.
+            every: the viewer sees one picture for so many frames, the maximum of the last two, as sprites flicker.
 
         Returns:
-            The message for the page: the length of a header, the header as JSON, and the frames, each as its
-            difference (XOR) to the one before, packed by zlib; and how many seconds the step lasts.
+            The message for the page, and how many seconds the step lasts. The message is the length of a header, the
+            header as JSON, and the frames, each as its difference (XOR) to the one before, compressed by zlib.
 
         Raises:
-            NoPictures: the environment cannot be drawn.
-            Mistake: there is no checkpoint yet, or none that can be read.
-            EnvironmentFault: the environment raised something.
+            NoPictures: the environment has no pictures.
+            Mistake: there is no checkpoint yet, or no readable one.
+            EnvironmentFault: the environment raised an error.
         """
         if self._over:
             self._begin()
@@ -89,19 +94,19 @@ class LiveGame:
             "labels": self._labels,
             "how": self._how,
             "policy": [round(float(x), 4) for x in row["policy"][0]],
-            "value": None if self._algo == "pg" else round(float(values[0]), 3),  # PG trains no value
+            "value": None if self._algo == "pg" else round(float(values[0]), 3),  # PG does not train its value head
             "action": int(action) if np.ndim(action) == 0 and kind != "gaussian" else None,
             "decided": bool(decided),
         } | self._agent
-        frames, seconds = thinned(moment.frames, every), len(moment.frames) / self._screen.fps
-        return self._message(header | {"frame_s": seconds / len(frames)}, frames), seconds
+        frames, seconds = combine_flickering(moment.frames, every), len(moment.frames) / self._screen.fps
+        return self._make_message(header | {"frame_s": seconds / len(frames)}, frames), seconds
 
     def skip(self) -> None:
         """Let the next step begin a new game, with the newest checkpoint."""
         self._over = True
 
     def close(self) -> None:
-        """Give the game back; `play` begins another."""
+        """Close the environments; `play` would begin another game."""
         for one in (self._games, self._screen):
             if one is not None:
                 one.close()
@@ -109,13 +114,14 @@ class LiveGame:
         self._over = True
 
     def _begin(self) -> None:
+        """Begin a game: read the newest checkpoint, and open the agent's environment and the viewer's."""
         self.close()
         settings = read_run_settings(self._run)
         env, _ = apply_rules(settings["env"], {})
-        if self._read is None and not can_be_drawn(env):
+        if self._network_state is None and not can_be_drawn(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
         self._algo, self._games = settings["algo"]["name"], open_games(self._run, env, 1, one_by_one=True)
-        self._take_newest(settings, env)
+        self._read_newest(settings, env)
         seed = secrets.randbelow(2**30)
         self._stack = FrameStack(self._games.layout, self._games.reset(seed))
         self._state = self._network.initial_state(1)
@@ -123,25 +129,26 @@ class LiveGame:
             parameters, _, _ = self._network.act(self._observations(), self._packed, self._state)
             kind, row = describe_policy(self._network.Policy(parameters))
         start, names = int(self._games.start_frames[0]) if "game" in env else 0, self._games.action_names
-        arrays = (NOTHING, NOTHING, NOTHING, row["policy"][:0], None, None)
-        replay = Replay(env, seed, start, names, kind, 0.0, False, {}, *arrays)  # of nothing yet
+        arrays = (EMPTY, EMPTY, EMPTY, row["policy"][:0], None, None)
+        replay = Replay(env, seed, start, names, kind, 0.0, False, {}, *arrays)  # of a game without steps yet
         self._screen = open_game(replay)
-        self._labels, self._how = labels_of(replay)
+        self._labels, self._how = label_policy(replay)
         self._score, self._steps, self._over = 0.0, 0, False
         self.number += 1
 
-    def _take_newest(self, settings: dict, env: dict) -> None:
-        """Read the newest checkpoint where it is another than before; one that is just being replaced can wait."""
+    def _read_newest(self, settings: dict, env: dict) -> None:
+        """Read the newest checkpoint if it has changed; if it is just being replaced, keep the network that plays."""
         newest = "last" if checkpoint_path(self._run, "last").is_dir() else None
         try:
             for _ in range(3):
                 checkpoint = find_checkpoint(self._run, self._wanted or newest)
-                state = state_of(checkpoint)
-                if state == self._read:
+                state = read_state(checkpoint)
+                if state == self._network_state:
                     return
-                network = load_agent(checkpoint, model_of(settings), env, self._games, settings["algo"])
-                progress = read_totals(checkpoint)
-                if state == state_of(checkpoint):  # else it was replaced meanwhile
+                model = choose_dtype(settings["model"])
+                network = load_network(checkpoint, model, env, self._games, settings["algo"])
+                totals = read_totals(checkpoint)
+                if state == read_state(checkpoint):  # else the checkpoint was replaced while it was read
                     break
             else:
                 raise Mistake(f"{checkpoint}: it is replaced again and again while it is read")
@@ -149,15 +156,17 @@ class LiveGame:
             if self._network is None:
                 raise Mistake(str(error)) from error
             return
-        self._read, self._network = state, network
+        self._network_state, self._network = state, network
         with torch.inference_mode():
             self._packed = network.pack()
-        self._agent = {"checkpoint": checkpoint.name, "agent_steps": progress.get("agent_steps")}
+        self._agent = {"checkpoint": checkpoint.name, "agent_steps": totals.get("agent_steps")}
 
     def _observations(self) -> torch.Tensor:
+        """Return the frame stack that the network sees next."""
         return torch.from_numpy(self._stack.observations())
 
-    def _message(self, header: dict[str, Any], frames: list[np.ndarray]) -> bytes:
+    def _make_message(self, header: dict[str, Any], frames: list[np.ndarray]) -> bytes:
+        """Return the message for a step; its first frame stands whole if the page has none of the same size."""
         shape = (len(frames), *frames[0].shape)
         before = self._frame
         whole = before is None or before.shape != frames[0].shape
@@ -167,14 +176,14 @@ class LiveGame:
         return struct.pack("<I", len(head)) + head + zlib.compress((stack[1:] ^ stack[:-1]).tobytes(), 1)
 
 
-def state_of(checkpoint: Path) -> tuple[int, int, int]:
-    """Return what differs between a checkpoint and the one that takes its place."""
+def read_state(checkpoint: Path) -> tuple[int, int, int]:
+    """Return numbers that change when a checkpoint is replaced."""
     found = (checkpoint / MANIFEST).stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def thinned(frames: list[np.ndarray], every: int) -> list[np.ndarray]:
-    """Return one of `every` frames, the maximum of it and the one before; at least one."""
+def combine_flickering(frames: list[np.ndarray], every: int) -> list[np.ndarray]:
+    """Return one picture for each `every` frames, the maximum of the last two of them; at least one picture."""
     if every == 1 or len(frames) == 1:
         return frames
     ends = range(min(every, len(frames)) - 1, len(frames), every)

@@ -1,7 +1,7 @@
-"""Figures of a search, each as SVG: scores, curves, what seems to matter, what it cost.
+"""The figures on the page of a search, each as SVG: scores, curves, settings that seem to matter, and cost.
 
-Scores of trials that were stopped early are of less than the whole budget: they are drawn hollow, and nothing is
-computed from them.
+A trial that was stopped early has a score from less than the whole budget. Its mark is hollow, and it is left out of
+all computations.
 """
 
 import io
@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from evidence.curves import SCORE
 from run_directory.files import damaged_file, read_count, read_table
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.searches import SCHEDULE_CSV, Trial, parse_value, select_complete, trial_path
@@ -24,8 +25,8 @@ from run_directory.searches import SCHEDULE_CSV, Trial, parse_value, select_comp
 LOGARITHMIC = ("loguniform", "one_minus_loguniform")
 
 
-def svg_of(figure: Any) -> str:
-    """A figure as SVG, to stand in HTML; the same figure gives the same text."""
+def export_svg(figure: Any) -> str:
+    """Return a figure as SVG for an HTML page; the same figure gives the same text."""
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "search", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
@@ -33,17 +34,17 @@ def svg_of(figure: Any) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def scatter(axes: Any, xs: list, trials: list[Trial]) -> None:
-    """Scores: filled where the trial is complete, hollow where it was stopped early."""
+def plot_scores(axes: Any, xs: list, trials: list[Trial]) -> None:
+    """Plot the score of each trial: a filled mark for a complete trial, a hollow one for a trial stopped early."""
     for x, trial in zip(xs, trials, strict=True):
         face = "C0" if trial.state == "COMPLETE" else "none"
         axes.plot(x, trial.score, "o", markerfacecolor=face, markeredgecolor="C0" if face == "C0" else "0.6")
 
 
-def history(trials: list[Trial]) -> str:
-    """Score over number, and the best so far."""
+def draw_scores(trials: list[Trial]) -> str:
+    """Draw the score of each trial over its number, and the best score so far."""
     figure, axes = plt.subplots(figsize=(9, 3.5))
-    scatter(axes, [t.number for t in trials], trials)
+    plot_scores(axes, [t.number for t in trials], trials)
     best, line = -math.inf, []
     for trial in select_complete(trials):
         best = max(best, trial.score)
@@ -53,75 +54,79 @@ def history(trials: list[Trial]) -> str:
         axes.legend()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel="score")
-    return svg_of(figure)
+    return export_svg(figure)
 
 
-def curves(folder: Path, trials: list[Trial]) -> str:
-    """Score over agent steps, of every trial."""
+def draw_curves(folder: Path, trials: list[Trial]) -> str:
+    """Draw the score of each trial over agent steps."""
     figure, axes = plt.subplots(figsize=(9, 4))
-    whole = select_complete(trials)
-    best = max(whole, key=lambda t: t.score).number if whole else None
+    complete = select_complete(trials)
+    best = max(complete, key=lambda t: t.score).number if complete else None
     for trial in trials:
         try:
-            rows = read_progress(trial_path(folder, trial.number), ("agent_steps", "episode_return_mean"))
+            rows = read_progress(trial_path(folder, trial.number), ("agent_steps", SCORE))
         except NoRows:
-            continue  # it has not reported anything
+            continue  # the trial has not reported anything
         style = {"color": "C1", "lw": 2, "zorder": 3} if trial.number == best else {"color": "C0", "lw": 0.8}
         style = style if trial.state == "COMPLETE" else {"color": "0.7", "lw": 0.8}
         label = f"trial {trial.number}, the best" if trial.number == best else None
-        axes.plot(rows["agent_steps"], rows["episode_return_mean"], label=label, **style)
+        axes.plot(rows["agent_steps"], rows[SCORE], label=label, **style)
     if best is not None:
         axes.legend()
     axes.set(xlabel="agent steps", ylabel="mean of the last 100 full games")
-    return svg_of(figure)
+    return export_svg(figure)
 
 
-def importance(trials: list[Trial], space: dict[str, str]) -> str:
-    """PED-ANOVA (Watanabe et al. 2023) over complete trials; nothing where there are fewer than four."""
-    whole = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
-    if len(whole) < 4 or len({t.score for t in whole}) < 2:
+def draw_importance(trials: list[Trial], space: dict[str, str]) -> str:
+    """Draw the importance of each setting: PED-ANOVA (Watanabe et al. 2023) over complete trials.
+
+    Returns:
+        The SVG; empty if there are fewer than four complete trials, or all have the same score.
+    """
+    complete = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
+    if len(complete) < 4 or len({t.score for t in complete}) < 2:
         return ""
-    varied = [key for key in space if len({t.values[key] for t in whole}) > 1]
+    varying = [key for key in space if len({t.values[key] for t in complete}) > 1]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
-    distributions = {key: distribution(key, space[key], whole) for key in varied}
-    for t in whole:
-        params = {key: position(t.values[key], space[key]) for key in varied}
+    distributions = {key: estimate_distribution(key, space[key], complete) for key in varying}
+    for t in complete:
+        params = {key: axis_value(t.values[key], space[key]) for key in varying}
         study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=t.score))
     shares = optuna.importance.get_param_importances(
         study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(evaluate_on_local=True)
     )
     figure, axes = plt.subplots(figsize=(9, 0.4 * len(shares) + 1))
     axes.barh(list(shares)[::-1], list(shares.values())[::-1])
-    axes.set(xlabel=f"share, by PED-ANOVA over {len(whole)} complete trials")
-    return svg_of(figure)
+    axes.set(xlabel=f"share, by PED-ANOVA over {len(complete)} complete trials")
+    return export_svg(figure)
 
 
-def distribution(key: str, kind: str, trials: list[Trial]) -> optuna.distributions.BaseDistribution:
-    """What a setting was drawn from, as far as the trials show it."""
-    values = [position(t.values[key], kind) for t in trials]
+def estimate_distribution(key: str, kind: str, trials: list[Trial]) -> optuna.distributions.BaseDistribution:
+    """Return the distribution of a setting, with the range or choices that occur in the trials."""
+    values = [axis_value(t.values[key], kind) for t in trials]
     if kind == "choice":
-        return optuna.distributions.CategoricalDistribution(ordered(values))
+        return optuna.distributions.CategoricalDistribution(sort_choices(values))
     return optuna.distributions.FloatDistribution(min(values), max(values), log=kind in LOGARITHMIC)
 
 
-def position(value: Any, kind: str) -> Any:
-    """What was drawn evenly: 1 - gamma for gamma."""
+def axis_value(value: Any, kind: str) -> Any:
+    """Return the number that the search samples and an axis shows: 1 - gamma for gamma, else the value itself."""
     return 1 - value if kind == "one_minus_loguniform" else value
 
 
-def drawn(key: str, kind: str) -> str:
-    """Its name, of `position`."""
+def axis_label(key: str, kind: str) -> str:
+    """Return the label of the axis on which `axis_value` is shown."""
     return f"1 - {key}" if kind == "one_minus_loguniform" else key
 
 
-def ordered(values: list) -> list:
-    """Each choice once, numbers by size and then words."""
+def sort_choices(values: list) -> list:
+    """Return each choice once: first numbers by size, then words."""
     return sorted(set(values), key=lambda v: (isinstance(v, str), v))
 
 
-def panels(space: dict[str, str]) -> tuple[Any, dict[str, Any]]:
-    """A figure, and axes for each setting."""
+def make_panels(space: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """Return a figure with axes for each setting of the space."""
     rows = math.ceil(len(space) / 3)
     figure, grid = plt.subplots(rows, 3, figsize=(9, 2.8 * rows), squeeze=False)
     for axes in grid.flat[len(space) :]:
@@ -129,72 +134,78 @@ def panels(space: dict[str, str]) -> tuple[Any, dict[str, Any]]:
     return figure, dict(zip(space, grid.flat, strict=False))
 
 
-def slices(trials: list[Trial], space: dict[str, str]) -> str:
-    """Score over each setting."""
-    figure, grid = panels(space)
+def draw_slices(trials: list[Trial], space: dict[str, str]) -> str:
+    """Draw the scores over each setting."""
+    figure, grid = make_panels(space)
     for key, axes in grid.items():
         kind = space[key]
-        shown = [t for t in trials if key in t.values]
-        values = [position(t.values[key], kind) for t in shown]
+        sampled = [t for t in trials if key in t.values]
+        values = [axis_value(t.values[key], kind) for t in sampled]
         if kind == "choice":
-            order = ordered(values)
+            order = sort_choices(values)
             axes.set_xticks(range(len(order)), [f"{v:g}" if isinstance(v, float) else str(v) for v in order])
             values = [order.index(v) for v in values]
-        scatter(axes, values, shown)
+        plot_scores(axes, values, sampled)
         if kind in LOGARITHMIC:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=drawn(key, kind))
+        axes.set(xlabel=axis_label(key, kind))
     figure.tight_layout()
-    return svg_of(figure)
+    return export_svg(figure)
 
 
-def parallel(trials: list[Trial], space: dict[str, str]) -> str:
-    """A line per complete trial through all its settings, from the lowest to the highest value tried."""
-    whole = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
-    if len(whole) < 2:
+def draw_parallel(trials: list[Trial], space: dict[str, str]) -> str:
+    """Draw a line for each complete trial through its settings, each from the lowest to the highest value.
+
+    Returns:
+        The SVG; empty if there are fewer than two complete trials.
+    """
+    complete = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
+    if len(complete) < 2:
         return ""
-    scores = np.array([t.score for t in whole])
+    scores = np.array([t.score for t in complete])
     spread = scores.max() - scores.min() or 1.0
     figure, axes = plt.subplots(figsize=(9, 4))
-    heights = {key: placed([position(t.values[key], kind) for t in whole], kind) for key, kind in space.items()}
+    heights = {
+        key: scale_values([axis_value(t.values[key], kind) for t in complete], kind) for key, kind in space.items()
+    }
     for i in np.argsort(scores):
         share = (scores[i] - scores.min()) / spread
         axes.plot([*(heights[key][i] for key in space), share], color=plt.get_cmap("viridis")(share), lw=1.5)
-    axes.set_xticks(range(len(space) + 1), [*map(drawn, space, space.values()), "score"], rotation=30, ha="right")
+    axes.set_xticks(range(len(space) + 1), [*map(axis_label, space, space.values()), "score"], rotation=30, ha="right")
     axes.set_yticks([0, 1], ["lowest", "highest"])
-    return svg_of(figure)
+    return export_svg(figure)
 
 
-def schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
-    """Each setting of a population over agent steps; in colour, what the best trial was trained with."""
+def draw_schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> str:
+    """Draw each setting of a population over agent steps; orange marks the history of the best trial's weights."""
     steps = read_schedule(folder, list(space))
     end = max(trial.agent_steps for trial in trials)
-    whole = select_complete(trials)
-    best = lineage(steps, max(whole, key=lambda t: t.score).number, end) if whole else []
-    every = [stretch for trial in trials for stretch in stretches(steps, trial.number, end)]
-    figure, grid = panels(space)
+    complete = select_complete(trials)
+    best = trace_weights(steps, max(complete, key=lambda t: t.score).number, end) if complete else []
+    everything = [phase for trial in trials for phase in list_phases(steps, trial.number, end)]
+    figure, grid = make_panels(space)
     for key, axes in grid.items():
-        order = ordered([parse_value(row[key]) for row in steps])
+        order = sort_choices([parse_value(row[key]) for row in steps])
         if space[key] == "choice":
             axes.set_yticks(range(len(order)), [f"{v:g}" if isinstance(v, float) else v or "null" for v in order])
-        for those, style in ((every, {"color": "0.7", "lw": 0.8}), (best, {"color": "C1", "lw": 2})):
-            for start, stop, row in those:
+        for phases, style in ((everything, {"color": "0.7", "lw": 0.8}), (best, {"color": "C1", "lw": 2})):
+            for start, stop, row in phases:
                 value = parse_value(row[key])
-                y = order.index(value) if space[key] == "choice" else position(value, space[key])
+                y = order.index(value) if space[key] == "choice" else axis_value(value, space[key])
                 axes.plot([start, stop], [y, y], **style)
         if space[key] in LOGARITHMIC:
             axes.set_yscale("log")
-        axes.set(xlabel="agent steps", ylabel=drawn(key, space[key]))
+        axes.set(xlabel="agent steps", ylabel=axis_label(key, space[key]))
     figure.tight_layout()
-    return svg_of(figure)
+    return export_svg(figure)
 
 
 def read_schedule(folder: Path, keys: list[str]) -> list[dict[str, Any]]:
-    """All rows of schedule.csv.
+    """Return the rows of schedule.csv.
 
     Raises:
-        Mistake: it is damaged.
+        Mistake: the file is damaged.
     """
     path = folder / SCHEDULE_CSV
     steps = read_table(
@@ -207,25 +218,37 @@ def read_schedule(folder: Path, keys: list[str]) -> list[dict[str, Any]]:
     return steps
 
 
-def stretches(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
-    """Start, end and row of schedule.csv for all that a trial was given until `end`."""
+def list_phases(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
+    """Return the phases of a trial, in which its settings stay the same.
+
+    Args:
+        steps: the rows of schedule.csv.
+        trial: the number of the trial.
+        end: the agent step at which the last phase ends.
+
+    Returns:
+        For each phase its first and last agent step and its row of schedule.csv.
+    """
     own = [(int(row["agent_steps"]), row) for row in steps if int(row["trial"]) == trial]
     own = [(start, row) for start, row in own if start < end]
     ends = [start for start, _ in own[1:]] + [end]
     return [(start, stop, row) for (start, row), stop in zip(own, ends, strict=False)]
 
 
-def lineage(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
-    """The same for the weights that a trial ends with, donor before donor."""
-    newest = stretches(steps, trial, end)[-1]
+def trace_weights(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple[int, int, dict[str, str]]]:
+    """Return the phases in which the final weights of a trial were trained.
+
+    Weights are copied from a donor, so the first phases may belong to other trials. For arguments see `list_phases`.
+    """
+    newest = list_phases(steps, trial, end)[-1]
     donor = newest[2]["donor"]
-    return [*(lineage(steps, int(donor), newest[0]) if donor else []), newest]
+    return [*(trace_weights(steps, int(donor), newest[0]) if donor else []), newest]
 
 
-def placed(values: list, kind: str) -> np.ndarray:
-    """Values from 0 to 1, evenly over what they were drawn evenly over."""
+def scale_values(values: list, kind: str) -> np.ndarray:
+    """Return values as heights from 0 (lowest) to 1 (highest), logarithmic for logarithmic ranges."""
     if kind == "choice":
-        order = ordered(values)
+        order = sort_choices(values)
         numbers = np.array([order.index(v) for v in values], float)
     else:
         numbers = np.log(values) if kind in LOGARITHMIC else np.array(values, float)
@@ -233,17 +256,17 @@ def placed(values: list, kind: str) -> np.ndarray:
     return (numbers - low) / (high - low) if high > low else np.full(len(numbers), 0.5)
 
 
-def cost(folder: Path, trials: list[Trial]) -> str:
-    """Score over the time a trial took."""
-    shown, seconds = [], []
+def draw_cost(folder: Path, trials: list[Trial]) -> str:
+    """Draw the scores over the training time of each trial."""
+    started, seconds = [], []
     for trial in trials:
         try:
             rows = read_progress(trial_path(folder, trial.number), ("wall_time_s",))
         except NoRows:
-            continue  # it has not reported anything
-        shown.append(trial)
+            continue  # the trial has not reported anything
+        started.append(trial)
         seconds.append(float(rows["wall_time_s"].max()))
     figure, axes = plt.subplots(figsize=(9, 3.5))
-    scatter(axes, seconds, shown)
+    plot_scores(axes, seconds, started)
     axes.set(xlabel="training time, s", ylabel="score")
-    return svg_of(figure)
+    return export_svg(figure)

@@ -1,4 +1,4 @@
-"""The pages that a browser shows, put together: each with the style and the charts that all of them share."""
+"""Templates of pages: HTML files of this folder, completed with the style and the charts that they share."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ FOLDER = Path(__file__).parent
 
 
 def read_template(name: str) -> str:
-    """Return a page of this folder with page.css and charts.js in their places, so that it needs no other file."""
+    """Return an HTML file of this folder with page.css and charts.js inside, so that the page needs no other file."""
     text = (FOLDER / name).read_text()
     for place, part in (("__STYLE__", "page.css"), ("__CHARTS__", "charts.js")):
         text = text.replace(place, (FOLDER / part).read_text())

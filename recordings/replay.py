@@ -1,14 +1,13 @@
-"""Replays: the file that holds one game, and what the agent thought while it played.
+"""Replay: the file of one game, with the policy and the values of the agent at every step.
 
     game -> Replay -> pack_replay -> recordings/<name>.npz -> read_replay -> Replay
 
-A game is its seed, its start and its actions: recordings/replayed_game.py plays it again from these, frame by frame.
-What the agent thought lies beside them (policy, value, entropy per step), so whoever shows a game needs neither the
-network nor torch. A file from somebody else can be opened safely: it holds no pickles, and every value is looked at
-first.
+A game is stored as its seed, its start and its actions; recordings/replayed_game.py plays it again from these, frame by
+frame. Policy, value and entropy of each step are stored too, so showing a game needs neither the network nor torch. A
+file from another person can be opened safely: it holds no pickles, and every value is checked.
 
-Actions are those that were played: FIRE where the protocol pressed it for the agent, and inside of their box. `decided`
-tells which were the agent's own.
+The actions are those that the environment received: FIRE after a lost life if the protocol presses it for the agent,
+and continuous actions clipped to their box. `decided` says which actions the agent chose itself.
 """
 
 import io
@@ -24,32 +23,32 @@ from ale_py import Action
 from environments.games import NOT_OPENED, is_game
 from settings.mistakes import Mistake, in_a_line
 
-VERSION = 1  # of the file's layout
-POLICIES = ("probabilities", "gaussian", "q_values")  # of each action [A]; means, then deviations [2 D]; [A]
+VERSION = 1  # of the layout of the file
+POLICIES = ("probabilities", "gaussian", "q_values")  # [A] each action; [2 D] means, then deviations; [A] each action
 ARRAYS = ("actions", "decided", "rewards", "policy", "values", "entropy")
 RULES = {"game": str, "frameskip": int, "sticky": float, "fire_reset": bool, "max_episode_frames": int}
-LARGEST = 2**30  # bytes of a file, unpacked: 200 hours of play have less
+MAX_BYTES = 2**30  # of the unpacked content, more than 200 hours of play have
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One whole game of T agent steps, and what the agent thought.
+    """One whole game of T agent steps, with the policy and the values of the agent.
 
     Attributes:
-        env: all `env.` settings it was played under.
-        seed: of the emulator or environment, which plays this game first after it.
+        env: all `env.` settings of the game.
+        seed: the seed of the emulator or environment; this is the first game after it was set.
         start_frame: emulator frames before the first agent step; 0 outside of ALE.
-        action_names: what ALE calls the actions, `NOOP` and so on; empty outside of ALE.
-        policy_kind: what `policy` holds, of POLICIES.
-        score: sum of `rewards`.
-        cut: the game was cut by a limit and did not end by itself.
-        origin: where it comes from: run, checkpoint, agent_steps, algo, way, date, packages.
-        actions: int64 [T], or float32 [T, ...] where they are continuous.
-        decided: bool [T], false where the action was not the agent's: FIRE after a lost life.
+        action_names: ALE's names of the actions, such as `NOOP`; empty outside of ALE.
+        policy_kind: the meaning of `policy`, from POLICIES.
+        score: the sum of `rewards`.
+        cut: whether a limit has cut the game before its end.
+        origin: the source of the game: run, checkpoint, agent_steps, algo, seed, protocol, way, date, packages.
+        actions: int64 [T], or float32 [T, ...] for continuous actions.
+        decided: bool [T], false where the protocol and not the agent chose the action: FIRE after a lost life.
         rewards: float64 [T], unclipped.
-        policy: float32 [T, P], before each action, in the way that `policy_kind` says.
-        values: float32 [T], what the critic expected, in units of the training reward; None without a critic (PG).
-        entropy: float32 [T], of the policy, in nats; None where Q-values stand for the policy.
+        policy: float32 [T, P], the policy before each action.
+        values: float32 [T], the critic's values, in units of the training reward; None without a critic (PG).
+        entropy: float32 [T], the entropy of the policy in nats; None for Q-values.
     """
 
     env: dict[str, Any]
@@ -69,7 +68,7 @@ class Replay:
 
 
 def pack_replay(replay: Replay) -> bytes:
-    """Return what stands in the file of a replay: a compressed npz without pickles."""
+    """Return the content of the file of a replay: a compressed npz without pickles."""
     header = asdict(replay)
     arrays = {name: array for name in ARRAYS if (array := header.pop(name)) is not None}
     np.savez_compressed(packed := io.BytesIO(), header=json.dumps(header | {"version": VERSION}), **arrays)
@@ -80,11 +79,11 @@ def read_replay(path: Path) -> Replay:
     """Read the file of a replay.
 
     Raises:
-        Mistake: it is not there, cannot be read, is damaged, or something else than a replay.
+        Mistake: the file does not exist, cannot be read, is damaged, or is no replay.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if sum(entry.file_size for entry in file.zip.infolist()) > LARGEST:
+            if sum(entry.file_size for entry in file.zip.infolist()) > MAX_BYTES:
                 raise ValueError("it is too large for a game")
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
@@ -92,32 +91,32 @@ def read_replay(path: Path) -> Replay:
         raise Mistake(f"replay={path}: there is no such file; command=record run=<run> makes one") from error
     except OSError as error:
         raise Mistake(f"replay={path} cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # wrong bytes can make zip and numpy raise anything
-        raise damaged(path, in_a_line(error)) from error
+    except Exception as error:  # zip and numpy may raise anything for damaged bytes
+        raise report_damage(path, in_a_line(error)) from error
     if not isinstance(header, dict) or header.pop("version", None) != VERSION:
-        raise damaged(path, f"its header is not one of version {VERSION}")
+        raise report_damage(path, f"its header is not one of version {VERSION}")
     content: dict[str, Any] = {"values": None, "entropy": None} | header | arrays
     try:
         replay = Replay(**content)
-        wrong = fault_in(replay)
+        wrong = find_fault(replay)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise damaged(path, in_a_line(error)) from error
+        raise report_damage(path, in_a_line(error)) from error
     if wrong:
-        raise damaged(path, wrong)
+        raise report_damage(path, wrong)
     return replay
 
 
-def damaged(path: Path, why: str) -> Mistake:
-    """Return the Mistake for a file that is no whole replay."""
+def report_damage(path: Path, why: str) -> Mistake:
+    """Return the Mistake for a file that is damaged or no replay."""
     return Mistake(f"replay={path} is damaged, or no replay: {' '.join(why.split())[:200]}; record the game again")
 
 
-def fault_in(replay: Replay) -> str | None:
-    """Return what is wrong with a replay that was read; None where nothing is."""
+def find_fault(replay: Replay) -> str | None:
+    """Return a description of the first wrong value in a replay, or None if all values are possible."""
     env, steps = replay.env, len(replay.rewards)
     kinds = {"seed": int, "start_frame": int, "score": float, "cut": bool, "origin": dict, "policy_kind": str}
     for name, kind in kinds.items():
-        if not of_kind(getattr(replay, name), kind):
+        if not is_of_type(getattr(replay, name), kind):
             return f"{name} is {getattr(replay, name)!r:.80}"
     if not (0 <= replay.seed < 2**31 and 0 <= replay.start_frame < 2**16 and math.isfinite(replay.score)):
         return "its seed, start or score is out of range"
@@ -134,9 +133,9 @@ def fault_in(replay: Replay) -> str | None:
     if len(actions) != steps or actions.dtype.kind not in "if" or not np.isfinite(actions).all():
         return f"actions are {actions.dtype} {actions.shape} of {steps} agent steps, or not finite"
     if "game" not in env:
-        return None if of_kind(env["id"], str) and names == [] else "env names neither a game nor an id"
+        return None if is_of_type(env["id"], str) and names == [] else "env names neither a game nor an id"
     for name, kind in RULES.items():
-        if not of_kind(env[name], kind):
+        if not is_of_type(env[name], kind):
             return f"env.{name} is {env[name]!r:.80}"
     if not is_game(env["game"]) or env["game"] in NOT_OPENED:
         return f"env.game={env['game']:.80} is no game of ALE for one player"
@@ -148,6 +147,6 @@ def fault_in(replay: Replay) -> str | None:
     return None if in_range else "an action has no name"
 
 
-def of_kind(value: Any, kind: type) -> bool:
-    """Return whether a value of a JSON text is of a type; a whole number is a float, and truth is no number."""
+def is_of_type(value: Any, kind: type) -> bool:
+    """Return whether a JSON value has a type; whole numbers count as floats, and true and false are no numbers."""
     return isinstance(value, (float, int) if kind is float else kind) and isinstance(value, bool) == (kind is bool)

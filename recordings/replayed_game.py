@@ -1,10 +1,9 @@
-"""A recorded game, played again from its actions alone, and compared with what was recorded.
+"""Replayed game: a recorded game is played again from its actions alone, and compared with the recording.
 
-    Replay -> open_game -> play_again -> one Moment per agent step: frames in colour, sound, reward, ending
+    Replay -> open_game -> play_again -> one Moment for each agent step: frames in colour, sound, reward, ending
 
-An emulator, or a Gymnasium environment, that is given the seed, the start and the actions of a game plays it again. No
-agent is needed. `play_again` raises where the game is not the recorded one, so whoever reads it to the end knows that
-what was seen is what happened.
+An emulator or a Gymnasium environment with the same seed, start and actions plays the same game. No agent is needed.
+`play_again` raises an error at the end if the game was not the recorded one.
 """
 
 import os
@@ -21,18 +20,18 @@ from environments.games import spec_of
 from recordings.replay import Replay
 from settings.mistakes import EnvironmentFault, Mistake, in_a_line
 
-SOUND_RATE = 30_720  # samples per second of ALE, 512 per frame; unsigned, silence is 128
+SOUND_RATE = 30_720  # samples per second, 512 per frame of ALE; unsigned, silence is 128
 
 
 class Differs(RuntimeError):
-    """A game that was played again is not the one that was recorded."""
+    """A replayed game is not the recorded one."""
 
 
 class Moment(NamedTuple):
-    """What one agent step led to."""
+    """The result of one agent step."""
 
-    frames: list[np.ndarray]  # each uint8 [H, W, 3], in the order shown, `fps` of the game a second; [] if not wanted
-    sound: np.ndarray  # uint8 [S], SOUND_RATE a second; empty if not wanted
+    frames: list[np.ndarray]  # each uint8 [H, W, 3], `fps` of the game per second; [] without pictures
+    sound: np.ndarray  # uint8 [S], SOUND_RATE per second; empty without sound
     reward: float
     terminated: bool
     truncated: bool
@@ -42,50 +41,60 @@ def open_game(replay: Replay, pictures: bool = True, sound: bool = False) -> "Em
     """Open the game of a replay, at its first agent step.
 
     Args:
-        replay: whose game it is.
-        pictures: whether frames are wanted; scores alone need none.
-        sound: whether sound is wanted; only ALE has any.
+        replay: the recorded game.
+        pictures: whether moments hold frames; to compare scores needs none.
+        sound: whether moments hold sound; only ALE has sound.
 
     Raises:
-        Mistake: the environment cannot be opened or drawn here.
+        Mistake: the environment cannot be opened here, or has no pictures.
     """
     return Emulator(replay, pictures, sound) if "game" in replay.env else Environment(replay.env, replay.seed, pictures)
 
 
 def play_again(replay: Replay, game: "Emulator | Environment") -> Iterator[Moment]:
-    """Play the actions of a replay in its game, and compare every step with what was recorded.
+    """Play the actions of a replay in its game, and compare every step with the recording.
 
     Raises:
-        Differs: after the last step, if any reward, or when the game ended, was not the recorded one.
-        EnvironmentFault: the environment raised something.
+        Differs: after the last step, if a reward or the end of the game was not the recorded one.
+        EnvironmentFault: the environment raised an error.
     """
-    score, parted = 0.0, None
+    score, first_difference = 0.0, None
     for t, (action, expected) in enumerate(zip(replay.actions, replay.rewards, strict=True)):
         moment = game.step(action)
         score += moment.reward
         last = t == len(replay.actions) - 1
         ends = (last and not replay.cut, last and replay.cut)
-        if parted is None and (moment.reward != expected or (moment.terminated, moment.truncated) != ends):
-            parted = t
+        if first_difference is None and (moment.reward != expected or (moment.terminated, moment.truncated) != ends):
+            first_difference = t
         yield moment
-    if parted is not None:
-        now, then = versions(replay.env), replay.origin.get("packages")
+    if first_difference is not None:
+        now, then = name_package(replay.env), replay.origin.get("packages")
         raise Differs(
             f"the replay scores {score:,g} where {replay.score:,g} was played: the games part at agent step "
-            f"{parted + 1:,} of {len(replay.actions):,} (played with {then}, replayed with {now})"
+            f"{first_difference + 1:,} of {len(replay.actions):,} (played with {then}, replayed with {now})"
         )
 
 
-def versions(env: dict[str, Any]) -> str:
-    """Return the package that plays these `env.` settings, with its version: `ale-py 0.12.1`."""
+def can_be_drawn(env: dict) -> bool:
+    """Return whether the environment of these `env.` settings has pictures."""
+    try:
+        if "id" in env:
+            Environment(env, 0, pictures=True).close()
+    except Mistake:
+        return False
+    return True
+
+
+def name_package(env: dict[str, Any]) -> str:
+    """Return the package that runs the environment, with its version: `ale-py 0.12.1`."""
     return f"ale-py {ale_py.__version__}" if "game" in env else f"gymnasium {gymnasium.__version__}"
 
 
 class Emulator:
-    """One game of ALE: 60 frames a second in colour, [210, 160, 3] in most games, and sound.
+    """One game of ALE: 60 frames per second in colour, [210, 160, 3] in most games, and sound.
 
-    It does what ALE's vector env does with a seed: loads the ROM, resets, presses FIRE where the protocol does, and
-    waits. How long that one waited is drawn at random there and known here.
+    It begins a game as ALE's vector environment does after a seed: it loads the ROM, resets, presses FIRE if the
+    protocol does, and waits. The vector environment draws the length of the wait at random; the replay has recorded it.
     """
 
     fps = 60.0
@@ -108,11 +117,11 @@ class Emulator:
                 ale.reset_game()
 
     def screen(self) -> np.ndarray:
-        """Return what is on the screen now: uint8 [H, W, 3]."""
+        """Return the present frame: uint8 [H, W, 3]."""
         return self._ale.getScreenRGB()
 
     def step(self, action: np.ndarray) -> Moment:
-        """Play one agent step: `frameskip` frames, or fewer where the game ends."""
+        """Play one agent step: `frameskip` frames, or fewer if the game ends."""
         ale, reward, frames, sound = self._ale, 0, [], [np.empty(0, np.uint8)]
         for _ in range(self._env["frameskip"]):
             reward += ale.act(self._buttons[action])
@@ -128,27 +137,30 @@ class Emulator:
         return Moment(frames, np.concatenate(sound), float(reward), over, truncated)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: an emulator keeps nothing open."""
 
 
 class Environment:
-    """One game of a Gymnasium environment: one picture per agent step, and no sound.
+    """One game of a Gymnasium environment: one frame per agent step, and no sound.
 
     Args:
         env: the `env.` settings.
-        seed: of the game.
-        pictures: whether it is drawn.
+        seed: the seed of the game.
+        pictures: whether frames are drawn.
 
     Raises:
-        Mistake: it cannot be opened, or cannot be drawn.
+        Mistake: the environment cannot be opened, or has no pictures.
     """
 
     def __init__(self, env: dict[str, Any], seed: int, pictures: bool):
         self._id, self._pictures = env["id"], pictures
-        for driver in ("SDL_AUDIODRIVER", "SDL_VIDEODRIVER"):  # pygame draws in memory, and looks for no devices then
+        for driver in (
+            "SDL_AUDIODRIVER",
+            "SDL_VIDEODRIVER",
+        ):  # lets pygame draw in memory, without a screen or sound card
             os.environ.setdefault(driver, "dummy")
         try:
-            with warnings.catch_warnings():  # Gymnasium's, of environments without pictures: that is said below
+            with warnings.catch_warnings():  # Gymnasium warns of missing pictures; the Mistake below says it
                 warnings.simplefilter("ignore")
                 if spec_of(self._id) is None:
                     raise gymnasium.error.UnregisteredEnv("nobody has registered it")
@@ -166,7 +178,7 @@ class Environment:
         self.fps = float(self._env.metadata.get("render_fps") or 30)
 
     def screen(self) -> np.ndarray:
-        """Return what is to be seen now: uint8 [H, W, 3]."""
+        """Return the present frame: uint8 [H, W, 3]."""
         picture: Any = self._env.render()
         return picture
 
@@ -181,5 +193,5 @@ class Environment:
         return Moment(frames, np.empty(0, np.uint8), float(reward), terminated, truncated)
 
     def close(self) -> None:
-        """Give the environment back."""
+        """Close the environment."""
         self._env.close()

@@ -1,10 +1,10 @@
-"""Where an agent looks: how far its policy moves when a part of the picture is hidden.
+"""Saliency: how much the policy changes when a part of the picture is hidden, which shows where an agent looks.
 
-    replay -> the stacks that the network saw -> every part hidden in turn -> policy with it - policy without it
+    replay -> the frame stacks that the network saw -> each part hidden in turn -> distance between the two policies
 
-Source: occlusion saliency, Zeiler and Fergus 2014, section 4.2; of Atari agents, Greydanus et al. 2018, who blur the
-part instead. A part is hidden in all frames of the stack by the mean of its own pixels, and the measure is the total
-variation distance of the two policies: 0 where the part does not matter, 1 where it decides everything.
+Source: occlusion saliency, Zeiler and Fergus 2014, section 4.2; for Atari agents Greydanus et al. 2018, who blur the
+part instead. A part is hidden in all frames of the stack by the mean of its own pixels. The measure is the total
+variation distance between the policies with and without the part: 0 if it does not matter, 1 if they never agree.
 """
 
 from typing import Any, NamedTuple
@@ -19,18 +19,18 @@ from environments.frame_stack import FrameStack
 from environments.games import Games
 from recordings.replay import Replay
 
-PARTS = 7  # rows and columns that the picture is cut into
+PARTS = 7  # rows, and columns, that the picture is divided into
 
 
 class Sight(NamedTuple):
-    """What an agent saw in a game of T steps, and what of it mattered.
+    """The frames that an agent saw in a game of T agent steps, and the importance of their parts.
 
     Attributes:
-        frames: uint8 [T, dim, dim] or [T, dim, dim, 3], the newest of the stack at each step.
+        frames: uint8 [T, dim, dim] or [T, dim, dim, 3], the newest frame of the stack at each step.
         stack: how many frames the network sees at once.
-        every: agent steps from one analysed step to the next.
-        importance: float32 [ceil(T / every), PARTS, PARTS], total variation distance; None where actions are not drawn
-            from a categorical policy.
+        every: importance is measured at every so many agent steps.
+        importance: float32 [ceil(T / every), PARTS, PARTS], total variation distance; None if the policy is not
+            categorical.
     """
 
     frames: np.ndarray
@@ -39,14 +39,17 @@ class Sight(NamedTuple):
     importance: np.ndarray | None
 
 
-def look_again(network: ActorCritic | QNetwork, games: Games, replay: Replay, every: int) -> Sight | None:
-    """Let a network see a recorded game once more; None where it has no pixels.
+def measure_saliency(network: ActorCritic | QNetwork, games: Games, replay: Replay, every: int) -> Sight | None:
+    """Show a recorded game to the network again and measure the importance of each part of its frames.
 
     Args:
-        network: the one that played.
-        games: one env of the same settings, whose first game after the replay's seed is the recorded one.
-        replay: of T steps.
-        every: how many agent steps to go on after an analysed one.
+        network: the network that played the game.
+        games: one open environment with the settings of the replay.
+        replay: a game of T agent steps.
+        every: importance is measured at every so many agent steps, because it costs PARTS x PARTS forward passes.
+
+    Returns:
+        The frames and their importance; None if the environment has no pixels.
     """
     layout = games.layout
     if layout is None:
@@ -60,14 +63,14 @@ def look_again(network: ActorCritic | QNetwork, games: Games, replay: Replay, ev
             parameters, _, after = network.act(torch.from_numpy(stack.observations()), packed, state)
             policy = network.Policy(parameters)
             if t % every == 0 and isinstance(policy, Categorical):
-                importance.append(importance_of_parts(network, packed, state, stack.frames, policy, layout.stack_shape))
+                importance.append(measure_importance(network, packed, state, stack.frames, policy, layout.stack_shape))
             state = after
             step = games.step(action[None])
             stack.push(step.obs, step.game_reset)
     return Sight(np.stack(frames), layout.stack, every, np.stack(importance) if importance else None)
 
 
-def importance_of_parts(
+def measure_importance(
     network: ActorCritic | QNetwork,
     packed: dict,
     state: tuple,
@@ -75,24 +78,24 @@ def importance_of_parts(
     policy: Categorical,
     stack_shape: tuple[int, ...],
 ) -> np.ndarray:
-    """Return how far the policy moves when each part of a stack is hidden: float32 [PARTS, PARTS].
+    """Return how much the policy changes when each part of a frame stack is hidden: float32 [PARTS, PARTS].
 
     Args:
-        network: whose policy it is.
+        network: the network that gives the policy.
         packed: its weights, from `pack`.
-        state: its memory before this step.
-        blocks: uint8 [1, side, side, stack, depth].
-        policy: with nothing hidden.
-        stack_shape: of one observation, as the network takes it.
+        state: the state of its memory before this step.
+        blocks: the frame stack, uint8 [1, side, side, stack, depth].
+        policy: the policy with nothing hidden.
+        stack_shape: the shape of one observation, as the network takes it.
     """
     edges = np.linspace(0, blocks.shape[1], PARTS + 1).round().astype(int)
     hidden = np.repeat(blocks, PARTS**2, axis=0)
     for part, frames in enumerate(hidden):
         row, column = divmod(part, PARTS)
         here = frames[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
-        here[...] = here.mean(axis=(0, 1, 3), keepdims=True)  # of each frame by itself
+        here[...] = here.mean(axis=(0, 1, 3), keepdims=True)  # a mean for each frame
     state = tuple(one.expand(PARTS**2, *one.shape[1:]).contiguous() for one in state)
     parameters, _, _ = network.act(torch.from_numpy(hidden.reshape(-1, *stack_shape)), packed, state)
     without: Any = network.Policy(parameters)
-    moved = without.log_probs.exp() - policy.log_probs.exp()
-    return 0.5 * moved.abs().sum(-1).reshape(PARTS, PARTS).float().numpy()
+    change = without.log_probs.exp() - policy.log_probs.exp()
+    return 0.5 * change.abs().sum(-1).reshape(PARTS, PARTS).float().numpy()

@@ -26,6 +26,24 @@ MLP = {
     "shared_trunk": True,
     "dtype": "float32",
 }
+ASSAULT = {
+    "name": "assault",
+    "game": "assault",
+    "protocol": "classic",
+    "frameskip": 4,
+    "frame_stack": 4,
+    "dim": 84,
+    "grayscale": True,
+    "sticky": 0.0,
+    "full_action_space": False,
+    "noop_max": 30,
+    "fire_reset": True,
+    "fire_on_life_loss": True,
+    "life_loss": True,
+    "clip_rewards": True,
+    "max_episode_frames": 240,
+}
+NATURE = {"torso": "nature_cnn", "hidden": 32, "activation": "relu"}
 MODULE = Path("learner_group", "learner", "rl_module", "default_policy")
 
 

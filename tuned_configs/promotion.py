@@ -1,6 +1,8 @@
-"""From a search to a tuned config: the best finalist's settings with where they come from, if they beat the default.
+"""Promotion: the settings of a search's best finalist become a tuned config, if they beat the default settings.
 
-search directory -> finalists on fresh seeds -> tuned_configs/<search>_searched.yaml
+    search directory -> finalists on fresh seeds -> tuned_configs/<search>_searched.yaml
+
+The file begins with its provenance: scores, seeds, search, commit and hardware.
 """
 
 import re
@@ -12,7 +14,7 @@ from typing import Any
 import yaml
 
 from environments.passwords import mask
-from evidence.search_result import Finalist, finalists, interval, search_of, verdict
+from evidence.search_result import Finalist, explain_result, format_difference, read_finalists, read_search
 from evidence.statistics import t_interval
 from run_directory.files import check_kind, damaged_file, read_yaml
 from run_directory.layout import CONFIG, STARTS
@@ -30,17 +32,17 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
     """Write the tuned config of a search's best finalist.
 
     Args:
-        folder: of the search.
-        into: where tuned configs are.
+        folder: the directory of the search.
+        into: the folder of tuned configs.
 
     Returns:
-        The file; None where it could not be written: then it is printed, with the reason.
+        The new file, or None if it could not be written; then its text and the reason are printed.
 
     Raises:
-        Mistake: it is no search that came to its end, its finalists do not beat the default settings on fresh seeds, or
-            there is such a file already.
+        Mistake: the search has not ended, its best finalist does not beat the default settings on fresh seeds, or the
+            file exists already.
     """
-    best = finalists(folder)[0]
+    best = read_finalists(folder)[0]
     if best.failed:
         raise Mistake(
             f"run={folder}: {best.name}, the winner, failed on fresh seed {', '.join(map(str, best.failed))}; "
@@ -49,9 +51,9 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
     if best.difference[0] <= 0:
         raise Mistake(
             f"run={folder}: {best.name}, the winner, does not beat the settings the search began with, "
-            f"{interval(best.difference)}; nothing is promoted"
+            f"{format_difference(best.difference)}; nothing is promoted"
         )
-    search, path = search_of(folder), path_of(folder, into)
+    search, path = read_search(folder), path_of(folder, into)
     if path.exists():
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = trial_path(folder, int(best.name.split()[1]))
@@ -64,7 +66,7 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
         group, _, name = key.partition(".")
         if str(found := settings.get(group, {}).get(name)) != value and parse_value(value) != found:
             raise damaged_file(trial / CONFIG, f"{key} is {found} where {folder / TRIALS_CSV} has {value}")
-    text = header(folder, trial, search, best, path.stem) + body(settings)
+    text = write_header(folder, trial, search, best, path.stem) + write_settings(settings)
     if why := save_file(path, text):
         print(text)
         print(f"the tuned config was not saved: {why}", file=sys.stderr)
@@ -73,21 +75,21 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
 
 
 def path_of(folder: Path, into: Path = FOLDER) -> Path:
-    """Return the file that a search is promoted to.
+    """Return the file of the tuned config that a search gives.
 
     Raises:
-        Mistake: the search's config.yaml is damaged.
+        Mistake: config.yaml of the search is damaged.
     """
-    name = search_of(folder)["search"]["name"]
+    name = read_search(folder)["search"]["name"]
     if not re.fullmatch(r"[\w.-]*\w", name):
         raise damaged_file(folder / CONFIG, f"search.name={name!r:.80} names a directory")
     return into / f"{name}_searched.yaml"
 
 
-def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
-    """Comments: score, seeds, search, commit and hardware of the trial, command."""
-    typed = record_of(folder, ("command",))[0]["command"]
-    start = record_of(trial, ("time", "hardware"))[-1]
+def write_header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
+    """Return the comments at the head of the file: score, seeds, search, commit, hardware of the trial, and command."""
+    command = read_all_starts(folder, ("command",))[0]["command"]
+    start = read_all_starts(trial, ("time", "hardware"))[-1]
     git, machine = start.get("git"), start["hardware"]
     for fact in ("cpu", "cpus", "dtype"):
         if fact not in machine:
@@ -104,22 +106,22 @@ def header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, na
         "",
         f"Score:  {best.mean:,.1f}{wide} after {steps:,} agent steps, on fresh seeds {seeds}: {scores}; the default",
         f"        settings score {sum(best.default_scores) / len(best.default_scores):,.1f} there: "
-        f"{interval(best.difference)}.",
-        f"        {verdict(best)}",
+        f"{format_difference(best.difference)}.",
+        f"        {explain_result(best)}",
         f"Search: {best.name} of {search['search']['trials']}, {search['search']['sampler']} and "
-        f"{search['search']['scheduler']}; {shlex.join(mask(typed))}",
+        f"{search['search']['scheduler']}; {shlex.join(mask(command))}",
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
         f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]",
     ]
-    # A line break in a word of somebody else's files would end the comment and begin a setting.
+    # A line break inside of a value from another person's files would end the comment and begin a setting.
     return "# @package _global_\n" + "".join(f"# {' '.join(line.splitlines())}".rstrip() + "\n" for line in lines)
 
 
-def record_of(folder: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The starts of a search or a trial: at least one.
+def read_all_starts(folder: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the starts of a search or a trial, at least one.
 
     Raises:
-        Mistake: run.json is damaged.
+        Mistake: run.json is damaged or has no starts.
     """
     path = folder / STARTS
     if not (starts := read_starts(path, required)):
@@ -127,10 +129,10 @@ def record_of(folder: Path, required: tuple[str, ...]) -> list[dict[str, Any]]:
     return starts
 
 
-def body(settings: dict[str, Any]) -> str:
-    """All settings that make the agent, complete, so that later defaults do not change it."""
+def write_settings(settings: dict[str, Any]) -> str:
+    """Return all settings of the agent as YAML, complete, so that later changes of defaults do not change it."""
     algo, env = settings["algo"]["name"], settings["env"]["name"]
-    option = "atari" if "game" in settings["env"] else "cartpole"  # what has no file of its own has that one's keys
+    option = "atari" if "game" in settings["env"] else "cartpole"  # for an environment without a YAML file of its own
     option = env if (FOLDER.parent / "experiments" / "env" / f"{env}.yaml").exists() else option
     config: dict[str, Any] = {
         "defaults": [{"override /algo": algo}, {"override /env": option}],

@@ -110,6 +110,16 @@ def test_shared_memory_that_is_not_there_is_none(tmp_path):
 
 def test_nothing_else_counts_cpus_or_memory():
     counts = re.compile(r"cpu_count\(|sched_getaffinity\(|virtual_memory\(")
-    rooms = ("algorithms", "custom_models", "environments", "evidence", "pages", "recordings", "rollouts", "runs")
+    rooms = (
+        "algorithms",
+        "custom_models",
+        "environments",
+        "evidence",
+        "pages",
+        "playing",
+        "recordings",
+        "rollouts",
+        "runs",
+    )
     files = [SUITE / "run.py", *(path for room in rooms for path in (SUITE / room).rglob("*.py"))]
     assert [path.name for path in files if counts.search(path.read_text())] == ["machine.py"]

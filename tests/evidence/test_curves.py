@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evidence import curves
-from evidence.curves import Line, curve_of, draw, mean_curve
+from evidence.curves import ReferenceLine, average_curves, draw_curves, extract_curve
 
 
 def progress(*scores: float) -> dict[str, np.ndarray]:
@@ -10,17 +10,19 @@ def progress(*scores: float) -> dict[str, np.ndarray]:
 
 
 def test_a_curve_starts_with_the_first_finished_game():
-    assert [list(values) for values in curve_of(progress(np.nan, np.nan, 100, 200))] == [[3, 4], [100, 200]]
+    assert [list(values) for values in extract_curve(progress(np.nan, np.nan, 100, 200))] == [[3, 4], [100, 200]]
 
 
 def test_the_mean_is_taken_where_all_seeds_have_a_score():
-    x, y = mean_curve([(np.array([0.0, 10.0]), np.array([0.0, 10.0])), (np.array([4.0, 20.0]), np.array([4.0, 4.0]))])
+    x, y = average_curves(
+        [(np.array([0.0, 10.0]), np.array([0.0, 10.0])), (np.array([4.0, 20.0]), np.array([4.0, 4.0]))]
+    )
     assert (x[0], x[-1]) == (4, 10)
     np.testing.assert_allclose(y, (x + 4) / 2)
 
 
 def test_the_mean_of_seeds_that_never_ran_at_the_same_time_is_empty():
-    x, y = mean_curve([(np.array([0.0, 1.0]), np.array([0.0, 1.0])), (np.array([4.0, 5.0]), np.array([4.0, 4.0]))])
+    x, y = average_curves([(np.array([0.0, 1.0]), np.array([0.0, 1.0])), (np.array([4.0, 5.0]), np.array([4.0, 4.0]))])
     assert len(x) == len(y) == 0
 
 
@@ -29,8 +31,12 @@ def test_a_line_is_drawn_only_where_the_curves_keep_their_room(scores, tmp_path,
     figures = []
     monkeypatch.setattr(curves.plt, "close", figures.append)
     low, high = scores
-    lines = [Line("far", high + 400, "--"), Line("near", high + 100, ":"), Line("inside", low + 50, ":")]
-    draw("game", {"a": [progress(*scores)]}, lines, tmp_path / "curves.png")
+    lines = [
+        ReferenceLine("far", high + 400, "--"),
+        ReferenceLine("near", high + 100, ":"),
+        ReferenceLine("inside", low + 50, ":"),
+    ]
+    draw_curves("game", {"a": [progress(*scores)]}, lines, tmp_path / "curves.png")
     axes = figures[0].axes[0]
     assert sorted(float(line.get_ydata()[0]) for line in axes.lines if line.get_color() == "gray") == [
         low + 50,
@@ -42,5 +48,7 @@ def test_a_line_is_drawn_only_where_the_curves_keep_their_room(scores, tmp_path,
 def test_runs_in_which_no_game_has_ended_still_show_what_they_are_compared_with(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(curves.plt, "close", figures.append)
-    draw("game", {"a": [progress(np.nan, np.nan)]}, [Line("random play", 5.0, ":")], tmp_path / "curves.png")
+    draw_curves(
+        "game", {"a": [progress(np.nan, np.nan)]}, [ReferenceLine("random play", 5.0, ":")], tmp_path / "curves.png"
+    )
     assert [list(line.get_ydata()) for line in figures[0].axes[0].lines] == [[5.0, 5.0]]

@@ -11,37 +11,20 @@ import torch
 import yaml
 from ale_py.vector_env import AtariVectorEnv
 from rich.console import Console
-from small_worlds import MLP, MODULE, make_agent
+from small_worlds import ASSAULT, MLP, MODULE, NATURE, make_agent
 
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
-from evidence.evaluate import evaluate, print_evaluation, seeds, title
+from evidence.evaluate import evaluate
+from evidence.evaluation_table import describe_agent, print_evaluation
+from playing.whole_games import derive_seeds
 from rollouts.streams import streams
 from run_directory.layout import PROGRESS_JSON, WEIGHTS
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
 from settings.mistakes import Mistake
-
-ASSAULT = {
-    "name": "assault",
-    "game": "assault",
-    "protocol": "classic",
-    "frameskip": 4,
-    "frame_stack": 4,
-    "dim": 84,
-    "grayscale": True,
-    "sticky": 0.0,
-    "full_action_space": False,
-    "noop_max": 30,
-    "fire_reset": True,
-    "fire_on_life_loss": True,
-    "life_loss": True,
-    "clip_rewards": True,
-    "max_episode_frames": 240,
-}
-NATURE = {"torso": "nature_cnn", "hidden": 32, "activation": "relu"}
 
 
 def test_games_that_end_early_weigh_no_more_than_others(make_run):
@@ -102,7 +85,7 @@ def test_the_same_arguments_give_the_same_result(make_run):
 
 def test_evaluation_plays_other_games_than_training():
     for seed in range(20):
-        first = seeds(seed)[0]
+        first = derive_seeds(seed)[0]
         for worker in range(4):
             training = streams(seed, worker, 0)[0]
             assert abs(first - training) > 256  # neither the first env's seed nor that of any beside it
@@ -191,7 +174,7 @@ def test_the_agent_sees_the_stacks_that_ale_makes_across_games_too():
 
 def test_whole_games_of_atari_have_the_scores_that_ale_gives_them(make_run, monkeypatch):
     """The same network, greedy, in a loop of its own; two envs, two games each, lost lives among them."""
-    monkeypatch.setattr("evidence.evaluate.MAX_ENVS", 2)
+    monkeypatch.setattr("playing.whole_games.MAX_ENVS", 2)
     env = ASSAULT | {"max_episode_frames": 1200}
     result = evaluate(make_run(env=env, model=NATURE, seed=2), episodes=4)
     agent = make_agent(env, MLP | NATURE, seed=2, bias=None)
@@ -227,7 +210,7 @@ def test_an_atari_result_names_its_protocol_and_its_tables(make_run):
 
 
 def test_dtype_auto_is_decided_and_recorded(make_run, monkeypatch):
-    monkeypatch.setattr("evidence.evaluate.fastest_dtype", lambda: "bfloat16")
+    monkeypatch.setattr("playing.agent.fastest_dtype", lambda: "bfloat16")
     assert evaluate(make_run("Scripted-v0", model={"dtype": "auto"}), 1)["dtype"] == "bfloat16"
 
 
@@ -422,7 +405,7 @@ def names(run) -> set[str]:
     ],
 )
 def test_what_departs_from_the_run_names_the_result(words, name, make_run, monkeypatch):
-    monkeypatch.setattr("evidence.evaluate.play", lambda *_: ([1.0], [1], 0))  # the name only
+    monkeypatch.setattr("evidence.evaluate.play_games", lambda *_: ([1.0], [1], 0))  # the name only
     run = make_run(env=ASSAULT, model=NATURE)
     result = evaluate(run, **({"episodes": 30} | words))
     assert names(run) == {name} and result["saved"].endswith(f"{name}.json")
@@ -456,7 +439,7 @@ def test_another_seed_plays_other_games(make_run):
     one, other = (evaluate(run, 5, seed=seed, ways=["greedy"]) for seed in (None, 7))
     assert one["greedy"]["scores"] != other["greedy"]["scores"] and "stochastic" not in one
     assert other["seed"] == 1 and other["games_seed"] == 7
-    assert "games of seed 7" in title(other) and "games of seed" not in title(one)
+    assert "games of seed 7" in describe_agent(other) and "games of seed" not in describe_agent(one)
 
 
 def test_a_checkpoint_may_be_given_by_its_path_and_another_s_does_not_take_the_run_s_place(make_run, tmp_path):
@@ -496,7 +479,7 @@ def test_an_environment_that_may_never_end_is_refused(make_run):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_tells_games_steps_and_time_left(terminal, make_run, monkeypatch):
-    monkeypatch.setattr("evidence.evaluate.LINE_EVERY_S", 0)
+    monkeypatch.setattr("playing.games_display.LINE_EVERY_S", 0)
     console = Console(file=(written := io.StringIO()), force_terminal=terminal, width=160)
     evaluate(make_run("CartPole-v1"), 4, console=console)
     lines = [line for line in written.getvalue().splitlines() if line]

@@ -1,4 +1,4 @@
-from evidence.labels import label_of_each
+from evidence.labels import label_runs
 
 
 def settings(algo="ppo", **changed) -> dict:
@@ -19,16 +19,16 @@ def settings(algo="ppo", **changed) -> dict:
 
 
 def test_runs_are_named_after_their_algorithm_and_environment():
-    assert label_of_each([settings("ppo"), settings("a2c")]) == ["ppo assault", "a2c assault"]
+    assert label_runs([settings("ppo"), settings("a2c")]) == ["ppo assault", "a2c assault"]
 
 
 def test_seeds_and_places_make_no_difference():
-    assert label_of_each([settings(), settings(seed=2, output_dir="elsewhere")]) == ["ppo assault"] * 2
+    assert label_runs([settings(), settings(seed=2, output_dir="elsewhere")]) == ["ppo assault"] * 2
 
 
 def test_settings_in_which_runs_of_one_algorithm_differ_are_named():
     runs = [settings(), settings(algo__lr=0.001), settings(algo__lr=0.001, model__hidden=256), settings("a2c")]
-    assert label_of_each(runs) == [
+    assert label_runs(runs) == [
         "ppo assault lr=0.00025 hidden=512",
         "ppo assault lr=0.001 hidden=512",
         "ppo assault lr=0.001 hidden=256",
@@ -38,17 +38,17 @@ def test_settings_in_which_runs_of_one_algorithm_differ_are_named():
 
 def test_what_a_run_does_not_have_is_not_named():
     newer = settings(env__fire_on_life_loss=True)
-    assert label_of_each([settings(), newer]) == ["ppo assault", "ppo assault fire_on_life_loss=True"]
+    assert label_runs([settings(), newer]) == ["ppo assault", "ppo assault fire_on_life_loss=True"]
 
 
 def test_somebodys_own_label_stands_for_itself():
-    assert label_of_each([settings(label="mine"), settings()]) == ["ppo assault mine", "ppo assault"]
+    assert label_runs([settings(label="mine"), settings()]) == ["ppo assault mine", "ppo assault"]
 
 
 def test_how_long_and_where_runs_went_is_named_only_where_nothing_else_differs():
-    assert label_of_each([settings(), settings(stop__agent_steps=2000)]) == [
+    assert label_runs([settings(), settings(stop__agent_steps=2000)]) == [
         "ppo assault agent_steps=1000",
         "ppo assault agent_steps=2000",
     ]
     runs = [settings(), settings(algo__lr=0.001, stop__agent_steps=2000)]
-    assert label_of_each(runs) == ["ppo assault lr=0.00025", "ppo assault lr=0.001"]
+    assert label_runs(runs) == ["ppo assault lr=0.00025", "ppo assault lr=0.001"]

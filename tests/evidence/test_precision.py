@@ -4,7 +4,7 @@ import pytest
 from small_worlds import MLP, make_agent
 
 from environments.games import make_games
-from evidence.precision import act, compare, main
+from evidence.precision import compare_networks, main, play_batch
 
 CARTPOLE = {"name": "cartpole", "id": "CartPole-v1", "frameskip": 1, "clip_rewards": False}
 
@@ -13,13 +13,13 @@ CARTPOLE = {"name": "cartpole", "id": "CartPole-v1", "frameskip": 1, "clip_rewar
 def played():
     """An agent in fp32, and what it did."""
     agent, games = make_agent(CARTPOLE, MLP, 1, None), make_games(CARTPOLE, 8, 1)
-    yield agent, act(agent, games, seed=1)
+    yield agent, play_batch(agent, games, seed=1)
     games.close()
 
 
 def test_an_agent_does_not_differ_from_itself(played):
     agent, batch = played
-    found = compare(agent, agent, batch)
+    found = compare_networks(agent, agent, batch)
     assert found["dlogp_fp32"] == found["dvalue_fp32"] == 0
     assert found["dlogp_acting"] < 1e-5
     assert found["cos_fp32"] == pytest.approx(1)
@@ -28,7 +28,7 @@ def test_an_agent_does_not_differ_from_itself(played):
 
 def test_another_agent_differs(played):
     agent, batch = played
-    found = compare(agent, make_agent(CARTPOLE, MLP, 2, None), batch)
+    found = compare_networks(agent, make_agent(CARTPOLE, MLP, 2, None), batch)
     assert found["dlogp_fp32"] > 1e-4 and found["dvalue_fp32"] > 0.01 and found["cos_fp32"] < 0.9
 
 

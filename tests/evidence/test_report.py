@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evidence.human import Measured
-from evidence.report import labelled, main, report
+from evidence.human import Measurement
+from evidence.report import main, parse_group, write_report
+from evidence.run_groups import read_runs
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
@@ -23,6 +24,11 @@ START = {
     "python": "3.11.7",
     "hardware": {"cpu": "a fast one", "cpus": 2},
 }
+
+
+def write(groups, out):
+    """Write the report of labelled directories."""
+    write_report(read_runs(groups), out)
 
 
 def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfloat16", starts=(START,)) -> Path:
@@ -45,7 +51,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_a_line_of_the_table_says_what_the_run_did(tmp_path):
     write_run(tmp_path / "run", [900, 300, 700, 444.8], seed=3)
-    report([("bf16", tmp_path / "run")], tmp_path / "out")
+    write([("bf16", tmp_path / "run")], tmp_path / "out")
     assert rows_of(tmp_path / "out" / "table.csv") == [
         {
             "label": "bf16",
@@ -66,7 +72,7 @@ def test_every_seed_of_a_parent_has_a_line_in_the_order_of_seeds(tmp_path):
     for seed in (10, 2):
         write_run(tmp_path / "parent" / f"seed_{seed}", [100 * seed] * 3, seed=seed)
     write_run(tmp_path / "other", [50] * 3)
-    report([("a", tmp_path / "parent"), ("b", tmp_path / "other")], tmp_path / "out")
+    write([("a", tmp_path / "parent"), ("b", tmp_path / "other")], tmp_path / "out")
     lines = [(row["label"], row["seed"], row["last_100_mean"]) for row in rows_of(tmp_path / "out" / "table.csv")]
     assert lines == [("a", "2", "200.0"), ("a", "10", "1000.0"), ("b", "1", "50.0")]
 
@@ -75,7 +81,7 @@ def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_c
     for seed in (1, 2):
         start = START | {"time": f"2026-11-22T13:05:4{seed}+0000", "overrides": [f"seed={seed}"]}
         write_run(tmp_path / "parent" / f"seed_{seed}", [300, 400, 500], seed=seed, starts=(start,))
-    report([("bf16", tmp_path / "parent")], tmp_path / "out")
+    write([("bf16", tmp_path / "parent")], tmp_path / "out")
     text = (tmp_path / "out" / "table.md").read_text()
     assert (
         text.count("run.py algo=ppo 'seed=[1,2]' model.dtype=bfloat16  # abc123, changed") == 1
@@ -101,7 +107,7 @@ def test_labels_with_seeds_in_common_are_compared_seed_by_seed(tmp_path):
         write_run(tmp_path / "a" / f"seed_{seed}", [500.0 * seed + 10 * seed] * 3, seed=seed)
         write_run(tmp_path / "b" / f"seed_{seed}", [500.0 * seed] * 3, seed=seed)
     write_run(tmp_path / "c", [1.0] * 3)
-    report([(name, tmp_path / name) for name in "abc"], tmp_path / "out")
+    write([(name, tmp_path / name) for name in "abc"], tmp_path / "out")
     lines = [one for one in (tmp_path / "out" / "table.md").read_text().splitlines() if "in common" in one]
     # Differences 10 and 20: mean 15, standard error 5, t of one degree of freedom 12.706. One seed makes no interval.
     assert lines == ["- a - b: +15.0 over 2 seeds in common, 95 % t interval -48.5 to 78.5"]
@@ -115,7 +121,7 @@ def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):
 
 def test_a_run_of_unknown_origin_is_reported_all_the_same(tmp_path):
     (write_run(tmp_path / "run", [300, 400]) / "run.json").unlink()
-    report([("a", tmp_path / "run")], tmp_path / "out")
+    write([("a", tmp_path / "run")], tmp_path / "out")
     assert "not recorded" in (tmp_path / "out" / "table.md").read_text()
 
 
@@ -124,13 +130,13 @@ def test_dtype_auto_is_what_the_run_made_of_it(tmp_path):
     write_run(tmp_path / "recorded", [300], dtype="auto", starts=(start,))
     write_run(tmp_path / "not", [300], dtype="auto")
     write_run(tmp_path / "asked for", [300], dtype="bfloat16", starts=(start,))
-    report([(name, tmp_path / name) for name in ("recorded", "not", "asked for")], tmp_path / "out")
+    write([(name, tmp_path / name) for name in ("recorded", "not", "asked for")], tmp_path / "out")
     assert [row["dtype"] for row in rows_of(tmp_path / "out" / "table.csv")] == ["float32", "auto", "bfloat16"]
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path):
     write_run(tmp_path / "run", [float(i) for i in range(5000)])
-    report([("a", tmp_path / "run")], tmp_path / "out")
+    write([("a", tmp_path / "run")], tmp_path / "out")
     curve = rows_of(tmp_path / "out" / "curves.csv")
     assert len(curve) == 200
     assert [curve[i]["agent_steps"] for i in (0, -1)] == ["1000", "5000000"]
@@ -142,13 +148,13 @@ def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path):
 def test_a_row_that_a_killed_run_left_half_written_is_left_out(tmp_path):
     with open(write_run(tmp_path / "run", [300, 400]) / "progress.csv", "a") as file:
         file.write("3000,12000,6.0,503,30,9")  # of 999
-    report([("a", tmp_path / "run")], tmp_path / "out")
+    write([("a", tmp_path / "run")], tmp_path / "out")
     assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "400.0"
 
 
 def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
     write_run(tmp_path / "run", ["nan", "nan"])
-    report([("a", tmp_path / "run")], tmp_path / "out")
+    write([("a", tmp_path / "run")], tmp_path / "out")
     assert [row["episode_return_mean"] for row in rows_of(tmp_path / "out" / "curves.csv")] == ["", ""]
     assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "nan"
 
@@ -156,7 +162,7 @@ def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
 def test_the_same_runs_give_the_same_files(tmp_path):
     write_run(tmp_path / "run", [300, 400, 500])
     for out in ("one", "two"):
-        report([("a", tmp_path / "run")], tmp_path / out)
+        write([("a", tmp_path / "run")], tmp_path / out)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["curves.csv", "curves.png", "starts.json", "table.csv", "table.md"]
     for name in names:
@@ -168,7 +174,7 @@ def test_curves_show_every_seed_their_mean_random_play_and_both_humans(tmp_path,
     monkeypatch.setattr("evidence.curves.plt.close", figures.append)
     for seed in (1, 2):
         write_run(tmp_path / "parent" / f"seed_{seed}", [300, 400 * seed], seed=seed)
-    report([("bf16", tmp_path / "parent")], tmp_path / "out")
+    write([("bf16", tmp_path / "parent")], tmp_path / "out")
     axes = figures[0].axes[0]
     ends = [float(line.get_ydata()[-1]) for line in axes.lines if len(line.get_ydata())]
     assert ends == [400, 800, 600, 222.4, 742.0]  # 1,496.4 would squash them
@@ -179,7 +185,7 @@ def test_curves_show_every_seed_their_mean_random_play_and_both_humans(tmp_path,
 def mistake(*groups: tuple[str, Path]) -> str:
     """The sentence that a report is refused with."""
     with pytest.raises(Mistake) as caught:
-        report(list(groups), groups[0][1].parent / "out")
+        write(list(groups), groups[0][1].parent / "out")
     assert not (groups[0][1].parent / "out").exists()
     return str(caught.value)
 
@@ -204,9 +210,9 @@ def test_a_run_that_has_reported_nothing_is_a_mistake(tmp_path):
 def test_a_directory_has_the_label_that_is_given_or_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x=y").mkdir()
-    assert labelled("bf16=runs/a=b") == ("bf16", Path("runs/a=b"))
-    assert labelled("runs/last") == (None, Path("runs/last"))
-    assert labelled("x=y") == (None, Path("x=y"))
+    assert parse_group("bf16=runs/a=b") == ("bf16", Path("runs/a=b"))
+    assert parse_group("runs/last") == (None, Path("runs/last"))
+    assert parse_group("x=y") == (None, Path("x=y"))
 
 
 def test_runs_without_a_label_are_named_after_what_they_are_and_seeds_of_one_kind_are_one_group(tmp_path):
@@ -214,7 +220,7 @@ def test_runs_without_a_label_are_named_after_what_they_are_and_seeds_of_one_kin
         write_run(tmp_path / f"{dtype}_{seed}", [300, 400], seed=seed, dtype=dtype)
     write_run(tmp_path / "other", [300, 400])
     names = ("bfloat16_1", "bfloat16_2", "float32_1")
-    report([*((None, tmp_path / name) for name in names), ("mine", tmp_path / "other")], tmp_path / "out")
+    write([*((None, tmp_path / name) for name in names), ("mine", tmp_path / "other")], tmp_path / "out")
     labels = [row["label"] for row in rows_of(tmp_path / "out" / "table.csv")]
     assert labels == ["ppo assault dtype=bfloat16"] * 2 + ["ppo assault dtype=float32", "mine"]
 
@@ -222,7 +228,7 @@ def test_runs_without_a_label_are_named_after_what_they_are_and_seeds_of_one_kin
 def test_a_mean_over_fewer_than_100_games_is_marked(tmp_path):
     write_run(tmp_path / "few", [300.0] * 9)
     write_run(tmp_path / "enough", [300.0] * 10)
-    report([("few", tmp_path / "few"), ("enough", tmp_path / "enough")], tmp_path / "out")
+    write([("few", tmp_path / "few"), ("enough", tmp_path / "enough")], tmp_path / "out")
     few, enough = (tmp_path / "out" / "table.md").read_text().splitlines()[4:6]
     assert "| 300.0 (90 games) |" in few and "| 300.0 |" in enough and "games" not in enough
 
@@ -234,7 +240,7 @@ def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch):
     header, *rows = (run / "progress.csv").read_text().splitlines()
     lines = [f"{header},policy_loss", *(f"{row},0.{i}" for i, row in enumerate(rows, 1))]
     (run / "progress.csv").write_text("\n".join(lines) + "\n")
-    report([("a", run)], tmp_path / "out")
+    write([("a", run)], tmp_path / "out")
     assert [row["policy_loss"] for row in rows_of(tmp_path / "out" / "curves.csv")] == ["0.1", "0.2"]
     assert "value_loss" not in rows_of(tmp_path / "out" / "curves.csv")[0]
     drawn = {axes.get_title(): [list(line.get_ydata()) for line in axes.lines[:1]] for axes in figures[0].axes[1:]}
@@ -269,7 +275,7 @@ def test_runs_of_two_environments_do_not_share_a_table_whatever_an_earlier_versi
         env = {"name": "cartpole", "id": env_id, "frameskip": 1, "clip_rewards": False}
         (run / "config.yaml").write_text(yaml.safe_dump(settings | {"env": env}))
     with pytest.raises(Mistake, match="plays cartpole.* and .* plays Acrobot-v1"):
-        report([("a", tmp_path / "CartPole-v1"), ("b", tmp_path / "Acrobot-v1")], tmp_path / "out")
+        write([("a", tmp_path / "CartPole-v1"), ("b", tmp_path / "Acrobot-v1")], tmp_path / "out")
 
 
 def test_a_report_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(tmp_path, capsys, monkeypatch):
@@ -285,13 +291,15 @@ def test_a_report_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(tmp_
 
 
 def test_random_play_is_the_measured_one_of_the_runs_protocol_and_it_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("evidence.human.MEASURED", {("assault", "classic"): Measured(100.0, 1.5, 1000, "2026-11-26")})
+    monkeypatch.setattr(
+        "evidence.human.RANDOM_PLAY", {("assault", "classic"): Measurement(100.0, 1.5, 1000, "2026-11-26")}
+    )
     for frameskip, protocol, times in ((4, "classic", "4.45"), (4, "machado", "2.0"), (1, "classic", "2.0")):
         run = write_run(tmp_path / f"{protocol}_{frameskip}", [900, 444.8], protocol=protocol)
         config = run / "config.yaml"
         settings = yaml.safe_load(config.read_text())
         config.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"frameskip": frameskip}}))
-        report([("run", run)], tmp_path / "out")
+        write([("run", run)], tmp_path / "out")
         assert rows_of(tmp_path / "out" / "table.csv")[0]["times_random"] == times
         named = "measured under classic, 1,000 games" if times == "4.45" else "222.4, Wang et al. 2016"
         assert named in (tmp_path / "out" / "table.md").read_text()

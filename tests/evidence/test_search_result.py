@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import run
-from evidence.search_result import finalists, interval, print_result, verdict
+from evidence.search_result import explain_result, format_difference, print_result, read_finalists
 from pages.search_page import PAGE
 from settings.mistakes import Mistake
 from tuned_configs.promotion import promote
@@ -47,7 +47,7 @@ def searched(tmp_path, compose):
 
 
 def test_finalists_are_compared_with_the_default_seed_by_seed_on_fresh_seeds_only(searched):
-    first, second = finalists(searched)
+    first, second = read_finalists(searched)
     assert (first.name, first.search_score, first.seeds) == ("trial 2", 90.0, [3, 4, 5])
     assert first.scores == [76.0, 78.0, 80.0] and first.default_scores == [53.0, 54.0, 55.0]
     assert first.difference[0] == pytest.approx(24.0) and first.difference[1] < 24 < first.difference[2]
@@ -58,13 +58,13 @@ def test_finalists_are_compared_with_the_default_seed_by_seed_on_fresh_seeds_onl
 def test_a_seed_that_one_of_the_two_did_not_finish_counts_for_neither(searched):
     text = (searched / "seeds.csv").read_text().replace("default,fresh,4,54\n", "")
     (searched / "seeds.csv").write_text(text)
-    assert [one.seeds for one in finalists(searched)] == [[3, 5], [3, 5]]
+    assert [one.seeds for one in read_finalists(searched)] == [[3, 5], [3, 5]]
 
 
 def test_the_first_is_who_was_first_before_the_fresh_seeds(searched):
     text = (searched / "seeds.csv").read_text()
     (searched / "seeds.csv").write_text(text.replace("trial 0,fresh,3,63", "trial 0,fresh,3,6300"))
-    assert [one.name for one in finalists(searched)] == ["trial 2", "trial 0"]
+    assert [one.name for one in read_finalists(searched)] == ["trial 2", "trial 0"]
 
 
 def test_a_row_of_the_table_is_not_folded_where_there_is_no_terminal(searched, capsys):
@@ -77,7 +77,7 @@ def test_a_row_of_the_table_is_not_folded_where_there_is_no_terminal(searched, c
 def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path, capsys):
     text = (searched / "seeds.csv").read_text()
     (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,4,78", "trial 2,fresh,4,"))
-    best = finalists(searched)[0]
+    best = read_finalists(searched)[0]
     assert best.failed == [4] and best.seeds == [3, 5]
     assert print_result(searched) is False
     printed = capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path,
 def test_what_a_finalist_did_as_a_contender_is_no_fresh_seed(searched):
     text = (searched / "seeds.csv").read_text()
     (searched / "seeds.csv").write_text(text.replace("trial 2,contender,2,70.0", "trial 2,contender,2,"))
-    assert finalists(searched)[0].failed == []
+    assert read_finalists(searched)[0].failed == []
 
 
 def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_path):
@@ -109,13 +109,13 @@ def test_the_winners_curse_is_printed(searched, capsys):
 
 
 def test_what_may_be_chance_is_called_so(searched):
-    best = finalists(searched)[0]
-    assert "is ahead of the default settings, which may be chance" in verdict(
+    best = read_finalists(searched)[0]
+    assert "is ahead of the default settings, which may be chance" in explain_result(
         best._replace(difference=(5.0, -1.0, 11.0))
     )
-    assert "does not beat the default settings" in verdict(best._replace(difference=(-5.0, -9.0, -1.0)))
-    assert "may be chance" in verdict(best._replace(difference=(5.0, math.nan, math.nan)))
-    assert interval((5.0, math.nan, math.nan)) == "+5.0"
+    assert "does not beat the default settings" in explain_result(best._replace(difference=(-5.0, -9.0, -1.0)))
+    assert "may be chance" in explain_result(best._replace(difference=(5.0, math.nan, math.nan)))
+    assert format_difference((5.0, math.nan, math.nan)) == "+5.0"
 
 
 def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path):
@@ -167,9 +167,9 @@ def test_a_promoted_file_is_not_overwritten(searched, tmp_path):
 
 def test_what_is_no_search_that_came_to_its_end_is_refused(tmp_path, searched):
     with pytest.raises(Mistake, match="there is no such directory"):
-        finalists(tmp_path / "nowhere")
+        read_finalists(tmp_path / "nowhere")
     with pytest.raises(Mistake, match=r"trials\.csv is missing"):
-        finalists(tmp_path)
+        read_finalists(tmp_path)
     (searched / "seeds.csv").unlink()
     with pytest.raises(Mistake, match=r"seeds\.csv is missing"):
         promote(searched, tmp_path)

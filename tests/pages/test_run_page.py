@@ -10,14 +10,15 @@ import pytest
 import torch
 import yaml
 from browser import CHROMIUM, NONE, run_in_browser
-from test_evaluate import ASSAULT, NATURE
+from small_worlds import ASSAULT, NATURE
 
 from custom_models.distributions import Categorical
-from evidence.evaluate import GamesDisplay
 from evidence.publication import publish
-from pages.run_page import agent_of, write_page
+from pages.run_games import make_agent
+from pages.run_page import write_page
+from playing.games_display import GamesDisplay
 from recordings.recording import play_replays
-from recordings.saliency import PARTS, importance_of_parts
+from recordings.saliency import PARTS, measure_importance
 from run_directory.checkpoints import find_checkpoint
 from settings.mistakes import Mistake
 
@@ -64,7 +65,7 @@ def pictures_in(uri: str) -> list[np.ndarray]:
 def test_the_page_holds_the_game_that_was_played_and_what_the_agent_thought_and_saw(assault_run):
     page = write_page(assault_run)
     game = content_of(page)["game"]
-    agent = agent_of(assault_run, find_checkpoint(assault_run, None), 18_000)
+    agent = make_agent(assault_run, find_checkpoint(assault_run, None), 18_000)
     with GamesDisplay(1) as display:
         (replay,) = play_replays(agent, 1, greedy=False, display=display)
     assert game["steps"] == len(replay.actions) == 60 and "cut after 60 agent steps" in game["how"]
@@ -125,7 +126,7 @@ def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
 
 def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    monkeypatch.setattr("pages.run_page.play_replays", None)
+    monkeypatch.setattr("pages.run_games.play_replays", None)
     with pytest.raises(Mistake, match="no page can be written"):
         write_page(assault_run)
 
@@ -148,7 +149,7 @@ def test_an_agent_looks_where_its_policy_depends_on():
     network, blocks = Watcher(2, 5), np.random.default_rng(1).integers(0, 255, (1, 21, 21, 4, 16), np.uint8)
     shape = (21, 21, 64)
     parameters, _, _ = network.act(torch.from_numpy(blocks.reshape(1, *shape)), {}, ())
-    found = importance_of_parts(network, {}, (), blocks, Categorical(parameters), shape)  # pyright: ignore
+    found = measure_importance(network, {}, (), blocks, Categorical(parameters), shape)  # pyright: ignore
     assert found.shape == (PARTS, PARTS) and found[2, 5] > 0.3
     found[2, 5] = 0
     assert not found.any()

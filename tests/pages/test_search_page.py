@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from pages.search_figures import importance, lineage, ordered, placed, stretches
+from pages.search_figures import draw_importance, list_phases, scale_values, sort_choices, trace_weights
 from pages.search_page import write_page
 from run_directory.searches import read_trials
 from settings.mistakes import Mistake
@@ -80,16 +80,18 @@ def test_importance_is_of_complete_trials_and_finds_what_matters(searched):
     (searched / "trials.csv").write_text(
         "\n".join(["trial,state,agent_steps,score,failure,algo.lr,algo.gamma", *rows, ""])
     )
-    svg = importance(read_trials(searched), space)
+    svg = draw_importance(read_trials(searched), space)
     names = re.findall(r">(algo\.\w+)<", svg)
     assert names == ["algo.gamma", "algo.lr"]  # from the bottom up
-    assert importance(read_trials(searched)[:3], space) == ""
+    assert draw_importance(read_trials(searched)[:3], space) == ""
 
 
 def test_choices_and_logarithms_stand_where_they_belong():
-    assert ordered([128.0, "none", 64.0, 128.0]) == [64.0, 128.0, "none"]
-    assert placed([1e-4, 1e-2, 1e-3], "loguniform").tolist() == pytest.approx([0, 1, 0.5])
-    assert placed([128.0, 64.0], "choice").tolist() == [1, 0] and placed([3.0, 3.0], "uniform").tolist() == [0.5, 0.5]
+    assert sort_choices([128.0, "none", 64.0, 128.0]) == [64.0, 128.0, "none"]
+    assert scale_values([1e-4, 1e-2, 1e-3], "loguniform").tolist() == pytest.approx([0, 1, 0.5])
+    assert scale_values([128.0, 64.0], "choice").tolist() == [1, 0] and scale_values(
+        [3.0, 3.0], "uniform"
+    ).tolist() == [0.5, 0.5]
 
 
 SCHEDULE = "generation,agent_steps,trial,donor,algo.lr\n0,0,0,,0.001\n0,0,1,,0.002\n0,0,2,,0.003\n"
@@ -98,12 +100,12 @@ SCHEDULE += "1,400,2,0,0.0012\n2,800,1,2,0.0014\n2,800,0,2,0.0016\n"
 
 def test_a_population_shows_what_its_best_was_trained_with(searched):
     steps = list(csv.DictReader(SCHEDULE.splitlines()))
-    assert [(start, stop, row["algo.lr"]) for start, stop, row in lineage(steps, 1, 1000)] == [
+    assert [(start, stop, row["algo.lr"]) for start, stop, row in trace_weights(steps, 1, 1000)] == [
         (0, 400, "0.001"),
         (400, 800, "0.0012"),
         (800, 1000, "0.0014"),
     ]
-    assert [(start, stop) for start, stop, _ in stretches(steps, 0, 1000)] == [(0, 800), (800, 1000)]
+    assert [(start, stop) for start, stop, _ in list_phases(steps, 0, 1000)] == [(0, 800), (800, 1000)]
     (searched / "schedule.csv").write_text(SCHEDULE)
     settings = yaml.safe_load((searched / "config.yaml").read_text())
     settings["search"]["space"] = {"algo.lr": {"loguniform": [1e-4, 1e-2]}}

@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 import requests
 from browser import CHROMIUM, NONE, run_in_browser
-from test_evaluate import ASSAULT, NATURE
+from small_worlds import ASSAULT, NATURE
 
 import run as command_line
 from pages.live_game import LiveGame, NoPictures
-from pages.watch import MOST_GAMES, PORTS, Table, Watch, listen
+from pages.watch import PORTS, open_port
+from pages.watch_curves import WatchCurves
+from pages.watch_server import MAX_GAMES, WatchServer
 from recordings.replayed_game import Emulator
 from run_directory.layout import MANIFEST
 from run_directory.manifest import write_manifest
@@ -50,11 +52,11 @@ def serve():
     over = []
 
     def start(run: Path, checkpoint: str | None = None) -> str:
-        listener, ready, loop = listen(None), threading.Event(), asyncio.new_event_loop()
+        listener, ready, loop = open_port(None), threading.Event(), asyncio.new_event_loop()
         end = asyncio.Event()
 
         async def stay() -> None:
-            runner = await Watch(run, checkpoint, "secret").start(listener)
+            runner = await WatchServer(run, checkpoint, "secret").start(listener)
             ready.set()
             await end.wait()
             await runner.cleanup()
@@ -152,18 +154,18 @@ def test_it_listens_on_this_machine_alone_and_can_only_be_read(assault_run, serv
 
 
 def test_a_port_in_use_is_refused_and_another_taken_where_none_was_asked_for(assault_run, capsys):
-    first = listen(None)
+    first = open_port(None)
     port = first.getsockname()[1]
-    second = listen(None)
+    second = open_port(None)
     assert port in PORTS and second.getsockname()[1] in PORTS and second.getsockname()[1] != port
     second.close()
     with pytest.raises(Mistake, match=f"port={port}"):
-        listen(port)
+        open_port(port)
     assert command_line.main(["command=watch", f"run={assault_run}", f"port={port}"]) == 2
     out, err = capsys.readouterr()
     assert f"error: port={port}: " in err and out == ""
     first.close()
-    listen(port).close()
+    open_port(port).close()
 
 
 @pytest.mark.parametrize("word", ["port=0", "port=65536", "port=x"])
@@ -331,14 +333,14 @@ def test_so_many_games_are_played_and_no_more(assault_run, serve):
 
     async def crowd() -> dict:
         async with aiohttp.ClientSession() as session:
-            pages = [await session.ws_connect(f"{address}/play?token=secret&run=.") for _ in range(MOST_GAMES + 1)]
+            pages = [await session.ws_connect(f"{address}/play?token=secret&run=.") for _ in range(MAX_GAMES + 1)]
             answer = json.loads((await pages[-1].receive(60)).data)
             for page in pages:
                 await page.close()
             return answer
 
     answer = asyncio.run(crowd())
-    assert answer["end"] and str(MOST_GAMES) in answer["note"]
+    assert answer["end"] and str(MAX_GAMES) in answer["note"]
     assert read_messages(address, 2)[0][0]["step"] == 1  # they have made room
 
 
@@ -346,30 +348,30 @@ def test_so_many_games_are_played_and_no_more(assault_run, serve):
 
 
 def test_a_new_row_is_shown_and_a_table_that_has_not_grown_is_not_read_again(assault_run, monkeypatch):
-    monkeypatch.setattr("pages.watch.SHARE", 1e9)
-    table = Table(assault_run)
+    monkeypatch.setattr("pages.watch_curves.MAX_READING_SHARE", 1e9)
+    table = WatchCurves(assault_run)
     assert table.content()["axes"]["agent_steps"] == [1000, 2000, 3000]
     with monkeypatch.context() as once:
-        once.setattr("pages.run_page.read_progress", None)
+        once.setattr("pages.run_facts.read_progress", None)
         assert table.content()["note"] == ""
     with open(assault_run / "progress.csv", "a") as file:
         file.write("4000,8.0,350.0,0.1,530\n")
-    row = table.row()
+    row = table.summary()
     assert (row["agent_steps"], row["score"], row["speed"], row["ys"]) == (4000, 350.0, 530.0, [None, 300, 320, 350])
     assert row["age_s"] < 60
 
 
 def test_reading_a_table_again_takes_a_fiftieth_of_the_time_at_most(assault_run, monkeypatch):
     clock, reads = [100.0], []
-    monkeypatch.setattr("pages.watch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pages.watch_curves.time.monotonic", lambda: clock[0])
 
     def slow(*_):
         reads.append(clock[0])
         clock[0] += 1.0
         return {"axes": {"agent_steps": [], "wall_time_s": []}, "curves": [], "lines": []}
 
-    monkeypatch.setattr("pages.run_page.curves_of", slow)
-    table = Table(assault_run)
+    monkeypatch.setattr("pages.run_facts.read_curves", slow)
+    table = WatchCurves(assault_run)
     while clock[0] < 1000:
         with open(assault_run / "progress.csv", "a") as file:
             file.write("\n")

@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small_worlds import MLP, MODULE, CountsActions, Scripted, SumsABox
-from test_evaluate import ASSAULT, NATURE
+from small_worlds import ASSAULT, MLP, MODULE, NATURE, CountsActions, Scripted, SumsABox
 
 import run as command_line
 from custom_models.q_network import QNetwork
 from environments.games import make_games
-from evidence.evaluate import Evaluation, GamesDisplay, evaluate
+from evidence.evaluate import evaluate
+from playing.agent import Agent
+from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
 from recordings.replay import read_replay
 from recordings.replayed_game import open_game, play_again
-from recordings.video import Look, picture_of
+from recordings.video import Look, combine_frames
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -98,7 +99,7 @@ def test_a_recording_plays_as_an_evaluation_does(make_run):
     """The same network, greedy, on the same seeds: the scores are those of the first games of an evaluation."""
     run = make_run(env=ASSAULT | {"max_episode_frames": 1200}, model=NATURE, seed=2)
     scores = evaluate(run, 3, ways=["greedy"])["greedy"]["scores"]
-    agent = Evaluation(run, run / "checkpoints" / "last", 3, ["greedy"], None, {})
+    agent = Agent(run, run / "checkpoints" / "last")
     with GamesDisplay(3) as display:
         replays = play_replays(agent, 3, True, display)
     assert [replay.score for replay in replays] == scores
@@ -144,8 +145,8 @@ def test_a_video_has_the_format_size_and_pictures_that_were_asked_for(look, word
 
 def test_a_picture_of_several_frames_is_the_maximum_of_the_last_two_where_sprites_flicker():
     frames = [np.full((1, 1, 3), value, np.uint8) for value in (9, 5, 3)]
-    assert picture_of(frames, flickers=True).max() == 5 and picture_of(frames, flickers=False).max() == 3
-    assert picture_of(frames[:1], flickers=True).max() == 9
+    assert combine_frames(frames, flickers=True).max() == 5 and combine_frames(frames, flickers=False).max() == 3
+    assert combine_frames(frames[:1], flickers=True).max() == 9
 
 
 def test_a_video_of_an_environment_has_its_speed_and_even_sides(make_run):

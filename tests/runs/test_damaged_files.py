@@ -44,7 +44,7 @@ def no_ray(monkeypatch, one_thread):
 
     monkeypatch.setattr("runs.train.ray_for", refuse)
     monkeypatch.setattr("runs.search.ray_for", refuse)
-    monkeypatch.setattr(report.curves, "draw", lambda *_: None)
+    monkeypatch.setattr(report, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

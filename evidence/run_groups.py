@@ -1,0 +1,71 @@
+"""The runs of a report: read from their directories, put into groups by their labels, and checked to be comparable."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evidence.curves import SCORE, SMALL_CURVES
+from evidence.labels import label_runs
+from run_directory.layout import list_seed_runs
+from run_directory.progress_table import read_progress
+from run_directory.saved_settings import read_run_settings
+from run_directory.starts import find_starts
+from settings.mistakes import Mistake
+from settings.protocols import describe
+
+COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
+OPTIONAL_COLUMNS = tuple(column for column in SMALL_CURVES if column not in COLUMNS)
+
+
+class Run(NamedTuple):
+    """One run of one seed."""
+
+    label: str  # the name of its group
+    settings: dict
+    progress: dict[str, np.ndarray]  # float [R] for each column of progress.csv
+    starts: list[dict[str, Any]]  # from run.json
+
+    @property
+    def name(self) -> str:
+        """The label and the seed."""
+        return f"{self.label} seed {self.settings['seed']}"
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that the torso computed in; `auto` if the run did not record which dtype that was."""
+        dtype = self.settings["model"]["dtype"]
+        return self.starts[-1]["hardware"].get("dtype", dtype) if dtype == "auto" and self.starts else dtype
+
+
+def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
+    """Read the runs of several groups.
+
+    Args:
+        groups: the label of each group and a run directory; None lets the label follow from the settings.
+
+    Raises:
+        Mistake: a directory is not a run or has no rows yet, a seed is there twice, or the runs play different games or
+            protocols.
+    """
+    found = [(label, one, read_run_settings(one)) for label, path in groups for one in list_seed_runs(path)]
+    found_labels = label_runs([settings for _, _, settings in found])
+    runs = [
+        Run(label or found_label, settings, read_progress(one, COLUMNS, OPTIONAL_COLUMNS), find_starts(one))
+        for (label, one, settings), found_label in zip(found, found_labels, strict=True)
+    ]
+    names = [run.name for run in runs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Mistake(f"{twice[0]} is there twice; give the directories labels, label=<dir>, that tell them apart")
+    games = {name_game(run.settings["env"]): run.name for run in runs}
+    if len(games) > 1:
+        (first, a), (second, b) = list(games.items())[:2]
+        raise Mistake(
+            f"{a} plays {first} and {b} plays {second}: their scores do not belong into one table; report them apart"
+        )
+    return runs
+
+
+def name_game(env: dict) -> str:
+    """Return the game and its protocol: `assault, protocol classic`."""
+    return f"{env['name']}, protocol {describe(env)}"

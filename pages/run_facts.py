@@ -1,0 +1,135 @@
+"""Facts about a run for its page: title, score, learning curves, commands, machines and settings.
+
+run directory -> config.yaml, progress.csv, run.json, evaluations -> plain data that run_page.html draws
+"""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from environments.passwords import mask
+from evidence.curves import SCORE, choose_rows
+from evidence.evaluate import DEFAULT_EPISODES
+from evidence.human import find_random_score, find_references
+from evidence.publication import AGENT
+from run_directory.checkpoints import read_totals
+from run_directory.files import read_json
+from run_directory.layout import evaluation_path
+from run_directory.progress_table import NoRows, read_progress
+from run_directory.starts import find_starts
+from settings.mistakes import counted
+from settings.protocols import describe
+
+COLUMNS = ("agent_steps", "wall_time_s", SCORE)
+CURVES = {  # column of progress.csv -> its name on the page
+    SCORE: "score, the mean of the last 100 games",
+    "policy_loss": "policy loss",
+    "value_loss": "value loss",
+    "entropy": "entropy of the policy, in nats",
+    "approx_kl": "KL divergence of an update",
+    "explained_variance": "explained variance of the values",
+    "agent_steps_per_s": "agent steps per second",
+}
+
+
+def describe_run(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
+    """Return the head of the page: the title, the score of a checkpoint, and facts in sentences."""
+    env, budget = settings["env"], settings.get("stop", {}).get("agent_steps")
+    totals = read_totals(checkpoint)
+    steps = totals.get("agent_steps")
+    facts = [
+        f"Protocol {describe(env)}, seed {settings['seed']}, model {settings['model']['torso']}"
+        + (f" with an LSTM of {settings['model']['lstm_size']}" if settings["model"].get("lstm_size") else "")
+        + (f"; trained for {steps:,} agent steps" if isinstance(steps, int) else "")
+        + (f" of {budget:,}." if isinstance(budget, int) else "."),
+    ]
+    if random := find_random_score(env):
+        facts.append(f"Random play scores {random.source}.")
+    if known := find_references(env):
+        facts.append("Humans score " + ", ".join(f"{one.human:,g} ({one.table})" for one in known) + ".")
+    return {
+        "title": make_title(settings),
+        "score": find_score(run, checkpoint, totals),
+        "facts": facts,
+    }
+
+
+def make_title(settings: dict) -> str:
+    """Return the algorithm and the environment of a run: `PPO on Ms pacman`."""
+    return f"{settings['algo']['name'].upper()} on {settings['env']['name'].replace('_', ' ').capitalize()}"
+
+
+def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str, Any]:
+    """Return the mean score of a checkpoint and a sentence about it.
+
+    It is the score of its evaluation, with an interval, or if there is none that of the last games of training.
+    """
+    path = evaluation_path(run, checkpoint.name)
+    result = read_json(path, dict) if path.is_file() else read_agent_file(run).get("evaluation")
+    if isinstance(result, dict):
+        for way in ("stochastic", "greedy"):
+            if isinstance(found := result.get(way), dict):
+                low, high = found["iqm_interval"]
+                how = f"the mean of {counted(result['episodes'], 'full game')}, {way}; their interquartile mean is "
+                return {
+                    "mean": found["mean"],
+                    "how": f"{how}{found['iqm']:,.1f}, 95 % interval {low:,.1f} to {high:,.1f}",
+                }
+    mean = totals.get(SCORE)
+    mean = mean if isinstance(mean, int | float) and np.isfinite(mean) else None
+    return {
+        "mean": mean,
+        "how": f"the mean of the last 100 games of training; command=evaluate plays {DEFAULT_EPISODES} for an interval",
+    }
+
+
+def read_agent_file(run: Path) -> dict[str, Any]:
+    """Return the content of agent.json, which only the folder of a published agent has; {} for a run."""
+    return read_json(run / AGENT, dict) if (run / AGENT).is_file() else {}
+
+
+def read_curves(settings: dict, run: Path) -> dict[str, Any]:
+    """Return the curves of the page, with few enough points to draw, and the scores they are compared with.
+
+    Returns:
+        axes: `agent_steps` and `wall_time_s` of each point.
+        curves: `name` and `values` of each curve, the score first; None where there is no value.
+        lines: `name` and `score` of random play and of humans whose score is not far above the curve.
+    """
+    try:
+        progress = read_progress(run, COLUMNS, [name for name in CURVES if name not in COLUMNS])
+    except NoRows:
+        return {"axes": {"agent_steps": [], "wall_time_s": []}, "curves": [], "lines": []}
+    rows = choose_rows(len(progress["agent_steps"]))
+    axes = {name: progress[name][rows].tolist() for name in ("agent_steps", "wall_time_s")}
+    curves = [
+        {"name": name, "values": [float(f"{y:.5g}") if np.isfinite(y) else None for y in progress[column][rows]]}
+        for column, name in CURVES.items()
+        if column in progress
+    ]
+    random, scores = find_random_score(settings["env"]), progress[SCORE][np.isfinite(progress[SCORE])]
+    lines = [{"name": f"random play {random.score:g}", "score": random.score}] if random else []
+    for one in find_references(settings["env"]):
+        if len(scores) and one.human < 2 * scores.max():
+            lines.append({"name": f"human {one.human:g} ({one.table})", "score": one.human})
+    return {"axes": axes, "curves": curves, "lines": lines}
+
+
+def describe_origin(settings: dict, run: Path) -> dict[str, Any]:
+    """Return the commands, commits and machines of a run, its settings, and the date of the page."""
+    starts = []
+    for start in mask(find_starts(run) or read_agent_file(run).get("starts", [])):
+        git = start.get("git") or {"commit": "no git checkout", "dirty": False}
+        command = start["command"] if isinstance(start["command"], str) else shlex.join(start["command"])
+        commit = git["commit"] + (", changed" if git["dirty"] else "")
+        facts = {"commit": commit} | start["hardware"] | start["packages"]
+        starts.append(f"{command}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    return {
+        "starts": list(dict.fromkeys(starts)) or ["not recorded"],
+        "settings": yaml.safe_dump(mask(settings), sort_keys=False),
+        "made": f"This page was made on {time.strftime('%Y-%m-%d')} by python run.py command=page run=<this run>.",
+    }

@@ -1,0 +1,68 @@
+"""The curves of a run that still trains, for the page that watches it; a table that has grown is read again."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from run_directory.layout import PROGRESS_CSV
+from run_directory.saved_settings import read_run_settings
+from settings.mistakes import Mistake
+
+MAX_READING_SHARE = 0.02  # of the time that may be spent on reading one table again
+POINTS = 50  # of the small curve in a tile
+
+
+class WatchCurves:
+    """The curves of one run of one seed.
+
+    Args:
+        run: the run directory.
+    """
+
+    def __init__(self, run: Path):
+        self._run = run
+        self._state, self._next_read, self._content = None, 0.0, {}
+
+    def content(self) -> dict[str, Any]:
+        """Return everything the page draws of the run.
+
+        Returns:
+            The curves, see `read_curves`; `title`; `budget`, the agent steps of the whole run; `note`, what is wrong
+            with the files; and `age_s`, seconds since the table was written.
+        """
+        from pages.run_facts import make_title, read_curves  # takes seconds
+
+        path = self._run / PROGRESS_CSV
+        try:
+            found = path.stat()
+            state, age = (found.st_ino, found.st_size, found.st_mtime_ns), max(0.0, time.time() - found.st_mtime)
+        except OSError:
+            state, age = None, None
+        if not self._content or (state != self._state and time.monotonic() >= self._next_read):
+            began = time.monotonic()
+            try:
+                settings = read_run_settings(self._run)
+                budget = settings.get("stop", {}).get("agent_steps")
+                facts = {"title": make_title(settings), "budget": budget, "note": ""}
+                self._content = facts | read_curves(settings, self._run)
+            except (Mistake, OSError) as error:  # the files may be incomplete because they are being written
+                self._content = {"curves": [], "title": self._run.name} | self._content | {"note": str(error)}
+            spent = time.monotonic() - began
+            self._state, self._next_read = state, time.monotonic() + spent / MAX_READING_SHARE
+        return self._content | {"age_s": age}
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a tile shows: the last agent steps, score and speed, and the score as a curve of about POINTS."""
+        from pages.run_facts import CURVES
+
+        content = self.content()
+        summary = {"note": content["note"], "age_s": content["age_s"], "budget": content.get("budget")}
+        if not content["curves"]:
+            return summary | {"agent_steps": None, "score": None, "speed": None, "xs": [], "ys": []}
+        xs, ys = content["axes"]["agent_steps"], content["curves"][0]["values"]
+        speed = next(
+            (one["values"][-1] for one in content["curves"] if one["name"] == CURVES["agent_steps_per_s"]), None
+        )
+        every = max(1, len(xs) // POINTS)
+        curve = {"xs": xs[::-every][::-1], "ys": ys[::-every][::-1]}
+        return summary | {"agent_steps": xs[-1], "score": ys[-1], "speed": speed} | curve
