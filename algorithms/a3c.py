@@ -302,10 +302,6 @@ class A3C(A2C):
         if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
             ray.kill(self.get_actors()[process], no_restart=False)
 
-    def get_actors(self) -> dict[int, Any]:
-        """Return the processes that play, by number from 1."""
-        return self.env_runner_group._worker_manager.actors()
-
     def call_learner(self, function: Any) -> Any:
         """Return what `function` does with the one central learner, in this process or another."""
         began = time.perf_counter()

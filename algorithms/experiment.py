@@ -17,6 +17,7 @@ from algorithms.progress import Progress
 from algorithms.remote_learners import update_learners
 from custom_models.actor_critic import ActorCritic
 from rollouts.health import lost, refuse_unstarted
+from rollouts.private_ray import get_local_learner, get_weights_number, list_env_runner_actors
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from run_directory.checkpoints import complete_checkpoint
@@ -72,17 +73,13 @@ class ReportsProgress(Algorithm):
         finally:
             refuse_unstarted(self.env_runner_group)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
-        runner, learner = self.env_runner_group.local_env_runner, self.learner_group._learner
+        runner, learner = self.env_runner_group.local_env_runner, get_local_learner(self.learner_group)
         # In one process, on one device: acting and learning need no copies of each other's weights.
-        self.one_network = (
-            isinstance(runner, VectorEnvRunner)
-            and isinstance(learner, RolloutLearner)
-            and learner.parameters[0].device.type == "cpu"
-        )
+        ours = isinstance(runner, VectorEnvRunner) and isinstance(learner, RolloutLearner)
+        self.one_network = ours and learner.parameters[0].device.type == "cpu"
         if self.one_network:
             runner.module = learner.net
-        start = self.config.resume_from.get(self.config.seed)
-        if start:
+        if start := self.config.resume_from.get(self.config.seed):
             self.load_checkpoint(start)
 
     def learn_from(self, rollouts: list[Any]) -> list[dict[str, float]]:
@@ -95,9 +92,13 @@ class ReportsProgress(Algorithm):
     def send_weights(self) -> None:
         """The learner's weights to all runners; one that shares the learner's network has them already."""
         if self.one_network:
-            self.env_runner_group.local_env_runner.weights_seq_no = self.learner_group._learner._weights_seq_no
+            self.env_runner_group.local_env_runner.weights_seq_no = get_weights_number(self.learner_group)
         else:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, timeout_seconds=None)
+
+    def get_actors(self) -> dict[int, Any]:
+        """Return the remote env runners by number from 1, lost ones included."""
+        return list_env_runner_actors(self.env_runner_group)
 
     def share_done(self) -> float:
         """Of the run, 0 to 1, for the schedules."""
@@ -106,9 +107,8 @@ class ReportsProgress(Algorithm):
     def count(self, summaries: list[dict[str, Any]], terms: list[dict[str, float]]) -> None:
         """Log one update: what was played, and what each learner reported."""
         self.progress.count(summaries, remote=self.config.num_env_runners > 0)
-        steps = sum(s["agent_steps"] for s in summaries)
         key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
-        self.metrics.log_value(key, steps, reduce="lifetime_sum")
+        self.metrics.log_value(key, sum(s["agent_steps"] for s in summaries), reduce="lifetime_sum")
         self.terms += terms
 
     def loss_terms(self, result: dict[str, Any]) -> dict[str, float]:

@@ -6,11 +6,11 @@ driver: Rollouts -> shards -> each learner's `update`; when one fails, all are e
 from typing import Any
 
 import ray
-from ray.core.generated.common_pb2 import Address  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import RayError, RaySystemError
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from algorithms.nonfinite import NonFiniteLoss
+from rollouts.private_ray import end_learners, find_owner_node, list_learner_actors
 from rollouts.rollout import RolloutData
 from settings.mistakes import cause_of
 
@@ -25,7 +25,7 @@ def list_living_nodes() -> set[str]:
 def find_owner_nodes(data: RolloutData) -> set[str]:
     """Return the ids of the nodes whose processes own the rollouts, which are lost with them; asks no other process."""
     refs = [rollout for rollout in data.rollouts if isinstance(rollout, ray.ObjectRef)]
-    return {Address.FromString(ref.owner_address()).node_id.hex() for ref in refs}
+    return set(map(find_owner_node, refs))
 
 
 def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
@@ -41,7 +41,7 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
     """
     if group.is_local:
         return group.update(training_data=data, timesteps=timesteps)
-    actors: Any = group._workers
+    actors = list_learner_actors(group)
     shards = data.shard(len(actors))
     waiting = [
         actor.update.remote(training_data=shard, timesteps=timesteps)
@@ -58,5 +58,5 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
     except RayError as error:
         if isinstance(cause_of(error), NonFiniteLoss):  # they are asked for the last checkpoint
             raise
-        group._backend_executor.shutdown(graceful_termination=False)
+        end_learners(group)
         raise

@@ -32,7 +32,7 @@ SUITE = {  # contestant -> what is typed, agent steps timed: 10 seconds and more
     "ppo_8x128": (("algo=ppo",), 16_384),
     "ppo_8x128_lstm": (("algo=ppo", LSTM), 16_384),
 }
-SPIN = "300000"  # libgomp's own; the suite's is in runs/train.py
+SPIN = "300000"  # libgomp's own; the suite's is in cluster/connection.py
 WARM_UP = 5_120  # agent steps of the suite: two or three rows of progress.csv
 
 

@@ -111,7 +111,7 @@ def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
 
 def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
     """A learner on the device, and the games it could play, closed."""
-    config = build(run.experiment(words(num_envs, gpu=False))[0])
+    config = build(run.read_experiment(words(num_envs, gpu=False))[0])
     config.num_gpus_per_learner = int(device.type == "cuda")
     games = make_games(config.env_config, 1, 1)
     games.close()
@@ -200,7 +200,7 @@ def main() -> int:
         return 2
     device = torch.device(settings.device)
     logging.disable(logging.WARNING)
-    os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # for the parts alone too; runs/cluster.py says why
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # for the parts alone too; cluster/connection.py says why
     if settings.part:
         print(json.dumps({"agent_steps_per_s": part(settings.part, device, settings.envs, settings.patience)}))
         return 0

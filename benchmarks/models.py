@@ -33,7 +33,7 @@ PATIENCE_S = 0.3  # at least, for one network and kind in one round
 def made(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
     """A network with six actions, and observations [T, N, ...] for it."""
     dim = 42 if "42" in model else 84
-    settings, _ = run.experiment(["env=assault", f"model={model}", f"env.dim={dim}", f"model.dtype={dtype}"])
+    settings, _ = run.read_experiment(["env=assault", f"model={model}", f"env.dim={dim}", f"model.dtype={dtype}"])
     layout = layout_of(settings["env"])
     assert layout is not None
     obs = torch.randint(0, 256, (T, N, *layout.stack_shape), dtype=torch.uint8)

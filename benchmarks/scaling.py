@@ -33,10 +33,10 @@ from benchmarks.hosts import Host
 from benchmarks.light_cluster import PORT, Run, cluster_of, slow_down
 from benchmarks.rounds import ROOT, alone, begin, command_line, keep
 from benchmarks.scaling_model import Costs, Shape, markdown, predicted, predictions, terms
+from cluster.dry_run import count_rollout_bytes, count_weight_bytes
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from runs.build import build
-from runs.plan import rollout_bytes, weight_bytes
 
 # What it takes, each alone --------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ def runner_alone(horizon: int, num_envs: int, *words: str) -> VectorEnvRunner:
     """An env runner of its own, in this process."""
     minibatch = f"algo.minibatch_size={horizon * num_envs}"  # irrelevant here, and never too large
     words = (*words, f"algo.horizon={horizon}", f"algo.num_envs={num_envs}", minibatch)
-    return VectorEnvRunner(config=build(run.experiment(list(words))[0]))
+    return VectorEnvRunner(config=build(run.read_experiment(list(words))[0]))
 
 
 def playing_alone(*words: str, horizon: int = 16, counts: tuple[int, int] = (1, 4)) -> tuple[float, float]:
@@ -87,7 +87,7 @@ def playing_alone(*words: str, horizon: int = 16, counts: tuple[int, int] = (1, 
 def learning_alone(shape: Shape, *words: str) -> float:
     """learn_s: one update from as many rollouts, of the same sizes; a second core would not help such networks."""
     runner = runner_alone(shape.horizon, shape.envs // shape.runners, *words)
-    config = build(run.experiment([*words, *sizes(shape)])[0])
+    config = build(run.read_experiment([*words, *sizes(shape)])[0])
     rollouts = RolloutData([runner.sample()] * shape.runners)
     with one_core():
         learner = config.build_learner(spaces=runner.get_spaces())
@@ -232,12 +232,13 @@ def one_round(folder: Path, quick: bool) -> dict:
 
 def bytes_of(words: tuple[str, ...]) -> float:
     """B, bytes of a rollout per agent step at this horizon."""
-    return float(rollout_bytes(run.experiment([*words, f"algo.horizon={HORIZON}", "algo.minibatch_size=16"])[0]))
+    settings, _ = run.read_experiment([*words, f"algo.horizon={HORIZON}", "algo.minibatch_size=16"])
+    return float(count_rollout_bytes(build(settings)))
 
 
 def weights_of(words: tuple[str, ...]) -> float:
     """G, bytes."""
-    return float(weight_bytes(run.experiment(list(words))[0]))
+    return float(count_weight_bytes(build(run.read_experiment(list(words))[0])))
 
 
 def check(hosts: list[Host], runners: int, words: tuple[str, ...], costs: Costs, cable: int | None = None) -> dict:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import run
-from runs.plan import rollout_bytes, weight_bytes
+from cluster.dry_run import count_rollout_bytes, count_weight_bytes
+from runs.build import build
 
 
 class Shape(NamedTuple):
@@ -91,15 +92,15 @@ def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: f
     each, envs_each, horizon = plan
     runners = workers * each
     envs = runners * envs_each
-    settings = run.experiment(["env=assault", f"algo.horizon={horizon}"])[0]
+    config = build(run.read_experiment(["env=assault", f"algo.horizon={horizon}"])[0])
     costs = Costs(
         act_s=act_s / 1e6,
         env_s=env_s / 1e6,
         learn_s=GPU_S * envs * horizon,
         round_s=round_s / 1e3,
         runner_s=runner_s / 1e3,
-        rollout_bytes=float(rollout_bytes(settings)),
-        weight_bytes=float(weight_bytes(settings)),
+        rollout_bytes=float(count_rollout_bytes(config)),
+        weight_bytes=float(count_weight_bytes(config)),
         network=gbit * 1e9 / 8,
     )
     # Ray deals rollouts out without asking where they lie: with L learners one of L is on its learner's node.

@@ -8,6 +8,7 @@ least of them is what a process gets, and what the whole suite goes by, Ray of a
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -107,3 +108,10 @@ def read_cpu_model() -> str:
     lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line and ":" in line]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def kill_processes(processes: list[psutil.Process]) -> None:
+    """End some processes at once; some of them may have ended by themselves."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()

@@ -1,1 +1,1 @@
-"""What can be composed, as YAML, and the composing."""
+"""What can be typed: YAML, composing it, checking it, help on it, and what a run continues with."""

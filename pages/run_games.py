@@ -19,7 +19,7 @@ from evidence.curves import SCORE
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays
-from recordings.replay import Replay
+from recordings.replay import Replay, label_policy
 from recordings.replayed_game import open_game
 from recordings.saliency import Sight, measure_saliency
 from recordings.video import iterate_pictures
@@ -133,19 +133,6 @@ def measure_sight(agent: Agent, replay: Replay) -> Sight | None:
         return measure_saliency(agent.load_network(games), games, replay, every)
     finally:
         games.close()
-
-
-def label_policy(replay: Replay) -> tuple[list[str], str]:
-    """Return the name of each number in the policy of a replay, and a sentence that explains its bars on the page."""
-    width = replay.policy.shape[1]
-    if replay.policy_kind == "gaussian":
-        half = width // 2
-        names = [f"{what} {i + 1}" for what in ("mean", "deviation") for i in range(half)]
-        return names, "The policy before this step: a normal distribution for each part of the action"
-    names = [name.lower().replace("_", " ") for name in replay.action_names] or [f"action {i}" for i in range(width)]
-    if replay.policy_kind == "q_values":
-        return names, "What each action would bring, as the network expects before this step; orange was played"
-    return names, "The policy before this step, in per cent; orange was drawn from it"
 
 
 def show_step_starts(replay: Replay, game: Any, every: int) -> Iterator[Picture]:

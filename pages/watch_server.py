@@ -214,7 +214,7 @@ def limit_threads() -> None:
 
 def open_live_game(run: Path, checkpoint: str | None) -> Any:
     """Return a LiveGame; its import takes seconds."""
-    from pages.live_game import LiveGame
+    from recordings.live_game import LiveGame
 
     return LiveGame(run, checkpoint)
 

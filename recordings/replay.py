@@ -150,3 +150,16 @@ def find_fault(replay: Replay) -> str | None:
 def is_of_type(value: Any, kind: type) -> bool:
     """Return whether a JSON value has a type; whole numbers count as floats, and true and false are no numbers."""
     return isinstance(value, (float, int) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+
+
+def label_policy(replay: Replay) -> tuple[list[str], str]:
+    """Return the name of each number in the policy of a replay, and a sentence that explains its bars on the page."""
+    width = replay.policy.shape[1]
+    if replay.policy_kind == "gaussian":
+        half = width // 2
+        names = [f"{what} {i + 1}" for what in ("mean", "deviation") for i in range(half)]
+        return names, "The policy before this step: a normal distribution for each part of the action"
+    names = [name.lower().replace("_", " ") for name in replay.action_names] or [f"action {i}" for i in range(width)]
+    if replay.policy_kind == "q_values":
+        return names, "What each action would bring, as the network expects before this step; orange was played"
+    return names, "The policy before this step, in per cent; orange was drawn from it"

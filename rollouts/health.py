@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from rollouts.private_ray import list_env_runner_actors
 from settings.mistakes import EnvironmentFault
 
 
@@ -18,7 +19,7 @@ def refuse_unstarted(group: EnvRunnerGroup | None) -> None:
     Raises:
         RayActorError: ends with the runner's own sentence.
     """
-    for actor in group._worker_manager.actors().values() if group else ():
+    for actor in list_env_runner_actors(group).values() if group else ():
         try:
             ray.get(actor.ping.remote())
         except RayActorError as error:

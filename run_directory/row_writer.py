@@ -25,11 +25,8 @@ class RowWriter:
         self.curves: dict[int, CurveWriter] = {}
 
     def begin(self, seed: int, agent_steps: int) -> None:
-        """Drop the rows beyond the checkpoint that a training process starts from; 0 where it starts from none.
-
-        The driver's resume and Tune's restart of a trial both come here. The first new row cannot tell: one that goes
-        further than the lost rows would leave them in the file.
-        """
+        """Drop the rows beyond the checkpoint that a training process starts from; 0 where it starts from none. A first
+        new row beyond the lost ones would leave them in the file."""
         self.tables[seed].drop_beyond(agent_steps)
         if self.merged:
             self.merged.drop_beyond(agent_steps, value=str(seed))

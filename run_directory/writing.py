@@ -11,6 +11,8 @@ from typing import Any
 
 from settings.mistakes import Mistake
 
+RESERVE_MB = 256  # that have to be left on a disk, for the last checkpoints of a run
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:

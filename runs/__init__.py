@@ -1,1 +1,1 @@
-"""What writes run directories: settings become an RLlib config, the config becomes a run."""
+"""Training: settings become an RLlib config, the config becomes a run that writes a run directory."""

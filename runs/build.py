@@ -7,8 +7,8 @@ from algorithms.a3c import A3CConfig
 from algorithms.dqn import DQNConfig
 from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
+from cluster.resources import cpus_of, dtype_of, num_env_runners, seeds_of
 from environments.frames import layout_of
-from runs.resources import cpus_of, dtype_of, num_env_runners, seeds_of
 from settings.algorithms import (
     A2CSettings,
     A3CSettings,

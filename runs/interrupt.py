@@ -18,11 +18,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOM_MB = 256  # that have to be left on the disk, for the last checkpoints
+from run_directory.writing import RESERVE_MB
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
@@ -72,18 +73,11 @@ def end_before_training(number: int = 0, frame: Any = None) -> None:
     """End this process and all below it: a handler of signals. There is nothing to save."""
     import psutil  # here: run.py asks for this file before it knows that the packages are there
 
+    from environments.machine import kill_processes
+
     print(f"\n{Interrupt.word}", flush=True)
-    kill(psutil.Process().children(recursive=True))
+    kill_processes(psutil.Process().children(recursive=True))
     os._exit(1)  # no exception, which an import under way or Ray might catch
-
-
-def kill(processes: list[Any]) -> None:
-    """End some psutil.Process at once; they may have ended by themselves."""
-    import psutil
-
-    for process in processes:
-        with suppress(psutil.Error):
-            process.kill()
 
 
 def handle_early_signals() -> None:
@@ -174,9 +168,9 @@ class Interrupt:
 
     @classmethod
     def look_at_disk(cls, path: Path) -> None:
-        """A disk asks that has less than ROOM_MB left for `path`."""
+        """A disk asks that has less than RESERVE_MB left for `path`."""
         left = shutil.disk_usage(path).free >> 20
-        if left < ROOM_MB and not cls.asked:
+        if left < RESERVE_MB and not cls.asked:
             cls.asked = True
             cls.why = f"{path} has {left} MB left: stopped with a checkpoint while there was room for it"
 

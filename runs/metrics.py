@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from runs.cluster import LOCAL
+from cluster.local_ray import LOCAL
 
 TAGS = ("run", "algo", "env", "seed")
 GROWS = ("agent_steps", "episodes")

@@ -6,6 +6,7 @@ Everything that has to survive a killed process is written here, in the driver, 
 in a checkpoint.
 """
 
+import os
 import shlex
 import sys
 import time
@@ -17,22 +18,24 @@ import torch
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
+from cluster.resources import cpus_of_run, dtype_of, gpus_of_run, in_words, seeds_of
+from environments.games import may_never_end
 from environments.screen import duration
+from experiments.resume import keep_rules
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_strangers
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_resume_command, seed_paths
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import read_rows
+from run_directory.provenance import ROOT
 from run_directory.row_writer import RowWriter
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.build import build
-from runs.cluster import ray_for
 from runs.display import Display
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
-from runs.resources import cpus_of_run, dtype_of, gpus_of_run, in_words, seeds_of
-from runs.resume import keep_rules
+from runs.ray_session import open_ray
 from settings.mistakes import cause_of, counted, in_a_line
 
 WAIT_S = 60.0  # that a run is silent while it has no place to run
@@ -179,7 +182,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     """Run an experiment, or continue one.
 
     Args:
-        settings: checked by `runs.check.check`.
+        settings: checked by `experiments.check.check`.
         argv: the command line, for the record.
         overrides: what was typed, for the record and for the next resume.
         resumed: the run directory to continue.
@@ -200,10 +203,10 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     if resumed and not todo:
         return resumed, 0
     if resumed:  # the lock first: a run that is refused need not wait for Ray
-        with lock_folder(resumed), ray_for(settings):
+        with lock_folder(resumed), open_ray(settings):
             return resumed, begin(settings, resumed, argv, overrides, todo, starts)
     refuse_unwritable_output(settings)
-    with ray_for(settings):
+    with open_ray(settings):
         run = create_run(settings)
         with lock_folder(run):
             return run, begin(settings, run, argv, overrides, todo, starts)
@@ -344,3 +347,18 @@ def announce(settings: dict, run: Path, starts: dict[int, str]) -> None:
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
         print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")
     sys.stdout.flush()
+
+
+def describe_next_steps(run: Path, settings: dict) -> str:
+    """Return what one can do with a run that has come to its end, as lines that can be pasted into a shell."""
+    stop = settings["stop"]
+    farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
+    farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
+    shown = os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else run  # a job is elsewhere
+    lines = {"watch the curves": ["tensorboard", "--logdir", str(shown)]}
+    if not may_never_end(settings["env"]):
+        lines["play more games"] = ["python", "run.py", "command=evaluate", f"run={shown}", "episodes=100"]
+        lines["see it play"] = ["python", "run.py", "command=record", f"run={shown}"]
+        lines["a page of it all"] = ["python", "run.py", "command=page", f"run={shown}"]
+    lines["train on"] = ["python", "run.py", f"resume={shown}", *farther]
+    return "\n".join(["what next", *(f"  {what:<18} {shlex.join(words)}" for what, words in lines.items())])

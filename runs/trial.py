@@ -11,11 +11,12 @@ from typing import Any
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
+from cluster.resources import seeds_of
+from rollouts.private_ray import get_trial_storage
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, seed_paths
 from runs.build import build
-from runs.resources import seeds_of
 
 
 class SearchTrial(tune.Trainable):
@@ -41,7 +42,7 @@ class SearchTrial(tune.Trainable):
         for seed, of_seed in seed_paths(self.path, seeds_of(settings)).items():
             rllib = build(settings | {"seed": seed})
             rllib.run_dirs = {seed: str(of_seed)}
-            self.algorithms[seed] = rllib.algo_class(config=rllib, storage=self._storage)
+            self.algorithms[seed] = rllib.algo_class(config=rllib, storage=get_trial_storage(self))
             if checkpoints.list_checkpoints(of_seed):
                 self.load(seed, checkpoints.find_newest_whole(of_seed)[0])
 

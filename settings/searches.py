@@ -1,6 +1,6 @@
 """The settings of a search.
 
-Their values stand in tune_searches/. The ranges, `search.space`, are read by runs/space.py.
+Their values stand in tune_searches/. The ranges, `search.space`, are read by tune_searches/space.py.
 """
 
 from dataclasses import dataclass

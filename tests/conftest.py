@@ -35,7 +35,7 @@ def shared_ray():
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> dict:
-    return run.experiment(list(overrides))[0]
+    return run.read_experiment(list(overrides))[0]
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +61,8 @@ def machine_with(monkeypatch):
     """Cores, and GPUs where they are given -> settings are checked and built as on such a machine."""
 
     def have(cpus: int, gpus: int | None = None) -> None:
-        for room in ("resources", "check", "check_search"):
-            monkeypatch.setattr(f"runs.{room}.num_cpus", lambda: cpus)
+        for file in ("cluster.resources", "cluster.capacity", "tune_searches.check"):
+            monkeypatch.setattr(f"{file}.num_cpus", lambda: cpus)
         if gpus is not None:
             monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
 

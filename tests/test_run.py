@@ -19,14 +19,15 @@ from environments.machine import num_cpus
 from environments.names import name_of
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
+from experiments.check import check
+from experiments.commands import READS
+from experiments.help import EXAMPLES
+from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
 from runs import train
 from runs.build import build
-from runs.check import check
-from runs.commands import READS
-from runs.help import EXAMPLES
-from runs.resume import refuse_another_model
+from runs.train import describe_next_steps
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
 from settings.runs import RunSettings
@@ -114,7 +115,7 @@ def old_run(tmp_path):
         path = tmp_path / name
         path.mkdir()
         write_start(
-            path, run.experiment(list(overrides))[0], ["python", "run.py", *overrides], list(overrides), "float32"
+            path, run.read_experiment(list(overrides))[0], ["python", "run.py", *overrides], list(overrides), "float32"
         )
         return path
 
@@ -146,7 +147,7 @@ def test_every_example_of_the_help_is_understood():
     examples = [line.split("python run.py", 1)[1].split("  ")[0].split() for line in lines]
     for words in examples:
         if not any(word.startswith(("resume=", "run=")) for word in words):
-            run.experiment(words)
+            run.read_experiment(words)
     assert examples[0] == [] and len(examples) == 16
 
 
@@ -200,9 +201,9 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
         made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
         words += [f"{g}={name}" for g, name in made_for.items()]
     if option in READS:
-        assert run.experiment([*words, "run=there"])[0]["command"] == option
+        assert run.read_experiment([*words, "run=there"])[0]["command"] == option
         return
-    settings, _ = run.experiment(words)
+    settings, _ = run.read_experiment(words)
     build(settings).validate()
 
 
@@ -415,7 +416,7 @@ def test_ctrl_c_before_anything_has_begun_is_one_word(monkeypatch, capsys):
     def interrupted(overrides):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "experiment", interrupted)
+    monkeypatch.setattr(run, "read_experiment", interrupted)
     assert run.main([]) == 1
     assert capsys.readouterr() == ("", "stopped\n")
 
@@ -642,7 +643,7 @@ def test_a_checkpoint_of_another_model_is_refused(old, new, named, old_run, refu
 
 
 def test_a_run_older_than_a_setting_of_the_model_can_be_resumed_while_that_is_off():
-    settings = run.experiment(["env=cartpole"])[0]
+    settings = run.read_experiment(["env=cartpole"])[0]
     saved = {**settings, "model": {k: v for k, v in settings["model"].items() if k not in ("zero_mean", "lstm_size")}}
     refuse_another_model(saved, settings)
     for model in ({"zero_mean": True}, {"lstm_size": 64}):
@@ -660,7 +661,7 @@ def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):
 
 def test_resume_keeps_what_was_typed_and_takes_what_is_typed_now(old_run):
     path = old_run("env=cartpole", "algo.lr=0.1", "algo.gamma=0.9")
-    settings, resumed = run.experiment([f"resume={path}", "algo.lr=0.2", "stop.agent_steps=77"])
+    settings, resumed = run.read_experiment([f"resume={path}", "algo.lr=0.2", "stop.agent_steps=77"])
     assert resumed == path
     assert (settings["algo"]["lr"], settings["algo"]["gamma"]) == (0.2, 0.9)
     assert settings["stop"]["agent_steps"] == 77
@@ -677,12 +678,12 @@ def test_a_run_that_continues_keeps_its_place_and_its_name(word, old_run, refuse
 
 def test_a_run_that_continues_may_be_told_the_place_and_the_name_that_it_has(old_run):
     path = old_run("env=cartpole", "label=mine")
-    assert run.experiment([f"resume={path}", f"output_dir={path.parent}", "label=mine"])[1] == path
+    assert run.read_experiment([f"resume={path}", f"output_dir={path.parent}", "label=mine"])[1] == path
 
 
 def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refused):
     path = old_run("algo=dqn")
-    settings, _ = run.experiment([f"resume={path}", "algo.train_every=8"])
+    settings, _ = run.read_experiment([f"resume={path}", "algo.train_every=8"])
     assert settings["algo"]["name"] == "dqn" and settings["algo"]["train_every"] == 8
     assert "did you mean algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
     assert "fits nothing else" in refused(f"resume={path}", "algo.dueling=true")
@@ -699,7 +700,7 @@ def test_resume_leaves_a_run_alone_where_defaults_have_changed_since(old_run):
     saved = yaml.safe_load((path / "config.yaml").read_text())
     saved["algo"] |= {"clip": 0.4, "gamma": 0.9}  # as if 0.4 had been the default then
     (path / "config.yaml").write_text(yaml.safe_dump(saved))
-    settings, _ = run.experiment([f"resume={path}", "algo.lr=0.2"])
+    settings, _ = run.read_experiment([f"resume={path}", "algo.lr=0.2"])
     assert settings == saved | {"algo": saved["algo"] | {"lr": 0.2}}
 
 
@@ -708,28 +709,28 @@ def test_resume_gives_a_setting_that_is_new_since_its_default(old_run):
     saved = yaml.safe_load((path / "config.yaml").read_text())
     del saved["algo"]["kl_target"], saved["max_failures"]  # as if they had not been there then
     (path / "config.yaml").write_text(yaml.safe_dump(saved))
-    settings, _ = run.experiment([f"resume={path}"])
+    settings, _ = run.read_experiment([f"resume={path}"])
     assert (settings["algo"]["kl_target"], settings["max_failures"]) == (0.01, 3)
 
 
 def test_resume_takes_a_group_like_a_key(old_run):
     path = old_run("env=cartpole", "size=smoke")
-    settings, _ = run.experiment([f"resume={path}", "size=short"])
+    settings, _ = run.read_experiment([f"resume={path}", "size=short"])
     assert (settings["size"], settings["stop"]["agent_steps"]) == ("short", 200_000)
 
 
 def test_resume_takes_a_value_back_to_the_default_when_that_is_typed(old_run):
     path = old_run("env=cartpole", "algo.lr=0.1")
-    settings, _ = run.experiment([f"resume={path}", "algo.lr=2.5e-4"])
+    settings, _ = run.read_experiment([f"resume={path}", "algo.lr=2.5e-4"])
     assert settings["algo"]["lr"] == 2.5e-4
 
 
 def test_a_second_resume_remembers_the_first(old_run):
     path = old_run("env=cartpole")
-    settings, _ = run.experiment([f"resume={path}", "algo.lr=0.2"])
+    settings, _ = run.read_experiment([f"resume={path}", "algo.lr=0.2"])
     write_start(path, settings, [], ["algo.lr=0.2"], "float32")
     assert read_overrides(path) == ["env=cartpole", "algo.lr=0.2"]
-    settings, _ = run.experiment([f"resume={path}", "algo.gamma=0.5"])
+    settings, _ = run.read_experiment([f"resume={path}", "algo.gamma=0.5"])
     assert (settings["algo"]["lr"], settings["algo"]["gamma"]) == (0.2, 0.5)
 
 
@@ -852,13 +853,13 @@ def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     stop = {"agent_steps": 1000, "time_s": 60.0, "episode_return": None}
     settings = {"stop": stop, "env": {"game": "pong"}}
     monkeypatch.chdir(tmp_path)
-    assert f"run={tmp_path}/ppo/x " in run.next_steps(tmp_path / "ppo" / "x", settings)
-    monkeypatch.chdir(run.ROOT)
-    assert "run=outputs/ppo/x " in run.next_steps(run.ROOT / "outputs" / "ppo" / "x", settings)
+    assert f"run={tmp_path}/ppo/x " in describe_next_steps(tmp_path / "ppo" / "x", settings)
+    monkeypatch.chdir(ROOT)
+    assert "run=outputs/ppo/x " in describe_next_steps(ROOT / "outputs" / "ppo" / "x", settings)
     gymnasium.register("NoLimit-v0", "gymnasium.envs.classic_control:CartPoleEnv")
-    endless = run.next_steps(tmp_path, settings | {"env": {"id": "NoLimit-v0"}})
+    endless = describe_next_steps(tmp_path, settings | {"env": {"id": "NoLimit-v0"}})
     assert "command=evaluate" not in endless, "it would be refused"
-    assert run.next_steps(tmp_path, settings).endswith(" stop.agent_steps=2000 stop.time_s=null")
+    assert describe_next_steps(tmp_path, settings).endswith(" stop.agent_steps=2000 stop.time_s=null")
 
 
 # YAML files that people edit.
@@ -1093,7 +1094,7 @@ def test_printed_lines_can_be_pasted_whatever_the_folder_is_called(name, old_run
     folder = tmp_path / name
     folder.mkdir()
     path = old_run("env=cartpole", name=f"{name}/run")
-    lines = [line.split("  ")[-1] for line in run.next_steps(path, run.experiment([])[0]).splitlines()[2:]]
+    lines = [line.split("  ")[-1] for line in describe_next_steps(path, run.read_experiment([])[0]).splitlines()[2:]]
     assert len(lines) == 4
     evaluated, recorded, shown, resumed = (
         subprocess.run(
@@ -1102,8 +1103,8 @@ def test_printed_lines_can_be_pasted_whatever_the_folder_is_called(name, old_run
         for line in lines
     )
     for done in (evaluated, recorded, shown):
-        assert run.experiment(done.stdout.splitlines()[1:])[0]["run"] == str(path)
-    assert run.experiment(resumed.stdout.splitlines()[1:])[1] == path
+        assert run.read_experiment(done.stdout.splitlines()[1:])[0]["run"] == str(path)
+    assert run.read_experiment(resumed.stdout.splitlines()[1:])[1] == path
 
 
 # Words: used or refused.
@@ -1149,16 +1150,20 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         told.append((arguments, named))
         raise Mistake("told")
 
-    for place in ("runs.train.train", "runs.search.search", "runs.submit.submit", "tuned_configs.promotion.promote"):
+    for place in (
+        "runs.train.train",
+        "tune_searches.search.search",
+        "cluster.submit.submit_job",
+        "tuned_configs.promotion.promote",
+    ):
         monkeypatch.setattr(place, record)
     for place in ("evidence.evaluate.evaluate", "recordings.recording.record", "recordings.video.film_file"):
         monkeypatch.setattr(place, record)
     monkeypatch.setattr("pages.run_page.write_page", record)
     monkeypatch.setattr("pages.watch.watch", record)
-    monkeypatch.setattr("run_directory.layout.list_seed_runs", lambda run: [run])
-    monkeypatch.setattr("run_directory.checkpoints.find_checkpoint", lambda *_: None)
-    monkeypatch.setattr("run_directory.saved_settings.read_run_settings", lambda *_: None)
-    monkeypatch.setattr("runs.cluster.ray_for", record)  # of a dry run
+    monkeypatch.setattr("pages.commands.list_seed_runs", lambda run: [run])
+    monkeypatch.setattr("pages.commands.refuse_unplayable", lambda *_: None)
+    monkeypatch.setattr("runs.ray_session.open_ray", record)  # of a dry run
     word = f"{key}={str(TYPED[key]).lower() if isinstance(TYPED[key], bool) else TYPED[key]}"
     if (command, key) == ("search", "resume"):
         pytest.skip("a search goes on by its name, with resume=auto as without")
@@ -1179,17 +1184,19 @@ def test_a_command_that_reads_a_run_refuses_what_makes_one(command, words, refus
 
 
 def test_evaluation_is_told_the_rules_that_were_typed(monkeypatch, refused):
-    settings, _ = run.experiment(["command=evaluate", "run=here", "env.protocol=machado", "env.noop_max=5", "seed=7"])
+    settings, _ = run.read_experiment(
+        ["command=evaluate", "run=here", "env.protocol=machado", "env.noop_max=5", "seed=7"]
+    )
     assert settings["rules"] == {"protocol": "machado", "noop_max": 5} and settings["seed"] == 7
     assert "env.sticky" in refused("command=evaluate", "run=here", "env.sticky=2")
     assert "env.game=pong: command=evaluate" in refused("command=evaluate", "run=here", "env.game=pong")
-    assert run.experiment(["command=evaluate", "run=here"])[0]["seed"] is None
+    assert run.read_experiment(["command=evaluate", "run=here"])[0]["seed"] is None
 
 
 def test_a_recording_draws_actions_unless_told_otherwise_and_is_told_the_rules():
     words = ["command=record", "run=here"]
-    assert run.experiment(words)[0]["way"] == "stochastic"
-    settings, _ = run.experiment([*words, "way=greedy", "env.sticky=0.25", "seed=7", "games=2"])
+    assert run.read_experiment(words)[0]["way"] == "stochastic"
+    settings, _ = run.read_experiment([*words, "way=greedy", "env.sticky=0.25", "seed=7", "games=2"])
     assert (settings["way"], settings["rules"], settings["seed"], settings["games"]) == (
         "greedy",
         {"sticky": 0.25},
@@ -1253,6 +1260,6 @@ def test_more_envs_than_a_machine_can_play_are_refused(refused):
 
 def test_a_search_that_compares_no_trials_on_the_way_may_be_short():
     words = ["tune_searches=cartpole_ppo", "stop.agent_steps=12_000"]
-    assert run.experiment([*words, "search.scheduler=none"])[0]["stop"]["agent_steps"] == 12_000
+    assert run.read_experiment([*words, "search.scheduler=none"])[0]["stop"]["agent_steps"] == 12_000
     with pytest.raises(Mistake, match="before the first report"):
-        run.experiment([*words, "search.scheduler=asha"])
+        run.read_experiment([*words, "search.scheduler=asha"])

@@ -8,10 +8,10 @@ from ray.rllib.algorithms.dqn import DQNConfig as StockConfig
 from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
+from experiments.check import check
 from run_directory.layout import WEIGHTS
 from run_directory.weights import read_weights
 from runs.build import build
-from runs.check import check
 from settings.mistakes import Mistake
 
 TINY = (
@@ -130,7 +130,7 @@ def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every
 def test_what_cannot_work_is_refused_in_one_sentence(overrides, words):
     replaced = [o for o in TINY if o.partition("=")[0] not in {w.partition("=")[0] for w in overrides}]
     with pytest.raises(Mistake) as mistake:
-        run.experiment([*replaced, *overrides])
+        run.read_experiment([*replaced, *overrides])
     assert words in str(mistake.value) and "\n" not in str(mistake.value)
 
 

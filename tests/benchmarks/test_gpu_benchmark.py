@@ -10,7 +10,7 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 from benchmarks import gpu
-from runs import resources
+from cluster import resources
 
 CPU = torch.device("cpu")
 

@@ -67,4 +67,4 @@ def test_the_tables_of_larger_clusters_are_what_the_model_says_of_what_was_measu
 
 @pytest.mark.parametrize("game", [workers.GAME, scaling.SLOW, scaling.WIDE])
 def test_the_slow_games_of_the_benchmarks_make_experiments(game):
-    assert run.experiment(list(game))[0]["env"]["id"].startswith("benchmarks.slow_games:")
+    assert run.read_experiment(list(game))[0]["env"]["id"].startswith("benchmarks.slow_games:")

@@ -4,7 +4,8 @@ import pytest
 
 from benchmarks import hosts, traffic
 from benchmarks.light_cluster import cluster_of
-from runs.plan import weight_bytes
+from cluster.dry_run import count_weight_bytes
+from runs.build import build
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))]
 UPDATES = 6
@@ -31,5 +32,5 @@ def test_a_rollout_holds_each_picture_once_and_little_travels_beside_it(counted,
 
 def test_weights_reach_a_host_once_per_update_whatever_its_number_of_env_runners(counted, compose):
     one, four = (counted[n]["received_per_update"] for n in traffic.COUNTS)
-    assert weight_bytes(compose(["env=assault"])) < one
+    assert count_weight_bytes(build(compose(["env=assault"]))) < one
     assert abs(four / one - 1) < 0.1

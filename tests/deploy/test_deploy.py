@@ -236,7 +236,7 @@ def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, agai
     assert (ended, requeued) == (code, again)
     assert words[:3] == ["run.py", "env=pong", "seed=[1,2]"]
     assert {"resume=auto", "trust=true", "on_usr1=stop"} <= set(words)
-    assert run.experiment(words[1:])[0]["on_usr1"] == "stop"
+    assert run.read_experiment(words[1:])[0]["on_usr1"] == "stop"
 
 
 def test_slurm_warns_the_script_and_not_the_processes_of_ray():

@@ -112,6 +112,7 @@ def test_nothing_else_counts_cpus_or_memory():
     counts = re.compile(r"cpu_count\(|sched_getaffinity\(|virtual_memory\(")
     rooms = (
         "algorithms",
+        "cluster",
         "custom_models",
         "environments",
         "evidence",
@@ -120,6 +121,7 @@ def test_nothing_else_counts_cpus_or_memory():
         "recordings",
         "rollouts",
         "runs",
+        "tune_searches",
     )
     files = [SUITE / "run.py", *(path for room in rooms for path in (SUITE / room).rglob("*.py"))]
     assert [path.name for path in files if counts.search(path.read_text())] == ["machine.py"]

@@ -8,7 +8,9 @@ import yaml
 
 import run
 from evidence.search_result import explain_result, format_difference, print_result, read_finalists
+from pages.commands import show_search
 from pages.search_page import PAGE
+from run_directory.provenance import ROOT
 from settings.mistakes import Mistake
 from tuned_configs.promotion import promote
 
@@ -23,7 +25,7 @@ for seed in (3, 4, 5):
 
 @pytest.fixture
 def searched(tmp_path, compose):
-    """A search directory, as runs/search.py leaves it."""
+    """A search directory, as tune_searches/search.py leaves it."""
     folder = tmp_path / "searches" / "cartpole_ppo"
     (folder / "trials" / "0002").mkdir(parents=True)
     (folder / "trials.csv").write_text(TRIALS)
@@ -138,9 +140,9 @@ def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, search
     trial = yaml.safe_load(path.read_text())
     trial["env"] |= changed
     path.write_text(yaml.safe_dump(trial))
-    made = promote(searched, run.ROOT / "tuned_configs")
+    made = promote(searched, ROOT / "tuned_configs")
     try:
-        settings = run.experiment([f"tuned_configs={made.stem}"])[0]
+        settings = run.read_experiment([f"tuned_configs={made.stem}"])[0]
     finally:
         made.unlink()
     for group in ("algo", "env", "model", "stop"):
@@ -184,7 +186,7 @@ def test_a_tuned_config_that_cannot_be_saved_is_printed(searched, tmp_path, caps
 
 def test_a_page_that_cannot_be_saved_is_said_and_the_exit_code_says_so(searched, capsys):
     (searched / PAGE).mkdir()
-    assert run.show_result(searched, finished=False) == 1
+    assert show_search(searched, finished=False) == 1
     assert "not saved" in capsys.readouterr().err
 
 

@@ -99,9 +99,9 @@ def test_every_game_of_ale_is_an_env():
     envs = options("env")
     for game in set(roms.get_all_rom_ids()) - set(envs):
         assert spelt_out(f"env={game}", envs) == ["env=atari", f"env.game={game}"]
-    assert run.experiment(["env=qbert", "seed=3"])[0]["env"]["name"] == "qbert"
+    assert run.read_experiment(["env=qbert", "seed=3"])[0]["env"]["name"] == "qbert"
     with pytest.raises(Mistake, match="several players"):
-        run.experiment([f"env={NOT_OPENED[0]}"])
+        run.read_experiment([f"env={NOT_OPENED[0]}"])
 
 
 @pytest.mark.parametrize(
@@ -144,20 +144,20 @@ def test_a_game_by_its_gymnasium_id_is_told_the_game(capsys):
     [("1,2,3", [1, 2, 3]), ("range(1,4)", [1, 2, 3]), ("range(1, 8, 3)", [1, 4, 7]), ("[4,5]", [4, 5]), ("7", 7)],
 )
 def test_seeds_are_taken_as_people_write_them(typed, seeds):
-    assert run.experiment([f"seed={typed}"])[0]["seed"] == seeds
+    assert run.read_experiment([f"seed={typed}"])[0]["seed"] == seeds
     assert values_of([f"seed={typed}"]) == {"seed": seeds}
 
 
 def test_an_empty_range_of_seeds_is_refused():
     with pytest.raises(Mistake, match="seed"):
-        run.experiment(["seed=range(4,1)"])
+        run.read_experiment(["seed=range(4,1)"])
 
 
 @pytest.mark.parametrize(
     ("typed", "number"), [("10k", 10_000), ("1M", 1_000_000), ("1.5M", 1_500_000), ("16.1k", 16_100), ("2e5", 200_000)]
 )
 def test_thousands_and_millions_can_be_typed(typed, number):
-    found = run.experiment([f"stop.agent_steps={typed}"])[0]["stop"]["agent_steps"]
+    found = run.read_experiment([f"stop.agent_steps={typed}"])[0]["stop"]["agent_steps"]
     assert found == number and type(found) is int
 
 

@@ -22,10 +22,10 @@ from browser import CHROMIUM, NONE, run_in_browser
 from small_worlds import ASSAULT, NATURE
 
 import run as command_line
-from pages.live_game import LiveGame, NoPictures
 from pages.watch import PORTS, open_port
 from pages.watch_curves import WatchCurves
 from pages.watch_server import MAX_GAMES, WatchServer
+from recordings.live_game import LiveGame, NoPictures
 from recordings.replayed_game import Emulator
 from run_directory.layout import MANIFEST
 from run_directory.manifest import write_manifest

@@ -66,7 +66,7 @@ def test_a_record_that_claims_to_be_mine_does_not_make_another_users_files_mine(
 
 def test_a_directory_cannot_ask_for_trust_itself(mine, monkeypatch, capsys):
     """Neither its settings nor what it says was typed before."""
-    monkeypatch.setattr("runs.train.ray_for", lambda *_: pytest.fail("Ray would start"))
+    monkeypatch.setattr("runs.train.open_ray", lambda *_: pytest.fail("Ray would start"))
     settings = yaml.safe_load((mine / "config.yaml").read_text()) | {"trust": True}
     (mine / "config.yaml").write_text(yaml.safe_dump(settings))
     rewrite(mine, user="mallory", overrides=["env=cartpole", "trust=true"])
@@ -75,7 +75,7 @@ def test_a_directory_cannot_ask_for_trust_itself(mine, monkeypatch, capsys):
 
 
 def test_a_search_of_somebody_else_is_refused_too(tmp_path, compose, monkeypatch, capsys):
-    monkeypatch.setattr("runs.search.ray_for", lambda *_: pytest.fail("Ray would start"))
+    monkeypatch.setattr("tune_searches.search.open_ray", lambda *_: pytest.fail("Ray would start"))
     words = ["tune_searches=cartpole_ppo", f"output_dir={tmp_path}"]
     folder = tmp_path / "searches" / "cartpole_ppo"
     folder.mkdir(parents=True)

@@ -5,15 +5,15 @@ import re
 import pytest
 
 import run as command_line
+from experiments.resume import keep_rules
 from run_directory.outputs import create_run, find_begun_run
 from run_directory.starts import write_start
-from runs.resume import keep_rules
 from settings.mistakes import Mistake
 
 
 @pytest.fixture(scope="module")
 def settings():
-    return command_line.experiment(["env=cartpole"])[0]
+    return command_line.read_experiment(["env=cartpole"])[0]
 
 
 def test_a_run_has_a_directory_of_its_own_by_algorithm_environment_and_time(tmp_path, settings):
@@ -43,11 +43,11 @@ def earlier(compose, tmp_path):
 def test_a_run_of_an_earlier_version_continues_under_its_own_rules(earlier):
     words, _, folder = earlier
     resume = f"resume={folder}"
-    assert command_line.experiment([resume])[0]["env"]["fire_on_life_loss"] is False
-    assert command_line.experiment([resume, "algo.lr=1e-4"])[0]["env"]["fire_on_life_loss"] is False
+    assert command_line.read_experiment([resume])[0]["env"]["fire_on_life_loss"] is False
+    assert command_line.read_experiment([resume, "algo.lr=1e-4"])[0]["env"]["fire_on_life_loss"] is False
     typed = [resume, "env.fire_on_life_loss=true"]
-    assert command_line.experiment(typed)[0]["env"]["fire_on_life_loss"] is True
-    assert command_line.experiment(words)[0]["env"]["fire_on_life_loss"] is True, "a new run plays by today's"
+    assert command_line.read_experiment(typed)[0]["env"]["fire_on_life_loss"] is True
+    assert command_line.read_experiment(words)[0]["env"]["fire_on_life_loss"] is True, "a new run plays by today's"
 
 
 def test_an_experiment_of_an_earlier_version_is_found_again_by_resume_auto_and_keeps_its_rules(earlier):

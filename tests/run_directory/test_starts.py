@@ -8,15 +8,15 @@ import yaml
 from ray._private import utils
 
 import run as command_line
+from cluster.connection import prepare_environment
 from run_directory.continuation import open_run
 from run_directory.starts import read_overrides, write_start
-from runs import cluster
 from settings.mistakes import Mistake
 
 
 @pytest.fixture(scope="module")
 def settings():
-    return command_line.experiment(["env=cartpole"])[0]
+    return command_line.read_experiment(["env=cartpole"])[0]
 
 
 def test_the_record_says_what_ran_and_under_what_circumstances(tmp_path, settings):
@@ -69,13 +69,12 @@ def test_no_password_is_kept_in_a_run_directory_and_a_reference_to_one_is(tmp_pa
     write_start(tmp_path, settings, ["python", "run.py", "tune_searches=cartpole_ppo", SECRET], words, "float32")
     assert "s3cret" not in (tmp_path / "config.yaml").read_text() + (tmp_path / "run.json").read_text()
     # A resume reads it where the start did, and says so where the start was told it on the command line.
-    assert command_line.experiment([f"resume={tmp_path}"])[0]["search"]["storage"] == settings["search"]["storage"]
+    assert command_line.read_experiment([f"resume={tmp_path}"])[0]["search"]["storage"] == settings["search"]["storage"]
     write_start(tmp_path, settings, ["python", "run.py", SECRET], [SECRET], "float32")
     with pytest.raises(Mistake, match="search.storage=postgresql://bob:\\*\\*\\*@.* give search.storage again"):
-        command_line.experiment([f"resume={tmp_path}"])
-    assert (
-        command_line.experiment([f"resume={tmp_path}", SECRET])[0]["search"]["storage"] == settings["search"]["storage"]
-    )
+        command_line.read_experiment([f"resume={tmp_path}"])
+    resumed, _ = command_line.read_experiment([f"resume={tmp_path}", SECRET])
+    assert resumed["search"]["storage"] == settings["search"]["storage"]
 
 
 @pytest.mark.parametrize("word", ["", "--cfg job", "dry_run=false search.tirals=3", "command=submit cluster=ray"])
@@ -87,7 +86,7 @@ def test_no_password_is_printed(word, tmp_path, capfd):
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 
 
-def test_ray_is_told_the_command_line_without_a_password(monkeypatch):
+def test_ray_is_told_the_command_line_without_a_password(monkeypatch, compose):
     monkeypatch.setattr(utils, "get_entrypoint_name", lambda: f"python run.py {SECRET} seed=1")
-    cluster.mask_command_line()
+    prepare_environment(compose(["env=cartpole"]))
     assert utils.get_entrypoint_name() == "python run.py search.storage=postgresql://bob:***@127.0.0.1:1/name seed=1"

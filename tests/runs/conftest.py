@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, directory_in, go
+
+from tests.runs.tiny_runs import TINY, directory_in, go
 
 
 @pytest.fixture(scope="session")

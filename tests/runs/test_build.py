@@ -13,12 +13,12 @@ from ray.rllib.algorithms.ppo import PPOConfig as StockConfig
 
 import run
 from algorithms.ppo import PPOConfig
+from cluster.resources import MAX_CPUS, cpus_of, cpus_of_run, dtype_of, gpus_of_run, seeds_of
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
+from experiments.check import check
 from runs.build import CONFIGS, build, bundles_of, model_config
-from runs.check import check
-from runs.resources import MAX_CPUS, cpus_of, cpus_of_run, dtype_of, gpus_of_run, seeds_of
 from settings.algorithms import ALGORITHMS
 from settings.mistakes import Mistake
 
@@ -228,7 +228,7 @@ def test_the_model_knows_its_pixels_and_its_dtype(composed):
     ],
 )
 def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, monkeypatch):
-    monkeypatch.setattr("runs.resources.fastest_dtype", lambda: "float32")
+    monkeypatch.setattr("cluster.resources.fastest_dtype", lambda: "float32")
     settings = composed["env=assault"] | {"cluster": composed["env=assault"]["cluster"] | cluster}
     assert dtype_of(settings) == ("bfloat16" if on_gpu else "float32")
     assert model_config(settings)["dtype"] == dtype_of(settings)

@@ -22,9 +22,9 @@ from run_directory.layout import MODULE_STATE, PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.starts import write_start
 from run_directory.weights import write_weights
-from runs.space import parse
-from runs.study import Study
 from settings.mistakes import Mistake
+from tune_searches.space import parse
+from tune_searches.study import Study
 from tuned_configs.promotion import promote
 
 pytestmark = pytest.mark.slow
@@ -42,8 +42,8 @@ def no_ray(monkeypatch, one_thread):
     def refuse(*_, **__):
         raise RayWouldStart
 
-    monkeypatch.setattr("runs.train.ray_for", refuse)
-    monkeypatch.setattr("runs.search.ray_for", refuse)
+    monkeypatch.setattr("runs.train.open_ray", refuse)
+    monkeypatch.setattr("tune_searches.search.open_ray", refuse)
     monkeypatch.setattr(report, "draw_curves", lambda *_: None)
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_runs import (
+
+from run_directory.checkpoints import read_totals
+from run_directory.manifest import find_damage
+from tests.runs.tiny_runs import (
     TINY,
     assert_no_gap_and_no_double,
     directory_in,
@@ -20,9 +23,6 @@ from tiny_runs import (
     rows_of,
     wait_for,
 )
-
-from run_directory.checkpoints import read_totals
-from run_directory.manifest import find_damage
 
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
 ENDLESS = [*TINY, "stop.agent_steps=10_000_000", "output_dir=outputs"]

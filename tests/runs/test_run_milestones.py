@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import TINY, go, rows_of
 
 from algorithms import experiment
 from run_directory.checkpoints import read_totals
 from run_directory.manifest import find_damage
 from run_directory.milestones import write_milestone
 from run_directory.weights import read_weights
+from tests.runs.tiny_runs import TINY, go, rows_of
 
 NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
 A3C = ["algo=a3c", "env=cartpole", "algo.num_workers=0", "algo.num_envs=4", "algo.horizon=64", "cluster.cpus=1"]

@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, names_of, processes_below, wait_for
 
 import run
 from runs import interrupt
 from runs.interrupt import Interrupt, signals_blocked_below
+from tests.runs.tiny_runs import TINY, names_of, processes_below, wait_for
 
 RUN_PY = Path(run.__file__).resolve()
 EARLY = "import signal, sys, time\n{}from runs.interrupt import handle_early_signals\nhandle_early_signals()\n"

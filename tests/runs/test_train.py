@@ -15,17 +15,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_runs import (
-    ROLLOUT,
-    TINY,
-    Disturbance,
-    assert_no_gap_and_no_double,
-    directory_in,
-    go,
-    kill_actor,
-    rows_of,
-    send_to_self,
-)
 
 import run
 from run_directory import checkpoints
@@ -40,6 +29,17 @@ from runs import interrupt, train
 from runs.build import build
 from runs.interrupt import AGAIN_S, Interrupt
 from runs.train import overshoot_of, reached
+from tests.runs.tiny_runs import (
+    ROLLOUT,
+    TINY,
+    Disturbance,
+    assert_no_gap_and_no_double,
+    directory_in,
+    go,
+    kill_actor,
+    rows_of,
+    send_to_self,
+)
 
 NEVER = {"agent_steps": 10**9, "time_s": None, "episode_return": None}
 ROW = {"agent_steps": 1000, "wall_time_s": 60.0, "episodes": 20, "episode_return_mean": 100.0}
@@ -87,7 +87,7 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
 @pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
 def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(interrupt, "ROOM_MB", 10**9)
+    monkeypatch.setattr(interrupt, "RESERVE_MB", 10**9)
     code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
     path = directory_in(printed)
     assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed
@@ -232,7 +232,7 @@ def test_what_is_printed_reads_from_start_to_end(finished):
     assert "ppo on cartpole: 1,024 agent steps, 4 envs x 64 steps = 256 per update, seed 1" in printed
     assert f"writing to {path}" in printed
     watched = next(line for line in lines if "command=watch" in line)
-    assert run.experiment(watched.split("  ")[-1].split()[2:])[0]["run"] == str(path), "it can be pasted"
+    assert run.read_experiment(watched.split("  ")[-1].split()[2:])[0]["run"] == str(path), "it can be pasted"
     assert any(line.startswith("agent steps 1,") and "time left 0 s" in line for line in lines)
     assert "what next" in printed and "resume=" in printed
     assert lines[-1] == f"run directory: {path}"

@@ -3,11 +3,11 @@
 import pytest
 import ray
 from ray.rllib.core import DEFAULT_MODULE_ID
-from tiny_runs import directory_in, go, rows_of
 
 import run
 from environments.games import make_games
 from runs.build import build
+from tests.runs.tiny_runs import directory_in, go, rows_of
 
 NAMES = run.options("tuned_configs")
 LECTURE = {  # what its slides say; each file's header has the way from RLlib's numbers to these

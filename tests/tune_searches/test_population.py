@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_for
 
 import run
+from experiments.check import check
 from run_directory import checkpoints
 from run_directory.layout import CONFIG, PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.searches import SCHEDULE_CSV
-from runs.check import check
-from runs.population import FACTORS, Population, perturbed
-from runs.sources import RunWriter
-from runs.space import Parameter, parse
-from runs.study import Study
 from settings.mistakes import Mistake
+from tests.runs.tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_for
+from tune_searches.population import FACTORS, Population, perturbed
+from tune_searches.sources import RunWriter
+from tune_searches.space import Parameter, parse
+from tune_searches.study import Study
 
 WORDS = ("tune_searches=cartpole_ppo", "search.scheduler=pbt", "search.sampler=random")
 SCORES = (50.0, 10.0, 90.0, 20.0, 80.0, 30.0, 40.0, 60.0)

@@ -18,12 +18,12 @@ from run_directory import checkpoints
 from run_directory.layout import seed_paths
 from run_directory.searches import SCHEDULE_CSV, trial_path
 from run_directory.writing import write_table
-from runs.check import check
-from runs.sources import RunWriter
-from runs.space import Parameter, draw, with_values
-from runs.study import MAX_DRAWS, Study
 from runs.trial import score
 from settings.mistakes import Mistake
+from tune_searches.check import check_experiment
+from tune_searches.sources import RunWriter
+from tune_searches.space import Parameter, draw, with_values
+from tune_searches.study import MAX_DRAWS, Study
 
 QUARTER = 0.25  # of the population is replaced, and replaces
 RESAMPLED = 0.25  # probability that a setting is drawn anew
@@ -138,7 +138,7 @@ class Population:
                 for p in self.study.space
             }
             try:
-                check(with_values(self.study.settings, near))
+                check_experiment(with_values(self.study.settings, near))
             except Mistake:  # a minibatch larger than the batch: draw again
                 continue
             return near

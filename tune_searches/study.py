@@ -32,10 +32,10 @@ from sqlalchemy import event
 
 from environments.passwords import hide, mask, password_in
 from run_directory.files import check_kind, damaged_file
-from runs.check import check
-from runs.space import Parameter, draw, with_values
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER
+from tune_searches.check import check_experiment
+from tune_searches.space import Parameter, draw, with_values
 
 FILES = ("sqlite", "journal")  # storages in the search's own directory
 POINTS = 36  # of the budget, at which scores are reported: 1/9 and 1/3 are among them
@@ -64,7 +64,7 @@ class Study:
     """Proposals and results of one search.
 
     Args:
-        settings: checked by `runs.check.check`.
+        settings: checked by `tune_searches.check.check_experiment`.
         space: what varies.
         folder: of the search.
 
@@ -181,7 +181,7 @@ class Study:
             trial = self.optuna.ask()
             values = draw(self.space, trial)
             try:
-                check(with_values(self.settings, values))
+                check_experiment(with_values(self.settings, values))
             except Mistake as mistake:
                 why = mistake
                 trial.set_user_attr(IMPOSSIBLE, str(mistake))

@@ -13,11 +13,10 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from cluster.placement import KINDS, Node, placed, spelt
+from cluster.resources import in_words, num_env_runners
 from environments.games import make_games
 from rollouts.rollout import columns
-from runs.build import build, bundles_of
-from runs.placement import KINDS, Node, placed, spelt
-from runs.resources import in_words, num_env_runners
 from settings.mistakes import Mistake, counted, in_a_line
 
 PLAY_S = 1.0  # that an env runner is watched
@@ -32,16 +31,15 @@ class Pace(NamedTuple):
 
 
 @ray.remote(num_cpus=0)
-class Alone:
+class LoneEnvRunner:
     """An env runner by itself, in a process like that of a run."""
 
-    def pace(self, settings: dict) -> Pace:
-        """Measured now, after a rollout that does not count."""
-        config = build(settings)
+    def measure_pace(self, config: Any) -> Pace:
+        """Let the env runner play for PLAY_S, after a rollout that does not count, and return its pace."""
         runner = config.env_runner_cls(config=config, worker_index=1)
 
         def play() -> int:
-            if settings["algo"]["name"] == "a3c":  # its workers learn where they play
+            if config.algo.name == "a3c":  # its workers learn where they play
                 return runner.work(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
             return runner.sample().agent_steps
 
@@ -52,57 +50,66 @@ class Alone:
         return Pace(sum(played) / took, len(played) / took)
 
 
-def pace_of(settings: dict, found: list[Node]) -> Pace | None:
-    """Of an env runner of this run, on a node that Ray chooses, beside whatever runs there.
+def measure_pace(settings: dict, config: Any, bundles: list[dict[str, float]], found: list[Node]) -> Pace | None:
+    """Measure the pace of an env runner of this run, on a node that Ray chooses, beside whatever runs there.
+
+    Args:
+        settings: of the experiment, checked.
+        config: RLlib's, built of them.
+        bundles: CPUs and GPUs of each process of the run.
+        found: the nodes there are.
 
     Returns:
         None where there are no env runners, or no room for one now.
     """
-    if not num_env_runners(settings) or placed(bundles_of(settings), found) is None:
+    if not num_env_runners(settings) or placed(bundles, found) is None:
         return None
-    alone = Alone.options(num_gpus=settings["cluster"]["gpus_per_runner"]).remote()
+    alone = LoneEnvRunner.options(num_gpus=settings["cluster"]["gpus_per_runner"]).remote()
     try:
-        return ray.get(alone.pace.remote(settings), timeout=ROOM_S)
+        return ray.get(alone.measure_pace.remote(config), timeout=ROOM_S)
     except GetTimeoutError:
         return None
     except RayError as error:
         raise Mistake(f"an env runner cannot start: {in_a_line(error)}") from error
 
 
-def plan(settings: dict, found: list[Node], pace: Pace | None = None) -> str:
-    """In words, for a run or a trial of a search.
+def describe_plan(
+    settings: dict, config: Any, bundles: list[dict[str, float]], found: list[Node], pace: Pace | None = None
+) -> str:
+    """Describe where each process of a run, or of a trial of a search, would be, and what would travel between them.
 
     Args:
-        settings: checked by `runs.check.check`.
+        settings: of the experiment, checked.
+        config: RLlib's, built of them.
+        bundles: CPUs and GPUs of each process.
         found: the nodes there are.
         pace: of one env runner; without it nothing is said of seconds.
     """
-    bundles = bundles_of(settings)
     where = placed(bundles, found)
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
     lines = [
         f"{settings['algo']['name']} on {settings['env']['name']}, {in_words(settings)}",
         f"on {counted(len(found), 'node')} with {spelt(total)}:",
     ]
-    for i, (name, bundle) in enumerate(zip(names_of(settings, len(bundles)), bundles, strict=True)):
+    for i, (name, bundle) in enumerate(zip(name_processes(settings, len(bundles)), bundles, strict=True)):
         lines.append(f"  {name:<17}{spelt(bundle):<14}{where[i].name if where else 'nowhere: there is no room for it'}")
     if where:
         lines.append("one way that fits; Ray finds its own once the run starts")
-    return "\n".join([*lines, *travels(settings, pace)])
+    return "\n".join([*lines, *describe_traffic(settings, config, pace)])
 
 
-def names_of(settings: dict, number: int) -> list[str]:
-    """What the processes of a run are, in the order of its bundles; of a trial with several seeds, seed after seed."""
+def name_processes(settings: dict, number: int) -> list[str]:
+    """Return what each process is, in the order of the bundles; of a trial with several seeds, seed after seed."""
     runners, learners = num_env_runners(settings), settings["cluster"]["num_learners"]
     each = [f"env runner {i + 1}" for i in range(runners)] + [f"learner {i + 1}" for i in range(learners)]
     seeds = (number - 1) // max(1, len(each))
     return ["training process", *each * seeds]
 
 
-def travels(settings: dict, pace: Pace | None) -> Iterable[str]:
-    """What goes from process to process, with its size."""
-    runners, learners, weights = num_env_runners(settings), settings["cluster"]["num_learners"], weight_bytes(settings)
-    each, ship = rollout_bytes(settings), settings["algo"].get("ship")  # A3C's
+def describe_traffic(settings: dict, config: Any, pace: Pace | None) -> Iterable[str]:
+    """Yield a line on everything that goes from process to process, with its size."""
+    runners, learners = num_env_runners(settings), settings["cluster"]["num_learners"]
+    weights, each, ship = count_weight_bytes(config), count_rollout_bytes(config), settings["algo"].get("ship")  # A3C's
     spelt_weights = f"{weights / 1e6:,.1f} MB"
     if not runners and not learners:
         yield "nothing travels: one process plays and learns"
@@ -127,35 +134,43 @@ def travels(settings: dict, pace: Pace | None) -> Iterable[str]:
             f"weights {'back' if ship else 'to each node'}"
         )
     if pace and learners > 1:
-        passed = pace.rollouts * minibatches_of(settings) * weights
+        passed = pace.rollouts * count_minibatches(settings) * weights
         yield f"and {passed / 1e6:,.1f} MB/s of gradients from each learner"
 
 
-def minibatches_of(settings: dict) -> int:
-    """Of an update, each of which ends with a sum of gradients."""
+def count_minibatches(settings: dict) -> int:
+    """Return the minibatches of an update, each of which ends with a sum of gradients."""
     algo = settings["algo"]
     if "minibatch_size" not in algo:
         return 1
     return algo["num_epochs"] * math.ceil(algo["num_envs"] * algo["horizon"] / algo["minibatch_size"])
 
 
-def rollout_bytes(settings: dict) -> float:
-    """Bytes of a Rollout per agent step; of complete episodes, where they are as long as 1,000 agent steps."""
-    config, (games, spaces) = build(settings), spaces_of(settings)
-    horizon, num_envs = settings["algo"].get("horizon", 1000), config.num_envs_per_env_runner
-    table = columns(horizon, num_envs, *spaces, games.layout, 0, settings["model"]["lstm_size"] or 0)
+def count_rollout_bytes(config: Any) -> float:
+    """Return the bytes of a Rollout per agent step; of complete episodes, where they are as long as 1,000 agent steps.
+
+    Args:
+        config: RLlib's, built of an experiment.
+    """
+    games, spaces = open_spaces(config)
+    horizon, num_envs = getattr(config.algo, "horizon", 1000), config.num_envs_per_env_runner
+    table = columns(horizon, num_envs, *spaces, games.layout, 0, config.model_config["lstm_size"] or 0)
     return sum(np.dtype(dtype).itemsize * np.prod(shape) for shape, dtype in table.values()) / (horizon * num_envs)
 
 
-def weight_bytes(settings: dict) -> int:
-    """Of the model, as it travels."""
-    _, spaces = spaces_of(settings)
-    module = build(settings).get_rl_module_spec(spaces={DEFAULT_MODULE_ID: spaces}, inference_only=False).build()
+def count_weight_bytes(config: Any) -> int:
+    """Return the bytes of a model's weights as they travel.
+
+    Args:
+        config: RLlib's, built of an experiment.
+    """
+    _, spaces = open_spaces(config)
+    module = config.get_rl_module_spec(spaces={DEFAULT_MODULE_ID: spaces}, inference_only=False).build()
     return sum(array.nbytes for array in module.get_state().values())
 
 
-def spaces_of(settings: dict) -> tuple[Any, tuple[Any, Any]]:
-    """One game, closed, and what its agent sees and does."""
-    games = make_games(settings["env"], 1, 1)
+def open_spaces(config: Any) -> tuple[Any, tuple[Any, Any]]:
+    """Open one game of an experiment and close it; return it with its observation space and its action space."""
+    games = make_games(config.env_config, 1, 1)
     games.close()
     return games, (games.observation_space, games.action_space)

@@ -14,10 +14,10 @@ from typing import Any
 import requests
 from ray.job_submission import JobSubmissionClient
 
+from cluster.package import JOB_BYTES, refuse_too_large
 from environments.passwords import mask
 from run_directory.outputs import compute_key
 from run_directory.provenance import COMMIT, ROOT, commit_to_send
-from runs.package import JOB_BYTES, refuse_too_large
 from settings.mistakes import Mistake
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
@@ -26,15 +26,15 @@ READY_S = 60  # a head that has just been started takes jobs within
 STOP_S = 120  # `ray job stop` gives a run so long for its last checkpoint; Ray's own default is 3
 
 
-def submit(settings: dict, words: list[str]) -> str:
-    """Submit a command.
+def submit_job(settings: dict, words: list[str]) -> str:
+    """Submit a command as a job.
 
     Args:
         settings: what the words compose to, checked.
         words: the command line.
 
     Returns:
-        What one can do with the job, in lines.
+        Lines on what one can do with the job.
 
     Raises:
         Mistake: it would not run on a cluster, is too large, or the cluster does not take it.
@@ -55,15 +55,15 @@ def submit(settings: dict, words: list[str]) -> str:
     name = f"{settings['algo']['name']}/{settings['env']['name']}"
     job = f"{name.replace('/', '-')}-{compute_key(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
     what = {
-        "entrypoint": entrypoint(words),
+        "entrypoint": format_entrypoint(words),
         "submission_id": job,
-        "metadata": metadata(settings, name),
-        "runtime_env": {"working_dir": str(ROOT), "env_vars": variables()},
+        "metadata": describe_job(settings, name),
+        "runtime_env": {"working_dir": str(ROOT), "env_vars": list_variables()},
     }
     try:
-        hand_in(address, what)
+        post_job(address, what)
     except Exception as error:  # ConnectionError, RuntimeError, whatever the HTTP client raises
-        raise Mistake(refusal(address, error)) from error
+        raise Mistake(explain_refusal(address, error)) from error
     return "\n".join(
         [
             f"job {job} is on its way: python run.py {shlex.join(words)}",
@@ -74,8 +74,8 @@ def submit(settings: dict, words: list[str]) -> str:
     )
 
 
-def hand_in(address: str, what: dict[str, Any]) -> None:
-    """Submit it; a head that has only just been started is waited for."""
+def post_job(address: str, what: dict[str, Any]) -> None:
+    """Submit a job to a dashboard, and wait for a head that has only just been started."""
     requests.head(address, timeout=ANSWER_S)  # Ray's own client would wait for ever
     logging.getLogger("ray").setLevel(logging.ERROR)  # every file it leaves behind
     client, end = JobSubmissionClient(address), time.monotonic() + READY_S
@@ -99,13 +99,13 @@ def add_continuation(words: list[str]) -> list[str]:
     return [*words, *resume, *trust]
 
 
-def entrypoint(words: list[str]) -> str:
+def format_entrypoint(words: list[str]) -> str:
     """Return the command line of a job."""
     return f"python run.py {shlex.join(add_continuation(words))}"
 
 
-def metadata(settings: dict, name: str) -> dict[str, str]:
-    """What the dashboard shows of a job."""
+def describe_job(settings: dict, name: str) -> dict[str, str]:
+    """Return what the dashboard shows of a job."""
     return {
         "job_name": name,
         "algo": settings["algo"]["name"],
@@ -115,13 +115,13 @@ def metadata(settings: dict, name: str) -> dict[str, str]:
     }
 
 
-def variables() -> dict[str, str]:
-    """Of the environment of the job and all its processes; torch's threads are set by each process itself."""
+def list_variables() -> dict[str, str]:
+    """Return the environment variables of all processes of a job; each process sets torch's threads itself."""
     return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1", COMMIT: commit_to_send()}
 
 
-def refusal(address: str, error: Any) -> str:
-    """The sentence for what Ray says when it takes no job."""
+def explain_refusal(address: str, error: Any) -> str:
+    """Return the sentence for what Ray says when it takes no job."""
     text = " ".join(str(error).split())
     if re.search(r"\b401\b|\b403\b|token|unauthor", text, re.I):
         return (

@@ -4,7 +4,7 @@ import pytest
 
 import run
 from experiments.composition import GROUPS, options
-from runs.help import LISTED, help_text
+from experiments.help import LISTED, help_text
 from settings.algorithms import ALGORITHMS
 from settings.mistakes import Mistake
 from settings.runs import RunSettings

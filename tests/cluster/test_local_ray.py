@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private import ray_constants
 
+from cluster.local_ray import explain_failed_start, refuse_unwritable_places, start_ray
 from environments import machine
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
-from runs import cluster, train
-from runs.cluster import refuse_unwritable_places, start, why_not_here
+from runs import train
+from runs.build import bundles_of
 from settings.mistakes import Mistake
 
 Usage = namedtuple("Usage", "total used free")
@@ -32,10 +34,10 @@ def refused_by_ray(monkeypatch):
 
         monkeypatch.setattr(ray, "init", init)
         monkeypatch.setattr(ray, "shutdown", lambda: None)  # other tests' Ray stays
-        monkeypatch.setattr(cluster.ray_constants, "ENABLE_RAY_CLUSTER", True)
+        monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
         monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
         with pytest.raises(Mistake) as mistake:
-            start(settings)
+            start_ray(settings, num_processes=1)
         return str(mistake.value), asked
 
     return answer
@@ -47,12 +49,12 @@ def test_ray_has_the_cpus_that_the_suite_counts_and_listens_to_this_machine_only
     _, asked = refused_by_ray(compose(["env=cartpole"]), RuntimeError("no"))
     assert asked["num_cpus"] == machine.num_cpus() == 1
     assert asked["object_store_memory"] <= 0.3 * 2**31
-    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and not cluster.ray_constants.ENABLE_RAY_CLUSTER
+    assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and not ray_constants.ENABLE_RAY_CLUSTER
 
 
 def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
     monkeypatch.setattr(machine, "cpu_quotas", lambda root: [1.5])
-    assert cluster.bundles_of(compose(["env=assault", "size=short", "dashboard=true"]))[0]["CPU"] == 1
+    assert bundles_of(compose(["env=assault", "size=short", "dashboard=true"]))[0]["CPU"] == 1
     with pytest.raises(Mistake, match=r"cluster.cpus=2.* ask for 2 CPUs, and this machine has 1"):
         compose(["env=assault", "cluster.cpus=2", "dashboard=true"])
     monkeypatch.setattr(machine, "memory_limits", lambda root: [2**20])
@@ -78,7 +80,7 @@ def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
 def test_what_ray_raises_is_one_sentence_that_names_the_variable(error, words, monkeypatch):
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", "/tmp/mine")
-    sentence = why_not_here(error)
+    sentence = explain_failed_start(error)
     assert "\n" not in sentence and all(word in sentence for word in words)
 
 
@@ -101,7 +103,7 @@ def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_r
 
 def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "standing", lambda run, seeds, settings: ({}, []))
-    monkeypatch.setattr(train, "ray_for", lambda settings: pytest.fail("Ray was started"))
+    monkeypatch.setattr(train, "open_ray", lambda settings: pytest.fail("Ray was started"))
     settings = compose(["env=cartpole"])
     write_start(tmp_path, settings, [], [], "float32")
     with lock_folder(tmp_path), pytest.raises(Mistake, match="another process is at it"):

@@ -20,38 +20,37 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from cluster.local_ray import LOCAL
+from cluster.resources import cpus_of_run, dtype_of, gpus_of_run
 from environments.machine import num_cpus
 from environments.passwords import mask
-from run_directory import checkpoints
+from experiments.resume import keep_rules
 from run_directory.continuation import refuse_damaged_files, refuse_strangers
-from run_directory.files import read_yaml
-from run_directory.layout import CONFIG, STARTS, TUNE, format_resume_command, seed_paths
+from run_directory.layout import STARTS, TUNE, format_resume_command
 from run_directory.outputs import make_folder
-from run_directory.row_writer import RowWriter
 from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
-from runs.cluster import LOCAL, ray_for
-from runs.confirmation import Confirmation
 from runs.display import SearchDisplay, spelt
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
-from runs.population import Population
-from runs.resources import cpus_of_run, dtype_of, gpus_of_run, seeds_of
-from runs.resume import keep_rules
-from runs.sources import Planned, Proposals, RunWriter, Source, write_trials
-from runs.space import parse
-from runs.study import Study
-from runs.train import NodeLost, Patience, error_of, why
+from runs.ray_session import open_ray
+from runs.train import NodeLost
 from runs.trial import SearchTrial
+from runs.trial_recorder import SearchRecorder, TrialEnd
 from settings.mistakes import Mistake, counted
+from tune_searches.confirmation import Confirmation
+from tune_searches.population import Population
+from tune_searches.sources import Planned, Proposals, RunWriter, Source, write_trials
+from tune_searches.space import parse
+from tune_searches.study import Study
 
 
 def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None = None) -> tuple[Path, int]:
     """Search, or go on where an earlier start of the same search ended.
 
     Args:
-        settings: checked by `runs.check.check`.
+        settings: checked by `experiments.check.check`.
         argv: the command line, for the record.
         overrides: what was typed, for the record.
         resumed: the directory of the search, where it is not <output_dir>/searches/<name>.
@@ -71,7 +70,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     if not begins and not resumed:
         settings = keep_rules(settings, folder, overrides)
     asks = begins and settings["cluster"]["address"] != LOCAL
-    with ray_for(settings) if asks else nullcontext():  # what a cluster refuses leaves nothing behind
+    with open_ray(settings) if asks else nullcontext():  # what a cluster refuses leaves nothing behind
         if not resumed:
             make_folder(settings, *names)
         with lock_folder(folder):
@@ -92,7 +91,7 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
         write_start(folder, settings, argv, overrides, dtype_of(settings))
         writer = RunWriter(settings, argv, read_overrides(folder))
-        with ray_for(settings):
+        with open_ray(settings):
             code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
                 confirmation, folder, writer
             )
@@ -191,7 +190,7 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
             name=TUNE,
             storage_path=str(folder),
             stop=end,
-            callbacks=[SearchRecorder(folder, source, end, display, Metrics(settings))],
+            callbacks=[SearchRecorder(folder, source.failed, end, display, Metrics(settings))],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=settings["max_failures"]),
             verbose=0,
@@ -246,85 +245,6 @@ class EarlyStopping(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         stop = self.study.report(trial.config["number"], result["agent_steps"], result["objective"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
-
-
-class TrialEnd(tune.Stopper):
-    """A trial ends with its budget, with a failure, or because the user asked or the disk."""
-
-    def __init__(self, budget: int, folder: Path):
-        self.budget, self.folder = budget, folder
-        self.drop_waiting = False  # set once nothing runs
-
-    def __call__(self, trial_id: str, result: dict) -> bool:
-        Interrupt.answer(trial_id, result)
-        Interrupt.look_at_disk(self.folder)
-        return Interrupt.asked or result["agent_steps"] >= self.budget or bool(result["failure"])
-
-    def stop_all(self) -> bool:
-        return self.drop_waiting or Interrupt.at_once
-
-
-class SearchRecorder(tune.Callback):
-    """Writes what trials report into their run directories, and shows it."""
-
-    def __init__(self, folder: Path, source: Source, end: TrialEnd, display: SearchDisplay, metrics: Metrics):
-        self.folder, self.source, self.end, self.display, self.metrics = folder, source, end, display, metrics
-        self.writers: dict[str, RowWriter] = {}  # run directory -> what is written there
-        self.said: set[tuple[str, str]] = set()  # trial, and what its processes had to say
-        self.patience = Patience()
-
-    def __getstate__(self) -> dict:
-        return {}  # as Source
-
-    def open_writer(self, trial: Any) -> RowWriter:
-        """Of a trial; made when it is first asked for."""
-        path = Path(trial.config["dir"])
-        if str(path) not in self.writers:
-            seeds = seeds_of(read_yaml(path / CONFIG))
-            self.writers[str(path)] = RowWriter(seed_paths(path, seeds), path)
-        return self.writers[str(path)]
-
-    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
-        for notice in result["notices"]:
-            if (trial.config["label"], notice) not in self.said:
-                self.said.add((trial.config["label"], notice))
-                self.display.say(f"{trial.config['label']}: {notice}")
-        for seed, row, workers, began_at in result["reports"]:
-            with writing(self.folder):
-                if began_at is not None:
-                    self.open_writer(trial).begin(seed, began_at)
-                if result["failure"]:
-                    continue
-                self.open_writer(trial).add(seed, row, workers)
-            run = Path(trial.config["dir"]).relative_to(self.folder.parent)  # assault_ppo/trials/0007
-            self.metrics.report(str(run), seed, row)
-        self.display.update(trial.config["label"], result["agent_steps"], result["objective"])
-
-    def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
-        if not trial.last_result.get("failure"):
-            with writing(self.folder):
-                for seed, path in self.open_writer(trial).dirs.items():
-                    checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), path)
-
-    def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.folder, error_of(trial)):
-            self.display.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
-
-    def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.folder, error_of(trial)):
-            self.source.failed(trial.config, why(trial))
-
-    def on_step_end(self, iteration, trials, **info) -> None:
-        for trial in trials:  # a last checkpoint may come after a trial's end, so its record outlives it for a while
-            if trial.status in ("TERMINATED", "ERROR") and (writer := self.writers.get(trial.config["dir"])):
-                with writing(self.folder):
-                    writer.close()
-        waiting = all(trial.status != "RUNNING" for trial in trials)
-        self.end.drop_waiting = Interrupt.asked and waiting
-        if self.patience.ends(trials):
-            self.display.say("waiting until there is room for all processes of a trial; Ctrl-C ends the wait")
-        if waiting and not any(node["Alive"] for node in ray.nodes()):
-            raise NodeLost("Ray's own process on this machine died")
 
 
 def best_of(study: Study, number: int = 5) -> str:

@@ -27,7 +27,6 @@ from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 
 import run
 from evidence.evaluate import evaluate
@@ -35,13 +34,15 @@ from run_directory import checkpoints
 from run_directory.checkpoints import read_totals
 from run_directory.manifest import find_damage
 from run_directory.progress_table import ProgressTable
-from runs import interrupt, sources
+from runs import interrupt
 from runs.display import SearchDisplay
 from runs.metrics import Metrics
-from runs.search import SearchRecorder, TrialEnd
-from runs.sources import Source
-from runs.study import Study
+from runs.trial_recorder import SearchRecorder, TrialEnd
 from settings.mistakes import Mistake
+from tests.runs.tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
+from tune_searches import sources
+from tune_searches.sources import Source
+from tune_searches.study import Study
 
 ROOT = Path(run.__file__).resolve().parent
 # Seconds: 4 updates of 4 envs x 64 steps each, and a game ends after 20 steps or so.
@@ -147,7 +148,7 @@ def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
 
     said = io.StringIO()
     display = SearchDisplay(lambda: "", Console(file=said))
-    recorder = SearchRecorder(tmp_path, Source(display), TrialEnd(100, tmp_path), display, Metrics(compose([])))
+    recorder = SearchRecorder(tmp_path, Source(display).failed, TrialEnd(100, tmp_path), display, Metrics(compose([])))
     result = {"failure": None, "reports": [], "agent_steps": 1, "objective": 1.0}
     for _ in range(2):
         recorder.on_trial_result(1, [], Trial(), result | {"notices": ["seed 1: worker 2 fails: ValueError: no"]})
@@ -311,7 +312,7 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
     words = (*TINY, "search.trials=2", "search.scheduler=none", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
     with monkeypatch.context() as patch:
-        patch.setattr(interrupt, "ROOM_MB", 10**9)
+        patch.setattr(interrupt, "RESERVE_MB", 10**9)
         code, printed = go(*words)
     assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed
     assert f"to continue:  python run.py resume={folder}" in printed
@@ -355,7 +356,7 @@ def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(whe
 
 def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
     """Of two GPUs, three trials of 0.6 each are 1.8, and there is room for two."""
-    monkeypatch.setattr("runs.check_search.num_cpus", lambda: 64)
+    monkeypatch.setattr("tune_searches.check.num_cpus", lambda: 64)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     words = ["tune_searches=cartpole_ppo", "cluster.gpus_per_learner=0.6"]
     assert compose([*words, "search.concurrent=2"])["search"]["concurrent"] == 2
@@ -421,7 +422,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     Path(Trial.config["dir"]).mkdir(parents=True)
     Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
-    recorder = SearchRecorder(folder, Source(display), TrialEnd(100, folder), display, Seen(settings))
+    recorder = SearchRecorder(folder, Source(display).failed, TrialEnd(100, folder), display, Seen(settings))
     result = {"failure": None, "notices": [], "agent_steps": 5, "objective": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]

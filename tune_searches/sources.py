@@ -10,18 +10,18 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from cluster.resources import dtype_of
 from run_directory.layout import STARTS, seed_paths
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start
 from run_directory.tensorboard import write_hparams
 from run_directory.writing import write_file, write_table
-from runs.confirmation import Attempt
 from runs.display import SearchDisplay
 from runs.interrupt import Interrupt
-from runs.resources import dtype_of
-from runs.space import with_values
-from runs.study import Study
 from settings.mistakes import Mistake
+from tune_searches.confirmation import Attempt
+from tune_searches.space import with_values
+from tune_searches.study import Study
 
 
 class RunWriter:

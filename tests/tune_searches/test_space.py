@@ -5,8 +5,8 @@ import random
 import pytest
 
 import run
-from runs.space import draw, parse, with_values
 from settings.mistakes import Mistake
+from tune_searches.space import draw, parse, with_values
 
 
 class Ends:

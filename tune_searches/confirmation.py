@@ -16,7 +16,7 @@ from run_directory.layout import checkpoint_path
 from run_directory.manifest import find_damage
 from run_directory.searches import DEFAULT, FAILURE, SEEDS_CSV, STAGES
 from run_directory.writing import write_table
-from runs.study import Row, Study
+from tune_searches.study import Row, Study
 
 
 class Attempt(NamedTuple):

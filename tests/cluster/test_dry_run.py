@@ -3,52 +3,62 @@
 import pytest
 
 import run
-from runs.build import build
-from runs.cluster import nodes as cluster_nodes
-from runs.placement import Node
-from runs.plan import Pace, pace_of, plan, rollout_bytes, weight_bytes
+from cluster.connection import list_nodes
+from cluster.dry_run import Pace, count_rollout_bytes, count_weight_bytes, describe_plan, measure_pace
+from cluster.placement import Node
+from runs.build import build, bundles_of
 from settings.mistakes import Mistake
 
 NODES = [Node("a", "large", {"CPU": 4.0, "GPU": 0.0}), Node("b", "small", {"CPU": 1.0, "GPU": 0.0})]
 ON_RAY = ("cluster=ray", "output_dir=/shared")
 
 
+def plan_for(settings: dict, pace: Pace | None = None) -> str:
+    """What a dry run prints of an experiment on NODES."""
+    return describe_plan(settings, build(settings), bundles_of(settings), NODES, pace)
+
+
+def pace_for(settings: dict, nodes: list[Node]) -> Pace | None:
+    """How fast one env runner of an experiment plays."""
+    return measure_pace(settings, build(settings), bundles_of(settings), nodes)
+
+
 @pytest.mark.parametrize("words", [("env=assault",), ("env=cartpole",), ("env=cartpole", "model=mlp_lstm")])
 def test_a_rollout_is_as_large_as_it_is_said_to_be(words, compose, make_runner):
     words = (*words, "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
     rollout = make_runner(*words).sample()
-    assert rollout_bytes(compose(words)) * 32 == rollout.num_bytes
+    assert count_rollout_bytes(build(compose(words))) * 32 == rollout.num_bytes
 
 
 def test_pixels_travel_once_and_little_beside_them(compose):
     """At most 7056 (T + 4) / T + 64 bytes per agent step."""
     for horizon in (5, 128):
         words = ("algo=a2c", f"algo.horizon={horizon}")
-        assert 7056 < rollout_bytes(compose(words)) <= 7056 * (horizon + 4) / horizon + 64
+        assert 7056 < count_rollout_bytes(build(compose(words))) <= 7056 * (horizon + 4) / horizon + 64
 
 
 def test_weights_are_as_many_bytes_as_the_model_has(compose, make_learner):
     words = ("env=cartpole", "model.dtype=float32")
     learner = make_learner(*words)
-    assert weight_bytes(compose(words)) == sum(4 * p.numel() for p in learner.net.parameters())
+    assert count_weight_bytes(build(compose(words))) == sum(4 * p.numel() for p in learner.net.parameters())
 
 
 def test_a_plan_has_a_node_for_every_process_or_says_that_there_is_none(compose):
-    text = plan(compose(["env=cartpole", *ON_RAY]), NODES)
+    text = plan_for(compose(["env=cartpole", *ON_RAY]))
     assert "on 2 nodes with 5 CPU:" in text and text.count("1 CPU ") == 5 and "small" in text and "large" in text
     assert "training process 1 CPU" in text and "env runner 4     1 CPU" in text and "learner 1" not in text
-    text = plan(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=2", "cluster.num_learners=2"]), NODES)
+    text = plan_for(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=2", "cluster.num_learners=2"]))
     assert text.index("env runner 2 ") < text.index("learner 1 ") < text.index("learner 2 ")
-    text = plan(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=8"]), NODES)
+    text = plan_for(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=8"]))
     assert text.count("nowhere: there is no room for it") == 9
 
 
 def test_what_travels_depends_on_who_learns(compose):
     """MB/s: rollouts from every env runner; weights once per update and node, or, of A3C, for every fragment."""
-    assert "nothing travels" in plan(compose(["env=cartpole"]), NODES)
+    assert "nothing travels" in plan_for(compose(["env=cartpole"]))
     pace = Pace(agent_steps=1000.0, rollouts=2.0)
     words = [*ON_RAY, "cluster.num_env_runners=2", "cluster.cpus=1"]
-    weights = weight_bytes(compose(words)) / 1e6  # nature_cnn for Assault
+    weights = count_weight_bytes(build(compose(words))) / 1e6  # nature_cnn for Assault
     cases = {
         ("algo=ppo",): ("rollouts: ", 2 * 1000, 2 * weights, "to each node"),
         ("algo=a3c", "algo.ship=gradients"): ("gradients: ", None, 2 * 2 * weights, "back"),
@@ -56,35 +66,35 @@ def test_what_travels_depends_on_who_learns(compose):
     }
     for more, (first, steps, back, where) in cases.items():
         settings = compose([*words, *more])
-        there = back if steps is None else steps * rollout_bytes(settings) / 1e6
-        text = plan(settings, NODES, pace)
+        there = back if steps is None else steps * count_rollout_bytes(build(settings)) / 1e6
+        text = plan_for(settings, pace)
         assert first in text and "one env runner by itself plays 1,000 agent steps/s" in text
         expected = f"at most, with 2: {there:,.1f} MB/s to the learner, {back:,.1f} MB/s of weights {where}"
         assert text.endswith(expected), text
-    assert plan(compose(words), NODES).endswith("not tried, there is no room for an env runner")
-    text = plan(compose([*words, "cluster.num_learners=2", "cluster.num_env_runners=4"]), NODES, pace)
+    assert plan_for(compose(words)).endswith("not tried, there is no room for an env runner")
+    text = plan_for(compose([*words, "cluster.num_learners=2", "cluster.num_env_runners=4"]), pace)
     assert text.endswith(f"and {2 * 4 * 4 * weights:,.1f} MB/s of gradients from each learner"), text
 
 
 @pytest.mark.end_to_end
 def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray, monkeypatch):
-    monkeypatch.setattr("runs.plan.ROOM_S", 0.5)
+    monkeypatch.setattr("cluster.dry_run.ROOM_S", 0.5)
     words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=2"]
     nodes = [Node("a", "large", {"CPU": 64.0, "GPU": 8.0})]  # it is said to have GPUs, and has none
-    assert pace_of(compose([*words, "cluster.gpus_per_runner=0.5"]), nodes) is None
+    assert pace_for(compose([*words, "cluster.gpus_per_runner=0.5"]), nodes) is None
     with monkeypatch.context() as without:
-        without.setattr("runs.plan.Alone", None)  # a run that never fits is not even tried
-        assert pace_of(compose([*words, "cluster.cpus_per_runner=64"]), nodes) is None
-    monkeypatch.setattr("runs.plan.ROOM_S", 60.0)
+        without.setattr("cluster.dry_run.LoneEnvRunner", None)  # a run that never fits is not even tried
+        assert pace_for(compose([*words, "cluster.cpus_per_runner=64"]), nodes) is None
+    monkeypatch.setattr("cluster.dry_run.ROOM_S", 60.0)
     with pytest.raises(Mistake, match="an env runner cannot start: "):
         settings = compose(["env=assault", *words[1:]])
-        pace_of(settings | {"env": settings["env"] | {"game": "none"}}, nodes)
+        pace_for(settings | {"env": settings["env"] | {"game": "none"}}, nodes)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a3c"])
 def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared_ray):
     settings = compose([f"algo={algo}", "env=cartpole", *ON_RAY, "cluster.num_env_runners=2"])
-    pace, config = pace_of(settings, cluster_nodes()), build(settings)
+    pace, config = pace_for(settings, list_nodes()), build(settings)
     per_rollout = config.num_envs_per_env_runner * settings["algo"]["horizon"]
     assert pace and pace.rollouts > 0
     assert 0.8 < pace.agent_steps / (pace.rollouts * per_rollout) < 1  # rows that only restart a game do not count

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 
 from environments.frame_stack import FrameStack
-from pages.run_games import label_policy
 from playing.agent import choose_dtype, load_network
 from playing.rules import apply_rules
 from playing.whole_games import open_games
 from recordings.recording import describe_policy
-from recordings.replay import Replay
+from recordings.replay import Replay, label_policy
 from recordings.replayed_game import can_be_drawn, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path

@@ -6,9 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from runs.space import parse
-from runs.study import MAX_DRAWS, POINTS, Study, sampler_of
 from settings.mistakes import Mistake
+from tune_searches.space import parse
+from tune_searches.study import MAX_DRAWS, POINTS, Study, sampler_of
 
 SEARCH = ("tune_searches=cartpole_ppo", "search.sampler=random", "stop.agent_steps=3600")
 SEARCH += ("search.scheduler=none", "report_every=100")

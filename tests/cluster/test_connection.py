@@ -4,7 +4,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -17,27 +16,27 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
 
 import run
-from run_directory import provenance
-from run_directory.checkpoints import read_totals
-from run_directory.outputs import compute_key
-from run_directory.writing import lock_folder
-from runs import cluster, package, submit
-from runs.build import bundles_of
-from runs.cluster import (
-    head_of,
-    ray_for,
-    refusal,
+from cluster import checks, submit
+from cluster.checks import (
+    explain_refusal,
+    find_head,
     refuse_too_small,
     refuse_unreachable,
     refuse_unshared,
     refuse_without_cuda,
 )
+from cluster.connection import list_nodes, prepare_environment
+from cluster.placement import Node
+from run_directory.checkpoints import read_totals
+from run_directory.outputs import compute_key
+from run_directory.writing import lock_folder
+from runs.build import bundles_of
 from runs.interrupt import Interrupt
-from runs.placement import Node
+from runs.ray_session import open_ray
 from settings.mistakes import Mistake
+from tests.runs.tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
 
 RUN_PY = Path(run.__file__).resolve()
 ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
@@ -74,14 +73,14 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
             began = time.monotonic()
             with pytest.raises(Mistake, match=f"cluster.address={address}: {address} does not answer as the head"):
                 refuse_unreachable(address, address)
-            assert time.monotonic() - began < 2 * cluster.ANSWER_S
+            assert time.monotonic() - began < 2 * checks.ANSWER_S
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with pytest.raises(Mistake, match="neither local, nor auto, nor host:port"):
-        head_of("somewhere")
+        find_head("somewhere")
     with pytest.raises(Mistake, match="submit the run as a job with command=submit"):
-        head_of("ray://head:10001")
+        find_head("ray://head:10001")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert head_of("auto") == "10.0.0.1:6379"
+    assert find_head("auto") == "10.0.0.1:6379"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
     ],
 )
 def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
-    found = refusal("auto", "10.0.0.1:6379", RuntimeError(said))
+    found = explain_refusal("auto", "10.0.0.1:6379", RuntimeError(said))
     assert found.startswith("cluster.address=auto, which is 10.0.0.1:6379") and sentence in found and "\n" not in found
 
 
@@ -104,29 +103,29 @@ def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
     assert [b.get("GPU", 0) for b in bundles_of(gpu)].count(1) == 2
     with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, and the cluster never has room"):
-        refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
-    refuse_too_small(gpu, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
+        refuse_too_small(8, bundles_of(gpu), [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
+    refuse_too_small(8, bundles_of(gpu), [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert run.main(["cluster=one_gpu"]) == 2
     assert "cluster.gpus_per_learner=1: the run would take 1 GPU, each" in capsys.readouterr().err
 
 
 def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypatch):
-    (node,) = cluster.nodes()
+    (node,) = list_nodes()
     with_gpu, without = (Node(node.id, "large", {"CPU": 64.0, "GPU": gpus}) for gpus in (2.0, 0.0))
     refuse_without_cuda([without])
     if not torch.backends.cuda.is_built():
         with pytest.raises(Mistake, match="node large offers 2 GPU, and torch there is a CPU build; install a CUDA"):
             refuse_without_cuda([without, with_gpu])
-    monkeypatch.setattr(cluster, "computes_on_gpus", ray.remote(num_cpus=0)(lambda: True))
+    monkeypatch.setattr(checks, "has_cuda_build", ray.remote(num_cpus=0)(lambda: True))
     refuse_without_cuda([without, with_gpu])
 
 
-def test_within_itself_ray_for_keeps_a_signal_that_has_come(shared_ray, compose):
+def test_within_itself_open_ray_keeps_a_signal_that_has_come(shared_ray, compose):
     settings = compose(["env=cartpole"])
-    with ray_for(settings):
+    with open_ray(settings):
         os.kill(os.getpid(), signal.SIGTERM)
-        with ray_for(settings):
+        with open_ray(settings):
             assert Interrupt.asked
         assert signal.getsignal(signal.SIGINT) == Interrupt.ask
     Interrupt.clear()
@@ -140,20 +139,20 @@ def test_the_bundles_of_a_run_are_its_processes(compose):
 
 
 def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path, monkeypatch):
-    refuse_unshared(tmp_path / "new", cluster.nodes())
+    refuse_unshared(tmp_path / "new", list_nodes())
     assert list((tmp_path / "new").iterdir()) == []
-    monkeypatch.setattr(cluster, "sees", ray.remote(num_cpus=0)(lambda path: Path(path + "_elsewhere").is_file()))
+    monkeypatch.setattr(checks, "has_file", ray.remote(num_cpus=0)(lambda path: Path(path + "_elsewhere").is_file()))
     with pytest.raises(Mistake, match=f"output_dir={tmp_path} is not shared: node .* does not see"):
-        refuse_unshared(tmp_path, cluster.nodes())
+        refuse_unshared(tmp_path, list_nodes())
     assert not list(tmp_path.glob(".shared*"))
 
     @ray.remote(num_cpus=0, max_retries=0)
     def lacks(path: str) -> bool:
         raise ModuleNotFoundError("No module named 'ale_py'")
 
-    monkeypatch.setattr(cluster, "sees", lacks)
+    monkeypatch.setattr(checks, "has_file", lacks)
     with pytest.raises(Mistake, match="cannot run this suite .*No module named 'ale_py'.*requirements.txt"):
-        refuse_unshared(tmp_path, cluster.nodes())
+        refuse_unshared(tmp_path, list_nodes())
 
 
 # resume=auto.
@@ -172,7 +171,7 @@ def test_an_experiment_has_one_name_wherever_it_runs(compose, tmp_path):
 
 @pytest.mark.end_to_end
 def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_ray):
-    from tiny_runs import go
+    from tests.runs.tiny_runs import go
 
     words = (*TINY, "stop.agent_steps=1024", "resume=auto", f"output_dir={tmp_path}")
     code, printed = go(*words)
@@ -193,7 +192,7 @@ def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_
 
 def test_two_drivers_at_one_run_are_refused(tmp_path, shared_ray, capsys):
     words = [*TINY, "stop.agent_steps=1024", "resume=auto", f"output_dir={tmp_path}"]
-    folder = tmp_path / "ppo" / "cartpole" / compute_key(run.experiment(words)[0])
+    folder = tmp_path / "ppo" / "cartpole" / compute_key(run.read_experiment(words)[0])
     folder.mkdir(parents=True)
     with lock_folder(folder):
         assert run.main(words) == 2
@@ -213,7 +212,7 @@ def test_a_directory_that_cannot_be_locked_is_not_said_to_be_in_use(tmp_path, mo
 def test_metrics_are_off_only_where_nobody_could_see_them(compose, monkeypatch):
     for words, off in ((["env=cartpole"], True), (["env=cartpole", "dashboard=true"], False), ([*ON_RAY], False)):
         monkeypatch.setattr(os, "environ", {})
-        cluster.prepare(compose(words))
+        prepare_environment(compose(words))
         assert ("RAY_enable_metrics_collection" in os.environ) == off
 
 
@@ -390,78 +389,3 @@ def test_a_browser_shows_a_job_by_name_its_log_and_its_actors(start_cluster, tmp
     if pictures := os.environ.get("SCREENSHOTS"):  # a directory, such as docs
         for name, page in {"jobs": "jobs", "job": f"jobs/{job}", "actors": "actors"}.items():
             open_page(page, f"--screenshot={pictures}/ray_dashboard_{name}.png")
-
-
-def test_a_job_runs_the_same_words_and_goes_on_by_itself():
-    assert submit.entrypoint(["algo=a2c", "seed=[1,2]"]) == "python run.py algo=a2c 'seed=[1,2]' resume=auto trust=true"
-    assert submit.entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one trust=true"
-    assert submit.entrypoint(["resume=/runs/one", "trust=false"]) == "python run.py resume=/runs/one trust=false"
-
-
-def test_a_job_may_be_told_what_it_is_told_anyway(monkeypatch):
-    told = []
-    monkeypatch.setattr("runs.submit.submit", lambda settings, words: told.append(words) or "")
-    words = ["cluster=ray", "output_dir=/shared", "cluster.num_env_runners=1", "cluster.cpus=1"]
-    assert run.main(["command=submit", *words, "trust=true"]) == run.main(["command=submit", *words]) == 0
-    assert told == [[*words, "trust=true"], words]
-
-
-def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):
-    monkeypatch.setattr(submit, "commit_to_send", lambda: "3f2a9c0-dirty")
-    assert submit.metadata(compose(["env=cartpole", "seed=[1,2]", *ON_RAY]), "ppo/cartpole") == {
-        "job_name": "ppo/cartpole",
-        "algo": "ppo",
-        "env": "cartpole",
-        "seed": "[1, 2]",
-        "commit": "3f2a9c0-dirty",
-    }
-    expected = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "OMP_NUM_THREADS": "1", provenance.COMMIT: "3f2a9c0-dirty"}
-    assert submit.variables() == expected
-
-
-def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
-    (tmp_path / ".rayignore").write_text("# not these\n/data/\n__pycache__/\n*.bin\n")
-    names = {"run.py": 3, "data/large": 500, "rooms/__pycache__/x": 500, "rooms/data/y": 20, "rooms/z.bin": 500}
-    for name, size in names.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"0" * size)
-    assert package.package_bytes(tmp_path) == 3 + 20 + (tmp_path / ".rayignore").stat().st_size
-    (tmp_path / "rooms" / "link").symlink_to(tmp_path / "data" / "large")
-    assert package.package_bytes(tmp_path) == 3 + 20 + 500 + (tmp_path / ".rayignore").stat().st_size
-    monkeypatch.setattr(submit, "JOB_BYTES", 10)
-    monkeypatch.setattr(cluster, "DRIVER_BYTES", 10)
-    on_ray = compose(["env=cartpole", *ON_RAY])
-    with pytest.raises(Mistake, match="MiB that would travel"):
-        submit.submit(on_ray, [])
-    monkeypatch.setattr(cluster, "refuse_unreachable", lambda *_: None)
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with pytest.raises(Mistake, match="MiB that would travel"):
-        cluster.connect(on_ray)
-
-
-def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
-    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; give http://head:8265"):
-        submit.submit(compose(["env=cartpole", *ON_RAY]), [])
-
-
-def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
-    monkeypatch.setattr(submit, "ANSWER_S", 0.5)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        for port, why in ((1, "Connection refused"), (silent.getsockname()[1], "no answer for 0.5 s")):
-            address = f"http://127.0.0.1:{port}"
-            monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
-            said = re.escape(f"{address}: no Ray dashboard takes the job there ({why}); on the head")
-            with pytest.raises(Mistake, match=said) as no:
-                submit.submit(compose(["env=cartpole", *ON_RAY]), [])
-            assert "\n" not in str(no.value)
-
-
-def test_a_job_whose_command_line_has_a_password_in_it_is_refused(compose):
-    settings = compose(["env=cartpole", "cluster=ray", "output_dir=/shared"])
-    with pytest.raises(Mistake, match=r"search.storage=postgresql://bob:\*\*\*@host/name: the dashboard shows") as told:
-        submit.submit(settings, ["search.storage=postgresql://bob:s3cret@host/name"])
-    assert "s3cret" not in str(told.value)

@@ -9,8 +9,8 @@ import pytest
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.searches import FAILURE
-from runs.confirmation import Confirmation
-from runs.study import Row
+from tune_searches.confirmation import Confirmation
+from tune_searches.study import Row
 
 SCORES = {0: 10.0, 1: 40.0, 2: 30.0, 3: 20.0}
 

@@ -5,33 +5,29 @@ Every mistake is one sentence with the setting, its value and the way out.
 
 import difflib
 import re
-from pathlib import Path
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from cluster.capacity import refuse_too_large_for_machine
+from cluster.resources import num_env_runners, seeds_of
 from custom_models.convolutions import smallest_dim
-from environments.frames import layout_of
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
-from environments.machine import memory_bytes, num_cpus, num_gpus
 from environments.names import name_of
-from runs.check_search import check_search
-from runs.placement import Node, placed
-from runs.resources import cpus_of_learners, gpus_of_run, num_env_runners, seeds_of
 from settings.experiment import select_tables
-from settings.mistakes import Mistake, counted
+from settings.mistakes import Mistake
 from settings.runs import RunSettings
 from settings.setting import explain_unknown, list_settings, name_kind
 
 GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
-STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: rollouts.rollout.columns
 
 
 def check(settings: dict) -> dict:
-    """Settings with every value checked and as its kind.
+    """Return the settings with every value checked and as its kind.
 
     Args:
-        settings: the composed experiment as plain data.
+        settings: the composed experiment as plain data. Of a search, `search` is handed on as it is;
+            `tune_searches/check.py` checks it.
 
     Raises:
         Mistake: something that was typed, or stands in a YAML file, cannot work.
@@ -71,8 +67,8 @@ def check(settings: dict) -> dict:
     _check_env(settings)
     _check_model(settings)
     _check_sizes(settings)
-    _check_resources(settings)
-    return settings | {"search": check_search(search, settings)} if settings["command"] == "search" else settings
+    refuse_too_large_for_machine(settings)
+    return settings | {"search": search} if settings["command"] == "search" else settings
 
 
 def _check_made_for(settings: dict) -> None:
@@ -293,57 +289,4 @@ def _check_replay(settings: dict, runners: int) -> None:
         raise Mistake(
             f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly where an episode "
             "ends; set algo.prioritized=true as well, or leave it at 1"
-        )
-
-
-def _check_resources(settings: dict) -> None:
-    if settings["cluster"]["address"] != "local":
-        _check_cluster(settings)
-        return
-    cluster, runners = settings["cluster"], num_env_runners(settings)
-    cpus, gpus = num_cpus(), num_gpus() if gpus_of_run(settings) else 0
-    # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
-    centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
-    wanted = centre + runners * cluster["cpus_per_runner"] + cpus_of_learners(settings)
-    if wanted > cpus:
-        keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
-        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(f"{asked} ask for {counted(wanted, 'CPU')}, and this machine has {cpus}; ask for fewer")
-    _check_memory(settings["algo"], settings["env"], settings["stop"]["agent_steps"])
-    learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
-    asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners
-    if placed(asked, [Node("", "this machine", {"CPU": cpus, "GPU": gpus})]) is None:
-        keys = ("gpus_per_learner", "num_learners", "gpus_per_runner", "num_env_runners")
-        asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(
-            f"{asked}: the run would take {counted(gpus_of_run(settings), 'GPU')}, each process its part of one, "
-            f"and torch sees {gpus} in this machine; ask for fewer, or install a CUDA build of torch"
-        )
-
-
-def _check_memory(algo: dict, env: dict, budget: int) -> None:
-    """A rollout or a replay buffer larger than this process's memory: the kernel would end it without a word."""
-    layout, steps, keys = layout_of(env), algo["num_envs"] * algo.get("horizon", 1), ["num_envs", "horizon"]
-    frame = layout.dim**2 * layout.channels if layout else 0
-    if "buffer_size" in algo:  # of stacks; it grows with what is played
-        steps, keys, frame = min(algo["buffer_size"], budget), ["buffer_size"], frame * (layout.stack if layout else 1)
-    wanted, there = steps * (frame + STEP_BYTES) / 2**30, memory_bytes() / 2**30
-    if wanted > there:
-        asked = ", ".join(f"algo.{key}={algo[key]}" for key in keys if key in algo)
-        raise Mistake(
-            f"{asked}: so many agent steps take at least {wanted:,.1f} GiB, and this machine has {there:,.1f} GiB of "
-            "memory for this process; ask for fewer"
-        )
-
-
-def _check_cluster(settings: dict) -> None:
-    """What can be said before the cluster is asked; `runs/cluster.py` asks it."""
-    cluster = settings["cluster"]
-    for key in ("cpus", "num_env_runners"):
-        if cluster[key] is None:
-            raise Mistake(f"cluster.{key} is not set: on a cluster, cluster.address={cluster['address']}, say how many")
-    if not Path(settings["output_dir"]).is_absolute():
-        raise Mistake(
-            f"output_dir={settings['output_dir']}: nodes of a cluster do not share a working directory; give an "
-            "absolute path that all of them have"
         )

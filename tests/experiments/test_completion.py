@@ -7,8 +7,8 @@ import sys
 import pytest
 
 import run
-from experiments.composition import GROUPS, options
-from runs.completion import SHELLS, complete, script_for
+from experiments.completion import SHELLS, complete, script_for
+from experiments.composition import GROUPS, ROOT, options
 
 
 def test_groups_and_settings_are_offered_and_those_of_a_group_behind_its_dot():
@@ -90,6 +90,6 @@ def test_bash_asks_for_the_word_under_the_cursor(line, replies):
         capture_output=True,
         text=True,
         timeout=120,
-        cwd=run.ROOT,
+        cwd=ROOT,
     )
     assert [word for word in result.stdout.split("\n") if word] == replies

@@ -12,11 +12,11 @@ from pathlib import Path
 import optuna
 import pytest
 from test_search import TINY
-from tiny_runs import go
 
 import run
-from runs.space import parse
-from runs.study import Study
+from tests.runs.tiny_runs import go
+from tune_searches.space import parse
+from tune_searches.study import Study
 
 
 def binaries() -> Path | None:

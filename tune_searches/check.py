@@ -1,21 +1,45 @@
-"""What of a search is checked before anything starts, beside what `runs/check.py` checks of its trials."""
+"""What of a search is checked before anything starts, beside what `experiments/check.py` checks of its trials."""
 
 import re
 from typing import Any
 
+from cluster.placement import Node, placed
+from cluster.resources import cpus_of_run, gpus_of_run
 from environments.machine import num_cpus, num_gpus
 from environments.passwords import is_masked
-from runs.placement import Node, placed
-from runs.resources import cpus_of_run, gpus_of_run
-from runs.space import Parameter, parse
+from experiments.check import check
 from settings.algorithms import PART_OF_WEIGHTS
 from settings.mistakes import Mistake, counted
 from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
+from tune_searches.space import Parameter, parse
+
+
+def check_experiment(settings: dict) -> dict:
+    """Return the settings of a training or a search with every value checked and as its kind.
+
+    Args:
+        settings: the composed experiment as plain data.
+
+    Raises:
+        Mistake: something that was typed, or stands in a YAML file, cannot work.
+    """
+    return check_if_search(check(settings))
+
+
+def check_if_search(settings: dict) -> dict:
+    """Return settings that `experiments.check.check` has checked; of a search, `search` is now checked as well.
+
+    Raises:
+        Mistake: something of the search cannot work.
+    """
+    if settings["command"] != "search":
+        return settings
+    return settings | {"search": check_search(settings["search"], settings)}
 
 
 def check_search(search: Any, settings: dict) -> dict:
-    """The `search.` settings with every value checked and as its kind.
+    """Return the `search.` settings with every value checked and as its kind.
 
     Args:
         search: as composed.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ale_py import roms
 
+from experiments.commands import PLAYERS, READS, RULES
 from experiments.composition import GROUPS, PATHS, options
+from experiments.help import LISTED, table_of
 from run_directory.layout import CHECKPOINT_NAMES
-from runs.commands import PLAYERS, READS, RULES
-from runs.help import LISTED, table_of
 from settings.mistakes import Mistake, choose
 from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from functools import cache
 
-from runs.placement import Node, placed
+from cluster.placement import Node, placed
 
 
 def test_a_run_is_placed_where_it_fits_and_only_there():

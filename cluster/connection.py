@@ -1,0 +1,107 @@
+"""Connecting to Ray: to a Ray of the run's own on this machine, or to a cluster that runs already.
+
+    cluster.address -> connect -> does it fit? do all nodes have the code and output_dir? -> the run
+
+Everything that cannot work there is said in one sentence before the run directory is made.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import ray
+
+from cluster.checks import (
+    explain_refusal,
+    find_head,
+    refuse_too_small,
+    refuse_unreachable,
+    refuse_unshared,
+    refuse_without_cuda,
+)
+from cluster.local_ray import LOCAL, describe_token, start_ray
+from cluster.package import DRIVER_BYTES, refuse_too_large
+from cluster.placement import KINDS, Node, spelt
+from cluster.resources import gpus_of_run
+from environments.passwords import mask
+from rollouts.private_ray import change_command_line, disable_tune_signals
+from run_directory.provenance import ROOT
+from settings.mistakes import Mistake, counted
+
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
+
+
+def prepare_environment(settings: dict) -> None:
+    """Set what Ray and Ray Tune read from the environment when they start."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # Ray prints those of processes that end with a run
+    os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
+    # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last
+    # from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
+    if settings["cluster"]["address"] == LOCAL and not settings["dashboard"]:
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
+    change_command_line(mask)  # Ray's dashboard lists those of all drivers
+    disable_tune_signals()
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
+
+
+def connect_to_ray(settings: dict, bundles: list[dict[str, float]]) -> None:
+    """Start Ray on this machine, or join the cluster at `cluster.address`.
+
+    Args:
+        settings: of the experiment, checked.
+        bundles: CPUs and GPUs of each process of the run.
+
+    Raises:
+        Mistake: Ray cannot start, the cluster cannot be reached, or the run cannot work there.
+    """
+    address = settings["cluster"]["address"]
+    if address == LOCAL:
+        start_ray(settings, len(bundles))
+        return
+    head = find_head(address)
+    refuse_unreachable(address, head)
+    # A job's driver has its code from the job; anybody else's travels now, without what .rayignore names.
+    code = {} if JOB in os.environ else {"working_dir": str(ROOT)}
+    if code:
+        refuse_too_large(ROOT, DRIVER_BYTES)
+    try:
+        context = ray.init(
+            address=head,
+            runtime_env={**code, "env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises all kinds: ConnectionError, RuntimeError, its own
+        raise Mistake(explain_refusal(address, head, error)) from error
+    try:
+        found = list_nodes()
+        if not settings["cluster"]["grows"]:
+            refuse_too_small(settings["cluster"]["num_env_runners"], bundles, found)
+        refuse_unshared(Path(settings["output_dir"]), found)
+        if gpus_of_run(settings):
+            refuse_without_cuda(found)
+    except BaseException:
+        ray.shutdown()
+        raise
+    if JOB in os.environ:  # `ray job stop` deletes the job's directory while the last checkpoint is being written
+        os.chdir(settings["output_dir"])
+    all_of_them = {key: sum(node.has[key] for node in found) for key in KINDS}
+    print(f"Ray cluster: {counted(len(found), 'node')} with {spelt(all_of_them)}; this driver runs {sys.executable}")
+    if context.dashboard_url:
+        print(f"Ray dashboard: http://{context.dashboard_url}{describe_token()}")
+    sys.stdout.flush()
+
+
+def list_nodes() -> list[Node]:
+    """Return all nodes that are alive, the largest first."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    found = [Node(n["NodeID"], n["NodeName"], {key: n["Resources"].get(key, 0.0) for key in KINDS}) for n in alive]
+    return sorted(found, key=lambda node: (-node.has["GPU"], -node.has["CPU"], node.id))

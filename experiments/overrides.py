@@ -1,0 +1,67 @@
+"""From a command line to a checked experiment: a new one, one that continues, or a command that reads a run.
+
+overrides -> names, paths -> composed by Hydra -> merged with the settings of a run -> checked -> settings
+"""
+
+from pathlib import Path
+
+from experiments.check import check
+from experiments.commands import READS, read_settings, refuse_ignored, refuse_names, refuse_unasked
+from experiments.composition import PATHS, composed, typed_of, values_of
+from experiments.resume import merged, refuse_another_model, refuse_another_place, typed_over
+from run_directory.continuation import open_run
+from run_directory.outputs import find_begun_run, find_newest
+from run_directory.starts import read_overrides
+from settings.mistakes import Mistake, reachable
+
+
+def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
+    """Compose the experiment that a command line means, and check it.
+
+    Args:
+        overrides: what was typed, without flags.
+
+    Returns:
+        The settings, and the run directory that they continue; None where they begin a new one. Of a search, `search`
+        is as it was composed: `tune_searches/check.py` checks it.
+
+    Raises:
+        Mistake: something that was typed cannot work.
+    """
+    refuse_names(overrides)
+    # The algorithm and environment of a run that is read or continues are not those of a run without words.
+    start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
+    command, resume = (values_of(start).get(key) for key in ("command", "resume"))
+    typed = values_of([o for o in overrides if o.partition("=")[0] in PATHS])
+    for key, path in typed.items():
+        if path and path != "auto":
+            reachable(path, key)
+    if command in READS:
+        settings = read_settings(command, values_of(overrides), composed([]))
+        kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
+        if settings["run"]:  # a replay needs none
+            settings["run"] = find_newest(settings["run"], "run", "outputs", kinds)
+        return settings, None
+    if resume == "":  # a script's empty variable must not start a new run
+        raise Mistake("resume=: give a run directory, or leave it out")
+    if resume is None or resume == "auto":
+        settings = composed(typed_of(overrides))
+        refuse_unasked(overrides, settings)
+        settings = check(settings)
+        refuse_ignored(overrides, settings | {"resume": resume})
+        if resume is None or settings["command"] != "train":  # a search goes on by its name
+            return settings, None
+        return settings | {"resume": "auto"}, find_begun_run(settings)
+
+    resume = find_newest(resume, "resume", typed.get("output_dir") or "outputs")
+    run, saved = open_run(resume, "resume")
+    refuse_another_place(run, saved, overrides)
+    typed = typed_of(overrides)
+    # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
+    # group (size=short) works like a key, and defaults that have changed since leave the run alone.
+    before, after = composed(read_overrides(run)), composed([*read_overrides(run), *typed])
+    settings = typed_over(merged(saved, before, after), after, typed)
+    refuse_another_model(saved, settings)
+    settings = check(settings | {"resume": None})
+    refuse_ignored(overrides, settings | {"resume": resume})
+    return settings, run

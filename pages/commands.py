@@ -1,0 +1,154 @@
+"""What the commands that read a run directory do: evaluate, record, page, watch and promote; and what follows a
+training or a search.
+
+    settings of the command -> is there a checkpoint to play with? -> play, write, print -> exit code
+
+The files that play are imported where they are used, because they take seconds; a mistake is answered before.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from run_directory.checkpoints import find_checkpoint
+from run_directory.layout import list_seed_runs
+from run_directory.saved_settings import read_run_settings
+from settings.mistakes import Mistake, reachable
+
+
+def run_reader(settings: dict) -> int:
+    """Run a command that reads a run directory.
+
+    Args:
+        settings: of the command, as `experiments.commands.read_settings` returns them.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        Mistake: the run directory cannot be read so.
+    """
+    command = settings["command"]
+    if command == "record":
+        return record_games(settings)
+    run = reachable(settings["run"], "run")
+    if command == "evaluate":
+        return evaluate_run(run, settings)
+    if command == "page":
+        return write_pages(run, settings["checkpoint"])
+    if command == "watch":
+        from pages.watch import watch
+
+        return watch(run, settings["port"], settings["checkpoint"])
+    from tuned_configs.promotion import promote
+
+    made = promote(run)
+    if made:
+        print(f"tuned config: {made}")
+    return 0 if made else 1
+
+
+def evaluate_run(run: Path, settings: dict) -> int:
+    """Play full games with the agents of a run, and print and save what they scored; return the exit code."""
+    refuse_unplayable(run, settings["checkpoint"])
+    from evidence.evaluate import WAYS
+
+    ways = WAYS if settings["way"] == "both" else (settings["way"],)
+    words = {key: settings[key] for key in ("checkpoint", "seed", "rules")}
+    code = print_games(run, settings["episodes"], ways=ways, **words)
+    print(f"run directory: {run}")
+    return code
+
+
+def record_games(settings: dict) -> int:
+    """Play games and film them, or film a replay; return the exit code."""
+    from recordings.video import Look, film_file, find_replay
+
+    run = reachable(settings["run"], "run") if settings["run"] else None
+    look = Look(settings["format"], settings["scale"], settings["fps"])
+    if settings["replay"]:
+        return film_file(find_replay(settings["replay"], run), look)
+    assert run is not None
+    refuse_unplayable(list_seed_runs(run)[0], settings["checkpoint"])
+    from recordings.recording import record
+
+    words = {key: settings[key] for key in ("games", "checkpoint", "way", "seed", "rules")}
+    code = record(run, look=look, **words)
+    print(f"run directory: {run}")
+    return code
+
+
+def write_pages(run: Path, checkpoint: str | None) -> int:
+    """Write the page of every seed of a run; return the exit code."""
+    refuse_unplayable(run, checkpoint)
+    from pages.run_page import write_page
+    from recordings.replayed_game import Differs
+
+    for one in list_seed_runs(run):
+        try:
+            print(f"page: {write_page(one, checkpoint)}")
+        except (Differs, OSError) as error:
+            print(f"{one}: no page was written: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
+    """Check that all seeds of a run have a checkpoint to play with, before the imports that play, which take seconds.
+
+    Raises:
+        Mistake: one has not.
+    """
+    for one in list_seed_runs(run):
+        read_run_settings(one)
+        find_checkpoint(one, checkpoint)
+
+
+def show_training(run: Path, settings: dict) -> int:
+    """Evaluate a run that has ended, and write its pages, as far as its settings ask for it; return the exit code."""
+    code = print_games(run, settings["episodes"]) if settings["evaluate"] else 0
+    return record_and_write_pages(run, settings["env"]) or code if settings["page"] else code
+
+
+def record_and_write_pages(run: Path, env: dict) -> int:
+    """Record a game of a run that has ended, and write its pages; return the exit code."""
+    from recordings.recording import record
+    from recordings.replayed_game import can_be_drawn
+
+    if not can_be_drawn(env):
+        print(f"{env['name']} has no pictures here, so no game is recorded")
+        return write_pages(run, None)
+    return max(record(run, games=1), write_pages(run, None))
+
+
+def print_games(run: Path, episodes: int, **words: Any) -> int:
+    """Play full games, print what they scored, and save it in the run directory; return the exit code."""
+    from evidence.evaluate import evaluate
+    from evidence.evaluation_table import print_evaluation
+
+    return print_evaluation(evaluate(run, episodes, **words))
+
+
+def show_search(folder: Path, finished: bool) -> int:
+    """Print what a search has found, as far as it is, and write its page; return 1 where the page cannot be saved."""
+    from evidence.search_result import print_result
+    from pages.search_page import write_page
+    from tuned_configs.promotion import path_of
+
+    try:
+        if finished and print_result(folder):
+            if (kept := path_of(folder)).exists():
+                print(f"a winner of this search is kept already: {kept}")
+            else:
+                print("to keep the winner: ", shlex.join(["python", "run.py", "command=promote", f"run={folder}"]))
+    except Mistake as mistake:  # the search is done all the same
+        print(f"nothing to compare: {mistake}")
+    try:
+        print(f"the whole search on a page: {write_page(folder)}")
+    except Mistake as mistake:
+        print(f"no page: {mistake}")
+    except OSError as error:
+        print(f"the page was not saved: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,48 @@
+"""Ray for as long as a run takes, and the handlers of signals that a run has meanwhile.
+
+configure -> signals blocked in Ray's processes -> connect -> handlers of this process -> the run -> as before
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from cluster.connection import connect_to_ray, prepare_environment
+from cluster.local_ray import LOCAL, stop_ray
+from runs.build import bundles_of
+from runs.interrupt import ENDS, Interrupt, heard, signals_blocked_below
+
+
+@contextmanager
+def open_ray(settings: dict) -> Iterator[None]:
+    """Connect to Ray for as long as a run takes; meanwhile signals ask the run to stop, or for a checkpoint.
+
+    Raises:
+        Mistake: `cluster.address` cannot be reached, or the run cannot work there.
+    """
+    if signal.getsignal(signal.SIGTERM) == Interrupt.ask:  # inside of another one
+        yield
+        return
+    Interrupt.clear()
+    prepare_environment(settings)
+    started = not ray.is_initialized()
+    usr1 = Interrupt.ask if settings["on_usr1"] == "stop" else Interrupt.ask_for_checkpoint
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(heard(*ENDS), Interrupt.ask) | {signal.SIGUSR1: usr1}
+    before = {number: signal.getsignal(number) for number in handlers}
+    Interrupt.own_ray = started and settings["cluster"]["address"] == LOCAL
+    if started:
+        with signals_blocked_below():
+            connect_to_ray(settings, bundles_of(settings))
+    # After ray.init, whose own handler for SIGTERM would take their place.
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if started:
+            stop_ray()
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,0 +1,96 @@
+"""Jobs: what is handed in for a command, what travels with it, and what is refused before."""
+
+import re
+import socket
+
+import pytest
+
+import run
+from cluster import connection, submit
+from rollouts.private_ray import list_packed_files
+from run_directory import provenance
+from settings.mistakes import Mistake
+
+ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
+
+
+def test_a_job_runs_the_same_words_and_goes_on_by_itself():
+    assert (
+        submit.format_entrypoint(["algo=a2c", "seed=[1,2]"])
+        == "python run.py algo=a2c 'seed=[1,2]' resume=auto trust=true"
+    )
+    assert submit.format_entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one trust=true"
+    assert submit.format_entrypoint(["resume=/runs/one", "trust=false"]) == "python run.py resume=/runs/one trust=false"
+
+
+def test_a_job_may_be_told_what_it_is_told_anyway(monkeypatch):
+    told = []
+    monkeypatch.setattr("cluster.submit.submit_job", lambda settings, words: told.append(words) or "")
+    words = ["cluster=ray", "output_dir=/shared", "cluster.num_env_runners=1", "cluster.cpus=1"]
+    assert run.main(["command=submit", *words, "trust=true"]) == run.main(["command=submit", *words]) == 0
+    assert told == [[*words, "trust=true"], words]
+
+
+def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):
+    monkeypatch.setattr(submit, "commit_to_send", lambda: "3f2a9c0-dirty")
+    assert submit.describe_job(compose(["env=cartpole", "seed=[1,2]", *ON_RAY]), "ppo/cartpole") == {
+        "job_name": "ppo/cartpole",
+        "algo": "ppo",
+        "env": "cartpole",
+        "seed": "[1, 2]",
+        "commit": "3f2a9c0-dirty",
+    }
+    expected = {"RAY_JOB_STOP_WAIT_TIME_S": "120", "OMP_NUM_THREADS": "1", provenance.COMMIT: "3f2a9c0-dirty"}
+    assert submit.list_variables() == expected
+
+
+def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
+    (tmp_path / ".rayignore").write_text("# not these\n/data/\n__pycache__/\n*.bin\n")
+    names = {"run.py": 3, "data/large": 500, "rooms/__pycache__/x": 500, "rooms/data/y": 20, "rooms/z.bin": 500}
+    for name, size in names.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"0" * size)
+
+    def packed() -> int:
+        return sum(path.stat().st_size for path in list_packed_files(tmp_path))
+
+    assert packed() == 3 + 20 + (tmp_path / ".rayignore").stat().st_size
+    (tmp_path / "rooms" / "link").symlink_to(tmp_path / "data" / "large")
+    assert packed() == 3 + 20 + 500 + (tmp_path / ".rayignore").stat().st_size
+    monkeypatch.setattr(submit, "JOB_BYTES", 10)
+    monkeypatch.setattr(connection, "DRIVER_BYTES", 10)
+    on_ray = compose(["env=cartpole", *ON_RAY])
+    with pytest.raises(Mistake, match="MiB that would travel"):
+        submit.submit_job(on_ray, [])
+    monkeypatch.setattr(connection, "refuse_unreachable", lambda *_: None)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(Mistake, match="MiB that would travel"):
+        connection.connect_to_ray(on_ray, [])
+
+
+def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
+    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; give http://head:8265"):
+        submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
+
+
+def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    monkeypatch.setattr(submit, "ANSWER_S", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for port, why in ((1, "Connection refused"), (silent.getsockname()[1], "no answer for 0.5 s")):
+            address = f"http://127.0.0.1:{port}"
+            monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
+            said = re.escape(f"{address}: no Ray dashboard takes the job there ({why}); on the head")
+            with pytest.raises(Mistake, match=said) as no:
+                submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
+            assert "\n" not in str(no.value)
+
+
+def test_a_job_whose_command_line_has_a_password_in_it_is_refused(compose):
+    settings = compose(["env=cartpole", "cluster=ray", "output_dir=/shared"])
+    with pytest.raises(Mistake, match=r"search.storage=postgresql://bob:\*\*\*@host/name: the dashboard shows") as told:
+        submit.submit_job(settings, ["search.storage=postgresql://bob:s3cret@host/name"])
+    assert "s3cret" not in str(told.value)

@@ -1,0 +1,1 @@
+"""Searches for better settings: YAML, and the code that proposes, trains, compares and confirms."""
