@@ -9,7 +9,7 @@ function element(kind, words = {}, ...inside) {
   return made;
 }
 
-// A curve, as wide as its place. `onpick` gets the x that is clicked; the returned function moves the needle.
+// Draws a curve that is as wide as its place. `onpick` receives the x that is clicked, and `move` moves the needle.
 function chart(place, title, xs, ys, { height = 140, lines = [], onpick = null, hours = false, axis = true } = {}) {
   const points = [...xs.keys()].filter(i => ys[i] != null && isFinite(ys[i]));
   const box = element("div", {}, element("p", { className: "dim", textContent: title }));

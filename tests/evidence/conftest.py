@@ -1,3 +1,4 @@
 """Run directories with agents in them, and the environments they play."""
 
+from small_searches import searched  # noqa: F401
 from small_worlds import little, make_run, worlds  # noqa: F401
