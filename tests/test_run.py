@@ -758,7 +758,7 @@ def test_a_mistake_that_shows_while_training_starts_exits_with_2(monkeypatch, re
 
 
 def test_settings_are_checked_without_hydra_too():
-    settings = run.composed(["env=cartpole"])
+    settings = composition.composed(["env=cartpole"])
     with pytest.raises(Mistake, match="algo.lrr"):
         check(settings | {"algo": settings["algo"] | {"lrr": 1}})
     with pytest.raises(Mistake, match="algo"):

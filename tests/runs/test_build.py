@@ -17,6 +17,7 @@ from cluster.resources import MAX_CPUS, cpus_of, cpus_of_run, dtype_of, gpus_of_
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
+from experiments import composition
 from experiments.check import check
 from runs.build import CONFIGS, build, bundles_of, model_config
 from settings.algorithms import ALGORITHMS
@@ -91,7 +92,7 @@ RLLIBS_OWN = {
 
 @pytest.fixture(scope="module")
 def composed():
-    return {words: run.composed(words.split()) for words in ("env=assault", "env=cartpole", "env=pendulum")}
+    return {words: composition.composed(words.split()) for words in ("env=assault", "env=cartpole", "env=pendulum")}
 
 
 @pytest.fixture
