@@ -14,31 +14,27 @@ from typing import Any
 
 import torch
 
-from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import PROGRESS, Batch, RolloutLearner
-from rollouts.returns import clipped, explained_variance, gae
+from algorithms.suite_algorithm import SuiteAlgorithm, SuiteConfig
+from rollouts.returns import clip_to_sign, explained_variance, gae
 from rollouts.rollout import Rollout, RolloutData
 from rollouts.sampling import sample_rollouts
 
-COLUMNS = ("actions", "advantages", "targets")  # that the loss reads
+COLUMNS = ("actions", "advantages", "targets")  # the loss reads them
 
 
 class A2CConfig(SuiteConfig):
-    """RLlib's config with A2C's words."""
+    """RLlib's config with A2C's learner."""
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or A2C)
-        self.lambda_ = 1.0
-        self.vf_loss_coeff, self.entropy_coeff = 0.5, 0.01
-        self.normalize_advantages = False
-        self.microbatch_size = None  # rows whose gradient is computed at once; None: all
 
     def get_default_learner_class(self) -> type["A2CLearner"]:
         return A2CLearner
 
 
-class A2C(ReportsProgress):
-    """`training_step` is one update: sample, learn, send the weights out."""
+class A2C(SuiteAlgorithm):
+    """The Algorithm: `training_step` samples, updates the learner and sends the weights to the env runners."""
 
     @classmethod
     def get_default_config(cls) -> A2CConfig:
@@ -46,46 +42,46 @@ class A2C(ReportsProgress):
 
     def training_step(self) -> None:
         rollouts, summaries = sample_rollouts(self.env_runner_group)
-        results = self.learn_from(rollouts)
+        results = self.update_learner(rollouts)
         self.send_weights()
-        self.count(summaries, results)
+        self.log_update(summaries, results)
 
 
 class A2CLearner(RolloutLearner):
-    """One step on the gradient of the whole batch."""
+    """The learner: an update is one step on the gradient of the whole batch."""
 
     def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, float]:
-        """Learn once from Rollouts of equal horizon, with one step."""
+        """Update the network once, with one step, from Rollouts of equal horizon."""
         self.begin_update(timesteps[PROGRESS])
         self.add_gradient_of_rollouts(training_data.fetch())
         self.step()
         return self.report()
 
     def add_gradient_of_rollouts(self, rollouts: list[Rollout]) -> None:
-        """Compute the gradient of the loss on all Rollouts, in microbatches where they are larger than memory."""
-        config = self.config
+        """Add the gradient of the loss on all Rollouts to the parameters, one microbatch after the other."""
+        algo = self.algo
         batch = self.load(rollouts)  # [T, N, ...]
-        batch |= estimate_advantages(batch, config.gamma, config.lambda_, config.clip_rewards)
-        if config.normalize_advantages:
+        batch |= estimate_advantages(batch, algo.gamma, algo.gae_lambda, self.config.env_settings.clip_rewards)
+        if algo.normalize_advantages:
             batch["advantages"] = self.standardize(batch["advantages"], batch["valid"])
-        for microbatch in self.microbatches(batch, COLUMNS, config.microbatch_size):
+        for microbatch in self.microbatches(batch, COLUMNS, algo.microbatch_size):
             policy, values, rows = self.forward(microbatch)
-            loss, terms = a2c_loss(policy, values, rows, config.vf_loss_coeff, config.entropy_coeff)
+            loss, terms = a2c_loss(policy, values, rows, algo.vf_coeff, algo.entropy_coeff)
             self.add_gradient(loss, terms)
 
 
 def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewards: bool) -> Batch:
-    """Return the columns that the loss compares with, each float32 [T, N].
+    """Return the advantages and the targets of the values, each float32 [T, N].
 
     Args:
         batch: the columns of a Rollout; `values` [T + 1, N], the last row is the bootstrap.
         gamma, gae_lambda: see `gae`; lambda = 1 makes n-step returns.
-        clip_rewards: learn from the signs of the rewards.
+        clip_rewards: whether rewards are replaced by their signs.
 
     Returns:
         `advantages`, and `targets` of the values: advantages + values.
     """
-    rewards = clipped(batch["rewards"]) if clip_rewards else batch["rewards"]
+    rewards = clip_to_sign(batch["rewards"]) if clip_rewards else batch["rewards"]
     ends = batch["final_values"], batch["terminated"], batch["truncated"]
     advantages = gae(rewards, batch["values"], *ends, gamma, gae_lambda, batch["valid"])
     return {"advantages": advantages, "targets": advantages + batch["values"][:-1]}

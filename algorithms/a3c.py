@@ -1,15 +1,15 @@
 """A3C: asynchronous advantage actor-critic.
 
-Paper: Mnih et al. 2016, Algorithm S3 (https://arxiv.org/abs/1602.01783). Each worker has its own envs; what it learns
-is applied the moment it arrives, and nobody waits for the slowest.
+Paper: Mnih et al. 2016, Algorithm S3 (https://arxiv.org/abs/1602.01783). Each worker has its own envs. The learner
+applies a gradient as soon as it arrives, so no worker waits for a slower one.
 
-    weights --> worker: envs --Rollout--> loss --gradient, one flat vector--> centre: RMSProp --> weights --> worker
+    weights --> worker: envs --Rollout--> loss --gradient, one flat vector--> learner: RMSProp --> weights --> worker
 
-With `ship=experience`, the lecture's variant, the Rollout travels instead and the centre computes the gradient, one
-Rollout at a time, on the weights it has by then. How old a gradient is, is its staleness: how many others were applied
-since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
+With `ship=experience`, the lecture's variant, a worker sends its Rollout instead, and the learner computes the gradient
+of one Rollout at a time with the weights it has by then. The staleness of a gradient is the number of other gradients
+that were applied since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
 
-Departures from the paper: workers are processes, not threads, so weights travel with each request and an update is
+Departures from the paper: workers are processes, not threads, so each request carries the weights and an update is
 never half written; the loss is a mean, and a worker plays several envs at once. docs/algorithms/a3c.md has the list.
 """
 
@@ -28,25 +28,22 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
-from rollouts.rollout import Rollout, summary
+from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
 from settings.mistakes import EnvironmentFault, cause_of, in_a_line
 
-MAX_DROPPED = 3  # gradients of one worker in a row that are not finite
-MAX_DEATHS = 5  # of one process that are not forgiven
-FORGIVE_S = 600.0  # after which a death is, once the process has answered
-RETRY_S = 1.0  # between attempts to reach a process that starts again
+MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
+MAX_DEATHS = 5  # recent failures of one process that the run survives
+FORGIVE_S = 600.0  # a failure that is older than this counts no longer, once the process has answered again
+RETRY_S = 1.0  # between two requests to a process that starts again
 
 
 class A3CConfig(A2CConfig):
-    """RLlib's config with A3C's words."""
+    """RLlib's config with A3C's env runner and learner."""
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or A3C)
         self.env_runners(env_runner_cls=A3CRunner)
-        self.a3c_workers = 2  # 0: one, in the main process. RLlib takes `num_workers` for its num_env_runners
-        self.ship = "gradients"  # or experience
-        self.worker_timeout_s = 300.0  # a process that is silent for longer is taken for dead
         self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the slowest after every row
 
     def get_default_learner_class(self) -> type["A3CLearner"]:
@@ -54,15 +51,15 @@ class A3CConfig(A2CConfig):
 
 
 class Gradient(NamedTuple):
-    """What one fragment taught."""
+    """The gradient of the loss on one fragment."""
 
     vector: np.ndarray  # float32 [P], clipped, all parameters in their order
-    terms: dict[str, float]  # of the loss
+    terms: dict[str, float]  # of the loss, for the report
     nonfinite: dict[str, Any] | None  # `collect_evidence` of a gradient that is NaN or infinite
 
 
 class A3CLearner(A2CLearner):
-    """A2C's learner, taken apart into gradient and step, which may lie in two processes."""
+    """A2C's learner, whose update is split in two: the gradient and the step, which may run in two processes."""
 
     def flatten_weights(self) -> np.ndarray:
         """Return all parameters: float32 [P]."""
@@ -84,7 +81,7 @@ class A3CLearner(A2CLearner):
         return Gradient(vector, self.average_terms(), None if finite else self.collect_evidence())
 
     def apply_gradient(self, gradient: Gradient, progress: float) -> dict[str, float]:
-        """Take one step of the optimizer, whose statistics all workers share; returns what `update` does."""
+        """Take one step of the optimizer, whose statistics all workers share; returns the report of the update."""
         self.begin_update(progress)
         pieces = torch.tensor(gradient.vector).to(self._device).split([p.numel() for p in self.parameters])
         for p, piece in zip(self.parameters, pieces, strict=True):
@@ -97,13 +94,13 @@ class A3CLearner(A2CLearner):
 def list_workers(process: int, config: Any) -> range:
     """Return the workers of a process.
 
-    Worker w lives in process 1 + w mod P of P, and all workers in process 0, the main one, where there is no other.
+    Of P processes, process 1 + w mod P has worker w. Without other processes the training process, 0, has all workers.
     """
-    return range(max(0, process - 1), max(1, config.a3c_workers), max(1, config.num_env_runners))
+    return range(max(0, process - 1), max(1, config.algo.num_workers), max(1, config.num_env_runners))
 
 
 class A3CRunner(EnvRunner, Checkpointable):
-    """One process: a network, and the workers that take turns with it."""
+    """One process of A3C: a network, and the workers that use it in turn."""
 
     config: Any  # RLlib's class declares few of its attributes
 
@@ -111,39 +108,45 @@ class A3CRunner(EnvRunner, Checkpointable):
         super().__init__(config=config, **kwargs)
         first, *others = list_workers(self.worker_index or 0, config)
         config = config.copy(copy_frozen=False)
-        config.num_learners = config.num_gpus_per_learner = 0  # what a worker learns, it learns where it plays
-        config.num_env_runners = 0  # and its envs are its own, no share of others'
+        config.num_learners = config.num_gpus_per_learner = 0  # a worker learns in its own process
+        config.num_env_runners = 0  # and its envs are no share of other env runners' envs
         head = VectorEnvRunner(config=config, worker_index=first)
         self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
         head.module = self.learner.net
         share = {"config": config, "module": self.learner.net}
         self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in others}
 
-    def work(self, worker: int, weights: np.ndarray, version: int, progress: float) -> tuple[Any, dict[str, Any]]:
+    def play_fragment(
+        self, worker: int, weights: np.ndarray, version: int, progress: float
+    ) -> tuple[Any, dict[str, Any]]:
         """Play one fragment with `weights`.
 
+        Args:
+            worker: number of the worker that plays.
+            weights: float32 [P].
+            version: number of gradients that these weights have seen.
+            progress: share of the run that is done, 0 to 1.
+
         Returns:
-            The Gradient or, to ship experience, the Rollout; and the summary of either.
+            The Gradient or, with `ship=experience`, the Rollout; and a summary of it.
         """
         self.learner.set_flat_weights(weights)
         rollout = self.workers[worker].sample()
-        about = summary(rollout) | {"worker": worker, "version": version}
-        cargo: Any
-        if self.config.ship == "gradients":
-            cargo = self.learner.compute_gradient(rollout, progress)
-            about["num_bytes"] = cargo.vector.nbytes
-        else:
-            cargo = rollout
+        about = summarize(rollout) | {"worker": worker, "version": version}
+        content: Any = rollout
+        if self.config.algo.ship == "gradients":
+            content = self.learner.compute_gradient(rollout, progress)
+            about["num_bytes"] = content.vector.nbytes
         about["num_bytes"] += weights.nbytes
-        return cargo, about
+        return content, about
 
-    def begin(self, agent_steps: int) -> None:
-        """Start new games; see VectorEnvRunner.begin."""
+    def start_games(self, agent_steps: int) -> None:
+        """Start new games; see VectorEnvRunner.start_games."""
         for worker in self.workers.values():
-            worker.begin(agent_steps)
+            worker.start_games(agent_steps)
 
     def sample(self, **kwargs) -> Rollout:
-        """A Rollout of the first worker with the weights that are there."""
+        """Return a Rollout of the first worker, played with the present weights."""
         return next(iter(self.workers.values())).sample()
 
     def get_spaces(self) -> dict[str, Any]:
@@ -157,17 +160,17 @@ class A3CRunner(EnvRunner, Checkpointable):
             worker.stop()
 
     def get_state(self, components=None, *, not_components=None, **kwargs) -> dict[str, Any]:
-        return {}  # weights come with every request
+        return {}  # every request carries the weights
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Nothing to set: weights come with every request."""
+        """Do nothing: every request carries the weights."""
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
         return (), {"config": self.config}
 
 
 class A3C(A2C):
-    """`training_step`: apply what has arrived, and ask those who sent it for more. Nobody waits for the others."""
+    """The Algorithm: `training_step` applies the fragment that has arrived, and asks its process for the next one."""
 
     @classmethod
     def get_default_config(cls) -> A3CConfig:
@@ -175,14 +178,16 @@ class A3C(A2C):
 
     def setup(self, config: Any) -> None:
         self.version = 0  # gradients applied since the start
-        self.requests: dict[ray.ObjectRef, tuple[int, float]] = {}  # process, and time.monotonic() when it was asked
-        self.turns: Counter[int] = Counter()  # process -> fragments asked for
-        self.lost: dict[int, float] = {}  # process -> when to try again
-        self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of those not forgiven
-        self.notices: list[str] = []  # for the terminal, each once
+        self.requests: dict[ray.ObjectRef, tuple[int, float]] = {}  # process, and time.monotonic() of the request
+        self.turns: Counter[int] = Counter()  # process -> fragments that were requested
+        self.lost: dict[int, float] = {}  # process -> time.monotonic() of the next attempt
+        self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of each
+        self.notices: list[str] = []  # for the terminal, each of them once
         self.num_replaced = self.num_dropped = 0
-        self.dropped_in_a_row: Counter[int] = Counter()  # worker ->
-        self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> since the last row
+        self.dropped_in_a_row: Counter[int] = Counter()  # worker -> gradients
+        self.staleness: dict[int, Counter[int]] = defaultdict(
+            Counter
+        )  # worker -> staleness -> gradients since the last row
         self.steps_of: Counter[int] = Counter()  # worker -> agent steps since the last row
         super().setup(config)
 
@@ -199,7 +204,7 @@ class A3C(A2C):
             | {"gradients": counts.total(), "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts))}
             for w, counts in sorted(self.staleness.items())
         ]
-        result["notices"] = self.notices + self.complaints
+        result["notices"] = self.notices + self.milestones.complaints
         self.staleness.clear()
         self.steps_of.clear()
         return result
@@ -208,67 +213,67 @@ class A3C(A2C):
         if self.config.num_env_runners == 0:
             worker, runner = self.choose_next_worker(0), cast(A3CRunner, self.env_runner)
             weights = self.call_learner(A3CLearner.flatten_weights)
-            self.accept(*runner.work(worker, weights, self.version, self.share_done()))
+            self.apply_fragment(*runner.play_fragment(worker, weights, self.version, self.compute_share_done()))
             return
         busy, now = {process for process, _ in self.requests.values()}, time.monotonic()
-        self.ask([p for p in self.get_actors() if p not in busy and self.lost.get(p, 0) <= now])
+        self.request_fragments([p for p in self.get_actors() if p not in busy and self.lost.get(p, 0) <= now])
         if not self.requests:
             time.sleep(RETRY_S)
         arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
         for ref in arrived:
             process, _ = self.requests.pop(ref)
             try:
-                cargo, about = ray.get(ref)
+                content, about = ray.get(ref)
             except RayError as error:
                 self.replace_process(process, error)
                 continue
             self.deaths[process] = [t for t in self.deaths[process] if time.monotonic() - t < FORGIVE_S]
             self.lost.pop(process, None)
-            self.accept(cargo, about)
-            self.ask([process])
-        patience = self.config.worker_timeout_s
-        late = [ref for ref, (_, since) in self.requests.items() if time.monotonic() - since > patience]
-        for ref in ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []:  # others' answers wait here
-            self.replace_process(self.requests.pop(ref)[0], TimeoutError(f"no answer for {patience:g} s"))
+            self.apply_fragment(content, about)
+            self.request_fragments([process])
+        timeout = self.config.algo.worker_timeout_s
+        late = [ref for ref, (_, since) in self.requests.items() if time.monotonic() - since > timeout]
+        for ref in ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []:  # without an answer until now
+            self.replace_process(self.requests.pop(ref)[0], TimeoutError(f"no answer for {timeout:g} s"))
 
-    def ask(self, processes: list[int]) -> None:
-        """Ask each process for one fragment of the next of its workers, with the newest weights."""
+    def request_fragments(self, processes: list[int]) -> None:
+        """Ask each of these processes for one fragment, of its next worker, and send it the newest weights."""
         if not processes:
             return
         actors, weights = self.get_actors(), ray.put(self.call_learner(A3CLearner.flatten_weights))
         for process in processes:
-            if process in self.lost:  # started again: not the games it began with
-                actors[process].begin.remote(self.progress.agent_steps)
+            if process in self.lost:  # it has started again, and should not repeat its first games
+                actors[process].start_games.remote(self.progress.agent_steps)
             worker = self.choose_next_worker(process)
-            ref = actors[process].work.remote(worker, weights, self.version, self.share_done())
+            ref = actors[process].play_fragment.remote(worker, weights, self.version, self.compute_share_done())
             self.requests[ref] = process, time.monotonic()
 
     def choose_next_worker(self, process: int) -> int:
-        """Return the worker of this process whose turn it is, and pass the turn on."""
+        """Return the worker of a process that plays the next fragment; its workers play in turn."""
         workers = list_workers(process, self.config)
         self.turns[process] += 1
         return workers[(self.turns[process] - 1) % len(workers)]
 
-    def accept(self, cargo: Any, about: dict[str, Any]) -> None:
-        """Apply what a worker sent, unless it is not finite."""
-        worker, progress = about["worker"], self.share_done()
-        if self.config.ship == "experience":
-            cargo = self.call_learner(lambda learner, rollout=cargo: learner.compute_gradient(rollout, progress))
+    def apply_fragment(self, content: Any, about: dict[str, Any]) -> None:
+        """Take a step with the Gradient, or the Rollout, that a worker has sent; a gradient of NaN is left out."""
+        worker, progress = about["worker"], self.compute_share_done()
+        if self.config.algo.ship == "experience":
+            content = self.call_learner(lambda learner, rollout=content: learner.compute_gradient(rollout, progress))
         self.steps_of[worker] += about["agent_steps"]
-        if cargo.nonfinite is not None:
-            self.count([about], [])
-            self.drop(worker, cargo)
+        if content.nonfinite is not None:
+            self.log_update([about], [])
+            self.drop_gradient(worker, content)
             return
         self.dropped_in_a_row[worker] = 0
         self.staleness[worker][self.version - about["version"]] += 1
-        self.count([about], [self.call_learner(lambda learner: learner.apply_gradient(cargo, progress))])
+        self.log_update([about], [self.call_learner(lambda learner: learner.apply_gradient(content, progress))])
         self.version += 1
 
-    def drop(self, worker: int, gradient: Gradient) -> None:
-        """Leave out a gradient that is not finite.
+    def drop_gradient(self, worker: int, gradient: Gradient) -> None:
+        """Leave out a gradient that is NaN or infinite.
 
         Raises:
-            NonFiniteLoss: this worker sends nothing else.
+            NonFiniteLoss: the last gradients of this worker were all NaN or infinite.
         """
         self.num_dropped += 1
         self.dropped_in_a_row[worker] += 1
@@ -281,11 +286,11 @@ class A3C(A2C):
             )
 
     def replace_process(self, process: int, error: Exception) -> None:
-        """End a process that died, failed or is silent, and let Ray start it again while the others go on.
+        """End a process that died, failed or does not answer, and let Ray start it again while the others go on.
 
         Raises:
-            RuntimeError: it dies whatever one does.
-            EnvironmentFault: its environment raised something, or gave NaN.
+            RuntimeError: the process has failed too often.
+            EnvironmentFault: its environment raised an error, or gave NaN.
         """
         if isinstance(cause := cause_of(error), EnvironmentFault):
             raise cause from error
@@ -303,7 +308,7 @@ class A3C(A2C):
             ray.kill(self.get_actors()[process], no_restart=False)
 
     def call_learner(self, function: Any) -> Any:
-        """Return what `function` does with the one central learner, in this process or another."""
+        """Call a function with the learner, in the learner's process; returns its result."""
         began = time.perf_counter()
         (result,) = self.learner_group.foreach_learner(function)
         self.progress.learning_s += time.perf_counter() - began

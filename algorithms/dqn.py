@@ -6,14 +6,13 @@ Algorithm 1 and Extended Data Table 1.
     env runner --episodes--> replay buffer --minibatch--> loss --gradient--> weights --> env runner
                                                            ^-- target network, a copy every `target_every` agent steps
 
-Loss, learner, replay buffer, env runner and the order of things are RLlib's own; what is written here makes them play
-the suite's games, count as the suite counts, start again from a checkpoint, and stop at a NaN.
+Loss, learner, replay buffer, env runner and training step are RLlib's own. The code here lets them play the suite's
+games, count agent steps as the suite does, continue from a checkpoint, and stop at a NaN.
 
 Departures from the paper: Adam instead of RMSProp, and a buffer that fits into a laptop's memory.
 docs/algorithms/dqn.md has the whole list.
 """
 
-import math
 from typing import Any, cast
 
 import numpy as np
@@ -27,20 +26,18 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, TD_ERROR_KEY
 from torch import nn
 
-from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
+from algorithms.suite_algorithm import SuiteAlgorithm, SuiteConfig
 from custom_models.q_network import QNetwork
 from environments.single_game import SingleGame
 from environments.threads import take_threads
 from rollouts.single_game_runner import SingleGameRunner
 
-UNIFORM = {"type": "EpisodeReplayBuffer"}
-PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0.4}  # RLlib's
-SMOOTHING = 100  # updates in the means that progress.csv shows
+SMOOTHING = 100  # updates in the means of progress.csv
 
 
 class DQNConfig(SuiteConfig, RLlibDQNConfig):
-    """RLlib's DQNConfig with the suite's games and model."""
+    """RLlib's DQNConfig with the suite's games, env runner, model and learner."""
 
     def __init__(self, algo_class=None):
         super().__init__(algo_class or DQN)
@@ -48,18 +45,7 @@ class DQNConfig(SuiteConfig, RLlibDQNConfig):
         # Lists of observations grow in place; arrays would be copied whole with every step that is added.
         self.env_runners(env_runner_cls=SingleGameRunner, episodes_to_numpy=False)
         self.learners(add_default_connectors_to_learner_pipeline=True)  # from episodes to minibatches
-        self.torch_skip_nan_gradients = True  # despite its name: RLlib leaves gradients alone; DQNLearner looks at them
-
-    def arrange(self, algo: dict) -> None:
-        """Set what follows from several of the `algo.` settings."""
-        self.replay_buffer_config = (PRIORITIZED if algo["prioritized"] else UNIFORM) | {
-            "capacity": algo["buffer_size"]
-        }
-        self.epsilon = [(0, algo["epsilon_start"]), (algo["epsilon_agent_steps"], algo["epsilon_end"])]
-        # The smallest piece that holds whole updates and, as RLlib demands, one n-step return.
-        unit = algo["train_every"] // math.gcd(algo["train_every"], algo["num_envs"])
-        self.rollout_fragment_length = unit * math.ceil(algo["n_step"] / unit)
-        self.training_intensity = algo["minibatch_size"] / algo["train_every"]  # samples learned from per agent step
+        self.torch_skip_nan_gradients = True  # RLlib then leaves gradients as they are; DQNLearner checks them
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=QNetwork)
@@ -68,10 +54,11 @@ class DQNConfig(SuiteConfig, RLlibDQNConfig):
         return DQNLearner
 
 
-class DQN(ReportsProgress, RLlibDQN):
-    """`training_step` is RLlib's: play some steps into the buffer, learn from minibatches, send the weights out."""
+class DQN(SuiteAlgorithm, RLlibDQN):
+    """The Algorithm: RLlib's `training_step` plays some steps into the buffer, learns from minibatches and sends the
+    weights to the env runner."""
 
-    local_replay_buffer: Any  # RLlib declares one of its old buffers
+    local_replay_buffer: Any  # RLlib declares another class of buffers
     env_runner: Any
 
     @classmethod
@@ -79,30 +66,31 @@ class DQN(ReportsProgress, RLlibDQN):
         return DQNConfig()
 
     def setup(self, config: Any) -> None:
-        self._learning_starts = config.num_steps_sampled_before_learning_starts
         super().setup(config)
         self._empty_buffer()
 
     def _empty_buffer(self) -> None:
-        """Start with an empty buffer, seeded; nothing is learned until it holds `learning_starts` steps (again)."""
+        """Make an empty replay buffer with a seed of its own; learning waits until it holds `learning_starts` steps."""
         self.local_replay_buffer = self._create_local_replay_buffer_if_necessary(self.config)
         self.local_replay_buffer.rng = np.random.default_rng([self.config.seed, self.progress.agent_steps])
-        self.config.num_steps_sampled_before_learning_starts = self._sampled() + self._learning_starts
+        starts = self._count_sampled_steps() + self.config.algo.learning_starts
+        self.config.num_steps_sampled_before_learning_starts = starts
 
-    def _sampled(self) -> int:
-        """Agent steps that RLlib has counted."""
+    def _count_sampled_steps(self) -> int:
+        """Return the agent steps that RLlib has counted."""
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
     def training_step(self) -> None:
-        before = self._sampled()
+        before = self._count_sampled_steps()
         self.env_runner.num_env_steps_sampled_lifetime = self.progress.agent_steps  # for epsilon; RLlib: once per row
         super().training_step()
-        scores, lengths = self.env_runner.take_finished()
-        played = {"agent_steps": self._sampled() - before, "scores": scores, "lengths": lengths, "num_bytes": 0}
-        self.progress.count([played], remote=False)
+        scores, lengths = self.env_runner.take_finished_games()
+        steps = self._count_sampled_steps() - before
+        summary = {"agent_steps": steps, "scores": scores, "lengths": lengths, "num_bytes": 0}
+        self.progress.count_rollouts([summary], remote=False)
 
-    def loss_terms(self, result: dict[str, Any]) -> dict[str, float]:
-        """For a row: what RLlib's metrics make of its updates."""
+    def average_terms(self, result: dict[str, Any]) -> dict[str, float]:
+        """Return the means of the loss terms that RLlib's metrics hold."""
         terms = result.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
         return {name: float(terms[name]) for name in sorted(terms) if name != "num_trainable_parameters"}
 
@@ -118,7 +106,7 @@ class DQN(ReportsProgress, RLlibDQN):
 
 
 class DQNLearner(DQNTorchLearner):
-    """RLlib's loss and update; a NaN stops the run instead of being set to 0."""
+    """RLlib's learner, with a run that stops at a NaN; RLlib would set the NaN to 0."""
 
     config: Any  # RLlib's class declares few of its attributes
 
@@ -128,9 +116,9 @@ class DQNLearner(DQNTorchLearner):
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         parameters: Any = self.get_parameters(cast(Any, self.module[module_id]))
-        optimizer = torch.optim.Adam(parameters, config.lr, eps=config.adam_epsilon, fused=True)
+        optimizer = torch.optim.Adam(parameters, config.algo.lr, eps=config.algo.optimizer_eps, fused=True)
         self.register_optimizer(
-            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.lr
+            module_id=module_id, optimizer=optimizer, params=parameters, lr_or_lr_schedule=config.algo.lr
         )
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict, fwd_out: dict) -> Any:
@@ -158,7 +146,7 @@ class DQNLearner(DQNTorchLearner):
         )
 
     def update(self, *args, **kwargs) -> dict:
-        """RLlib's update; of what it reports, the columns of progress.csv and the errors that priorities come from."""
+        """Run RLlib's update; returns the loss terms for progress.csv, and the errors, which make priorities."""
         found = super().update(*args, **kwargs)[DEFAULT_MODULE_ID]
         terms = {name: found[name] for name in ("q_loss", "q_mean", "grad_norm", TD_ERROR_KEY)}
         return {DEFAULT_MODULE_ID: terms | {"lr": found["default_optimizer_learning_rate"]}}
@@ -170,5 +158,5 @@ class DQNLearner(DQNTorchLearner):
         self._weights_seq_no = 0  # RLlib keeps the weights it has when those that come are older
         super().set_state(state)
         for group in self.get_optimizer(DEFAULT_MODULE_ID).param_groups:
-            group["lr"], group["eps"] = self.config.lr, self.config.adam_epsilon  # not the checkpoint's
+            group["lr"], group["eps"] = self.config.algo.lr, self.config.algo.optimizer_eps  # not the checkpoint's
         self.last_update_ts_by_mid.update(state.get("last_target_update", {}))

@@ -1,10 +1,10 @@
-"""The learner that takes Rollouts: what an algorithm's `update` calls on the way from Rollouts to new weights.
+"""The learner's base class: the steps from Rollouts to new weights, which an algorithm's `update` calls.
 
     load: Rollouts -> batch [T, N, ...] -> minibatches [B, ...] -> forward -> (loss) -> add_gradient -> step -> report
 
 The algorithm's own file has `update` and the loss; nothing here calls them. A model without memory learns from valid
-rows in any order, [B, ...]; one with an LSTM from whole sequences, [T, B, ...], and its state before them, `memory`
-[2, B, H]. Where several learners share the rollouts, only the methods here know of it: algorithms/data_parallel.py.
+rows in any order, [B, ...]. A model with an LSTM learns from whole sequences, [T, B, ...], and the state before them,
+`memory` [2, B, H]. How several learners share the rollouts is known here only, see algorithms/data_parallel.py.
 """
 
 import math
@@ -21,7 +21,7 @@ from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from algorithms.optimizers import make_optimizer
 from custom_models.actor_critic import ActorCritic
 from environments.threads import take_threads
-from rollouts.device import on_device
+from rollouts.device import copy_to_device
 from rollouts.rollout import Rollout, join_envs, stack_frames
 
 PROGRESS = "progress"  # the key in `timesteps` for the share of the run that is done, 0 to 1
@@ -39,19 +39,19 @@ class RolloutLearner(TorchLearner):
     A subclass writes `update(training_data, timesteps)`: it learns once from the Rollouts in `training_data`, at the
     share `timesteps[PROGRESS]` of the run, and returns the `report`. It raises NonFiniteLoss instead of a step that is
     NaN or infinite.
-
-    Reads from the config: `grad_clip`, `optimizer_name`, `optimizer_eps`, `lr`, `anneal_lr`, `frame_stack`.
     """
 
     config: Any  # RLlib's class declares few of its attributes
+    algo: Any  # settings of the algorithm, such as a PPOSettings
     net: ActorCritic
 
     def build(self) -> None:
         take_threads()
+        self.algo = self.config.algo
         super().build()
         self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
         self.is_data_parallel = data_parallel.is_data_parallel()
-        self.progress = 0.0  # of the run, as far as the last update knew
+        self.progress = 0.0  # share of the run that was done at the last update
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
 
@@ -60,7 +60,7 @@ class RolloutLearner(TorchLearner):
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         parameters = list(cast(nn.Module, self.module[module_id]).parameters())
-        optimizer = make_optimizer(config.optimizer_name, parameters, config.lr, config.optimizer_eps)
+        optimizer = make_optimizer(self.algo.optimizer, parameters, self.algo.lr, self.algo.optimizer_eps)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
     def compute_loss_for_module(self, **kwargs) -> Any:
@@ -68,16 +68,17 @@ class RolloutLearner(TorchLearner):
         raise NotImplementedError
 
     def begin_update(self, progress: float) -> None:
-        """Set what depends on the share of the run that is done, and empty the log."""
+        """Begin an update at this share of the run, 0 to 1: set the step size and empty the log."""
         self.progress = progress
-        self.lr = self.anneal(self.config.lr, self.config.anneal_lr)
+        self.lr = self.anneal(self.algo.lr, self.algo.lr_schedule)
         self._log: list[dict[str, torch.Tensor]] = []
         self._shares: list[float] = []
         self._norms: list[torch.Tensor] = []
 
-    def anneal(self, start: float, linear: bool) -> float:
-        """Return `start`, or what a line from it to 0 at the end of the run has come to."""
-        return start * (1 - self.progress) if linear else start
+    def anneal(self, start: float, schedule: str) -> float:
+        """Return the present value of a setting that begins with `start`: `linear` falls to 0 at the end of the run,
+        `constant` stays."""
+        return start * (1 - self.progress) if schedule == "linear" else start
 
     # Rollouts to minibatches ------------------------------------------------------------------------------------------
     def load(self, rollouts: Sequence[Rollout]) -> Batch:
@@ -92,9 +93,10 @@ class RolloutLearner(TorchLearner):
 
     @torch.no_grad()
     def _load_rollout(self, rollout: Rollout) -> Batch:
-        columns = on_device(rollout.arrays, self._device)
+        columns = copy_to_device(rollout.arrays, self._device)
         if "frames" in columns:
-            columns["obs"] = stack_frames(columns.pop("frames"), columns["game_reset"], self.config.frame_stack)
+            frames, stack = columns.pop("frames"), self.config.env_settings.frame_stack
+            columns["obs"] = stack_frames(frames, columns["game_reset"], stack)
         else:
             columns["obs"] = columns["obs"][:-1]
         if self.net.recurrent:
@@ -116,13 +118,13 @@ class RolloutLearner(TorchLearner):
     ) -> Iterator[Batch]:
         """Iterate over shuffled minibatches, each of which has a step of its own.
 
-        Every epoch shows each row once, in a new order. Where there are several learners, a minibatch is drawn from the
-        rows of all of them; each learner gets its own part, and where it has none it takes the step without a loss.
+        Every epoch has each row once, in a new order. With several learners, a minibatch is drawn from the rows of all
+        of them. Each learner gets the rows that it has; a learner without a row takes the step without a loss.
 
         Args:
             batch: columns [T, N, ...].
-            columns: that the loss reads.
-            size: agent steps per minibatch, of all learners; equally many in all minibatches to within one row.
+            columns: names of the columns that the loss reads.
+            size: agent steps per minibatch, of all learners together; minibatches differ by one row at most.
             num_epochs: passes over the batch.
             standardize: the column that gets mean 0 and standard deviation 1 in every minibatch.
         """
@@ -139,8 +141,8 @@ class RolloutLearner(TorchLearner):
                 if standardize:
                     minibatch[standardize] = self.standardize(minibatch[standardize], minibatch.get("valid"))
                 own = count_rows(minibatch)
-                everyones = shared.count_agent_steps(numbers) if shared else own
-                self._learned_from, self._share = minibatch, own / max(1, everyones)
+                all_rows = shared.count_agent_steps(numbers) if shared else own
+                self._last_minibatch, self._share = minibatch, own / max(1, all_rows)
                 if own:
                     yield minibatch
                 else:
@@ -151,20 +153,20 @@ class RolloutLearner(TorchLearner):
 
         Args:
             batch: columns [T, N, ...].
-            columns: that the loss reads.
+            columns: names of the columns that the loss reads.
             size: agent steps whose gradient is computed at once; None: all of them.
         """
         rows, axis = self.select_rows(batch, columns), 1 if self.net.recurrent else 0
-        own, self._learned_from = count_rows(rows), rows
-        everyones = data_parallel.count_rows_of_all_learners(own, self._device) if self.is_data_parallel else own
+        own, self._last_minibatch = count_rows(rows), rows
+        all_rows = data_parallel.count_rows_of_all_learners(own, self._device) if self.is_data_parallel else own
         parts, count = math.ceil(own / (size or own)), rows["actions"].shape[axis]
         if parts == 1:
-            self._share = own / everyones
+            self._share = own / all_rows
             yield rows
             return
         for chosen in torch.arange(count, device=self._device).tensor_split(min(parts, count)):
             microbatch = {name: column.index_select(axis, chosen) for name, column in rows.items()}
-            self._share = count_rows(microbatch) / everyones
+            self._share = count_rows(microbatch) / all_rows
             yield microbatch
 
     def compute_mean_and_std(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,7 +174,7 @@ class RolloutLearner(TorchLearner):
         return data_parallel.compute_mean_and_std(x) if self.is_data_parallel else (x.mean(), x.std(correction=0))
 
     def standardize(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Return x less the mean of its valid numbers, over their standard deviation; `valid` None: all are."""
+        """Return x minus the mean of its valid numbers, divided by their standard deviation; None: all are valid."""
         mean, std = self.compute_mean_and_std(x if valid is None else x[valid])
         return (x - mean) / (std + 1e-8)
 
@@ -190,24 +192,24 @@ class RolloutLearner(TorchLearner):
             return self.net.Policy(policy), values, minibatch
         rest = dict(minibatch)
         obs, memory, starts, valid = (rest.pop(name) for name in ("obs", "memory", "starts", "valid"))
-        policy, values = self.net.over_time(obs, packed, tuple(memory), starts)
+        policy, values = self.net.unroll(obs, packed, tuple(memory), starts)
         rows = valid.nonzero(as_tuple=True)  # once: a GPU is waited for to know how many
         return self.net.Policy(policy[rows]), values[rows], {name: column[rows] for name, column in rest.items()}
 
     def add_gradient(self, loss: torch.Tensor, terms: dict[str, torch.Tensor]) -> None:
-        """Add the gradient of the loss on the minibatch in hand to what the parameters hold, and log its terms.
+        """Add the gradient of the loss on the present minibatch to the parameters' gradients, and log the loss terms.
 
-        The loss is a mean over rows, so it counts by the share that the minibatch has of the rows of the step.
+        The loss is a mean over rows, so it is multiplied by the share of the step's rows that the minibatch has.
         """
         self._log.append({name: term.detach() for name, term in terms.items()})
         self._shares.append(share := self._share)
         (loss * share if share != 1.0 else loss).backward()
 
     def step(self) -> None:
-        """Take one step of the optimizer with the gradient that the parameters of all learners hold.
+        """Take one step of the optimizer with the sum of the gradients of all learners.
 
         Raises:
-            NonFiniteLoss: the gradient is NaN or infinite. The step is not taken, and the minibatch is on disk.
+            NonFiniteLoss: the gradient is NaN or infinite. The step is not taken, and a file keeps the minibatch.
         """
         norm = self.clip_gradient()
         if not torch.isfinite(norm):
@@ -218,33 +220,34 @@ class RolloutLearner(TorchLearner):
         self.move_weights()
 
     def clip_gradient(self) -> torch.Tensor:
-        """Scale the gradient of all learners down to `grad_clip`; returns its norm before, NaN if a part of it is."""
+        """Scale the gradient of all learners down to `max_grad_norm`; returns the norm it had, which is NaN where a
+        part of the gradient is."""
         if self.is_data_parallel:
             data_parallel.sum_gradients(self.parameters)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or float("inf"), foreach=True)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.algo.max_grad_norm or float("inf"), foreach=True)
         self._norms.append(norm)
         return norm
 
     def move_weights(self) -> None:
-        """Let the optimizer move the weights by the gradient that the parameters hold."""
+        """Let the optimizer change the weights by the parameters' gradients, and set these to zero."""
         optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
         for group in optimizer.param_groups:
-            group["lr"], group["eps"] = self.lr, self.config.optimizer_eps  # not the checkpoint's
+            group["lr"], group["eps"] = self.lr, self.algo.optimizer_eps  # not the checkpoint's
         optimizer.step()
         optimizer.zero_grad()
 
     def collect_evidence(self) -> dict[str, Any]:
-        """Return the minibatch that led to NaN or infinity, with the weights it did so at."""
-        return {"minibatch": self._learned_from, "module": self.net.state_dict(), "progress": self.progress}
+        """Return the last minibatch and the weights, for the file that is kept when a NaN stops the run."""
+        return {"minibatch": self._last_minibatch, "module": self.net.state_dict(), "progress": self.progress}
 
     # What is reported and saved ---------------------------------------------------------------------------------------
     def report(self) -> dict[str, float]:
-        """End an update: count it, and return what `average_terms` does. RLlib's own metrics take a millisecond."""
+        """Count the update and return `average_terms`. RLlib's own metrics would take a millisecond."""
         self._weights_seq_no += 1
         return self.average_terms()
 
     def average_terms(self) -> dict[str, float]:
-        """Return the means of the loss terms over this update's minibatches, each by its share, with norm and lr."""
+        """Return the means of the loss terms over this update's minibatches, weighted by rows, the norm and the lr."""
         rows = [
             torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
             for terms in self._log
@@ -254,7 +257,7 @@ class RolloutLearner(TorchLearner):
         return means | {"grad_norm": torch.stack(self._norms).mean().item(), "lr": self.lr}
 
     def take_mean(self, name: str) -> float:
-        """Remove a term from the log; returns its mean over this update's minibatches, over all learners."""
+        """Remove a loss term from the log; returns its mean over the minibatches of this update and all learners."""
         means = torch.stack([terms.pop(name) for terms in self._log])
         weights = means.new_tensor(self._shares)  # of all learners they add up to the number of minibatches
         sums = torch.stack([weights @ means, weights.sum()])

@@ -11,12 +11,12 @@ class RMSProp(torch.optim.Optimizer):
         g     <- decay g + (1 - decay) gradient^2
         theta <- theta - lr gradient / sqrt(g + eps)
 
-    Source: Mnih et al. 2016, eqs. 8 and 9 (A3C), and what TensorFlow, and so openai/baselines, computes. torch's own
-    has epsilon beside the root: with the same number another optimizer, because sqrt(1e-5) is 0.003. As in TensorFlow
-    g starts at 1, so that the first steps are small.
+    Source: Mnih et al. 2016, eqs. 8 and 9 (A3C). TensorFlow, and so openai/baselines, computes the same. torch's own
+    RMSProp adds epsilon outside of the root, so the same epsilon makes a different optimizer: sqrt(1e-5) is 0.003.
+    As in TensorFlow, g starts at 1, so that the first steps are small.
 
     Args:
-        parameters: to optimise.
+        parameters: the parameters to optimise.
         lr: learning rate; may be changed in `param_groups`.
         eps: under the root.
         decay: of the mean square gradient g; A3C's alpha.
@@ -27,7 +27,7 @@ class RMSProp(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step; parameters without a gradient stay where they are."""
+        """Take one step; parameters without a gradient do not change."""
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             for p in moved:
@@ -45,7 +45,7 @@ class RMSProp(torch.optim.Optimizer):
 
 
 def make_optimizer(name: str, parameters: Sequence[torch.Tensor], lr: float, eps: float) -> torch.optim.Optimizer:
-    """`adam` or `rmsprop`."""
+    """Return the optimizer of a name, `adam` or `rmsprop`, for these parameters."""
     if name == "adam":
         return torch.optim.Adam(parameters, lr, eps=eps, fused=True)
     return RMSProp(parameters, lr, eps)

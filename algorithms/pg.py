@@ -15,33 +15,29 @@ from typing import Any
 
 import torch
 
-from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import PROGRESS, Batch, RolloutLearner
+from algorithms.suite_algorithm import SuiteAlgorithm, SuiteConfig
 from rollouts.episodes import EpisodeRunner
-from rollouts.returns import clipped, monte_carlo
+from rollouts.returns import clip_to_sign, monte_carlo
 from rollouts.rollout import RolloutData
 from rollouts.sampling import sample_rollouts
 
-COLUMNS = ("actions", "returns", "weights")  # that the loss reads
+COLUMNS = ("actions", "returns", "weights")  # the loss reads them
 
 
 class PGConfig(SuiteConfig):
-    """RLlib's config with PG's words."""
+    """RLlib's config with PG's env runner and learner."""
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or PG)
         self.env_runners(env_runner_cls=EpisodeRunner)
-        self.episodes_per_env = 1
-        self.baseline, self.standardize_returns = "average", True
-        self.entropy_coeff = 0.0
-        self.microbatch_size = None  # agent steps whose gradient is computed at once; None: all
 
     def get_default_learner_class(self) -> type["PGLearner"]:
         return PGLearner
 
 
-class PG(ReportsProgress):
-    """`training_step` is one update: sample, learn, send the weights out."""
+class PG(SuiteAlgorithm):
+    """The Algorithm: `training_step` samples, updates the learner and sends the weights to the env runners."""
 
     @classmethod
     def get_default_config(cls) -> PGConfig:
@@ -49,34 +45,35 @@ class PG(ReportsProgress):
 
     def training_step(self) -> None:
         rollouts, summaries = sample_rollouts(self.env_runner_group)
-        results = self.learn_from(rollouts)
+        results = self.update_learner(rollouts)
         self.send_weights()
-        self.count(summaries, results)
+        self.log_update(summaries, results)
 
 
 class PGLearner(RolloutLearner):
-    """One step on the gradient of all episodes."""
+    """The learner: an update is one step on the gradient of all episodes."""
 
     def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, float]:
-        """Learn once from Rollouts of complete episodes, with one step; they may differ in length."""
-        config, rollouts = self.config, training_data.fetch()
+        """Update the network once, with one step, from Rollouts of complete episodes; they may differ in length."""
+        algo, rollouts = self.algo, training_data.fetch()
         self.begin_update(timesteps[PROGRESS])
         batch = self.load(rollouts)  # [T, N, ...]
-        rewards = clipped(batch["rewards"]) if config.clip_rewards else batch["rewards"]
-        batch["returns"] = monte_carlo(rewards, batch["terminated"], batch["truncated"], config.gamma)
+        rewards = clip_to_sign(batch["rewards"]) if self.config.env_settings.clip_rewards else batch["rewards"]
+        batch["returns"] = monte_carlo(rewards, batch["terminated"], batch["truncated"], algo.gamma)
         batch["weights"] = self.weigh_returns(batch["returns"], batch["valid"])
-        for microbatch in self.microbatches(batch, COLUMNS, config.microbatch_size):
+        for microbatch in self.microbatches(batch, COLUMNS, algo.microbatch_size):
             policy, _, rows = self.forward(microbatch)
-            loss, terms = pg_loss(policy, rows, config.entropy_coeff)
+            loss, terms = pg_loss(policy, rows, algo.entropy_coeff)
             self.add_gradient(loss, terms)
         self.step()
         return self.report()
 
     def weigh_returns(self, returns: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Return the returns [T, N] less the baseline, over their standard deviation, as the settings say."""
+        """Return the weights [T, N] of log pi in the loss: returns minus the baseline, divided by their standard
+        deviation where `standardize_returns` says so."""
         mean, std = self.compute_mean_and_std(returns[valid])
-        baseline = mean if self.config.baseline == "average" else 0.0
-        scale = std.clamp(min=1e-3) if self.config.standardize_returns else 1.0
+        baseline = mean if self.algo.baseline == "average" else 0.0
+        scale = std.clamp(min=1e-3) if self.algo.standardize_returns else 1.0
         return (returns - baseline) / scale
 
 

@@ -13,105 +13,106 @@ time limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole
 from typing import Any
 
 import torch
-from ray.rllib.algorithms.ppo import PPO as RLlibPPO
-from ray.rllib.algorithms.ppo import PPOConfig as RLlibPPOConfig
 
-from algorithms.experiment import ReportsProgress, SuiteConfig
 from algorithms.learner import PROGRESS, Batch, RolloutLearner
-from rollouts.returns import clipped, explained_variance, gae
+from algorithms.suite_algorithm import SuiteAlgorithm, SuiteConfig
+from rollouts.returns import clip_to_sign, explained_variance, gae
 from rollouts.rollout import RolloutData
 from rollouts.sampling import drop_asked_rollouts, sample_ahead, sample_rollouts
 
-COLUMNS = ("actions", "logp", "policy", "values", "advantages", "targets")  # that the loss reads
+COLUMNS = ("actions", "logp", "policy", "values", "advantages", "targets")  # the loss reads them
 
 
-class PPOConfig(SuiteConfig, RLlibPPOConfig):
-    """RLlib's PPOConfig with the suite's runner, learner and model, and the settings RLlib has no word for."""
+class PPOConfig(SuiteConfig):
+    """RLlib's config with PPO's learner."""
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or PPO)
-        self.anneal_clip = True
-        self.normalize_advantages = True
-        self.overlap = False  # play the next rollouts while learning from the last
         self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the env runners after every row
-        self.vf_clip = None  # the value may move this far from the old one (baselines); None lets it move freely
+
+    def records_policy(self) -> bool:
+        return self.algo.kl_coeff > 0
 
     def get_default_learner_class(self) -> type["PPOLearner"]:
         return PPOLearner
 
 
-class PPO(ReportsProgress, RLlibPPO):
-    """`training_step` is one update: sample, learn, send the weights out."""
+class PPO(SuiteAlgorithm):
+    """The Algorithm: `training_step` samples, updates the learner and sends the weights to the env runners."""
 
     @classmethod
     def get_default_config(cls) -> PPOConfig:
         return PPOConfig()
 
     def training_step(self) -> None:
-        sample = sample_ahead if self.config.overlap else sample_rollouts
+        sample = sample_ahead if self.config.algo.overlap else sample_rollouts
         rollouts, summaries = sample(self.env_runner_group)
-        results = self.learn_from(rollouts)
+        results = self.update_learner(rollouts)
         self.send_weights()
-        self.count(summaries, results)
+        self.log_update(summaries, results)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        # They are of other weights and other games, and RLlib does not reach a runner that is busy.
+        # These rollouts have other weights and other games, and RLlib does not reach a runner that is busy.
         drop_asked_rollouts(self.env_runner_group)
         super().load_checkpoint(checkpoint_dir)
 
 
 class PPOLearner(RolloutLearner):
-    """Several epochs of minibatches, a step on each; and the KL penalty's coefficient, which follows its target."""
+    """The learner: an update is several epochs of minibatches, with one step on each.
+
+    Attributes:
+        kl_coeff: beta, the weight of the KL penalty, a scalar; it is adapted after every update.
+    """
 
     def build(self) -> None:
         super().build()
-        self.kl_coeff = torch.tensor(float(self.config.kl_coeff), device=self._device)
+        self.kl_coeff = torch.tensor(float(self.algo.kl_coeff), device=self._device)
 
     def update(self, *, training_data: RolloutData, timesteps: dict[str, Any], **kwargs) -> dict[str, float]:
-        """Learn once from Rollouts of equal horizon: `num_epochs` passes over them, a step on each minibatch."""
-        config, rollouts = self.config, training_data.fetch()
+        """Update the network from Rollouts of equal horizon: `num_epochs` passes, with a step on each minibatch."""
+        algo, rollouts = self.algo, training_data.fetch()
         self.begin_update(timesteps[PROGRESS])
         batch = self.load(rollouts)  # [T, N, ...]
-        batch |= estimate_advantages(batch, config.gamma, config.lambda_, config.clip_rewards)
+        batch |= estimate_advantages(batch, algo.gamma, algo.gae_lambda, self.config.env_settings.clip_rewards)
 
-        clip = self.anneal(config.clip_param, config.anneal_clip)
-        vf_clip = None if config.vf_clip is None else self.anneal(config.vf_clip, config.anneal_clip)
-        coefficients = config.vf_loss_coeff, config.entropy_coeff, self.kl_coeff if config.use_kl_loss else None
-        standardize = "advantages" if config.normalize_advantages else None
-        for minibatch in self.minibatches(batch, COLUMNS, config.minibatch_size, config.num_epochs, standardize):
+        clip = self.anneal(algo.clip, algo.clip_schedule)
+        vf_clip = None if algo.vf_clip is None else self.anneal(algo.vf_clip, algo.clip_schedule)
+        coefficients = algo.vf_coeff, algo.entropy_coeff, self.kl_coeff if algo.kl_coeff > 0 else None
+        standardize = "advantages" if algo.normalize_advantages else None
+        for minibatch in self.minibatches(batch, COLUMNS, algo.minibatch_size, algo.num_epochs, standardize):
             policy, values, rows = self.forward(minibatch)
             loss, terms = ppo_loss(policy, values, rows, clip, vf_clip, *coefficients)
             self.add_gradient(loss, terms)
             self.step()
 
-        if config.use_kl_loss:  # section 4 of the paper, with RLlib's factors
-            kl, target = self.take_mean("kl"), config.kl_target
+        if algo.kl_coeff > 0:  # section 4 of the paper, with RLlib's factors
+            kl, target = self.take_mean("kl"), algo.kl_target
             self.kl_coeff *= 1.5 if kl > 2 * target else 0.5 if kl < 0.5 * target else 1
-        ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]  # of their policies, in updates
-        return self.report() | ({"staleness": sum(ages) / len(ages)} if config.overlap else {})
+        ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]  # in updates
+        return self.report() | ({"staleness": sum(ages) / len(ages)} if algo.overlap else {})
 
     def get_state(self, *args, **kwargs) -> dict:
         state = super().get_state(*args, **kwargs)
-        return state | {"kl_coeff": float(self.kl_coeff), "kl_coeff_began": self.config.kl_coeff}
+        return state | {"kl_coeff": float(self.kl_coeff), "kl_coeff_began": self.algo.kl_coeff}
 
     def set_state(self, state: dict) -> None:
         super().set_state(state)
-        if "kl_coeff" in state and state.get("kl_coeff_began", self.config.kl_coeff) == self.config.kl_coeff:
+        if "kl_coeff" in state and state.get("kl_coeff_began", self.algo.kl_coeff) == self.algo.kl_coeff:
             self.kl_coeff.fill_(state["kl_coeff"])
 
 
 def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewards: bool) -> Batch:
-    """Return the columns that the loss compares with, each float32 [T, N].
+    """Return the advantages and the targets of the values, each float32 [T, N].
 
     Args:
         batch: the columns of a Rollout; `values` [T + 1, N], the last row is the bootstrap.
         gamma, gae_lambda: see `gae`.
-        clip_rewards: learn from the signs of the rewards.
+        clip_rewards: whether rewards are replaced by their signs.
 
     Returns:
-        `values` of the policy that acted, `advantages`, and `targets` of the values: advantages + values.
+        `values` when the actions were chosen, `advantages`, and `targets` of the values: advantages + values.
     """
-    rewards = clipped(batch["rewards"]) if clip_rewards else batch["rewards"]
+    rewards = clip_to_sign(batch["rewards"]) if clip_rewards else batch["rewards"]
     values = batch["values"]
     ends = batch["final_values"], batch["terminated"], batch["truncated"]
     advantages = gae(rewards, values, *ends, gamma, gae_lambda, batch["valid"])

@@ -1,7 +1,7 @@
-"""What a run reports, and how the counters, the last hundred games and the clock survive a restart.
+"""The progress of a run: its counters, its last hundred games and its clock, which checkpoints save.
 
-The x-axis of everything is `agent_steps`, counted from the Rollouts themselves; RLlib's own counters of trained steps
-count minibatches several times.
+The x-axis of all curves is `agent_steps`, counted from the Rollouts; RLlib's own counters of trained steps count each
+minibatch again.
 """
 
 import math
@@ -9,11 +9,11 @@ import time
 from collections import deque
 from typing import Any
 
-WINDOW = 100  # full games in episode_return_mean
+WINDOW = 100  # full games whose mean is episode_return_mean
 
 
 class Progress:
-    """Counters of one run. All of it is saved in checkpoints."""
+    """Counters of one run, which checkpoints save and restore."""
 
     def __init__(self):
         self.agent_steps = 0
@@ -21,30 +21,31 @@ class Progress:
         self.wall_time_s = 0.0  # of training, over all starts
         self.scores: deque[float] = deque(maxlen=WINDOW)
         self.lengths: deque[int] = deque(maxlen=WINDOW)
-        self._start: int | None = 0  # agent steps at which this process began; None once it was taken
-        self._since = math.nan  # when the clock would have shown 0; nan while it stands
+        self._start: int | None = 0  # agent steps at the start of this process; None once `take_start` returned it
+        self._since = math.nan  # time.perf_counter() at wall_time_s = 0; nan while the clock stands
         self._last = (0, 0.0)
         self.bytes_per_agent_step = 0.0
         self.learning_s = 0.0  # since the last row
 
     @property
-    def begins(self) -> bool:
+    def is_first_row(self) -> bool:
         """Whether this process, or the checkpoint that it has just loaded, has no row yet."""
         return self._start is not None
 
     def take_start(self) -> int | None:
-        """Return, once, the agent steps that this process starts from: rows beyond them are of a lost timeline."""
+        """Return, at the first call only, the agent steps at which this process started. Rows of progress.csv beyond
+        them come from an earlier process, which got further than its last checkpoint."""
         start, self._start = self._start, None
         return start
 
     def start_clock(self) -> None:
-        """Time runs from here on."""
+        """Let the clock run, if it stands."""
         if math.isnan(self._since):
             self._since = time.perf_counter() - self.wall_time_s
             self._last = (self.agent_steps, self.wall_time_s)
 
-    def count(self, summaries: list[dict[str, Any]], remote: bool) -> None:
-        """Add the Rollouts of one update."""
+    def count_rollouts(self, summaries: list[dict[str, Any]], remote: bool) -> None:
+        """Add the Rollouts of one update, given their summaries; `remote`: other processes sent them."""
         steps = sum(s["agent_steps"] for s in summaries)
         self.agent_steps += steps
         self.bytes_per_agent_step = sum(s["num_bytes"] for s in summaries) / steps if remote else 0.0
@@ -53,18 +54,18 @@ class Progress:
             self.lengths.extend(s["lengths"])
             self.episodes += len(s["scores"])
 
-    def row(self, frameskip: int) -> dict[str, float]:
-        """One line of progress.csv, without the loss terms."""
+    def make_row(self, frameskip: int) -> dict[str, float]:
+        """Return one row of progress.csv, without the loss terms."""
         self.wall_time_s = time.perf_counter() - self._since
         steps, seconds = self.agent_steps - self._last[0], self.wall_time_s - self._last[1]
         self._last = (self.agent_steps, self.wall_time_s)
         speed = {"agent_steps_per_s": round(steps / max(seconds, 1e-9), 1)}
-        if self.learning_s:  # the rest is waiting for rollouts, and sending weights
+        if self.learning_s:  # the learner waits for rollouts the rest of the time, or sends weights
             speed["learner_busy"], self.learning_s = round(min(1.0, self.learning_s / max(seconds, 1e-9)), 3), 0.0
-        return self.totals(frameskip) | speed | {"bytes_per_agent_step": round(self.bytes_per_agent_step, 1)}
+        return self.compute_totals(frameskip) | speed | {"bytes_per_agent_step": round(self.bytes_per_agent_step, 1)}
 
-    def totals(self, frameskip: int) -> dict[str, float]:
-        """Where the run stands."""
+    def compute_totals(self, frameskip: int) -> dict[str, float]:
+        """Return the counters of the run as progress.csv and progress.json name them."""
         return {
             "agent_steps": self.agent_steps,
             "env_frames": self.agent_steps * frameskip,

@@ -33,7 +33,7 @@ from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_
 from environments.games import make_games
 from environments.machine import num_cpus
 from environments.threads import take_threads
-from rollouts.device import acted
+from rollouts.device import act_on_device
 from rollouts.rollout import Rollout, RolloutData, columns
 from runs.build import build
 
@@ -88,7 +88,7 @@ def acting(device: torch.device, num_envs: int, patience_s: float) -> float:
         packed = net.pack()
 
         def step() -> None:
-            policy = net.Policy(acted(net, obs, packed, ())[0])
+            policy = net.Policy(act_on_device(net, obs, packed, ())[0])
             policy.logp(policy.sample(generator))
 
         return rate(step, num_envs, patience_s)

@@ -50,7 +50,7 @@ def train(agent: ActorCritic, obs: torch.Tensor) -> None:
     starts = torch.zeros(T, N, dtype=torch.bool)
     starts[T // 2, 0] = True
     if agent.recurrent:
-        policy, values = agent.over_time(obs, agent.pack(), agent.initial_state(N), starts)
+        policy, values = agent.unroll(obs, agent.pack(), agent.initial_state(N), starts)
     else:
         policy, values = agent.policy_and_value(obs.flatten(0, 1), agent.pack())
     agent.zero_grad()

@@ -40,7 +40,7 @@ class LoneEnvRunner:
 
         def play() -> int:
             if config.algo.name == "a3c":  # its workers learn where they play
-                return runner.work(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
+                return runner.play_fragment(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
             return runner.sample().agent_steps
 
         play()

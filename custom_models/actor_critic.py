@@ -1,9 +1,9 @@
-"""The actor-critic RLModule: a torso (or two), a memory where one is asked for, a policy head and a value head.
+"""The actor-critic RLModule: one torso or two, an LSTM where the settings have one, a policy head and a value head.
 
     obs -> torso -> features -> (LSTM) -> one matmul in fp32 -> policy parameters [B, P], values [B]
 
 The suite's runner and learners call `pack`, then `act` (one step), `policy_and_value` (a batch, without memory) or
-`over_time` (a rollout, with memory). RLlib's loops call the same computation by other names: rllib_interface.py.
+`unroll` (a rollout, with memory). RLlib's loops call the same computation by other names: rllib_interface.py.
 """
 
 import math
@@ -47,7 +47,7 @@ class ActorCritic(RLlibInterface):
         self.log_std = None if self.discrete else nn.Parameter(torch.zeros(outputs))  # Huang et al. 2022, detail 24
 
     def pack(self) -> dict[str, Any]:
-        """The weights of torso and heads as the methods below compute with them; differentiable."""
+        """Return the weights of torso and heads in the layout that the methods below need; gradients pass through."""
         packed: dict[str, Any] = {"torso": self.torso.pack()}
         if self.value_torso is None:
             heads = self.policy, self.value
@@ -57,11 +57,12 @@ class ActorCritic(RLlibInterface):
         return packed
 
     def initial_state(self, num_envs: int) -> State:
-        """What `num_envs` games begin with: zeros (h, c), each float32 [N, H]; () without a memory."""
+        """Return the state before the first step of `num_envs` games: zeros (h, c), each float32 [N, H]; () without an
+        LSTM."""
         return self.memory.initial_state(num_envs) if self.memory else ()
 
     def act(self, obs: torch.Tensor, packed: dict[str, Any], state: State) -> tuple[torch.Tensor, torch.Tensor, State]:
-        """One step of N games.
+        """Run the network for one step of N games.
 
         Args:
             obs: [N, ...], pixels as uint8 stacks in blocks.
@@ -73,43 +74,44 @@ class ActorCritic(RLlibInterface):
         """
         if self.memory is None:
             return *self.policy_and_value(obs, packed), ()
-        features, state = self.memory.step(self.torso(obs, packed["torso"]), state)
-        return *self.heads(features, packed), state
+        features, state = self.memory.run_step(self.torso(obs, packed["torso"]), state)
+        return *self.apply_heads(features, packed), state
 
     def policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Parameters of the policy [B, P] and values [B], both fp32, of a model without a memory.
+        """Return parameters of the policy [B, P] and values [B], both fp32, of a model without an LSTM.
 
         Args:
             obs: [B, ...], pixels as uint8 stacks in blocks.
             packed: what `pack` returned.
         """
         if self.recurrent:
-            raise TypeError("a model with a memory needs a state: call act for one step, over_time for a rollout")
+            raise TypeError("a model with a memory needs a state: call act for one step, unroll for a rollout")
         features = self.torso(obs, packed["torso"])
         if self.value_torso is None:
-            return self.heads(features, packed)
+            return self.apply_heads(features, packed)
         values = self.value(self.value_torso(obs, packed["value_torso"]))[:, 0]
-        return self._spread(self.policy(features)), values
+        return self._append_log_std(self.policy(features)), values
 
-    def over_time(
+    def unroll(
         self, obs: torch.Tensor, packed: dict[str, Any], state: State, starts: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Policies [T, N, P] and values [T, N] of a rollout, both fp32, of a model with a memory.
+        """Run a model with an LSTM over a rollout; returns policies [T, N, P] and values [T, N], both fp32.
 
         Args:
             obs: [T, N, ...], pixels as uint8 stacks in blocks.
             packed: what `pack` returned.
             state: before the first step, (h, c), each float32 [N, H].
-            starts: bool [T, N], the observation is the first of a new game, so nothing before it is remembered.
+            starts: bool [T, N], the observation is the first of a new game, so the state before it is set to 0.
         """
         assert self.memory is not None
         features = self.torso(obs.flatten(0, 1), packed["torso"]).unflatten(0, starts.shape)  # [T, N, D]
-        return self.heads(self.memory.sequence(features, state, starts)[0], packed)
+        return self.apply_heads(self.memory.run_sequence(features, state, starts)[0], packed)
 
-    def heads(self, features: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Policy [..., P] and values [...] from shared features [..., D]."""
+    def apply_heads(self, features: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return policies [..., P] and values [...], computed from features [..., D] that both heads share."""
         out = F.linear(features, *packed["heads"])
-        return self._spread(out[..., :-1]), out[..., -1]
+        return self._append_log_std(out[..., :-1]), out[..., -1]
 
-    def _spread(self, policy: torch.Tensor) -> torch.Tensor:
+    def _append_log_std(self, policy: torch.Tensor) -> torch.Tensor:
+        """Return the parameters of the policy: for continuous actions the means, then log standard deviations."""
         return policy if self.log_std is None else torch.cat([policy, self.log_std.expand_as(policy)], -1)

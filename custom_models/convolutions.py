@@ -1,4 +1,4 @@
-"""Which convolutions each torso has, and how small a picture they can look at. Numbers only: no torch."""
+"""The convolutions of each torso, and the smallest picture that each can take. This file needs no torch."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,19 @@ class Conv(NamedTuple):
     filters: int
     kernel: int
     stride: int
-    same: bool = False  # zeros around the picture, as TensorFlow's padding="same" has them; otherwise none
+    same: bool = False  # pad the picture with zeros, as TensorFlow's padding="same" does; otherwise do not pad
 
-    def padding(self, side: int) -> tuple[int, int]:
-        """Zeros before and after a side; where they are odd in number, one more after."""
+    def compute_padding(self, side: int) -> tuple[int, int]:
+        """Return the numbers of zeros before and after a side of the picture; an odd number has one more after it."""
         total = max(0, (-(-side // self.stride) - 1) * self.stride + self.kernel - side) if self.same else 0
         return total // 2, total - total // 2
 
-    def side(self, side: int) -> int:
-        """The side of what comes out."""
-        return (side + sum(self.padding(side)) - self.kernel) // self.stride + 1
+    def compute_side(self, side: int) -> int:
+        """Return the side of the output for this side of the input, in pixels."""
+        return (side + sum(self.compute_padding(side)) - self.kernel) // self.stride + 1
 
-    def smallest(self, side: int) -> int:
-        """The smallest side to come in for `side` to come out."""
+    def compute_smallest_side(self, side: int) -> int:
+        """Return the smallest side of the input whose output has this side."""
         return (side - 1) * self.stride + (1 if self.same else self.kernel)
 
 
@@ -37,10 +37,10 @@ SECTIONS = {"impala": (16, 32, 32)}  # Espeholt et al. 2018, figure 3, right
 
 
 def smallest_dim(torso: str) -> int | None:
-    """The smallest picture a torso can look at; None for one that takes any numbers."""
+    """Return the side of the smallest picture that a torso can take; None for a torso without convolutions."""
     if torso in SECTIONS:
         return 1
     side = 1
     for conv in reversed(CONVS.get(torso, ())):
-        side = conv.smallest(side)
+        side = conv.compute_smallest_side(side)
     return side if torso in CONVS else None

@@ -1,7 +1,7 @@
-"""The two policies: a choice among A actions, and a Gaussian over a box.
+"""The two kinds of policy: a categorical distribution over A actions, and a Gaussian over a box.
 
-RLlib has both on top of torch.distributions; these are the same formulas without its argument checks, which cost more
-than the formulas at the batch sizes of an acting step.
+RLlib has both on top of torch.distributions. The formulas here are the same, without torch's checks of arguments: for
+the small batch of one agent step the checks would take more time than the formulas.
 """
 
 import math
@@ -11,23 +11,30 @@ import torch
 LOG_2PI = math.log(2 * math.pi)
 
 
-def noise_like(x: torch.Tensor, of: int | None) -> torch.Tensor:
-    """Room for noise: as x, or where x are only some rows of `of` (`first` and the next), for them all.
+def allocate_noise(x: torch.Tensor, of: int | None) -> torch.Tensor:
+    """Return an empty tensor for the noise of `of` rows, of which x are some; None: x are all rows.
 
-    So each row is drawn what it would be if all were drawn together, wherever the others are.
+    Each env runner draws noise for the envs of all runners and uses the rows of its own envs. So the actions do not
+    depend on the number of env runners.
     """
     return torch.empty_like(x) if of is None else x.new_empty(of, *x.shape[1:])
 
 
 class Categorical:
-    """A choice among A actions, from unnormalised log probabilities [..., A]."""
+    """A categorical distribution over A actions, made from unnormalised log probabilities [..., A]."""
 
     def __init__(self, logits: torch.Tensor):
         self.log_probs = logits.log_softmax(-1)  # [..., A]
 
     def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
-        """int64 [...], by the Gumbel trick; `first` and `of` as in `noise_like`."""
-        noise = noise_like(self.log_probs, of)
+        """Return random actions, int64 [...], by the Gumbel trick.
+
+        Args:
+            generator: of the random numbers.
+            first: number of the first row here among all rows.
+            of: number of all rows; see `allocate_noise`.
+        """
+        noise = allocate_noise(self.log_probs, of)
         return (self.log_probs - noise.exponential_(generator=generator).log_()[first:][: len(self.log_probs)]).argmax(
             -1
         )
@@ -42,14 +49,14 @@ class Categorical:
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
 
     def kl(self, other: "Categorical") -> torch.Tensor:
-        """KL(self || other) [...]."""
+        """Return KL(self || other) [...], in nats."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
 
 
 class Gaussian:
-    """Independent normals over D numbers, from [..., 2 D]: the means, then the logs of the standard deviations.
+    """Independent normal distributions of D numbers, made from [..., 2 D]: means, then logs of standard deviations.
 
-    Actions are unbounded here; the environment clips them to its box, and logp stays that of the unclipped action
+    Actions are unbounded here. The environment clips them to its box, but logp is that of the action before clipping
     (Huang et al. 2022, detail 27).
     """
 
@@ -57,8 +64,8 @@ class Gaussian:
         self.mean, self.log_std = parameters.chunk(2, -1)
 
     def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
-        """[..., D]; `first` and `of` as in `noise_like`."""
-        noise = noise_like(self.mean, of).normal_(generator=generator)[first:][: len(self.mean)]
+        """Return random actions, float32 [..., D]; for the arguments see Categorical."""
+        noise = allocate_noise(self.mean, of).normal_(generator=generator)[first:][: len(self.mean)]
         return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> torch.Tensor:
@@ -72,7 +79,7 @@ class Gaussian:
         return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
 
     def kl(self, other: "Gaussian") -> torch.Tensor:
-        """KL(self || other) [...]."""
+        """Return KL(self || other) [...], in nats."""
         variance_ratio = (2 * (self.log_std - other.log_std)).exp()
         distance = ((self.mean - other.mean) * (-other.log_std).exp()) ** 2
         return 0.5 * (variance_ratio + distance - 1 - variance_ratio.log()).sum(-1)

@@ -1,4 +1,4 @@
-"""The memory: an LSTM over the features of a torso, which forgets where a game begins. Plain torch, fp32.
+"""The memory of a model: an LSTM over the features of a torso, whose state is 0 where a game begins. Plain torch, fp32.
 
 features [T, N, D], state before them, starts [T, N] -> [T, N, H], state after them
 """
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-State = tuple[torch.Tensor, ...]  # h and c, each float32 [N, H]; () without a memory
+State = tuple[torch.Tensor, ...]  # h and c, each float32 [N, H]; () without an LSTM
 
 
 class LSTM(nn.Module):
     """One layer of LSTM cells.
 
     Args:
-        input_size: D, features that come in.
-        size: H, features that come out.
+        input_size: D, features of the input.
+        size: H, features of the output.
         init: `orthogonal` (Huang et al. 2022, detail 32: gain 1, biases 0); otherwise torch's default.
     """
 
@@ -29,19 +29,19 @@ class LSTM(nn.Module):
                 nn.init.orthogonal_(parameter, 1.0) if "weight" in name else nn.init.zeros_(parameter)
 
     def initial_state(self, num_envs: int) -> State:
-        """What is remembered before a game: nothing."""
+        """Return the state before the first step of a game: zeros."""
         zeros = self.cells.weight_hh_l0.new_zeros(num_envs, self.size)
         return zeros, zeros.clone()
 
-    def step(self, features: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """One step: features [N, D] -> [N, H], and the state after it."""
+    def run_step(self, features: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Return the output [N, H] of one step with features [N, D], and the state after it."""
         cells = self.cells
         weights = cells.weight_ih_l0, cells.weight_hh_l0, cells.bias_ih_l0, cells.bias_hh_l0
-        state = torch.lstm_cell(features, state, *weights)  # nn.LSTM takes a millisecond to begin
+        state = torch.lstm_cell(features, state, *weights)  # a call of nn.LSTM would take a millisecond more
         return state[0], state
 
-    def sequence(self, features: torch.Tensor, state: State, starts: torch.Tensor) -> tuple[torch.Tensor, State]:
-        """T steps, cut where any game starts, so that the library's LSTM runs over whole pieces without padding.
+    def run_sequence(self, features: torch.Tensor, state: State, starts: torch.Tensor) -> tuple[torch.Tensor, State]:
+        """Run over T steps. The steps are cut where a game starts in any env; torch's LSTM runs over each piece.
 
         Args:
             features: float32 [T, N, D].

@@ -1,4 +1,4 @@
-"""The Q-network RLModule: a torso, and how much each action is worth.
+"""The Q-network RLModule: a torso, and a head with the value of each action.
 
     obs -> torso -> features -> linear in fp32 -> Q [B, A]                           Mnih et al. 2015
                              -> V [B, 1] and A [B, A] -> V + A - mean A = Q [B, A]   dueling, Wang et al. 2016
@@ -25,23 +25,23 @@ EVALUATION_EPSILON = 0.05  # Mnih et al. 2015, "Evaluation procedure"
 
 
 class EpsilonGreedy:
-    """The policy that Q-values [..., A] stand for: the best action, or with probability `epsilon` any action."""
+    """The epsilon-greedy policy of Q-values [..., A]: a random action with probability `epsilon`, else the best one."""
 
     def __init__(self, q_values: torch.Tensor, epsilon: float = EVALUATION_EPSILON):
         self.q_values, self.epsilon = q_values, epsilon
 
     def sample(self, generator: torch.Generator) -> torch.Tensor:
-        """int64 [...]."""
+        """Return random actions, int64 [...]."""
         shape = self.q_values.shape[:-1]
-        anything = torch.randint(self.q_values.shape[-1], shape, generator=generator)
-        return torch.where(torch.rand(shape, generator=generator) < self.epsilon, anything, self.mode())
+        random_actions = torch.randint(self.q_values.shape[-1], shape, generator=generator)
+        return torch.where(torch.rand(shape, generator=generator) < self.epsilon, random_actions, self.mode())
 
     def mode(self) -> torch.Tensor:
         return self.q_values.argmax(-1)
 
 
 class QValues(nn.Module):
-    """Plain torch: one torso, or with `dueling` one for V and one for A where the trunk is not shared."""
+    """The Q-network itself, in plain torch. With `dueling` and without a shared trunk it has a second torso, for V."""
 
     def __init__(self, model: dict, observation_space: Any, num_actions: int):
         super().__init__()
@@ -55,11 +55,11 @@ class QValues(nn.Module):
             initialize(self.value, model["init"], 1.0)
 
     def pack(self) -> dict[str, Any]:
-        """The torsos' weights as `forward` computes with them; differentiable."""
+        """Return the weights of the torsos in the layout that `forward` needs; gradients pass through."""
         return {"torso": self.torso.pack(), "value_torso": self.value_torso.pack() if self.value_torso else None}
 
     def forward(self, obs: torch.Tensor, packed: dict[str, Any]) -> torch.Tensor:
-        """obs [B, ...], pixels as uint8 stacks in blocks -> Q fp32 [B, A]."""
+        """Return Q-values, fp32 [B, A], for observations [B, ...], pixels as uint8 stacks in blocks."""
         features = self.torso(obs, packed["torso"])
         q_values = F.linear(features, self.actions.weight, self.actions.bias)
         if self.value is None:
@@ -84,26 +84,26 @@ class QNetwork(TorchRLModule, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):
         self.epsilon = Scheduler(self.model_config.get("epsilon", EVALUATION_EPSILON), framework="torch")
         self.generator = torch.Generator()
 
-    # What the suite calls.
+    # Methods that the suite calls.
 
     def pack(self) -> dict[str, Any]:
-        """See QValues."""
+        """Return the packed weights of the online network; see QValues."""
         return self.online.pack()
 
     def policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Q-values [B, A], which are the parameters of `Policy`, and the largest of them [B], both fp32."""
+        """Return the parameters of `Policy`, which are the Q-values [B, A], and the largest of them [B], both fp32."""
         q_values = self.online(obs, packed)
         return q_values, q_values.amax(-1)
 
     def act(self, obs: torch.Tensor, packed: dict[str, Any], state: tuple) -> tuple[torch.Tensor, torch.Tensor, tuple]:
-        """`policy_and_value` and the next state: there is no memory, so it stays ()."""
+        """Return `policy_and_value` and the next state, which is () because there is no LSTM."""
         return *self.policy_and_value(obs, packed), state
 
     def initial_state(self, num_envs: int) -> tuple:
-        """What games begin with: nothing to remember."""
+        """Return the state before the first step of a game, which is () because there is no LSTM."""
         return ()
 
-    # What RLlib's DQN calls.
+    # Methods that RLlib's DQN calls.
 
     def make_target_networks(self) -> None:
         self.target: Any = make_target_network(self.online)
@@ -122,7 +122,8 @@ class QNetwork(TorchRLModule, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):
             return {QF_PREDS: self.target(batch[Columns.OBS], self.target.pack())}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs) -> dict[str, torch.Tensor]:
-        """Q of the observations, and of the next ones by the target network; with double Q by both."""
+        """Return the Q-values of the observations, and those of the next ones by the target network; with double Q
+        also those of the next ones by the online network."""
         obs, next_obs = batch[Columns.OBS], batch[Columns.NEXT_OBS]
         packed = self.online.pack()
         out = {QF_PREDS: self.online(obs, packed)}
@@ -137,6 +138,6 @@ class QNetwork(TorchRLModule, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):
 
     @torch.no_grad()
     def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **kwargs) -> dict[str, torch.Tensor]:
-        """Epsilon-greedy, as the schedule has it after `t` agent steps."""
+        """Return random actions with the epsilon of the schedule after `t` agent steps."""
         q_values = self.compute_q_values(batch)[QF_PREDS]
         return {Columns.ACTIONS: EpsilonGreedy(q_values, float(self.epsilon.update(t))).sample(self.generator)}

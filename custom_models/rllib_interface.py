@@ -1,6 +1,6 @@
-"""RLlib's names for what the actor-critic computes.
+"""The methods of the actor-critic under the names that RLlib calls.
 
-The suite's runner and learners do not go through here; RLlib's own env runners, connectors and losses do.
+RLlib's own env runners, connectors and losses call these methods; the suite's env runner and learners do not.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 
 class RLlibInterface(TorchRLModule, ValueFunctionAPI):
-    """`forward_*` and `compute_values`, on top of the methods of ActorCritic."""
+    """RLlib's methods `forward_*` and `compute_values`, made of the methods of ActorCritic."""
 
     recurrent: bool
     torso: Any
@@ -21,14 +21,14 @@ class RLlibInterface(TorchRLModule, ValueFunctionAPI):
     pack: Any
     initial_state: Any
     policy_and_value: Any
-    heads: Any
+    apply_heads: Any
 
     def get_initial_state(self) -> dict[str, np.ndarray]:
-        """RLlib's form of `initial_state`: of one game, without the axis N."""
+        """Return `initial_state` of one game as RLlib wants it, without the axis N."""
         return dict(zip("hc", (x[0].cpu().numpy() for x in self.initial_state(1)), strict=False))
 
     def _forward(self, batch: dict[str, Any], **kwargs) -> dict[str, Any]:
-        # RLlib hands EMBEDDINGS back to compute_values: the values are in them already.
+        # RLlib passes EMBEDDINGS to compute_values, so they hold the values.
         if not self.recurrent:
             policy, values = self.policy_and_value(batch[Columns.OBS], self.pack())
             return {Columns.ACTION_DIST_INPUTS: policy, Columns.EMBEDDINGS: values}
@@ -37,8 +37,8 @@ class RLlibInterface(TorchRLModule, ValueFunctionAPI):
         starts = torch.zeros(obs.shape[:2], dtype=torch.bool, device=obs.device)
         packed = self.pack()
         features = self.torso(obs.flatten(0, 1), packed["torso"]).unflatten(0, starts.shape)
-        features, (h, c) = self.memory.sequence(features, state, starts)
-        policy, values = self.heads(features, packed)
+        features, (h, c) = self.memory.run_sequence(features, state, starts)
+        policy, values = self.apply_heads(features, packed)
         return {
             Columns.ACTION_DIST_INPUTS: policy.transpose(0, 1),
             Columns.EMBEDDINGS: values.transpose(0, 1),
@@ -46,5 +46,5 @@ class RLlibInterface(TorchRLModule, ValueFunctionAPI):
         }
 
     def compute_values(self, batch: dict[str, Any], embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        """Values [B], or [B, T] with a memory; see RLlib's ValueFunctionAPI."""
+        """Return values [B], or [B, T] with an LSTM; see RLlib's ValueFunctionAPI."""
         return self._forward(batch)[Columns.EMBEDDINGS] if embeddings is None else embeddings

@@ -1,8 +1,8 @@
-"""Torsos: from an observation to features. Plain torch, and nothing of RLlib.
+"""Torsos: networks from observations to features. Plain torch, and nothing of RLlib.
 
-Parameters keep their ordinary fp32 layout, so that checkpoints are portable; `pack` lays them out for speed,
-differentiably, and `forward` computes with what `pack` made. Acting packs once per rollout, training inside every
-forward pass.
+Parameters keep their ordinary fp32 layout, so that checkpoints are portable. `pack` copies them into a layout that is
+faster, through which gradients pass, and `forward` computes with the result. An env runner packs once per rollout, a
+learner in every forward pass.
 
     stack uint8 [B, 21, 21, 64] -> convolutions -> fully connected -> features fp32 [B, size]
 
@@ -20,16 +20,20 @@ from torch import nn
 from custom_models.convolutions import CONVS, SECTIONS, Conv
 
 NHWC = torch.channels_last
-# In place where autograd allows it: an activation's own output is all that its gradient needs.
+# Functions that overwrite their input. Autograd allows it because their gradient needs their output only.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu_, "elu": F.elu_, "tanh": torch.tanh_}
-# Where the input is needed again.
-COPYING: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu, "elu": F.elu, "tanh": torch.tanh}
+# Functions that leave their input as it is, for places where it is needed again.
+COPYING_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": F.relu,
+    "elu": F.elu,
+    "tanh": torch.tanh,
+}
 
 
 def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTorso | MLPTorso":
-    """One torso from the `model.` settings, for observations of a shape."""
+    """Return the torso that the settings of a model ask for, for observations of a shape."""
     torso, dtype = model["torso"], getattr(torch, model["dtype"])
-    # Run directories older than zero_mean are without it.
+    # Run directories of earlier versions are without zero_mean.
     rest = model["hidden"], model["activation"], model["init"], dtype, model.get("zero_mean", False)
     if torso in CONVS:
         return ConvTorso(model["pixels"], CONVS[torso], *rest)
@@ -39,7 +43,13 @@ def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTors
 
 
 def initialize(layer: nn.Linear | nn.Conv2d, init: str, gain: float) -> None:
-    """Fill a layer: `orthogonal` (Huang et al. 2022, detail 2), `he_uniform` (the slides), `torch` (its default)."""
+    """Set the first weights of a layer.
+
+    Args:
+        layer: its weights are set in place; its biases to 0.
+        init: `orthogonal` (Huang et al. 2022, detail 2), `he_uniform` (the lecture), or `torch` (torch's default).
+        gain: of `orthogonal`.
+    """
     if init == "orthogonal":
         nn.init.orthogonal_(layer.weight, gain)
     elif init == "he_uniform":
@@ -48,27 +58,28 @@ def initialize(layer: nn.Linear | nn.Conv2d, init: str, gain: float) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def whole_numbers(pixels: torch.Tensor, dtype: torch.dtype, zero_mean: bool) -> torch.Tensor:
-    """Bytes in `dtype`, 0 to 255 or, around a mean of zero, -128 to 127: exact in bf16 too."""
+def convert_pixels(pixels: torch.Tensor, dtype: torch.dtype, zero_mean: bool) -> torch.Tensor:
+    """Return uint8 pixels as whole numbers of a dtype: 0 to 255, or -128 to 127 with `zero_mean`; exact in bf16."""
     x = pixels.to(dtype)
     return x.sub_(128) if zero_mean else x
 
 
-def scaled(weight: torch.Tensor, zero_mean: bool) -> torch.Tensor:
-    """The first layer's weight on `whole_numbers`; the stored parameter is not scaled."""
+def scale_weight(weight: torch.Tensor, zero_mean: bool) -> torch.Tensor:
+    """Return the first layer's weight for pixels that are whole numbers; the stored parameter is for pixels up to 1."""
     return weight / (128 if zero_mean else 255)
 
 
-def taken_apart(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
-    """Stacks in blocks, uint8 [B, h, w, d] -> pixels, uint8 [B, y, x, stack * channels]; see environments/frames.py."""
+def take_blocks_apart(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
+    """Return pixels, uint8 [B, y, x, stack * channels], from stacks in blocks, uint8 [B, h, w, d]; see
+    environments/frames.py."""
     dim, block = pixels["dim"], pixels["block"]
     side = dim // block
     x = obs.view(len(obs), side, side, pixels["stack"], block, block, pixels["channels"])
     return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(obs), dim, dim, -1)
 
 
-def laid_out(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """A layer's weight and bias as it is computed."""
+def lay_out_layer(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weight and bias of a layer in the dtype and memory layout of the computation."""
     weight = weight.to(dtype)
     return weight.contiguous(memory_format=NHWC) if weight.ndim == 4 else weight, bias.to(dtype)
 
@@ -77,16 +88,16 @@ class ConvTorso(nn.Module):
     """Convolutions, then one fully connected layer, or none.
 
     The first convolution is computed on 4x4 blocks of pixels where its kernel and stride allow it (see
-    environments/frames.py); otherwise the blocks are taken apart first.
+    environments/frames.py); otherwise the blocks are first turned into pixels.
 
     Args:
         pixels: dim, channels, stack and block of the pictures.
         layers: the convolutions.
-        hidden: features that come out; None for the last convolution's maps, flattened.
-        activation: after every layer.
-        init: of every layer.
-        dtype: that convolutions and the fully connected layer compute in.
-        zero_mean: pixels from -1 to 1 instead of 0 to 1.
+        hidden: features of the output; None: the last convolution's maps, flattened.
+        activation: name of the function after every layer.
+        init: name of the initialisation of every layer, see `initialize`.
+        dtype: of the computation in convolutions and in the fully connected layer.
+        zero_mean: pixels are from -1 to 1 instead of 0 to 1.
     """
 
     def __init__(
@@ -106,7 +117,7 @@ class ConvTorso(nn.Module):
         self.convs: Any = nn.ModuleList()
         for layer in layers:
             self.convs.append(nn.Conv2d(depth, layer.filters, layer.kernel, layer.stride))
-            depth, side = layer.filters, layer.side(side)
+            depth, side = layer.filters, layer.compute_side(side)
         self.size = hidden or side * side * depth
         self.fc = nn.Linear(side * side * depth, hidden) if hidden else None  # columns in the order y, x, filter
         for layer in self.convs if self.fc is None else (*self.convs, self.fc):
@@ -115,29 +126,30 @@ class ConvTorso(nn.Module):
         self.in_blocks = not (first.same or first.kernel % block or first.stride % block)
 
     def pack(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Weight and bias of every layer, in `dtype` and in the layout that `forward` wants."""
+        """Return weight and bias of every layer, in `dtype` and in the layout that `forward` needs."""
         first, *others = self.convs if self.fc is None else (*self.convs, self.fc)
-        weight = scaled(first.weight, self.zero_mean)
+        weight = scale_weight(first.weight, self.zero_mean)
         if self.in_blocks:
-            weight = self._kernel_in_blocks(weight)
+            weight = self._arrange_kernel_in_blocks(weight)
         layers = [(weight, first.bias), *((layer.weight, layer.bias) for layer in others)]
-        return [laid_out(weight, bias, self.dtype) for weight, bias in layers]
+        return [lay_out_layer(weight, bias, self.dtype) for weight, bias in layers]
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """obs: uint8 [B, h, w, d] stacks in blocks -> features fp32 [B, size]."""
+        """Return features, fp32 [B, size], for observations, uint8 [B, h, w, d] stacks in blocks."""
         block = self.pixels["block"] if self.in_blocks else 1
-        pixels = obs if self.in_blocks else taken_apart(obs, self.pixels)
-        x = whole_numbers(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
+        pixels = obs if self.in_blocks else take_blocks_apart(obs, self.pixels)
+        x = convert_pixels(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
         for (weight, bias), layer in zip(packed, self.layers, strict=False):
-            before, after = layer.padding(x.shape[-1])
-            if before < after:  # what conv2d cannot do itself
+            before, after = layer.compute_padding(x.shape[-1])
+            if before < after:  # conv2d pads both sides equally only
                 x, before = F.pad(x, (before, after, before, after)), 0
             x = self.activate(F.conv2d(x, weight, bias, layer.stride // block, before))
             block = 1
         x = x.permute(0, 2, 3, 1).reshape(len(x), -1)  # [B, y * x * filters]
         return (x if self.fc is None else self.activate(F.linear(x, *packed[-1]))).float()
 
-    def _kernel_in_blocks(self, weight: torch.Tensor) -> torch.Tensor:
+    def _arrange_kernel_in_blocks(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the first convolution's weight for input in blocks, from its weight for pixels."""
         p, filters, cells = self.pixels, len(weight), weight.shape[-1] // self.pixels["block"]
         weight = weight.view(filters, p["stack"], p["channels"], cells, p["block"], cells, p["block"])
         return weight.permute(0, 1, 4, 6, 2, 3, 5).reshape(filters, -1, cells, cells)
@@ -147,7 +159,7 @@ class ResidualTorso(nn.Module):
     """Sections of a convolution, a maximum over 3x3 and two residual blocks; then one fully connected layer.
 
     The maximum has stride 2, so each section halves the picture, rounding up. As in TorchBeast the maximum is centred;
-    the paper's own code, with TensorFlow's "same", looks one pixel further to the right and down where a side is even.
+    the paper's own code, with TensorFlow's "same", is one pixel further to the right and down where a side is even.
 
     Args:
         sections: filters of each section.
@@ -166,9 +178,9 @@ class ResidualTorso(nn.Module):
     ):
         super().__init__()
         self.pixels, self.dtype, self.zero_mean, self.size = pixels, dtype, zero_mean, hidden
-        self.activate, self.activate_copy = ACTIVATIONS[activation], COPYING[activation]
+        self.activate, self.activate_copy = ACTIVATIONS[activation], COPYING_ACTIVATIONS[activation]
         depth, side = pixels["stack"] * pixels["channels"], pixels["dim"]
-        self.convs: Any = nn.ModuleList()  # five per section: its own, and two of each block
+        self.convs: Any = nn.ModuleList()  # five per section: one, and two of each block
         for filters in sections:
             self.convs.append(nn.Conv2d(depth, filters, 3, padding=1))
             self.convs.extend(nn.Conv2d(filters, filters, 3, padding=1) for _ in range(4))
@@ -178,16 +190,16 @@ class ResidualTorso(nn.Module):
             initialize(layer, init, 2**0.5)
 
     def pack(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Weight and bias of every layer, in `dtype` and in the layout that `forward` wants."""
+        """Return weight and bias of every layer, in `dtype` and in the layout that `forward` needs."""
         first, *others = *self.convs, self.fc
-        weight = scaled(first.weight, self.zero_mean)
+        weight = scale_weight(first.weight, self.zero_mean)
         layers = [(weight, first.bias), *((layer.weight, layer.bias) for layer in others)]
-        return [laid_out(weight, bias, self.dtype) for weight, bias in layers]
+        return [lay_out_layer(weight, bias, self.dtype) for weight, bias in layers]
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """obs: uint8 [B, h, w, d] stacks in blocks -> features fp32 [B, hidden]."""
-        pixels = taken_apart(obs, self.pixels)
-        x = whole_numbers(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
+        """Return features, fp32 [B, hidden], for observations, uint8 [B, h, w, d] stacks in blocks."""
+        pixels = take_blocks_apart(obs, self.pixels)
+        x = convert_pixels(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
         *convs, fc = packed
         for first in range(0, len(convs), 5):
             x = F.max_pool2d(F.conv2d(x, *convs[first], padding=1), 3, 2, 1)
@@ -224,14 +236,14 @@ class MLPTorso(nn.Module):
             initialize(layer, init, 2**0.5)
 
     def pack(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Weight and bias of every layer, in `dtype`."""
+        """Return weight and bias of every layer, in `dtype`."""
         return [(layer.weight.to(self.dtype), layer.bias.to(self.dtype)) for layer in self.layers]
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """obs: [B, ...] -> features fp32 [B, hidden[-1]]."""
+        """Return features, fp32 [B, hidden[-1]], for observations [B, ...]."""
         x = obs.reshape(len(obs), -1)
         if obs.dtype == torch.uint8:
-            x = whole_numbers(x, self.dtype, self.zero_mean) / (128 if self.zero_mean else 255)
+            x = convert_pixels(x, self.dtype, self.zero_mean) / (128 if self.zero_mean else 255)
         else:
             x = x.to(self.dtype)
         for weight, bias in packed:

@@ -1,9 +1,9 @@
-"""What crosses between a process's memory and its GPU. On the CPU nothing does, and nothing is copied.
+"""Copies between the memory of a process and its GPU. On the CPU nothing is copied.
 
     learner       Rollout --pinned memory, a stream of its own--> columns on the GPU
     env runner    obs --> GPU --> policy and value --one transfer--> host, where actions are drawn
 
-Never run on a GPU yet; the tests with the marker `gpu` say what should hold there.
+This code has never run on a GPU; the tests with the marker `gpu` say what should hold there.
 """
 
 import functools
@@ -18,23 +18,23 @@ CPU = torch.device("cpu")
 
 
 @functools.cache
-def copying(device: torch.device) -> torch.cuda.Stream:
-    """The one stream of this process that copies to a GPU: each new one would keep memory of its own."""
+def get_copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which this process copies to a GPU. It is made once, because each stream keeps memory."""
     return torch.cuda.Stream(device)
 
 
-def on_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
-    """The columns of a Rollout as tensors that nobody may write to: on the CPU the arrays themselves.
+def copy_to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the columns of a Rollout as read-only tensors on a device; on the CPU they share the arrays' memory.
 
-    To a GPU they go through pinned memory without waiting, each while the next one is being pinned. What is computed
-    there afterwards waits for them; this process does not.
+    The copy to a GPU goes through pinned memory: a column is copied while the next one is being pinned. This process
+    does not wait for the copies, but later computations on the GPU do.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         host = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if device.type != "cuda":
         return {name: column.to(device) for name, column in host.items()}
-    stream, computing = copying(device), torch.cuda.current_stream(device)
+    stream, computing = get_copy_stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(stream):
         there = {name: column.pin_memory().to(device, non_blocking=True) for name, column in host.items()}
     computing.wait_stream(stream)
@@ -43,13 +43,13 @@ def on_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[st
     return there
 
 
-def runners_device(config: Any, worker_index: int | None) -> torch.device:
-    """What an env runner acts on: the GPU that Ray gave it, where `num_gpus_per_env_runner` asks for one.
+def choose_runner_device(config: Any, worker_index: int | None) -> torch.device:
+    """Return the device that an env runner acts on: the GPU that Ray gave to it, or the CPU where it asked for none.
 
     Raises:
-        RuntimeError: it asks for one, and torch sees none.
+        RuntimeError: the env runner asked for a GPU, and torch sees none.
     """
-    if not worker_index or not config.num_gpus_per_env_runner:  # in the training process nobody asks for one
+    if not worker_index or not config.num_gpus_per_env_runner:  # the env runner of the training process asks for none
         return CPU
     if not torch.cuda.is_available():
         raise RuntimeError(
@@ -59,15 +59,23 @@ def runners_device(config: Any, worker_index: int | None) -> torch.device:
     return torch.device("cuda", 0)  # Ray shows a process only what it was given
 
 
-def acted(module: Any, obs: torch.Tensor, packed: Any, state: tuple) -> tuple[torch.Tensor, torch.Tensor, tuple]:
-    """`module.act` on the module's device, for observations [N, ...] on the host.
+def act_on_device(
+    module: Any, obs: torch.Tensor, packed: Any, state: tuple
+) -> tuple[torch.Tensor, torch.Tensor, tuple]:
+    """Call `module.act` on the device of the module.
+
+    Args:
+        module: an ActorCritic.
+        obs: observations [N, ...] in the memory of the process.
+        packed: what `module.pack` returned.
+        state: of the LSTM, on the device.
 
     Returns:
-        Parameters of the policy [N, P] and values [N] on the host, and the next state where the module is.
+        Parameters of the policy [N, P] and values [N] in the memory of the process, and the next state on the device.
     """
     device = module.policy.weight.device
     if device.type == "cpu":
         return module.act(obs, packed, state)
     parameters, values, state = module.act(obs.to(device), packed, state)
-    both = torch.cat([parameters, values[:, None]], -1).cpu()  # one transfer, which waits until they are computed
+    both = torch.cat([parameters, values[:, None]], -1).cpu()  # one copy, which waits until both are computed
     return both[:, :-1], both[:, -1], state

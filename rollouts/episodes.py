@@ -1,9 +1,9 @@
-"""The env runner of complete episodes: what REINFORCE, which has no critic, learns from.
+"""The env runner of complete episodes, which REINFORCE learns from because it has no critic.
 
     weights -> EpisodeRunner.sample: new games -> (act, step) until each env has played its share -> Rollout
 
-Every env starts anew and plays exactly `episodes_per_env` games. One that is done idles, masked, until the slowest is:
-taking games as they come would fill an update with short ones, and short games score otherwise than long ones.
+Every env starts new games and plays equally many. An env that has finished waits for the slowest, and its rows do not
+count: taking the first games that end would fill an update with short games, whose scores differ from long ones.
 """
 
 import numpy as np
@@ -12,24 +12,25 @@ import torch
 from rollouts.rollout import Rollout
 from rollouts.runner import VectorEnvRunner
 
-PIECE = 256  # agent steps that are recorded before the next arrays are made
+PIECE = 256  # agent steps per piece: a Rollout is recorded in pieces because its length is not known before
 
 
 class EpisodeRunner(VectorEnvRunner):
-    """Reads from the config also: `episodes_per_env`, full games per env and sample."""
+    """A VectorEnvRunner whose Rollouts hold complete games: `episodes_per_update`, shared among all envs of the run."""
 
     def sample(self, **kwargs) -> Rollout:
-        """Play `episodes_per_env` games in every env: a Rollout as long as the slowest, whose values are all 0."""
-        self._start(self.games.reset(None))
-        left = np.full(self.num_envs, self.config.episodes_per_env)
+        """Play equally many games in every env; returns a Rollout as long as the slowest env's games, its values 0."""
+        algo = self.config.algo
+        self._forget_games(self.games.reset(None))
+        left = np.full(self.num_envs, algo.episodes_per_update // algo.num_envs)
         scores, lengths, pieces = [], [], []
         with torch.inference_mode():
             packed = self.module.pack()
             while left.any():
-                arrays, t = self._new_arrays(PIECE), 0
+                arrays, t = self._make_arrays(PIECE), 0
                 while t < PIECE and left.any():
                     playing = left > 0
-                    step = self._play(arrays, t, packed)
+                    step = self._play_step(arrays, t, packed)
                     arrays["valid"][t] &= playing
                     for n in np.flatnonzero(step.finished):
                         if playing[n]:
@@ -40,17 +41,17 @@ class EpisodeRunner(VectorEnvRunner):
                     t += 1
                 pieces.append((arrays, t))
         stack = self.layout.stack if self.layout else 0
-        return Rollout(joined(pieces, stack), scores, lengths, self.weights_seq_no)
+        return Rollout(join_pieces(pieces, stack), scores, lengths, self.weights_seq_no)
 
 
-def joined(pieces: list[tuple[dict[str, np.ndarray], int]], stack: int) -> dict[str, np.ndarray]:
-    """One table of several that follow each other, of each only so many steps.
+def join_pieces(pieces: list[tuple[dict[str, np.ndarray], int]], stack: int) -> dict[str, np.ndarray]:
+    """Return the columns of one Rollout, made of pieces that follow each other in time.
 
     Args:
-        pieces: arrays, and the agent steps recorded in them.
-        stack: rows of `frames` before the first step's.
+        pieces: the columns of each piece, and the agent steps that are recorded in them.
+        stack: rows of `frames` before that of the first step.
     """
-    more = {"frames": stack, "obs": 1}  # rows beyond the steps; the next piece begins with the same ones
+    more = {"frames": stack, "obs": 1}  # rows beyond the steps; the next piece begins with the same rows
     first, _ = pieces[0]
     arrays = {
         name: np.concatenate(

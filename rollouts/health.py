@@ -1,4 +1,4 @@
-"""Env runners that could not start, those that are lost, and those whose environment is at fault."""
+"""Env runners that could not start, env runners that are lost, and faults of their environments."""
 
 import functools
 import traceback
@@ -13,31 +13,34 @@ from rollouts.private_ray import list_env_runner_actors
 from settings.mistakes import EnvironmentFault
 
 
-def refuse_unstarted(group: EnvRunnerGroup | None) -> None:
-    """Raise what a remote runner could not start for; RLlib logs it, and goes on with the others or an IndexError.
+def raise_start_errors(group: EnvRunnerGroup | None) -> None:
+    """Raise the error of a remote env runner that could not start. RLlib would log it and go on without that runner.
 
     Raises:
-        RayActorError: ends with the runner's own sentence.
+        RayActorError: its message ends with the sentence of the env runner.
     """
     for actor in list_env_runner_actors(group).values() if group else ():
         try:
             ray.get(actor.ping.remote())
         except RayActorError as error:
-            if error.actor_init_failed:  # otherwise it was lost, and RLlib starts another
+            if error.actor_init_failed:  # otherwise it was lost later, and RLlib starts another
                 raise
 
 
-def lost(group: EnvRunnerGroup) -> list[str]:
-    """A sentence while remote runners are missing."""
+def describe_lost_runners(group: EnvRunnerGroup) -> list[str]:
+    """Return a sentence for the user while remote env runners are missing, in a list; otherwise an empty list."""
     number = group.num_remote_env_runners()
     missing = number - len(group.healthy_worker_ids()) if number else 0
     sentence = f"{missing} of {number} env runners lost; until they are back the others play their share"
     return [sentence] if missing else []
 
 
-class FaultForLater:
-    """Keeps a fault of the environment until rollouts are asked for: where RLlib starts a process, or tells it to start
-    anew, a fault would make it start another one."""
+class DeferredFault:
+    """A context that catches a fault of the environment, and raises it when the next rollout is asked for.
+
+    It is used where RLlib starts an env runner or asks it to start new games: there a fault would make RLlib start
+    another process, again and again.
+    """
 
     def __enter__(self) -> None:
         self.fault: EnvironmentFault | None = None
@@ -47,18 +50,18 @@ class FaultForLater:
         return self.fault is not None
 
     def raise_fault(self) -> None:
-        """Raise the fault, if there was one.
+        """Raise the fault that was caught, if there was one.
 
         Raises:
-            EnvironmentFault: see there.
+            EnvironmentFault: the fault.
         """
         if self.fault:
             raise self.fault
 
 
 def return_faults(sample: Callable) -> Callable:
-    """Make an env runner return faults of its environment with the rollouts: RLlib would end a process that raises one,
-    and start it again without end."""
+    """Return the method `sample` of an env runner, changed so that it returns a fault of the environment in place of a
+    rollout. RLlib would end a process that raises a fault, and start it again without end."""
 
     @functools.wraps(sample)
     def answer(runner: Any) -> tuple[Any, dict[str, Any]]:
@@ -71,10 +74,10 @@ def return_faults(sample: Callable) -> Callable:
 
 
 def raise_faults(results: list[tuple[Any, dict[str, Any]]]) -> None:
-    """Raise what an env runner has returned so.
+    """Raise the first fault that an env runner has returned in place of a rollout; see `return_faults`.
 
     Raises:
-        EnvironmentFault: its cause has the traceback of the env runner's process.
+        EnvironmentFault: its cause has the traceback of the process of the env runner.
     """
     for _, about in results:
         if "fault" in about:

@@ -80,8 +80,8 @@ def monte_carlo(rewards: torch.Tensor, terminated: torch.Tensor, truncated: torc
     return returns
 
 
-def clipped(rewards: torch.Tensor) -> torch.Tensor:
-    """The sign of every reward, as Mnih et al. 2015 train on Atari; what is not finite becomes NaN, not 0."""
+def clip_to_sign(rewards: torch.Tensor) -> torch.Tensor:
+    """Return the sign of every reward, as Mnih et al. 2015 train on Atari; infinity and NaN become NaN."""
     return torch.where(rewards.isfinite(), rewards.sign(), torch.nan)
 
 

@@ -1,8 +1,7 @@
 """The Rollout: T agent steps of N envs as a table of contiguous arrays, time first.
 
-It is declared once (`columns`), filled by the env runner, and read-only from then on, wherever it travels. Rewards are
-raw and games are whole: clipping and life-loss endings are applied where they are used, so the score that is reported
-is always the game's.
+`columns` declares it, the env runner fills it, and from then on it is read-only in every process. Rewards are raw and
+games are whole: the loss clips rewards and ends episodes at lost lives, so the reported score is always the game's.
 
     frames      uint8   [T + stack, N, h, w, d]  each picture once, in blocks; obs t is frames t .. t + stack - 1
     obs         dtype   [T + 1, N, ...]          instead of frames, where there are no pixels
@@ -38,7 +37,7 @@ def columns(
     policy_size: int,
     memory_size: int = 0,
 ) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Name -> (shape, dtype) of every array in a Rollout.
+    """Return name -> (shape, dtype) of every array in a Rollout.
 
     Args:
         horizon: T, agent steps per env.
@@ -76,13 +75,13 @@ def columns(
 
 
 class Rollout:
-    """Read-only arrays by name, and the games that ended while they were recorded.
+    """One rollout: read-only arrays by name, and the scores of the games that ended in it.
 
     Attributes:
         arrays: name -> array, as `columns` declares them.
         scores: float [G], unclipped returns of the full games that ended, in the order they ended.
         lengths: int [G], their agent steps.
-        weights_seq_no: which weights of the learner the policy had.
+        weights_seq_no: number of the learner's update whose weights the policy had.
     """
 
     def __init__(
@@ -94,7 +93,8 @@ class Rollout:
         self.scores, self.lengths, self.weights_seq_no = tuple(scores), tuple(lengths), weights_seq_no
 
     def __reduce__(self):
-        return Rollout, (self._arrays, self.scores, self.lengths, self.weights_seq_no)  # read-only there too
+        # An unpickled Rollout is read-only too, because the constructor runs.
+        return Rollout, (self._arrays, self.scores, self.lengths, self.weights_seq_no)
 
     @property
     def arrays(self) -> MappingProxyType:
@@ -108,17 +108,17 @@ class Rollout:
 
     @property
     def agent_steps(self) -> int:
-        """Decisions that counted: rows that only restarted a game do not."""
+        """Number of agent steps; rows that only restarted a game are not counted."""
         return int(self._arrays["valid"].sum())
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that travel when this Rollout does, without the few of pickle's frame."""
+        """Bytes of all arrays, which are nearly all that a process sends with this Rollout."""
         return sum(array.nbytes for array in self._arrays.values())
 
 
-def summary(rollout: Rollout) -> dict[str, Any]:
-    """What the driver has to know about a Rollout without holding it."""
+def summarize(rollout: Rollout) -> dict[str, Any]:
+    """Return what the driver counts of a Rollout, so that it need not fetch the Rollout itself."""
     return {
         "agent_steps": rollout.agent_steps,
         "scores": rollout.scores,
@@ -128,7 +128,7 @@ def summary(rollout: Rollout) -> dict[str, Any]:
 
 
 class RolloutData(TrainingData):
-    """Rollouts, or references to them, on their way to the learner."""
+    """Rollouts, or references to them, that an update learns from."""
 
     def __init__(self, rollouts: list[Rollout | ray.ObjectRef]):
         super().__init__()
@@ -143,7 +143,7 @@ class RolloutData(TrainingData):
 
     def solve_refs(self) -> None:
         refs = [r for r in self.rollouts if isinstance(r, ray.ObjectRef)]
-        if refs:  # all at once: one after the other, each would cost a way there and back
+        if refs:  # all in one request, which saves waiting for each of them
             fetched = dict(zip(refs, ray.get(refs), strict=True))
             self.rollouts = [fetched[r] if isinstance(r, ray.ObjectRef) else r for r in self.rollouts]
 
@@ -159,12 +159,12 @@ class RolloutData(TrainingData):
 
 
 def pad_end(column: torch.Tensor, missing: int) -> torch.Tensor:
-    """Return the column [T, ...] with so many rows of zeros behind it, [T + missing, ...]."""
+    """Return the column [T, ...] with `missing` rows of zeros appended, [T + missing, ...]."""
     return torch.cat([column, column.new_zeros(missing, *column.shape[1:])]) if missing else column
 
 
 def join_envs(tables: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Return one table of several, as if one runner had played in all their envs.
+    """Return the tables of several runners side by side, as one runner would have filled them in all these envs.
 
     Args:
         tables: columns [T, N, ...], `values` [T + 1, N] and `memory` [2, N, H]. Complete episodes differ in T: the end
@@ -183,10 +183,10 @@ def join_envs(tables: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def stack_frames(frames: torch.Tensor, game_reset: torch.Tensor, stack: int) -> torch.Tensor:
-    """Put the stacks together again, on the device the frames are on.
+    """Return the stacks of frames that the policy saw, built on the device of the frames.
 
-    A stack reaches back to the first picture of its game and no further: older places are zero, as in ALE's vector env.
-    The runner has already blanked the pictures before the first observation that belong to an earlier game.
+    A stack holds pictures of one game only: where the game is younger than the stack, the older places are zero, as in
+    ALE's vector env. The runner has set to zero the pictures of earlier games in front of the first observation.
 
     Args:
         frames: uint8 [T + stack, N, h, w, d].

@@ -1,9 +1,9 @@
-"""The env runner: acts in all its envs at once and fills a Rollout.
+"""The env runner: it acts in all its envs at once and fills a Rollout.
 
     weights -> VectorEnvRunner.sample: (act, step) x T -> Rollout
 
-It takes the place of RLlib's SingleAgentEnvRunner behind the same interface, without episodes and connectors: their
-Python per env and step costs more than the emulator and the network together.
+It has the interface of RLlib's SingleAgentEnvRunner and takes its place. It has no episodes and no connectors, because
+their Python code for every env and step costs more time than the emulator and the network together.
 """
 
 import time
@@ -22,17 +22,17 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
 from environments.threads import take_threads
-from rollouts.device import acted, runners_device
-from rollouts.health import FaultForLater, return_faults
-from rollouts.rollout import Rollout, columns, summary
-from rollouts.streams import streams
+from rollouts.device import act_on_device, choose_runner_device
+from rollouts.health import DeferredFault, return_faults
+from rollouts.rollout import Rollout, columns, summarize
+from rollouts.streams import seed_streams
 
 
 class VectorEnvRunner(EnvRunner, Checkpointable):
     """N envs and a copy of the model.
 
-    Reads from the config: `env_config` (the `env.` settings), `num_envs_per_env_runner` (N), `rollout_fragment_length`
-    (T), `record_policy` (whether the loss wants the acting policy's parameters), `seed`.
+    Its config has `env_config` (the settings of the environment), `num_envs_per_env_runner` (N),
+    `rollout_fragment_length` (T) and `seed`; `records_policy` says whether the loss needs the parameters of the policy.
     """
 
     config: Any  # RLlib's class declares few of its attributes
@@ -44,75 +44,79 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
         self.games = make_games(config.env_config, self.num_envs, threads)
         self.layout = self.games.layout
-        self.weights_seq_no, self.later = 0, FaultForLater()
+        self.weights_seq_no, self.deferred_fault = 0, DeferredFault()
         self.module = module
         if module is None:
             self.make_module()
-        self._policy_size, self._memory_size = self._sizes()
-        # One that takes the place of a lost one does not play again what the run began with.
+        self._policy_size, self._memory_size = self._measure_sizes()
+        # A runner that replaces a lost one plays other games than those the run began with.
         again = ray.is_initialized() and (here := ray.get_runtime_context()).get_actor_id() and self.worker_index
-        self.begin(agent_steps=time.time_ns() if again and here.was_current_actor_reconstructed else 0)
+        self.start_games(agent_steps=time.time_ns() if again and here.was_current_actor_reconstructed else 0)
 
     def make_module(self) -> None:
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)
-        self.module = spec.build().to(runners_device(self.config, self.worker_index))
+        self.module = spec.build().to(choose_runner_device(self.config, self.worker_index))
 
     def get_spaces(self) -> dict[str, Any]:
         one = (self.games.observation_space, self.games.action_space)
         many = tuple(gymnasium.vector.utils.batch_space(space, self.num_envs) for space in one)
         return {INPUT_ENV_SPACES: many, INPUT_ENV_SINGLE_SPACES: one, DEFAULT_MODULE_ID: one}
 
-    def _sizes(self) -> tuple[int, int]:
-        """Numbers per policy, 0 where they are not recorded, and of an LSTM, 0 where the model has none."""
+    def _measure_sizes(self) -> tuple[int, int]:
+        """Return two sizes: the numbers that describe a policy, 0 where it is not recorded, and the units of the LSTM,
+        0 where the model has none."""
         space, state = self.games.observation_space, self.module.initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
-            policy = acted(self.module, obs, self.module.pack(), state)[0]
-        return policy.shape[-1] if self.config.record_policy else 0, state[0].shape[-1] if state else 0
+            policy = act_on_device(self.module, obs, self.module.pack(), state)[0]
+        return policy.shape[-1] if self.config.records_policy() else 0, state[0].shape[-1] if state else 0
 
-    def begin(self, agent_steps: int) -> None:
-        """Start new games, with random streams that depend on the seed, the env and how far the run has come.
+    def start_games(self, agent_steps: int) -> None:
+        """Start new games, whose random streams depend on the seed, the env and the agent steps of the run so far.
 
-        So a run that continues does not replay the games it began with, two that continue from one checkpoint agree,
-        and envs play the same games whether one process has them or several share them. A3C's workers have streams of
-        their own.
+        So a resumed run plays other games than those it began with, two runs that resume from one checkpoint play the
+        same games, and the games do not depend on the number of env runners. Each worker of A3C has its own streams.
         """
-        index, shares = self.worker_index or 0, self.config.num_env_runners  # from 1, where there are shares
+        index, shares = (
+            self.worker_index or 0,
+            self.config.num_env_runners,
+        )  # index: from 1 where runners share the envs
         self._first, self._of = ((index - 1) * self.num_envs, shares * self.num_envs) if shares else (0, None)
-        env_seed, action_seed = streams(self.config.seed, 0 if shares else index, agent_steps)
+        env_seed, action_seed = seed_streams(self.config.seed, 0 if shares else index, agent_steps)
         self._generator = torch.Generator().manual_seed(action_seed)
-        with self.later:
-            self._start(self.games.reset(env_seed + self._first))
+        with self.deferred_fault:
+            self._forget_games(self.games.reset(env_seed + self._first))
 
-    def _start(self, obs: np.ndarray) -> None:
-        """Forget the games before `obs`, the first of new ones."""
+    def _forget_games(self, obs: np.ndarray) -> None:
+        """Forget the old games; `obs` [N, ...] are the first observations of new ones."""
         self._score, self._length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._stack, self._state = FrameStack(self.layout, obs), self.module.initial_state(self.num_envs)
 
-    def _observations(self) -> torch.Tensor:
-        """What the model takes now: [N, ...]; pixels as stacks in blocks."""
-        return torch.from_numpy(self._stack.observations())
+    def _act(self, packed: Any) -> tuple[torch.Tensor, torch.Tensor, tuple]:
+        """Run the network on the present observations; returns policies [N, P], values [N] and the next state."""
+        obs = torch.from_numpy(self._stack.observations())  # [N, ...]; pixels as stacks in blocks
+        return act_on_device(self.module, obs, packed, self._state)
 
     def sample(self, **kwargs) -> Rollout:
         """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
-        self.later.raise_fault()
-        arrays = self._new_arrays(self.horizon)
+        self.deferred_fault.raise_fault()
+        arrays = self._make_arrays(self.horizon)
         scores, lengths = [], []
         with torch.inference_mode():
             packed = self.module.pack()
             for t in range(self.horizon):
-                step = self._play(arrays, t, packed)
+                step = self._play_step(arrays, t, packed)
                 for n in np.flatnonzero(step.finished):
                     scores.append(float(self._score[n]))
                     lengths.append(int(self._length[n]))
                     self._score[n] = self._length[n] = 0
-            arrays["values"][self.horizon] = acted(self.module, self._observations(), packed, self._state)[1].numpy()
+            arrays["values"][self.horizon] = self._act(packed)[1].numpy()
         if not self.games.same_step:  # there, a game's last observation is the next row's
             arrays["final_values"][:] = np.where(arrays["truncated"], arrays["values"][1:], 0)
         return Rollout(arrays, scores, lengths, self.weights_seq_no)
 
-    def _new_arrays(self, horizon: int) -> dict[str, np.ndarray]:
-        """The columns of a Rollout, filled as far as the present already is."""
+    def _make_arrays(self, horizon: int) -> dict[str, np.ndarray]:
+        """Return the columns of a Rollout; the first observation and the state of the LSTM are written already."""
         spaces = self.games.observation_space, self.games.action_space
         table = columns(horizon, self.num_envs, *spaces, self.layout, self._policy_size, self._memory_size)
         arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in table.items()}
@@ -125,9 +129,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             arrays["memory"][:] = torch.stack(self._state).cpu().numpy()
         return arrays
 
-    def _play(self, arrays: dict[str, np.ndarray], t: int, packed: Any) -> Transition:
-        """One agent step in every env, recorded at t."""
-        parameters, values, self._state = acted(self.module, self._observations(), packed, self._state)
+    def _play_step(self, arrays: dict[str, np.ndarray], t: int, packed: Any) -> Transition:
+        """Play one agent step in every env and record it in row t."""
+        parameters, values, self._state = self._act(packed)
         policy = self.module.Policy(parameters)
         actions = policy.sample(self._generator, self._first, self._of)
         arrays["actions"][t] = chosen = actions.numpy()
@@ -140,7 +144,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         for name in ("rewards", "terminated", "truncated", "game_reset", "valid"):
             arrays[name][t] = getattr(step, name)
         if step.final_obs is not None:
-            arrays["final_values"][t] = self._values_of_the_last(step, packed)
+            arrays["final_values"][t] = self._compute_final_values(step, packed)
         self._stack.push(step.obs, step.game_reset)
         if step.game_reset.any():
             for part in self._state:
@@ -153,21 +157,22 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self._length += step.valid
         return step
 
-    def _values_of_the_last(self, step: Transition, packed: Any) -> np.ndarray:
-        """V [N] of the last observation of every truncated game, 0 elsewhere."""
+    def _compute_final_values(self, step: Transition, packed: Any) -> np.ndarray:
+        """Return float32 [N]: the value of the last observation where a game was truncated, 0 elsewhere."""
         values, cut = np.zeros(self.num_envs, np.float32), step.truncated & ~step.terminated
         if cut.any():
             final_obs: Any = step.final_obs
             last = self._stack.observations_after(final_obs, cut)
             state = tuple(part[torch.from_numpy(cut)] for part in self._state)
-            values[cut] = acted(self.module, torch.from_numpy(last), packed, state)[1].numpy()
+            values[cut] = act_on_device(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
     @return_faults
     def sample_ref(self) -> tuple[Rollout | ray.ObjectRef, dict[str, Any]]:
-        """Of `sample` the Rollout, or for learners elsewhere its reference, lost with this process; and a summary."""
+        """Sample, and return the Rollout with its summary; for learners in other processes a reference to the Rollout,
+        which is lost with this process."""
         rollout = self.sample()
-        return ray.put(rollout) if self.config.num_learners else rollout, summary(rollout)
+        return ray.put(rollout) if self.config.num_learners else rollout, summarize(rollout)
 
     def assert_healthy(self) -> None:
         assert self.module is not None

@@ -1,9 +1,9 @@
-"""Sampling: one Rollout from every env runner, now or asked for one update ahead.
+"""Sampling: one Rollout from every env runner, now or requested one update ahead.
 
     update k:    the learner learns from rollouts k, the runners play rollouts k + 1 and then take the new weights
 
-Playing while learning, an update takes as long as the slower of the two, not as both together. The price: the policy
-that acts has the weights of one update before the learner's; only the first rollouts are played with the learner's own.
+When runners play while the learner learns, an update takes as long as the slower of the two. The price is that the
+policy acts with the weights before the last update; only the first rollouts are played with the newest weights.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from rollouts.health import raise_faults
-from rollouts.rollout import Rollout, summary
+from rollouts.rollout import Rollout, summarize
 
-NEXT = "next rollout"  # RLlib's tag of what the runners were asked for in advance
+NEXT = "next rollout"  # RLlib's tag of the requests for rollouts of the next update
 
 
 def sample_rollouts(
@@ -22,19 +22,19 @@ def sample_rollouts(
 ) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
     """Return one Rollout from every runner, and their summaries.
 
-    Without remote runners the Rollout is handed over as it is and nothing is pickled. When a remote runner is
-    missing, the others sample its share too, so that an update always has the same number of samples.
+    Without remote runners nothing is pickled. When a remote runner is missing, the others sample its share too, so that
+    an update always has the same number of agent steps.
 
     Args:
         group: the env runners.
-        played: results of `sample_ref` that have arrived already, and count.
+        played: results of `sample_ref` that have arrived already; so many fewer are sampled.
 
     Raises:
         RuntimeError: no runner is alive, or an EnvironmentFault.
     """
     if group.num_remote_env_runners() == 0:
         rollout = group.local_env_runner.sample()
-        return [rollout], [summary(rollout)]
+        return [rollout], [summarize(rollout)]
     wanted, results = group.num_remote_env_runners(), list(played)
     while len(results) < wanted:
         healthy = group.healthy_worker_ids()[: wanted - len(results)]
@@ -47,10 +47,10 @@ def sample_rollouts(
 
 
 def sample_ahead(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], list[dict[str, Any]]]:
-    """Return the rollouts that were asked for last time, as `sample_rollouts` does, and ask for the next.
+    """Return the rollouts that the last call requested, as `sample_rollouts` does, and request the next.
 
-    Each runner does in turn what it is asked, so the next ones are played with the weights that were sent since. The
-    rollouts that a lost runner owes, or one that was never asked, are played now by the others.
+    Each runner answers requests in their order, so it plays the next rollout with the weights that were sent before the
+    request. Rollouts that are missing, because a runner was lost or has not been asked yet, are sampled now.
 
     Raises:
         RuntimeError: no runner is alive.
@@ -63,15 +63,15 @@ def sample_ahead(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], 
 
 
 def get_process_id(runner: Any) -> str:
-    """Return the id that no other process has: one that has died takes the rollouts it made out of Ray's store."""
+    """Return the id of the process of the runner: rollouts in Ray's store are lost with the process that made them."""
     return ray.get_runtime_context().get_worker_id()
 
 
 def sample_with_process_id(runner: Any) -> tuple[str, ray.ObjectRef, dict[str, Any]]:
-    """Return what `sample_ref` does, behind the id of the process that the Rollout is lost with."""
+    """Return the id of the process, followed by the results of `sample_ref`."""
     return get_process_id(runner), *runner.sample_ref()
 
 
 def drop_asked_rollouts(group: EnvRunnerGroup) -> None:
-    """Wait until the runners have done all that they were asked for, and drop the rollouts."""
+    """Wait until the runners have answered all requests, and drop the rollouts."""
     group.fetch_ready_async_reqs(timeout_seconds=None)

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -30,15 +31,6 @@ def milestones_between(before: int, now: int, budget: int) -> list[str]:
         budget: agent steps that are 100 %.
     """
     return [name for name, percentage in PERCENTAGES.items() if 100 * before < percentage * budget <= 100 * now]
-
-
-def drop_milestones_ahead(run: Path, agent_steps: int, budget: int) -> None:
-    """Remove the milestones that a run has yet to pass, as the rows of progress.csv beyond a checkpoint are dropped.
-
-    They come from a killed process that was beyond the checkpoint, or from a smaller budget that was raised since.
-    """
-    for name in milestones_between(agent_steps, budget, budget):
-        shutil.rmtree(checkpoint_path(run, name), ignore_errors=True)
 
 
 def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], totals: dict[str, float]) -> None:
@@ -64,6 +56,43 @@ def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], tot
         os.rename(arriving, milestone)
     finally:
         shutil.rmtree(arriving, ignore_errors=True)
+
+
+class MilestoneWriter:
+    """Writes the milestones of a run as it passes them; training goes on where one cannot be written.
+
+    Args:
+        run: the run directory; None: the run keeps no milestones.
+        budget: agent steps that are 100 %.
+
+    Attributes:
+        complaints: a sentence for each milestone that could not be written.
+    """
+
+    def __init__(self, run: Path | None, budget: int):
+        self.run, self.budget = run, budget
+        self.complaints: list[str] = []
+
+    def drop_milestones_ahead(self, agent_steps: int) -> None:
+        """Remove the milestones that the run has yet to pass, as the rows of progress.csv beyond a checkpoint are
+        dropped.
+
+        They come from a killed process that was beyond the checkpoint, or from a smaller budget that was raised since.
+        """
+        for name in self.list_due(agent_steps, self.budget):
+            shutil.rmtree(checkpoint_path(cast(Path, self.run), name), ignore_errors=True)
+
+    def list_due(self, before: int, now: int) -> list[str]:
+        """Return the milestones to write after a row; see `milestones_between`."""
+        return milestones_between(before, now, self.budget) if self.run else []
+
+    def write(self, names: list[str], weights: Mapping[str, np.ndarray], totals: dict[str, float]) -> None:
+        """Write these milestones; see `write_milestone`."""
+        for name in names:
+            try:
+                write_milestone(cast(Path, self.run), name, weights, totals)
+            except OSError as error:
+                self.complaints.append(f"{name} cannot be written ({error.strerror}); training goes on without it")
 
 
 def find_milestones(run: Path) -> list[Path]:

@@ -50,7 +50,7 @@ class SearchTrial(tune.Trainable):
         """Continue from a checkpoint of one seed, which may be at the end of its budget already."""
         algorithm = self.algorithms[seed]
         algorithm.load_checkpoint(str(checkpoint))
-        self.rows[seed] = algorithm.progress.totals(algorithm.config.frameskip)
+        self.rows[seed] = algorithm.progress.compute_totals(algorithm.config.env_settings.frameskip)
 
     @classmethod
     def default_resource_request(cls, config: dict) -> PlacementGroupFactory:

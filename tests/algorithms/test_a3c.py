@@ -37,16 +37,16 @@ def test_a_workers_gradient_is_the_learners(model, make_runner, make_learner):
     """What a worker sends is what autograd says of A2C's loss at the weights it was given."""
     runner, learner = make_runner(*ONE, *model, "algo.max_grad_norm=null"), make_learner(*ONE, *model)
     given = learner.flatten_weights() + 0.1
-    sent, about = runner.work(0, given, version=7, progress=0.25)
+    sent, about = runner.play_fragment(0, given, version=7, progress=0.25)
     assert about["version"] == 7 and about["worker"] == 0 and about["agent_steps"] > 0
     learner.set_flat_weights(given)
     again = make_runner(*ONE, *model)
     again.learner.set_flat_weights(given)
     rollout = again.workers[0].sample()
-    config, batch = learner.config, learner.load([rollout])
-    batch |= estimate_advantages(batch, config.gamma, config.lambda_, config.clip_rewards)
+    algo, batch = learner.algo, learner.load([rollout])
+    batch |= estimate_advantages(batch, algo.gamma, algo.gae_lambda, clip_rewards=False)
     policy, values, rows = learner.forward(learner.select_rows(batch, COLUMNS))
-    loss, _ = a2c_loss(policy, values, rows, config.vf_loss_coeff, config.entropy_coeff)
+    loss, _ = a2c_loss(policy, values, rows, algo.vf_coeff, algo.entropy_coeff)
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, learner.parameters)])
     torch.testing.assert_close(torch.from_numpy(sent.vector), expected, rtol=1e-4, atol=1e-6)
     assert sent.nonfinite is None and sent.terms["entropy"] > 0
@@ -95,7 +95,7 @@ def test_staleness_is_what_was_applied_since_the_worker_got_its_weights(make_alg
     got = dict.fromkeys((0, 1, 2), algorithm.version)
     for worker in (0, 0, 2, 1, 2):
         about = {"worker": worker, "version": got[worker], "agent_steps": 16, "scores": (), "lengths": ()}
-        algorithm.accept(nothing, about | {"num_bytes": 0})
+        algorithm.apply_fragment(nothing, about | {"num_bytes": 0})
         got[worker] = algorithm.version
     # Applied before each: 0 at version 0 (got 0), 0 at 1 (got 1), 2 at 2 (got 0), 1 at 3 (got 0), 2 at 4 (got 3).
     assert algorithm.staleness == {0: Counter({0: 2}), 2: Counter({2: 1, 1: 1}), 1: Counter({3: 1})}
@@ -120,13 +120,13 @@ def test_who_is_asked_gets_the_newest_weights_and_their_version(make_algorithm, 
     monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
     learner, about = algorithm.learner_group._learner, {"agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
     downhill = Gradient(np.ones_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
-    algorithm.ask([1, 2])
+    algorithm.request_fragments([1, 2])
     for process in (1, 1, 2, 1):
-        algorithm.accept(downhill, about | {"worker": process - 1, "version": actors[process].asked[-1][2]})
-        algorithm.ask([process])
+        algorithm.apply_fragment(downhill, about | {"worker": process - 1, "version": actors[process].asked[-1][2]})
+        algorithm.request_fragments([process])
         worker, weights, version, progress = actors[process].asked[-1]
         assert version == algorithm.version and np.array_equal(weights, learner.flatten_weights())
-        assert worker % 2 == process - 1 and progress == algorithm.share_done() > 0
+        assert worker % 2 == process - 1 and progress == algorithm.compute_share_done() > 0
     assert [asked[0] for asked in actors[1].asked] == [0, 2, 0, 2] and [a[0] for a in actors[2].asked] == [1, 3]
     assert [asked[2] for asked in actors[1].asked] == [0, 1, 2, 4] and [a[2] for a in actors[2].asked] == [0, 3]
     assert algorithm.staleness == {0: Counter({0: 2, 1: 1}), 1: Counter({2: 1})}
@@ -140,7 +140,7 @@ def test_experience_is_learned_from_at_the_centres_own_weights(make_algorithm, m
     centre.set_flat_weights(centre.flatten_weights() + 0.1)  # newer than those the worker had
     reference.set_flat_weights(centre.flatten_weights())
     about = {"worker": 0, "version": 0, "agent_steps": 64, "scores": (), "lengths": (), "num_bytes": 0}
-    algorithm.accept(rollout, about)
+    algorithm.apply_fragment(rollout, about)
     reference.apply_gradient(reference.compute_gradient(rollout, 0.0), 0.0)
     assert np.array_equal(centre.flatten_weights(), reference.flatten_weights())
 
@@ -190,7 +190,7 @@ def test_one_worker_may_have_a_process_of_its_own(make_algorithm):
 def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
     algorithm = make_algorithm(*ONE, "report_every=500")
     runner, group = algorithm.env_runner, algorithm.learner_group
-    work, foreach_learner = runner.work, group.foreach_learner
+    work, foreach_learner = runner.play_fragment, group.foreach_learner
     spent = []
 
     def slow_centre(function):  # for weights, and to apply
@@ -200,7 +200,7 @@ def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
         spent.append(time.perf_counter() - began)
         return result
 
-    runner.work = lambda *asked: time.sleep(0.09) or work(*asked)
+    runner.play_fragment = lambda *asked: time.sleep(0.09) or work(*asked)
     group.foreach_learner = slow_centre
     row = algorithm.train()["row"]
     assert row["learner_busy"] == pytest.approx(sum(spent) / row["wall_time_s"], abs=0.1) and row["learner_busy"] < 0.9
@@ -230,8 +230,8 @@ def test_nothing_but_requests_goes_to_the_processes_and_nothing_but_answers_come
     monkeypatch.setattr(ray.actor.ActorMethod, "_remote", counted)
     for _ in range(3):
         algorithm.train()
-    assert asked.count("work") > 10
-    assert set(asked) <= {"work", "ping"}, Counter(asked)
+    assert asked.count("play_fragment") > 10
+    assert set(asked) <= {"play_fragment", "ping"}, Counter(asked)
 
 
 # Misfortunes ----------------------------------------------------------------------------------------------------------
@@ -316,12 +316,12 @@ def centre(make_algorithm, monkeypatch):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "algo.worker_timeout_s=50")
     algorithm.accepted = []
     monkeypatch.setattr(algorithm, "get_actors", dict)
-    monkeypatch.setattr(algorithm, "accept", lambda cargo, about: algorithm.accepted.append(about["worker"]))
+    monkeypatch.setattr(algorithm, "apply_fragment", lambda content, about: algorithm.accepted.append(about["worker"]))
     return algorithm
 
 
 def test_what_a_process_failed_at_is_forgiven_once_it_answers_and_time_has_passed(shared_ray, centre, monkeypatch):
-    monkeypatch.setattr(centre, "ask", lambda processes: None)
+    monkeypatch.setattr(centre, "request_fragments", lambda processes: None)
     now = time.monotonic()
     centre.deaths[1] = [now - FORGIVE_S - 1, now - 1]
     centre.requests = {ray.put(ANSWER): (1, now)}
@@ -332,7 +332,7 @@ def test_what_a_process_failed_at_is_forgiven_once_it_answers_and_time_has_passe
 def test_who_has_answered_while_the_centre_was_away_is_not_taken_for_dead(shared_ray, centre, monkeypatch):
     """Ctrl-Z, a slow disk: every request is old, and only one answer is taken at a time."""
     replaced, silent, long_ago = [], sleeper.remote(), time.monotonic() - 1000
-    monkeypatch.setattr(centre, "ask", lambda processes: None)
+    monkeypatch.setattr(centre, "request_fragments", lambda processes: None)
     monkeypatch.setattr(centre, "replace_process", lambda process, error: replaced.append(process))
     centre.requests = {ray.put(ANSWER): (1, long_ago), ray.put(ANSWER): (2, long_ago), silent: (3, long_ago)}
     centre.training_step()
@@ -358,15 +358,15 @@ def test_a_gradient_that_is_not_finite_is_dropped_and_counted_and_many_stop_the_
     fine = Gradient(np.zeros_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
     before = weights(learner)
     for _ in range(MAX_DROPPED - 1):
-        algorithm.accept(spoiled(algorithm), about | {"worker": 0})
-        algorithm.accept(fine, about | {"worker": 1})  # the others' are no excuse
-    algorithm.accept(fine, about | {"worker": 0})
+        algorithm.apply_fragment(spoiled(algorithm), about | {"worker": 0})
+        algorithm.apply_fragment(fine, about | {"worker": 1})  # the others' are no excuse
+    algorithm.apply_fragment(fine, about | {"worker": 0})
     for _ in range(MAX_DROPPED - 1):
-        algorithm.accept(spoiled(algorithm), about | {"worker": 0})
-        algorithm.accept(fine, about | {"worker": 1})
+        algorithm.apply_fragment(spoiled(algorithm), about | {"worker": 0})
+        algorithm.apply_fragment(fine, about | {"worker": 1})
     assert torch.equal(before, weights(learner)) and algorithm.num_dropped == 2 * (MAX_DROPPED - 1)
     with pytest.raises(NonFiniteLoss, match=f"worker 0 .*{tmp_path}"):
-        algorithm.accept(spoiled(algorithm), about | {"worker": 0})
+        algorithm.apply_fragment(spoiled(algorithm), about | {"worker": 0})
     (left,) = tmp_path.glob("nonfinite_minibatch_*.pt")
     assert torch.load(left)["minibatch"]["rewards"].isnan().all()
 
@@ -376,7 +376,7 @@ def test_a_worker_that_sends_nothing_else_ends_the_run_with_a_sentence(make_algo
     algorithm = make_algorithm(*ONE)
     algorithm.learner_group._learner.config.run_dirs[1] = str(tmp_path)
     about = {"worker": 0, "version": 0, "agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
-    algorithm.env_runner.work = lambda *args: (spoiled(algorithm), about)
+    algorithm.env_runner.play_fragment = lambda *args: (spoiled(algorithm), about)
     result = algorithm.train()
     assert result["done"] and "worker 0" in result["failure"] and str(tmp_path) in result["failure"]
     assert result["row"]["dropped_gradients"] == MAX_DROPPED and result["row"]["agent_steps"] == 16 * MAX_DROPPED

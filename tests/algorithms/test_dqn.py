@@ -156,7 +156,9 @@ def test_nothing_is_learned_before_the_buffer_holds_enough_and_then_every_so_oft
     updates = []
     learner = algorithm.learner_group._learner
     original = learner.update
-    learner.update = lambda *args, **kwargs: updates.append(algorithm._sampled()) or original(*args, **kwargs)
+    learner.update = lambda *args, **kwargs: (
+        updates.append(algorithm._count_sampled_steps()) or original(*args, **kwargs)
+    )
     rows_of(algorithm, 4)
     assert updates[0] == 64 and set(np.diff(updates)) == {4}
 

@@ -63,8 +63,8 @@ def test_columns_stay_together_when_rows_are_shuffled(make_learner, make_rollout
     )
     seen = spy_on_minibatches(learner)
     update(learner, rollout)
-    config = learner.config
-    columns = estimate_advantages(learner.load([rollout]), config.gamma, config.lambda_, config.clip_rewards)
+    algo = learner.algo
+    columns = estimate_advantages(learner.load([rollout]), algo.gamma, algo.gae_lambda, clip_rewards=False)
     advantages = columns["advantages"].flatten()
     for m in seen:
         rows = m["obs"][:, 0].long()
@@ -138,7 +138,7 @@ def test_rewards_are_clipped_for_training_only(algo, clip_rewards, make_learner,
     learner = make_learner(f"algo={algo}", "env=cartpole", f"env.clip_rewards={str(clip_rewards).lower()}")
     rewards = np.float32([[0, 21, -7, 0.5]] * 16)
     rollout = make_rollout(rewards=rewards)
-    batches, gamma = [], learner.config.gamma
+    batches, gamma = [], learner.algo.gamma
     for name in ("minibatches", "microbatches"):
         iterate = getattr(learner, name)
         setattr(learner, name, lambda batch, *rest, it=iterate: batches.append(batch) or it(batch, *rest))
@@ -151,7 +151,7 @@ def test_rewards_are_clipped_for_training_only(algo, clip_rewards, make_learner,
     if algo == "pg":
         expected = {"returns": monte_carlo(used, *ends, gamma)}
     else:
-        advantages = gae(used, values, final_values, *ends, gamma, learner.config.lambda_)
+        advantages = gae(used, values, final_values, *ends, gamma, learner.algo.gae_lambda)
         expected = {"advantages": advantages, "targets": advantages + values[:-1]}
     for name, column in expected.items():
         torch.testing.assert_close(batch[name], column)
@@ -161,11 +161,11 @@ def test_rewards_are_clipped_for_training_only(algo, clip_rewards, make_learner,
 def test_gradients_are_clipped_together(make_learner, make_rollout, small):
     def steps(limit: str) -> list[torch.Tensor]:
         # Plain gradient steps: RMSprop's and Adam's do not depend on the gradient's scale.
-        learner = make_learner(*small, f"algo.max_grad_norm={limit}", "algo.num_epochs=1", "algo.minibatch_size=64")
+        one_step = ("algo.num_epochs=1", "algo.minibatch_size=64", "algo.lr=1")
+        learner = make_learner(*small, *one_step, f"algo.max_grad_norm={limit}")
         sgd = torch.optim.SGD(learner.net.parameters(), lr=1.0)
         learner.get_optimizer = lambda *_: sgd
         before = weights(learner)
-        learner.config.lr = 1.0
         report = update(learner, make_rollout(rewards=100 * np.ones((16, 4))))
         moved = torch.cat([(a - b).flatten() for a, b in zip(before, weights(learner), strict=True)])
         return moved, report["grad_norm"]

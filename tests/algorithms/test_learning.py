@@ -100,7 +100,7 @@ def test_pendulum_swings_up(algo, seed, compose):
     algorithm = build(compose([*overrides, f"seed={seed}"])).build_algo()
     torch.set_num_threads(1)
     row, first = {"agent_steps": 0}, None
-    while row["agent_steps"] < algorithm.config.total_agent_steps:
+    while row["agent_steps"] < algorithm.config.stop_settings.agent_steps:
         row = algorithm.train()["row"]
         if first is None and row["episodes"] >= 100:
             first = row["episode_return_mean"]

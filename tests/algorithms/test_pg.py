@@ -41,10 +41,10 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
     valid[3, 1] = valid[9, 1] = valid[5, 2] = False  # so that microbatches count differently many
     columns = {"memory": np.zeros((2, 4, 6))} if model else {}
     rollout, gradients, counts = make_rollout(valid=valid, **columns), [], []
+    words = (*PG, *model, "algo.entropy_coeff=0.3", "algo.max_grad_norm=null")
     for microbatch_size in ("null", size):
-        learner = make_learner(*PG, *model, "algo.entropy_coeff=0.3", f"algo.microbatch_size={microbatch_size}")
+        learner = make_learner(*words, f"algo.microbatch_size={microbatch_size}")
         learner.move_weights = lambda: None  # leaves the gradient where it is
-        learner.config.grad_clip = None
         learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
         gradients.append([p.grad for p in learner.parameters if p.grad is not None])
         counts.append(len(learner._shares))

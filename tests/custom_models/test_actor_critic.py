@@ -95,7 +95,7 @@ def test_gradients_reach_every_parameter(module):
 
 def test_gradients_reach_every_parameter_of_a_model_with_a_memory(recurrent):
     obs, state, starts = a_rollout(recurrent)
-    policy, values = recurrent.over_time(obs, recurrent.pack(), state, starts)
+    policy, values = recurrent.unroll(obs, recurrent.pack(), state, starts)
     assert policy.shape == (T, N, 3) and values.shape == (T, N)
     (policy.square().sum() + values.square().sum()).backward()
     for name, parameter in recurrent.named_parameters():
@@ -105,7 +105,7 @@ def test_gradients_reach_every_parameter_of_a_model_with_a_memory(recurrent):
 def test_acting_step_by_step_is_the_rollout_at_once(recurrent):
     obs, state, starts = a_rollout(recurrent)
     packed = recurrent.pack()
-    policies, values = recurrent.over_time(obs, packed, state, starts)
+    policies, values = recurrent.unroll(obs, packed, state, starts)
     for t in range(T):
         state = tuple(torch.where(starts[t, :, None], 0.0, x) for x in state)
         policy, value, state = recurrent.act(obs[t], packed, state)
@@ -118,10 +118,10 @@ def test_acting_step_by_step_is_the_rollout_at_once(recurrent):
 def test_what_was_seen_before_matters_until_a_new_game_starts(recurrent):
     obs, state, starts = a_rollout(recurrent)
     packed = recurrent.pack()
-    _, values = recurrent.over_time(obs, packed, state, starts)
+    _, values = recurrent.unroll(obs, packed, state, starts)
     other = obs.clone()
     other[2] = obs[1]
-    _, changed = recurrent.over_time(other, packed, state, starts)
+    _, changed = recurrent.unroll(other, packed, state, starts)
     torch.testing.assert_close(changed[3:, :2], values[3:, :2], atol=1e-6, rtol=0)  # games 0 and 1 started at t = 3
     assert (changed[3:5, 2] != values[3:5, 2]).all()  # game 2 went on until t = 5
     torch.testing.assert_close(changed[5:, 2], values[5:, 2], atol=1e-6, rtol=0)
@@ -168,7 +168,7 @@ def test_rllibs_interface_is_the_same_computation(module):
 def test_rllibs_interface_to_a_memory_is_the_same_computation(recurrent):
     obs, (h, c), _ = a_rollout(recurrent)
     no_starts = torch.zeros(T, N, dtype=torch.bool)
-    policy, values = recurrent.over_time(obs, recurrent.pack(), (h, c), no_starts)
+    policy, values = recurrent.unroll(obs, recurrent.pack(), (h, c), no_starts)
     state = h, c
     for t in range(T):
         *_, state = recurrent.act(obs[t], recurrent.pack(), state)
@@ -289,7 +289,7 @@ def test_the_gaussian_s_spread_survives_a_memory(make_module):
     with torch.no_grad():
         module.log_std[:] = torch.tensor([-1.0, 2.0])
     obs, state, starts = a_rollout(module)
-    policies, _ = module.over_time(obs, module.pack(), state, starts)
+    policies, _ = module.unroll(obs, module.pack(), state, starts)
     policy, *_ = module.act(obs[0], module.pack(), module.initial_state(N))
     assert policies.shape == (T, N, 4) and policy.shape == (N, 4)
     for parameters in (policies, policy):

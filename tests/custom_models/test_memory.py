@@ -29,7 +29,7 @@ def step_by_step(memory: LSTM, features, state, starts):
     outputs = []
     for t in range(len(features)):
         h, c = (torch.where(starts[t, :, None], 0.0, x) for x in state)
-        output, state = memory.step(features[t], (h, c))
+        output, state = memory.run_step(features[t], (h, c))
         outputs.append(output)
     return torch.stack(outputs), state
 
@@ -37,7 +37,7 @@ def step_by_step(memory: LSTM, features, state, starts):
 def test_a_step_is_the_textbook_s():
     memory = make_memory()
     features, (h, c), _ = some_steps()
-    output, state = memory.step(features[0], (h, c))
+    output, state = memory.run_step(features[0], (h, c))
     wx, wh, bx, bh = memory.cells.parameters()
     i, f, g, o = (features[0] @ wx.T + h @ wh.T + bx + bh).chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -48,7 +48,7 @@ def test_a_step_is_the_textbook_s():
 
 def test_pieces_give_what_single_steps_give():
     memory, (features, state, starts) = make_memory(), some_steps()
-    outputs, (h, c) = memory.sequence(features, state, starts)
+    outputs, (h, c) = memory.run_sequence(features, state, starts)
     reference, (reference_h, reference_c) = step_by_step(memory, features, state, starts)
     assert outputs.shape == (T, N, H)
     torch.testing.assert_close(outputs, reference, atol=1e-12, rtol=0)
@@ -60,7 +60,7 @@ def test_pieces_give_what_single_steps_give():
 def test_games_may_start_anywhere(seed):
     memory, (features, state, _) = make_memory(), some_steps(seed)
     starts = torch.from_numpy(np.random.default_rng(seed).random((T, N)) < seed / 8)
-    outputs, _ = memory.sequence(features, state, starts)
+    outputs, _ = memory.run_sequence(features, state, starts)
     reference, _ = step_by_step(memory, features, state, starts)
     torch.testing.assert_close(outputs, reference, atol=1e-12, rtol=0)
 
@@ -69,7 +69,7 @@ def test_gradients_of_pieces_are_gradients_of_single_steps():
     memory, (features, state, starts) = make_memory(), some_steps()
     wanted = [features, *state, *memory.parameters()]
     weights = torch.randn(T, N, H).double()  # a sum without weights would not see outputs that changed places
-    ours = torch.autograd.grad((memory.sequence(features, state, starts)[0] * weights).sum(), wanted)
+    ours = torch.autograd.grad((memory.run_sequence(features, state, starts)[0] * weights).sum(), wanted)
     reference = torch.autograd.grad((step_by_step(memory, features, state, starts)[0] * weights).sum(), wanted)
     for mine, theirs in zip(ours, reference, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=0)
@@ -81,10 +81,10 @@ def test_nothing_from_before_a_start_is_remembered(junk):
     memory, (features, (h, c), _) = make_memory(), some_steps()
     starts = torch.zeros(T, N, dtype=torch.bool)
     starts[4, 2] = True
-    clean, _ = memory.sequence(features, (h, c), starts)
+    clean, _ = memory.run_sequence(features, (h, c), starts)
     with torch.no_grad():
         features[:4, 2], h[2], c[2] = junk, junk, junk
-    spoilt, _ = memory.sequence(features, (h, c), starts)
+    spoilt, _ = memory.run_sequence(features, (h, c), starts)
     assert torch.equal(spoilt[4:, 2], clean[4:, 2])
     assert not torch.equal(spoilt[:4, 2], clean[:4, 2])
     others = [0, 1, 3]
@@ -95,19 +95,19 @@ def test_no_gradient_flows_from_a_game_into_the_one_before():
     memory, (features, (h, c), _) = make_memory(), some_steps()
     starts = torch.zeros(T, N, dtype=torch.bool)
     starts[4, 2] = True
-    memory.sequence(features, (h, c), starts)[0][4:].sum().backward()
+    memory.run_sequence(features, (h, c), starts)[0][4:].sum().backward()
     assert (features.grad[:4, 2] == 0).all() and (h.grad[2] == 0).all() and (c.grad[2] == 0).all()
     assert (features.grad[4:, 2] != 0).all() and (features.grad[:4, 0] != 0).all() and (h.grad[0] != 0).all()
 
 
 def test_a_game_that_goes_on_begins_with_the_state_it_had():
     memory, (features, state, starts) = make_memory(), some_steps()
-    whole, end = memory.sequence(features, state, starts)
-    first, middle = memory.sequence(features[:4], state, starts[:4])
-    second, other_end = memory.sequence(features[4:], middle, starts[4:])
+    whole, end = memory.run_sequence(features, state, starts)
+    first, middle = memory.run_sequence(features[:4], state, starts[:4])
+    second, other_end = memory.run_sequence(features[4:], middle, starts[4:])
     torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-12, rtol=0)
     torch.testing.assert_close(other_end, end, atol=1e-12, rtol=0)
-    forgotten, _ = memory.sequence(features[4:], memory.initial_state(N), starts[4:])
+    forgotten, _ = memory.run_sequence(features[4:], memory.initial_state(N), starts[4:])
     assert not torch.allclose(forgotten[:, 0], second[:, 0])
 
 

@@ -195,7 +195,7 @@ def test_the_smallest_picture_leaves_one_pixel_and_a_smaller_one_none(name, smal
     if name in CONVS:
         side = smallest - 1
         for conv in CONVS[name]:
-            side = conv.side(side)
+            side = conv.compute_side(side)
         assert side == 0
     assert smallest_dim("mlp") is None
 

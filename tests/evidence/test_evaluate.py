@@ -20,7 +20,7 @@ from environments.games import make_games
 from evidence.evaluate import evaluate
 from evidence.evaluation_table import describe_agent, print_evaluation
 from playing.whole_games import derive_seeds
-from rollouts.streams import streams
+from rollouts.streams import seed_streams
 from run_directory.layout import PROGRESS_JSON, WEIGHTS
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -87,7 +87,7 @@ def test_evaluation_plays_other_games_than_training():
     for seed in range(20):
         first = derive_seeds(seed)[0]
         for worker in range(4):
-            training = streams(seed, worker, 0)[0]
+            training = seed_streams(seed, worker, 0)[0]
             assert abs(first - training) > 256  # neither the first env's seed nor that of any beside it
 
 

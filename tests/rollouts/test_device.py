@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rollouts.device import CPU, acted, on_device, runners_device
+from rollouts.device import CPU, act_on_device, choose_runner_device, copy_to_device
 from rollouts.runner import VectorEnvRunner
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -21,7 +21,7 @@ WORLDS = {
 
 def test_on_the_cpu_a_rollout_is_not_copied(make_runner):
     rollout = make_runner("env=cartpole", "algo.horizon=16", "algo.minibatch_size=16").sample()
-    for name, column in on_device(rollout.arrays, CPU).items():
+    for name, column in copy_to_device(rollout.arrays, CPU).items():
         assert column.data_ptr() == rollout[name].ctypes.data
 
 
@@ -31,11 +31,11 @@ def test_on_the_cpu_the_models_own_answer_is_taken():
         policy=SimpleNamespace(weight=torch.zeros(1)), act=lambda obs, packed, state: (obs, packed, state, *answer)
     )
     obs = torch.zeros(2, 4)
-    assert acted(module, obs, "packed", ())[0] is obs
+    assert act_on_device(module, obs, "packed", ())[0] is obs
 
 
 class FarAway:
-    """A model on a device that is not the CPU, as far as `acted` sees, and observations on the way there."""
+    """A model on a device that is not the CPU, as far as `act_on_device` sees, and observations on the way there."""
 
     def __init__(self):
         self.policy = SimpleNamespace(weight=SimpleNamespace(device=torch.device("cuda", 0)))
@@ -50,7 +50,7 @@ class FarAway:
 
 
 def test_policies_and_values_come_back_apart_as_they_were_sent_together():
-    parameters, values, state = acted(FarAway(), FarAway(), None, ("kept there",))
+    parameters, values, state = act_on_device(FarAway(), FarAway(), None, ("kept there",))
     assert parameters.tolist() == [[1, 2], [3, 4]] and values.tolist() == [5, 6] and state == ("kept there",)
 
 
@@ -61,9 +61,12 @@ def asks_for(gpus: float):
 def test_a_runner_acts_on_the_cpu_unless_it_asks_for_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert (
-        runners_device(asks_for(0), 1) == runners_device(asks_for(0.5), 0) == runners_device(asks_for(1), None) == CPU
+        choose_runner_device(asks_for(0), 1)
+        == choose_runner_device(asks_for(0.5), 0)
+        == choose_runner_device(asks_for(1), None)
+        == CPU
     )
-    assert runners_device(asks_for(0.5), 1) == torch.device("cuda", 0)
+    assert choose_runner_device(asks_for(0.5), 1) == torch.device("cuda", 0)
 
 
 def test_a_runner_whose_gpu_torch_does_not_see_does_not_fall_back_to_the_cpu(make_config, monkeypatch):
@@ -81,7 +84,7 @@ def test_a_runner_whose_gpu_torch_does_not_see_does_not_fall_back_to_the_cpu(mak
 def test_a_rollout_arrives_on_the_gpu_as_it_was(make_runner):
     rollout, device = make_runner(*ASSAULT).sample(), torch.device("cuda", 0)
     for _ in range(3):  # memory is used again
-        for name, column in on_device(rollout.arrays, device).items():
+        for name, column in copy_to_device(rollout.arrays, device).items():
             assert column.device == device
             np.testing.assert_array_equal(column.cpu().numpy(), rollout[name])
 
@@ -93,7 +96,7 @@ def test_what_is_computed_waits_for_what_is_copied():
     device, rng = torch.device("cuda", 0), np.random.default_rng(0)
     for _ in range(10):
         arrays = {name: rng.integers(0, 256, (64, 2**20), np.uint8) for name in "ab"}
-        there = on_device(arrays, device)
+        there = copy_to_device(arrays, device)
         total = there["a"].long().sum() + there["b"].long().sum()
         del there
         assert total.item() == sum(int(array.astype(np.int64).sum()) for array in arrays.values())

@@ -15,7 +15,7 @@ from environments import threads
 from environments.frames import to_blocks
 from rollouts.rollout import Rollout, stack_frames
 from rollouts.runner import VectorEnvRunner
-from rollouts.streams import streams
+from rollouts.streams import seed_streams
 from runs.build import build
 
 SMALL_NET = ("model.hidden=16", "model.dtype=float32")
@@ -31,13 +31,13 @@ class Record:
 
     def __init__(self, runner: VectorEnvRunner, env: dict):
         self.runner, self.seen, self.scores, self.lengths, self.last_stacks = runner, [], [], [], {}
-        seen = runner._observations
+        act = runner._act
 
-        def remember():
-            self.seen.append(seen().clone())
-            return seen()
+        def remember(packed):
+            self.seen.append(torch.from_numpy(runner._stack.observations()).clone())
+            return act(packed)
 
-        runner._observations = remember
+        runner._act = remember
         self.rollouts = [runner.sample() for _ in range(ROLLOUTS)]
         self._play(env)
 
@@ -53,7 +53,7 @@ class Record:
         }
         with_stacks = AtariVectorEnv(env["game"], stack_num=4, life_loss_info=True, **rules)
         whole_games = AtariVectorEnv(env["game"], stack_num=1, life_loss_info=False, **rules)
-        seed, _ = streams(1, 0, 0)
+        seed, _ = seed_streams(1, 0, 0)
         self.stacks = [self._in_blocks(with_stacks.reset(seed=seed)[0])]
         whole_games.reset(seed=seed)
         score, length = np.zeros(N), np.zeros(N, int)
@@ -323,7 +323,7 @@ def test_envs_that_runners_share_play_what_one_runner_would(overrides, make_runn
     shares = [VectorEnvRunner(config=config, worker_index=index) for index in (1, 2)]
     for runner in (one, *shares):
         runner.set_state(one.get_state())
-        runner.begin(agent_steps=1000)
+        runner.start_games(agent_steps=1000)
     for _ in range(2):
         whole, halves = one.sample(), [share.sample() for share in shares]
         for name in whole.arrays:
@@ -336,28 +336,28 @@ def test_envs_that_runners_share_play_what_one_runner_would(overrides, make_runn
 
 
 def test_workers_and_moments_have_streams_of_their_own():
-    drawn = [streams(seed, worker, steps) for seed in (1, 2) for worker in (0, 1, 2) for steps in (0, 1000)]
+    drawn = [seed_streams(seed, worker, steps) for seed in (1, 2) for worker in (0, 1, 2) for steps in (0, 1000)]
     assert len({env for env, _ in drawn}) == len({action for _, action in drawn}) == 12
-    assert streams(1, 2, 1000) == streams(1, 2, 1000)
+    assert seed_streams(1, 2, 1000) == seed_streams(1, 2, 1000)
 
 
 def test_a_run_that_continues_begins_other_games(make_runner):
     overrides = ("env=cartpole", "algo.num_envs=2", "algo.horizon=32", "algo.minibatch_size=16")
     runner = make_runner(*overrides)
     first = runner.sample()
-    runner.begin(agent_steps=64)
+    runner.start_games(agent_steps=64)
     continued = runner.sample()
     assert not same(first, continued)
-    runner.begin(agent_steps=64)
+    runner.start_games(agent_steps=64)
     assert same(continued, runner.sample())  # two that continue from one checkpoint agree
-    runner.begin(agent_steps=0)
+    runner.start_games(agent_steps=0)
     assert same(first, runner.sample())
 
 
 def test_a_game_under_way_is_forgotten_when_games_begin_anew(fifty, make_runner):
     runner = make_runner(*fifty, "algo.horizon=3", "algo.minibatch_size=4")
     runner.sample()
-    runner.begin(agent_steps=12)
+    runner.start_games(agent_steps=12)
     scores = [score for _ in range(10) for score in runner.sample().scores]
     assert set(scores) == {50.0}
 

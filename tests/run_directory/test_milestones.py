@@ -11,7 +11,7 @@ from run_directory import milestones
 from run_directory.checkpoints import find_checkpoint, find_newest_whole, list_checkpoints, read_totals
 from run_directory.layout import MILESTONES
 from run_directory.manifest import find_damage
-from run_directory.milestones import drop_milestones_ahead, milestones_between, write_milestone
+from run_directory.milestones import MilestoneWriter, milestones_between, write_milestone
 from run_directory.weights import read_weights
 from settings.mistakes import Mistake
 
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_former_milestone_and_no_half_of_the_new_one(tmp_
 def test_a_run_that_goes_on_has_no_milestones_that_it_has_yet_to_pass(agent_steps, budget, left, tmp_path):
     for name in MILESTONES:
         put(tmp_path, name)
-    drop_milestones_ahead(tmp_path, agent_steps, budget)
+    MilestoneWriter(tmp_path, budget).drop_milestones_ahead(agent_steps)
     assert set(steps_in(tmp_path)) == {f"milestone_{percentage}" for percentage in left}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algorithms import experiment
+from run_directory import milestones
 from run_directory.checkpoints import read_totals
 from run_directory.manifest import find_damage
 from run_directory.milestones import write_milestone
@@ -101,7 +101,7 @@ def test_training_goes_on_without_a_milestone_that_cannot_be_written_and_says_so
             raise NO_ROOM
         write_milestone(run, name, *arguments)
 
-    monkeypatch.setattr(experiment, "write_milestone", fills_up)
+    monkeypatch.setattr(milestones, "write_milestone", fills_up)
     algorithm = make_config(*words, run_dirs={1: str(tmp_path)}).build_algo()
     try:
         result = algorithm.train()

@@ -1,4 +1,4 @@
-"""What makes an RLlib Algorithm one of the suite's: its config, the rows it reports, its checkpoints."""
+"""The config and the Algorithm that all algorithms of the suite build on: settings, rows, checkpoints."""
 
 import platform
 import time
@@ -16,45 +16,47 @@ from algorithms.nonfinite import NonFiniteLoss
 from algorithms.progress import Progress
 from algorithms.remote_learners import update_learners
 from custom_models.actor_critic import ActorCritic
-from rollouts.health import lost, refuse_unstarted
+from rollouts.health import describe_lost_runners, raise_start_errors
 from rollouts.private_ray import get_local_learner, get_weights_number, list_env_runner_actors
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from run_directory.checkpoints import complete_checkpoint
 from run_directory.manifest import refuse_damaged
-from run_directory.milestones import drop_milestones_ahead, milestones_between, write_milestone
+from run_directory.milestones import MilestoneWriter
 from settings.mistakes import NonFinite, cause_of
 
 
 class SuiteConfig(AlgorithmConfig):
-    """Mixed into an RLlib AlgorithmConfig: the suite's runner and model, and settings RLlib has no word for."""
+    """RLlib's AlgorithmConfig with the suite's env runner and model, and the settings of the experiment.
+
+    runs/build.py sets the attributes without a value here; losses, learners and env runners read them.
+    """
+
+    algo: Any  # settings of the algorithm, such as a PPOSettings
+    env_settings: Any  # AtariSettings or GymnasiumSettings
+    stop_settings: Any  # StopSettings, whose `agent_steps` are the length of the run
+    report_every: int  # agent steps per row of progress.csv
+    checkpoint_every_s: float
+    keep_milestones: bool
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class)
         self.env_runners(env_runner_cls=VectorEnvRunner)
         self.learners(add_default_connectors_to_learner_pipeline=False)
-        self.anneal_lr = True
-        self.optimizer_name, self.optimizer_eps = "adam", 1e-5
-        self.clip_rewards = True
-        self.frame_stack, self.frameskip = 4, 4
-        self.record_policy = False  # whether the loss needs the acting policy itself
-        self.total_agent_steps = 10_000_000
-        self.report_every = 2000  # agent steps per row of progress.csv
-        self.checkpoint_every_s = 60.0
-        self.keep_milestones = False
-        self.run_dirs = {}  # seed -> where the run leaves milestones, and evidence of a failure
-        self.resume_from = {}  # seed -> checkpoint to start from
+        self.run_dirs: dict[int, str] = {}  # seed -> run directory
+        self.resume_from: dict[int, str] = {}  # seed -> checkpoint to continue from
+
+    def records_policy(self) -> bool:
+        """Return whether env runners record the parameters of the policy that chose the actions, for the loss."""
+        return False
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         return RLModuleSpec(module_class=ActorCritic)
 
 
-class ReportsProgress(Algorithm):
-    """Mixed into an RLlib Algorithm: its results carry a `row`, its checkpoints the Progress and a manifest.
-
-    Reads from the config: `total_agent_steps`, `report_every`, `frameskip`, `checkpoint_every_s`, `keep_milestones`,
-    `run_dirs`, `resume_from`.
-    """
+class SuiteAlgorithm(Algorithm):
+    """An RLlib Algorithm whose results carry a `row` of progress.csv and whose checkpoints carry the Progress and a
+    manifest. A subclass writes `training_step`."""
 
     config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
     env_runner_group: Any
@@ -64,14 +66,16 @@ class ReportsProgress(Algorithm):
         self.progress = Progress()
         self.terms: list[dict[str, float]] = []  # of the loss, one dict per update since the last row
         self._checkpoint_time = 0.0
-        self.complaints: list[str] = []  # about milestones
         run = self.config.run_dirs.get(self.config.seed)
         if run and not Path(run).is_dir():  # a node that joined the cluster after the driver had asked them all
             raise FileNotFoundError(f"node {platform.node()} does not see {run}: output_dir is not shared")
+        self.milestones = MilestoneWriter(
+            Path(run) if run and self.config.keep_milestones else None, self.config.stop_settings.agent_steps
+        )
         try:
             super().setup(config)
         finally:
-            refuse_unstarted(self.env_runner_group)
+            raise_start_errors(self.env_runner_group)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
         runner, learner = self.env_runner_group.local_env_runner, get_local_learner(self.learner_group)
         # In one process, on one device: acting and learning need no copies of each other's weights.
@@ -82,15 +86,15 @@ class ReportsProgress(Algorithm):
         if start := self.config.resume_from.get(self.config.seed):
             self.load_checkpoint(start)
 
-    def learn_from(self, rollouts: list[Any]) -> list[dict[str, float]]:
-        """One update of the learner, or learners, with some Rollouts; returns what each reports."""
+    def update_learner(self, rollouts: list[Any]) -> list[dict[str, float]]:
+        """Update the learner, or all learners, once with these Rollouts; returns what each learner reports."""
         began = time.perf_counter()
-        results = update_learners(self.learner_group, RolloutData(rollouts), {PROGRESS: self.share_done()})
+        results = update_learners(self.learner_group, RolloutData(rollouts), {PROGRESS: self.compute_share_done()})
         self.progress.learning_s += time.perf_counter() - began
         return results
 
     def send_weights(self) -> None:
-        """The learner's weights to all runners; one that shares the learner's network has them already."""
+        """Send the learner's weights to all env runners; one that shares the learner's network has them already."""
         if self.one_network:
             self.env_runner_group.local_env_runner.weights_seq_no = get_weights_number(self.learner_group)
         else:
@@ -100,65 +104,52 @@ class ReportsProgress(Algorithm):
         """Return the remote env runners by number from 1, lost ones included."""
         return list_env_runner_actors(self.env_runner_group)
 
-    def share_done(self) -> float:
-        """Of the run, 0 to 1, for the schedules."""
-        return min(1.0, self.progress.agent_steps / self.config.total_agent_steps)
+    def compute_share_done(self) -> float:
+        """Return the share of the run that is done, 0 to 1; the schedules depend on it."""
+        return min(1.0, self.progress.agent_steps / self.config.stop_settings.agent_steps)
 
-    def count(self, summaries: list[dict[str, Any]], terms: list[dict[str, float]]) -> None:
-        """Log one update: what was played, and what each learner reported."""
-        self.progress.count(summaries, remote=self.config.num_env_runners > 0)
+    def log_update(self, summaries: list[dict[str, Any]], terms: list[dict[str, float]]) -> None:
+        """Count the Rollouts of one update, given their summaries, and keep what each learner reported for the row."""
+        self.progress.count_rollouts(summaries, remote=self.config.num_env_runners > 0)
         key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         self.metrics.log_value(key, sum(s["agent_steps"] for s in summaries), reduce="lifetime_sum")
         self.terms += terms
 
-    def loss_terms(self, result: dict[str, Any]) -> dict[str, float]:
-        """For a row: means over its updates."""
+    def average_terms(self, result: dict[str, Any]) -> dict[str, float]:
+        """Return the means of the loss terms over the updates since the last row; `result` is RLlib's of this row."""
         names = sorted(self.terms[0]) if self.terms else ()
         return {name: sum(terms[name] for terms in self.terms) / len(self.terms) for name in names}
 
     def step(self) -> dict[str, Any]:
-        """One row of progress.csv: as many updates as `report_every` asks for, and none beyond the run's end."""
-        if self.progress.begins:
-            self.begin_milestones()
+        """Train for one row of progress.csv: as many updates as `report_every` asks for, and none beyond the end."""
+        before = self.progress.agent_steps
+        if self.progress.is_first_row:
+            self.milestones.drop_milestones_ahead(before)
+            if before == 0:
+                self.write_milestones(before=-1)
         self.progress.start_clock()
         self.terms.clear()
-        before = self.progress.agent_steps
-        left = self.config.total_agent_steps - self.progress.agent_steps
+        left = self.config.stop_settings.agent_steps - before
         self.config.min_sample_timesteps_per_iteration = max(1, min(self.config.report_every, left))
+        frameskip = self.config.env_settings.frameskip
         try:
             result = super().step()
         except (NonFiniteLoss, NonFinite) as error:  # not a lost process: starting again would not help
             # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
-            row = self.progress.row(self.config.frameskip)
+            row = self.progress.make_row(frameskip)
             return {"row": row, "began_at": self.progress.take_start(), "failure": str(cause_of(error)), "done": True}
-        row = self.progress.row(self.config.frameskip) | self.loss_terms(result)
+        row = self.progress.make_row(frameskip) | self.average_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
-        self.keep_milestones(before)
-        return result | {"notices": lost(self.env_runner_group) + self.complaints}
+        self.write_milestones(before)
+        return result | {"notices": describe_lost_runners(self.env_runner_group) + self.milestones.complaints}
 
-    def begin_milestones(self) -> None:
-        """Forget the milestones beyond the agent steps that training begins with, and keep that of an untrained run."""
-        steps, run = self.progress.agent_steps, self.config.run_dirs.get(self.config.seed)
-        if run and self.config.keep_milestones:
-            drop_milestones_ahead(Path(run), steps, self.config.total_agent_steps)
-        if steps == 0:
-            self.keep_milestones(before=-1)
-
-    def keep_milestones(self, before: int) -> None:
-        """Write the milestones that were passed since `before`, in agent steps; training goes on where one cannot be
-        written, and the next row says so."""
-        run = self.config.run_dirs.get(self.config.seed)
-        names = milestones_between(before, self.progress.agent_steps, self.config.total_agent_steps)
-        if not (names and run and self.config.keep_milestones):
-            return
-        weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
-        for name in names:
-            try:
-                write_milestone(Path(run), name, weights, self.progress.totals(self.config.frameskip))
-            except OSError as error:
-                self.complaints.append(f"{name} cannot be written ({error.strerror}); training goes on without it")
+    def write_milestones(self, before: int) -> None:
+        """Write the milestones that the run has passed since it stood at `before` agent steps."""
+        if names := self.milestones.list_due(before, self.progress.agent_steps):
+            weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
+            self.milestones.write(names, weights, self.progress.compute_totals(self.config.env_settings.frameskip))
 
     def get_state(self, *args, **kwargs) -> dict[str, Any]:
         return super().get_state(*args, **kwargs) | {"progress": self.progress.get_state()}
@@ -173,9 +164,10 @@ class ReportsProgress(Algorithm):
         super().load_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
         steps = self.progress.agent_steps
-        self.env_runner_group.foreach_env_runner(lambda runner: runner.begin(steps))
+        self.env_runner_group.foreach_env_runner(lambda runner: runner.start_games(steps))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         super().save_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
-        complete_checkpoint(Path(checkpoint_dir), self.progress.totals(self.config.frameskip))
+        frameskip = self.config.env_settings.frameskip
+        complete_checkpoint(Path(checkpoint_dir), self.progress.compute_totals(frameskip))
