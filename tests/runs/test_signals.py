@@ -163,7 +163,7 @@ def test_signals_that_come_together_are_one():
 
 
 def test_what_is_said_where_there_is_nothing_to_save(monkeypatch, capsys):
-    monkeypatch.setattr(interrupt, "kill", lambda processes: None)
+    monkeypatch.setattr("environments.machine.kill_processes", lambda processes: None)
     monkeypatch.setattr(os, "_exit", lambda code: None)
     monkeypatch.setattr(Interrupt, "word", "stopped")
     interrupt.end_before_training()

@@ -16,13 +16,13 @@ import torch
 import yaml
 
 import run
-from experiments.check import check
 from run_directory import checkpoints
 from run_directory.layout import CONFIG, PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.searches import SCHEDULE_CSV
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_for
+from tune_searches.check import check_experiment
 from tune_searches.population import FACTORS, Population, perturbed
 from tune_searches.sources import RunWriter
 from tune_searches.space import Parameter, parse
@@ -234,10 +234,10 @@ def test_what_cannot_change_while_a_trial_trains_is_refused(space, compose):
     settings = compose(["tune_searches=assault_a2c"])
     settings["search"] |= {"scheduler": "pbt", "sampler": "random"}
     settings["search"]["space"] = {"algo.lr": {"loguniform": [1e-4, 1e-3]}}
-    check(settings)
+    check_experiment(settings)
     settings["search"]["space"] = space
     with pytest.raises(Mistake, match=f"search.space.{list(space)[-1]}: search.scheduler=pbt changes"):
-        check(settings)
+        check_experiment(settings)
 
 
 TINY = (*WORDS, "search.trials=4", "search.generations=2", "search.concurrent=2", "algo.num_envs=4", "algo.horizon=64")
