@@ -5,6 +5,7 @@ import yaml
 
 import run
 from evidence.search_result import print_result, read_finalists
+from run_directory.provenance import ROOT
 from settings.mistakes import Mistake
 from tuned_configs.promotion import promote
 
@@ -50,9 +51,9 @@ def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, search
     trial = yaml.safe_load(path.read_text())
     trial["env"] |= changed
     path.write_text(yaml.safe_dump(trial))
-    made = promote(searched, run.ROOT / "tuned_configs")
+    made = promote(searched, ROOT / "tuned_configs")
     try:
-        settings = run.experiment([f"tuned_configs={made.stem}"])[0]
+        settings = run.read_experiment([f"tuned_configs={made.stem}"])[0]
     finally:
         made.unlink()
     for group in ("algo", "env", "model", "stop"):
