@@ -106,7 +106,7 @@ class Actor:
     """Stands for a process: remembers what it was asked, and never answers."""
 
     def __init__(self):
-        self.work, self.asked = self, []
+        self.play_fragment, self.asked = self, []
 
     def remote(self, *arguments):
         self.asked.append([ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments])
