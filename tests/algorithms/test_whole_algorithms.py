@@ -156,12 +156,12 @@ def test_an_env_runner_that_takes_the_place_of_a_lost_one_plays_other_games(make
     algorithm = make_algorithm(*CARTPOLE, "cluster.num_env_runners=1")
     actor = algorithm.env_runner_group._worker_manager.actors()[1]
     look = actor.apply.remote
-    lost, first = ray.get(look(lambda runner: (os.getpid(), runner._obs)))
+    lost, first = ray.get(look(lambda runner: (os.getpid(), runner._stack.frames)))
     ray.kill(actor, no_restart=False)
     process = lost
     while process == lost:  # a kill takes a moment; what is asked meanwhile may still be answered
         with contextlib.suppress(RayActorError):
-            process, again = ray.get(look(lambda runner: (os.getpid(), runner._obs)))
+            process, again = ray.get(look(lambda runner: (os.getpid(), runner._stack.frames)))
     assert again.shape == first.shape and not np.allclose(again, first)
 
 
