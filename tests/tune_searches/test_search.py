@@ -330,7 +330,7 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
     [
         pytest.param((ProgressTable, "append"), id="progress.csv", marks=pytest.mark.slow),
         pytest.param((sources.RunWriter, "write"), id="config.yaml", marks=pytest.mark.slow),
-        pytest.param((checkpoints, "keep"), id="checkpoints"),
+        pytest.param((checkpoints, "keep_checkpoint"), id="checkpoints"),
     ],
 )
 def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(where, tmp_path, shared_ray, monkeypatch):
