@@ -16,7 +16,7 @@ for seed in (3, 4, 5):
 
 @pytest.fixture
 def searched(tmp_path, compose):
-    """A search directory, as runs/search.py leaves it."""
+    """A search directory, as tune_searches/search.py leaves it."""
     folder = tmp_path / "searches" / "cartpole_ppo"
     (folder / "trials" / "0002").mkdir(parents=True)
     (folder / "trials.csv").write_text(TRIALS)
