@@ -161,11 +161,13 @@ def show_plan(settings: dict) -> int:
     """Print where each process of an experiment would run and what would travel between them; return the exit code."""
     from cluster.connection import list_nodes
     from cluster.dry_run import describe_plan, measure_pace
-    from runs.build import build, bundles_of
+    from cluster.plan import make_plan
+    from runs.build import build_config
     from runs.ray_session import open_ray
 
-    with open_ray(settings):
-        planned = settings, build(settings), bundles_of(settings), list_nodes()
+    plan = make_plan(settings)
+    with open_ray(plan):
+        planned = plan, build_config(plan), list_nodes()
         print(describe_plan(*planned, measure_pace(*planned)))
     return 0
 

@@ -44,7 +44,6 @@ class SuiteConfig(AlgorithmConfig):
         self.env_runners(env_runner_cls=VectorEnvRunner)
         self.learners(add_default_connectors_to_learner_pipeline=False)
         self.run_dirs: dict[int, str] = {}  # seed -> run directory
-        self.resume_from: dict[int, str] = {}  # seed -> checkpoint to continue from
 
     def records_policy(self) -> bool:
         """Return whether env runners record the parameters of the policy that chose the actions, for the loss."""
@@ -83,8 +82,6 @@ class SuiteAlgorithm(Algorithm):
         self.one_network = ours and learner.parameters[0].device.type == "cpu"
         if self.one_network:
             runner.module = learner.net
-        if start := self.config.resume_from.get(self.config.seed):
-            self.load_checkpoint(start)
 
     def update_learner(self, rollouts: list[Any]) -> list[dict[str, float]]:
         """Update the learner, or all learners, once with these Rollouts; returns what each learner reports."""

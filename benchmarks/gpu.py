@@ -30,12 +30,13 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 import run
 from algorithms.learner import PROGRESS
 from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
+from cluster.plan import make_plan
 from environments.games import make_games
 from environments.machine import num_cpus
 from environments.threads import take_threads
 from rollouts.device import act_on_device
 from rollouts.rollout import Rollout, RolloutData, columns
-from runs.build import build
+from runs.build import build_config
 
 HORIZON, NUM_RUNNERS = 128, (0, 2, 8)
 UPDATES = {8: 20, 64: 8, 256: 4}  # number of envs -> updates that a whole run is timed over
@@ -111,7 +112,7 @@ def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
 
 def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
     """A learner on the device, and the games it could play, closed."""
-    config = build(run.read_experiment(words(num_envs, gpu=False))[0])
+    config = build_config(make_plan(run.read_experiment(words(num_envs, gpu=False))[0]))
     config.num_gpus_per_learner = int(device.type == "cuda")
     games = make_games(config.env_config, 1, 1)
     games.close()

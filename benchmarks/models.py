@@ -20,10 +20,11 @@ import gymnasium
 import torch
 
 import run
+from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
 from environments.threads import take_threads
-from runs.build import model_config
+from runs.build import make_model_config
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
 T, N = 32, 8
@@ -40,7 +41,7 @@ def made(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
     agent = ActorCritic(
         observation_space=gymnasium.spaces.Box(0, 255, layout.stack_shape, obs.numpy().dtype.type),
         action_space=gymnasium.spaces.Discrete(6),
-        model_config=model_config(settings),
+        model_config=make_model_config(make_plan(settings)),
     )
     return agent, obs
 

@@ -34,9 +34,10 @@ from benchmarks.light_cluster import PORT, Run, cluster_of, slow_down
 from benchmarks.rounds import ROOT, alone, begin, command_line, keep
 from benchmarks.scaling_model import Costs, Shape, markdown, predicted, predictions, terms
 from cluster.dry_run import count_rollout_bytes, count_weight_bytes
+from cluster.plan import make_plan
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
-from runs.build import build
+from runs.build import build_config
 
 # What it takes, each alone --------------------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ def runner_alone(horizon: int, num_envs: int, *words: str) -> VectorEnvRunner:
     """An env runner of its own, in this process."""
     minibatch = f"algo.minibatch_size={horizon * num_envs}"  # irrelevant here, and never too large
     words = (*words, f"algo.horizon={horizon}", f"algo.num_envs={num_envs}", minibatch)
-    return VectorEnvRunner(config=build(run.read_experiment(list(words))[0]))
+    return VectorEnvRunner(config=build_config(make_plan(run.read_experiment(list(words))[0])))
 
 
 def playing_alone(*words: str, horizon: int = 16, counts: tuple[int, int] = (1, 4)) -> tuple[float, float]:
@@ -87,7 +88,7 @@ def playing_alone(*words: str, horizon: int = 16, counts: tuple[int, int] = (1, 
 def learning_alone(shape: Shape, *words: str) -> float:
     """learn_s: one update from as many rollouts, of the same sizes; a second core would not help such networks."""
     runner = runner_alone(shape.horizon, shape.envs // shape.runners, *words)
-    config = build(run.read_experiment([*words, *sizes(shape)])[0])
+    config = build_config(make_plan(run.read_experiment([*words, *sizes(shape)])[0]))
     rollouts = RolloutData([runner.sample()] * shape.runners)
     with one_core():
         learner = config.build_learner(spaces=runner.get_spaces())
@@ -146,7 +147,7 @@ def measured(hosts: list[Host], folder: Path, shape: Shape, *words: str) -> dict
     words += (f"cluster.cpus_per_runner={len(hosts) / shape.runners}", "report_every=1")
     going = Run(hosts, folder, *words, f"stop.agent_steps={(SKIPPED + COUNTED + 1) * steps}")
     first = len(going.after(SKIPPED))
-    (driver,) = (p for p in hosts[0].processes() if p.cmdline() and p.cmdline()[0].startswith("ray::PPO"))
+    (driver,) = (p for p in hosts[0].processes() if p.cmdline() and p.cmdline()[0].startswith("ray::TrainingProcess"))
     before = cpu_s(driver)
     last = len(going.after(SKIPPED + COUNTED))
     driver_s = (cpu_s(driver) - before) / (last - first)
@@ -233,12 +234,12 @@ def one_round(folder: Path, quick: bool) -> dict:
 def bytes_of(words: tuple[str, ...]) -> float:
     """B, bytes of a rollout per agent step at this horizon."""
     settings, _ = run.read_experiment([*words, f"algo.horizon={HORIZON}", "algo.minibatch_size=16"])
-    return float(count_rollout_bytes(build(settings)))
+    return float(count_rollout_bytes(build_config(make_plan(settings))))
 
 
 def weights_of(words: tuple[str, ...]) -> float:
     """G, bytes."""
-    return float(count_weight_bytes(build(run.read_experiment(list(words))[0])))
+    return float(count_weight_bytes(build_config(make_plan(run.read_experiment(list(words))[0]))))
 
 
 def check(hosts: list[Host], runners: int, words: tuple[str, ...], costs: Costs, cable: int | None = None) -> dict:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import run
 from cluster.dry_run import count_rollout_bytes, count_weight_bytes
-from runs.build import build
+from cluster.plan import make_plan
+from runs.build import build_config
 
 
 class Shape(NamedTuple):
@@ -92,7 +93,7 @@ def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: f
     each, envs_each, horizon = plan
     runners = workers * each
     envs = runners * envs_each
-    config = build(run.read_experiment(["env=assault", f"algo.horizon={horizon}"])[0])
+    config = build_config(make_plan(run.read_experiment(["env=assault", f"algo.horizon={horizon}"])[0]))
     costs = Costs(
         act_s=act_s / 1e6,
         env_s=env_s / 1e6,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cluster.placement import Node, placed
-from cluster.resources import cpus_of_learners, gpus_of_run, num_env_runners
+from cluster.placement import Node, place_bundles
+from cluster.plan import Plan
 from environments.frames import layout_of
 from environments.machine import memory_bytes, num_cpus, num_gpus
 from settings.mistakes import Mistake, counted
@@ -11,40 +11,38 @@ from settings.mistakes import Mistake, counted
 STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: rollouts.rollout.columns
 
 
-def refuse_too_large_for_machine(settings: dict) -> None:
-    """Refuse a run on this machine that asks for more CPUs, memory or GPUs than there are.
+def refuse_too_large_for_machine(plan: Plan) -> None:
+    """Refuses a run on this machine that asks for more CPUs, memory or GPUs than there are.
 
-    Of a run on a cluster, only what can be said before the cluster is asked; `cluster/checks.py` asks it.
+    Of a run on a cluster, it refuses only what can be said before the cluster is asked; `cluster/checks.py` asks it.
+
+    Args:
+        plan: of one seed; several seeds wait for each other where there is no room for all.
 
     Raises:
         Mistake: the run cannot work there.
     """
-    if settings["cluster"]["address"] != "local":
+    settings, cluster = plan.settings, plan.settings["cluster"]
+    if cluster["address"] != "local":
         refuse_open_settings(settings)
         return
-    cluster, runners = settings["cluster"], num_env_runners(settings)
-    cpus, gpus = num_cpus(), num_gpus() if gpus_of_run(settings) else 0
-    # A3C's workers compute; the process that collects their gradients takes a CPU of its own only where told to.
-    centre = cluster["cpus"] or (0 if runners and settings["algo"]["name"] == "a3c" else 1)
-    wanted = centre + runners * cluster["cpus_per_runner"] + cpus_of_learners(settings)
-    if wanted > cpus:
+    cpus, gpus = num_cpus(), num_gpus() if plan.gpus else 0
+    if plan.cpus > cpus:
         keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(f"{asked} ask for {counted(wanted, 'CPU')}, and this machine has {cpus}; ask for fewer")
+        raise Mistake(f"{asked} ask for {counted(plan.cpus, 'CPU')}, and this machine has {cpus}; ask for fewer")
     refuse_too_much_memory(settings["algo"], settings["env"], settings["stop"]["agent_steps"])
-    learners, each = max(1, cluster["num_learners"]), {"GPU": cluster["gpus_per_learner"]}
-    asked = [each] * learners + [{"GPU": cluster["gpus_per_runner"]}] * runners
-    if placed(asked, [Node("", "this machine", {"CPU": cpus, "GPU": gpus})]) is None:
+    if place_bundles(plan.bundles, [Node("", "this machine", {"CPU": cpus, "GPU": gpus})]) is None:
         keys = ("gpus_per_learner", "num_learners", "gpus_per_runner", "num_env_runners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
         raise Mistake(
-            f"{asked}: the run would take {counted(gpus_of_run(settings), 'GPU')}, each process its part of one, "
+            f"{asked}: the run would take {counted(plan.gpus, 'GPU')}, each process its part of one, "
             f"and torch sees {gpus} in this machine; ask for fewer, or install a CUDA build of torch"
         )
 
 
 def refuse_too_much_memory(algo: dict, env: dict, budget: int) -> None:
-    """Refuse a rollout or a replay buffer larger than this process's memory; the kernel would end it without a word."""
+    """Refuses a rollout or a replay buffer larger than this process's memory: the kernel would end it unsaid."""
     layout, steps, keys = layout_of(env), algo["num_envs"] * algo.get("horizon", 1), ["num_envs", "horizon"]
     frame = layout.dim**2 * layout.channels if layout else 0
     if "buffer_size" in algo:  # of stacks; it grows with what is played
@@ -59,7 +57,7 @@ def refuse_too_much_memory(algo: dict, env: dict, budget: int) -> None:
 
 
 def refuse_open_settings(settings: dict) -> None:
-    """Refuse settings that a run on a cluster must not leave open: its CPUs, env runners and an absolute path."""
+    """Refuses settings that a run on a cluster must not leave open: its CPUs, env runners and an absolute path."""
     cluster = settings["cluster"]
     for key in ("cpus", "num_env_runners"):
         if cluster[key] is None:

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.placement import Node, placed, spelt
+from cluster.placement import Node, format_resources, place_bundles
 from rollouts.private_ray import ask_head_version, find_head_address
 from settings.mistakes import Mistake, in_a_line
 
@@ -93,9 +93,9 @@ def refuse_too_small(num_env_runners: int, bundles: list[dict[str, float]], foun
         bundles: CPUs and GPUs of each process of the run.
         found: the nodes of the cluster.
     """
-    if placed(bundles, found) is None:
-        asked = " + ".join(f"{number} x {each}" for each, number in Counter(map(spelt, bundles)).items())
-        there = ", ".join(f"{node.name}: {spelt(node.has)}" for node in found)
+    if place_bundles(bundles, found) is None:
+        asked = " + ".join(f"{number} x {each}" for each, number in Counter(map(format_resources, bundles)).items())
+        there = ", ".join(f"{node.name}: {format_resources(node.has)}" for node in found)
         raise Mistake(
             f"cluster.num_env_runners={num_env_runners}: the processes of a run ask for "
             f"{asked}, and the cluster never has room for them all ({there}); ask for fewer, or add a node"

@@ -22,8 +22,8 @@ from cluster.checks import (
 )
 from cluster.local_ray import LOCAL, describe_token, start_ray
 from cluster.package import DRIVER_BYTES, refuse_too_large
-from cluster.placement import KINDS, Node, spelt
-from cluster.resources import gpus_of_run
+from cluster.placement import KINDS, Node, format_resources
+from cluster.plan import Plan
 from environments.passwords import mask
 from rollouts.private_ray import change_command_line, disable_tune_signals
 from run_directory.provenance import ROOT
@@ -52,19 +52,18 @@ def prepare_environment(settings: dict) -> None:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
 
 
-def connect_to_ray(settings: dict, bundles: list[dict[str, float]]) -> None:
+def connect_to_ray(plan: Plan) -> None:
     """Start Ray on this machine, or join the cluster at `cluster.address`.
 
     Args:
-        settings: of the experiment, checked.
-        bundles: CPUs and GPUs of each process of the run.
+        plan: of the run, or of a trial of a search.
 
     Raises:
         Mistake: Ray cannot start, the cluster cannot be reached, or the run cannot work there.
     """
-    address = settings["cluster"]["address"]
+    settings, address = plan.settings, plan.settings["cluster"]["address"]
     if address == LOCAL:
-        start_ray(settings, len(bundles))
+        start_ray(settings, len(plan.bundles))
         return
     head = find_head(address)
     refuse_unreachable(address, head)
@@ -84,17 +83,17 @@ def connect_to_ray(settings: dict, bundles: list[dict[str, float]]) -> None:
     try:
         found = list_nodes()
         if not settings["cluster"]["grows"]:
-            refuse_too_small(settings["cluster"]["num_env_runners"], bundles, found)
+            refuse_too_small(settings["cluster"]["num_env_runners"], plan.bundles, found)
         refuse_unshared(Path(settings["output_dir"]), found)
-        if gpus_of_run(settings):
+        if plan.gpus:
             refuse_without_cuda(found)
     except BaseException:
         ray.shutdown()
         raise
     if JOB in os.environ:  # `ray job stop` deletes the job's directory while the last checkpoint is being written
         os.chdir(settings["output_dir"])
-    all_of_them = {key: sum(node.has[key] for node in found) for key in KINDS}
-    print(f"Ray cluster: {counted(len(found), 'node')} with {spelt(all_of_them)}; this driver runs {sys.executable}")
+    total = format_resources({key: sum(node.has[key] for node in found) for key in KINDS})
+    print(f"Ray cluster: {counted(len(found), 'node')} with {total}; this driver runs {sys.executable}")
     if context.dashboard_url:
         print(f"Ray dashboard: http://{context.dashboard_url}{describe_token()}")
     sys.stdout.flush()

@@ -13,8 +13,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from cluster.placement import KINDS, Node, placed, spelt
-from cluster.resources import in_words, num_env_runners
+from cluster.placement import KINDS, Node, format_resources, place_bundles
+from cluster.plan import Plan, describe_update
 from environments.games import make_games
 from rollouts.rollout import columns
 from settings.mistakes import Mistake, counted, in_a_line
@@ -50,21 +50,20 @@ class LoneEnvRunner:
         return Pace(sum(played) / took, len(played) / took)
 
 
-def measure_pace(settings: dict, config: Any, bundles: list[dict[str, float]], found: list[Node]) -> Pace | None:
+def measure_pace(plan: Plan, config: Any, found: list[Node]) -> Pace | None:
     """Measure the pace of an env runner of this run, on a node that Ray chooses, beside whatever runs there.
 
     Args:
-        settings: of the experiment, checked.
-        config: RLlib's, built of them.
-        bundles: CPUs and GPUs of each process of the run.
+        plan: of the run.
+        config: RLlib's, built from it.
         found: the nodes there are.
 
     Returns:
         None where there are no env runners, or no room for one now.
     """
-    if not num_env_runners(settings) or placed(bundles, found) is None:
+    if not plan.num_env_runners or place_bundles(plan.bundles, found) is None:
         return None
-    alone = LoneEnvRunner.options(num_gpus=settings["cluster"]["gpus_per_runner"]).remote()
+    alone = LoneEnvRunner.options(num_gpus=plan.settings["cluster"]["gpus_per_runner"]).remote()
     try:
         return ray.get(alone.measure_pace.remote(config), timeout=ROOM_S)
     except GetTimeoutError:
@@ -73,42 +72,40 @@ def measure_pace(settings: dict, config: Any, bundles: list[dict[str, float]], f
         raise Mistake(f"an env runner cannot start: {in_a_line(error)}") from error
 
 
-def describe_plan(
-    settings: dict, config: Any, bundles: list[dict[str, float]], found: list[Node], pace: Pace | None = None
-) -> str:
+def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None = None) -> str:
     """Describe where each process of a run, or of a trial of a search, would be, and what would travel between them.
 
     Args:
-        settings: of the experiment, checked.
-        config: RLlib's, built of them.
-        bundles: CPUs and GPUs of each process.
+        plan: of the run, or of a trial.
+        config: RLlib's, built from it.
         found: the nodes there are.
         pace: of one env runner; without it nothing is said of seconds.
     """
-    where = placed(bundles, found)
+    where, settings = place_bundles(plan.bundles, found), plan.settings
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
     lines = [
-        f"{settings['algo']['name']} on {settings['env']['name']}, {in_words(settings)}",
-        f"on {counted(len(found), 'node')} with {spelt(total)}:",
+        f"{settings['algo']['name']} on {settings['env']['name']}, {describe_update(plan)}",
+        f"on {counted(len(found), 'node')} with {format_resources(total)}:",
     ]
-    for i, (name, bundle) in enumerate(zip(name_processes(settings, len(bundles)), bundles, strict=True)):
-        lines.append(f"  {name:<17}{spelt(bundle):<14}{where[i].name if where else 'nowhere: there is no room for it'}")
+    for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.bundles, strict=True)):
+        place = where[i].name if where else "nowhere: there is no room for it"
+        lines.append(f"  {name:<17}{format_resources(bundle):<14}{place}")
     if where:
         lines.append("one way that fits; Ray finds its own once the run starts")
-    return "\n".join([*lines, *describe_traffic(settings, config, pace)])
+    return "\n".join([*lines, *describe_traffic(plan, config, pace)])
 
 
-def name_processes(settings: dict, number: int) -> list[str]:
-    """Return what each process is, in the order of the bundles; of a trial with several seeds, seed after seed."""
-    runners, learners = num_env_runners(settings), settings["cluster"]["num_learners"]
+def name_processes(plan: Plan) -> list[str]:
+    """Return the name of each process, in the order of the bundles; of a trial with several seeds, seed after seed."""
+    runners, learners = plan.num_env_runners, plan.settings["cluster"]["num_learners"]
     each = [f"env runner {i + 1}" for i in range(runners)] + [f"learner {i + 1}" for i in range(learners)]
-    seeds = (number - 1) // max(1, len(each))
-    return ["training process", *each * seeds]
+    return ["training process", *each * plan.seeds_per_process]
 
 
-def describe_traffic(settings: dict, config: Any, pace: Pace | None) -> Iterable[str]:
+def describe_traffic(plan: Plan, config: Any, pace: Pace | None) -> Iterable[str]:
     """Yield a line on everything that goes from process to process, with its size."""
-    runners, learners = num_env_runners(settings), settings["cluster"]["num_learners"]
+    settings, runners = plan.settings, plan.num_env_runners
+    learners = settings["cluster"]["num_learners"]
     weights, each, ship = count_weight_bytes(config), count_rollout_bytes(config), settings["algo"].get("ship")  # A3C's
     spelt_weights = f"{weights / 1e6:,.1f} MB"
     if not runners and not learners:

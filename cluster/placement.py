@@ -1,6 +1,6 @@
 """Which node each process of a run could have: whether a cluster, or this machine, can ever place them all.
 
-bundles, nodes -> spread by the largest first -> and where that fails, every way there is -> a node per bundle, or None
+    bundles, nodes -> spread, the largest first -> where that fails, every way there is -> a node per bundle, or None
 
 A fraction of a GPU is a part of one GPU: five times 0.4 do not fit on two.
 """
@@ -10,27 +10,38 @@ from functools import cache
 from itertools import product
 from typing import NamedTuple
 
+from cluster.plan import Bundle
+
 KINDS = ("CPU", "GPU")  # of resources
 ROUNDING = 1e-6  # 0.1 + 0.2 + 0.7 is no more than 1
+Request = tuple[float, float]  # CPUs, and GPUs or a fraction of one, that a process asks for
 
 
 class Node(NamedTuple):
-    """A machine of the cluster, as far as it is alive."""
+    """A machine of the cluster, with what it has in all, whether free or taken."""
 
     id: str
     name: str
     has: dict[str, float]  # CPU and GPU
 
+    @property
+    def resources(self) -> Request:
+        """Returns its CPUs and GPUs."""
+        return self.has["CPU"], self.has["GPU"]
 
-class Room:
-    """What is left of a node."""
+
+class FreeResources:
+    """The CPUs and GPUs of a node that no process has been given yet."""
 
     def __init__(self, cpus: float, gpus: float):
-        self.cpus, self.gpus = cpus, [1.0] * int(gpus)  # of each GPU
+        self.cpus, self.gpus = cpus, [1.0] * int(gpus)  # the free part of each GPU
 
     def take(self, cpus: float, gpu: float) -> bool:
-        """Place a process there, on the fullest GPU that has room for it; False, and nothing taken, where none has."""
-        fits = [i for i, left in enumerate(self.gpus) if left + ROUNDING >= gpu]
+        """Gives a process its CPUs, and its GPU on the fullest one that has room; returns False where none has.
+
+        Where there is no room, nothing is taken.
+        """
+        fits = [i for i, free in enumerate(self.gpus) if free + ROUNDING >= gpu]
         if cpus > self.cpus + ROUNDING or (gpu and not fits):
             return False
         self.cpus -= cpus
@@ -39,86 +50,83 @@ class Room:
         return True
 
 
-def has(node: Node) -> tuple[float, float]:
-    """Its CPUs and GPUs."""
-    return node.has["CPU"], node.has["GPU"]
-
-
-def spelt(resources: dict[str, float]) -> str:
-    """`2 CPU 1 GPU`."""
+def format_resources(resources: dict[str, float]) -> str:
+    """Returns resources in words: `2 CPU 1 GPU`."""
     return " ".join(f"{resources[key]:g} {key}" for key in KINDS if resources.get(key)) or "0 CPU"
 
 
-def placed(bundles: list[dict[str, float]], found: list[Node]) -> list[Node] | None:
-    """A node for each bundle; None where there is no way to place them all.
+def place_bundles(bundles: list[Bundle], nodes: list[Node]) -> list[Node] | None:
+    """Returns a node for each bundle, or None where there is no way to place them all.
 
     Args:
-        bundles: of each process, its CPUs, and its GPU or fraction of one.
-        found: the nodes.
+        bundles: what each process takes: its CPUs, and its GPU or fraction of one.
+        nodes: the nodes of the cluster, all of whose resources count as free.
     """
-    asked = [(bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)) for bundle in bundles]
-    return _spread(asked, found) or _anyhow(asked, found)
+    requests = [(bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)) for bundle in bundles]
+    return _spread_requests(requests, nodes) or _search_all_ways(requests, nodes)
 
 
-def _spread(asked: list[tuple[float, float]], found: list[Node]) -> list[Node] | None:
-    """Those with a GPU first, then the largest, each on the node with the most CPUs left."""
-    rooms, where = {node.id: Room(*has(node)) for node in found}, {}
-    for i in sorted(range(len(asked)), key=lambda i: (-asked[i][1], -asked[i][0])):
-        nodes = sorted(found, key=lambda node: -rooms[node.id].cpus)
-        where[i] = next((node for node in nodes if rooms[node.id].take(*asked[i])), None)
-    return None if None in where.values() else [where[i] for i in range(len(asked))]
+def _spread_requests(requests: list[Request], nodes: list[Node]) -> list[Node] | None:
+    """Places requests for a GPU first, then the largest, each on the node with the most CPUs left."""
+    free, where = {node.id: FreeResources(*node.resources) for node in nodes}, {}
+    for i in sorted(range(len(requests)), key=lambda i: (-requests[i][1], -requests[i][0])):
+        order = sorted(nodes, key=lambda node: -free[node.id].cpus)
+        where[i] = next((node for node in order if free[node.id].take(*requests[i])), None)
+    return None if None in where.values() else [where[i] for i in range(len(requests))]
 
 
-def _anyhow(asked: list[tuple[float, float]], found: list[Node]) -> list[Node] | None:
-    """All ways, node after node: of those with equally many of each rarer kind, the most of the commonest is best.
+def _search_all_ways(requests: list[Request], nodes: list[Node]) -> list[Node] | None:
+    """Tries all ways, node after node: of those with equally many of each rarer request, the one with most of the
+    commonest is kept.
 
-    A run has three kinds at most: training process, learners, env runners.
+    A run has three kinds of request at most: training process, learners, env runners.
     """
-    (common, total), *others = Counter(asked).most_common()
+    (common, total), *others = Counter(requests).most_common()
     ways = {(0,) * len(others): (0, ())}  # how many of the others are placed -> of the common kind, and how
-    for node in found:
+    for node in nodes:
         longer = {}
         for before, (number, way) in ways.items():
-            for counts, room in _room_for(has(node), common, total, tuple(others)):
+            for counts, most_common in _list_node_shares(node.resources, common, total, tuple(others)):
                 after = tuple(map(sum, zip(before, counts, strict=True)))
                 if any(n > most for n, (_, most) in zip(after, others, strict=True)):
                     continue
-                more = min(room, total - number)
+                more = min(most_common, total - number)
                 if after not in longer or number + more > longer[after][0]:
                     longer[after] = (number + more, (way, node, (more, *counts)))
         ways = longer
     number, way = ways.get(tuple(most for _, most in others), (0, ()))
     if number < total:
         return None
-    left = {kind: [i for i, one in enumerate(asked) if one == kind] for kind in (common, *(kind for kind, _ in others))}
+    kinds = (common, *(kind for kind, _ in others))
+    left = {kind: [i for i, request in enumerate(requests) if request == kind] for kind in kinds}
     where = {}
     while way:
         way, node, counts = way
         for indices, count in zip(left.values(), counts, strict=True):
             where |= {indices.pop(): node for _ in range(count)}
-    return [where[i] for i in range(len(asked))]
+    return [where[i] for i in range(len(requests))]
 
 
 @cache
-def _room_for(
-    node: tuple[float, float], common: tuple[float, float], total: int, others: tuple
+def _list_node_shares(
+    resources: Request, common: Request, total: int, others: tuple
 ) -> list[tuple[tuple[int, ...], int]]:
-    """All that a node can have: so many of each of the others, and then the most of the common kind."""
-    found = []
+    """Returns everything that a node can have: so many of each rarer request, and then the most of the common one."""
+    shares = []
     for counts in product(*(range(number + 1) for _, number in others)):
         beside = Counter(dict(zip(dict(others), counts, strict=True)))
-        if (most := _most(node, common, total, beside)) is not None:
-            found.append((counts, most))
-    return found
+        if (most := _count_most(resources, common, total, beside)) is not None:
+            shares.append((counts, most))
+    return shares
 
 
-def _most(node: tuple[float, float], common: tuple[float, float], total: int, beside: Counter) -> int | None:
-    """How many of the common kind fit on a node beside others; None where those alone do not."""
+def _count_most(resources: Request, common: Request, total: int, beside: Counter) -> int | None:
+    """Returns how many of the common request fit on a node beside others; None where the others alone do not fit."""
     fit = None
     for number in range(total + 1):
-        room = Room(*node)
-        asked = sorted([*beside.elements(), *[common] * number], key=lambda one: -one[1])
-        if not all(room.take(*one) for one in asked):
+        free = FreeResources(*resources)
+        requests = sorted([*beside.elements(), *[common] * number], key=lambda request: -request[1])
+        if not all(free.take(*request) for request in requests):
             return fit
         fit = number
     return fit

@@ -10,7 +10,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from cluster.capacity import refuse_too_large_for_machine
-from cluster.resources import num_env_runners, seeds_of
+from cluster.plan import Plan, make_plan
 from custom_models.convolutions import smallest_dim
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
 from environments.names import name_of
@@ -63,11 +63,11 @@ def check(settings: dict) -> dict:
             raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _")
     if not settings["output_dir"]:
         raise Mistake("output_dir is empty; name a directory")
-    seeds_of(settings)
+    plan = make_plan(settings, seeds_per_process=1)
     _check_env(settings)
     _check_model(settings)
-    _check_sizes(settings)
-    refuse_too_large_for_machine(settings)
+    _check_sizes(plan)
+    refuse_too_large_for_machine(plan)
     return settings | {"search": search} if settings["command"] == "search" else settings
 
 
@@ -176,8 +176,9 @@ def _check_model(settings: dict) -> None:
         )
 
 
-def _check_sizes(settings: dict) -> None:
-    algo, model, runners = settings["algo"], settings["model"], num_env_runners(settings)
+def _check_sizes(plan: Plan) -> None:
+    settings, runners = plan.settings, plan.num_env_runners
+    algo, model = settings["algo"], settings["model"]
     players, whose = (
         (max(1, algo["num_workers"]), "algo.num_workers")
         if algo["name"] == "a3c"

@@ -8,7 +8,7 @@ from algorithms.a3c import A3CConfig
 from algorithms.dqn import DQNConfig
 from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
-from cluster.resources import cpus_of, dtype_of, num_env_runners, seeds_of
+from cluster.plan import Plan
 from environments.frames import layout_of
 from settings.algorithms import A3CSettings, ActorCriticSettings, DQNSettings, PPOSettings
 from settings.experiment import make_settings
@@ -18,22 +18,23 @@ UNIFORM = {"type": "EpisodeReplayBuffer"}
 PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0.4}  # RLlib's
 
 
-def model_config(settings: dict) -> dict:
-    """Returns what the RLModule is built from: the settings of the model with the dtype of this machine in place of
-    `auto`, and the layout of the pixels."""
-    model = settings["model"] | {"dtype": dtype_of(settings)}
-    layout = layout_of(settings["env"])
+def make_model_config(plan: Plan) -> dict:
+    """Returns what the RLModule is built from: the settings of the model with the dtype of the plan in place of `auto`,
+    and the layout of the pixels."""
+    model = plan.settings["model"] | {"dtype": plan.dtype}
+    layout = layout_of(plan.settings["env"])
     if layout:
         model["pixels"] = layout._asdict() | {"block": layout.block}
     return model
 
 
-def build(settings: dict) -> Any:
-    """Returns the RLlib config of a checked experiment, for its first seed.
+def build_config(plan: Plan) -> Any:
+    """Returns the RLlib config of a run, for its first seed.
 
     It has each setting that RLlib reads under RLlib's name, and all settings as objects for the suite's own code; see
     SuiteConfig.
     """
+    settings = plan.settings
     config: Any = CONFIGS[settings["algo"]["name"]]()
     config.algo = make_settings("algo", settings)
     config.env_settings = make_settings("env", settings)
@@ -41,20 +42,20 @@ def build(settings: dict) -> Any:
     config.report_every = settings["report_every"]
     config.checkpoint_every_s = settings["checkpoint_every_s"]
     config.keep_milestones = settings.get("keep_milestones", False)  # searches of earlier versions were without it
-    set_processes(config, settings)
+    set_processes(config, plan)
     set_learning(config)
     config.environment(env_config=settings["env"])
-    config.rl_module(model_config=model_config(settings))
-    config.debugging(seed=seeds_of(settings)[0], log_level="ERROR")
+    config.rl_module(model_config=make_model_config(plan))
+    config.debugging(seed=plan.seeds[0], log_level="ERROR")
     config.fault_tolerance(restart_failed_env_runners=True)
     config.delay_between_env_runner_restarts_s = 0.0
     config.env_runner_health_probe_timeout_s = 0.5  # asks lost ones at every row; waiting longer would stall training
     return config
 
 
-def set_processes(config: Any, settings: dict) -> None:
+def set_processes(config: Any, plan: Plan) -> None:
     """Tells RLlib which processes a run has, what each takes of a machine, and how many envs each env runner plays."""
-    cluster, algo, runners, cpus = settings["cluster"], config.algo, num_env_runners(settings), cpus_of(settings)
+    cluster, algo, runners, cpus = plan.settings["cluster"], config.algo, plan.num_env_runners, plan.training_cpus
     players = algo.num_workers if isinstance(algo, A3CSettings) else runners
     config.num_env_runners = runners
     config.num_envs_per_env_runner = algo.num_envs // max(1, players)
@@ -102,11 +103,3 @@ def set_replay(config: Any, algo: DQNSettings) -> None:
     config.double_q = algo.double_q
     config.dueling = algo.dueling
     config.n_step = algo.n_step
-
-
-def bundles_of(settings: dict) -> list[dict[str, float]]:
-    """Returns the CPUs and GPUs of each process of a run, or of a trial of a search; the training process is first."""
-    config = build(settings)
-    first, *others = config.algo_class.default_resource_request(config).bundles
-    seeds = settings["search"]["seeds_per_trial"] if settings["command"] == "search" else 1
-    return [first, *others * seeds]

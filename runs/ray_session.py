@@ -1,6 +1,6 @@
-"""Ray for as long as a run takes, and the handlers of signals that a run has meanwhile.
+"""Ray for the duration of a run, and the signal handlers that a run has meanwhile.
 
-configure -> signals blocked in Ray's processes -> connect -> handlers of this process -> the run -> as before
+configure -> block signals in Ray's processes -> connect -> handlers of this process -> the run -> restore them
 """
 
 import signal
@@ -12,12 +12,12 @@ import ray
 
 from cluster.connection import connect_to_ray, prepare_environment
 from cluster.local_ray import LOCAL, stop_ray
-from runs.build import bundles_of
+from cluster.plan import Plan
 from runs.interrupt import ENDS, Interrupt, heard, signals_blocked_below
 
 
 @contextmanager
-def open_ray(settings: dict) -> Iterator[None]:
+def open_ray(plan: Plan) -> Iterator[None]:
     """Connect to Ray for as long as a run takes; meanwhile signals ask the run to stop, or for a checkpoint.
 
     Raises:
@@ -27,6 +27,7 @@ def open_ray(settings: dict) -> Iterator[None]:
         yield
         return
     Interrupt.clear()
+    settings = plan.settings
     prepare_environment(settings)
     started = not ray.is_initialized()
     usr1 = Interrupt.ask if settings["on_usr1"] == "stop" else Interrupt.ask_for_checkpoint
@@ -35,7 +36,7 @@ def open_ray(settings: dict) -> Iterator[None]:
     Interrupt.own_ray = started and settings["cluster"]["address"] == LOCAL
     if started:
         with signals_blocked_below():
-            connect_to_ray(settings, bundles_of(settings))
+            connect_to_ray(plan)
     # After ray.init, whose own handler for SIGTERM would take their place.
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -15,9 +15,10 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 import run
+from cluster.plan import make_plan
 from environments import threads
 from environments.games import make_games
-from runs.build import build
+from runs.build import build_config
 
 # A run heeds only signals that it was not started to ignore; what starts the tests in the background ignores some.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,7 +62,7 @@ def machine_with(monkeypatch):
     """Cores, and GPUs where they are given -> settings are checked and built as on such a machine."""
 
     def have(cpus: int, gpus: int | None = None) -> None:
-        for file in ("cluster.resources", "cluster.capacity", "tune_searches.check"):
+        for file in ("cluster.plan", "cluster.capacity", "tune_searches.check"):
             monkeypatch.setattr(f"{file}.num_cpus", lambda: cpus)
         if gpus is not None:
             monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
@@ -74,7 +75,7 @@ def make_config(compose):
     """Overrides -> RLlib config; keywords set its attributes afterwards."""
 
     def make(*overrides: str, **attributes):
-        config = build(compose(overrides))
+        config = build_config(make_plan(compose(overrides)))
         for name, value in attributes.items():
             setattr(config, name, value)
         return config

@@ -47,7 +47,7 @@ def modules_imported(path: Path) -> set[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            # `from runs import build` imports the module runs.build; `from runs.build import build` runs.build alone.
+            # `from runs import build` imports the module runs.build; `from runs.build import x` runs.build alone.
             inner = {f"{node.module}.{name.name}" for name in node.names}
             found |= {name for name in inner if (ROOT / name.replace(".", "/")).with_suffix(".py").exists()} or {
                 node.module

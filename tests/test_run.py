@@ -14,6 +14,7 @@ import yaml
 from ray import tune
 
 import run
+from cluster.plan import make_plan
 from environments import names
 from environments.machine import num_cpus
 from environments.names import name_of
@@ -26,7 +27,7 @@ from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
 from runs import train
-from runs.build import build
+from runs.build import build_config
 from runs.train import describe_next_steps
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
@@ -204,7 +205,7 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
         assert run.read_experiment([*words, "run=there"])[0]["command"] == option
         return
     settings, _ = run.read_experiment(words)
-    build(settings).validate()
+    build_config(make_plan(settings)).validate()
 
 
 def test_any_ale_game_can_be_played(printed):

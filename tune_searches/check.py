@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from cluster.placement import Node, placed
-from cluster.resources import cpus_of_run, gpus_of_run
+from cluster.placement import Node, place_bundles
+from cluster.plan import make_plan
 from environments.machine import num_cpus, num_gpus
 from environments.passwords import is_masked
 from experiments.check import check
@@ -98,21 +98,19 @@ def check_search(search: Any, settings: dict) -> dict:
             )
         return checked
     seeds, at_once = checked["seeds_per_trial"], checked["concurrent"] or 1
-    trial, cpus = cpus_of_run(settings, seeds), num_cpus()
-    if at_once * trial > cpus:
+    trial, cpus = make_plan({**settings, "search": checked}), num_cpus()
+    if at_once * trial.cpus > cpus:
         raise Mistake(
-            f"search.concurrent={at_once} trials of {counted(trial, 'CPU')}, with search.seeds_per_trial={seeds}, ask "
-            f"for more than the {cpus} of this machine; ask for fewer"
+            f"search.concurrent={at_once} trials of {counted(trial.cpus, 'CPU')}, with search.seeds_per_trial={seeds}, "
+            f"ask for more than the {cpus} of this machine; ask for fewer"
         )
-    if trial := gpus_of_run(settings, seeds):
-        from runs.build import bundles_of  # here: it imports RLlib, which takes seconds
-
+    if trial.gpus:
         gpus = num_gpus()
         machine = Node("", "this machine", {"CPU": cpus, "GPU": gpus})
-        if placed(bundles_of({**settings, "search": checked}) * at_once, [machine]) is None:
+        if place_bundles(trial.bundles * at_once, [machine]) is None:
             raise Mistake(
-                f"search.concurrent={at_once} trials of {counted(trial, 'GPU')}, with search.seeds_per_trial={seeds} "
-                f"and each process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
+                f"search.concurrent={at_once} trials of {counted(trial.gpus, 'GPU')}, with search.seeds_per_trial="
+                f"{seeds} and each process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
             )
     return checked
 

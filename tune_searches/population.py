@@ -18,7 +18,7 @@ from run_directory import checkpoints
 from run_directory.layout import seed_paths
 from run_directory.searches import SCHEDULE_CSV, trial_path
 from run_directory.writing import write_table
-from runs.trial import score
+from runs.training_process import compute_score
 from settings.mistakes import Mistake
 from tune_searches.check import check_experiment
 from tune_searches.sources import RunWriter
@@ -112,7 +112,7 @@ class Population:
     def plan(self, generation: int) -> list[Step]:
         """Who goes on with what. Drawn once and kept in the storage before anything is done."""
         if name_of(generation) not in self.study.optuna.user_attrs:
-            scores = {n: s for n in self.values if not math.isnan(s := score(self.rows(n)))}
+            scores = {n: s for n in self.values if not math.isnan(s := compute_score(self.rows(n)))}
             ranked = sorted(self.values, key=lambda n: scores.get(n, -math.inf))
             number = max(1, int(len(ranked) * QUARTER)) if len(ranked) > 1 else 0
             worst, best = ranked[:number], [n for n in ranked[len(ranked) - number :] if n in scores]

@@ -1,32 +1,28 @@
-"""A search: Optuna proposes, Ray Tune runs, and every trial leaves a run directory.
+"""A search: Optuna proposes settings, Ray Tune runs trials with them, and every trial leaves a run directory.
 
-    Study.ask -> SearchTrial: an Algorithm per seed -> rows -> Study.report -> stop early? -> Study.tell
-    the best, and the settings it began with, once more on other seeds -> seeds.csv
+    Study.ask -> TrainingProcess: an Algorithm per seed -> rows -> Study.report -> stop early? -> Study.tell
+    the best trials and the default settings, once more on other seeds -> seeds.csv
 
-The files that it leaves are listed in run_directory/searches.py.
-
-The same search started again continues: what was under way from its checkpoints, the rest from what the storage and the
-directories know. Tune's own snapshots are not used: they forget what a scheduler knew.
+The files that a search leaves are listed in run_directory/searches.py. The same search started again continues: trials
+that were under way from their checkpoints, everything else from the storage and the run directories.
 """
 
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import ray
 from optuna.exceptions import StorageInternalError
-from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cluster.local_ray import LOCAL
-from cluster.resources import cpus_of_run, dtype_of, gpus_of_run
+from cluster.plan import Plan, make_plan
 from environments.machine import num_cpus
 from environments.passwords import mask
 from experiments.resume import keep_rules
 from run_directory.continuation import refuse_damaged_files, refuse_strangers
-from run_directory.layout import STARTS, TUNE, format_resume_command
+from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
 from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, write_start
@@ -35,9 +31,7 @@ from runs.display import SearchDisplay, spelt
 from runs.interrupt import Interrupt, writing
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
-from runs.train import NodeLost
-from runs.trial import SearchTrial
-from runs.trial_recorder import SearchRecorder, TrialEnd
+from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, counted
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
@@ -47,20 +41,20 @@ from tune_searches.study import Study
 
 
 def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None = None) -> tuple[Path, int]:
-    """Search, or go on where an earlier start of the same search ended.
+    """Run a search, or continue it where an earlier start of the same search ended.
 
     Args:
         settings: checked by `experiments.check.check`.
         argv: the command line, for the record.
-        overrides: what was typed, for the record.
-        resumed: the directory of the search, where it is not <output_dir>/searches/<name>.
+        overrides: of the command line, for the record.
+        resumed: the directory of the search to continue; None: <output_dir>/searches/<search.name>.
 
     Returns:
         That directory, and the exit code: 0 where everything has ended, else 1.
 
     Raises:
-        Mistake: another process is at this search, its storage cannot be opened or holds another one, or hardly
-            anything in the space works.
+        Mistake: another process runs this search, its storage cannot be opened or holds another search, or hardly any
+            point of the space can work.
     """
     names = ("searches", settings["search"]["name"])
     folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
@@ -69,16 +63,17 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
         refuse_strangers(folder, overrides)
     if not begins and not resumed:
         settings = keep_rules(settings, folder, overrides)
-    asks = begins and settings["cluster"]["address"] != LOCAL
-    with open_ray(settings) if asks else nullcontext():  # what a cluster refuses leaves nothing behind
+    on_cluster = settings["cluster"]["address"] != LOCAL
+    # A search that its cluster refuses leaves nothing behind, so the cluster is asked before the first file is written.
+    with open_ray(make_plan(settings)) if begins and on_cluster else nullcontext():
         if not resumed:
             make_folder(settings, *names)
         with lock_folder(folder):
-            return folder, go_on(settings, argv, overrides, folder)
+            return folder, run_remaining(settings, argv, overrides, folder)
 
 
-def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
-    """What is left of a search, and what it has found; returns the exit code."""
+def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
+    """Run the trials and seeds that are left, write the tables, and print the best trials; return the exit code."""
     refuse_damaged_files(folder)
     space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
     study = Study(settings, space, folder)
@@ -89,19 +84,19 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
         )
     confirmation, code = Confirmation(study, folder), 0
     if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
-        write_start(folder, settings, argv, overrides, dtype_of(settings))
+        plan = make_plan(settings)
+        write_start(folder, settings, argv, overrides, plan.dtype)
         writer = RunWriter(settings, argv, read_overrides(folder))
-        with open_ray(settings):
-            code = (play_population if pbt else play_trials)(study, folder, writer) or confirm(
-                confirmation, folder, writer
-            )
+        with open_ray(plan):
+            run_stage = run_population if pbt else run_new_trials
+            code = run_stage(study, plan, folder, writer) or run_confirmation(confirmation, plan, folder, writer)
     else:
         print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
     with writing(folder):
         write_trials(study, folder)
         if not code:
             confirmation.write()
-    print(best_of(study))
+    print(describe_best(study))
     if code:
         if Interrupt.why:
             print(Interrupt.why)
@@ -109,8 +104,8 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     return code
 
 
-def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:
-    """The trials that are left; returns the exit code."""
+def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) -> int:
+    """Run the trials that wait and then new ones, up to `search.trials`; return the exit code."""
     settings = study.settings
     with SearchDisplay(study.standing) as display:
         proposals = Proposals(study, folder, writer, display, study.unfinished(), study.left(), study.budget)
@@ -118,25 +113,25 @@ def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:
             return 0
         print(
             f"{settings['algo']['name']} on {settings['env']['name']}: {counted(proposals.total, 'trial')} of at most "
-            f"{study.budget:,} agent steps, {concurrent_trials(settings)} at once; {settings['search']['sampler']} "
+            f"{study.budget:,} agent steps, {count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
             f"proposes, {settings['search']['scheduler']} stops early"
         )
         print(f"writing to {folder}", flush=True)
-        code = play(settings, folder, proposals, EarlyStopping(study), display)
+        code = run_source(plan, folder, proposals, EarlyStopping(study), display)
     if proposals.mistake:
         raise proposals.mistake
     return code
 
 
-def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
-    """All trials, generation after generation; returns the exit code."""
+def run_population(study: Study, plan: Plan, folder: Path, writer: RunWriter) -> int:
+    """Run all trials of a population, generation after generation; return the exit code."""
     search, said = study.settings["search"], False
     while (population := Population(study, folder, writer)).values:
         if not said:
             print(
                 f"{study.settings['algo']['name']} on {study.settings['env']['name']}: a population of "
                 f"{len(population.values)} in {search['generations']} generations, to {study.budget:,} agent steps, "
-                f"{concurrent_trials(study.settings)} at once"
+                f"{count_concurrent_trials(plan)} at once"
             )
             print(f"writing to {folder}", flush=True)
             said = True
@@ -144,7 +139,7 @@ def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
         with SearchDisplay(lambda now=now: f"{now}, {study.standing()}") as display:
             members = Proposals(study, folder, writer, display, population.left(), 0, population.milestone)
             members.later = len(population.values) * (search["generations"] - population.done - 1)
-            if members.total and (code := play(study.settings, folder, members, EarlyStopping(study), display)):
+            if members.total and (code := run_source(plan, folder, members, EarlyStopping(study), display)):
                 return code
         if population.milestone < study.budget:
             for step in Population(study, folder, writer).evolve():  # without those that failed meanwhile
@@ -153,9 +148,8 @@ def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
     return 0
 
 
-def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
-    """The best trials and the default settings on other seeds; returns the exit code."""
-    settings = confirmation.study.settings
+def run_confirmation(confirmation: Confirmation, plan: Plan, folder: Path, writer: RunWriter) -> int:
+    """Train the best trials and the default settings on other seeds; return the exit code."""
     for stage in STAGES:
         todo = confirmation.left(stage)
         if not todo:
@@ -164,91 +158,63 @@ def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
         print(f"{stage} seeds {seeds}: {' and '.join(dict.fromkeys(a.name for a in todo))}", flush=True)
         with SearchDisplay(lambda stage=stage: confirmation.standing(stage)) as display:
             planned = Planned(todo, confirmation.study.budget, writer, display)
-            if code := play(settings, folder, planned, FIFOScheduler(), display):
+            if code := run_source(plan, folder, planned, FIFOScheduler(), display):
                 return code
     return 0
 
 
-def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
-    """Run what a source gives, with Ray Tune; returns the exit code."""
-    end = TrialEnd(source.budget, folder)
+def run_source(plan: Plan, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
+    """Run the trials that a source gives; return the exit code."""
     display.left = source.total + source.later
-    # What a former start or stage left: its files are linked into run directories, and must not be written over.
-    shutil.rmtree(folder / TUNE, ignore_errors=True)
-    tuner = tune.Tuner(
-        SearchTrial,
-        tune_config=tune.TuneConfig(
-            search_alg=source,
-            scheduler=scheduler,
-            num_samples=source.total,
-            max_concurrent_trials=concurrent_trials(settings),
-            reuse_actors=True,
-            trial_name_creator=name_of,
-            trial_dirname_creator=name_of,
-        ),
-        run_config=tune.RunConfig(
-            name=TUNE,
-            storage_path=str(folder),
-            stop=end,
-            callbacks=[SearchRecorder(folder, source.failed, end, display, Metrics(settings))],
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
-            failure_config=tune.FailureConfig(max_failures=settings["max_failures"]),
-            verbose=0,
-        ),
-    )
+    condition = StopCondition(folder, lambda result: result["agent_steps"] >= source.budget)
+
+    def show(config: dict, result: dict) -> None:
+        display.update(config["label"], result["agent_steps"], result["objective"])
+
+    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings))
+    failures, concurrent = plan.settings["max_failures"], count_concurrent_trials(plan)
     try:
-        with writing(folder):  # Tune does, too
-            tuner.fit()
+        run_trials(recorder, failures, scheduler, concurrent, reuse_actors=True)
     except NodeLost as error:
         print(f"the search stopped: {error}")
         return 1
     except (TuneError, StorageInternalError) as error:
         if "StorageInternalError" not in repr(error):
             raise
-        print(
-            f"the search stopped: search.storage={mask(settings['search']['storage'])} failed while it was written to"
-        )
+        storage = mask(plan.settings["search"]["storage"])
+        print(f"the search stopped: search.storage={storage} failed while it was written to")
         return 1
     if source.beside:
         display.say(source.cost())
     return int(Interrupt.asked)
 
 
-def concurrent_trials(settings: dict) -> int:
-    """Trials at once: as many as were asked for, or as there are CPUs and GPUs for."""
-    search, local = settings["search"], settings["cluster"]["address"] == LOCAL
-    cpus = num_cpus() if local else ray.cluster_resources().get("CPU", 1)
-    room = cpus / cpus_of_run(settings, search["seeds_per_trial"])
-    if gpus := gpus_of_run(settings, search["seeds_per_trial"]):
-        room = min(room, ray.cluster_resources().get("GPU", 0) / gpus)
-    return search["concurrent"] or max(1, int(room))
-
-
-def name_of(trial: Any) -> str:
-    """What Tune calls a trial: `trial_7`, `fresh_default_seed_4`."""
-    return trial.config["label"].replace(" ", "_")
-
-
-# What Tune is told, and what is written -------------------------------------------------------------------------------
+def count_concurrent_trials(plan: Plan) -> int:
+    """Return how many trials run at once: as many as were asked for, or as there are CPUs and GPUs for."""
+    cpus = num_cpus() if plan.settings["cluster"]["address"] == LOCAL else ray.cluster_resources().get("CPU", 1)
+    room = cpus / plan.cpus
+    if plan.gpus:
+        room = min(room, ray.cluster_resources().get("GPU", 0) / plan.gpus)
+    return plan.settings["search"]["concurrent"] or max(1, int(room))
 
 
 class EarlyStopping(FIFOScheduler):
-    """Trials in the order they come, each until Optuna's pruner says that it is not worth more."""
+    """Runs trials in the order in which they come, each until Optuna's pruner says that it is not worth more."""
 
     def __init__(self, study: Study):
         super().__init__()
         self.study = study
 
     def __getstate__(self) -> dict:
-        return {}  # as Source
+        return {}  # Tune pickles it for Tuner.restore, which is not used here
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         stop = self.study.report(trial.config["number"], result["agent_steps"], result["objective"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
 
-def best_of(study: Study, number: int = 5) -> str:
-    """The best trials, in words."""
+def describe_best(study: Study, number: int = 5) -> str:
+    """Return the best trials that came to their end, a line each."""
     complete = sorted((r for r in study.rows() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
     if not complete:
         return f"no trial has come to its end yet; {study.standing()}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from cluster.resources import dtype_of
+from cluster.plan import choose_dtype
 from run_directory.layout import STARTS, seed_paths
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start
@@ -18,6 +18,7 @@ from run_directory.tensorboard import write_hparams
 from run_directory.writing import write_file, write_table
 from runs.display import SearchDisplay
 from runs.interrupt import Interrupt
+from runs.tuning import TrialSource
 from settings.mistakes import Mistake
 from tune_searches.confirmation import Attempt
 from tune_searches.space import with_values
@@ -44,7 +45,7 @@ class RunWriter:
         """The same, whatever is there: the trial goes on with other values."""
         settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
         settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0], "keep_milestones": False}
-        dtype = dtype_of(settings)
+        dtype = choose_dtype(settings)
         typed = [override for override in self.overrides if not override.startswith("search.")]
         typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
         for seed, of_seed in seed_paths(path, seeds).items():
@@ -54,15 +55,13 @@ class RunWriter:
         write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"], dtype)
 
 
-class Source(Searcher):
+class Source(TrialSource):
     """Gives Tune trials: their `label`, and their `dir`, a run directory that holds all the rest.
 
     Attributes:
-        total: trials there are to give.
         budget: agent steps at which they end for now.
     """
 
-    total: int
     budget: int
     later = 0  # trials that come after those, in later generations
 
@@ -73,9 +72,6 @@ class Source(Searcher):
         self.began: dict[str, float] = {}  # label -> when Tune got it
         self.beside: list[tuple[float, float]] = []  # s that trials took beside training, and in all
 
-    def __getstate__(self) -> dict:
-        return {}  # Tune pickles it for Tuner.restore, which is not used here
-
     def give(self, trial_id: str, config: dict, values: dict) -> dict:
         """Hand a trial over to Tune."""
         self.configs[trial_id], self.began[config["label"]] = config, time.monotonic()
@@ -83,7 +79,7 @@ class Source(Searcher):
         return config | {"until": self.budget}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        if error or result is None:  # `failed` tells, which knows why; or it never began
+        if error or result is None:  # `fail` tells, which knows why; or it never began
             return
         config = self.configs[trial_id]
         took = time.monotonic() - self.began[config["label"]]
@@ -99,18 +95,8 @@ class Source(Searcher):
         beside, took = map(sum, zip(*self.beside, strict=True))
         return f"{beside / len(self.beside):.1f} s per trial beside training, {beside / took:.1%} of its time"
 
-    def failed(self, config: dict, reason: str) -> None:
-        """A trial's process died too often."""
+    def fail(self, config: dict, reason: str) -> None:
         self.display.end(config["label"], "FAIL", 0, math.nan, reason)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: all there is to know is in the storage and the directories."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing, as above."""
 
 
 class Proposals(Source):
@@ -159,10 +145,10 @@ class Proposals(Source):
         write_trials(self.study, self.folder)
         self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
 
-    def failed(self, config: dict, reason: str) -> None:
+    def fail(self, config: dict, reason: str) -> None:
         self.study.tell(config["number"], 0, math.nan, failure=reason)
         write_trials(self.study, self.folder)
-        super().failed(config, reason)
+        super().fail(config, reason)
 
 
 class Planned(Source):
@@ -186,14 +172,14 @@ class Planned(Source):
             self.display.pause(config["label"])
             return
         if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
-            self.failed(config, failure)
+            self.fail(config, failure)
         else:
             self.display.end(config["label"], "COMPLETE", steps, score)
 
-    def failed(self, config: dict, reason: str) -> None:
+    def fail(self, config: dict, reason: str) -> None:
         """Kept beside the run, so that it is not tried until it passes."""
         write_file(Path(config["dir"]) / FAILURE, reason + "\n")
-        super().failed(config, reason)
+        super().fail(config, reason)
 
 
 def write_trials(study: Study, folder: Path) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from cluster.plan import make_plan
 from rollouts.rollout import Rollout
-from runs.build import build
+from runs.build import build_config
 
 SMALL = (
     "env=cartpole",
@@ -54,7 +55,7 @@ def make_algorithm(compose):
     made = []
 
     def make(*overrides: str):
-        made.append(build(compose(overrides)).build_algo())
+        made.append(build_config(make_plan(compose(overrides))).build_algo())
         torch.set_num_threads(1)
         return made[-1]
 

@@ -8,10 +8,11 @@ from ray.rllib.algorithms.dqn import DQNConfig as StockConfig
 from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
+from cluster.plan import make_plan
 from experiments.check import check
 from run_directory.layout import WEIGHTS
 from run_directory.weights import read_weights
-from runs.build import build
+from runs.build import build_config
 from settings.mistakes import Mistake
 
 TINY = (
@@ -89,14 +90,14 @@ def rows_of(algorithm, number: int) -> list[dict]:
 def test_a_setting_arrives_under_rllib_s_name(setting, value, attribute, there, compose):
     settings = compose(TINY)
     settings["algo"][setting] = value
-    assert getattr(build(check(settings)), attribute) == there
+    assert getattr(build_config(make_plan(check(settings))), attribute) == there
     assert hasattr(StockConfig(), attribute)
 
 
 def test_prioritized_and_n_step_arrive_too(compose):
     settings = compose(TINY)
     settings["algo"] |= {"prioritized": True, "n_step": 3}
-    config = build(check(settings))
+    config = build_config(make_plan(check(settings)))
     assert config.n_step == 3 and config.replay_buffer_config["type"] == "PrioritizedEpisodeReplayBuffer"
     assert (config.replay_buffer_config["alpha"], config.replay_buffer_config["beta"]) == (0.6, 0.4)
 
@@ -107,7 +108,7 @@ def test_prioritized_and_n_step_arrive_too(compose):
 def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every, n_step, compose):
     settings = compose(TINY)
     settings["algo"] |= {"num_envs": num_envs, "train_every": train_every, "n_step": n_step, "prioritized": True}
-    config = build(check(settings))
+    config = build_config(make_plan(check(settings)))
     steps = config.rollout_fragment_length * num_envs
     assert steps % train_every == 0 and config.rollout_fragment_length >= n_step
     assert calculate_rr_weights(config) == [1, steps // train_every]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from runs.build import build
+from cluster.plan import make_plan
+from runs.build import build_config
 
 SOLVED = 475  # over 100 games; Gymnasium's threshold
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("shared_ray")
 def best_return(compose, *overrides: str, enough: float) -> float:
     """The best mean of 100 games until the run's end, or until it is enough."""
     settings = compose([*overrides])
-    algorithm = build(settings).build_algo()
+    algorithm = build_config(make_plan(settings)).build_algo()
     torch.set_num_threads(1)  # 64 neurons
     row, means = {"agent_steps": 0}, []
     while row["agent_steps"] < settings["stop"]["agent_steps"] and max(means, default=-1e9) < enough:
@@ -97,7 +98,7 @@ PENDULUM = {
 def test_pendulum_swings_up(algo, seed, compose):
     """At the end at least 500 above the first 100 games, with one continuous action."""
     overrides = (f"algo={algo}", "env=pendulum", "algo.gamma=0.9", "algo.entropy_coeff=0", *PENDULUM[algo])
-    algorithm = build(compose([*overrides, f"seed={seed}"])).build_algo()
+    algorithm = build_config(make_plan(compose([*overrides, f"seed={seed}"]))).build_algo()
     torch.set_num_threads(1)
     row, first = {"agent_steps": 0}, None
     while row["agent_steps"] < algorithm.config.stop_settings.agent_steps:

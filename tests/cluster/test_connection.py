@@ -29,10 +29,10 @@ from cluster.checks import (
 )
 from cluster.connection import list_nodes, prepare_environment
 from cluster.placement import Node
+from cluster.plan import make_plan
 from run_directory.checkpoints import read_totals
 from run_directory.outputs import compute_key
 from run_directory.writing import lock_folder
-from runs.build import bundles_of
 from runs.interrupt import Interrupt
 from runs.ray_session import open_ray
 from settings.mistakes import Mistake
@@ -101,10 +101,10 @@ def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
 
 def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
-    assert [b.get("GPU", 0) for b in bundles_of(gpu)].count(1) == 2
+    assert [b.get("GPU", 0) for b in make_plan(gpu).bundles].count(1) == 2
     with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, and the cluster never has room"):
-        refuse_too_small(8, bundles_of(gpu), [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
-    refuse_too_small(8, bundles_of(gpu), [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
+        refuse_too_small(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
+    refuse_too_small(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert run.main(["cluster=one_gpu"]) == 2
     assert "cluster.gpus_per_learner=1: the run would take 1 GPU, each" in capsys.readouterr().err
@@ -122,10 +122,10 @@ def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypat
 
 
 def test_within_itself_open_ray_keeps_a_signal_that_has_come(shared_ray, compose):
-    settings = compose(["env=cartpole"])
-    with open_ray(settings):
+    plan = make_plan(compose(["env=cartpole"]))
+    with open_ray(plan):
         os.kill(os.getpid(), signal.SIGTERM)
-        with open_ray(settings):
+        with open_ray(plan):
             assert Interrupt.asked
         assert signal.getsignal(signal.SIGINT) == Interrupt.ask
     Interrupt.clear()
@@ -133,9 +133,9 @@ def test_within_itself_open_ray_keeps_a_signal_that_has_come(shared_ray, compose
 
 def test_the_bundles_of_a_run_are_its_processes(compose):
     settings = compose(["env=cartpole", *ON_RAY, "cluster.num_learners=1"])
-    assert sorted(bundle.get("CPU", 0) for bundle in bundles_of(settings)) == [1, 1, 1, 1]
+    assert sorted(bundle.get("CPU", 0) for bundle in make_plan(settings).bundles) == [1, 1, 1, 1]
     search = compose(["tune_searches=cartpole_ppo", *ON_RAY, "search.seeds_per_trial=3"])
-    assert len(bundles_of(search)) == 1 + 3 * 2
+    assert len(make_plan(search).bundles) == 1 + 3 * 2
 
 
 def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import run
 from cluster.connection import list_nodes
 from cluster.dry_run import Pace, count_rollout_bytes, count_weight_bytes, describe_plan, measure_pace
 from cluster.placement import Node
-from runs.build import build, bundles_of
+from cluster.plan import make_plan
+from runs.build import build_config
 from settings.mistakes import Mistake
 
 NODES = [Node("a", "large", {"CPU": 4.0, "GPU": 0.0}), Node("b", "small", {"CPU": 1.0, "GPU": 0.0})]
@@ -15,32 +16,36 @@ ON_RAY = ("cluster=ray", "output_dir=/shared")
 
 def plan_for(settings: dict, pace: Pace | None = None) -> str:
     """What a dry run prints of an experiment on NODES."""
-    return describe_plan(settings, build(settings), bundles_of(settings), NODES, pace)
+    return describe_plan(make_plan(settings), build_config(make_plan(settings)), NODES, pace)
 
 
 def pace_for(settings: dict, nodes: list[Node]) -> Pace | None:
     """How fast one env runner of an experiment plays."""
-    return measure_pace(settings, build(settings), bundles_of(settings), nodes)
+    return measure_pace(make_plan(settings), build_config(make_plan(settings)), nodes)
 
 
 @pytest.mark.parametrize("words", [("env=assault",), ("env=cartpole",), ("env=cartpole", "model=mlp_lstm")])
 def test_a_rollout_is_as_large_as_it_is_said_to_be(words, compose, make_runner):
     words = (*words, "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
     rollout = make_runner(*words).sample()
-    assert count_rollout_bytes(build(compose(words))) * 32 == rollout.num_bytes
+    assert count_rollout_bytes(build_config(make_plan(compose(words)))) * 32 == rollout.num_bytes
 
 
 def test_pixels_travel_once_and_little_beside_them(compose):
     """At most 7056 (T + 4) / T + 64 bytes per agent step."""
     for horizon in (5, 128):
         words = ("algo=a2c", f"algo.horizon={horizon}")
-        assert 7056 < count_rollout_bytes(build(compose(words))) <= 7056 * (horizon + 4) / horizon + 64
+        assert (
+            7056 < count_rollout_bytes(build_config(make_plan(compose(words)))) <= 7056 * (horizon + 4) / horizon + 64
+        )
 
 
 def test_weights_are_as_many_bytes_as_the_model_has(compose, make_learner):
     words = ("env=cartpole", "model.dtype=float32")
     learner = make_learner(*words)
-    assert count_weight_bytes(build(compose(words))) == sum(4 * p.numel() for p in learner.net.parameters())
+    assert count_weight_bytes(build_config(make_plan(compose(words)))) == sum(
+        4 * p.numel() for p in learner.net.parameters()
+    )
 
 
 def test_a_plan_has_a_node_for_every_process_or_says_that_there_is_none(compose):
@@ -58,7 +63,7 @@ def test_what_travels_depends_on_who_learns(compose):
     assert "nothing travels" in plan_for(compose(["env=cartpole"]))
     pace = Pace(agent_steps=1000.0, rollouts=2.0)
     words = [*ON_RAY, "cluster.num_env_runners=2", "cluster.cpus=1"]
-    weights = count_weight_bytes(build(compose(words))) / 1e6  # nature_cnn for Assault
+    weights = count_weight_bytes(build_config(make_plan(compose(words)))) / 1e6  # nature_cnn for Assault
     cases = {
         ("algo=ppo",): ("rollouts: ", 2 * 1000, 2 * weights, "to each node"),
         ("algo=a3c", "algo.ship=gradients"): ("gradients: ", None, 2 * 2 * weights, "back"),
@@ -66,7 +71,7 @@ def test_what_travels_depends_on_who_learns(compose):
     }
     for more, (first, steps, back, where) in cases.items():
         settings = compose([*words, *more])
-        there = back if steps is None else steps * count_rollout_bytes(build(settings)) / 1e6
+        there = back if steps is None else steps * count_rollout_bytes(build_config(make_plan(settings))) / 1e6
         text = plan_for(settings, pace)
         assert first in text and "one env runner by itself plays 1,000 agent steps/s" in text
         expected = f"at most, with 2: {there:,.1f} MB/s to the learner, {back:,.1f} MB/s of weights {where}"
@@ -94,7 +99,7 @@ def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray,
 @pytest.mark.parametrize("algo", ["ppo", "a3c"])
 def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared_ray):
     settings = compose([f"algo={algo}", "env=cartpole", *ON_RAY, "cluster.num_env_runners=2"])
-    pace, config = pace_for(settings, list_nodes()), build(settings)
+    pace, config = pace_for(settings, list_nodes()), build_config(make_plan(settings))
     per_rollout = config.num_envs_per_env_runner * settings["algo"]["horizon"]
     assert pace and pace.rollouts > 0
     assert 0.8 < pace.agent_steps / (pace.rollouts * per_rollout) < 1  # rows that only restart a game do not count

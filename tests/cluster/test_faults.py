@@ -68,7 +68,7 @@ def test_an_env_runner_is_killed_and_the_others_play_its_share(lab, capsys):
 
 @pytest.mark.parametrize("words", [(), ("algo.overlap=true",)], ids=["waiting", "overlap"])
 def test_a_node_with_env_runners_loses_its_power(words, lab, capsys):
-    watch, trainer = lab.run(*words), lab.host_of("PPO").n
+    watch, trainer = lab.run(*words), lab.host_of("TrainingProcess").n
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
     stall, lost = tell(capsys, lab, watch, " ".join(["node of env runners off", *words]), at)
@@ -80,7 +80,7 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
     with Lab(tmp_path, cpus=(7, 4)) as lab:  # the second has room for an env runner, and the first for all the others
         words = ("cluster.num_env_runners=2", "cluster.cpus_per_runner=4")
         watch = lab.run(LEARNERS, *words)
-        assert lab.host_of("PPO").n == FIRST
+        assert lab.host_of("TrainingProcess").n == FIRST
         assert len([p for p in lab.net.hosts[FIRST].processes() if "_WrappedExecutable" in " ".join(p.cmdline())]) == 2
         lab.process("VectorEnvRunner", SECOND)
         lab.start_node(SPARE, 4)
@@ -94,18 +94,18 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
 def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
     watch = lab.run()
     at = time.monotonic()
-    lab.host_of("PPO").off()
+    lab.host_of("TrainingProcess").off()
     stall, lost = tell(capsys, lab, watch, "node of the training process off", at)
-    assert stall < bound_s(lab) and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
     assert "a process died; starting again from the last checkpoint" in lab.printed.read_text()
 
 
 def test_the_training_process_is_killed(lab, capsys):
     watch = lab.run()
     at = time.monotonic()
-    lab.process("PPO").kill()
+    lab.process("TrainingProcess").kill()
     stall, lost = tell(capsys, lab, watch, "training process killed", at)
-    assert stall < bound_s(lab) and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
 
 
 def test_one_of_two_learners_is_killed(lab, capsys):
@@ -113,21 +113,21 @@ def test_one_of_two_learners_is_killed(lab, capsys):
     at = time.monotonic()
     lab.process("_WrappedExecutable").kill()  # the name of Ray's for what the dashboard shows as PPOLearner
     stall, lost = tell(capsys, lab, watch, "learner killed", at)
-    assert stall < bound_s(lab) and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
 
 
 def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
     """The other one waits for it in a collective, and would for half an hour."""
-    watch, trainer = lab.run(LEARNERS), lab.host_of("PPO").n
+    watch, trainer = lab.run(LEARNERS), lab.host_of("TrainingProcess").n
     at = time.monotonic()
     lab.net.hosts[FIRST + SECOND - trainer].off()
     stall, lost = tell(capsys, lab, watch, "node of a learner off", at)
-    assert stall < bound_s(lab) and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
 
 
 @pytest.mark.parametrize("whose", ["env runners", "the training process"])
 def test_a_network_is_cut_and_mended(whose, lab, capsys):
-    watch, trainer = lab.run(), lab.host_of("PPO").n
+    watch, trainer = lab.run(), lab.host_of("TrainingProcess").n
     at, host = time.monotonic(), lab.net.hosts[trainer if whose == "the training process" else FIRST + SECOND - trainer]
     host.cut()
     time.sleep(30)
@@ -143,7 +143,7 @@ def test_the_driver_is_killed_and_the_same_line_goes_on(lab, capsys):
     lab.kill_driver()
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, "driver killed, and the same line again at once", at)
-    assert stall < bound_s(lab) and 0 < lost < 10_000
+    assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
 
 
 def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, capsys):

@@ -11,11 +11,11 @@ import ray
 from ray._private import ray_constants
 
 from cluster.local_ray import explain_failed_start, refuse_unwritable_places, start_ray
+from cluster.plan import make_plan
 from environments import machine
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs import train
-from runs.build import bundles_of
 from settings.mistakes import Mistake
 
 Usage = namedtuple("Usage", "total used free")
@@ -54,7 +54,7 @@ def test_ray_has_the_cpus_that_the_suite_counts_and_listens_to_this_machine_only
 
 def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
     monkeypatch.setattr(machine, "cpu_quotas", lambda root: [1.5])
-    assert bundles_of(compose(["env=assault", "size=short", "dashboard=true"]))[0]["CPU"] == 1
+    assert make_plan(compose(["env=assault", "size=short", "dashboard=true"])).bundles[0]["CPU"] == 1
     with pytest.raises(Mistake, match=r"cluster.cpus=2.* ask for 2 CPUs, and this machine has 1"):
         compose(["env=assault", "cluster.cpus=2", "dashboard=true"])
     monkeypatch.setattr(machine, "memory_limits", lambda root: [2**20])

@@ -4,33 +4,35 @@ import random
 from collections import Counter
 from functools import cache
 
-from cluster.placement import Node, placed
+from cluster.placement import Node, place_bundles
 
 
 def test_a_run_is_placed_where_it_fits_and_only_there():
     large, small = Node("a", "large", {"CPU": 4.0, "GPU": 1.0}), Node("b", "small", {"CPU": 2.0, "GPU": 0.0})
     runners = [{"CPU": 1.0}] * 4
-    assert placed([{"CPU": 1.0, "GPU": 1.0}, *runners], [large, small]) is not None
-    assert placed([{"CPU": 1.0, "GPU": 1.0}], [large, small]) == [large]
+    assert place_bundles([{"CPU": 1.0, "GPU": 1.0}, *runners], [large, small]) is not None
+    assert place_bundles([{"CPU": 1.0, "GPU": 1.0}], [large, small]) == [large]
     four, three = Node("a", "four", {"CPU": 4.0, "GPU": 0.0}), Node("b", "three", {"CPU": 3.0, "GPU": 0.0})
-    assert placed([{"CPU": 3.0}, {"CPU": 2.0}, {"CPU": 2.0}], [four, three]) == [three, four, four], "only packed"
-    assert placed([{"CPU": 3.0}, {"CPU": 3.0}], [large, small]) is None, "six CPUs, but not on one node"
-    assert placed([{"GPU": 0.5}, {"GPU": 0.5}], [large, small]) == [large, large]
-    assert placed([{"GPU": 0.5}] * 3, [large, small]) is None
+    assert place_bundles([{"CPU": 3.0}, {"CPU": 2.0}, {"CPU": 2.0}], [four, three]) == [three, four, four], (
+        "only packed"
+    )
+    assert place_bundles([{"CPU": 3.0}, {"CPU": 3.0}], [large, small]) is None, "six CPUs, but not on one node"
+    assert place_bundles([{"GPU": 0.5}, {"GPU": 0.5}], [large, small]) == [large, large]
+    assert place_bundles([{"GPU": 0.5}] * 3, [large, small]) is None
 
 
 def test_a_fraction_of_a_gpu_is_a_part_of_one():
     node = Node("a", "node", {"CPU": 8.0, "GPU": 2.0})
-    assert placed([{"GPU": 0.4}] * 4, [node]) is not None
-    assert placed([{"GPU": 0.4}] * 5, [node]) is None, "two GPUs, but no fifth part on either"
-    assert placed([{"GPU": 0.1}] * 20, [node]) is not None
-    assert placed([{"GPU": 1.0}, *[{"GPU": 0.5}] * 2], [node]) is not None
+    assert place_bundles([{"GPU": 0.4}] * 4, [node]) is not None
+    assert place_bundles([{"GPU": 0.4}] * 5, [node]) is None, "two GPUs, but no fifth part on either"
+    assert place_bundles([{"GPU": 0.1}] * 20, [node]) is not None
+    assert place_bundles([{"GPU": 1.0}, *[{"GPU": 0.5}] * 2], [node]) is not None
 
 
 def test_what_only_fits_in_one_way_is_found():
     two, one = Node("a", "two", {"CPU": 8.0, "GPU": 2.0}), Node("b", "one", {"CPU": 8.0, "GPU": 1.0})
     bundles = [{"CPU": 8.0}, *[{"CPU": 1.0, "GPU": 0.5}] * 4, {"GPU": 1.0}]
-    assert placed(bundles, [two, one]) == [one, two, two, two, two, one]
+    assert place_bundles(bundles, [two, one]) == [one, two, two, two, two, one]
 
 
 def test_a_way_is_found_just_where_there_is_one():
@@ -40,7 +42,7 @@ def test_a_way_is_found_just_where_there_is_one():
         nodes = [Node(str(i), str(i), {"CPU": draw.randint(1, 6), "GPU": draw.randint(0, 2)}) for i in range(2)]
         kinds = [{"CPU": draw.randint(0, 4), "GPU": draw.choice((0, 0.3, 0.4, 0.5, 0.6, 1))} for _ in range(2)]
         bundles = [kinds[0], *[kinds[1]] * draw.randint(1, 4), *[{"CPU": 1}] * draw.randint(0, 3)]
-        where = placed(bundles, nodes)
+        where = place_bundles(bundles, nodes)
         assert (where is not None) == fits(bundles, nodes), (bundles, nodes)
         found[where is not None] += 1
         for node in nodes if where else ():

@@ -7,6 +7,7 @@ import pytest
 
 import run
 from cluster import connection, submit
+from cluster.plan import make_plan
 from rollouts.private_ray import list_packed_files
 from run_directory import provenance
 from settings.mistakes import Mistake
@@ -65,7 +66,7 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "refuse_unreachable", lambda *_: None)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(Mistake, match="MiB that would travel"):
-        connection.connect_to_ray(on_ray, [])
+        connection.connect_to_ray(make_plan(on_ray))
 
 
 def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):

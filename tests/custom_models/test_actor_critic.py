@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from ray.rllib.core.columns import Columns
 
+from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from custom_models.distributions import Categorical, Gaussian
-from runs.build import model_config
+from runs.build import make_model_config
 
 NUMBERS = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
 PIXELS = gymnasium.spaces.Box(0, 255, (21, 21, 64), np.uint8)
@@ -24,7 +25,7 @@ def make_module(compose):
         return ActorCritic(
             observation_space=observations,
             action_space=actions or gymnasium.spaces.Discrete(3),
-            model_config=model_config(compose(overrides)),
+            model_config=make_model_config(make_plan(compose(overrides))),
         )
 
     return make
@@ -315,7 +316,7 @@ def test_weights_survive_rllibs_checkpoint(model, make_module, tmp_path):
 
 
 def test_settings_older_than_the_memory_make_the_model_they_made(compose):
-    settings = model_config(compose(["env=cartpole"]))
+    settings = make_model_config(make_plan(compose(["env=cartpole"])))
     del settings["lstm_size"], settings["zero_mean"]
     module = ActorCritic(observation_space=NUMBERS, action_space=gymnasium.spaces.Discrete(3), model_config=settings)
     assert not module.recurrent and not module.torso.zero_mean

@@ -11,12 +11,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from cluster.plan import make_plan
 from environments import threads
 from environments.frames import to_blocks
 from rollouts.rollout import Rollout, stack_frames
 from rollouts.runner import VectorEnvRunner
 from rollouts.streams import seed_streams
-from runs.build import build
+from runs.build import build_config
 
 SMALL_NET = ("model.hidden=16", "model.dtype=float32")
 N, T, ROLLOUTS = 4, 54, 4
@@ -91,7 +92,7 @@ def record(compose):
     settings = compose(["env=breakout", f"env.max_episode_frames={LIMIT}", *sizes, *SMALL_NET])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "num_threads", lambda: 1)
-        runner = VectorEnvRunner(config=build(settings))
+        runner = VectorEnvRunner(config=build_config(make_plan(settings)))
     return Record(runner, settings["env"])
 
 

@@ -13,13 +13,13 @@ import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 import run
-from cluster.resources import MAX_CPUS, cpus_of, cpus_of_run, dtype_of, gpus_of_run, seeds_of
+from cluster.plan import MAX_CPUS, choose_dtype, count_training_cpus, list_seeds, make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
 from experiments import composition
 from experiments.check import check
-from runs.build import CONFIGS, build, bundles_of, model_config
+from runs.build import CONFIGS, build_config, make_model_config
 from settings.algorithms import ALGORITHMS
 from settings.mistakes import Mistake
 
@@ -70,24 +70,24 @@ def put(settings: dict, key: str, value) -> dict:
 
 @pytest.mark.parametrize(("key", "value", "attribute", "there"), RLLIBS)
 def test_a_setting_arrives_under_rllib_s_name(key, value, attribute, there, settings, large_machine):
-    assert getattr(build(check(put(settings, key, value))), attribute) == there
+    assert getattr(build_config(make_plan(check(put(settings, key, value)))), attribute) == there
     assert hasattr(AlgorithmConfig(), attribute), "a name that RLlib's config does not have is not read by RLlib"
 
 
 @pytest.mark.parametrize(("key", "value"), OURS)
 def test_a_setting_of_the_run_arrives_under_its_own_name(key, value, settings):
-    assert getattr(build(check(put(settings, key, value))), key) == value
+    assert getattr(build_config(make_plan(check(put(settings, key, value)))), key) == value
 
 
 def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_one(settings, large_machine):
     settings["cluster"] |= {"num_env_runners": 2, "gpus_per_runner": 0.25, "gpus_per_learner": 0.5}
     checked = check(settings)
-    assert build(checked).num_gpus_per_env_runner == 0.25
-    assert [bundle["GPU"] for bundle in bundles_of(checked)] == [0.5, 0.25, 0.25]
-    assert gpus_of_run(checked) == 1 and gpus_of_run(checked, seeds=3) == 0.5 + 3 * 0.5
-    assert cpus_of_run(checked) == cpus_of_run(checked | {"cluster": checked["cluster"] | {"num_learners": 1}})
+    assert build_config(make_plan(checked)).num_gpus_per_env_runner == 0.25
+    assert [bundle["GPU"] for bundle in make_plan(checked).bundles] == [0.5, 0.25, 0.25]
+    assert make_plan(checked).gpus == 1 and make_plan(checked, 3).gpus == 0.5 + 3 * 0.5
+    assert make_plan(checked).cpus == make_plan(checked | {"cluster": checked["cluster"] | {"num_learners": 1}}).cpus
     settings["cluster"] |= {"num_learners": 2, "gpus_per_learner": 1, "gpus_per_runner": 0}
-    assert gpus_of_run(check(settings)) == 2 and gpus_of_run(check(settings), seeds=2) == 4
+    assert make_plan(check(settings)).gpus == 2 and make_plan(check(settings), 2).gpus == 4
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_ma
     settings["algo"] |= {"num_envs": 12, "horizon": 32}
     for runners, envs_each in [(0, 12), (1, 12), (3, 4)]:
         settings["cluster"]["num_env_runners"] = runners
-        config = build(check(settings))
+        config = build_config(make_plan(check(settings)))
         assert config.train_batch_size_per_learner == 12 * 32
         assert config.num_envs_per_env_runner == envs_each
         assert config.num_env_runners == runners
@@ -137,7 +137,7 @@ def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose,
 
     def built(cpus: int, *overrides: str):
         machine_with(cpus)
-        return build(check(compose((f"tuned_configs={name}", *overrides))))
+        return build_config(make_plan(check(compose((f"tuned_configs={name}", *overrides)))))
 
     laptop, cluster = built(2, "cluster=laptop"), built(64, "cluster.num_env_runners=16")
     for config, processes in ((laptop, 2), (cluster, 16)):
@@ -149,20 +149,20 @@ def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose,
 
 
 def test_the_policy_is_recorded_only_where_the_penalty_wants_it(settings):
-    assert not build(check(settings)).records_policy()
-    assert build(check(put(settings, "algo.kl_coeff", 0.2))).records_policy()
+    assert not build_config(make_plan(check(settings))).records_policy()
+    assert build_config(make_plan(check(put(settings, "algo.kl_coeff", 0.2)))).records_policy()
 
 
 def test_the_environment_s_settings_travel_as_they_are(settings):
-    assert build(check(settings)).env_config == settings["env"]
+    assert build_config(make_plan(check(settings))).env_config == settings["env"]
 
 
 def test_the_model_knows_its_pixels_and_its_dtype(composed):
-    model = model_config(composed["env=assault"])
+    model = make_model_config(make_plan(composed["env=assault"]))
     assert model["pixels"] == {"dim": 84, "channels": 1, "stack": 4, "block": 4}
     assert model["dtype"] == fastest_dtype()
-    assert "pixels" not in model_config(composed["env=cartpole"])
-    assert model_config(composed["env=cartpole"])["dtype"] == "float32"
+    assert "pixels" not in make_model_config(make_plan(composed["env=cartpole"]))
+    assert make_model_config(make_plan(composed["env=cartpole"]))["dtype"] == "float32"
 
 
 @pytest.mark.parametrize(
@@ -176,15 +176,15 @@ def test_the_model_knows_its_pixels_and_its_dtype(composed):
     ],
 )
 def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, monkeypatch):
-    monkeypatch.setattr("cluster.resources.fastest_dtype", lambda: "float32")
+    monkeypatch.setattr("cluster.plan.fastest_dtype", lambda: "float32")
     settings = composed["env=assault"] | {"cluster": composed["env=assault"]["cluster"] | cluster}
-    assert dtype_of(settings) == ("bfloat16" if on_gpu else "float32")
-    assert model_config(settings)["dtype"] == dtype_of(settings)
-    assert dtype_of(settings | {"model": settings["model"] | {"dtype": "float32"}}) == "float32"
+    assert choose_dtype(settings) == ("bfloat16" if on_gpu else "float32")
+    assert make_model_config(make_plan(settings))["dtype"] == choose_dtype(settings)
+    assert choose_dtype(settings | {"model": settings["model"] | {"dtype": "float32"}}) == "float32"
 
 
 def test_a_lost_runner_is_replaced(settings):
-    assert build(check(settings)).restart_failed_env_runners
+    assert build_config(make_plan(check(settings))).restart_failed_env_runners
 
 
 def test_checking_changes_nothing_but_the_kind_of_numbers(composed):
@@ -231,7 +231,7 @@ def test_only_convolutions_can_do_without_a_fully_connected_layer(settings):
 @pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.yaml")))
 def test_every_model_there_is_can_be_built(name, compose):
     settings = compose(["env=cartpole" if name.startswith("mlp") else "env=assault", f"model={name}"])
-    config = model_config(settings)
+    config = make_model_config(make_plan(settings))
     numbers = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
     pixels = gymnasium.spaces.Box(0, 255, (21, 21, 64), np.uint8)
     agent = ActorCritic(
@@ -309,7 +309,7 @@ def test_a_key_that_is_missing_is_refused_in_every_group(settings):
 def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, settings, machine_with):
     machine_with(cpus)
     settings["cluster"] |= cluster
-    assert cpus_of(settings) == given == build(settings).num_cpus_for_main_process
+    assert count_training_cpus(settings) == given == build_config(make_plan(settings)).num_cpus_for_main_process
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, process
     settings = compose(["tuned_configs=assault_a3c"])
     settings["cluster"] |= cluster
     check(settings)
-    assert build(settings).num_env_runners == processes
+    assert build_config(make_plan(settings)).num_env_runners == processes
 
 
 @pytest.mark.parametrize(("cpus", "given"), [(None, 1), (3, 3)])
@@ -337,7 +337,7 @@ def test_a_network_without_convolutions_takes_one_cpu_unless_it_is_given_more(cp
     machine_with(16)
     settings = copy.deepcopy(composed["env=cartpole"])
     settings["cluster"]["cpus"] = cpus
-    assert cpus_of(settings) == given
+    assert count_training_cpus(settings) == given
 
 
 @pytest.mark.parametrize(
@@ -364,8 +364,8 @@ def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, sett
 
 
 def test_seeds_are_a_number_or_a_list():
-    assert seeds_of({"seed": 3}) == [3]
-    assert seeds_of({"seed": [3, 1]}) == [3, 1]
+    assert list_seeds({"seed": 3}) == [3]
+    assert list_seeds({"seed": [3, 1]}) == [3, 1]
 
 
 @pytest.mark.parametrize("algo", CONFIGS)
@@ -381,7 +381,7 @@ def test_every_setting_of_an_algorithm_is_read(algo):
 @pytest.mark.parametrize("algo", CONFIGS)
 def test_an_rllib_config_has_the_settings_and_no_other_name_that_nobody_reads(algo, compose):
     settings = compose((f"algo={algo}",))
-    config = build(settings)
+    config = build_config(make_plan(settings))
     assert set(vars(config)) - set(vars(CONFIGS[algo]())) == ATTRIBUTES
     assert dataclasses.asdict(config.algo) == settings["algo"]
     assert dataclasses.asdict(config.env_settings) == settings["env"]
@@ -391,7 +391,7 @@ def test_an_rllib_config_has_the_settings_and_no_other_name_that_nobody_reads(al
 @pytest.mark.parametrize("algo", CONFIGS)
 def test_settings_live_through_copies_pickles_and_dicts_of_an_rllib_config(algo, compose):
     """RLlib copies its config, Ray sends it to processes, and Ray Tune makes a dict of it and a config again."""
-    config = build(compose((f"algo={algo}",)))
+    config = build_config(make_plan(compose((f"algo={algo}",))))
     again = CONFIGS[algo]().update_from_dict(config.to_dict())
     for one in (config.copy(copy_frozen=False), pickle.loads(pickle.dumps(config)), again):
         assert one.algo == config.algo and type(one.algo) is ALGORITHMS[algo]
@@ -400,16 +400,47 @@ def test_settings_live_through_copies_pickles_and_dicts_of_an_rllib_config(algo,
 def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compose, machine_with):
     """Through RLlib's own translation of a config, as Tune sees it: on two cores nothing else would ever start."""
     machine_with(2)
-    config = build(check(compose(("algo=a3c", "env=cartpole", "algo.num_workers=4"))))
+    config = build_config(make_plan(check(compose(("algo=a3c", "env=cartpole", "algo.num_workers=4")))))
     request = config.algo_class.default_resource_request(config.to_dict())
     assert request.required_resources == {"CPU": 2, "memory": 1} and request.head_cpus == 0
     assert len(request.bundles) == 3, "RLlib puts runner n into bundle n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("cluster.num_env_runners=2", "cluster.cpus_per_runner=0.5"),
+        ("cluster.num_env_runners=2", "cluster.num_learners=2"),
+        ("cluster.num_env_runners=2", "cluster.num_learners=1", "cluster.gpus_per_learner=1"),
+        ("cluster.num_env_runners=4", "cluster.gpus_per_learner=0.5", "cluster.gpus_per_runner=0.25"),
+        ("cluster.placement=spread", "cluster.num_env_runners=2", "cluster.cpus=3"),
+        ("algo=a3c", "env=cartpole", "algo.num_workers=4"),
+        ("algo=a3c", "env=cartpole", "algo.num_workers=4", "cluster.cpus=1"),
+        ("algo=dqn", "env=cartpole", "cluster.gpus_per_learner=1"),
+    ],
+)
+def test_a_plan_asks_for_the_processes_that_rllib_would_ask_for(words, compose, large_machine):
+    plan = make_plan(compose(words))
+    config = build_config(plan)
+    request = config.algo_class.default_resource_request(config.to_dict())
+    assert plan.bundles == request.bundles
+    assert request.strategy == plan.settings["cluster"]["placement"].upper()
+
+
+def test_env_runners_that_take_a_part_of_a_cpu_leave_the_training_process_whole_ones(settings, machine_with):
+    """Rounded the other way a run would ask for more than there is, and wait for it for ever."""
+    machine_with(4)
+    settings["cluster"] |= {"num_env_runners": 3, "cpus_per_runner": 0.5}
+    settings["algo"]["num_envs"] = 6
+    plan = make_plan(check(settings))
+    assert plan.training_cpus == 2 and plan.cpus == 3.5
+
+
 def test_seeds_of_a_trial_share_the_training_process_and_nothing_else(compose, machine_with):
     machine_with(64)
     runners = compose(["cluster.cpus=3", "cluster.num_env_runners=2", "cluster.num_learners=1"])
-    assert cpus_of_run(runners) == 3 + 2 + 1 and cpus_of_run(runners, seeds=4) == 3 + 4 * (2 + 1)
+    assert make_plan(runners).cpus == 3 + 2 + 1 and make_plan(runners, 4).cpus == 3 + 4 * (2 + 1)
     words = ("tune_searches=cartpole_ppo", "cluster.num_env_runners=2", "search.seeds_per_trial=40")
     with pytest.raises(Mistake, match="1 trials of 81 CPUs, with search.seeds_per_trial=40, ask for more than the 64"):
         compose(words)

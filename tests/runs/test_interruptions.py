@@ -64,7 +64,7 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 def test_a_killed_run_leaves_no_process_and_continues_without_gap_or_double(started, tmp_path, shared_ray):
     process, below = started
     names = [names_of(one) for one in below]
-    assert any(name.startswith("ray::PPO") for name in names) and any("raylet" in name for name in names)
+    assert any(name.startswith("ray::TrainingProcess") for name in names) and any("raylet" in name for name in names)
     assert not any(name.startswith("ray::IDLE") for name in names)  # they take time from training
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -108,7 +108,7 @@ def test_sigusr1_to_all_processes_leaves_them_alive_and_sighup_to_all_writes_a_c
     os.killpg(process.pid, signal.SIGUSR1)  # as SLURM sends it without B:
     rows = lines_in(tmp_path / "outputs")
     wait_for(lambda: process.poll() is not None or lines_in(tmp_path / "outputs") > rows + 5)
-    assert process.poll() is None and all(one.is_running() for one in below if "ray::PPO" in names_of(one))
+    assert process.poll() is None and all(one.is_running() for one in below if "ray::TrainingProcess" in names_of(one))
     os.killpg(process.pid, signal.SIGHUP)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1, printed

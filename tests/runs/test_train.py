@@ -25,10 +25,10 @@ from run_directory.manifest import find_damage
 from run_directory.progress_table import ProgressTable
 from run_directory.starts import read_overrides
 from run_directory.tensorboard import CurveWriter
-from runs import interrupt, train
-from runs.build import build
+from runs import interrupt, train, tuning
 from runs.interrupt import AGAIN_S, Interrupt
-from runs.train import overshoot_of, reached
+from runs.train import explain_overshoot, has_reached_stop
+from runs.training_process import TrainingProcess
 from tests.runs.tiny_runs import (
     ROLLOUT,
     TINY,
@@ -60,11 +60,11 @@ ROW = {"agent_steps": 1000, "wall_time_s": 60.0, "episodes": 20, "episode_return
     ],
 )
 def test_a_run_stops_at_whichever_comes_first(stop, row, enough):
-    assert reached(NEVER | stop, ROW | row) == enough
+    assert has_reached_stop(NEVER | stop, ROW | row) == enough
 
 
 def test_a_run_that_has_reported_nothing_has_not_reached_its_stop():
-    assert not reached({"agent_steps": 0, "time_s": 0.0, "episode_return": 0.0}, {})
+    assert not has_reached_stop({"agent_steps": 0, "time_s": 0.0, "episode_return": 0.0}, {})
 
 
 def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
@@ -129,7 +129,7 @@ def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path,
     elif where == "tensorboard":
         monkeypatch.setattr(CurveWriter, "add", after_three(CurveWriter.add))
     else:
-        monkeypatch.setattr(train, "build", lambda settings: of_a_full_disk(build(settings)))
+        monkeypatch.setattr(tuning, "TrainingProcess", TrainingProcessOfFullDisk)
     code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
     path = directory_in(printed)
     assert code == 1 and "cannot be written (No space left on device): stopped" in printed
@@ -142,20 +142,16 @@ def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path,
     assert_no_gap_and_no_double(rows_of(path))
 
 
-def of_a_full_disk(config):
-    """The config of an Algorithm whose third checkpoint finds no room."""
+class TrainingProcessOfFullDisk(TrainingProcess):
+    """A training process whose third checkpoint finds no room."""
 
-    class Full(config.algo_class):
-        saved = 0
+    saved = 0
 
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            Full.saved += 1
-            if Full.saved > 2:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            super().save_checkpoint(checkpoint_dir)
-
-    config.algo_class = Full
-    return config
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        self.saved += 1
+        if self.saved > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().save_checkpoint(checkpoint_dir)
 
 
 # A run that comes to its end.
@@ -496,8 +492,8 @@ def checkpoints_in(path: Path) -> list[str]:
 
 def test_more_agent_steps_than_were_asked_for_are_said_and_explained():
     asked = {"stop": {"agent_steps": 4000}, "algo": {"num_envs": 8, "horizon": 128}, "cluster": {}}
-    assert overshoot_of(asked, 4000) is None and overshoot_of(asked, 4040) is None
-    said = overshoot_of(asked, 4929) or ""
+    assert explain_overshoot(asked, 4000) is None and explain_overshoot(asked, 4040) is None
+    said = explain_overshoot(asked, 4929) or ""
     assert "4,929" in said and "4,000" in said and "8 envs x 128 steps = 1024 per update" in said
 
 
@@ -529,7 +525,7 @@ def test_nan_stops_the_run_keeps_its_batch_and_leaves_the_last_checkpoint(copied
 
 @pytest.mark.end_to_end
 def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
-    with Disturbance(tmp_path, lambda: kill_actor("PPO")) as kill:
+    with Disturbance(tmp_path, lambda: kill_actor("TrainingProcess")) as kill:
         code, printed = go(*TINY, "stop.agent_steps=10_000_000", "stop.time_s=4", f"output_dir={tmp_path}")
     assert kill.happened_at, "nothing was killed"
     assert code == 0, printed
@@ -543,7 +539,7 @@ def test_a_run_whose_process_is_killed_recovers_by_itself(shared_ray, tmp_path):
 
 @pytest.mark.end_to_end
 def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(shared_ray, tmp_path):
-    with Disturbance(tmp_path, lambda: kill_actor("PPO")) as kill:
+    with Disturbance(tmp_path, lambda: kill_actor("TrainingProcess")) as kill:
         code, printed = go(*TINY, "stop.agent_steps=10_000_000", "max_failures=0", f"output_dir={tmp_path}")
     assert kill.happened_at
     assert code == 1
@@ -570,7 +566,7 @@ def test_sigterm_writes_a_checkpoint_and_prints_the_line_that_resumes(shared_ray
 @pytest.mark.end_to_end
 def test_a_run_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
     """On a cluster that grows; here none ever comes."""
-    monkeypatch.setattr("runs.train.WAIT_S", 1.0)
+    monkeypatch.setattr("runs.tuning.WAIT_S", 1.0)
     words = ["cluster=ray", "cluster.grows=true", "cluster.num_env_runners=64", "algo.num_envs=64"]
     timer = threading.Timer(6.0, send_to_self, (signal.SIGTERM,))
     timer.start()

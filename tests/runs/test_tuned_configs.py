@@ -5,8 +5,9 @@ import ray
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 import run
+from cluster.plan import make_plan
 from environments.games import make_games
-from runs.build import build
+from runs.build import build_config
 from tests.runs.tiny_runs import directory_in, go, rows_of
 
 NAMES = run.options("tuned_configs")
@@ -104,7 +105,7 @@ def test_the_lectures_numbers_are_the_lectures(name, compose):
 
 def test_the_large_one_fits_the_cluster_it_is_made_for(compose):
     words = ("tuned_configs=assault_ppo_large", "cluster=gpu_workers", "output_dir=/shared", "algo.overlap=true")
-    config = build(compose(words))
+    config = build_config(make_plan(compose(words)))
     assert (config.num_env_runners, config.num_envs_per_env_runner, config.num_learners) == (8, 8, 2)
     assert config.train_batch_size_per_learner == 4 * config.minibatch_size == 64 * 128
 
@@ -113,7 +114,7 @@ def test_the_large_one_fits_the_cluster_it_is_made_for(compose):
 def test_it_builds(name, compose, one_thread):
     settings = compose([f"tuned_configs={name}"])
     assert settings["made_for"] == {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
-    config = build(settings)
+    config = build_config(make_plan(settings))
     games = make_games(settings["env"], 1, 1)
     games.close()
     spaces = games.observation_space, games.action_space

@@ -31,7 +31,7 @@ def main(after_s: float, words: list[str]) -> int:
         below, trials = power.children(recursive=True), []
         for process in [power, *below]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                trials += [process] if process.name().startswith("ray::Sear") else []
+                trials += [process] if process.name().startswith("ray::Trai") else []
                 process.kill()
         print(f"killed a node with {len(trials)} of the trials", flush=True)
 

@@ -37,7 +37,7 @@ from run_directory.progress_table import ProgressTable
 from runs import interrupt
 from runs.display import SearchDisplay
 from runs.metrics import Metrics
-from runs.trial_recorder import SearchRecorder, TrialEnd
+from runs.tuning import Recorder, StopCondition
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 from tune_searches import sources
@@ -142,16 +142,21 @@ def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sen
     assert code == 0 and "1 of 1 trials: 1 complete" in printed
 
 
+def make_recorder(folder: Path, display: SearchDisplay, metrics: Metrics) -> Recorder:
+    stop = StopCondition(folder, lambda result: result["agent_steps"] >= 100)
+    return Recorder(folder, Source(display), stop, display, lambda config, result: None, metrics)
+
+
 def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     class Trial:
         config = {"label": "trial 3", "dir": str(tmp_path)}
 
     said = io.StringIO()
     display = SearchDisplay(lambda: "", Console(file=said))
-    recorder = SearchRecorder(tmp_path, Source(display).failed, TrialEnd(100, tmp_path), display, Metrics(compose([])))
+    recorder = make_recorder(tmp_path, display, Metrics(compose([])))
     result = {"failure": None, "reports": [], "agent_steps": 1, "objective": 1.0}
     for _ in range(2):
-        recorder.on_trial_result(1, [], Trial(), result | {"notices": ["seed 1: worker 2 fails: ValueError: no"]})
+        recorder.on_trial_result(1, [], Trial(), result | {"notices": [(1, "worker 2 fails: ValueError: no")]})
     assert said.getvalue() == "trial 3: seed 1: worker 2 fails: ValueError: no\n"
 
 
@@ -381,7 +386,7 @@ def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shar
 def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray):
     words = (*TINY, "search.trials=1", "stop.agent_steps=20480", f"output_dir={tmp_path}")
     folder = tmp_path / "searches" / "cartpole_ppo"
-    with Disturbance(folder, lambda: kill_actor("SearchTrial"), pattern="trials/*/progress.csv") as kill:
+    with Disturbance(folder, lambda: kill_actor("TrainingProcess"), pattern="trials/*/progress.csv") as kill:
         code, printed = go(*words)
     assert kill.happened_at, "nothing was killed"
     assert code == 0 and "trial 0: a process died; starting again from the last checkpoint" in printed
@@ -392,7 +397,7 @@ def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray
 def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared_ray):
     words = (*TINY, "search.trials=2", "search.concurrent=1", "max_failures=0", "stop.agent_steps=10240")
     folder = tmp_path / "searches" / "cartpole_ppo"
-    with Disturbance(folder, lambda: kill_actor("SearchTrial"), pattern="trials/*/progress.csv") as kill:
+    with Disturbance(folder, lambda: kill_actor("TrainingProcess"), pattern="trials/*/progress.csv") as kill:
         code, printed = go(*words, f"output_dir={tmp_path}")
     assert kill.happened_at and code == 0, printed
     assert "trial 0 failed, ActorDiedError: The actor died" in printed
@@ -422,7 +427,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     Path(Trial.config["dir"]).mkdir(parents=True)
     Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
-    recorder = SearchRecorder(folder, Source(display).failed, TrialEnd(100, folder), display, Seen(settings))
+    recorder = make_recorder(folder, display, Seen(settings))
     result = {"failure": None, "notices": [], "agent_steps": 5, "objective": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]

@@ -1,0 +1,156 @@
+"""The plan of a run: its seeds, and the processes it consists of with their CPUs and GPUs, computed once and handed on.
+
+    checked settings, this machine's CPUs -> make_plan -> Plan -> RLlib config, placement, Ray Tune, messages
+
+Nothing here needs Ray or RLlib: a run that cannot fit is refused before either is imported.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from environments.machine import fastest_dtype, num_cpus
+from settings.mistakes import Mistake, counted
+from settings.runs import SEED
+
+MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
+Bundle = dict[str, float]  # what one process takes: CPU, GPU, memory in bytes; zeros are left out, as in Ray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The processes of one run, or of one trial of a search, derived from its settings and from this machine.
+
+    A trial of a search trains several seeds in one training process; a training has one such process per seed.
+
+    Attributes:
+        settings: the checked settings of the experiment, as config.yaml keeps them.
+        seeds: the seeds to run, each once.
+        seeds_per_process: how many of them one training process trains.
+        num_env_runners: processes that only play, for each seed.
+        training_cpus: CPUs of the training process; 0 for A3C where its workers compute.
+        dtype: what the torso computes in: one dtype per run, so that the policy that acts is the one that learns.
+    """
+
+    settings: dict[str, Any]
+    seeds: tuple[int, ...]
+    seeds_per_process: int
+    num_env_runners: int
+    training_cpus: int
+    dtype: str
+
+    @cached_property
+    def bundles(self) -> list[Bundle]:
+        """Returns what each process takes: the training process, then each seed's env runners and learners."""
+        cluster = self.settings["cluster"]
+        num_learners, gpus = cluster["num_learners"], cluster["gpus_per_learner"]
+        training = {"CPU": self.training_cpus, "GPU": 0 if num_learners else gpus}
+        if self.training_cpus == 0:  # something it must take: Ray Tune drops an empty bundle, and RLlib counts on it
+            training["memory"] = 1  # bytes
+        env_runner = {"CPU": cluster["cpus_per_runner"], "GPU": cluster["gpus_per_runner"]}
+        learner = {"CPU": 0 if gpus else 1, "GPU": gpus}  # on a GPU RLlib gives a learner no CPU
+        others = [env_runner] * self.num_env_runners + [learner] * num_learners
+        bundles = [training, *others * self.seeds_per_process]
+        return [{kind: float(amount) for kind, amount in bundle.items() if amount} for bundle in bundles]
+
+    @property
+    def cpus(self) -> float:
+        """Returns the CPUs of all processes together."""
+        return sum(bundle.get("CPU", 0.0) for bundle in self.bundles)
+
+    @property
+    def gpus(self) -> float:
+        """Returns the GPUs of all processes together."""
+        return sum(bundle.get("GPU", 0.0) for bundle in self.bundles)
+
+
+def make_plan(settings: dict[str, Any], seeds_per_process: int | None = None) -> Plan:
+    """Returns the plan of an experiment on this machine.
+
+    Args:
+        settings: checked by `experiments.check.check`, or read from the config.yaml of a run.
+        seeds_per_process: seeds that one training process trains; None: `search.seeds_per_trial` of a search, else 1.
+
+    Raises:
+        Mistake: `seed` is no list of different seeds.
+    """
+    if seeds_per_process is None:
+        seeds_per_process = settings["search"]["seeds_per_trial"] if settings["command"] == "search" else 1
+    return Plan(
+        settings=settings,
+        seeds=tuple(list_seeds(settings)),
+        seeds_per_process=int(seeds_per_process),
+        num_env_runners=count_env_runners(settings),
+        training_cpus=count_training_cpus(settings),
+        dtype=choose_dtype(settings),
+    )
+
+
+def list_seeds(settings: dict[str, Any]) -> list[int]:
+    """Returns the seeds of an experiment.
+
+    Raises:
+        Mistake: there is none, or one of them twice, or one is out of range.
+    """
+    seed = settings["seed"]
+    seeds = [SEED.check("seed", s) for s in (seed if isinstance(seed, list) else [seed])]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise Mistake(f"seed={seed}: give at least one seed, and each only once")
+    return seeds
+
+
+def count_env_runners(settings: dict[str, Any]) -> int:
+    """Returns the number of env runners; where the settings leave it open, one per worker of A3C as far as CPUs go."""
+    cluster = settings["cluster"]
+    if cluster["num_env_runners"] is not None:
+        return cluster["num_env_runners"]
+    left = num_cpus() - (cluster["cpus"] or 0) - _count_learner_cpus(cluster)
+    return min(settings["algo"].get("num_workers", 0), max(0, int(left / cluster["cpus_per_runner"])))
+
+
+def count_training_cpus(settings: dict[str, Any]) -> int:
+    """Returns the CPUs of the training process; where the settings leave it open, those that the others leave."""
+    cluster, runners = settings["cluster"], count_env_runners(settings)
+    if cluster["cpus"] is not None:
+        return cluster["cpus"]
+    if settings["algo"]["name"] == "a3c" and runners:
+        return 0
+    if settings["model"]["torso"] == "mlp":  # without convolutions one thread is the fastest
+        return 1
+    others = math.ceil(runners * cluster["cpus_per_runner"]) + _count_learner_cpus(cluster)
+    return max(1, min(num_cpus() - others, MAX_CPUS))
+
+
+def _count_learner_cpus(cluster: dict[str, Any]) -> int:
+    return 0 if cluster["gpus_per_learner"] else cluster["num_learners"]
+
+
+def choose_dtype(settings: dict[str, Any]) -> str:
+    """Returns the dtype of the torso.
+
+    `model.dtype=auto` is bfloat16 where env runners act on GPUs. Where CPUs act, it is what this machine's CPU is
+    fastest in, wherever the learner is: a CPU without bfloat16 arithmetic takes many times as long in it.
+    """
+    if settings["model"]["dtype"] != "auto":
+        return settings["model"]["dtype"]
+    on_gpus = count_env_runners(settings) and settings["cluster"]["gpus_per_runner"]
+    return "bfloat16" if on_gpus else fastest_dtype()
+
+
+def describe_update(plan: Plan) -> str:
+    """Returns the size of one update: `8 envs x 128 steps = 1024 per update`."""
+    algo = plan.settings["algo"]
+    envs = counted(algo["num_envs"], "env")
+    if "episodes_per_update" in algo:
+        return f"{envs}, {counted(algo['episodes_per_update'], 'complete episode')} per update"
+    if "train_every" in algo:
+        return f"{envs}, one update every {algo['train_every']} agent steps"
+    if algo.get("num_workers"):
+        share = algo["num_envs"] // algo["num_workers"]
+        processes = max(1, plan.num_env_runners)
+        return (
+            f"{counted(algo['num_workers'], 'worker')} in {processes} process{'es' * (processes > 1)}, each "
+            f"{counted(share, 'env')} x {algo['horizon']} steps = {share * algo['horizon']} per gradient"
+        )
+    return f"{envs} x {algo['horizon']} steps = {algo['num_envs'] * algo['horizon']} per update"

@@ -1,0 +1,265 @@
+"""Ray Tune, driven in one way by trainings and searches: the source of trials, their ends, what is written of them.
+
+    TrialSource -> TrainingProcess (in Ray) -> results -> StopCondition, Recorder -> run directories, display, metrics
+
+Everything that has to survive a killed process is written here, in the driver, as soon as a trial reports it, or lies
+in a checkpoint. Tune's own snapshots are not used: they are written seldom, and know nothing of run directories.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from cluster.plan import list_seeds
+from run_directory import checkpoints
+from run_directory.files import read_yaml
+from run_directory.layout import CONFIG, TUNE, seed_paths
+from run_directory.row_writer import RowWriter
+from runs.display import Screen
+from runs.interrupt import Interrupt, writing
+from runs.metrics import Metrics
+from runs.training_process import TrainingProcess
+from settings.mistakes import cause_of, in_a_line
+
+WAIT_S = 60.0  # that no trial runs before the user is told why
+ENDED = ("TERMINATED", "ERROR")
+
+
+class NodeLost(RuntimeError):
+    """There is no machine left to run on."""
+
+
+class TrialSource(Searcher):
+    """Gives Ray Tune its trials one by one, and hears of their ends.
+
+    A trial is a dict with
+        label: its name for people, such as `seed 3` or `trial 7`.
+        dir: its run directory, which holds its settings and, where it continues, its checkpoints.
+    and what else TrainingProcess reads.
+
+    Attributes:
+        total: the number of trials.
+    """
+
+    total: int
+
+    def fail(self, config: dict, reason: str) -> None:
+        """Take note that a trial has failed, in its own process or because that process died too often."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict:
+        return {}  # Tune pickles it for Tuner.restore, which is not used here
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: what has to be known later is in the run directories, and of a search in its storage."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing, as `save`."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Do nothing, as `save`."""
+
+
+class StopCondition(tune.Stopper):
+    """Ends a trial that has reached its end or has failed, and every trial once the user or a full disk asks for it.
+
+    Args:
+        folder: of the run or the search.
+        is_finished: whether a trial that has reported this result has reached its end.
+    """
+
+    def __init__(self, folder: Path, is_finished: Callable[[dict], bool]):
+        self.folder, self.is_finished = folder, is_finished
+        self.drop_waiting = False  # set once nothing runs: it ends the trials that wait without a checkpoint
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        Interrupt.answer(trial_id, result)
+        if result["failure"] or self.is_finished(result):
+            return True
+        Interrupt.look_at_disk(self.folder)
+        return Interrupt.asked
+
+    def stop_all(self) -> bool:
+        return self.drop_waiting or Interrupt.at_once
+
+
+class PlacementTimer:
+    """Decides when to tell the user that no trial can be placed yet: once, after none has run for WAIT_S seconds."""
+
+    def __init__(self):
+        self.last_run, self.is_over = time.monotonic(), False
+
+    def runs_out(self, trials: list[Trial]) -> bool:
+        """Returns True once: none of the trials has run for WAIT_S seconds, and one waits for its place."""
+        statuses = {trial.status for trial in trials}
+        if "RUNNING" in statuses:
+            self.last_run = time.monotonic()
+        waited = "PENDING" in statuses and time.monotonic() - self.last_run > WAIT_S
+        now = waited and not self.is_over
+        self.is_over = self.is_over or now
+        return now
+
+
+class Recorder(tune.Callback):
+    """Writes the rows and checkpoints of trials into their run directories as they come, and shows them.
+
+    Args:
+        folder: of the run or the search.
+        source: of the trials; it is told which of them fail.
+        stop: told when the user's wish to stop leaves only trials that wait for their turn.
+        screen: shows notices and faults.
+        show: given the config and the result of a trial, shows its numbers.
+        metrics: shows the rows to Prometheus.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: TrialSource,
+        stop: StopCondition,
+        screen: Screen,
+        show: Callable[[dict, dict], None],
+        metrics: Metrics,
+    ):
+        self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
+        self.metrics = metrics
+        self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
+        self.notices: set[str] = set()  # that were shown already
+        self.timer = PlacementTimer()
+
+    def __getstate__(self) -> dict:
+        return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
+
+    def open_writer(self, directory: str) -> RowWriter:
+        """Return the writer of a run directory and of its seeds; it is made when it is first asked for."""
+        if directory not in self.writers:
+            path = Path(directory)
+            seeds = list_seeds(read_yaml(path / CONFIG))
+            self.writers[directory] = RowWriter(seed_paths(path, seeds), path)
+        return self.writers[directory]
+
+    def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
+        label, run = trial.config["label"], Path(trial.config["dir"])
+        for seed, notice in result["notices"]:
+            self.say_once(f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}")
+        for seed, row, workers, began_at in result["reports"]:
+            with writing(self.folder):
+                writer = self.open_writer(str(run))
+                if began_at is not None:
+                    writer.begin(seed, began_at)
+                if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
+                    continue  # nothing was played since the last row
+                writer.add(seed, row, workers)
+            self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
+        self.show(trial.config, result)
+
+    def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
+        if (trial.last_result or {}).get("failure"):
+            return
+        with writing(self.folder):
+            dirs = self.open_writer(trial.config["dir"]).dirs
+            for seed in trial.config.get("seeds", dirs):
+                checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), dirs[seed])
+
+    def on_step_end(self, iteration, trials, **info) -> None:
+        self.close_writers(trials)
+        waiting = all(trial.status != "RUNNING" for trial in trials)
+        self.stop.drop_waiting = Interrupt.asked and waiting
+        if self.timer.runs_out(trials):
+            self.screen.say("waiting until there is room for all processes; Ctrl-C ends the wait")
+        if waiting and not any(node["Alive"] for node in ray.nodes()):
+            raise NodeLost("Ray's own process on this machine died")
+
+    def close_writers(self, trials: list[Trial]) -> None:
+        """Close the files of run directories whose trials have all ended; a late row opens them again."""
+        busy = {trial.config["dir"] for trial in trials if trial.status not in ENDED}
+        for directory in self.writers.keys() - busy:
+            with writing(self.folder):
+                self.writers[directory].close()
+
+    def on_trial_recover(self, iteration, trials, trial, **info) -> None:
+        if not Interrupt.disk_is_full(self.folder, read_error(trial)):
+            self.screen.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
+
+    def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        if not Interrupt.disk_is_full(self.folder, read_error(trial)):
+            self.source.fail(trial.config, explain_failure(trial))
+
+    def say_once(self, sentence: str) -> None:
+        """Show a sentence, however often it is reported."""
+        if sentence not in self.notices:
+            self.notices.add(sentence)
+            self.screen.say(sentence)
+
+
+def read_error(trial: Trial) -> BaseException | None:
+    """Return what was raised in the process of a trial. It is read where Tune writes it first: Tune copies it later to
+    the place where `trial.get_error` looks."""
+    path = trial.pickled_error_file
+    return cause_of(cloudpickle.loads(Path(path).read_bytes())) if path and Path(path).exists() else None
+
+
+def explain_failure(trial: Trial) -> str:
+    """Return the reason why a trial failed, in a line."""
+    if error := read_error(trial):
+        return in_a_line(error)
+    return Path(str(trial.error_file)).read_text().strip().splitlines()[-1]
+
+
+def name_trial(trial: Any) -> str:
+    """Return the name of a trial's folder: `seed_3`, `trial_7`, `fresh_default_seed_4`."""
+    return trial.config["label"].replace(" ", "_")
+
+
+def run_trials(
+    recorder: Recorder,
+    max_failures: int,
+    scheduler: TrialScheduler | None = None,
+    concurrent: int | None = None,
+    reuse_actors: bool = False,
+) -> None:
+    """Run all trials of the recorder's source, and return once they have ended.
+
+    Args:
+        recorder: of the trials.
+        max_failures: how often a trial whose process died starts again from its last checkpoint.
+        scheduler: ends trials before their time; None: none.
+        concurrent: trials at once; None: as many as there is room for.
+        reuse_actors: whether one process runs trial after trial, which saves starting it and importing everything.
+
+    Raises:
+        NodeLost: no node is left.
+    """
+    # What a former start left: its files are linked into run directories, and must not be written over.
+    shutil.rmtree(recorder.folder / TUNE, ignore_errors=True)
+    tuner = tune.Tuner(
+        TrainingProcess,
+        tune_config=tune.TuneConfig(
+            search_alg=recorder.source,
+            scheduler=scheduler or FIFOScheduler(),
+            num_samples=recorder.source.total,
+            max_concurrent_trials=concurrent,
+            reuse_actors=reuse_actors,
+            trial_name_creator=name_trial,
+            trial_dirname_creator=name_trial,
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE,
+            storage_path=str(recorder.folder),
+            stop=recorder.stop,
+            callbacks=[recorder],
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
+            failure_config=tune.FailureConfig(max_failures=max_failures),
+            verbose=0,
+        ),
+    )
+    with writing(recorder.folder):  # Tune writes there, too
+        tuner.fit()
