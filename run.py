@@ -27,7 +27,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 try:
     import yaml
 
-    from experiments.composition import GROUPS, options, typed_of
+    from experiments.composition import GROUPS, list_options, remove_resume
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -39,23 +39,23 @@ def main(argv: list[str]) -> int:
     """Do what was typed; return the exit code."""
     try:
         if argv[:1] == ["--complete"]:  # a shell asks
-            from experiments.completion import complete
+            from experiments.completion import complete_word
 
-            print("\n".join(complete("".join(argv[1:2]), argv[2:])))
+            print("\n".join(complete_word("".join(argv[1:2]), argv[2:])))
             return 0
         if argv[:1] == ["--completion"]:
-            from experiments.completion import script_for
+            from experiments.completion import get_completion_script
 
-            print(script_for(" ".join(argv[1:])))
+            print(get_completion_script(" ".join(argv[1:])))
             return 0
-        overrides, flags = split_words(argv)
+        overrides, flags = split_arguments(argv)
         if "--help" in flags:
-            from experiments.help import help_text
+            from experiments.help import format_help
 
-            print(help_text(overrides))
+            print(format_help(overrides))
             return 0
         for word in overrides:
-            if "=" not in word and (groups := [group for group in GROUPS if word in options(group)]):
+            if "=" not in word and (groups := [group for group in GROUPS if word in list_options(group)]):
                 raise Mistake(f"{word}: did you mean {groups[0]}={word}?")
         if "command=submit" in overrides and "--cfg" not in flags:
             return submit_experiment([override for override in overrides if override != "command=submit"])
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
             return 0
         if settings["command"] == "submit":  # written in another way, which the job would get
             raise Mistake("write it as command=submit")
-        return dispatch(settings, argv, overrides, resumed)
+        return run_command(settings, argv, overrides, resumed)
     except Mistake as mistake:
         print(f"error: {mask(str(mistake))}", file=sys.stderr)
         return 2
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         return 1
 
 
-def split_words(argv: list[str]) -> tuple[list[str], set[str]]:
+def split_arguments(argv: list[str]) -> tuple[list[str], set[str]]:
     """Return the overrides and the flags of a command line.
 
     Raises:
@@ -93,13 +93,13 @@ def split_words(argv: list[str]) -> tuple[list[str], set[str]]:
                 raise Mistake("--cfg prints the experiment and takes the word job: --cfg job")
             flags.add("--cfg")
         elif word.startswith("-"):
-            raise Mistake(f"{word}: there is no such flag; {explain_flag(word, words)}")
+            raise Mistake(f"{word}: there is no such flag; {suggest_override(word, words)}")
         else:
             overrides.append(word)
     return overrides, flags
 
 
-def explain_flag(flag: str, rest: list[str]) -> str:
+def suggest_override(flag: str, rest: list[str]) -> str:
     """Return what to type instead of a flag: `--algo ppo` is algo=ppo here."""
     key, equals, value = flag.lstrip("-").partition("=")
     value = value if equals else rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else ""
@@ -121,16 +121,16 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     return check_if_search(settings), resumed
 
 
-def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
+def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
     """Run the command; return the exit code. The last line printed is the run directory."""
-    from experiments.commands import READS
+    from experiments.commands import READER_SETTINGS
     from run_directory.continuation import refuse_strangers
     from runs.interrupt import BEFORE_TRAINING, Interrupt
 
-    Interrupt.word = "stopped" if settings["command"] in READS else BEFORE_TRAINING
+    Interrupt.word = "stopped" if settings["command"] in READER_SETTINGS else BEFORE_TRAINING
     if resumed:  # before anything it says is done, such as joining the cluster it names
         refuse_strangers(resumed, overrides)
-    if settings["command"] in READS:
+    if settings["command"] in READER_SETTINGS:
         from pages.commands import run_reader
 
         return run_reader(settings)
@@ -142,13 +142,13 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if settings["command"] == "search":
         from tune_searches.search import search
 
-        folder, code = search(settings, command, typed_of(overrides), resumed)
+        folder, code = search(settings, command, remove_resume(overrides), resumed)
         code = show_search(folder, finished=code == 0) or code
         print(f"search directory: {folder}")
         return code
     from runs.train import describe_next_steps, train
 
-    run, code = train(settings, command, typed_of(overrides), resumed)
+    run, code = train(settings, command, remove_resume(overrides), resumed)
     Interrupt.word = f"stopped; run directory: {run}"
     if code == 0:
         code = show_training(run, settings)
@@ -172,11 +172,11 @@ def show_plan(settings: dict) -> int:
 
 def submit_experiment(overrides: list[str]) -> int:
     """Submit the same command as a job on a cluster, once it is known to be free of mistakes; return the exit code."""
-    from cluster.submit import add_continuation, submit_job
-    from experiments.commands import READS
+    from cluster.submit import add_resume_overrides, submit_job
+    from experiments.commands import READER_SETTINGS
 
-    settings, _ = read_experiment(add_continuation(overrides))
-    if settings["command"] in (*READS, "submit"):
+    settings, _ = read_experiment(add_resume_overrides(overrides))
+    if settings["command"] in (*READER_SETTINGS, "submit"):
         raise Mistake(f"command={settings['command']}: a job is a training, or a search with tune_searches=<name>")
     print(submit_job(settings, overrides))
     return 0

@@ -21,7 +21,7 @@ from rollouts.private_ray import ask_head_version, find_head_address
 from settings.mistakes import Mistake, in_a_line
 
 AUTO = "auto"  # cluster.address of the cluster on this machine, or of RAY_ADDRESS
-ANSWER_S = 5  # a head must answer in
+ANSWER_TIMEOUT_S = 5  # a head must answer in
 
 
 def find_head(address: str) -> str:
@@ -47,26 +47,28 @@ def find_head(address: str) -> str:
         ) from error
 
 
-def refuse_unreachable(address: str, head: str) -> None:
+def refuse_unreachable_head(address: str, head: str) -> None:
     """Refuse an address where no head answers; Ray itself would try for minutes, and print what it tries."""
     try:
-        there = ask_head_version(head, ANSWER_S)
+        there = ask_head_version(head, ANSWER_TIMEOUT_S)
     except AuthenticationError as error:  # this process has none
-        raise Mistake(explain_refusal(address, head, error)) from error
+        raise Mistake(explain_failed_connection(address, head, error)) from error
     except grpc.RpcError as error:
         call: Any = error  # so grpc's own calls fail: with one that says why
         if call.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise Mistake(explain_refusal(address, head, call.details())) from error
+            raise Mistake(explain_failed_connection(address, head, call.details())) from error
         why = call.details().rpartition("last error: ")[2][:200]
         raise Mistake(
             f"cluster.address={address}: {head} does not answer as the head of a cluster ({why}); is it there, ray "
             "start --head --port=..., and its port open to this machine?"
         ) from error
     if there != ray.__version__:
-        raise Mistake(explain_refusal(address, head, f"version mismatch: Ray {there} there, {ray.__version__} here"))
+        raise Mistake(
+            explain_failed_connection(address, head, f"version mismatch: Ray {there} there, {ray.__version__} here")
+        )
 
 
-def explain_refusal(address: str, head: str, said: Any) -> str:
+def explain_failed_connection(address: str, head: str, said: Any) -> str:
     """Return the sentence for what Ray says when it cannot connect."""
     text = " ".join(str(said).split())
     where = f"cluster.address={address}"
@@ -74,7 +76,7 @@ def explain_refusal(address: str, head: str, said: Any) -> str:
         where += f", which is {head} here (without RAY_ADDRESS it may be another run's own Ray)"
     if re.search(r"authenticat|auth token|InvalidAuthToken", text, re.I):
         return (
-            f"{where}: the cluster does not take this process's token; set RAY_AUTH_MODE=token, and "
+            f"{where}: the cluster does not accept this process's token; set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head, or RAY_AUTH_MODE=disabled where it has none"
         )
     if "version mismatch" in text.lower():
@@ -85,7 +87,7 @@ def explain_refusal(address: str, head: str, said: Any) -> str:
     return f"{where} cannot be joined: {text[:300]}"
 
 
-def refuse_too_small(num_env_runners: int, bundles: list[dict[str, float]], found: list[Node]) -> None:
+def refuse_small_cluster(num_env_runners: int, bundles: list[dict[str, float]], found: list[Node]) -> None:
     """Refuse a run that the cluster could never place, however idle it is.
 
     Args:
@@ -110,7 +112,7 @@ def has_cuda_build() -> bool:
     return cuda.is_built()
 
 
-def refuse_without_cuda(found: list[Node]) -> None:
+def refuse_nodes_without_cuda(found: list[Node]) -> None:
     """Refuse a node with GPUs that torch cannot use: a process that Ray places there would die again and again."""
     for node, can in ask_nodes(has_cuda_build, [node for node in found if node.has["GPU"]]):
         if not can:
@@ -143,7 +145,7 @@ def has_file(path: str) -> bool:
     return Path(path).is_file()
 
 
-def refuse_unshared(output_dir: Path, found: list[Node]) -> None:
+def refuse_unshared_folder(output_dir: Path, found: list[Node]) -> None:
     """Refuse a node that does not see what other nodes write: its checkpoints would be lost."""
     probe = output_dir / f".shared_{os.getpid()}_{socket.gethostname()}"
     try:

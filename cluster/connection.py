@@ -13,15 +13,15 @@ from pathlib import Path
 import ray
 
 from cluster.checks import (
-    explain_refusal,
+    explain_failed_connection,
     find_head,
-    refuse_too_small,
-    refuse_unreachable,
-    refuse_unshared,
-    refuse_without_cuda,
+    refuse_nodes_without_cuda,
+    refuse_small_cluster,
+    refuse_unreachable_head,
+    refuse_unshared_folder,
 )
 from cluster.local_ray import LOCAL, describe_token, start_ray
-from cluster.package import DRIVER_BYTES, refuse_too_large
+from cluster.package import MAX_DRIVER_BYTES, refuse_large_package
 from cluster.placement import KINDS, Node, spelt
 from cluster.resources import gpus_of_run
 from environments.passwords import mask
@@ -29,7 +29,7 @@ from rollouts.private_ray import change_command_line, disable_tune_signals
 from run_directory.provenance import ROOT
 from settings.mistakes import Mistake, counted
 
-JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
 
 
 def prepare_environment(settings: dict) -> None:
@@ -67,11 +67,11 @@ def connect_to_ray(settings: dict, bundles: list[dict[str, float]]) -> None:
         start_ray(settings, len(bundles))
         return
     head = find_head(address)
-    refuse_unreachable(address, head)
+    refuse_unreachable_head(address, head)
     # A job's driver has its code from the job; anybody else's travels now, without what .rayignore names.
-    code = {} if JOB in os.environ else {"working_dir": str(ROOT)}
+    code = {} if JOB_VARIABLE in os.environ else {"working_dir": str(ROOT)}
     if code:
-        refuse_too_large(ROOT, DRIVER_BYTES)
+        refuse_large_package(ROOT, MAX_DRIVER_BYTES)
     try:
         context = ray.init(
             address=head,
@@ -80,18 +80,18 @@ def connect_to_ray(settings: dict, bundles: list[dict[str, float]]) -> None:
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray raises all kinds: ConnectionError, RuntimeError, its own
-        raise Mistake(explain_refusal(address, head, error)) from error
+        raise Mistake(explain_failed_connection(address, head, error)) from error
     try:
         found = list_nodes()
         if not settings["cluster"]["grows"]:
-            refuse_too_small(settings["cluster"]["num_env_runners"], bundles, found)
-        refuse_unshared(Path(settings["output_dir"]), found)
+            refuse_small_cluster(settings["cluster"]["num_env_runners"], bundles, found)
+        refuse_unshared_folder(Path(settings["output_dir"]), found)
         if gpus_of_run(settings):
-            refuse_without_cuda(found)
+            refuse_nodes_without_cuda(found)
     except BaseException:
         ray.shutdown()
         raise
-    if JOB in os.environ:  # `ray job stop` deletes the job's directory while the last checkpoint is being written
+    if JOB_VARIABLE in os.environ:  # `ray job stop` deletes a job's directory before the last checkpoint is written
         os.chdir(settings["output_dir"])
     all_of_them = {key: sum(node.has[key] for node in found) for key in KINDS}
     print(f"Ray cluster: {counted(len(found), 'node')} with {spelt(all_of_them)}; this driver runs {sys.executable}")

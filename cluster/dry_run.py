@@ -19,8 +19,8 @@ from environments.games import make_games
 from rollouts.rollout import columns
 from settings.mistakes import Mistake, counted, in_a_line
 
-PLAY_S = 1.0  # that an env runner is watched
-ROOM_S = 120.0  # until then it has found room, and started, and played
+MEASUREMENT_S = 1.0  # that an env runner is watched
+MEASUREMENT_TIMEOUT_S = 120.0  # until then it has found room, and started, and played
 
 
 class Pace(NamedTuple):
@@ -31,7 +31,7 @@ class Pace(NamedTuple):
 
 
 @ray.remote(num_cpus=0)
-class LoneEnvRunner:
+class EnvRunnerProbe:
     """An env runner by itself, in a process like that of a run."""
 
     def measure_pace(self, config: Any) -> Pace:
@@ -45,7 +45,7 @@ class LoneEnvRunner:
 
         play()
         played, start = [], time.perf_counter()
-        while (took := time.perf_counter() - start) < PLAY_S:
+        while (took := time.perf_counter() - start) < MEASUREMENT_S:
             played.append(play())
         return Pace(sum(played) / took, len(played) / took)
 
@@ -64,9 +64,9 @@ def measure_pace(settings: dict, config: Any, bundles: list[dict[str, float]], f
     """
     if not num_env_runners(settings) or placed(bundles, found) is None:
         return None
-    alone = LoneEnvRunner.options(num_gpus=settings["cluster"]["gpus_per_runner"]).remote()
+    alone = EnvRunnerProbe.options(num_gpus=settings["cluster"]["gpus_per_runner"]).remote()
     try:
-        return ray.get(alone.measure_pace.remote(config), timeout=ROOM_S)
+        return ray.get(alone.measure_pace.remote(config), timeout=MEASUREMENT_TIMEOUT_S)
     except GetTimeoutError:
         return None
     except RayError as error:
@@ -126,7 +126,7 @@ def describe_traffic(settings: dict, config: Any, pace: Pace | None) -> Iterable
     if runners and not pace:
         yield "expected per second: not tried, there is no room for an env runner"
     if pace:
-        yield f"one env runner by itself plays {pace.agent_steps:,.0f} agent steps/s here (tried for {PLAY_S:g} s)"
+        yield f"one env runner by itself plays {pace.agent_steps:,.0f} agent steps/s (measured for {MEASUREMENT_S:g} s)"
         back = pace.rollouts * weights * (runners if ship else 1)
         there = back if ship == "gradients" else runners * pace.agent_steps * each
         yield (

@@ -24,9 +24,9 @@ from run_directory.writing import RESERVE_MB
 from settings.mistakes import Mistake, in_a_line
 
 LOCAL = "local"  # cluster.address of a run that starts Ray itself
-SHARE_OF_MEMORY, SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it
-LEAST_STORE = 2**28  # bytes of it in /dev/shm; where that has less, Ray keeps it in its temporary folder
-ATTEMPTS, TOO_SLOW = 3, "timed out during startup"  # Ray gives its own processes half a minute
+MAX_SHARE_OF_MEMORY, MAX_SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it
+MIN_STORE_BYTES = 2**28  # bytes of it in /dev/shm; where that has less, Ray keeps it in its temporary folder
+MAX_ATTEMPTS, TIMEOUT_MESSAGE = 3, "timed out during startup"  # Ray gives its own processes half a minute
 
 
 def start_ray(settings: dict, num_processes: int) -> None:
@@ -39,10 +39,10 @@ def start_ray(settings: dict, num_processes: int) -> None:
     Raises:
         Mistake: Ray cannot start here.
     """
-    refuse_unwritable_places()
+    refuse_unwritable_folders()
     use_loopback_addresses()
     print("starting Ray on this machine", flush=True)
-    for left in reversed(range(ATTEMPTS)):
+    for left in reversed(range(MAX_ATTEMPTS)):
         try:
             context = ray.init(
                 address="local",
@@ -55,12 +55,12 @@ def start_ray(settings: dict, num_processes: int) -> None:
             break
         except Exception as error:  # Ray raises all kinds: OSError, ValueError, Exception
             ray.shutdown()
-            if not (left and TOO_SLOW in str(error)):
+            if not (left and TIMEOUT_MESSAGE in str(error)):
                 raise Mistake(explain_failed_start(error)) from error
             print("this machine is busy: Ray did not start within half a minute, trying again", flush=True)
     if settings["dashboard"]:
         print(f"Ray dashboard: http://{context.dashboard_url}{describe_token()}", flush=True)
-    if shared_memory_bytes() < LEAST_STORE and num_processes > 1:
+    if shared_memory_bytes() < MIN_STORE_BYTES and num_processes > 1:
         print(
             f"/dev/shm has {shared_memory_bytes() >> 20} MB left, so what processes send each other is kept in "
             f"{find_temporary_folder()}, which is slower; docker run --shm-size=2g, or an emptier /dev/shm, would help",
@@ -71,8 +71,8 @@ def start_ray(settings: dict, num_processes: int) -> None:
 def choose_store_bytes() -> int:
     """Return the bytes of Ray's object store: what Ray would take, or less where this process may use less."""
     own = compute_store_bytes()  # Ray knows the limit of a container, and not the limits above it
-    room = int(SHARE_OF_SHM * shared_memory_bytes())
-    return min(own, int(SHARE_OF_MEMORY * memory_bytes()), *([room] if room >= LEAST_STORE else []))
+    room = int(MAX_SHARE_OF_SHM * shared_memory_bytes())
+    return min(own, int(MAX_SHARE_OF_MEMORY * memory_bytes()), *([room] if room >= MIN_STORE_BYTES else []))
 
 
 def stop_ray() -> None:
@@ -103,7 +103,7 @@ def name_temporary_variable() -> str:
     return next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "RAY_TMPDIR")
 
 
-def refuse_unwritable_places() -> None:
+def refuse_unwritable_folders() -> None:
     """Refuse folders that Ray cannot write; Ray itself would fail after half a minute, or while training.
 
     Raises:
@@ -141,10 +141,10 @@ def explain_failed_start(error: Exception) -> str:
             f"Ray keeps its token in {path}, which cannot be written ({error.strerror}); set HOME to a directory that "
             "can, RAY_AUTH_TOKEN to a secret of yours, or RAY_AUTH_MODE=disabled where nobody else is on this machine"
         )
-    if TOO_SLOW in str(error):
+    if TIMEOUT_MESSAGE in str(error):
         return (
-            f"Ray did not start within half a minute, {ATTEMPTS} times over: this machine is too busy; end something "
-            f"else that runs on it. Ray's logs are in {folder}/session_latest/logs"
+            f"Ray did not start within half a minute in {MAX_ATTEMPTS} attempts: this machine is too busy; end another "
+            f"program that runs on it. Ray's logs are in {folder}/session_latest/logs"
         )
     if "ray.init(memory" in str(error):
         return (

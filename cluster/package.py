@@ -5,11 +5,11 @@ from pathlib import Path
 from rollouts.private_ray import get_package_limit, list_packed_files
 from settings.mistakes import Mistake
 
-JOB_BYTES = 100 * 2**20  # of a job's package, by HTTP; Ray refuses larger ones only after packing them
-DRIVER_BYTES = get_package_limit()  # of what a driver brings itself
+MAX_JOB_BYTES = 100 * 2**20  # of a job's package, by HTTP; Ray refuses larger ones only after packing them
+MAX_DRIVER_BYTES = get_package_limit()  # of what a driver brings itself
 
 
-def refuse_too_large(root: Path, most: int) -> None:
+def refuse_large_package(root: Path, most: int) -> None:
     """Refuse a checkout from which more than so many bytes would travel; a link is what it points to."""
     size = sum(path.stat().st_size for path in list_packed_files(root))
     if size > most:

@@ -1,1 +1,1 @@
-"""What can be typed: YAML, composing it, checking it, help on it, and what a run continues with."""
+"""Experiments: their YAML files, their composition and check, the text of --help, and the settings of a resumed run."""

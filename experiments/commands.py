@@ -9,28 +9,29 @@ from settings.runs import SEED, RunSettings
 from settings.setting import list_settings
 
 # Commands that read a run directory take what they need from it, and from the command line only this:
-VIDEO = ("format", "scale", "fps")
-READS = {
+VIDEO_SETTINGS = ("format", "scale", "fps")
+READER_SETTINGS = {
     "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
-    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO, "replay"),
+    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
     "page": ("run", "checkpoint"),
     "watch": ("run", "checkpoint", "port"),
     "promote": ("run",),
 }
-READERS = "command=evaluate, record, page, watch and promote"
-PLAYERS = ("evaluate", "record")  # of READS: also read env.<field> of a protocol
-RULES = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
+READER_COMMANDS = "command=evaluate, record, page, watch and promote"
+PLAYER_COMMANDS = ("evaluate", "record")  # of READS: also read env.<field> of a protocol
+PROTOCOL_SETTINGS = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
 # Commands that compose an experiment read everything but this; the second word is the way out.
-OF_READERS = {
-    "run": f"only {READERS} read it; to continue a run, give resume=<it>",
+READER_ONLY_SETTINGS = {
+    "run": f"only {READER_COMMANDS} read it; to continue a run, give resume=<it>",
     "checkpoint": "only command=evaluate, record, page and watch play with a checkpoint; a run that continues "
     "takes the newest, leave it out",
     "way": "only command=evaluate and command=record choose how to play; leave it out",
     "port": "only command=watch serves a page; leave it out",
-} | dict.fromkeys(("games", *VIDEO, "replay"), "only command=record makes videos; leave it out")
-IGNORES = {
-    "train": OF_READERS | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
-    "search": OF_READERS
+} | dict.fromkeys(("games", *VIDEO_SETTINGS, "replay"), "only command=record makes videos; leave it out")
+IGNORED_SETTINGS = {
+    "train": READER_ONLY_SETTINGS
+    | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
+    "search": READER_ONLY_SETTINGS
     | {
         "page": "a search has a page of its own; leave it out",
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
@@ -39,24 +40,30 @@ IGNORES = {
         "keep_milestones": "its many trials would fill the disk, and keep none; leave it out",
     },
 }
-IGNORES["submit"] = IGNORES["train"]
-TYPED_ONLY = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}  # with their defaults
-TYPED_ONLY |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
-FOLLOWS = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
+IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
+COMMAND_LINE_DEFAULTS = {
+    "run": None,
+    "checkpoint": None,
+    "way": "both",
+    "resume": None,
+    "trust": False,
+}  # with their defaults
+COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
+DERIVED_NAMES = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
 
-def refuse_names(overrides: list[str]) -> None:
+def refuse_derived_names(overrides: list[str]) -> None:
     """Check that nobody types a name that results are filed under.
 
     Raises:
         Mistake: somebody does.
     """
     for override in overrides:
-        if way_out := FOLLOWS.get(override.partition("=")[0]):
+        if way_out := DERIVED_NAMES.get(override.partition("=")[0]):
             raise Mistake(f"{override}: results are filed under what was played; leave it out, or {way_out}")
 
 
-def refuse_unasked(overrides: list[str], settings: dict) -> None:
+def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
     """Check that no YAML file sets what only a command line may say: which directory to read or continue, and how.
 
     Args:
@@ -67,18 +74,18 @@ def refuse_unasked(overrides: list[str], settings: dict) -> None:
         Mistake: a file does.
     """
     typed = {override.partition("=")[0] for override in overrides}
-    for key, default in TYPED_ONLY.items():
+    for key, default in COMMAND_LINE_DEFAULTS.items():
         if key not in typed and settings.get(key) != default:
             raise Mistake(
                 f"{key}={settings[key]} stands in a YAML file; take it out there, and type it where it is meant"
             )
-    if settings["command"] in READS:
+    if settings["command"] in READER_SETTINGS:
         raise Mistake(f"command={settings['command']} stands in a YAML file; take it out there, and type it with run=")
     if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
         raise Mistake("search stands in a YAML file, and this command is a training; put it into tune_searches/")
 
 
-def refuse_ignored(overrides: list[str], settings: dict) -> None:
+def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:
     """Check that the command reads every setting that was typed.
 
     Args:
@@ -93,7 +100,7 @@ def refuse_ignored(overrides: list[str], settings: dict) -> None:
         key, _, value = override.partition("=")
         if value == "null":
             continue
-        if why := IGNORES[command].get(key.split(".")[0]):
+        if why := IGNORED_SETTINGS[command].get(key.split(".")[0]):
             raise Mistake(f"{override}: {why}")
         if command == "train" and key == "episodes" and not settings["evaluate"]:
             raise Mistake(f"{override}: this run ends without an evaluation; add evaluate=true")
@@ -101,7 +108,7 @@ def refuse_ignored(overrides: list[str], settings: dict) -> None:
             raise Mistake(f"{override}: this run continues none; add resume=<run directory>, or leave it out")
 
 
-def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[str, Any]:
+def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[str, Any]:
     """Return what a command that reads a run directory is told, with every value checked.
 
     Args:
@@ -116,7 +123,7 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
     Raises:
         Mistake: a key is none that the command reads, a value cannot be, or `run` is missing.
     """
-    keys = READS[command]
+    keys = READER_SETTINGS[command]
     result: dict[str, Any] = {"command": command} | {key: defaults[key] for key in keys}
     rules: dict[str, Any] = {}
     if "seed" in keys:
@@ -126,23 +133,23 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
         if key in keys:
             setting = SEED if key == "seed" else list_settings(RunSettings)[key]
             result[key] = setting.check(key, value)
-        elif command in PLAYERS and group == "env" and field in RULES:
-            rules[field] = RULES[field].check(key, value)
+        elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
+            rules[field] = PROTOCOL_SETTINGS[field].check(key, value)
         elif key != "command":
-            more = " and env.<field> of the protocol" if command in PLAYERS else ""
+            more = " and env.<field> of the protocol" if command in PLAYER_COMMANDS else ""
             raise Mistake(
                 f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all else from the run "
                 "directory; leave it out"
             )
     if command == "record":
-        refuse_of_recording(typed, result)
+        check_recording_settings(typed, result)
         result["way"] = typed.get("way", "stochastic")
     if not result["run"] and not result.get("replay"):
         raise Mistake(f"run is not set; command={command} takes run=<directory>")
-    return result | ({"rules": rules} if command in PLAYERS else {})
+    return result | ({"rules": rules} if command in PLAYER_COMMANDS else {})
 
 
-def refuse_of_recording(typed: dict[str, Any], settings: dict[str, Any]) -> None:
+def check_recording_settings(typed: dict[str, Any], settings: dict[str, Any]) -> None:
     """Check what command=record was told.
 
     Raises:
@@ -155,5 +162,5 @@ def refuse_of_recording(typed: dict[str, Any], settings: dict[str, Any]) -> None
     if settings["replay"] == "":
         raise Mistake("replay=: give the file of a recorded game, or leave it out")
     for key, value in typed.items():
-        if key not in ("command", "run", "replay", *VIDEO):
+        if key not in ("command", "run", "replay", *VIDEO_SETTINGS):
             raise Mistake(f"{key}={value}: a replay says itself what is played; leave it out, or replay")

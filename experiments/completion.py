@@ -11,16 +11,16 @@ from pathlib import Path
 
 from ale_py import roms
 
-from experiments.commands import PLAYERS, READS, RULES
-from experiments.composition import GROUPS, PATHS, options
-from experiments.help import LISTED, table_of
+from experiments.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
+from experiments.composition import GROUPS, PATH_SETTINGS, list_options
+from experiments.help import SECTIONS, list_defaults
 from run_directory.layout import CHECKPOINT_NAMES
 from settings.mistakes import Mistake, choose
 from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings
 
 FLAGS = ("--help", "--cfg", "--completion")
-NAMES = {
+PATH_NAMES = {
     "run": ("latest",),
     "resume": ("latest", "auto"),
     "checkpoint": CHECKPOINT_NAMES,
@@ -55,7 +55,7 @@ compdef _rllib_suite python python3
 }
 
 
-def script_for(shell: str) -> str:
+def get_completion_script(shell: str) -> str:
     """Return the script that a shell evaluates to complete the words of run.py.
 
     Raises:
@@ -66,7 +66,7 @@ def script_for(shell: str) -> str:
     return SHELLS[shell].strip()
 
 
-def complete(current: str, before: list[str]) -> list[str]:
+def complete_word(current: str, before: list[str]) -> list[str]:
     """Return what a half-typed word can become, sorted; a word that is whole ends with a space.
 
     Args:
@@ -82,56 +82,56 @@ def complete(current: str, before: list[str]) -> list[str]:
         offered = FLAGS
     else:
         try:
-            offered = offers(current, overrides)
+            offered = list_overrides(current, overrides)
         except Mistake:
-            offered = offers(current, [])
+            offered = list_overrides(current, [])
     words = sorted({word for word in offered if word.startswith(current)})
     return [word if word.endswith(("=", ".", "/")) else f"{word} " for word in words]
 
 
-def offers(current: str, before: list[str]) -> list[str]:
+def list_overrides(current: str, before: list[str]) -> list[str]:
     """Return the overrides that begin with what stands before the last `=` or dot of a half-typed word."""
     key, equals, path = current.partition("=")
     if not equals:
-        return keys_after(current, before)
-    values = [*NAMES[key], *folders(path)] if key in PATHS else values_of(key, before)
+        return list_keys(current, before)
+    values = [*PATH_NAMES[key], *list_folders(path)] if key in PATH_SETTINGS else list_values(key, before)
     return [f"{key}={value}" for value in values]
 
 
-def keys_after(current: str, before: list[str]) -> list[str]:
+def list_keys(current: str, before: list[str]) -> list[str]:
     """Return the keys one can type: groups and settings, those of a group only behind its name and a dot."""
     command = next((word.partition("=")[2] for word in reversed(before) if word.startswith("command=")), "train")
     section, dot, _ = current.partition(".")
-    if command in READS:
-        rules = [f"env.{name}=" for name in RULES] if command in PLAYERS else []
-        return [*(f"{key}=" for key in READS[command]), *(rules if dot else ["env."] if rules else [])]
+    if command in READER_SETTINGS:
+        rules = [f"env.{name}=" for name in PROTOCOL_SETTINGS] if command in PLAYER_COMMANDS else []
+        return [*(f"{key}=" for key in READER_SETTINGS[command]), *(rules if dot else ["env."] if rules else [])]
     if dot:
-        return [f"{section}.{name}=" for name in settings_in(section, before)]
-    sections = [section for section in LISTED if section != "run" and (section != "search" or searches(before))]
+        return [f"{section}.{name}=" for name in list_group_settings(section, before)]
+    sections = [section for section in SECTIONS if section != "run" and (section != "search" or chooses_search(before))]
     return [
         *(f"{key}=" for key in (*GROUPS, "seed", *list_settings(RunSettings))),
         *(f"{section}." for section in sections),
     ]
 
 
-def searches(before: list[str]) -> bool:
+def chooses_search(before: list[str]) -> bool:
     """Return whether the words choose a search."""
     return any(word.startswith("tune_searches=") and word != "tune_searches=null" for word in before)
 
 
-def settings_in(section: str, before: list[str]) -> dict[str, Setting]:
+def list_group_settings(section: str, before: list[str]) -> dict[str, Setting]:
     """Return name -> setting of a group, for the algorithm, environment and model that the words choose."""
-    if section == "search" and not searches(before):
+    if section == "search" and not chooses_search(before):
         return {}
-    return {name: setting for name, (setting, _) in table_of(section, before).items()}
+    return {name: setting for name, (setting, _) in list_defaults(section, before).items()}
 
 
-def values_of(key: str, before: list[str]) -> list[str]:
+def list_values(key: str, before: list[str]) -> list[str]:
     """Return the values that a group or a setting can have, where one can name them all."""
     if key in GROUPS:
-        return [*options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
+        return [*list_options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
     section, dot, name = key.rpartition(".")
-    table = settings_in(section, before) if dot else {"seed": SEED, **list_settings(RunSettings)}
+    table = list_group_settings(section, before) if dot else {"seed": SEED, **list_settings(RunSettings)}
     if name not in table:
         return []
     setting = table[name]
@@ -139,7 +139,7 @@ def values_of(key: str, before: list[str]) -> list[str]:
     return [*values, *(["null"] if setting.optional else [])]
 
 
-def folders(path: str) -> list[str]:
+def list_folders(path: str) -> list[str]:
     """Return the folders that begin as a half-typed path does, with a slash behind each."""
     parent = path.rpartition("/")[0] + "/" if "/" in path else ""
     try:

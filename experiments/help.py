@@ -14,8 +14,8 @@ import shutil
 import textwrap
 from typing import Any
 
-from experiments.composition import GROUPS, composed, folder_of, near_keys, options
-from experiments.words import spelt_out
+from experiments.composition import GROUPS, compose_settings, explain_unknown_key, get_group_folder, list_options
+from experiments.words import expand_override
 from settings.experiment import select_classes
 from settings.mistakes import Mistake, choose
 from settings.runs import SEED, RunSettings
@@ -47,63 +47,72 @@ flags
   --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
   --completion bash (or zsh)   Tab completes: eval "$(python run.py ...)"
 """
-LISTED = ("algo", "env", "model", "cluster", "stop", "search", "run")  # run: settings of no group
-SEARCH = "tune_searches=assault_ppo"  # any: an experiment without a search has no settings of one
+SECTIONS = ("algo", "env", "model", "cluster", "stop", "search", "run")  # run: settings of no group
+EXAMPLE_SEARCH = "tune_searches=assault_ppo"  # any: an experiment without a search has no settings of one
 
 
-def help_text(words: list[str]) -> str:
+def format_help(words: list[str]) -> str:
     """Return the text for the words that stand beside --help, for all of them in turn.
 
     Raises:
         Mistake: one of them is no group, option or setting.
     """
-    return "\n\n".join("\n".join(section(word)) for word in words) if words else overview()
+    return "\n\n".join("\n".join(format_section(word)) for word in words) if words else format_overview()
 
 
-def overview() -> str:
+def format_overview() -> str:
     """Return the text on all groups with their options, and worked examples."""
     lines = ["RLlib Atari suite: policy-gradient experiments on Ray RLlib", ""]
     lines += ["usage: python run.py [group=option] [key=value] ...", "", "groups"]
     for group in GROUPS:
-        lines += wrapped(f"  {group:<14} ", ", ".join(options(group)) or "(none yet)")
+        lines += wrap_text(f"  {group:<14} ", ", ".join(list_options(group)) or "(none yet)")
     return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
 
 
-def section(word: str) -> list[str]:
+def format_section(word: str) -> list[str]:
     """Return the lines on one word: a group, an option of it, or a setting."""
     group, equals, option = word.partition("=")
-    if group == "env" and equals and spelt_out(word, options("env")) != [word]:  # any game of ALE
+    if group == "env" and equals and expand_override(word, list_options("env")) != [word]:  # any game of ALE
         group, equals, option = "env=atari".partition("=")
     if equals and group in GROUPS:
-        lines = [line for text in head_of(group, option) for line in (wrapped("  ", text) if text else [""])]
-        return [f"{group}={option}", *lines, *settings_of(group, [f"{group}={option}"])]
+        lines = [line for text in read_header(group, option) for line in (wrap_text("  ", text) if text else [""])]
+        return [f"{group}={option}", *lines, *format_settings(group, [f"{group}={option}"])]
     word = group  # of algo.lr=3 only the setting matters
-    if group in (*GROUPS, *LISTED) and not equals:
-        offered = choices(group) if group in GROUPS else [group if group != "run" else "settings outside of groups"]
-        return [*offered, *settings_of(group, [])]
+    if group in (*GROUPS, *SECTIONS) and not equals:
+        offered = (
+            format_options(group) if group in GROUPS else [group if group != "run" else "settings outside of groups"]
+        )
+        return [*offered, *format_settings(group, [])]
     group, _, name = word.rpartition(".")
-    for overrides in [[], *([f"{group}={option}"] for option in options(group) if group in ("algo", "env", "model"))]:
-        known = table_of(group or "run", overrides)
+    for overrides in [
+        [],
+        *([f"{group}={option}"] for option in list_options(group) if group in ("algo", "env", "model")),
+    ]:
+        known = list_defaults(group or "run", overrides)
         if name in known:
-            return [*overrides, *described(word, *known[name])]
-    raise Mistake(f"--help {near_keys(word, [f'{g}.{name}' for g in LISTED[:-1] for name in table_of(g, [])])}")
+            return [*overrides, *format_setting(word, *known[name])]
+    raise Mistake(
+        f"--help {explain_unknown_key(word, [f'{g}.{name}' for g in SECTIONS[:-1] for name in list_defaults(g, [])])}"
+    )
 
 
-def settings_of(group: str, overrides: list[str]) -> list[str]:
+def format_settings(group: str, overrides: list[str]) -> list[str]:
     """Return the lines on all settings of a group."""
     lines, group = [], "search" if group == "tune_searches" else group
-    for name, (setting, default) in table_of(group, overrides).items():
-        lines += described(name if group == "run" else f"{group}.{name}", setting, default)
+    for name, (setting, default) in list_defaults(group, overrides).items():
+        lines += format_setting(name if group == "run" else f"{group}.{name}", setting, default)
     return lines
 
 
-def table_of(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]:
+def list_defaults(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]:
     """Return name -> setting and default of a group, in the order of its YAML file; nothing if it is not LISTED."""
-    if group not in LISTED:
+    if group not in SECTIONS:
         return {}
     if group == "search" and not overrides:
-        overrides = [SEARCH]
-    settings = composed([*overrides, *["env.game=assault"] * (overrides == ["env=atari"])])  # it has no game of its own
+        overrides = [EXAMPLE_SEARCH]
+    settings = compose_settings(
+        [*overrides, *["env.game=assault"] * (overrides == ["env=atari"])]
+    )  # it has no game of its own
     if group == "run":
         of_run = {"seed": SEED, **list_settings(RunSettings)}
         return {name: (setting, settings[name]) for name, setting in of_run.items()}
@@ -112,35 +121,35 @@ def table_of(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]
     return {name: (table[name], settings[group][name]) for name in names}
 
 
-def choices(group: str) -> list[str]:
+def format_options(group: str) -> list[str]:
     """Return the lines on the options of a group, each with the first sentence of its file."""
     lines = [f"{group}="]
-    for option in options(group):
-        head = " ".join(itertools.takewhile(bool, head_of(group, option)))
-        lines += wrapped(f"  {option:<20} ", re.split(r"(?<=[.])\s+(?=[A-Z])", head)[0])
+    for option in list_options(group):
+        head = " ".join(itertools.takewhile(bool, read_header(group, option)))
+        lines += wrap_text(f"  {option:<20} ", re.split(r"(?<=[.])\s+(?=[A-Z])", head)[0])
     return lines
 
 
-def head_of(group: str, option: str) -> list[str]:
+def read_header(group: str, option: str) -> list[str]:
     """Return the comment at the top of an option's file, line by line."""
-    if option not in options(group):
-        raise Mistake(f"--help {group}={option}: there is no such option; {choose(option, options(group))}")
-    lines = (folder_of(group) / f"{option}.yaml").read_text().splitlines()
+    if option not in list_options(group):
+        raise Mistake(f"--help {group}={option}: there is no such option; {choose(option, list_options(group))}")
+    lines = (get_group_folder(group) / f"{option}.yaml").read_text().splitlines()
     comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     count = sum(not line.startswith("# @package") for line in lines[:end])
     return comments[:count]
 
 
-def described(key: str, setting: Setting, default: Any) -> list[str]:
+def format_setting(key: str, setting: Setting, default: Any) -> list[str]:
     """Return the lines on a setting: its default, as one types it, then its meaning and the values it takes."""
     shown = {type(None): "null", bool: str(default).lower()}.get(type(default), str(default))
     if type(default) is int and default >= 100_000:
         shown = f"{default:_}"
-    return [f"  {key}={shown}", *wrapped("      ", f"{setting.meaning}. Takes {setting.wanted()}")]
+    return [f"  {key}={shown}", *wrap_text("      ", f"{setting.meaning}. Takes {setting.wanted()}")]
 
 
-def wrapped(first: str, text: str) -> list[str]:
+def wrap_text(first: str, text: str) -> list[str]:
     """Return a text, behind its first words, in lines that fit the terminal."""
     width = min(shutil.get_terminal_size((WIDTH, 24)).columns, 120)
     return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [first.rstrip()]

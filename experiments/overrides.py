@@ -5,10 +5,16 @@ overrides -> names, paths -> composed by Hydra -> merged with the settings of a 
 
 from pathlib import Path
 
-from experiments.check import check
-from experiments.commands import READS, read_settings, refuse_ignored, refuse_names, refuse_unasked
-from experiments.composition import PATHS, composed, typed_of, values_of
-from experiments.resume import merged, refuse_another_model, refuse_another_place, typed_over
+from experiments.check import check_settings
+from experiments.commands import (
+    READER_SETTINGS,
+    check_reader_settings,
+    refuse_derived_names,
+    refuse_ignored_settings,
+    refuse_misplaced_settings,
+)
+from experiments.composition import PATH_SETTINGS, compose_settings, parse_overrides, remove_resume
+from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
 from run_directory.continuation import open_run
 from run_directory.outputs import find_begun_run, find_newest
 from run_directory.starts import read_overrides
@@ -28,16 +34,16 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     Raises:
         Mistake: something that was typed cannot work.
     """
-    refuse_names(overrides)
+    refuse_derived_names(overrides)
     # The algorithm and environment of a run that is read or continues are not those of a run without words.
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
-    command, resume = (values_of(start).get(key) for key in ("command", "resume"))
-    typed = values_of([o for o in overrides if o.partition("=")[0] in PATHS])
+    command, resume = (parse_overrides(start).get(key) for key in ("command", "resume"))
+    typed = parse_overrides([o for o in overrides if o.partition("=")[0] in PATH_SETTINGS])
     for key, path in typed.items():
         if path and path != "auto":
             reachable(path, key)
-    if command in READS:
-        settings = read_settings(command, values_of(overrides), composed([]))
+    if command in READER_SETTINGS:
+        settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
         if settings["run"]:  # a replay needs none
             settings["run"] = find_newest(settings["run"], "run", "outputs", kinds)
@@ -45,10 +51,10 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     if resume == "":  # a script's empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
     if resume is None or resume == "auto":
-        settings = composed(typed_of(overrides))
-        refuse_unasked(overrides, settings)
-        settings = check(settings)
-        refuse_ignored(overrides, settings | {"resume": resume})
+        settings = compose_settings(remove_resume(overrides))
+        refuse_misplaced_settings(overrides, settings)
+        settings = check_settings(settings)
+        refuse_ignored_settings(overrides, settings | {"resume": resume})
         if resume is None or settings["command"] != "train":  # a search goes on by its name
             return settings, None
         return settings | {"resume": "auto"}, find_begun_run(settings)
@@ -56,12 +62,12 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     resume = find_newest(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
-    typed = typed_of(overrides)
+    typed = remove_resume(overrides)
     # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
     # group (size=short) works like a key, and defaults that have changed since leave the run alone.
-    before, after = composed(read_overrides(run)), composed([*read_overrides(run), *typed])
-    settings = typed_over(merged(saved, before, after), after, typed)
+    before, after = compose_settings(read_overrides(run)), compose_settings([*read_overrides(run), *typed])
+    settings = apply_overrides(merge_settings(saved, before, after), after, typed)
     refuse_another_model(saved, settings)
-    settings = check(settings | {"resume": None})
-    refuse_ignored(overrides, settings | {"resume": resume})
+    settings = check_settings(settings | {"resume": None})
+    refuse_ignored_settings(overrides, settings | {"resume": resume})
     return settings, run

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from environments.passwords import is_masked
-from experiments.composition import values_of
+from experiments.composition import parse_overrides
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG
 from settings.algorithms import PART_OF_WEIGHTS
@@ -11,18 +11,18 @@ from settings.mistakes import Mistake, reachable
 from settings.protocols import EARLIER, complete_rules
 
 
-def merged(saved: dict, before: dict, after: dict) -> dict:
+def merge_settings(saved: dict, before: dict, after: dict) -> dict:
     """`saved`, with every value that differs between `before` and `after`, or that was saved masked, from `after`."""
     result = dict(saved)
     for key, value in after.items():
         if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], before.get(key) or {}, value)
+            result[key] = merge_settings(result[key], before.get(key) or {}, value)
         elif key not in before or before[key] != value or key not in result or is_masked(result[key]):
             result[key] = value
     return result
 
 
-def typed_over(settings: dict, after: dict, typed: list[str]) -> dict:
+def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
     """Return `settings` with every single key that is typed, also where its value is today's default.
 
     `merged` sees no difference there, though the saved settings may have an older default.
@@ -51,7 +51,7 @@ def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
     Raises:
         Mistake: `output_dir`, `label` or `search.name` was typed as if it could move.
     """
-    typed = values_of([o for o in overrides if o.partition("=")[0] in ("output_dir", "label", "search.name")])
+    typed = parse_overrides([o for o in overrides if o.partition("=")[0] in ("output_dir", "label", "search.name")])
     if typed.get("output_dir") and reachable(typed["output_dir"], "output_dir") not in list(run.parents)[:3]:
         raise Mistake(
             f"output_dir={typed['output_dir']}: the run continues where it is, {run}; leave it out, or copy the run "

@@ -12,13 +12,15 @@ import yaml
 
 from settings.mistakes import Mistake, choose
 
-GLOBAL = "# @package _global_"  # the first line of a file whose settings belong to several groups
-WITH_SETTINGS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
+GLOBAL_PACKAGE = "# @package _global_"  # the first line of a file whose settings belong to several groups
+SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
 MAX_DEPTH, MAX_DIGITS = 20, 30  # beyond what any setting needs; Python itself gives up at 1,000 and at 4,300
-PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")}
+PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")
+}
 
 
-def read_yaml(path: Path) -> yaml.MappingNode | None:
+def read_yaml_nodes(path: Path) -> yaml.MappingNode | None:
     """Returns the settings of a file as YAML's nodes, which know their lines; None where the file has none.
 
     Raises:
@@ -46,39 +48,39 @@ def read_yaml(path: Path) -> yaml.MappingNode | None:
     if root is None:
         return None
     if not isinstance(root, yaml.MappingNode):
-        raise Mistake(f"{path}, line {line_of(root)}: a file of settings has lines of the form  key: value")
-    _refuse_values(path, root)
+        raise Mistake(f"{path}, line {get_line(root)}: a file of settings has lines of the form  key: value")
+    _check_values(path, root)
     return root
 
 
-def line_of(node: yaml.Node) -> int:
+def get_line(node: yaml.Node) -> int:
     """Returns the line a node begins on, counted from 1."""
     return node.start_mark.line + 1
 
 
-def _refuse_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
+def _check_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
     if depth > MAX_DEPTH or (node.tag.endswith(":int") and len(node.value) > MAX_DIGITS):
-        raise Mistake(f"{path}, line {line_of(node)}: no setting is nested so deeply, or so large a number")
-    if node.tag not in PLAIN:
-        raise Mistake(f"{path}, line {line_of(node)}: {node.tag} is no plain value; write a number, a word or a list")
+        raise Mistake(f"{path}, line {get_line(node)}: no setting is nested so deeply, or so large a number")
+    if node.tag not in PLAIN_TAGS:
+        raise Mistake(f"{path}, line {get_line(node)}: {node.tag} is no plain value; write a number, a word or a list")
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_values(path, item, depth + 1)
+            _check_values(path, item, depth + 1)
     if not isinstance(node, yaml.MappingNode):
         return
     seen = set()
     for key, value in node.value:
         if key.tag != "tag:yaml.org,2002:str":
             raise Mistake(
-                f"{path}, line {line_of(key)}: {key.value} is no name of a setting; put it into quotes if it is"
+                f"{path}, line {get_line(key)}: {key.value} is no name of a setting; put it into quotes if it is"
             )
         if key.value in seen:
-            raise Mistake(f"{path}, line {line_of(key)}: {key.value} is set twice; leave one of the two lines out")
+            raise Mistake(f"{path}, line {get_line(key)}: {key.value} is set twice; leave one of the two lines out")
         seen.add(key.value)
-        _refuse_values(path, value, depth + 1)
+        _check_values(path, value, depth + 1)
 
 
-def refuse_local(path: Path) -> None:
+def refuse_local_settings(path: Path) -> None:
     """Check that the settings of a file reach several groups.
 
     Raises:
@@ -86,24 +88,26 @@ def refuse_local(path: Path) -> None:
     """
     first = path.read_text().splitlines()[:1] or [""]
     if not re.fullmatch(r"#\s*@package\s+_global_\s*", first[0]):
-        raise Mistake(f"{path}, line 1: the first line has to be  {GLOBAL}  for its settings to reach their groups")
+        raise Mistake(
+            f"{path}, line 1: the first line has to be  {GLOBAL_PACKAGE}  for its settings to reach their groups"
+        )
 
 
-def refuse_faulty_group(path: Path, group: str) -> None:
+def check_group_file(path: Path, group: str) -> None:
     """Check a file of experiments/<group>/, whose settings belong to the group unless its first line says otherwise.
 
     Raises:
         Mistake: it has settings of other groups and does not say so, or `read_yaml` refuses it.
     """
-    for key, value in root.value if (root := read_yaml(path)) else []:
+    for key, value in root.value if (root := read_yaml_nodes(path)) else []:
         others = key.value == "defaults" and "override" in "".join(
             k.value for entry in value.value if isinstance(entry, yaml.MappingNode) for k, _ in entry.value
         )
         if others or key.value == group:
-            refuse_local(path)
+            refuse_local_settings(path)
 
 
-def refuse_faulty(path: Path, groups: dict[str, list[str]]) -> None:
+def check_global_file(path: Path, groups: dict[str, list[str]]) -> None:
     """Check a file of tuned_configs/ or tune_searches/, whose settings belong to several groups.
 
     Args:
@@ -114,39 +118,39 @@ def refuse_faulty(path: Path, groups: dict[str, list[str]]) -> None:
         Mistake: its first line does not say where its settings belong, it chooses a group or an option that there is
             not, or `read_yaml` refuses it.
     """
-    root = read_yaml(path)
-    refuse_local(path)
+    root = read_yaml_nodes(path)
+    refuse_local_settings(path)
     for key, value in root.value if root else []:
-        if key.value in WITH_SETTINGS and not isinstance(value, yaml.MappingNode):
+        if key.value in SETTING_GROUPS and not isinstance(value, yaml.MappingNode):
             raise Mistake(
-                f"{path}, line {line_of(value)}: {key.value} is a group; write its settings below it, one a line"
+                f"{path}, line {get_line(value)}: {key.value} is a group; write its settings below it, one a line"
             )
         if key.value == "hydra":
-            raise Mistake(f"{path}, line {line_of(key)}: Hydra only composes here; leave its own settings out")
+            raise Mistake(f"{path}, line {get_line(key)}: Hydra only composes here; leave its own settings out")
         if "." in key.value or "/" in key.value:
             group, _, name = key.value.replace("/", ".").partition(".")
             raise Mistake(
-                f"{path}, line {line_of(key)}: write {key.value} as two lines,  {group}:  and  {name}: ... below"
+                f"{path}, line {get_line(key)}: write {key.value} as two lines,  {group}:  and  {name}: ... below"
             )
         if key.value == "defaults":
-            for choice in _choices(path, value):
-                _refuse_choice(path, *choice, groups)
+            for choice in _list_choices(path, value):
+                _check_choice(path, *choice, groups)
 
 
-def _choices(path: Path, defaults: yaml.Node) -> Iterator[tuple[int, str, str]]:
+def _list_choices(path: Path, defaults: yaml.Node) -> Iterator[tuple[int, str, str]]:
     """Line, key and value of each entry of a defaults list: `override /algo` and `ppo`."""
     if not isinstance(defaults, yaml.SequenceNode):
-        raise Mistake(f"{path}, line {line_of(defaults)}: defaults is a list; write  - override /algo: ppo  below it")
+        raise Mistake(f"{path}, line {get_line(defaults)}: defaults is a list; write  - override /algo: ppo  below it")
     for entry in defaults.value:
         if isinstance(entry, yaml.ScalarNode) and entry.value == "_self_":
             continue
         if not isinstance(entry, yaml.MappingNode) or len(entry.value) != 1:
-            raise Mistake(f"{path}, line {line_of(entry)}: an entry of defaults is written  - override /algo: ppo")
+            raise Mistake(f"{path}, line {get_line(entry)}: an entry of defaults is written  - override /algo: ppo")
         key, value = entry.value[0]
-        yield line_of(entry), key.value, value.value if isinstance(value, yaml.ScalarNode) else "?"
+        yield get_line(entry), key.value, value.value if isinstance(value, yaml.ScalarNode) else "?"
 
 
-def _refuse_choice(path: Path, line: int, key: str, option: str, groups: dict[str, list[str]]) -> None:
+def _check_choice(path: Path, line: int, key: str, option: str, groups: dict[str, list[str]]) -> None:
     group = re.sub(r"^override\s+", "", key).lstrip("/")
     if group not in groups:
         raise Mistake(f"{path}, line {line}: {group} is no group; {choose(group, list(groups))}")

@@ -50,7 +50,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     """Search, or go on where an earlier start of the same search ended.
 
     Args:
-        settings: checked by `experiments.check.check`.
+        settings: checked by `experiments.check.check_settings`.
         argv: the command line, for the record.
         overrides: what was typed, for the record.
         resumed: the directory of the search, where it is not <output_dir>/searches/<name>.

@@ -78,14 +78,14 @@ def test_what_travels_depends_on_who_learns(compose):
 
 @pytest.mark.end_to_end
 def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray, monkeypatch):
-    monkeypatch.setattr("cluster.dry_run.ROOM_S", 0.5)
+    monkeypatch.setattr("cluster.dry_run.MEASUREMENT_TIMEOUT_S", 0.5)
     words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=2"]
     nodes = [Node("a", "large", {"CPU": 64.0, "GPU": 8.0})]  # it is said to have GPUs, and has none
     assert pace_for(compose([*words, "cluster.gpus_per_runner=0.5"]), nodes) is None
     with monkeypatch.context() as without:
-        without.setattr("cluster.dry_run.LoneEnvRunner", None)  # a run that never fits is not even tried
+        without.setattr("cluster.dry_run.EnvRunnerProbe", None)  # a run that never fits is not even tried
         assert pace_for(compose([*words, "cluster.cpus_per_runner=64"]), nodes) is None
-    monkeypatch.setattr("cluster.dry_run.ROOM_S", 60.0)
+    monkeypatch.setattr("cluster.dry_run.MEASUREMENT_TIMEOUT_S", 60.0)
     with pytest.raises(Mistake, match="an env runner cannot start: "):
         settings = compose(["env=assault", *words[1:]])
         pace_for(settings | {"env": settings["env"] | {"game": "none"}}, nodes)
