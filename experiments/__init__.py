@@ -1,1 +1,4 @@
-"""Experiments: their YAML files, their composition and check, the text of --help, and the settings of a resumed run."""
+"""Experiments: YAML files, their composition and check, --help, completion, and the settings of a resumed run.
+
+Functions whose names begin with refuse_ or check_ raise a Mistake for settings that cannot work.
+"""

@@ -1,4 +1,7 @@
-"""Words of other libraries: taken where they can mean one thing only, answered with ours everywhere else."""
+"""Names that other libraries give to our settings, games and seeds.
+
+An override in another notation is expanded if its meaning is certain; otherwise a message names what to type.
+"""
 
 import difflib
 import re
@@ -7,8 +10,8 @@ from ale_py import roms
 
 from settings.mistakes import Mistake
 
-# Our setting or group -> what Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample Factory and Tianshou
-# call it. A word may stand in several lines: those count that the experiment has.
+# Setting or group of this suite -> its names in Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample
+# Factory and Tianshou. A name may stand in several lines; only settings that the experiment has are suggested.
 SYNONYMS = {
     "algo": "algorithm agent alg algo_name",
     "algo.lr": "learning_rate lr",
@@ -66,10 +69,10 @@ SYNONYMS = {
     "search.sampler": "sampler",
     "search.scheduler": "scheduler pruner",
 }
-BATCH_HINT = "an update learns from all that is played for it, algo.num_envs x algo.horizon agent steps; set these two"
+BATCH_HINT = "an update learns from algo.num_envs x algo.horizon agent steps; set these two"
 NUM_ENVS_HINT = "algo.num_envs counts the envs of all processes together"
 TENSORBOARD_HINT = "curves are in TensorBoard: tensorboard --logdir outputs"
-HINTS = {  # where the experiment has nothing of OURS for the word
+HINTS = {  # name in another library -> the message where no setting of SYNONYMS fits
     "framework": "everything here is PyTorch",
     "train_batch_size": BATCH_HINT,
     "train_batch_size_per_learner": BATCH_HINT,
@@ -80,16 +83,16 @@ HINTS = {  # where the experiment has nothing of OURS for the word
     "num_envs_per_actor": NUM_ENVS_HINT,
     "num_envs_per_worker": NUM_ENVS_HINT,
     "num_envs_per_env_runner": NUM_ENVS_HINT,
-    "target_kl": "no update stops early; in PPO algo.kl_coeff above 0 penalises what goes beyond algo.kl_target",
-    "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits how far a value moves, as in baselines",
+    "target_kl": "no update stops early; in PPO, algo.kl_coeff above 0 penalises a KL beyond algo.kl_target",
+    "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits the change of a value, as in baselines",
     "wandb": TENSORBOARD_HINT,
     "track": TENSORBOARD_HINT,
     "torch_deterministic": "the same seed on the same machine gives the same numbers already, except with A3C",
-    "verbose": "there is nothing to turn up; progress.csv in the run directory has every row",
+    "verbose": "the output has one level only; progress.csv in the run directory has every row",
     "render_mode": "command=record run=<run directory> makes videos of a trained agent",
     "capture_video": "command=record run=<run directory> makes videos of a trained agent",
 }
-DIFFERENCES = {  # words whose numbers mean something else here
+DIFFERENCES = {  # name in another library -> how the meaning of its number differs here
     "vf_coef": "of 0.5 (V - target)^2, where Stable-Baselines3 has no 0.5",
     "vf_loss_coeff": "of 0.5 (V - target)^2, where RLlib has no 0.5",
     "log_interval": "in agent steps",
@@ -105,14 +108,14 @@ SEED_RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
 
 
 def expand_override(override: str, envs: list[str]) -> list[str]:
-    """Return what an override means in full: `env=qbert` is `env=atari env.game=qbert`, `seed=1,2` is `seed=[1,2]`.
+    """Expand the short form of an override: `env=qbert` to `env=atari env.game=qbert`, `seed=1,2` to `seed=[1,2]`.
 
     Args:
-        override: as it was typed.
+        override: an override of the command line.
         envs: the options of the group env.
 
     Raises:
-        Mistake: the env is Gymnasium's id of something, which would be played under other rules here.
+        Mistake: `refuse_gymnasium_id` refuses the value, or there are more than MAX_SEEDS seeds.
     """
     key, _, value = override.partition("=")
     if key == "env" and value and value not in envs:
@@ -130,11 +133,7 @@ def expand_override(override: str, envs: list[str]) -> list[str]:
 
 
 def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
-    """Name what env= takes instead of an id of Gymnasium or a game in another spelling; let everything else pass.
-
-    Raises:
-        Mistake: the value is one of these.
-    """
+    """Refuse a Gymnasium id, or a game in another spelling, as a value of env=; the message names the value to type."""
     of_ale = value.startswith(("ALE/", "atari/"))
     word = value.partition("/")[2] if of_ale else value
     found = GYMNASIUM_ID.fullmatch(word)
@@ -150,33 +149,34 @@ def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
 
 
 def find_game(word: str) -> str | None:
-    """Return the game of ALE that a word spells in another way: `MsPacman` is ms_pacman."""
+    """Return the ALE game of another spelling, `ms_pacman` for `MsPacman`; None if there is no such game."""
     return {game.replace("_", ""): game for game in roms.get_all_rom_ids()}.get(re.sub(r"[_-]", "", word).lower())
 
 
 def suggest_env(word: str, envs: list[str]) -> str:
-    """Return the end of a sentence on an env= that there is not."""
+    """Return the end of the message on an unknown value of env=: the nearest value, and all values."""
     near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
     every = f"{', '.join(envs)}, and every game of ALE"
     return f"did you mean {near[0]}? There are: {every}" if near else f"there are: {every}"
 
 
 def suggest_setting(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
-    """Return the end of a sentence on a key of another library.
+    """Return the end of the message on an unknown key: the setting to use instead, or why there is none.
 
     Args:
-        key: as it was typed, with or without a group: `algo.learning_rate`, `learning_rate`.
-        known: all settings of the experiment, dotted.
+        key: the unknown key, with or without a group: `algo.learning_rate`, `learning_rate`.
+        known: the dotted keys of all settings of the experiment.
         groups: all groups.
 
     Returns:
-        What to type instead, or why there is nothing; None where nobody knows the word.
+        None if neither another library nor another experiment of this suite has the key.
     """
     if key in SYNONYMS and "." in key:
-        choose = "; choose one with tune_searches=<name>" if key.startswith("search.") else ""
-        return f"{'searches' if choose else 'other experiments'} have it{choose}"
+        if key.startswith("search."):
+            return "searches have it; choose one with tune_searches=<name>"
+        return "other experiments have it"
     if key == "env.id":
-        return "for an environment of Gymnasium, type env=cartpole env.id=<it>"
+        return "for an environment of Gymnasium, type env=cartpole env.id=<id>"
     group, _, word = key.lower().replace("-", "_").rpartition(".")
     meant = [name for name, words in SYNONYMS.items() if word in words.split() and name != key]
     if group and word in ("name", "id", "task"):

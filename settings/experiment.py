@@ -46,7 +46,7 @@ def make_settings(group: str, settings: dict) -> Any:
 
     Args:
         group: algo, env, model, cluster or stop.
-        settings: of the whole experiment, checked by `experiments.check.check_settings`, or saved by an earlier version.
+        settings: the whole experiment, checked by `experiments.check.check_settings`, or saved by an earlier version.
     """
     chosen = select_classes(settings)[group]
     values = complete_rules(settings[group]) if group == "env" else settings[group]

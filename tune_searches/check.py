@@ -28,7 +28,7 @@ def check_experiment(settings: dict) -> dict:
 
 
 def check_if_search(settings: dict) -> dict:
-    """Return settings that `experiments.check.check_settings` has checked; of a search, `search` is now checked as well.
+    """Return settings that `check_settings` has checked; of a search, `search` is now checked as well.
 
     Raises:
         Mistake: something of the search cannot work.
