@@ -29,9 +29,9 @@ def merge_settings(saved: dict, before: dict, after: dict) -> dict:
 
 
 def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
-    """Return `settings` with every single key that is typed, also where its value is today's default.
+    """Return `settings` with the value of `after` for each key of the overrides `typed`.
 
-    `merged` sees no difference there, though the saved settings may have an older default.
+    `merge_settings` ignores an override that equals today's default, but the saved value may be an older default.
     """
     for key in (override.partition("=")[0] for override in typed):
         group, _, name = key.partition(".")

@@ -15,7 +15,7 @@ from settings.mistakes import Mistake, choose
 GLOBAL_PACKAGE = "# @package _global_"  # the first line of a global file: its settings belong to several groups
 SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
 MAX_DEPTH, MAX_DIGITS = 20, 30  # more than any setting needs; Python raises errors at 1,000 and at 4,300
-PLAIN_KINDS = ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")  # of YAML tags
+PLAIN_TAGS = {f"tag:yaml.org,2002:{tag}" for tag in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq")}
 
 
 def read_yaml_nodes(path: Path) -> yaml.MappingNode | None:
@@ -59,7 +59,7 @@ def get_line(node: yaml.Node) -> int:
 def _check_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
     if depth > MAX_DEPTH or (node.tag.endswith(":int") and len(node.value) > MAX_DIGITS):
         raise Mistake(f"{path}, line {get_line(node)}: a setting is nested too deeply, or its number is too large")
-    if node.tag.removeprefix("tag:yaml.org,2002:") not in PLAIN_KINDS:
+    if node.tag not in PLAIN_TAGS:
         raise Mistake(f"{path}, line {get_line(node)}: {node.tag} is no plain value; write a number, a word or a list")
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:

@@ -686,7 +686,7 @@ def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refuse
     settings, _ = run.read_experiment([f"resume={path}", "algo.train_every=8"])
     assert settings["algo"]["name"] == "dqn" and settings["algo"]["train_every"] == 8
     assert "did you mean algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
-    assert "fits nothing else" in refused(f"resume={path}", "algo.dueling=true")
+    assert "fits no other value" in refused(f"resume={path}", "algo.dueling=true")
 
 
 @pytest.mark.parametrize(("size", "starts"), [("smoke", 3000), ("short", 10_000), ("full", 50_000)])

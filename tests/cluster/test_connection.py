@@ -52,7 +52,7 @@ ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
         ((*ON_RAY, "cluster.cpus=null"), "cluster.cpus is not set: on a cluster, cluster.address=auto, say how many"),
         ((*ON_RAY, "cluster.num_env_runners=null"), "cluster.num_env_runners is not set: on a cluster"),
         (("cluster=ray", "cluster.placement=spred"), "cluster.placement=spred is not one of pack, spread; did you"),
-        (("command=submit",), "command=submit: cluster=laptop is Ray of the run's own; add cluster=ray"),
+        (("command=submit",), "command=submit: cluster=laptop runs on this machine only; add cluster=ray"),
         (("command=submit", "cluster=ray", "algo.lrr=1"), "algo.lrr"),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
                 refuse_unreachable_head(address, address)
             assert time.monotonic() - began < 2 * checks.ANSWER_TIMEOUT_S
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(Mistake, match="neither local, nor auto, nor host:port"):
+    with pytest.raises(Mistake, match="cluster.address=somewhere is not local, auto or host:port"):
         find_head("somewhere")
     with pytest.raises(Mistake, match="submit the run as a job with command=submit"):
         find_head("ray://head:10001")
@@ -89,7 +89,7 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
         ("InvalidAuthToken: missing or wrong", "does not accept this process's token; set RAY_AUTH_MODE=token"),
         (
             "Version mismatch: The cluster was started with: Ray: 2.60.0 Python: 3.10.1",
-            "install on all machines what requirements.txt",
+            "install the versions of requirements.txt",
         ),
         ("the moon is in the way", "cannot be joined: the moon is in the way"),
     ],
@@ -102,7 +102,7 @@ def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
 def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
     assert [b.get("GPU", 0) for b in bundles_of(gpu)].count(1) == 2
-    with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, and the cluster never has room"):
+    with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, "):
         refuse_small_cluster(8, bundles_of(gpu), [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
     refuse_small_cluster(8, bundles_of(gpu), [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
@@ -264,7 +264,7 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
     assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
     for more in (["seed=2"], ["tune_searches=cartpole_ppo"]):
         refused = go("cluster.num_env_runners=4", *more)
-        assert refused.returncode == 2 and "ask for 5 x 1 CPU, and the cluster never has room" in refused.stderr
+        assert refused.returncode == 2 and "need 5 x 1 CPU, and the cluster is too small" in refused.stderr
     assert [p.name for p in (tmp_path / "shared").iterdir()] == ["ppo"], "a search that was refused left something"
     again = go()
     assert again.returncode == 0 and "seed 1 has reached its stop already" in again.stdout
@@ -295,12 +295,12 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
     words = ["env=cartpole", "cluster=ray", f"cluster.address={address}", f"output_dir={tmp_path}"]
     older = "import ray, sys; ray.__version__ = '2.59.0'; import run; sys.exit(run.main(sys.argv[1:]))"
     taken = {**right, "RAY_ADDRESS": address, "http_proxy": "http://127.0.0.1:9"}  # Ray goes through no proxy
-    cases = [(["run.py"], taken, "never has room for them all")]
+    cases = [(["run.py"], taken, "the cluster is too small")]
     for environment in (wrong, none, lacks):
         cases.append((["run.py"], environment, "does not accept this process's token; set RAY_AUTH_MODE=token"))
         cases.append((["run.py", "command=submit"], environment, "does not accept this process's token"))
     cases.append((["-c", older], right, "version mismatch: Ray 2.60.0 there, 2.59.0 here"))
-    cases.append((["-c", OTHER_PYTHON], right, "Ray or Python is another one there (Version mismatch: "))
+    cases.append((["-c", OTHER_PYTHON], right, "another version of Ray or Python (Version mismatch: "))
     for command, environment, says in cases:
         done = subprocess.run(
             [sys.executable, *command, *words, "cluster.num_env_runners=8"],

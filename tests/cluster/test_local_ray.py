@@ -73,7 +73,7 @@ def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
             ["/tmp/mine/ray", "RAY_TMPDIR"],
         ),
         (OSError(errno.EROFS, "Read-only file system", "/home/me/.ray"), ["/home/me/.ray", "HOME", "RAY_AUTH_MODE"]),
-        (Exception("The current node timed out during startup.\nMore."), ["3 times", "busy", "logs"]),
+        (Exception("The current node timed out during startup.\nMore."), ["3 attempts", "busy", "logs"]),
         (ValueError("After taking into account ... adjust these settings with ray.init(memory=<bytes>)."), ["GiB"]),
     ],
 )

@@ -60,11 +60,11 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(submit, "MAX_JOB_BYTES", 10)
     monkeypatch.setattr(connection, "MAX_DRIVER_BYTES", 10)
     on_ray = compose(["env=cartpole", *ON_RAY])
-    with pytest.raises(Mistake, match="MiB that would travel"):
+    with pytest.raises(Mistake, match="MiB that would be sent"):
         submit.submit_job(on_ray, [])
     monkeypatch.setattr(connection, "refuse_unreachable_head", lambda *_: None)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with pytest.raises(Mistake, match="MiB that would travel"):
+    with pytest.raises(Mistake, match="MiB that would be sent"):
         connection.connect_to_ray(on_ray, [])
 
 

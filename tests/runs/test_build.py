@@ -95,7 +95,7 @@ def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_on
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0 has none; set "),
+        ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0; set "),
         (
             {"num_env_runners": 4},
             r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: the run would take 3 GPUs, each",
