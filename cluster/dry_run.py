@@ -109,11 +109,8 @@ def name_processes(settings: dict, number: int) -> list[str]:
 def describe_traffic(settings: dict, config: Any, pace: Pace | None) -> Iterable[str]:
     """Yield a line on each kind of data that is sent between processes, with its size in bytes."""
     runners, learners = num_env_runners(settings), settings["cluster"]["num_learners"]
-    weights, each, ship = (
-        count_weight_bytes(config),
-        count_rollout_bytes(config),
-        settings["algo"].get("ship"),
-    )  # only A3C has it
+    weights, each = count_weight_bytes(config), count_rollout_bytes(config)
+    ship = settings["algo"].get("ship")  # only A3C has this setting
     spelt_weights = f"{weights / 1e6:,.1f} MB"
     if not runners and not learners:
         yield "no traffic: one process plays and learns"

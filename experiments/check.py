@@ -45,7 +45,7 @@ def check_settings(settings: dict) -> dict:
                 f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings"
             )
     settings["env"]["name"] = name_of(settings["env"])
-    _check_made_for(settings)  # first, because another algorithm has no such settings, which is a worse message
+    _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
             if key not in table:

@@ -75,7 +75,7 @@ def refuse_another_model(saved: dict, settings: dict) -> None:
     for key in fixed:
         group, _, name = key.partition(".")
         old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
-        if old != new and (old or new):  # None of a run older than the setting equals 0 or false, which is off
+        if old != new and (old or new):  # an older run has None where today the setting is off
             raise Mistake(
                 f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits no other value; "
                 f"leave {key} out, or start a new run without resume"

@@ -15,7 +15,7 @@ SEED = Setting("seed of all random streams; a list, 1,2,3 or range(1,4), starts 
 class ClusterSettings:
     """The processes of a run, with their CPUs and GPUs, and the Ray cluster they run on."""
 
-    address: str = any_value("local: Ray of the run's own; auto or host:port: a cluster that runs already")
+    address: str = any_value("local: Ray is started on this machine for the run; auto or host:port: a running cluster")
     grows: bool = any_value("the cluster has an autoscaler: wait for nodes that it adds")
     placement: str = one_of(
         ("pack", "spread"), "processes of a run on one node where they fit, or spread over the nodes"

@@ -1,4 +1,4 @@
-"""What people type who know other libraries: taken, or answered with the word that means it here."""
+"""Names that other libraries give to settings, games and seeds: an override is expanded, or a message names ours."""
 
 import os
 import re
