@@ -56,14 +56,12 @@ def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
     typed = parse_overrides([o for o in overrides if o.partition("=")[0] in ("output_dir", "label", "search.name")])
     if typed.get("output_dir") and reachable(typed["output_dir"], "output_dir") not in list(run.parents)[:3]:
         raise Mistake(
-            f"output_dir={typed['output_dir']}: a resumed run stays in its directory, {run}; leave output_dir "
-            "out, or copy the run there and resume the copy"
+            f"output_dir={typed['output_dir']}: a resumed run stays in its directory, {run}; leave it out, "
+            "or copy the run there and resume the copy"
         )
     for key, own in ("label", saved.get("label")), ("search.name", saved.get("search", {}).get("name")):
         if key in typed and typed[key] != own:
-            raise Mistake(
-                f"{key}={typed[key]}: a resumed run keeps its directory, {run}, and its name; leave {key} out"
-            )
+            raise Mistake(f"{key}={typed[key]}: a resumed run keeps its directory, {run}, and its name; leave it out")
 
 
 def refuse_another_model(saved: dict, settings: dict) -> None:
@@ -78,5 +76,5 @@ def refuse_another_model(saved: dict, settings: dict) -> None:
         if old != new and (old or new):  # an older run has None where today the setting is off
             raise Mistake(
                 f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits no other value; "
-                f"leave {key} out, or start a new run without resume"
+                "leave it out, or start a new run without resume"
             )

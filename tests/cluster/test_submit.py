@@ -70,7 +70,7 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
 
 def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
-    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; give http://head:8265"):
+    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; set it to http://head:8265"):
         submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
 
 
