@@ -1,24 +1,24 @@
-"""The one command: compose an experiment with Hydra, check it, hand it on.
+"""The command line of the suite: it composes an experiment with Hydra, checks it, and runs the command.
 
     python run.py                                        PPO on Assault, 10 million agent steps
     python run.py algo=ppo env=pong size=short seed=[1,2,3]
-    python run.py resume=outputs/ppo/assault/<run>       continue; what else is typed wins
+    python run.py resume=outputs/ppo/assault/<run>       resume; further overrides replace saved settings
     python run.py command=evaluate run=outputs/ppo/assault/<run> episodes=30
     python run.py command=record run=outputs/ppo/assault/<run> games=3
     python run.py env=cartpole --cfg job                 print the experiment, run nothing
 
-Exit code 0: done; 2: something that was typed cannot work; 1: anything else.
+Exit codes: 0, the command has finished; 2, a setting or a flag cannot work; 1, all other failures.
 """
 
 import os
 import sys
 from pathlib import Path
 
-# Before PyTorch is loaded: its threads sleep while they wait for each other. Threads that spin take the cores from the
-# very thread they wait for as soon as anything else is busy on them.
+# This has to be set before PyTorch is loaded. Its threads then sleep while they wait for each other; threads that spin
+# instead can take the core of the thread that they wait for, when other programs are busy on the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-if __name__ == "__main__":  # before the imports, which take seconds
+if __name__ == "__main__":  # before the other imports, which take seconds and may be interrupted
     from runs.interrupt import handle_early_signals, outlive_terminal
 
     handle_early_signals()
@@ -27,7 +27,7 @@ if __name__ == "__main__":  # before the imports, which take seconds
 try:
     import yaml
 
-    from experiments.composition import GROUPS, options, typed_of
+    from experiments.composition import GROUPS, list_options, remove_resume
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -36,26 +36,26 @@ from settings.mistakes import EnvironmentFault, Mistake
 
 
 def main(argv: list[str]) -> int:
-    """Do what was typed; return the exit code."""
+    """Run a command line, without the name of the program; return the exit code."""
     try:
-        if argv[:1] == ["--complete"]:  # a shell asks
-            from experiments.completion import complete
+        if argv[:1] == ["--complete"]:  # a shell calls this at every Tab
+            from experiments.completion import complete_word
 
-            print("\n".join(complete("".join(argv[1:2]), argv[2:])))
+            print("\n".join(complete_word("".join(argv[1:2]), argv[2:])))
             return 0
         if argv[:1] == ["--completion"]:
-            from experiments.completion import script_for
+            from experiments.completion import get_completion_script
 
-            print(script_for(" ".join(argv[1:])))
+            print(get_completion_script(" ".join(argv[1:])))
             return 0
-        overrides, flags = split_words(argv)
+        overrides, flags = split_arguments(argv)
         if "--help" in flags:
-            from experiments.help import help_text
+            from experiments.help import format_help
 
-            print(help_text(overrides))
+            print(format_help(overrides))
             return 0
         for word in overrides:
-            if "=" not in word and (groups := [group for group in GROUPS if word in options(group)]):
+            if "=" not in word and (groups := [group for group in GROUPS if word in list_options(group)]):
                 raise Mistake(f"{word}: did you mean {groups[0]}={word}?")
         if "command=submit" in overrides and "--cfg" not in flags:
             return submit_experiment([override for override in overrides if override != "command=submit"])
@@ -63,25 +63,25 @@ def main(argv: list[str]) -> int:
         if "--cfg" in flags:
             print(yaml.safe_dump(mask(settings), sort_keys=False), end="")
             return 0
-        if settings["command"] == "submit":  # written in another way, which the job would get
-            raise Mistake("write it as command=submit")
-        return dispatch(settings, argv, overrides, resumed)
+        if settings["command"] == "submit":  # set in another way, which the job would inherit
+            raise Mistake("command=submit has to be typed on the command line, in this form")
+        return run_command(settings, argv, overrides, resumed)
     except Mistake as mistake:
         print(f"error: {mask(str(mistake))}", file=sys.stderr)
         return 2
-    except EnvironmentFault as fault:  # while games are played; a run that trains tells it itself
+    except EnvironmentFault as fault:  # of a command that plays games; a training prints it itself
         print(f"error: {fault}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before training or after it; a run under way writes a checkpoint and says how to go on
+    except KeyboardInterrupt:  # before or after training; during training, the run writes a checkpoint first
         print("stopped", file=sys.stderr)
         return 1
 
 
-def split_words(argv: list[str]) -> tuple[list[str], set[str]]:
-    """Return the overrides and the flags of a command line.
+def split_arguments(argv: list[str]) -> tuple[list[str], set[str]]:
+    """Split a command line into its overrides and its flags.
 
     Raises:
-        Mistake: there is no such flag.
+        Mistake: a flag does not exist.
     """
     words, flags, overrides = list(argv), set(), []
     while words:
@@ -90,29 +90,29 @@ def split_words(argv: list[str]) -> tuple[list[str], set[str]]:
             flags.add("--help")
         elif word in ("-c", "--cfg"):
             if not words or words.pop(0) != "job":
-                raise Mistake("--cfg prints the experiment and takes the word job: --cfg job")
+                raise Mistake("--cfg prints the experiment; type it as --cfg job")
             flags.add("--cfg")
         elif word.startswith("-"):
-            raise Mistake(f"{word}: there is no such flag; {explain_flag(word, words)}")
+            raise Mistake(f"{word}: there is no such flag; {suggest_override(word, words)}")
         else:
             overrides.append(word)
     return overrides, flags
 
 
-def explain_flag(flag: str, rest: list[str]) -> str:
-    """Return what to type instead of a flag: `--algo ppo` is algo=ppo here."""
+def suggest_override(flag: str, rest: list[str]) -> str:
+    """Return a hint for an unknown flag: algo=ppo instead of `--algo ppo`."""
     key, equals, value = flag.lstrip("-").partition("=")
     value = value if equals else rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else ""
     if len(key) > 1 and value:
         return f"settings are typed without dashes: {key}={value}"
-    return "there are --help, --cfg job and --completion bash (a search is tune_searches=...)"
+    return "the flags are --help, --cfg job and --completion bash (tune_searches=<name> begins a search)"
 
 
 def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
-    """Return the settings of an experiment, checked, and the run directory that they continue, if any.
+    """Return the checked settings of an experiment, and the run directory that is resumed, or None.
 
     Raises:
-        Mistake: something that was typed cannot work.
+        Mistake: an override cannot work.
     """
     from experiments.overrides import check_overrides
     from tune_searches.check import check_if_search
@@ -121,16 +121,19 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     return check_if_search(settings), resumed
 
 
-def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
-    """Run the command; return the exit code. The last line printed is the run directory."""
-    from experiments.commands import READS
+def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
+    """Run the command of an experiment; return the exit code.
+
+    The last line that a training or a search prints is its directory.
+    """
+    from experiments.commands import READER_SETTINGS
     from run_directory.continuation import refuse_strangers
     from runs.interrupt import BEFORE_TRAINING, Interrupt
 
-    Interrupt.word = "stopped" if settings["command"] in READS else BEFORE_TRAINING
-    if resumed:  # before anything it says is done, such as joining the cluster it names
+    Interrupt.word = "stopped" if settings["command"] in READER_SETTINGS else BEFORE_TRAINING
+    if resumed:  # before any setting of its directory takes effect, such as the address of a cluster
         refuse_strangers(resumed, overrides)
-    if settings["command"] in READS:
+    if settings["command"] in READER_SETTINGS:
         from pages.commands import run_reader
 
         return run_reader(settings)
@@ -142,13 +145,13 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     if settings["command"] == "search":
         from tune_searches.search import search
 
-        folder, code = search(settings, command, typed_of(overrides), resumed)
+        folder, code = search(settings, command, remove_resume(overrides), resumed)
         code = show_search(folder, finished=code == 0) or code
         print(f"search directory: {folder}")
         return code
     from runs.train import describe_next_steps, train
 
-    run, code = train(settings, command, typed_of(overrides), resumed)
+    run, code = train(settings, command, remove_resume(overrides), resumed)
     Interrupt.word = f"stopped; run directory: {run}"
     if code == 0:
         code = show_training(run, settings)
@@ -158,7 +161,7 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
 
 
 def show_plan(settings: dict) -> int:
-    """Print where each process of an experiment would run and what would travel between them; return the exit code."""
+    """Print the planned node of each process and the traffic between processes; return the exit code."""
     from cluster.connection import list_nodes
     from cluster.dry_run import describe_plan, measure_pace
     from cluster.plan import make_plan
@@ -173,13 +176,13 @@ def show_plan(settings: dict) -> int:
 
 
 def submit_experiment(overrides: list[str]) -> int:
-    """Submit the same command as a job on a cluster, once it is known to be free of mistakes; return the exit code."""
-    from cluster.submit import add_continuation, submit_job
-    from experiments.commands import READS
+    """Check an experiment, then submit the same overrides as a job on a cluster; return the exit code."""
+    from cluster.submit import add_resume_overrides, submit_job
+    from experiments.commands import READER_SETTINGS
 
-    settings, _ = read_experiment(add_continuation(overrides))
-    if settings["command"] in (*READS, "submit"):
-        raise Mistake(f"command={settings['command']}: a job is a training, or a search with tune_searches=<name>")
+    settings, _ = read_experiment(add_resume_overrides(overrides))
+    if settings["command"] in (*READER_SETTINGS, "submit"):
+        raise Mistake(f"command={settings['command']}: a job is a training or a search; leave command out")
     print(submit_job(settings, overrides))
     return 0
 

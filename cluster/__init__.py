@@ -1,1 +1,1 @@
-"""What a run needs of machines, and Ray on them: connecting, packages, jobs, placement and dry runs."""
+"""Ray clusters: the connection to Ray, placement, capacity, jobs, and dry runs."""

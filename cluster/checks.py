@@ -1,6 +1,8 @@
-"""What cannot work on a cluster that runs already: each mistake is one sentence, before the run directory is made.
+"""The checks of a running cluster, before the run directory is created.
 
-cluster.address -> does a head answer? -> does the run fit? do all nodes have the code, CUDA and output_dir?
+    cluster.address -> does a head answer? -> does the run fit? do all nodes have the code, CUDA and output_dir?
+
+Each function named refuse_ raises a Mistake, one sentence, if the run cannot work on the cluster.
 """
 
 import os
@@ -21,23 +23,23 @@ from rollouts.private_ray import ask_head_version, find_head_address
 from settings.mistakes import Mistake, in_a_line
 
 AUTO = "auto"  # cluster.address of the cluster on this machine, or of RAY_ADDRESS
-ANSWER_S = 5  # a head must answer in
+ANSWER_TIMEOUT_S = 5  # of the first request to a head
 
 
 def find_head(address: str) -> str:
-    """Return host:port of the head that `cluster.address` means.
+    """Return host:port of the head at `cluster.address`.
 
     Raises:
-        Mistake: it is no such address, or no cluster runs on this machine.
+        Mistake: `address` has another form, or is auto and no cluster runs on this machine.
     """
     named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
     if "://" in named:
         raise Mistake(
-            f"cluster.address={address}: {named} is no address of a cluster's head, host:port; from outside of the "
+            f"cluster.address={address}: {named} is not host:port of a cluster's head; from outside of the "
             "cluster, submit the run as a job with command=submit"
         )
-    if named not in ("", AUTO) and not re.fullmatch(r".+:\d+", named):  # RAY_ADDRESS may say auto, too
-        raise Mistake(f"cluster.address={address} is neither local, nor auto, nor host:port of a cluster's head")
+    if named not in ("", AUTO) and not re.fullmatch(r".+:\d+", named):  # RAY_ADDRESS can be auto, too
+        raise Mistake(f"cluster.address={address} is not local, auto or host:port of a cluster's head")
     try:
         return find_head_address(named or AUTO)
     except ConnectionError as error:
@@ -47,49 +49,52 @@ def find_head(address: str) -> str:
         ) from error
 
 
-def refuse_unreachable(address: str, head: str) -> None:
-    """Refuse an address where no head answers; Ray itself would try for minutes, and print what it tries."""
+def refuse_unreachable_head(address: str, head: str) -> None:
+    """Refuse an address where no head of the same Ray version answers; Ray itself would retry for minutes."""
     try:
-        there = ask_head_version(head, ANSWER_S)
-    except AuthenticationError as error:  # this process has none
-        raise Mistake(explain_refusal(address, head, error)) from error
+        there = ask_head_version(head, ANSWER_TIMEOUT_S)
+    except AuthenticationError as error:  # this process has no token
+        raise Mistake(explain_failed_connection(address, head, error)) from error
     except grpc.RpcError as error:
-        call: Any = error  # so grpc's own calls fail: with one that says why
+        call: Any = error  # the error of a gRPC call is a grpc.Call as well, with code() and details()
         if call.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise Mistake(explain_refusal(address, head, call.details())) from error
+            raise Mistake(explain_failed_connection(address, head, call.details())) from error
         why = call.details().rpartition("last error: ")[2][:200]
         raise Mistake(
-            f"cluster.address={address}: {head} does not answer as the head of a cluster ({why}); is it there, ray "
-            "start --head --port=..., and its port open to this machine?"
+            f"cluster.address={address}: {head} does not answer as the head of a cluster ({why}); start it there with "
+            "ray start --head --port=<port>, and open this port to this machine"
         ) from error
     if there != ray.__version__:
-        raise Mistake(explain_refusal(address, head, f"version mismatch: Ray {there} there, {ray.__version__} here"))
+        raise Mistake(
+            explain_failed_connection(address, head, f"version mismatch: Ray {there} there, {ray.__version__} here")
+        )
 
 
-def explain_refusal(address: str, head: str, said: Any) -> str:
-    """Return the sentence for what Ray says when it cannot connect."""
-    text = " ".join(str(said).split())
+def explain_failed_connection(address: str, head: str, error: Any) -> str:
+    """Return the sentence for an error of Ray, or its text, while it connects to `head`."""
+    text = " ".join(str(error).split())
     where = f"cluster.address={address}"
     if address == AUTO:
-        where += f", which is {head} here (without RAY_ADDRESS it may be another run's own Ray)"
+        where += f", which is {head} here (without RAY_ADDRESS, auto can find the Ray of another run)"
     if re.search(r"authenticat|auth token|InvalidAuthToken", text, re.I):
         return (
-            f"{where}: the cluster does not take this process's token; set RAY_AUTH_MODE=token, and "
-            "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head, or RAY_AUTH_MODE=disabled where it has none"
+            f"{where}: the cluster does not accept this process's token; set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN to the token that ray get-auth-token prints on its head; or set RAY_AUTH_MODE=disabled if "
+            "the cluster has no token"
         )
     if "version mismatch" in text.lower():
         return (
-            f"{where}: Ray or Python is another one there ({text[:200]}); install on all machines "
-            "what requirements.txt pins"
+            f"{where}: the cluster has another version of Ray or Python ({text[:200]}); install the versions of "
+            "requirements.txt on all machines"
         )
     return f"{where} cannot be joined: {text[:300]}"
 
 
-def refuse_too_small(num_env_runners: int, bundles: list[dict[str, float]], found: list[Node]) -> None:
-    """Refuse a run that the cluster could never place, however idle it is.
+def refuse_small_cluster(num_env_runners: int, bundles: list[dict[str, float]], found: list[Node]) -> None:
+    """Refuse a run whose processes do not fit on the cluster, even if nothing else runs there.
 
     Args:
-        num_env_runners: as `cluster.num_env_runners` has it.
+        num_env_runners: the setting `cluster.num_env_runners`, for the message.
         bundles: CPUs and GPUs of each process of the run.
         found: the nodes of the cluster.
     """
@@ -97,54 +102,54 @@ def refuse_too_small(num_env_runners: int, bundles: list[dict[str, float]], foun
         asked = " + ".join(f"{number} x {each}" for each, number in Counter(map(format_resources, bundles)).items())
         there = ", ".join(f"{node.name}: {format_resources(node.has)}" for node in found)
         raise Mistake(
-            f"cluster.num_env_runners={num_env_runners}: the processes of a run ask for "
-            f"{asked}, and the cluster never has room for them all ({there}); ask for fewer, or add a node"
+            f"cluster.num_env_runners={num_env_runners}: the processes of a run need "
+            f"{asked}, and the cluster is too small for them ({there}); ask for fewer, or add a node"
         )
 
 
 @ray.remote(num_cpus=0, max_retries=0)
 def has_cuda_build() -> bool:
-    """Return whether the torch of a node was built for CUDA."""
-    from torch.backends import cuda  # here: of the node that asks, it would not travel
+    """Return whether torch on the node that runs this function is a CUDA build."""
+    from torch.backends import cuda  # here, because Ray cannot pickle it with the function
 
     return cuda.is_built()
 
 
-def refuse_without_cuda(found: list[Node]) -> None:
-    """Refuse a node with GPUs that torch cannot use: a process that Ray places there would die again and again."""
-    for node, can in ask_nodes(has_cuda_build, [node for node in found if node.has["GPU"]]):
-        if not can:
+def refuse_nodes_without_cuda(found: list[Node]) -> None:
+    """Refuse a node with GPUs that torch cannot use: every process that Ray places there would fail."""
+    for node, has_cuda in ask_nodes(has_cuda_build, [node for node in found if node.has["GPU"]]):
+        if not has_cuda:
             raise Mistake(
                 f"node {node.name} offers {node.has['GPU']:g} GPU, and torch there is a CPU build; install a CUDA "
                 "build on it, or set cluster.gpus_per_learner=0 and cluster.gpus_per_runner=0"
             )
 
 
-def ask_nodes(question: Any, found: list[Node], *words: str) -> Iterator[tuple[Node, Any]]:
-    """Run a remote function on all nodes at once, and yield each node with what the function returns there.
+def ask_nodes(function: Any, found: list[Node], *arguments: str) -> Iterator[tuple[Node, Any]]:
+    """Run a remote function on all nodes at once, and yield each node with its result.
 
     Raises:
-        Mistake: a node cannot run it.
+        Mistake: a node cannot run the function.
     """
-    on = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in found]
-    asked = [question.options(scheduling_strategy=one).remote(*words) for one in on]
-    for node, answer in zip(found, asked, strict=True):
+    strategies = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in found]
+    results = [function.options(scheduling_strategy=strategy).remote(*arguments) for strategy in strategies]
+    for node, result in zip(found, results, strict=True):
         try:
-            yield node, ray.get(answer)
+            yield node, ray.get(result)
         except RayError as error:
             raise Mistake(
-                f"node {node.name} cannot run this suite ({in_a_line(error)}); install there what requirements.txt pins"
+                f"node {node.name} cannot run this suite ({in_a_line(error)}); install requirements.txt there"
             ) from error
 
 
 @ray.remote(num_cpus=0, max_retries=0)
 def has_file(path: str) -> bool:
-    """Return whether a node has a file; a node that can run this function has the code."""
+    """Return whether the node that runs this function has a file; so it also shows that the node has the code."""
     return Path(path).is_file()
 
 
-def refuse_unshared(output_dir: Path, found: list[Node]) -> None:
-    """Refuse a node that does not see what other nodes write: its checkpoints would be lost."""
+def refuse_unshared_folder(output_dir: Path, found: list[Node]) -> None:
+    """Refuse an `output_dir` that a node does not share with this machine: checkpoints from it would be lost."""
     probe = output_dir / f".shared_{os.getpid()}_{socket.gethostname()}"
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -152,11 +157,11 @@ def refuse_unshared(output_dir: Path, found: list[Node]) -> None:
     except OSError as error:
         raise Mistake(f"output_dir={output_dir} cannot be written ({error.strerror}); name another") from error
     try:
-        for node, there in ask_nodes(has_file, found, str(probe)):
-            if not there:
+        for node, has_probe in ask_nodes(has_file, found, str(probe)):
+            if not has_probe:
                 raise Mistake(
-                    f"output_dir={output_dir} is not shared: node {node.name} does not see what is written there; name "
-                    "a directory that all nodes have, on NFS or the like"
+                    f"output_dir={output_dir} is not shared: node {node.name} does not see files that are written "
+                    "there from here; name a directory that all nodes share, such as one on NFS"
                 )
     finally:
         probe.unlink()

@@ -1,8 +1,8 @@
-"""Connecting to Ray: to a Ray of the run's own on this machine, or to a cluster that runs already.
+"""The connection to Ray: to a local Ray that is started on this machine, or to a running cluster.
 
     cluster.address -> connect -> does it fit? do all nodes have the code and output_dir? -> the run
 
-Everything that cannot work there is said in one sentence before the run directory is made.
+If the run cannot work there, a Mistake says so before the run directory is created.
 """
 
 import logging
@@ -13,15 +13,15 @@ from pathlib import Path
 import ray
 
 from cluster.checks import (
-    explain_refusal,
+    explain_failed_connection,
     find_head,
-    refuse_too_small,
-    refuse_unreachable,
-    refuse_unshared,
-    refuse_without_cuda,
+    refuse_nodes_without_cuda,
+    refuse_small_cluster,
+    refuse_unreachable_head,
+    refuse_unshared_folder,
 )
 from cluster.local_ray import LOCAL, describe_token, start_ray
-from cluster.package import DRIVER_BYTES, refuse_too_large
+from cluster.package import MAX_DRIVER_BYTES, refuse_large_package
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
 from environments.passwords import mask
@@ -29,31 +29,31 @@ from rollouts.private_ray import change_command_line, disable_tune_signals
 from run_directory.provenance import ROOT
 from settings.mistakes import Mistake, counted
 
-JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a submitted job
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job
 
 
 def prepare_environment(settings: dict) -> None:
-    """Set what Ray and Ray Tune read from the environment when they start."""
+    """Set the environment variables that Ray and Ray Tune read when they start, and their log levels."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns that this is the new API stack
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failure is told once, by the recorder or `conclude`
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # Ray prints those of processes that end with a run
-    os.environ.setdefault("RAY_worker_niceness", "0")  # training is what this machine is for; Ray's default is 15
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # RLlib warns about the new API stack
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the recorder or `conclude` prints a failure
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # else printed for processes that end with a run
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default is 15, which slows training
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # idle workers wake 100 times a second
-    # Idle threads of OpenMP (libgomp's) spin for milliseconds on the cores that emulators want; this long, they last
-    # from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
+    # By default, idle threads of OpenMP (libgomp) spin for milliseconds on cores that emulators need. With this count
+    # they spin from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     if settings["cluster"]["address"] == LOCAL and not settings["dashboard"]:
-        os.environ.setdefault("RAY_enable_metrics_collection", "0")  # nobody would see them
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # snapshots for Tuner.restore, which is not used here
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own
-    change_command_line(mask)  # Ray's dashboard lists those of all drivers
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")  # without a dashboard, nothing shows them
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # of snapshots for Tuner.restore, which is not used
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own logs
+    change_command_line(mask)  # Ray's dashboard shows the command lines of all drivers
     disable_tune_signals()
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's tables, which verbose=0 does not silence
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # no tables of Tune, which appear with verbose=0 too
 
 
 def connect_to_ray(plan: Plan) -> None:
-    """Start Ray on this machine, or join the cluster at `cluster.address`.
+    """Start Ray on this machine, or connect to the cluster at `cluster.address`.
 
     Args:
         plan: of the run, or of a trial of a search.
@@ -66,11 +66,11 @@ def connect_to_ray(plan: Plan) -> None:
         start_ray(settings, len(plan.bundles))
         return
     head = find_head(address)
-    refuse_unreachable(address, head)
-    # A job's driver has its code from the job; anybody else's travels now, without what .rayignore names.
-    code = {} if JOB in os.environ else {"working_dir": str(ROOT)}
+    refuse_unreachable_head(address, head)
+    # The driver of a job has its code from the job. Other drivers send it now, without the files that .rayignore names.
+    code = {} if JOB_VARIABLE in os.environ else {"working_dir": str(ROOT)}
     if code:
-        refuse_too_large(ROOT, DRIVER_BYTES)
+        refuse_large_package(ROOT, MAX_DRIVER_BYTES)
     try:
         context = ray.init(
             address=head,
@@ -78,19 +78,19 @@ def connect_to_ray(plan: Plan) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except Exception as error:  # Ray raises all kinds: ConnectionError, RuntimeError, its own
-        raise Mistake(explain_refusal(address, head, error)) from error
+    except Exception as error:  # Ray raises ConnectionError, RuntimeError and its own exceptions
+        raise Mistake(explain_failed_connection(address, head, error)) from error
     try:
         found = list_nodes()
         if not settings["cluster"]["grows"]:
-            refuse_too_small(settings["cluster"]["num_env_runners"], plan.bundles, found)
-        refuse_unshared(Path(settings["output_dir"]), found)
+            refuse_small_cluster(settings["cluster"]["num_env_runners"], plan.bundles, found)
+        refuse_unshared_folder(Path(settings["output_dir"]), found)
         if plan.gpus:
-            refuse_without_cuda(found)
+            refuse_nodes_without_cuda(found)
     except BaseException:
         ray.shutdown()
         raise
-    if JOB in os.environ:  # `ray job stop` deletes the job's directory while the last checkpoint is being written
+    if JOB_VARIABLE in os.environ:  # `ray job stop` deletes a job's directory before the last checkpoint is written
         os.chdir(settings["output_dir"])
     total = format_resources({key: sum(node.has[key] for node in found) for key in KINDS})
     print(f"Ray cluster: {counted(len(found), 'node')} with {total}; this driver runs {sys.executable}")
@@ -100,7 +100,7 @@ def connect_to_ray(plan: Plan) -> None:
 
 
 def list_nodes() -> list[Node]:
-    """Return all nodes that are alive, the largest first."""
+    """Return all nodes of the cluster that are alive, sorted: the most GPUs first, then the most CPUs."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     found = [Node(n["NodeID"], n["NodeName"], {key: n["Resources"].get(key, 0.0) for key in KINDS}) for n in alive]
     return sorted(found, key=lambda node: (-node.has["GPU"], -node.has["CPU"], node.id))

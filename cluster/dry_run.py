@@ -1,6 +1,6 @@
-"""`dry_run=true`: which process would run where, and what would travel between them; nothing is trained.
+"""`dry_run=true`: a text that predicts the node of each process and the traffic between them; nothing is trained.
 
-settings, nodes, how fast one env runner plays -> a node per process, bytes per agent step and second -> words
+settings, nodes, measured pace of one env runner -> a node per process, bytes per agent step and per second -> text
 """
 
 import math
@@ -19,53 +19,53 @@ from environments.games import make_games
 from rollouts.rollout import columns
 from settings.mistakes import Mistake, counted, in_a_line
 
-PLAY_S = 1.0  # that an env runner is watched
-ROOM_S = 120.0  # until then it has found room, and started, and played
+MEASUREMENT_S = 1.0  # the time for which the pace of an env runner is measured
+MEASUREMENT_TIMEOUT_S = 120.0  # of placing and starting the env runner and measuring its pace
 
 
 class Pace(NamedTuple):
-    """Of one env runner that waits for nobody."""
+    """The pace of one env runner that never waits for another process."""
 
     agent_steps: float  # per second
-    rollouts: float  # per second; of A3C, fragments
+    rollouts: float  # per second; with A3C, fragments per second
 
 
 @ray.remote(num_cpus=0)
-class LoneEnvRunner:
-    """An env runner by itself, in a process like that of a run."""
+class EnvRunnerProbe:
+    """A process with one env runner, like the processes of a run, whose pace is measured."""
 
     def measure_pace(self, config: Any) -> Pace:
-        """Let the env runner play for PLAY_S, after a rollout that does not count, and return its pace."""
+        """Return the pace of the env runner over MEASUREMENT_S, after a first rollout that is not measured."""
         runner = config.env_runner_cls(config=config, worker_index=1)
 
         def play() -> int:
-            if config.algo.name == "a3c":  # its workers learn where they play
+            if config.algo.name == "a3c":  # A3C's env runners are its workers, which also compute gradients
                 return runner.play_fragment(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
             return runner.sample().agent_steps
 
         play()
         played, start = [], time.perf_counter()
-        while (took := time.perf_counter() - start) < PLAY_S:
+        while (took := time.perf_counter() - start) < MEASUREMENT_S:
             played.append(play())
         return Pace(sum(played) / took, len(played) / took)
 
 
 def measure_pace(plan: Plan, config: Any, found: list[Node]) -> Pace | None:
-    """Measure the pace of an env runner of this run, on a node that Ray chooses, beside whatever runs there.
+    """Measure the pace of an env runner of this run, on a node that Ray chooses, beside all processes there.
 
     Args:
         plan: of the run.
-        config: RLlib's, built from it.
-        found: the nodes there are.
+        config: RLlib's config, built from it.
+        found: the nodes of the cluster.
 
     Returns:
-        None where there are no env runners, or no room for one now.
+        None if the run has no env runners, does not fit, or finds no room within MEASUREMENT_TIMEOUT_S.
     """
     if not plan.num_env_runners or place_bundles(plan.bundles, found) is None:
         return None
-    alone = LoneEnvRunner.options(num_gpus=plan.settings["cluster"]["gpus_per_runner"]).remote()
+    alone = EnvRunnerProbe.options(num_gpus=plan.settings["cluster"]["gpus_per_runner"]).remote()
     try:
-        return ray.get(alone.measure_pace.remote(config), timeout=ROOM_S)
+        return ray.get(alone.measure_pace.remote(config), timeout=MEASUREMENT_TIMEOUT_S)
     except GetTimeoutError:
         return None
     except RayError as error:
@@ -73,13 +73,13 @@ def measure_pace(plan: Plan, config: Any, found: list[Node]) -> Pace | None:
 
 
 def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None = None) -> str:
-    """Describe where each process of a run, or of a trial of a search, would be, and what would travel between them.
+    """Return a text on the node of each process of a run, or of a trial of a search, and on the traffic between them.
 
     Args:
         plan: of the run, or of a trial.
-        config: RLlib's, built from it.
-        found: the nodes there are.
-        pace: of one env runner; without it nothing is said of seconds.
+        config: RLlib's config, built from it.
+        found: the nodes of the cluster.
+        pace: the pace of one env runner; without it, the text has no traffic per second.
     """
     where, settings = place_bundles(plan.bundles, found), plan.settings
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
@@ -88,42 +88,43 @@ def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None 
         f"on {counted(len(found), 'node')} with {format_resources(total)}:",
     ]
     for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.bundles, strict=True)):
-        place = where[i].name if where else "nowhere: there is no room for it"
+        place = where[i].name if where else "no node: the run does not fit"
         lines.append(f"  {name:<17}{format_resources(bundle):<14}{place}")
     if where:
-        lines.append("one way that fits; Ray finds its own once the run starts")
+        lines.append("this placement fits; Ray may choose another one when the run starts")
     return "\n".join([*lines, *describe_traffic(plan, config, pace)])
 
 
 def name_processes(plan: Plan) -> list[str]:
-    """Return the name of each process, in the order of the bundles; of a trial with several seeds, seed after seed."""
+    """Return the names of the processes in the order of the bundles; of a trial with several seeds, seed by seed."""
     runners, learners = plan.num_env_runners, plan.settings["cluster"]["num_learners"]
     each = [f"env runner {i + 1}" for i in range(runners)] + [f"learner {i + 1}" for i in range(learners)]
     return ["training process", *each * plan.seeds_per_process]
 
 
 def describe_traffic(plan: Plan, config: Any, pace: Pace | None) -> Iterable[str]:
-    """Yield a line on everything that goes from process to process, with its size."""
+    """Yield a line on each kind of data that is sent between processes, with its size in bytes."""
     settings, runners = plan.settings, plan.num_env_runners
     learners = settings["cluster"]["num_learners"]
-    weights, each, ship = count_weight_bytes(config), count_rollout_bytes(config), settings["algo"].get("ship")  # A3C's
+    weights, each = count_weight_bytes(config), count_rollout_bytes(config)
+    ship = settings["algo"].get("ship")  # only A3C has this setting
     spelt_weights = f"{weights / 1e6:,.1f} MB"
     if not runners and not learners:
-        yield "nothing travels: one process plays and learns"
+        yield "no traffic: one process plays and learns"
         return
     if ship == "gradients":
-        yield f"gradients: {spelt_weights} each from a worker, weights: as much back"
+        yield f"gradients: {spelt_weights} from a worker per gradient step, weights: {spelt_weights} back"
     elif ship == "experience":
-        yield f"rollouts: {each:,.0f} bytes per agent step from a worker, weights: {spelt_weights} back for each"
+        yield f"rollouts: {each:,.0f} bytes per agent step from a worker, weights: {spelt_weights} back per rollout"
     else:
         yield f"rollouts: {each:,.0f} bytes per agent step to the learner"
         yield f"weights: {spelt_weights} per update to each node with env runners"
     if learners > 1:
         yield f"gradients: {spelt_weights} per minibatch from each learner to the others"
     if runners and not pace:
-        yield "expected per second: not tried, there is no room for an env runner"
+        yield "expected per second: not measured, because there is no room for an env runner now"
     if pace:
-        yield f"one env runner by itself plays {pace.agent_steps:,.0f} agent steps/s here (tried for {PLAY_S:g} s)"
+        yield f"one env runner by itself plays {pace.agent_steps:,.0f} agent steps/s (measured for {MEASUREMENT_S:g} s)"
         back = pace.rollouts * weights * (runners if ship else 1)
         there = back if ship == "gradients" else runners * pace.agent_steps * each
         yield (
@@ -136,7 +137,7 @@ def describe_traffic(plan: Plan, config: Any, pace: Pace | None) -> Iterable[str
 
 
 def count_minibatches(settings: dict) -> int:
-    """Return the minibatches of an update, each of which ends with a sum of gradients."""
+    """Return the number of minibatches per update; learners sum their gradients once per minibatch."""
     algo = settings["algo"]
     if "minibatch_size" not in algo:
         return 1
@@ -144,10 +145,10 @@ def count_minibatches(settings: dict) -> int:
 
 
 def count_rollout_bytes(config: Any) -> float:
-    """Return the bytes of a Rollout per agent step; of complete episodes, where they are as long as 1,000 agent steps.
+    """Return the bytes of a Rollout per agent step; PG's complete episodes are assumed to last 1,000 agent steps.
 
     Args:
-        config: RLlib's, built of an experiment.
+        config: RLlib's config, built from an experiment.
     """
     games, spaces = open_spaces(config)
     horizon, num_envs = getattr(config.algo, "horizon", 1000), config.num_envs_per_env_runner
@@ -156,10 +157,10 @@ def count_rollout_bytes(config: Any) -> float:
 
 
 def count_weight_bytes(config: Any) -> int:
-    """Return the bytes of a model's weights as they travel.
+    """Return the bytes of a model's weights, as they are sent between processes.
 
     Args:
-        config: RLlib's, built of an experiment.
+        config: RLlib's config, built from an experiment.
     """
     _, spaces = open_spaces(config)
     module = config.get_rl_module_spec(spaces={DEFAULT_MODULE_ID: spaces}, inference_only=False).build()
@@ -167,7 +168,7 @@ def count_weight_bytes(config: Any) -> int:
 
 
 def open_spaces(config: Any) -> tuple[Any, tuple[Any, Any]]:
-    """Open one game of an experiment and close it; return it with its observation space and its action space."""
+    """Return one game of an experiment, closed again, with its observation space and its action space."""
     games = make_games(config.env_config, 1, 1)
     games.close()
     return games, (games.observation_space, games.action_space)

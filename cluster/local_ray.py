@@ -1,6 +1,6 @@
-"""Ray of a run's own on this machine: it is started for the run, listens to this machine only, and ends with the run.
+"""A local Ray: it is started for one run, listens on the loopback address only, and ends with the run.
 
-refuse what cannot work -> ray.init with the CPUs and the memory that this process may use -> stop_ray
+check of folders -> ray.init with the CPUs and the memory that this process may use -> stop_ray
 """
 
 import logging
@@ -23,26 +23,26 @@ from rollouts.private_ray import (
 from run_directory.writing import RESERVE_MB
 from settings.mistakes import Mistake, in_a_line
 
-LOCAL = "local"  # cluster.address of a run that starts Ray itself
-SHARE_OF_MEMORY, SHARE_OF_SHM = 0.3, 0.95  # for Ray's object store, as Ray itself has it
-LEAST_STORE = 2**28  # bytes of it in /dev/shm; where that has less, Ray keeps it in its temporary folder
-ATTEMPTS, TOO_SLOW = 3, "timed out during startup"  # Ray gives its own processes half a minute
+LOCAL = "local"  # the value of cluster.address for a local Ray
+MAX_SHARE_OF_MEMORY, MAX_SHARE_OF_SHM = 0.3, 0.95  # of Ray's object store; Ray uses the same numbers
+MIN_STORE_BYTES = 2**28  # of the object store in /dev/shm; with less room there, Ray uses its temporary folder
+MAX_ATTEMPTS, TIMEOUT_MESSAGE = 3, "timed out during startup"  # Ray waits half a minute for its processes
 
 
 def start_ray(settings: dict, num_processes: int) -> None:
-    """Start Ray on this machine; its processes listen to this machine only.
+    """Start Ray on this machine; its processes listen on the loopback address only.
 
     Args:
-        settings: of the experiment, checked.
-        num_processes: that the run has; one process alone sends nothing through shared memory.
+        settings: the checked settings of the experiment.
+        num_processes: the number of processes of the run; a single process sends nothing through shared memory.
 
     Raises:
         Mistake: Ray cannot start here.
     """
-    refuse_unwritable_places()
+    refuse_unwritable_folders()
     use_loopback_addresses()
     print("starting Ray on this machine", flush=True)
-    for left in reversed(range(ATTEMPTS)):
+    for left in reversed(range(MAX_ATTEMPTS)):
         try:
             context = ray.init(
                 address="local",
@@ -53,102 +53,102 @@ def start_ray(settings: dict, num_processes: int) -> None:
                 logging_level=logging.ERROR,
             )
             break
-        except Exception as error:  # Ray raises all kinds: OSError, ValueError, Exception
+        except Exception as error:  # Ray raises OSError, ValueError and Exception
             ray.shutdown()
-            if not (left and TOO_SLOW in str(error)):
+            if not (left and TIMEOUT_MESSAGE in str(error)):
                 raise Mistake(explain_failed_start(error)) from error
-            print("this machine is busy: Ray did not start within half a minute, trying again", flush=True)
+            print("Ray did not start within half a minute, because this machine is busy; trying again", flush=True)
     if settings["dashboard"]:
         print(f"Ray dashboard: http://{context.dashboard_url}{describe_token()}", flush=True)
-    if shared_memory_bytes() < LEAST_STORE and num_processes > 1:
+    if shared_memory_bytes() < MIN_STORE_BYTES and num_processes > 1:
         print(
-            f"/dev/shm has {shared_memory_bytes() >> 20} MB left, so what processes send each other is kept in "
-            f"{find_temporary_folder()}, which is slower; docker run --shm-size=2g, or an emptier /dev/shm, would help",
+            f"/dev/shm has {shared_memory_bytes() >> 20} MB left, so rollouts and weights are sent through "
+            f"{find_temporary_folder()}, which is slower; use docker run --shm-size=2g, or delete files in /dev/shm",
             flush=True,
         )
 
 
 def choose_store_bytes() -> int:
-    """Return the bytes of Ray's object store: what Ray would take, or less where this process may use less."""
-    own = compute_store_bytes()  # Ray knows the limit of a container, and not the limits above it
-    room = int(SHARE_OF_SHM * shared_memory_bytes())
-    return min(own, int(SHARE_OF_MEMORY * memory_bytes()), *([room] if room >= LEAST_STORE else []))
+    """Return the bytes of Ray's object store: Ray's own choice, or less if this process may use less memory."""
+    default = compute_store_bytes()  # Ray knows the memory limit of a container, but not the limits of outer cgroups
+    room = int(MAX_SHARE_OF_SHM * shared_memory_bytes())
+    return min(default, int(MAX_SHARE_OF_MEMORY * memory_bytes()), *([room] if room >= MIN_STORE_BYTES else []))
 
 
 def stop_ray() -> None:
-    """Disconnect this driver from Ray, and end a Ray of its own.
+    """Disconnect this driver from Ray, and end a local Ray.
 
-    The processes of a run's own Ray are started with SIGTERM blocked (`runs/interrupt.py`), with which Ray would end
-    them. They are killed at once instead.
+    Ray ends its processes with SIGTERM, but those of a local Ray are started with SIGTERM blocked
+    (`runs/interrupt.py`). Therefore they are killed.
     """
 
     def kill_with_children(end: Callable[[], None], pids: list[int]) -> None:
-        below = [process for pid in pids for process in psutil.Process(pid).children(recursive=True)]
+        children = [process for pid in pids for process in psutil.Process(pid).children(recursive=True)]
         end()
-        kill_processes(below)
+        kill_processes(children)
 
     end_processes_with_driver(kill_with_children)
     ray.shutdown()
 
 
 def describe_token() -> str:
-    """Return how to get the token that the dashboard asks for; nothing where authentication is off."""
+    """Return a note on how to get the token for the dashboard; an empty text if authentication is off."""
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         return ""
     return f"  (it asks for a token: {Path(sys.executable).parent / 'ray'} get-auth-token prints it)"
 
 
 def name_temporary_variable() -> str:
-    """Return the environment variable that moves Ray's temporary folder."""
+    """Return the name of the environment variable that sets Ray's temporary folder."""
     return next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), "RAY_TMPDIR")
 
 
-def refuse_unwritable_places() -> None:
-    """Refuse folders that Ray cannot write; Ray itself would fail after half a minute, or while training.
+def refuse_unwritable_folders() -> None:
+    """Refuse folders that Ray cannot write; without this check, Ray fails after half a minute, or while training.
 
     Raises:
-        Mistake: shared memory cannot be used, or the disk of Ray's temporary folder is full.
+        Mistake: /dev/shm cannot be used, or the disk of Ray's temporary folder is full.
     """
     shm = Path("/dev/shm")
     if sys.platform == "linux" and not os.access(shm, os.W_OK):
-        why = "no permission to write" if shm.exists() else "it is not there"
+        why = "no permission to write" if shm.exists() else "it does not exist"
         raise Mistake(f"/dev/shm, which Ray's processes share, cannot be used ({why}); mount a tmpfs there, mode 1777")
     variable, folder = name_temporary_variable(), find_temporary_folder()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if (left := shutil.disk_usage(there).free >> 20) < RESERVE_MB:
         raise Mistake(
-            f"{folder} has {left} MB left, and Ray writes its session there; make room, or set {variable} to a short "
-            "path on another disk"
+            f"{folder} has {left} MB left, and Ray writes its session there; delete files there, or set {variable} to "
+            "a short path on another disk"
         )
 
 
 def explain_failed_start(error: Exception) -> str:
-    """Return the sentence for what Ray raises when it cannot start on this machine."""
+    """Return the sentence for an exception of Ray that cannot start on this machine."""
     variable, folder = name_temporary_variable(), find_temporary_folder()
     path = getattr(error, "filename", None) or ""
     if "AF_UNIX" in str(error):
         return (
-            f"{variable}={folder.parent} is too long: Ray's sockets lie below it, and their paths have 107 bytes at "
-            "most; set RAY_TMPDIR to a short path, such as /tmp"
+            f"{variable}={folder.parent} is too long: the paths of Ray's sockets, which lie below it, may have 107 "
+            "bytes; set RAY_TMPDIR to a short path, such as /tmp"
         )
     if isinstance(error, OSError) and Path(path).is_relative_to(folder):
         return (
-            f"Ray cannot write its temporary folder, {path} ({error.strerror}); set RAY_TMPDIR to a short path that is "
-            "yours"
+            f"Ray cannot write its temporary folder, {path} ({error.strerror}); set RAY_TMPDIR to a short path that "
+            "you can write"
         )
     if isinstance(error, OSError) and ".ray" in Path(path).parts:
         return (
             f"Ray keeps its token in {path}, which cannot be written ({error.strerror}); set HOME to a directory that "
-            "can, RAY_AUTH_TOKEN to a secret of yours, or RAY_AUTH_MODE=disabled where nobody else is on this machine"
+            "you can write, RAY_AUTH_TOKEN to a secret, or RAY_AUTH_MODE=disabled if you are the only user here"
         )
-    if TOO_SLOW in str(error):
+    if TIMEOUT_MESSAGE in str(error):
         return (
-            f"Ray did not start within half a minute, {ATTEMPTS} times over: this machine is too busy; end something "
-            f"else that runs on it. Ray's logs are in {folder}/session_latest/logs"
+            f"Ray did not start within half a minute in {MAX_ATTEMPTS} attempts: this machine is too busy; end another "
+            f"program that runs on it. Ray's logs are in {folder}/session_latest/logs"
         )
     if "ray.init(memory" in str(error):
         return (
-            f"this process may use {memory_bytes() / 2**30:.1f} GiB of memory, and Ray with its object store takes "
-            "that alone; give the container or the job more, such as 4 GiB"
+            f"this process may use {memory_bytes() / 2**30:.1f} GiB of memory, and Ray with its object store needs "
+            "all of it; give the container or the job more, such as 4 GiB"
         )
     return f"Ray cannot start on this machine ({in_a_line(error)[:300]}); its logs are in {folder}/session_latest/logs"

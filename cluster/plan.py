@@ -76,11 +76,12 @@ def make_plan(settings: dict[str, Any], seeds_per_process: int | None = None) ->
         Mistake: `seed` is no list of different seeds.
     """
     if seeds_per_process is None:
-        seeds_per_process = settings["search"]["seeds_per_trial"] if settings["command"] == "search" else 1
+        of_search = settings["command"] == "search"
+        seeds_per_process = int(settings["search"]["seeds_per_trial"]) if of_search else 1
     return Plan(
         settings=settings,
         seeds=tuple(list_seeds(settings)),
-        seeds_per_process=int(seeds_per_process),
+        seeds_per_process=seeds_per_process,
         num_env_runners=count_env_runners(settings),
         training_cpus=count_training_cpus(settings),
         dtype=choose_dtype(settings),

@@ -1,6 +1,6 @@
-"""A command becomes a job on a Ray cluster: its code travels, and the dashboard shows what it is.
+"""The submission of a command as a job on a Ray cluster, with its code and with metadata for the dashboard.
 
-words -> checked here -> package, metadata -> JobSubmissionClient -> python run.py WORDS resume=auto, on the head
+overrides -> check on this machine -> package, metadata -> JobSubmissionClient -> python run.py <overrides> resume=auto
 """
 
 import json
@@ -14,33 +14,34 @@ from typing import Any
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from cluster.package import JOB_BYTES, refuse_too_large
+from cluster.package import MAX_JOB_BYTES, refuse_large_package
 from environments.passwords import mask
 from run_directory.outputs import compute_key
 from run_directory.provenance import COMMIT, ROOT, commit_to_send
 from settings.mistakes import Mistake
 
-DASHBOARD = "RAY_API_SERVER_ADDRESS"  # what `ray job` reads as well
-ANSWER_S = 5  # a dashboard must answer in
-READY_S = 60  # a head that has just been started takes jobs within
-STOP_S = 120  # `ray job stop` gives a run so long for its last checkpoint; Ray's own default is 3
+DASHBOARD_VARIABLE = "RAY_API_SERVER_ADDRESS"  # `ray job` reads this environment variable, too
+ANSWER_TIMEOUT_S = 5  # of the first request to a dashboard
+READY_TIMEOUT_S = 60  # of a head that has just been started, until it accepts jobs
+STOP_TIMEOUT_S = 120  # from `ray job stop` to the kill, for the last checkpoint; Ray's default is 3
 
 
 def submit_job(settings: dict, words: list[str]) -> str:
     """Submit a command as a job.
 
     Args:
-        settings: what the words compose to, checked.
-        words: the command line.
+        settings: the checked settings, composed from the overrides.
+        words: the overrides of the command line.
 
     Returns:
-        Lines on what one can do with the job.
+        Lines with the commands that follow, stop and watch the job.
 
     Raises:
-        Mistake: it would not run on a cluster, is too large, or the cluster does not take it.
+        Mistake: the settings are not those of a cluster, a password is in the overrides, the code is too large, or the
+            cluster does not accept the job.
     """
     if settings["cluster"]["address"] == "local":
-        raise Mistake("command=submit: cluster=laptop is Ray of the run's own; add cluster=ray to run on a cluster")
+        raise Mistake("command=submit: cluster=laptop runs on this machine only; add cluster=ray to run on a cluster")
     for word, shown in zip(words, mask(words), strict=True):
         if word != shown:
             raise Mistake(
@@ -48,40 +49,40 @@ def submit_job(settings: dict, words: list[str]) -> str:
                 f"{word.partition('=')[0]}='${{oc.env:STORAGE}}' and set the environment variable STORAGE here and "
                 "where the head was started"
             )
-    refuse_too_large(ROOT, JOB_BYTES)
-    address = os.environ.get(DASHBOARD, "http://127.0.0.1:8265")
-    if "://" not in address:  # Ray would look for a cluster's head there, and for long
-        raise Mistake(f"{DASHBOARD}={address} is no address of a dashboard; give http://{address}")
+    refuse_large_package(ROOT, MAX_JOB_BYTES)
+    address = os.environ.get(DASHBOARD_VARIABLE, "http://127.0.0.1:8265")
+    if "://" not in address:  # Ray would take it for a cluster's head, and search long
+        raise Mistake(f"{DASHBOARD_VARIABLE}={address} is no URL of a dashboard; set it to http://{address}")
     name = f"{settings['algo']['name']}/{settings['env']['name']}"
     job = f"{name.replace('/', '-')}-{compute_key(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
-    what = {
+    job_request = {
         "entrypoint": format_entrypoint(words),
         "submission_id": job,
         "metadata": describe_job(settings, name),
         "runtime_env": {"working_dir": str(ROOT), "env_vars": list_variables()},
     }
     try:
-        post_job(address, what)
-    except Exception as error:  # ConnectionError, RuntimeError, whatever the HTTP client raises
-        raise Mistake(explain_refusal(address, error)) from error
+        post_job(address, job_request)
+    except Exception as error:  # ConnectionError, RuntimeError and exceptions of the HTTP client
+        raise Mistake(explain_failed_submission(address, error)) from error
     return "\n".join(
         [
-            f"job {job} is on its way: python run.py {shlex.join(words)}",
+            f"job {job} is submitted: python run.py {shlex.join(words)}",
             f"  follow it   ray job logs --address {address} --follow {job}",
-            f"  stop it     ray job stop --address {address} {job}     (it writes a checkpoint; the same line goes on)",
+            f"  stop it     ray job stop --address {address} {job}     (after a checkpoint; the same command resumes)",
             f"  watch it    {address}/#/jobs/{job}",
         ]
     )
 
 
-def post_job(address: str, what: dict[str, Any]) -> None:
-    """Submit a job to a dashboard, and wait for a head that has only just been started."""
-    requests.head(address, timeout=ANSWER_S)  # Ray's own client would wait for ever
-    logging.getLogger("ray").setLevel(logging.ERROR)  # every file it leaves behind
-    client, end = JobSubmissionClient(address), time.monotonic() + READY_S
+def post_job(address: str, job_request: dict[str, Any]) -> None:
+    """Submit a job to a dashboard; retry for READY_TIMEOUT_S while a new head does not accept jobs yet."""
+    requests.head(address, timeout=ANSWER_TIMEOUT_S)  # Ray's client would wait without a timeout
+    logging.getLogger("ray").setLevel(logging.ERROR)  # Ray logs each file that it excludes
+    client, end = JobSubmissionClient(address), time.monotonic() + READY_TIMEOUT_S
     while True:
         try:
-            client.submit_job(**what)
+            client.submit_job(**job_request)
             return
         except RuntimeError as error:
             if "No available agent" not in str(error) or time.monotonic() > end:
@@ -89,10 +90,10 @@ def post_job(address: str, what: dict[str, Any]) -> None:
             time.sleep(1)
 
 
-def add_continuation(words: list[str]) -> list[str]:
-    """Return the overrides of a job, which continues when it is submitted again, on whatever node it lands.
+def add_resume_overrides(words: list[str]) -> list[str]:
+    """Return the overrides of a job, with resume=auto: a job that is submitted again resumes, on any node.
 
-    Whoever submits the job has named its `output_dir`, and so trusts what is there.
+    trust=true is added, because the user who submits the job has chosen its `output_dir` and trusts the files there.
     """
     resume = [] if any(word.startswith("resume=") for word in words) else ["resume=auto"]
     trust = [] if any(word.startswith("trust=") for word in words) else ["trust=true"]
@@ -101,11 +102,11 @@ def add_continuation(words: list[str]) -> list[str]:
 
 def format_entrypoint(words: list[str]) -> str:
     """Return the command line of a job."""
-    return f"python run.py {shlex.join(add_continuation(words))}"
+    return f"python run.py {shlex.join(add_resume_overrides(words))}"
 
 
 def describe_job(settings: dict, name: str) -> dict[str, str]:
-    """Return what the dashboard shows of a job."""
+    """Return the metadata of a job that the dashboard shows."""
     return {
         "job_name": name,
         "algo": settings["algo"]["name"],
@@ -116,23 +117,23 @@ def describe_job(settings: dict, name: str) -> dict[str, str]:
 
 
 def list_variables() -> dict[str, str]:
-    """Return the environment variables of all processes of a job; each process sets torch's threads itself."""
-    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), "OMP_NUM_THREADS": "1", COMMIT: commit_to_send()}
+    """Return the environment variables of all processes of a job; the number of torch's threads is set elsewhere."""
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_TIMEOUT_S), "OMP_NUM_THREADS": "1", COMMIT: commit_to_send()}
 
 
-def explain_refusal(address: str, error: Any) -> str:
-    """Return the sentence for what Ray says when it takes no job."""
+def explain_failed_submission(address: str, error: Any) -> str:
+    """Return the sentence for an error while a job is submitted to the dashboard at `address`."""
     text = " ".join(str(error).split())
     if re.search(r"\b401\b|\b403\b|token|unauthor", text, re.I):
         return (
-            f"{DASHBOARD}={address}: the cluster does not take this process's token; set RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN to what ray get-auth-token prints on its head"
+            f"{DASHBOARD_VARIABLE}={address}: the cluster does not accept this process's token; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token that ray get-auth-token prints on its head"
         )
     if isinstance(error, requests.Timeout):
-        text = f"no answer for {ANSWER_S:g} s"
-    elif cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):  # at the end of a chain of HTTP's own
+        text = f"no answer for {ANSWER_TIMEOUT_S:g} s"
+    elif cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):  # the cause, at the end of a long text
         text = cause.group(1)
     return (
-        f"{DASHBOARD}={address}: no Ray dashboard takes the job there ({text[:200]}); on the head it is at port 8265, "
-        "from elsewhere reach it with ssh -L 8265:127.0.0.1:8265 HEAD"
+        f"{DASHBOARD_VARIABLE}={address}: no Ray dashboard accepts the job there ({text[:200]}); on the head it is at "
+        "port 8265; on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD"
     )

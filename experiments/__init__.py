@@ -1,1 +1,4 @@
-"""What can be typed: YAML, composing it, checking it, help on it, and what a run continues with."""
+"""Experiments: YAML files, their composition and check, --help, completion, and the settings of a resumed run.
+
+Functions whose names begin with refuse_ or check_ raise a Mistake for settings that cannot work.
+"""

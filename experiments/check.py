@@ -1,6 +1,7 @@
-"""Settings checked before anything starts: each against its class in settings/, against each other, and this machine.
+"""The check of an experiment's settings, before any process starts.
 
-Every mistake is one sentence with the setting, its value and the way out.
+Each setting is checked against its class in settings/, then against the other settings, then against this machine. The
+first problem is raised as a Mistake: one sentence that names the setting, its value and a way out.
 """
 
 import difflib
@@ -19,32 +20,32 @@ from settings.mistakes import Mistake
 from settings.runs import RunSettings
 from settings.setting import explain_unknown, list_settings, name_kind
 
-GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
+SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 
 
-def check(settings: dict) -> dict:
-    """Return the settings with every value checked and as its kind.
+def check_settings(settings: dict) -> dict:
+    """Check every setting of an experiment, and return the settings, each converted to its kind.
 
     Args:
-        settings: the composed experiment as plain data. Of a search, `search` is handed on as it is;
+        settings: the composed experiment as plain data. The group `search` of a search is returned unchanged;
             `tune_searches/check.py` checks it.
 
     Raises:
-        Mistake: something that was typed, or stands in a YAML file, cannot work.
+        Mistake: a setting of the command line or of a YAML file cannot work.
     """
     settings = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
-    search = settings.pop("search", None)  # a file in tune_searches/ has one, whatever is done with it
+    search = settings.pop("search", None)  # files in tune_searches/ have this group, whatever the command is
     of_run = list_settings(RunSettings)
-    for key in (*GROUPS, "seed", *of_run):
+    for key in (*SETTING_GROUPS, "seed", *of_run):
         if key not in settings:
             raise Mistake(f"{key} is missing from the experiment; leave it as experiments/config.yaml has it")
-    for group in GROUPS:
+    for group in SETTING_GROUPS:
         if not isinstance(settings[group], dict):
             raise Mistake(
                 f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings"
             )
     settings["env"]["name"] = name_of(settings["env"])
-    _check_made_for(settings)  # first: another algorithm would not know the settings of this one
+    _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
             if key not in table:
@@ -54,8 +55,8 @@ def check(settings: dict) -> dict:
                 raise Mistake(f"{group}.{key} is missing; it takes {setting.wanted()}")
             settings[group][key] = setting.check(f"{group}.{key}", settings[group][key])
     for key, value in settings.items():
-        if key not in GROUPS and key not in of_run and key != "seed":
-            raise explain_unknown(key, "an experiment", [*of_run, *GROUPS, "seed"])
+        if key not in SETTING_GROUPS and key not in of_run and key != "seed":
+            raise explain_unknown(key, "an experiment", [*of_run, *SETTING_GROUPS, "seed"])
         if key in of_run:
             settings[key] = of_run[key].check(key, value)
     for key, name in ("env.name", settings["env"]["name"]), ("label", settings["label"]):
@@ -108,22 +109,22 @@ def _check_id(env_id: str) -> None:
     module, _, name = env_id.rpartition(":")
     try:
         spec = spec_of(env_id)
-    except Exception as error:  # a module may raise anything while it is imported
+    except Exception as error:  # the import of a user's module can raise any exception
         why = " ".join(str(error).split())
         raise Mistake(
-            f"env.id={env_id}: {module} cannot be imported ({why}); write module:Id where a module registers the "
-            "environment, and Id alone where Gymnasium knows it"
+            f"env.id={env_id}: {module} cannot be imported ({why}); write module:Id for an environment that a module "
+            "registers, and Id alone for one that Gymnasium knows"
         ) from error
     if spec is None:
         near = difflib.get_close_matches(name, gymnasium.registry, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
         raise Mistake(f"env.id={env_id}: Gymnasium knows no such environment; {hint}")
-    if str(spec.entry_point).startswith("ale_py"):  # before it is made, which prints ALE's name
-        raise _ale_game(env_id, spec)
+    if str(spec.entry_point).startswith("ale_py"):  # here, because ALE prints its banner when a game is made
+        raise _explain_ale_game(env_id, spec)
 
 
-def _ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
-    """The sentence for a game of ALE behind a Gymnasium id: it skips frames itself, and no protocol would reach it."""
+def _explain_ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
+    """Return the Mistake for a Gymnasium id of an ALE game: Gymnasium would skip frames and bypass the protocol."""
     game = spec.kwargs.get("game", "<game>") if spec else "<game>"
     return Mistake(f"env.id={env_id} is a game of ALE, played under a protocol; type env=atari env.game={game} instead")
 
@@ -131,19 +132,19 @@ def _ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
 def _check_spaces(env_id: str, algo: str) -> None:
     try:
         env = gymnasium.make(env_id)
-    except Exception as error:  # an environment may raise anything while it is made
+    except Exception as error:  # the constructor of an environment can raise any exception
         why = " ".join(str(error).split())
         raise Mistake(f"env.id={env_id}: it cannot be made here ({why}); install what it needs") from error
     observation, action = env.observation_space, env.action_space
-    of_ale, spec = type(env.unwrapped).__module__.startswith("ale_py"), env.spec
+    is_ale_game, spec = type(env.unwrapped).__module__.startswith("ale_py"), env.spec
     env.close()
-    if of_ale:
-        raise _ale_game(env_id, spec)
+    if is_ale_game:
+        raise _explain_ale_game(env_id, spec)
     box = isinstance(action, gymnasium.spaces.Box)
     if not isinstance(observation, gymnasium.spaces.Box) or not (box or isinstance(action, gymnasium.spaces.Discrete)):
         raise Mistake(
             f"env.id={env_id} has observations {observation} and actions {action}; "
-            "the models take a Box to observe and a Box or Discrete to act"
+            "the models take Box observations, and Box or Discrete actions"
         )
     if box and action.shape is not None and len(action.shape) != 1:
         raise Mistake(
@@ -157,7 +158,7 @@ def _check_spaces(env_id: str, algo: str) -> None:
         )
     if algo == "dqn" and box:
         raise Mistake(
-            f"algo=dqn compares the actions with each other, and env.id={env_id} has infinitely many; "
+            f"algo=dqn needs a finite number of actions, and env.id={env_id} has continuous ones; "
             "try algo=ppo, or an environment with Discrete actions"
         )
 
@@ -179,20 +180,20 @@ def _check_model(settings: dict) -> None:
 def _check_sizes(plan: Plan) -> None:
     settings, runners = plan.settings, plan.num_env_runners
     algo, model = settings["algo"], settings["model"]
-    players, whose = (
+    players, players_key = (
         (max(1, algo["num_workers"]), "algo.num_workers")
         if algo["name"] == "a3c"
         else (max(1, runners), "cluster.num_env_runners")
     )
     if algo["num_envs"] % players:
         raise Mistake(
-            f"algo.num_envs={algo['num_envs']} cannot be shared evenly by {whose}={players}; "
+            f"algo.num_envs={algo['num_envs']} cannot be shared evenly by {players_key}={players}; "
             "make one a multiple of the other"
         )
     if runners > players:
         raise Mistake(
-            f"cluster.num_env_runners={runners} is more than the workers there are to play, algo.num_workers="
-            f"{algo['num_workers']}; lower the one or raise the other"
+            f"cluster.num_env_runners={runners} is larger than the number of workers, algo.num_workers="
+            f"{algo['num_workers']}; lower the first or raise the second"
         )
     _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
     cluster = settings["cluster"]
@@ -203,24 +204,24 @@ def _check_sizes(plan: Plan) -> None:
         if algo[size] > batch:
             raise Mistake(
                 f"algo.{size}={algo[size]} is larger than the batch, algo.num_envs x algo.horizon = "
-                f"{algo['num_envs']} x {algo['horizon']} = {batch}; lower the one or raise one of the others"
+                f"{algo['num_envs']} x {algo['horizon']} = {batch}; lower it, or raise one of the two"
             )
         if model.get("lstm_size") and algo[size] < algo["horizon"]:
             raise Mistake(
                 f"algo.{size}={algo[size]} is shorter than a sequence, algo.horizon={algo['horizon']}: an LSTM learns "
-                "from whole ones; raise the one or lower the other"
+                "from whole sequences; raise the first or lower the second"
             )
     if algo["name"] == "pg":
         _check_episodes(settings, max(1, runners))
     if algo["name"] == "dqn":
-        _check_replay(settings, runners)
+        _check_dqn(settings, runners)
 
 
 def _check_runners(algo: dict, runners: int, gpus: float) -> None:
     if algo.get("overlap") and not runners:
         raise Mistake(
-            "algo.overlap=true: env runners play while the training process learns, and cluster.num_env_runners=0 has "
-            "none; set cluster.num_env_runners=1 or more, or algo.overlap=false"
+            "algo.overlap=true needs env runners, which play while the training process learns, and "
+            "cluster.num_env_runners=0; set cluster.num_env_runners=1 or more, or algo.overlap=false"
         )
     if gpus and algo["name"] in ("a3c", "dqn"):
         raise Mistake(
@@ -228,7 +229,7 @@ def _check_runners(algo: dict, runners: int, gpus: float) -> None:
         )
     if gpus and not runners:
         raise Mistake(
-            f"cluster.gpus_per_runner={gpus:g} is for env runners, and cluster.num_env_runners=0 has none; set "
+            f"cluster.gpus_per_runner={gpus:g} is for env runners, and cluster.num_env_runners=0; set "
             "cluster.num_env_runners=1 or more, or cluster.gpus_per_runner=0"
         )
 
@@ -239,11 +240,11 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
     if algo["name"] in ("a3c", "dqn"):
         raise Mistake(f"cluster.num_learners={learners}: algo={algo['name']} has one learner; leave it at 0")
     if 0 < gpus < 1:
-        raise Mistake(f"cluster.gpus_per_learner={gpus:g}: several learners cannot share a GPU; give each one")
+        raise Mistake(f"cluster.gpus_per_learner={gpus:g}: several learners cannot share a GPU; set it to 1")
     if not runners or runners % learners:
         raise Mistake(
-            f"cluster.num_learners={learners} learn from whole rollouts, and cluster.num_env_runners={runners} play "
-            "them; make the latter a multiple of the former"
+            f"cluster.num_learners={learners}: whole rollouts are shared among the learners, and "
+            f"cluster.num_env_runners={runners} is no multiple of their number; change one of the two"
         )
 
 
@@ -252,7 +253,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
     if algo["episodes_per_update"] % algo["num_envs"]:
         raise Mistake(
             f"algo.episodes_per_update={algo['episodes_per_update']} cannot be shared evenly by algo.num_envs="
-            f"{algo['num_envs']}; each env plays equally many, so that short episodes are not favoured"
+            f"{algo['num_envs']}; make it a multiple: all envs play equally many, or short episodes are favoured"
         )
     if may_never_end(env):
         raise Mistake(
@@ -261,7 +262,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
         )
 
 
-def _check_replay(settings: dict, runners: int) -> None:
+def _check_dqn(settings: dict, runners: int) -> None:
     algo, memory = settings["algo"], settings["model"].get("lstm_size")
     if memory:
         raise Mistake(f"model.lstm_size={memory}: algo=dqn learns from single steps and has no memory; leave it null")
@@ -273,21 +274,21 @@ def _check_replay(settings: dict, runners: int) -> None:
     starts, buffer = algo["learning_starts"], algo["buffer_size"]
     if algo["minibatch_size"] > starts:
         raise Mistake(
-            f"algo.minibatch_size={algo['minibatch_size']} is larger than algo.learning_starts={starts}, which is how "
-            "full the buffer is at the first update; lower the one or raise the other"
+            f"algo.minibatch_size={algo['minibatch_size']} is larger than algo.learning_starts={starts}, the number "
+            "of agent steps in the buffer at the first update; lower the first or raise the second"
         )
     if starts > buffer:
         raise Mistake(
             f"algo.learning_starts={starts} is larger than algo.buffer_size={buffer}: the buffer would never hold so "
-            "much; lower the one or raise the other"
+            "many agent steps; lower the first or raise the second"
         )
     if starts >= settings["stop"]["agent_steps"]:
         raise Mistake(
-            f"algo.learning_starts={starts}: so many agent steps are played at random before the first update, and "
-            f"stop.agent_steps={settings['stop']['agent_steps']} ends the run before; lower the one or raise the other"
+            f"algo.learning_starts={starts} is not below stop.agent_steps={settings['stop']['agent_steps']}: the run "
+            "would end before the first update; lower the first or raise the second"
         )
     if algo["n_step"] > 1 and not algo["prioritized"]:
         raise Mistake(
-            f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly where an episode "
-            "ends; set algo.prioritized=true as well, or leave it at 1"
+            f"algo.n_step={algo['n_step']}: RLlib's uniform buffer discounts n-step returns wrongly at the end "
+            "of an episode; set algo.prioritized=true as well, or leave algo.n_step at 1"
         )

@@ -1,4 +1,4 @@
-"""Which settings each command reads. A setting that is typed for a command that does not read it is refused by name."""
+"""The settings that each command reads; an override that the command does not read is refused by name."""
 
 from typing import Any
 
@@ -8,115 +8,109 @@ from settings.protocols import PROTOCOLS
 from settings.runs import SEED, RunSettings
 from settings.setting import list_settings
 
-# Commands that read a run directory take what they need from it, and from the command line only this:
-VIDEO = ("format", "scale", "fps")
-READS = {
+VIDEO_SETTINGS = ("format", "scale", "fps")
+# Commands that read a run directory, each with the only overrides that it reads; all other settings are the run's own.
+READER_SETTINGS = {
     "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
-    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO, "replay"),
+    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
     "page": ("run", "checkpoint"),
     "watch": ("run", "checkpoint", "port"),
     "promote": ("run",),
 }
-READERS = "command=evaluate, record, page, watch and promote"
-PLAYERS = ("evaluate", "record")  # of READS: also read env.<field> of a protocol
-RULES = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
-# Commands that compose an experiment read everything but this; the second word is the way out.
-OF_READERS = {
-    "run": f"only {READERS} read it; to continue a run, give resume=<it>",
+READER_COMMANDS = "command=evaluate, record, page, watch and promote"
+PLAYER_COMMANDS = ("evaluate", "record")  # reader commands that also read env.<field> of a protocol
+PROTOCOL_SETTINGS = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
+# Settings that a command which composes an experiment does not read -> the end of the message that refuses them.
+READER_ONLY_SETTINGS = {
+    "run": f"only {READER_COMMANDS} read it; to continue a run, give resume=<it>",
     "checkpoint": "only command=evaluate, record, page and watch play with a checkpoint; a run that continues "
     "takes the newest, leave it out",
-    "way": "only command=evaluate and command=record choose how to play; leave it out",
+    "way": "only command=evaluate and command=record read it; leave it out",
     "port": "only command=watch serves a page; leave it out",
-} | dict.fromkeys(("games", *VIDEO, "replay"), "only command=record makes videos; leave it out")
-IGNORES = {
-    "train": OF_READERS | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
-    "search": OF_READERS
+} | dict.fromkeys(("games", *VIDEO_SETTINGS, "replay"), "only command=record makes videos; leave it out")
+IGNORED_SETTINGS = {
+    "train": READER_ONLY_SETTINGS
+    | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
+    "search": READER_ONLY_SETTINGS
     | {
         "page": "a search has a page of its own; leave it out",
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
         "episodes": "a search plays no evaluation; leave it out",
         "label": "a search is filed under search.name; set that one",
-        "keep_milestones": "its many trials would fill the disk, and keep none; leave it out",
+        "keep_milestones": "a search keeps no milestones, because its many trials would fill the disk; leave it out",
     },
 }
-IGNORES["submit"] = IGNORES["train"]
-TYPED_ONLY = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}  # with their defaults
-TYPED_ONLY |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
-FOLLOWS = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
+IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
+# Settings that only a command line may set, with their defaults.
+COMMAND_LINE_DEFAULTS = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}
+COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
+DERIVED_NAMES = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
 
-def refuse_names(overrides: list[str]) -> None:
-    """Check that nobody types a name that results are filed under.
-
-    Raises:
-        Mistake: somebody does.
-    """
+def refuse_derived_names(overrides: list[str]) -> None:
+    """Refuse an override of a name that the suite derives itself; results are filed under these names."""
     for override in overrides:
-        if way_out := FOLLOWS.get(override.partition("=")[0]):
-            raise Mistake(f"{override}: results are filed under what was played; leave it out, or {way_out}")
+        if way_out := DERIVED_NAMES.get(override.partition("=")[0]):
+            raise Mistake(
+                f"{override}: results are filed under names that the suite derives; leave it out, or {way_out}"
+            )
 
 
-def refuse_unasked(overrides: list[str], settings: dict) -> None:
-    """Check that no YAML file sets what only a command line may say: which directory to read or continue, and how.
+def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
+    """Refuse a setting of a YAML file that only a command line may set, such as the run directory to read or resume.
 
     Args:
-        overrides: the command line.
-        settings: what it composes to.
-
-    Raises:
-        Mistake: a file does.
+        overrides: the overrides of the command line.
+        settings: the settings composed from them.
     """
     typed = {override.partition("=")[0] for override in overrides}
-    for key, default in TYPED_ONLY.items():
+    for key, default in COMMAND_LINE_DEFAULTS.items():
         if key not in typed and settings.get(key) != default:
             raise Mistake(
-                f"{key}={settings[key]} stands in a YAML file; take it out there, and type it where it is meant"
+                f"{key}={settings[key]} stands in a YAML file; remove it there, and type it on the command line"
             )
-    if settings["command"] in READS:
-        raise Mistake(f"command={settings['command']} stands in a YAML file; take it out there, and type it with run=")
+    if settings["command"] in READER_SETTINGS:
+        raise Mistake(f"command={settings['command']} stands in a YAML file; remove it there, and type it with run=")
     if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
-        raise Mistake("search stands in a YAML file, and this command is a training; put it into tune_searches/")
+        raise Mistake("search stands in a YAML file, and this command is a training; move it to tune_searches/")
 
 
-def refuse_ignored(overrides: list[str], settings: dict) -> None:
-    """Check that the command reads every setting that was typed.
+def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:
+    """Refuse an override that the command does not read.
 
     Args:
-        overrides: the command line.
-        settings: what it composes to.
-
-    Raises:
-        Mistake: the command does not read one of them.
+        overrides: the overrides of the command line.
+        settings: the settings composed from them.
     """
     command = settings["command"]
     for override in overrides:
         key, _, value = override.partition("=")
         if value == "null":
             continue
-        if why := IGNORES[command].get(key.split(".")[0]):
+        if why := IGNORED_SETTINGS[command].get(key.split(".")[0]):
             raise Mistake(f"{override}: {why}")
         if command == "train" and key == "episodes" and not settings["evaluate"]:
-            raise Mistake(f"{override}: this run ends without an evaluation; add evaluate=true")
+            raise Mistake(f"{override}: no evaluation follows this training; add evaluate=true")
         if command == "train" and key == "trust" and not settings["resume"]:
-            raise Mistake(f"{override}: this run continues none; add resume=<run directory>, or leave it out")
+            raise Mistake(f"{override}: this run is not resumed; add resume=<run directory>, or leave it out")
 
 
-def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[str, Any]:
-    """Return what a command that reads a run directory is told, with every value checked.
+def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[str, Any]:
+    """Return the settings of a command that reads a run directory, with every value checked.
 
     Args:
-        command: one of READS.
-        typed: key -> value, as the command line has them.
-        defaults: the settings of an experiment without words, for what was not typed.
+        command: a key of READER_SETTINGS.
+        typed: the overrides, key -> value.
+        defaults: the settings of the default experiment, for keys without an override.
 
     Returns:
-        Key -> value of READS and `command`; for PLAYERS also `rules`, the typed fields of a protocol. `seed` is None
-        where the seed of the run is to be taken.
+        `command` and the settings that it reads, key -> value; for PLAYER_COMMANDS also `rules`, the overridden fields
+        of the protocol. `seed` is None where the command takes the seed of the run.
 
     Raises:
-        Mistake: a key is none that the command reads, a value cannot be, or `run` is missing.
+        Mistake: the command does not read a key, a value is not allowed, or `run` is missing.
     """
-    keys = READS[command]
+    keys = READER_SETTINGS[command]
     result: dict[str, Any] = {"command": command} | {key: defaults[key] for key in keys}
     rules: dict[str, Any] = {}
     if "seed" in keys:
@@ -126,34 +120,30 @@ def read_settings(command: str, typed: dict[str, Any], defaults: dict) -> dict[s
         if key in keys:
             setting = SEED if key == "seed" else list_settings(RunSettings)[key]
             result[key] = setting.check(key, value)
-        elif command in PLAYERS and group == "env" and field in RULES:
-            rules[field] = RULES[field].check(key, value)
+        elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
+            rules[field] = PROTOCOL_SETTINGS[field].check(key, value)
         elif key != "command":
-            more = " and env.<field> of the protocol" if command in PLAYERS else ""
+            more = " and env.<field> of the protocol" if command in PLAYER_COMMANDS else ""
             raise Mistake(
-                f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all else from the run "
-                "directory; leave it out"
+                f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all other settings from "
+                "the run directory; leave it out"
             )
     if command == "record":
-        refuse_of_recording(typed, result)
+        check_recording_settings(typed, result)
         result["way"] = typed.get("way", "stochastic")
     if not result["run"] and not result.get("replay"):
         raise Mistake(f"run is not set; command={command} takes run=<directory>")
-    return result | ({"rules": rules} if command in PLAYERS else {})
+    return result | ({"rules": rules} if command in PLAYER_COMMANDS else {})
 
 
-def refuse_of_recording(typed: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Check what command=record was told.
-
-    Raises:
-        Mistake: two ways to play, or, beside a replay, what only playing reads.
-    """
+def check_recording_settings(typed: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse way=both for a recording, and overrides that a replay does not read."""
     if typed.get("way") == "both":
-        raise Mistake("way=both: a recording is of one way to play; give way=stochastic or way=greedy")
+        raise Mistake("way=both: a recording plays in one way; give way=stochastic or way=greedy")
     if settings["replay"] is None:
         return
     if settings["replay"] == "":
         raise Mistake("replay=: give the file of a recorded game, or leave it out")
     for key, value in typed.items():
-        if key not in ("command", "run", "replay", *VIDEO):
-            raise Mistake(f"{key}={value}: a replay says itself what is played; leave it out, or replay")
+        if key not in ("command", "run", "replay", *VIDEO_SETTINGS):
+            raise Mistake(f"{key}={value}: a replay's file holds this setting itself; leave out {key} or replay")

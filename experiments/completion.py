@@ -1,9 +1,9 @@
-"""Shell completion: what a half-typed word of `python run.py ...` can become.
+"""Shell completion of the command line `python run.py ...`.
 
     eval "$(python run.py --completion bash)"      in ~/.bashrc; zsh the same, in ~/.zshrc
 
-The shell asks `python run.py --complete <half-typed word> <words before it>` at every Tab, so that the settings of the
-algorithm that was typed, new YAML files and new run directories are offered.
+At every Tab the shell runs `python run.py --complete <word under the cursor> <words before it>`. The answer therefore
+follows the algorithm on the command line, and knows new YAML files and new run directories.
 """
 
 from collections.abc import Iterable
@@ -11,24 +11,24 @@ from pathlib import Path
 
 from ale_py import roms
 
-from experiments.commands import PLAYERS, READS, RULES
-from experiments.composition import GROUPS, PATHS, options
-from experiments.help import LISTED, table_of
+from experiments.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
+from experiments.composition import GROUPS, PATH_SETTINGS, list_options
+from experiments.help import SECTIONS, list_defaults
 from run_directory.layout import CHECKPOINT_NAMES
 from settings.mistakes import Mistake, choose
 from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings
 
 FLAGS = ("--help", "--cfg", "--completion")
-NAMES = {
+PATH_NAMES = {  # settings whose values are paths -> names that they take instead of a path
     "run": ("latest",),
     "resume": ("latest", "auto"),
     "checkpoint": CHECKPOINT_NAMES,
     "replay": (),
     "output_dir": (),
-}  # that a path can have
+}
 SHELLS = {
-    # Bash takes `=` for the end of a word, so a reply is what follows the last one. Commands without run.py get files.
+    # Bash ends a word at `=`, so a reply holds only the text after the last `=`. Commands without run.py get files.
     "bash": """
 _rllib_suite() {
     local words current prefix
@@ -55,23 +55,23 @@ compdef _rllib_suite python python3
 }
 
 
-def script_for(shell: str) -> str:
-    """Return the script that a shell evaluates to complete the words of run.py.
+def get_completion_script(shell: str) -> str:
+    """Return the script that a shell evaluates to complete the overrides and flags of run.py.
 
     Raises:
-        Mistake: there is none for this shell.
+        Mistake: there is no script for this shell.
     """
     if shell not in SHELLS:
-        raise Mistake(f"--completion {shell}: there is no such shell here; {choose(shell, list(SHELLS))}")
+        raise Mistake(f"--completion {shell}: there is no completion for this shell; {choose(shell, list(SHELLS))}")
     return SHELLS[shell].strip()
 
 
-def complete(current: str, before: list[str]) -> list[str]:
-    """Return what a half-typed word can become, sorted; a word that is whole ends with a space.
+def complete_word(current: str, before: list[str]) -> list[str]:
+    """Return the completions of a word, sorted; a completion that needs no further typing ends with a space.
 
     Args:
-        current: the word under the cursor, as far as it is typed; it may be empty.
-        before: the words that stand before it. Where they are mistaken, the defaults are offered.
+        current: the word under the cursor, up to the cursor; it may be empty.
+        before: the words before it. If they contain a mistake, they are ignored.
     """
     overrides = [word for word in before if not word.startswith("-")]
     if before[-1:] == ["--cfg"]:
@@ -82,56 +82,56 @@ def complete(current: str, before: list[str]) -> list[str]:
         offered = FLAGS
     else:
         try:
-            offered = offers(current, overrides)
+            offered = list_overrides(current, overrides)
         except Mistake:
-            offered = offers(current, [])
+            offered = list_overrides(current, [])
     words = sorted({word for word in offered if word.startswith(current)})
     return [word if word.endswith(("=", ".", "/")) else f"{word} " for word in words]
 
 
-def offers(current: str, before: list[str]) -> list[str]:
-    """Return the overrides that begin with what stands before the last `=` or dot of a half-typed word."""
+def list_overrides(current: str, before: list[str]) -> list[str]:
+    """Return the overrides that share the key, or the group, of an incomplete word."""
     key, equals, path = current.partition("=")
     if not equals:
-        return keys_after(current, before)
-    values = [*NAMES[key], *folders(path)] if key in PATHS else values_of(key, before)
+        return list_keys(current, before)
+    values = [*PATH_NAMES[key], *list_folders(path)] if key in PATH_SETTINGS else list_values(key, before)
     return [f"{key}={value}" for value in values]
 
 
-def keys_after(current: str, before: list[str]) -> list[str]:
-    """Return the keys one can type: groups and settings, those of a group only behind its name and a dot."""
+def list_keys(current: str, before: list[str]) -> list[str]:
+    """Return groups and settings as overrides without a value; settings of a group only after its name and a dot."""
     command = next((word.partition("=")[2] for word in reversed(before) if word.startswith("command=")), "train")
     section, dot, _ = current.partition(".")
-    if command in READS:
-        rules = [f"env.{name}=" for name in RULES] if command in PLAYERS else []
-        return [*(f"{key}=" for key in READS[command]), *(rules if dot else ["env."] if rules else [])]
+    if command in READER_SETTINGS:
+        rules = [f"env.{name}=" for name in PROTOCOL_SETTINGS] if command in PLAYER_COMMANDS else []
+        return [*(f"{key}=" for key in READER_SETTINGS[command]), *(rules if dot else ["env."] if rules else [])]
     if dot:
-        return [f"{section}.{name}=" for name in settings_in(section, before)]
-    sections = [section for section in LISTED if section != "run" and (section != "search" or searches(before))]
+        return [f"{section}.{name}=" for name in list_group_settings(section, before)]
+    sections = [section for section in SECTIONS if section != "run" and (section != "search" or chooses_search(before))]
     return [
         *(f"{key}=" for key in (*GROUPS, "seed", *list_settings(RunSettings))),
         *(f"{section}." for section in sections),
     ]
 
 
-def searches(before: list[str]) -> bool:
-    """Return whether the words choose a search."""
+def chooses_search(before: list[str]) -> bool:
+    """Return whether the overrides choose a search."""
     return any(word.startswith("tune_searches=") and word != "tune_searches=null" for word in before)
 
 
-def settings_in(section: str, before: list[str]) -> dict[str, Setting]:
-    """Return name -> setting of a group, for the algorithm, environment and model that the words choose."""
-    if section == "search" and not searches(before):
+def list_group_settings(section: str, before: list[str]) -> dict[str, Setting]:
+    """Return name -> setting of a group, for the algorithm, environment and model that the overrides choose."""
+    if section == "search" and not chooses_search(before):
         return {}
-    return {name: setting for name, (setting, _) in table_of(section, before).items()}
+    return {name: setting for name, (setting, _) in list_defaults(section, before).items()}
 
 
-def values_of(key: str, before: list[str]) -> list[str]:
-    """Return the values that a group or a setting can have, where one can name them all."""
+def list_values(key: str, before: list[str]) -> list[str]:
+    """Return the values of a group or a setting; an empty list if it has infinitely many, such as a number."""
     if key in GROUPS:
-        return [*options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
+        return [*list_options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
     section, dot, name = key.rpartition(".")
-    table = settings_in(section, before) if dot else {"seed": SEED, **list_settings(RunSettings)}
+    table = list_group_settings(section, before) if dot else {"seed": SEED, **list_settings(RunSettings)}
     if name not in table:
         return []
     setting = table[name]
@@ -139,8 +139,8 @@ def values_of(key: str, before: list[str]) -> list[str]:
     return [*values, *(["null"] if setting.optional else [])]
 
 
-def folders(path: str) -> list[str]:
-    """Return the folders that begin as a half-typed path does, with a slash behind each."""
+def list_folders(path: str) -> list[str]:
+    """Return the folders whose paths begin with `path`, each with a slash at its end."""
     parent = path.rpartition("/")[0] + "/" if "/" in path else ""
     try:
         names = [one.name for one in Path(parent or ".").expanduser().iterdir() if one.is_dir()]

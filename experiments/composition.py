@@ -1,8 +1,8 @@
-"""Composing an experiment with Hydra: overrides become plain settings, and a mistake in them one sentence.
+"""Composition of an experiment with Hydra: overrides in, settings as a dictionary of plain values out.
 
-    overrides -> paths taken literally -> YAML files looked at -> Hydra -> settings, a dictionary of plain values
+    overrides -> quotes around paths -> check of the chosen YAML files -> Hydra -> settings
 
-This is the only file that knows Hydra.
+A mistake in the overrides or in a YAML file becomes one sentence. This is the only file that imports Hydra.
 """
 
 import difflib
@@ -19,134 +19,123 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.words import near_env, ours, spelt_out
-from experiments.yaml_files import read_yaml, refuse_faulty, refuse_faulty_group
+from experiments.words import expand_override, suggest_env, suggest_setting
+from experiments.yaml_files import check_global_file, check_group_file, read_yaml_nodes
 from settings.mistakes import Mistake, choose
 from settings.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
-PATHS = ("output_dir", "run", "resume", "checkpoint", "replay")  # settings whose values are paths
+PATH_SETTINGS = ("output_dir", "run", "resume", "checkpoint", "replay")  # their values are taken literally
 
 
-def typed_of(overrides: list[str]) -> list[str]:
-    """Overrides that belong to the experiment: all but the directory it continues."""
+def remove_resume(overrides: list[str]) -> list[str]:
+    """Return the overrides without `resume`, which is no part of the experiment itself."""
     return [o for o in overrides if not o.startswith("resume=")]
 
 
-def composed(overrides: list[str]) -> dict:
-    """What Hydra makes of the overrides, as plain data.
+def compose_settings(overrides: list[str]) -> dict:
+    """Compose an experiment with Hydra, and return its settings as plain data.
 
     Raises:
-        Mistake: an override names a group option or a key that there is not, or cannot be read.
+        Mistake: an override cannot be parsed, or names a group option or a key that does not exist.
     """
     os.environ["SUITE_ROOT"] = str(ROOT)
     if not OmegaConf.has_resolver("protocol"):
-        OmegaConf.register_new_resolver("protocol", rule_of)
+        OmegaConf.register_new_resolver("protocol", get_protocol_rule)
     refuse_two_games(overrides)
-    overrides = [word for override in overrides for word in spelt_out(override, options("env"))]
+    overrides = [word for override in overrides for word in expand_override(override, list_options("env"))]
     for override in overrides:
         if override[:1] == "+":
             key, others = override.partition("=")[0].lstrip("+"), [o for o in overrides if o[:1] != "+"]
-            refuse_added(override, key, composed(others))
-        refuse_unreadable(quote_path(override), override)
-        refuse_faulty_option(override)
+            refuse_added_key(override, key, compose_settings(others))
+        refuse_invalid_override(quote_path(override), override)
+        check_option_file(override)
     try:
         with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
             config = compose("config", [quote_path(override) for override in overrides])
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        for path in sorted((ROOT / "experiments").rglob("*.yaml")):  # a damaged file explains more than Hydra does
-            read_yaml(path)
-        raise Mistake(sentence(error, overrides)) from error
+        for path in sorted((ROOT / "experiments").rglob("*.yaml")):  # names a damaged file and its line; Hydra does not
+            read_yaml_nodes(path)
+        raise Mistake(explain_error(error, overrides)) from error
     if not isinstance(settings, dict):
         raise Mistake(f"{ROOT / 'experiments' / 'config.yaml'} composes to no settings")
     return settings
 
 
 def quote_path(override: str) -> str:
-    """Returns an override for Hydra, with quotes around a value that is a path, so that any character may be in it."""
+    """Return an override with quotes around a path, so that Hydra accepts every character in it."""
     key, equals, value = override.partition("=")
-    # A URL's password may hold any character, or be in the environment; older command lines put it into quotes.
+    # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
+    # ${oc.env:NAME} has to stay a reference to an environment variable.
     a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
-    if not (key in PATHS or a_url) or value in ("", "null"):
+    if not (key in PATH_SETTINGS or a_url) or value in ("", "null"):
         return override
-    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # OmegaConf would look for a setting of that name
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # so that OmegaConf does not resolve it
     return f"{key}{equals}{QuotedString(escaped, Quote.single).with_quotes()}"
 
 
-def values_of(overrides: list[str]) -> dict[str, Any]:
-    """Returns the keys that were typed and their values as plain data, without composing an experiment.
+def parse_overrides(overrides: list[str]) -> dict[str, Any]:
+    """Return key -> value of overrides, as plain data, without composing an experiment.
 
     Raises:
-        Mistake: an override cannot be read.
+        Mistake: an override cannot be parsed.
     """
     values: dict[str, Any] = {}
-    for override in (word for typed in overrides for word in spelt_out(typed, options("env"))):
-        refuse_unreadable(quote_path(override), override)
+    for override in (word for given in overrides for word in expand_override(given, list_options("env"))):
+        refuse_invalid_override(quote_path(override), override)
         key, _, path = override.partition("=")
-        value = OverridesParser.create().parse_override(quote_path(override)).value()
-        values[key] = path if key in PATHS and path != "null" else value  # parsing leaves OmegaConf's escapes in
+        value = OverridesParser.create().parse_override(quote_path(override)).value()  # of a path, still with escapes
+        values[key] = path if key in PATH_SETTINGS and path != "null" else value
     return values
 
 
-def refuse_faulty_option(override: str) -> None:
-    """Look at the YAML file that an override such as `tuned_configs=mine` chooses, before Hydra reads it.
-
-    Raises:
-        Mistake: something is wrong with the file.
-    """
+def check_option_file(override: str) -> None:
+    """Check the YAML file that an override such as `tuned_configs=mine` chooses, before Hydra reads it."""
     group, _, option = override.partition("=")
-    if group not in GROUPS or option not in options(group):
+    if group not in GROUPS or option not in list_options(group):
         return
-    path = folder_of(group) / f"{option}.yaml"
+    path = get_group_folder(group) / f"{option}.yaml"
     if group in ("tuned_configs", "tune_searches"):
-        refuse_faulty(path, {group: options(group) for group in GROUPS})
+        check_global_file(path, {group: list_options(group) for group in GROUPS})
     else:
-        refuse_faulty_group(path, group)
+        check_group_file(path, group)
 
 
 def refuse_two_games(overrides: list[str]) -> None:
-    """Refuse `env=qbert env.game=pong`.
-
-    Raises:
-        Mistake: two overrides name a game.
-    """
-    naming = [o for o in overrides if any(word.startswith("env.game=") for word in spelt_out(o, options("env")))]
-    if len(set(naming)) > 1:
-        raise Mistake(f"{' and '.join(naming)} name two games; leave one out")
+    """Refuse two overrides that each choose a game, such as `env=qbert env.game=pong`."""
+    envs = list_options("env")
+    chosen = [o for o in overrides if any(word.startswith("env.game=") for word in expand_override(o, envs))]
+    if len(set(chosen)) > 1:
+        raise Mistake(f"{' and '.join(chosen)} name two games; leave one out")
 
 
-def refuse_added(override: str, key: str, settings: dict) -> None:
-    """+key: a setting is there already, or nobody would read it.
-
-    Raises:
-        Mistake: always.
-    """
-    known = flat(settings)
+def refuse_added_key(override: str, key: str, settings: dict) -> None:
+    """Refuse an override `+key=value`, Hydra's syntax for a new key: nothing would read it, or the key exists."""
+    known = list_dotted_keys(settings)
     if key in known or key in GROUPS:
-        raise Mistake(f"{override}: {key} is there already; leave out the +")
-    raise Mistake(near_keys(key, known))
+        raise Mistake(f"{override}: {key} exists already; leave out the +")
+    raise Mistake(explain_unknown_key(key, known))
 
 
-def refuse_unreadable(override: str, typed: str) -> None:
-    """Refuse what Hydra would answer with a riddle: what it cannot read, ~key, and groups without an option.
+def refuse_invalid_override(override: str, typed: str) -> None:
+    """Refuse overrides whose error message from Hydra would not be understood: ~key, syntax errors, empty groups.
 
     Args:
-        override: as Hydra gets it.
-        typed: the same as the user typed it.
-
-    Raises:
-        Mistake: the override is one of these.
+        override: the override as it is passed to Hydra.
+        typed: the same override as the user typed it, for the message.
     """
     key, _, value = override.partition("=")
     if key.split(".")[0] == "hydra":
-        raise Mistake(f"{override}: Hydra only composes here; python run.py --cfg job prints the settings there are")
+        raise Mistake(
+            f"{override}: Hydra has no settings here, it only composes; python run.py --cfg job prints all settings"
+        )
     if key[:1] == "~":
-        raise Mistake(f"{override}: no setting can go; give it another value, null where it may be none")
+        raise Mistake(f"{override}: a setting cannot be removed; give it another value, or null where it takes null")
     try:
         parsed = OverridesParser.create().parse_override(override)
-    except (HydraException, ValueError, RecursionError) as error:  # a number of 5,000 digits, a list in a list in a ...
+    except (HydraException, ValueError, RecursionError) as error:  # such as a number of 5,000 digits
         raise Mistake(
             f"{typed!r} cannot be read; write key=value, without spaces around = and without commas between, "
             "see python run.py --help"
@@ -154,20 +143,20 @@ def refuse_unreadable(override: str, typed: str) -> None:
     if not key or parsed.is_sweep_override():
         raise Mistake(f"{override} cannot be read; write key=value with one value, see python run.py --help")
     if key in GROUPS and not value:
-        raise Mistake(f"{override}: it takes one of {', '.join(options(key))}")
+        raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
-        raise Mistake(f"{override}: there is no such option; {choose(value, options(key))}")
+        raise Mistake(f"{override}: there is no such option; {choose(value, list_options(key))}")
 
 
-def rule_of(protocol: str, field: str):
-    """What a protocol says of a field; the config's `${protocol:...}`."""
+def get_protocol_rule(protocol: str, field: str) -> Any:
+    """Return the value that a protocol gives a field of `env`; YAML files call it as `${protocol:...}`."""
     if protocol not in PROTOCOLS:
         raise Mistake(f"env.protocol={protocol}: there is no such protocol; {choose(protocol, list(PROTOCOLS))}")
     return PROTOCOLS[protocol][field]
 
 
-def sentence(error: Exception, overrides: list[str]) -> str:
-    """One sentence for what Hydra or OmegaConf says in several."""
+def explain_error(error: Exception, overrides: list[str]) -> str:
+    """Return one sentence for an exception of Hydra or OmegaConf: the override or file, and what to type instead."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, Mistake):
@@ -177,24 +166,24 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     for mistyped in re.findall(r"Could not override '([^']+)'", text):
         key = mistyped.lstrip("+~")
         if not any(o.partition("=")[0].lstrip("+~") == key for o in overrides):
-            place = place_of(rf"override\s+/?{re.escape(key)}\b") or "the defaults of a YAML file"
+            place = find_line(rf"override\s+/?{re.escape(key)}\b") or "the defaults of a YAML file"
             return f"{place}: {key} is no group; {choose(key, list(GROUPS))}"
         rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
-        known = flat(composed(rest))
+        known = list_dotted_keys(compose_settings(rest))
         if any(k == key or k.startswith(f"{key}.") for k in known):
             return f"{key}: keys cannot be added to it on the command line; write them into a YAML file"
-        return near_keys(key, known)
+        return explain_unknown_key(key, known)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = found.groups()
-        other = folder_of(group) / f"{option}.yml"
+        other = get_group_folder(group) / f"{option}.yml"
         if other.exists():
             return f"{group}={option}: {other} has to end in .yaml; rename it"
-        offered = near_env(option, options(group)) if group == "env" else choose(option, options(group))
+        offered = suggest_env(option, list_options(group)) if group == "env" else choose(option, list_options(group))
         return f"{group}={option}: there is no such option; {offered}"
     if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
         typed = [key for key in (o.partition("=")[0] for o in overrides) if f".{found.group(1)}" in key]
         key = typed[0].partition(f".{found.group(1)}")[0] if typed else "a list"
-        return f"{(typed or [key])[0]}: {key} is a list, and nothing in it has a name; give {key}=[...] as a whole"
+        return f"{(typed or [key])[0]}: {key} is a list, which has no named parts; give the whole list, {key}=[...]"
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
     if found := re.search(r"full_key: (\S+)", text):
@@ -202,52 +191,52 @@ def sentence(error: Exception, overrides: list[str]) -> str:
         quoted = re.search(r"(?:key|type|variable) '?([\w.:]+)", text)
         reference = rf"\$\{{(oc\.env:)?{re.escape(quoted.group(1))}\b" if quoted else rf"^\s*{name}\s*:.*\$\{{"
         typed = any(o.partition("=")[0] == found.group(1) for o in overrides)
-        place = None if typed else place_of(reference)
+        place = None if typed else find_line(reference)
         where = f"{place}: " if place else ""
-        return f"{where}{found.group(1)}: {one_line(text.split(chr(10))[0])}; see python run.py --help"
-    return f"{one_line(text)}; see python run.py --help"
+        return f"{where}{found.group(1)}: {join_lines(text.split(chr(10))[0])}; see python run.py --help"
+    return f"{join_lines(text)}; see python run.py --help"
 
 
-def place_of(pattern: str) -> str | None:
-    """Returns the first YAML file and line that match: `experiments/env/mine.yaml, line 2`; None where none does."""
-    for path in sorted(path for group in GROUPS for path in folder_of(group).glob("*.yaml")):
+def find_line(pattern: str) -> str | None:
+    """Return the first YAML file and line that match, `experiments/env/mine.yaml, line 2`; None if no line does."""
+    for path in sorted(path for group in GROUPS for path in get_group_folder(group).glob("*.yaml")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if re.search(pattern, line.partition("#")[0]):
                 return f"{path}, line {number}"
     return None
 
 
-def one_line(text: str) -> str:
-    """The same without line breaks."""
+def join_lines(text: str) -> str:
+    """Return the text with every run of white space replaced by one space."""
     return " ".join(text.split())
 
 
-def near_keys(key: str, known: list[str]) -> str:
-    """The sentence for a key that is not in the experiment."""
-    if said := ours(key, known, GROUPS):
-        return f"{key}: this experiment has no such setting; {said}"
+def explain_unknown_key(key: str, known: list[str]) -> str:
+    """Return the sentence for a key that the experiment does not have; `known` are the dotted keys that it has."""
+    if hint := suggest_setting(key, known, GROUPS):
+        return f"{key}: this experiment has no such setting; {hint}"
     group, _, name = key.rpartition(".")
     siblings = [k for k in known if k.rpartition(".")[0] == group] if group else list({k.split(".")[0] for k in known})
     near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(
         name, known, n=2, cutoff=0.6
     )
-    hint = f"did you mean {' or '.join(near)}?" if near else "python run.py --cfg job prints all there are"
+    hint = f"did you mean {' or '.join(near)}?" if near else "python run.py --cfg job prints all settings"
     return f"{key}: this experiment has no such setting; {hint}"
 
 
-def flat(settings: dict, prefix: str = "") -> list[str]:
-    """All keys, dotted."""
+def list_dotted_keys(settings: dict, prefix: str = "") -> list[str]:
+    """Return all keys of nested settings, dotted: `algo.lr`."""
     keys = []
     for key, value in settings.items():
-        keys += flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
+        keys += list_dotted_keys(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
     return keys
 
 
-def folder_of(group: str) -> Path:
-    """Returns the folder that holds the YAML files of a group."""
+def get_group_folder(group: str) -> Path:
+    """Return the folder that holds the YAML files of a group."""
     return (ROOT if group in ("tuned_configs", "tune_searches") else ROOT / "experiments") / group
 
 
-def options(group: str) -> list[str]:
-    """Returns what a group offers: the names of its YAML files."""
-    return sorted(path.stem for path in folder_of(group).glob("*.yaml"))
+def list_options(group: str) -> list[str]:
+    """Return the options of a group, sorted: the names of its YAML files."""
+    return sorted(path.stem for path in get_group_folder(group).glob("*.yaml"))

@@ -1,14 +1,20 @@
-"""From a command line to a checked experiment: a new one, one that continues, or a command that reads a run.
+"""The way from a command line to checked settings: of a new experiment, a resumed run, or a reader command.
 
-overrides -> names, paths -> composed by Hydra -> merged with the settings of a run -> checked -> settings
+overrides -> check of names and paths -> composition -> merge with the settings of a resumed run -> check -> settings
 """
 
 from pathlib import Path
 
-from experiments.check import check
-from experiments.commands import READS, read_settings, refuse_ignored, refuse_names, refuse_unasked
-from experiments.composition import PATHS, composed, typed_of, values_of
-from experiments.resume import merged, refuse_another_model, refuse_another_place, typed_over
+from experiments.check import check_settings
+from experiments.commands import (
+    READER_SETTINGS,
+    check_reader_settings,
+    refuse_derived_names,
+    refuse_ignored_settings,
+    refuse_misplaced_settings,
+)
+from experiments.composition import PATH_SETTINGS, compose_settings, parse_overrides, remove_resume
+from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
 from run_directory.continuation import open_run
 from run_directory.outputs import find_begun_run, find_newest
 from run_directory.starts import read_overrides
@@ -16,52 +22,53 @@ from settings.mistakes import Mistake, reachable
 
 
 def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
-    """Compose the experiment that a command line means, and check it.
+    """Compose the experiment of a command line, and check it.
 
     Args:
-        overrides: what was typed, without flags.
+        overrides: the command line without flags.
 
     Returns:
-        The settings, and the run directory that they continue; None where they begin a new one. Of a search, `search`
-        is as it was composed: `tune_searches/check.py` checks it.
+        The settings, and the run directory that is resumed, or None for a new run. The group `search` of a search is
+        not checked yet; `tune_searches/check.py` does that.
 
     Raises:
-        Mistake: something that was typed cannot work.
+        Mistake: an override cannot work.
     """
-    refuse_names(overrides)
-    # The algorithm and environment of a run that is read or continues are not those of a run without words.
+    refuse_derived_names(overrides)
+    # Only these two are parsed first: composing now would check against the default algorithm and environment, and a
+    # run that is read or resumed has its own.
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
-    command, resume = (values_of(start).get(key) for key in ("command", "resume"))
-    typed = values_of([o for o in overrides if o.partition("=")[0] in PATHS])
+    command, resume = (parse_overrides(start).get(key) for key in ("command", "resume"))
+    typed = parse_overrides([o for o in overrides if o.partition("=")[0] in PATH_SETTINGS])
     for key, path in typed.items():
         if path and path != "auto":
             reachable(path, key)
-    if command in READS:
-        settings = read_settings(command, values_of(overrides), composed([]))
+    if command in READER_SETTINGS:
+        settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
-        if settings["run"]:  # a replay needs none
+        if settings["run"]:  # command=record with a replay needs no run
             settings["run"] = find_newest(settings["run"], "run", "outputs", kinds)
         return settings, None
-    if resume == "":  # a script's empty variable must not start a new run
+    if resume == "":  # a script with an empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
     if resume is None or resume == "auto":
-        settings = composed(typed_of(overrides))
-        refuse_unasked(overrides, settings)
-        settings = check(settings)
-        refuse_ignored(overrides, settings | {"resume": resume})
-        if resume is None or settings["command"] != "train":  # a search goes on by its name
+        settings = compose_settings(remove_resume(overrides))
+        refuse_misplaced_settings(overrides, settings)
+        settings = check_settings(settings)
+        refuse_ignored_settings(overrides, settings | {"resume": resume})
+        if resume is None or settings["command"] != "train":  # a search finds its directory by its name
             return settings, None
         return settings | {"resume": "auto"}, find_begun_run(settings)
 
     resume = find_newest(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
-    typed = typed_of(overrides)
-    # What the new words change in the experiment as it would be composed today is changed in the saved settings; so a
-    # group (size=short) works like a key, and defaults that have changed since leave the run alone.
-    before, after = composed(read_overrides(run)), composed([*read_overrides(run), *typed])
-    settings = typed_over(merged(saved, before, after), after, typed)
+    typed = remove_resume(overrides)
+    # The difference between today's compositions without and with the new overrides is applied to the saved settings.
+    # So an override of a group (size=short) works, and new defaults of the YAML files do not change the run.
+    before, after = compose_settings(read_overrides(run)), compose_settings([*read_overrides(run), *typed])
+    settings = apply_overrides(merge_settings(saved, before, after), after, typed)
     refuse_another_model(saved, settings)
-    settings = check(settings | {"resume": None})
-    refuse_ignored(overrides, settings | {"resume": resume})
+    settings = check_settings(settings | {"resume": None})
+    refuse_ignored_settings(overrides, settings | {"resume": resume})
     return settings, run

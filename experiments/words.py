@@ -1,4 +1,7 @@
-"""Words of other libraries: taken where they can mean one thing only, answered with ours everywhere else."""
+"""Names that other libraries give to our settings, games and seeds.
+
+An override in another notation is expanded if its meaning is certain; otherwise a message names what to type.
+"""
 
 import difflib
 import re
@@ -7,9 +10,9 @@ from ale_py import roms
 
 from settings.mistakes import Mistake
 
-# Our setting or group -> what Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample Factory and Tianshou
-# call it. A word may stand in several lines: those count that the experiment has.
-OURS = {
+# Setting or group of this suite -> its names in Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample
+# Factory and Tianshou. A name may stand in several lines; only settings that the experiment has are suggested.
+SYNONYMS = {
     "algo": "algorithm agent alg algo_name",
     "algo.lr": "learning_rate lr",
     "algo.lr_schedule": "anneal_lr lr_decay linear_lr_schedule lr_scheduler",
@@ -66,30 +69,30 @@ OURS = {
     "search.sampler": "sampler",
     "search.scheduler": "scheduler pruner",
 }
-ALL_OF_IT = "an update learns from all that is played for it, algo.num_envs x algo.horizon agent steps; set these two"
-OF_ALL = "algo.num_envs counts the envs of all processes together"
-IN_TENSORBOARD = "curves are in TensorBoard: tensorboard --logdir outputs"
-NO_SETTING = {  # where the experiment has nothing of OURS for the word
+BATCH_HINT = "an update learns from algo.num_envs x algo.horizon agent steps; set these two"
+NUM_ENVS_HINT = "algo.num_envs counts the envs of all processes together"
+TENSORBOARD_HINT = "curves are in TensorBoard: tensorboard --logdir outputs"
+HINTS = {  # name in another library -> the message where no setting of SYNONYMS fits
     "framework": "everything here is PyTorch",
-    "train_batch_size": ALL_OF_IT,
-    "train_batch_size_per_learner": ALL_OF_IT,
-    "batch_size": ALL_OF_IT,
-    "minibatch_size": ALL_OF_IT,
-    "sgd_minibatch_size": ALL_OF_IT,
+    "train_batch_size": BATCH_HINT,
+    "train_batch_size_per_learner": BATCH_HINT,
+    "batch_size": BATCH_HINT,
+    "minibatch_size": BATCH_HINT,
+    "sgd_minibatch_size": BATCH_HINT,
     "num_minibatches": "PPO has algo.minibatch_size, which is algo.num_envs x algo.horizon divided by it",
-    "num_envs_per_actor": OF_ALL,
-    "num_envs_per_worker": OF_ALL,
-    "num_envs_per_env_runner": OF_ALL,
-    "target_kl": "no update stops early; in PPO algo.kl_coeff above 0 penalises what goes beyond algo.kl_target",
-    "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits how far a value moves, as in baselines",
-    "wandb": IN_TENSORBOARD,
-    "track": IN_TENSORBOARD,
+    "num_envs_per_actor": NUM_ENVS_HINT,
+    "num_envs_per_worker": NUM_ENVS_HINT,
+    "num_envs_per_env_runner": NUM_ENVS_HINT,
+    "target_kl": "no update stops early; in PPO, algo.kl_coeff above 0 penalises a KL beyond algo.kl_target",
+    "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits the change of a value, as in baselines",
+    "wandb": TENSORBOARD_HINT,
+    "track": TENSORBOARD_HINT,
     "torch_deterministic": "the same seed on the same machine gives the same numbers already, except with A3C",
-    "verbose": "there is nothing to turn up; progress.csv in the run directory has every row",
+    "verbose": "the output has one level only; progress.csv in the run directory has every row",
     "render_mode": "command=record run=<run directory> makes videos of a trained agent",
     "capture_video": "command=record run=<run directory> makes videos of a trained agent",
 }
-NOT_THE_SAME = {  # words whose numbers mean something else here
+DIFFERENCES = {  # name in another library -> how the meaning of its number differs here
     "vf_coef": "of 0.5 (V - target)^2, where Stable-Baselines3 has no 0.5",
     "vf_loss_coeff": "of 0.5 (V - target)^2, where RLlib has no 0.5",
     "log_interval": "in agent steps",
@@ -99,94 +102,91 @@ NOT_THE_SAME = {  # words whose numbers mean something else here
     "train_for_env_steps": "in agent steps",
 }
 GYMNASIUM_ID = re.compile(r"(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
-NUMBERS = re.compile(r"-?\d+(,-?\d+)+")
-MANY_SEEDS = 1000
-RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
+SEED_LIST = re.compile(r"-?\d+(,-?\d+)+")
+MAX_SEEDS = 1000
+SEED_RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
 
 
-def spelt_out(override: str, envs: list[str]) -> list[str]:
-    """Return what an override means in full: `env=qbert` is `env=atari env.game=qbert`, `seed=1,2` is `seed=[1,2]`.
+def expand_override(override: str, envs: list[str]) -> list[str]:
+    """Expand the short form of an override: `env=qbert` to `env=atari env.game=qbert`, `seed=1,2` to `seed=[1,2]`.
 
     Args:
-        override: as it was typed.
+        override: an override of the command line.
         envs: the options of the group env.
 
     Raises:
-        Mistake: the env is Gymnasium's id of something, which would be played under other rules here.
+        Mistake: `refuse_gymnasium_id` refuses the value, or there are more than MAX_SEEDS seeds.
     """
     key, _, value = override.partition("=")
     if key == "env" and value and value not in envs:
         if value in roms.get_all_rom_ids():
             return ["env=atari", f"env.game={value}"]
         refuse_gymnasium_id(value, envs)
-    if key == "seed" and NUMBERS.fullmatch(value):
+    if key == "seed" and SEED_LIST.fullmatch(value):
         return [f"seed=[{value}]"]
-    if key == "seed" and (found := RANGE.fullmatch(value.replace(" ", ""))):
+    if key == "seed" and (found := SEED_RANGE.fullmatch(value.replace(" ", ""))):
         seeds = range(*(int(number or 1) for number in found.groups()))
-        if len(seeds) > MANY_SEEDS:
-            raise Mistake(f"{override}: these are {len(seeds):,} seeds; give {MANY_SEEDS} at most")
+        if len(seeds) > MAX_SEEDS:
+            raise Mistake(f"{override}: these are {len(seeds):,} seeds; give {MAX_SEEDS} at most")
         return [f"seed={list(seeds)}".replace(" ", "")]
     return [override]
 
 
 def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
-    """Name what env= takes instead of an id of Gymnasium or a game in another spelling; let everything else pass.
-
-    Raises:
-        Mistake: the value is one of these.
-    """
+    """Refuse a Gymnasium id, or a game in another spelling, as a value of env=; the message names the value to type."""
     of_ale = value.startswith(("ALE/", "atari/"))
     word = value.partition("/")[2] if of_ale else value
     found = GYMNASIUM_ID.fullmatch(word)
-    if game := game_like(found.group(1) if found else word):
+    if game := find_game(found.group(1) if found else word):
         sticky = "; for the sticky actions of -v5 add env.protocol=machado" if word.endswith("-v5") else ""
         raise Mistake(f"env={value}: type env={game}{sticky}")
     if of_ale:
-        raise Mistake(f"env={value}: there is no such option; {near_env(word, envs)}")
+        raise Mistake(f"env={value}: there is no such option; {suggest_env(word, envs)}")
     if found and found.group(1).lower() in envs:
         raise Mistake(f"env={value}: type env={found.group(1).lower()}")
     if found:
         raise Mistake(f"env={value}: for an environment of Gymnasium, type env=cartpole env.id={value}")
 
 
-def game_like(word: str) -> str | None:
-    """Return the game of ALE that a word spells in another way: `MsPacman` is ms_pacman."""
+def find_game(word: str) -> str | None:
+    """Return the ALE game of another spelling, `ms_pacman` for `MsPacman`; None if there is no such game."""
     return {game.replace("_", ""): game for game in roms.get_all_rom_ids()}.get(re.sub(r"[_-]", "", word).lower())
 
 
-def near_env(word: str, envs: list[str]) -> str:
-    """Return the end of a sentence on an env= that there is not."""
+def suggest_env(word: str, envs: list[str]) -> str:
+    """Return the end of the message on an unknown value of env=: the nearest value, and all values."""
     near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
     every = f"{', '.join(envs)}, and every game of ALE"
     return f"did you mean {near[0]}? There are: {every}" if near else f"there are: {every}"
 
 
-def ours(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
-    """Return the end of a sentence on a key of another library.
+def suggest_setting(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:
+    """Return the end of the message on an unknown key: the setting to use instead, or why there is none.
 
     Args:
-        key: as it was typed, with or without a group: `algo.learning_rate`, `learning_rate`.
-        known: all settings of the experiment, dotted.
+        key: the unknown key, with or without a group: `algo.learning_rate`, `learning_rate`.
+        known: the dotted keys of all settings of the experiment.
         groups: all groups.
 
     Returns:
-        What to type instead, or why there is nothing; None where nobody knows the word.
+        None if neither another library nor another experiment of this suite has the key.
     """
-    if key in OURS and "." in key:
-        choose = "; choose one with tune_searches=<name>" if key.startswith("search.") else ""
-        return f"{'searches' if choose else 'other experiments'} have it{choose}"
+    if key in SYNONYMS and "." in key:
+        if key.startswith("search."):
+            return "searches have it; choose one with tune_searches=<name>"
+        return "other experiments have it"
     if key == "env.id":
-        return "for an environment of Gymnasium, type env=cartpole env.id=<it>"
+        return "for an environment of Gymnasium, type env=cartpole env.id=<id>"
     group, _, word = key.lower().replace("-", "_").rpartition(".")
-    meant = [name for name, words in OURS.items() if word in words.split() and name != key]
+    meant = [name for name, words in SYNONYMS.items() if word in words.split() and name != key]
     if group and word in ("name", "id", "task"):
         meant = []
     there = [name for name in meant if name in (*known, *groups)]
     if not there and word not in ("name", "id", "task"):
         there = [name for name in known if "." in name and name.rpartition(".")[2] == word and name != key]
     if there:
-        note = f", {NOT_THE_SAME[word]}" if word in NOT_THE_SAME else ""
+        note = f", {DIFFERENCES[word]}" if word in DIFFERENCES else ""
         return f"here it is {' or '.join(there[:2])}{note}"
-    if word in NO_SETTING:
-        return NO_SETTING[word]
+    if word in HINTS:
+        return HINTS[word]
     return f"{meant[0]} is a setting of other experiments" if meant else None

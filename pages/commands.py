@@ -21,7 +21,7 @@ def run_reader(settings: dict) -> int:
     """Run a command that reads a run directory.
 
     Args:
-        settings: of the command, as `experiments.commands.read_settings` returns them.
+        settings: of the command, as `experiments.commands.check_reader_settings` returns them.
 
     Returns:
         The exit code.

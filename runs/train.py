@@ -86,7 +86,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     """Run an experiment, or continue one.
 
     Args:
-        settings: checked by `experiments.check.check`.
+        settings: checked by `experiments.check.check_settings`.
         argv: the command line, for the record.
         overrides: what was typed, for the record and for the next resume.
         resumed: the run directory to continue.

@@ -1,1 +1,1 @@
-"""What can be set, the rules of games, and mistakes: the lowest room, made of the standard library alone."""
+"""The settings of an experiment, the rules of games, and mistakes. This room imports the standard library only."""

@@ -9,14 +9,14 @@ from settings.setting import ENVS, MANY, PROCESSES, STEPS, YEAR_S, above, any_va
 
 LINEAR = ("linear", "constant")
 MICROBATCH = "agent steps whose gradient is computed at once, to save memory; null: all"
-PART_OF_WEIGHTS = ("optimizer", "dueling")  # a checkpoint that was made with one value fits no other
+PART_OF_WEIGHTS = ("optimizer", "dueling")  # settings that decide which weights exist; a checkpoint fits one value
 
 
 @dataclass(frozen=True)
 class AlgorithmSettings:
     """The settings of every algorithm."""
 
-    name: str = any_value("what results are filed under")
+    name: str = any_value("the name under which results are filed")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class PolicyGradientSettings(AlgorithmSettings):
 
     num_envs: int = at_least(1, "envs that are played at once, over all processes; the papers' N", most=ENVS)
     lr: float = above(0, "step size of the optimizer, at the start of the run")
-    lr_schedule: str = one_of(LINEAR, "how the step size goes on: linear falls to 0 at stop.agent_steps")
+    lr_schedule: str = one_of(LINEAR, "schedule of the step size: linear falls to 0 at stop.agent_steps")
     optimizer: str = one_of(
         ("adam", "rmsprop"),
-        "what turns gradients into steps; rmsprop has epsilon under the root, as the A3C paper has it",
+        "the optimizer; rmsprop has epsilon under the root, as in the A3C paper",
     )
     optimizer_eps: float = at_least(0, "epsilon of the optimizer")
     max_grad_norm: float | None = above(
@@ -40,11 +40,11 @@ class PolicyGradientSettings(AlgorithmSettings):
 
 @dataclass(frozen=True)
 class PGSettings(PolicyGradientSettings):
-    """Williams 1992."""
+    """The settings of PG, REINFORCE (Williams 1992)."""
 
     episodes_per_update: int = at_least(1, "complete episodes that an update learns from", most=MANY)
     baseline: str = one_of(
-        ("average", "none"), "what is subtracted from returns: their mean over the batch, or nothing"
+        ("average", "none"), "number that is subtracted from returns: their mean over the batch, or nothing"
     )
     standardize_returns: bool = any_value("divide returns by their standard deviation over the batch")
     microbatch_size: int | None = at_least(1, MICROBATCH, most=STEPS)
@@ -62,21 +62,21 @@ class ActorCriticSettings(PolicyGradientSettings):
 
 @dataclass(frozen=True)
 class A2CSettings(ActorCriticSettings):
-    """Mnih et al. 2016, made synchronous."""
+    """The settings of A2C, the synchronous form of A3C (Mnih et al. 2016)."""
 
     microbatch_size: int | None = at_least(1, MICROBATCH, most=STEPS)
 
 
 @dataclass(frozen=True)
 class A3CSettings(A2CSettings):
-    """Mnih et al. 2016."""
+    """The settings of A3C (Mnih et al. 2016)."""
 
     num_workers: int = at_least(
         0, "workers, each with envs and a copy of the model of its own; 0: one, in the main process", most=PROCESSES
     )
     ship: str = one_of(
         ("gradients", "experience"),
-        "what workers send: gradients, as in the paper, or the experience, as in the lecture",
+        "data that workers send: gradients, as in the paper, or the experience, as in the lecture",
     )
     worker_timeout_s: float = above(
         0, "seconds of silence after which a worker's process is started again", most=YEAR_S
@@ -85,14 +85,14 @@ class A3CSettings(A2CSettings):
 
 @dataclass(frozen=True)
 class PPOSettings(ActorCriticSettings):
-    """Schulman et al. 2017."""
+    """The settings of PPO (Schulman et al. 2017)."""
 
     num_epochs: int = at_least(1, "passes over each rollout", most=1000)
     minibatch_size: int = at_least(
         2, "agent steps per gradient step; whole sequences where there is an LSTM", most=STEPS
     )
     clip: float = above(0, "how far the probability ratio may move before it is clipped; epsilon")
-    clip_schedule: str = one_of(LINEAR, "how clip goes on: linear falls to 0 at stop.agent_steps")
+    clip_schedule: str = one_of(LINEAR, "schedule of clip: linear falls to 0 at stop.agent_steps")
     vf_clip: float | None = above(0, "how far a value may move from the old one; falls with clip; null: freely")
     kl_coeff: float = at_least(0, "weight of the KL penalty at the start (eq. 8); adapted to kl_target; 0: off")
     kl_target: float = above(0, "KL divergence between old and new policy that kl_coeff is adapted to, in nats")
@@ -101,7 +101,7 @@ class PPOSettings(ActorCriticSettings):
 
 @dataclass(frozen=True)
 class DQNSettings(AlgorithmSettings):
-    """Mnih et al. 2015."""
+    """The settings of DQN (Mnih et al. 2015)."""
 
     minibatch_size: int = at_least(1, "agent steps per gradient step, drawn from the replay buffer", most=STEPS)
     buffer_size: int = at_least(1, "agent steps that the replay buffer holds", most=STEPS)
@@ -111,7 +111,7 @@ class DQNSettings(AlgorithmSettings):
     lr: float = above(0, "step size of Adam")
     epsilon_start: float = at_least(0, "share of random actions at the start", most=1)
     epsilon_end: float = at_least(0, "share of random actions in the end", most=1)
-    epsilon_agent_steps: int = at_least(1, "agent steps from the one to the other, linearly", most=STEPS)
+    epsilon_agent_steps: int = at_least(1, "agent steps from epsilon_start to epsilon_end, linearly", most=STEPS)
     learning_starts: int = at_least(1, "agent steps before the first gradient step", most=STEPS)
     num_envs: int = at_least(1, "envs that are played at once", most=ENVS)
     optimizer_eps: float = at_least(0, "epsilon of Adam")
@@ -122,7 +122,7 @@ class DQNSettings(AlgorithmSettings):
         "choose the next action by Q and value it by the target network (van Hasselt et al. 2016)"
     )
     dueling: bool = any_value("a value and advantages instead of Q (Wang et al. 2016)")
-    prioritized: bool = any_value("draw what had a large error more often (Schaul et al. 2016)")
+    prioritized: bool = any_value("draw agent steps with a large error more often (Schaul et al. 2016)")
     n_step: int = at_least(1, "agent steps of reward before the bootstrap", most=1000)
 
 

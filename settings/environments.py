@@ -13,7 +13,7 @@ from settings.setting import any_value, at_least, one_of
 class AtariSettings:
     """A game of the Arcade Learning Environment, and the rules it is played under."""
 
-    name: str = any_value("what results are filed under")
+    name: str = any_value("the name under which results are filed")
     game: str = any_value("a game of ALE, such as assault or ms_pacman")
     protocol: str = one_of(tuple(PROTOCOLS), "the rules that scores are published under; sets the fields below")
     frameskip: int = at_least(1, "emulator frames per agent step, the last two maximised", most=16)
@@ -38,7 +38,7 @@ class AtariSettings:
 class GymnasiumSettings:
     """An environment of Gymnasium, or one that is registered with it."""
 
-    name: str = any_value("what results are filed under")
+    name: str = any_value("the name under which results are filed")
     id: str = any_value("an id of Gymnasium, such as CartPole-v1; module:Id imports the module first")
     frameskip: int = at_least(1, "steps of the environment per agent step", most=1)
     clip_rewards: bool = any_value("learn from the sign of rewards; scores stay what they are")

@@ -1,4 +1,4 @@
-"""The settings of a composed experiment: which classes it has, and its objects once every value is checked."""
+"""The classes of settings that a composed experiment has, and their objects after the check."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def select_classes(settings: dict) -> dict[str, type]:
     """Returns the class of settings of each group, for the algorithm, environment and torso that are chosen.
 
     Raises:
-        Mistake: there is no such algorithm, or one of the three is no word.
+        Mistake: the algorithm does not exist, or one of the three names is not a word.
     """
     algo, env, torso = (settings[g].get(k) for g, k in (("algo", "name"), ("env", "name"), ("model", "torso")))
     for key, value in {"algo.name": algo, "env.name": env, "model.torso": torso}.items():
@@ -26,14 +26,14 @@ def select_classes(settings: dict) -> dict[str, type]:
     return {
         "algo": ALGORITHMS[algo],
         "env": AtariSettings if "game" in settings["env"] else GymnasiumSettings,
-        "model": MODELS.get(str(torso), MODELS["mlp"]),  # the check of model.torso refuses another one
+        "model": MODELS.get(str(torso), MODELS["mlp"]),  # the check of model.torso refuses unknown torsos
         "cluster": ClusterSettings,
         "stop": StopSettings,
     }
 
 
 def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
-    """Returns, for each group, name -> Setting and the owner of these settings, which a message names: `PPO`."""
+    """Returns, for each group, name -> Setting, and the owner of these settings for messages, such as `PPO`."""
     algo, env, model = settings["algo"], settings["env"], settings["model"]
     classes = select_classes(settings)
     owners = {"algo": str(algo.get("name")).upper(), "env": str(env.get("name")), "model": str(model.get("torso"))}
@@ -46,7 +46,7 @@ def make_settings(group: str, settings: dict) -> Any:
 
     Args:
         group: algo, env, model, cluster or stop.
-        settings: of the whole experiment, checked by `experiments.check.check`, or saved by an earlier version.
+        settings: the whole experiment, checked by `experiments.check.check_settings`, or saved by an earlier version.
     """
     chosen = select_classes(settings)[group]
     values = complete_rules(settings[group]) if group == "env" else settings[group]

@@ -1,4 +1,4 @@
-"""What a user got wrong, what an environment got wrong, and what went wrong in another process."""
+"""The exceptions of user mistakes and of faulty environments, and the sentences of messages."""
 
 import difflib
 from pathlib import Path
@@ -9,22 +9,22 @@ class Mistake(ValueError):
 
 
 class EnvironmentFault(RuntimeError):
-    """An environment raised something; the message names it and what it raised."""
+    """An exception that an environment has raised; the message names the environment and the exception."""
 
 
 class NonFinite(EnvironmentFault):
-    """An environment gave a reward or an observation that is NaN or infinite: it would do so again."""
+    """A NaN or infinite reward or observation of an environment; a restart would not help, because it comes again."""
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What was raised in another process, without the traceback that Ray's RayTaskError puts around it."""
+    """Returns the exception of another process, taken out of the RayTaskError that Ray puts around it."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     return error
 
 
 def in_a_line(error: BaseException) -> str:
-    """`ValueError: the first line of what it says`; of an actor that could not start, its traceback's last."""
+    """Returns `ValueError: first line of the message`; of an actor that could not start, the last traceback line."""
     cause = cause_of(error)
     lines = str(cause).strip().splitlines() or [""]
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
@@ -36,7 +36,7 @@ def counted(number: float, noun: str) -> str:
 
 
 def choose(word: str, offered: list[str]) -> str:
-    """Returns the end of a sentence on a word that is not offered: `did you mean ppo? There are: a2c, ppo`."""
+    """Returns the end of the message on an unknown option: `did you mean ppo? There are: a2c, ppo`."""
     near = difflib.get_close_matches(word, offered, n=1)
     if not offered:
         return "there is none yet"
@@ -44,10 +44,10 @@ def choose(word: str, offered: list[str]) -> str:
 
 
 def reachable(path: str | Path, setting: str) -> Path:
-    """Returns the absolute path that was typed for a setting, whether something is there or not.
+    """Returns the absolute path of a setting's value; the path need not exist.
 
     Raises:
-        Mistake: one cannot even look there: no permission, a name that is too long, links in a circle.
+        Mistake: the path cannot be looked up: no permission, a name that is too long, links in a circle.
     """
     try:
         found = Path(path).expanduser().resolve()
@@ -55,4 +55,4 @@ def reachable(path: str | Path, setting: str) -> Path:
         return found
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise Mistake(f"{setting}={path}: one cannot look there ({why}); name another place") from error
+        raise Mistake(f"{setting}={path}: the path cannot be looked up ({why}); name another one") from error

@@ -16,33 +16,33 @@ class ModelSettings:
     """The settings of every network."""
 
     torso: str = one_of((*CNNS, *RESNETS, "mlp"), "the network from observations to features")
-    activation: str = one_of(("relu", "elu", "tanh"), "what follows each layer")
-    init: str = one_of(("orthogonal", "he_uniform", "torch"), "how weights begin")
-    zero_mean: bool = any_value("pixels enter from -1 to 1 instead of 0 to 1")
-    shared_trunk: bool = any_value("policy and value head on one torso; false: one each")
+    activation: str = one_of(("relu", "elu", "tanh"), "activation function after each layer")
+    init: str = one_of(("orthogonal", "he_uniform", "torch"), "initialisation of the weights")
+    zero_mean: bool = any_value("scale pixels from -1 to 1 instead of 0 to 1")
+    shared_trunk: bool = any_value("policy and value head share one torso; false: each has its own")
     lstm_size: int | None = at_least(1, "units of an LSTM between torso and heads; null: none", most=MANY)
     dtype: str = one_of(
-        ("auto", "float32", "bfloat16"), "what the torso computes in; auto: bfloat16 where the hardware has it"
+        ("auto", "float32", "bfloat16"), "dtype of the torso's arithmetic; auto: bfloat16 where the hardware has it"
     )
 
 
 @dataclass(frozen=True)
 class CNNSettings(ModelSettings):
-    """Convolutions, and at most one fully connected layer."""
+    """The settings of a CNN: convolutions, and at most one fully connected layer."""
 
     hidden: int | None = at_least(1, "units of the fully connected layer; null: none", most=MANY)
 
 
 @dataclass(frozen=True)
 class ResNetSettings(ModelSettings):
-    """Residual blocks and a fully connected layer, as in Espeholt et al. 2018."""
+    """The settings of a ResNet: residual blocks and a fully connected layer, as in Espeholt et al. 2018."""
 
     hidden: int = at_least(1, "units of the fully connected layer", most=MANY)
 
 
 @dataclass(frozen=True)
 class MLPSettings(ModelSettings):
-    """Fully connected layers, for observations that are no pictures."""
+    """The settings of an MLP: fully connected layers, for observations without pixels."""
 
     hidden: list[int] = at_least(1, "units of each fully connected layer", most=MANY)
 

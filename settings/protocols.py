@@ -1,8 +1,8 @@
 """The rules a game is trained and scored under, as data.
 
 A protocol moves an Atari score more than the algorithm does (Machado et al. 2018), so it has a name, and scores of two
-protocols never share a column. Every field can still be overridden by itself (`env.protocol=machado env.noop_max=30`);
-`describe` then says so.
+protocols never share a column. Each field can be overridden by itself (`env.protocol=machado env.noop_max=30`);
+`describe` then names the field.
 """
 
 PROTOCOLS = {
@@ -11,7 +11,7 @@ PROTOCOLS = {
         "sticky": 0.0,  # probability that the emulator repeats the last action instead of the new one
         "full_action_space": False,  # the game's own actions only (7 in Assault)
         # A game starts after 0 to noop_max - 1 random no-ops of one frame, FIRE among them; the papers have 1 to 30.
-        # The one frame, 1/60 s, does not matter: no-ops are there so that games begin differently.
+        # The difference of one frame, 1/60 s, does not matter: no-ops only make games begin differently.
         "noop_max": 30,
         "fire_reset": True,  # FIRE is pressed once after a reset where the game has it
         "fire_on_life_loss": True,  # and for one agent step after a lost life: EpisodicLife inside of FireReset
@@ -34,17 +34,17 @@ PROTOCOLS = {
 }
 
 
-# Rules that settings saved by earlier versions lack, with what was played then.
+# Rules that are missing in settings of earlier versions, with the values that those versions played by.
 EARLIER = {"fire_on_life_loss": False}
 
 
 def complete_rules(env: dict) -> dict:
-    """Return `env.` settings with the rules that earlier versions played by where they were saved without them."""
+    """Return the settings of `env`, with the rules of earlier versions where the saved settings have none."""
     return EARLIER | env if "game" in env else env
 
 
 def describe(env: dict) -> str:
-    """The protocol's name, followed by every field that departs from it: `machado, noop_max 30`."""
+    """Return the protocol's name, followed by each field that differs from it: `machado, noop_max 30`."""
     env, rules = complete_rules(env), PROTOCOLS.get(env.get("protocol", ""), {})
     changed = [f"{name} {env[name]}" for name, value in rules.items() if env[name] != value]
     return ", ".join([env.get("protocol", "none"), *changed])

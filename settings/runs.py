@@ -7,47 +7,47 @@ from dataclasses import dataclass
 
 from settings.setting import PROCESSES, STEPS, YEAR_S, Setting, above, any_value, at_least, one_of
 
-# A run has one seed, or a list of them; each is checked by itself.
-SEED = Setting("of all random streams; or a list, 1,2,3 or range(1,4), for one run per seed", int, 0, 2**31 - 1)
+# An experiment has one seed or a list of seeds; each seed is checked by itself.
+SEED = Setting("seed of all random streams; a list, 1,2,3 or range(1,4), starts one run per seed", int, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
     """The processes of a run, with their CPUs and GPUs, and the Ray cluster they run on."""
 
-    address: str = any_value("local: Ray of the run's own; auto or host:port: a cluster that runs already")
+    address: str = any_value("local: Ray is started on this machine for the run; auto or host:port: a running cluster")
     grows: bool = any_value("the cluster has an autoscaler: wait for nodes that it adds")
     placement: str = one_of(
         ("pack", "spread"), "processes of a run on one node where they fit, or spread over the nodes"
     )
     num_env_runners: int | None = at_least(
-        0, "processes that play; 0: the training process plays; null: as the algorithm wants", most=PROCESSES
+        0, "number of env runners; 0: the training process plays; null: the choice of the algorithm", most=PROCESSES
     )
-    cpus_per_runner: float = at_least(0.001, "CPUs of each of them", most=PROCESSES)
+    cpus_per_runner: float = at_least(0.001, "CPUs of each env runner", most=PROCESSES)
     cpus: int | None = at_least(
-        1, "CPUs of the training process; null: what others leave, 8 at most; 1 for mlp", most=PROCESSES
+        1, "CPUs of the training process; null: the CPUs that are left, 8 at most; 1 for mlp", most=PROCESSES
     )
-    num_learners: int = at_least(0, "processes that learn; 0: the training process does", most=PROCESSES)
+    num_learners: int = at_least(0, "number of learner processes; 0: the training process learns", most=PROCESSES)
     gpus_per_learner: float = at_least(0, "GPUs of each learner; a fraction where runs share one", most=1)
     gpus_per_runner: float = at_least(0, "GPUs of each env runner, which then acts there", most=1)
 
 
 @dataclass(frozen=True)
 class StopSettings:
-    """The end of a run: the first of these that is reached."""
+    """The conditions that end a run; the first one that is met ends it."""
 
     agent_steps: int = at_least(
         1, "agent steps after which a run ends; each lasts env.frameskip emulator frames", most=STEPS
     )
-    time_s: float | None = above(0, "seconds of training after which it ends; null: never", most=YEAR_S)
+    time_s: float | None = above(0, "seconds of training after which a run ends; null: never", most=YEAR_S)
     episode_return: float | None = any_value(
-        "mean score of the last 100 games, at least 20, at which it ends; null: never"
+        "mean score of the last 100 games, at least 20, at which a run ends; null: never"
     )
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings that belong to no group: what the command does, where files go, what is recorded."""
+    """The settings that belong to no group: the command and its settings, directories, and records."""
 
     output_dir: str = any_value("runs go to <output_dir>/<algo>/<env>/")
     label: str | None = any_value("a word that is added to the run directory's name")
@@ -55,30 +55,30 @@ class RunSettings:
         "the run directory that command=evaluate, record, page, watch and promote read; or latest"
     )
     checkpoint: str | None = any_value(
-        "what command=evaluate, record, page and watch play with: best, last, previous, milestone_<percent>, a path; "
-        "null: the best there is, and the newest for watch"
+        "the checkpoint that command=evaluate, record, page and watch play: best, last, previous, milestone_<percent>, "
+        "or a path; null: the best, and the newest for watch"
     )
     way: str = one_of(
         ("stochastic", "greedy", "both"),
-        "how command=evaluate chooses actions: drawn, the likeliest, or both in turn; record draws, if not told greedy",
+        "how command=evaluate chooses actions: drawn, the likeliest, or both in turn; record: one of the first two",
     )
     games: int = at_least(1, "complete games that command=record plays and films", most=1000)
-    format: str = one_of(("mp4", "webp", "gif"), "of command=record's videos; only mp4 has sound")
-    scale: int | None = at_least(
-        1, "of command=record's videos: each pixel becomes so many squared; null: 2 for Atari, else 1", most=8
-    )
+    format: str = one_of(("mp4", "webp", "gif"), "file format of command=record's videos; only mp4 has sound")
+    scale: int | None = at_least(1, "magnification of command=record's videos; null: 2 for Atari, else 1", most=8)
     fps: int | None = one_of((60, 30, 15), "pictures per second of command=record's videos; null: 60 in mp4, else 15")
     replay: str | None = any_value(
         "the file of a recorded game, which command=record scores and films again instead of playing"
     )
     port: int | None = at_least(
-        1, "of command=watch's page on 127.0.0.1; null: 8008, or the next one that is free", most=65_535
+        1, "port of command=watch's page on 127.0.0.1; null: 8008, or the next free port", most=65_535
     )
     resume: str | None = any_value(
-        "a run directory to continue, or latest; auto: this very experiment, if it has begun"
+        "a run directory to resume, or latest; auto: the directory of this experiment, if it exists"
     )
     trust: bool = any_value("continue a run directory of another user or host, whose pickles can run any code")
-    on_usr1: str = one_of(("checkpoint", "stop"), "what the signal SIGUSR1 does: write a checkpoint and go on, or stop")
+    on_usr1: str = one_of(
+        ("checkpoint", "stop"), "effect of the signal SIGUSR1: write a checkpoint and continue, or stop"
+    )
     episodes: int = at_least(1, "complete games per evaluation and way of playing", most=10_000)
     evaluate: bool = any_value("play complete games at the end of training")
     page: bool = any_value("record a game at the end of training, and write the page of the run")
@@ -88,11 +88,14 @@ class RunSettings:
     )
     report_every: int = at_least(1, "agent steps per row of progress.csv, rounded up to whole rollouts", most=STEPS)
     max_failures: int = at_least(
-        0, "how often a run whose process died starts again from its checkpoint", most=PROCESSES
+        0, "restarts of a run from its last checkpoint after one of its processes has died", most=PROCESSES
     )
     dashboard: bool = any_value("start Ray's dashboard, at http://127.0.0.1:8265")
-    dry_run: bool = any_value("say what would run where, and stop")
-    command: str = one_of(("train", "evaluate", "record", "page", "watch", "search", "promote", "submit"), "what to do")
+    dry_run: bool = any_value("print the node of each process and the traffic between processes, and stop")
+    command: str = one_of(
+        ("train", "evaluate", "record", "page", "watch", "search", "promote", "submit"), "the command to run"
+    )
     size: str = one_of(
-        ("smoke", "short", "full"), "how long: smoke under a minute, short some minutes, full as the experiment says"
+        ("smoke", "short", "full"),
+        "length of a run: smoke under a minute, short some minutes, full as the experiment says",
     )

@@ -20,12 +20,12 @@ from typing import Any, get_args, get_origin
 
 from settings.mistakes import Mistake
 
-THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)([kM])")  # 10k, 1.5M
+THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)([kM])")  # such as 10k, 1.5M
 
-# Upper ends, beyond what any machine can have: more would wait without an end, or crash without a sentence.
+# Upper limits, larger than any machine needs: a run with larger numbers would wait forever, or crash without a message.
 ENVS = 2**16
 MANY = 2**20  # agent steps of a rollout, neurons of a layer, trials
-PROCESSES = 2**14  # and their CPUs
+PROCESSES = 2**14  # processes of a run, or their CPUs
 STEPS = 10**12  # agent steps of a run
 YEAR_S = 366 * 86_400.0
 
@@ -52,13 +52,13 @@ def any_value(meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting may be.
+    """The kind, range and meaning of one setting.
 
     Attributes:
-        meaning: what it is, with its unit, as --help has it.
+        meaning: its meaning with its unit, which --help prints.
         kind: int, float, bool, str, or list (of ints).
-        low, high: smallest and largest value, both allowed.
-        above: value it must exceed.
+        low, high: the smallest and the largest allowed value.
+        above: a limit that the value must exceed.
         options: the only values allowed.
         optional: whether null is a value.
     """
@@ -76,7 +76,7 @@ class Setting:
 
         Args:
             key: the name of the setting, for the message.
-            value: as YAML or a command line has it.
+            value: the value in YAML or on the command line, as plain data.
 
         Raises:
             Mistake: the setting does not take the value.
@@ -147,7 +147,7 @@ def spell_limit(number: float) -> str:
 
 
 def name_kind(value: Any) -> str:
-    """Returns the kind of a value that was typed, in words: `a number`, `a list`."""
+    """Returns the kind of an override's value, in words: `a number`, `a list`."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):
@@ -158,12 +158,12 @@ def name_kind(value: Any) -> str:
 
 
 def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
-    """Returns the mistake of typing a key that is no setting; its sentence names the nearest settings there are.
+    """Returns the Mistake for an unknown key; its message names the nearest settings.
 
     Args:
-        key: as it was typed.
+        key: the unknown key.
         whose: the owner of the settings, such as `PPO`.
-        known: the keys there are.
+        known: the keys of all settings of the owner.
     """
     near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"

@@ -20,8 +20,8 @@ from environments.machine import num_cpus
 from environments.names import name_of
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
-from experiments.check import check
-from experiments.commands import READS
+from experiments.check import check_settings
+from experiments.commands import READER_SETTINGS
 from experiments.help import EXAMPLES
 from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
@@ -201,7 +201,7 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
     if group == "tuned_configs":
         made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
         words += [f"{g}={name}" for g, name in made_for.items()]
-    if option in READS:
+    if option in READER_SETTINGS:
         assert run.read_experiment([*words, "run=there"])[0]["command"] == option
         return
     settings, _ = run.read_experiment(words)
@@ -249,7 +249,7 @@ def test_it_works_from_another_directory_and_a_mistake_there_exits_with_2(tmp_pa
     assert done.stdout == ""
     assert done.stderr == (
         "error: env=asault: there is no such option; did you mean assault? There are: "
-        + ", ".join(run.options("env"))
+        + ", ".join(composition.list_options("env"))
         + ", and every game of ALE\n"
     )
     assert list(tmp_path.iterdir()) == []
@@ -687,7 +687,7 @@ def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refuse
     settings, _ = run.read_experiment([f"resume={path}", "algo.train_every=8"])
     assert settings["algo"]["name"] == "dqn" and settings["algo"]["train_every"] == 8
     assert "did you mean algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
-    assert "fits nothing else" in refused(f"resume={path}", "algo.dueling=true")
+    assert "fits no other value" in refused(f"resume={path}", "algo.dueling=true")
 
 
 @pytest.mark.parametrize(("size", "starts"), [("smoke", 3000), ("short", 10_000), ("full", 50_000)])
@@ -759,11 +759,11 @@ def test_a_mistake_that_shows_while_training_starts_exits_with_2(monkeypatch, re
 
 
 def test_settings_are_checked_without_hydra_too():
-    settings = composition.composed(["env=cartpole"])
+    settings = composition.compose_settings(["env=cartpole"])
     with pytest.raises(Mistake, match="algo.lrr"):
-        check(settings | {"algo": settings["algo"] | {"lrr": 1}})
+        check_settings(settings | {"algo": settings["algo"] | {"lrr": 1}})
     with pytest.raises(Mistake, match="algo"):
-        check({key: value for key, value in settings.items() if key != "algo"})
+        check_settings({key: value for key, value in settings.items() if key != "algo"})
 
 
 def test_composing_again_gives_the_same_and_leaves_no_state(printed):
@@ -781,11 +781,11 @@ def test_composing_again_gives_the_same_and_leaves_no_state(printed):
     ("words", "says"),
     [
         (("algo=a3c", "cluster.num_learners=2"), "cluster.num_learners=2: algo=a3c has one learner; leave it at 0"),
-        (("algo=ppo", "cluster.num_learners=2"), "cluster.num_learners=2 learn from whole rollouts, and"),
+        (("algo=ppo", "cluster.num_learners=2"), "cluster.num_learners=2: "),
         (("algo=a3c", "algo.num_workers=32"), "algo.num_envs=16 cannot be shared evenly by algo.num_workers=32"),
         (
             ("algo=a3c", "algo.num_workers=2", "cluster.num_env_runners=4"),
-            "cluster.num_env_runners=4 is more than the workers there are to play, algo.num_workers=2",
+            "cluster.num_env_runners=4 is larger than the number of workers, algo.num_workers=2",
         ),
         (("algo=pg", "algo.horizon=20"), "algo.horizon: this experiment has no such setting"),
         (("algo=pg", "algo.episodes_per_update=9"), "algo.episodes_per_update=9 cannot be shared evenly"),
@@ -965,7 +965,7 @@ def test_a_run_directory_says_that_it_trains(command, old_run, refused):
     assert f"{path}/config.yaml" in refused(f"resume={path}")
 
 
-@pytest.mark.parametrize("key", composition.PATHS)
+@pytest.mark.parametrize("key", composition.PATH_SETTINGS)
 def test_a_path_that_one_cannot_look_at_is_refused(key, tmp_path, refused):
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
@@ -1068,16 +1068,16 @@ AWKWARD = [
 
 
 @pytest.mark.parametrize("path", AWKWARD)
-@pytest.mark.parametrize("key", composition.PATHS)
+@pytest.mark.parametrize("key", composition.PATH_SETTINGS)
 def test_a_path_is_taken_literally(key, path):
-    assert composition.composed([f"{key}={path}"])[key] == path
-    assert composition.values_of([f"{key}={path}"]) == {key: path}
+    assert composition.compose_settings([f"{key}={path}"])[key] == path
+    assert composition.parse_overrides([f"{key}={path}"]) == {key: path}
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:p=w#&[x]@host/db", "'sqlite:///a b.db'", "${oc.env:STORAGE}"])
 def test_the_url_of_a_storage_may_hold_any_password(url, monkeypatch):
     monkeypatch.setenv("STORAGE", "${oc.env:STORAGE}")  # what stands there is not composed once more
-    composed = composition.composed(["tune_searches=cartpole_ppo", f"search.storage={url}"])
+    composed = composition.compose_settings(["tune_searches=cartpole_ppo", f"search.storage={url}"])
     assert composed["search"]["storage"] == url.strip("'")
 
 

@@ -7,7 +7,7 @@ from cluster.placement import Node, place_bundles
 from cluster.plan import make_plan
 from environments.machine import num_cpus, num_gpus
 from environments.passwords import is_masked
-from experiments.check import check
+from experiments.check import check_settings
 from settings.algorithms import PART_OF_WEIGHTS
 from settings.mistakes import Mistake, counted
 from settings.searches import SearchSettings
@@ -24,11 +24,11 @@ def check_experiment(settings: dict) -> dict:
     Raises:
         Mistake: something that was typed, or stands in a YAML file, cannot work.
     """
-    return check_if_search(check(settings))
+    return check_if_search(check_settings(settings))
 
 
 def check_if_search(settings: dict) -> dict:
-    """Return settings that `experiments.check.check` has checked; of a search, `search` is now checked as well.
+    """Return settings that `check_settings` has checked; of a search, `search` is now checked as well.
 
     Raises:
         Mistake: something of the search cannot work.

@@ -44,7 +44,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     """Run a search, or continue it where an earlier start of the same search ended.
 
     Args:
-        settings: checked by `experiments.check.check`.
+        settings: checked by `experiments.check.check_settings`.
         argv: the command line, for the record.
         overrides: of the command line, for the record.
         resumed: the directory of the search to continue; None: <output_dir>/searches/<search.name>.

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.dqn.dqn import calculate_rr_weights
 
 import run
 from cluster.plan import make_plan
-from experiments.check import check
+from experiments.check import check_settings
 from run_directory.layout import WEIGHTS
 from run_directory.weights import read_weights
 from runs.build import build_config
@@ -90,14 +90,14 @@ def rows_of(algorithm, number: int) -> list[dict]:
 def test_a_setting_arrives_under_rllib_s_name(setting, value, attribute, there, compose):
     settings = compose(TINY)
     settings["algo"][setting] = value
-    assert getattr(build_config(make_plan(check(settings))), attribute) == there
+    assert getattr(build_config(make_plan(check_settings(settings))), attribute) == there
     assert hasattr(StockConfig(), attribute)
 
 
 def test_prioritized_and_n_step_arrive_too(compose):
     settings = compose(TINY)
     settings["algo"] |= {"prioritized": True, "n_step": 3}
-    config = build_config(make_plan(check(settings)))
+    config = build_config(make_plan(check_settings(settings)))
     assert config.n_step == 3 and config.replay_buffer_config["type"] == "PrioritizedEpisodeReplayBuffer"
     assert (config.replay_buffer_config["alpha"], config.replay_buffer_config["beta"]) == (0.6, 0.4)
 
@@ -108,7 +108,7 @@ def test_prioritized_and_n_step_arrive_too(compose):
 def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every, n_step, compose):
     settings = compose(TINY)
     settings["algo"] |= {"num_envs": num_envs, "train_every": train_every, "n_step": n_step, "prioritized": True}
-    config = build_config(make_plan(check(settings)))
+    config = build_config(make_plan(check_settings(settings)))
     steps = config.rollout_fragment_length * num_envs
     assert steps % train_every == 0 and config.rollout_fragment_length >= n_step
     assert calculate_rr_weights(config) == [1, steps // train_every]
@@ -117,11 +117,11 @@ def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (("env=pendulum",), "algo=dqn compares the actions"),
+        (("env=pendulum",), "algo=dqn needs a finite number of actions"),
         (("cluster.num_env_runners=1",), "cluster.num_env_runners=1"),
         (("algo.minibatch_size=65",), "algo.minibatch_size=65 is larger than algo.learning_starts=64"),
         (("algo.learning_starts=1001",), "algo.learning_starts=1001 is larger than algo.buffer_size=1000"),
-        (("stop.agent_steps=64",), "stop.agent_steps=64 ends the run before"),
+        (("stop.agent_steps=64",), "algo.learning_starts=64 is not below stop.agent_steps=64"),
         (("model=mlp_lstm",), "algo=dqn learns from single steps"),
         (("algo.n_step=3",), "set algo.prioritized=true"),
         (("algo.epsilon_end=1.5",), "algo.epsilon_end=1.5 is out of range"),

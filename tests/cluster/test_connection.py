@@ -20,12 +20,12 @@ import torch
 import run
 from cluster import checks, submit
 from cluster.checks import (
-    explain_refusal,
+    explain_failed_connection,
     find_head,
-    refuse_too_small,
-    refuse_unreachable,
-    refuse_unshared,
-    refuse_without_cuda,
+    refuse_nodes_without_cuda,
+    refuse_small_cluster,
+    refuse_unreachable_head,
+    refuse_unshared_folder,
 )
 from cluster.connection import list_nodes, prepare_environment
 from cluster.placement import Node
@@ -52,7 +52,7 @@ ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
         ((*ON_RAY, "cluster.cpus=null"), "cluster.cpus is not set: on a cluster, cluster.address=auto, say how many"),
         ((*ON_RAY, "cluster.num_env_runners=null"), "cluster.num_env_runners is not set: on a cluster"),
         (("cluster=ray", "cluster.placement=spred"), "cluster.placement=spred is not one of pack, spread; did you"),
-        (("command=submit",), "command=submit: cluster=laptop is Ray of the run's own; add cluster=ray"),
+        (("command=submit",), "command=submit: cluster=laptop runs on this machine only; add cluster=ray"),
         (("command=submit", "cluster=ray", "algo.lrr=1"), "algo.lrr"),
     ],
 )
@@ -72,10 +72,10 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
                 port.listen()
             began = time.monotonic()
             with pytest.raises(Mistake, match=f"cluster.address={address}: {address} does not answer as the head"):
-                refuse_unreachable(address, address)
-            assert time.monotonic() - began < 2 * checks.ANSWER_S
+                refuse_unreachable_head(address, address)
+            assert time.monotonic() - began < 2 * checks.ANSWER_TIMEOUT_S
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(Mistake, match="neither local, nor auto, nor host:port"):
+    with pytest.raises(Mistake, match="cluster.address=somewhere is not local, auto or host:port"):
         find_head("somewhere")
     with pytest.raises(Mistake, match="submit the run as a job with command=submit"):
         find_head("ray://head:10001")
@@ -86,25 +86,25 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ("InvalidAuthToken: missing or wrong", "does not take this process's token; set RAY_AUTH_MODE=token"),
+        ("InvalidAuthToken: missing or wrong", "does not accept this process's token; set RAY_AUTH_MODE=token"),
         (
             "Version mismatch: The cluster was started with: Ray: 2.60.0 Python: 3.10.1",
-            "install on all machines what requirements.txt",
+            "install the versions of requirements.txt",
         ),
         ("the moon is in the way", "cannot be joined: the moon is in the way"),
     ],
 )
 def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
-    found = explain_refusal("auto", "10.0.0.1:6379", RuntimeError(said))
+    found = explain_failed_connection("auto", "10.0.0.1:6379", RuntimeError(said))
     assert found.startswith("cluster.address=auto, which is 10.0.0.1:6379") and sentence in found and "\n" not in found
 
 
 def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
     gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
     assert [b.get("GPU", 0) for b in make_plan(gpu).bundles].count(1) == 2
-    with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, and the cluster never has room"):
-        refuse_too_small(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
-    refuse_too_small(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
+    with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, "):
+        refuse_small_cluster(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
+    refuse_small_cluster(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert run.main(["cluster=one_gpu"]) == 2
     assert "cluster.gpus_per_learner=1: the run would take 1 GPU, each" in capsys.readouterr().err
@@ -113,12 +113,12 @@ def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
 def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypatch):
     (node,) = list_nodes()
     with_gpu, without = (Node(node.id, "large", {"CPU": 64.0, "GPU": gpus}) for gpus in (2.0, 0.0))
-    refuse_without_cuda([without])
+    refuse_nodes_without_cuda([without])
     if not torch.backends.cuda.is_built():
         with pytest.raises(Mistake, match="node large offers 2 GPU, and torch there is a CPU build; install a CUDA"):
-            refuse_without_cuda([without, with_gpu])
+            refuse_nodes_without_cuda([without, with_gpu])
     monkeypatch.setattr(checks, "has_cuda_build", ray.remote(num_cpus=0)(lambda: True))
-    refuse_without_cuda([without, with_gpu])
+    refuse_nodes_without_cuda([without, with_gpu])
 
 
 def test_within_itself_open_ray_keeps_a_signal_that_has_come(shared_ray, compose):
@@ -139,11 +139,11 @@ def test_the_bundles_of_a_run_are_its_processes(compose):
 
 
 def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path, monkeypatch):
-    refuse_unshared(tmp_path / "new", list_nodes())
+    refuse_unshared_folder(tmp_path / "new", list_nodes())
     assert list((tmp_path / "new").iterdir()) == []
     monkeypatch.setattr(checks, "has_file", ray.remote(num_cpus=0)(lambda path: Path(path + "_elsewhere").is_file()))
     with pytest.raises(Mistake, match=f"output_dir={tmp_path} is not shared: node .* does not see"):
-        refuse_unshared(tmp_path, list_nodes())
+        refuse_unshared_folder(tmp_path, list_nodes())
     assert not list(tmp_path.glob(".shared*"))
 
     @ray.remote(num_cpus=0, max_retries=0)
@@ -152,7 +152,7 @@ def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path,
 
     monkeypatch.setattr(checks, "has_file", lacks)
     with pytest.raises(Mistake, match="cannot run this suite .*No module named 'ale_py'.*requirements.txt"):
-        refuse_unshared(tmp_path, list_nodes())
+        refuse_unshared_folder(tmp_path, list_nodes())
 
 
 # resume=auto.
@@ -264,7 +264,7 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
     assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
     for more in (["seed=2"], ["tune_searches=cartpole_ppo"]):
         refused = go("cluster.num_env_runners=4", *more)
-        assert refused.returncode == 2 and "ask for 5 x 1 CPU, and the cluster never has room" in refused.stderr
+        assert refused.returncode == 2 and "need 5 x 1 CPU, and the cluster is too small" in refused.stderr
     assert [p.name for p in (tmp_path / "shared").iterdir()] == ["ppo"], "a search that was refused left something"
     again = go()
     assert again.returncode == 0 and "seed 1 has reached its stop already" in again.stdout
@@ -295,12 +295,12 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
     words = ["env=cartpole", "cluster=ray", f"cluster.address={address}", f"output_dir={tmp_path}"]
     older = "import ray, sys; ray.__version__ = '2.59.0'; import run; sys.exit(run.main(sys.argv[1:]))"
     taken = {**right, "RAY_ADDRESS": address, "http_proxy": "http://127.0.0.1:9"}  # Ray goes through no proxy
-    cases = [(["run.py"], taken, "never has room for them all")]
+    cases = [(["run.py"], taken, "the cluster is too small")]
     for environment in (wrong, none, lacks):
-        cases.append((["run.py"], environment, "does not take this process's token; set RAY_AUTH_MODE=token"))
-        cases.append((["run.py", "command=submit"], environment, "does not take this process's token"))
+        cases.append((["run.py"], environment, "does not accept this process's token; set RAY_AUTH_MODE=token"))
+        cases.append((["run.py", "command=submit"], environment, "does not accept this process's token"))
     cases.append((["-c", older], right, "version mismatch: Ray 2.60.0 there, 2.59.0 here"))
-    cases.append((["-c", OTHER_PYTHON], right, "Ray or Python is another one there (Version mismatch: "))
+    cases.append((["-c", OTHER_PYTHON], right, "another version of Ray or Python (Version mismatch: "))
     for command, environment, says in cases:
         done = subprocess.run(
             [sys.executable, *command, *words, "cluster.num_env_runners=8"],

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray._private import ray_constants
 
-from cluster.local_ray import explain_failed_start, refuse_unwritable_places, start_ray
+from cluster.local_ray import explain_failed_start, refuse_unwritable_folders, start_ray
 from cluster.plan import make_plan
 from environments import machine
 from run_directory.starts import write_start
@@ -73,7 +73,7 @@ def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
             ["/tmp/mine/ray", "RAY_TMPDIR"],
         ),
         (OSError(errno.EROFS, "Read-only file system", "/home/me/.ray"), ["/home/me/.ray", "HOME", "RAY_AUTH_MODE"]),
-        (Exception("The current node timed out during startup.\nMore."), ["3 times", "busy", "logs"]),
+        (Exception("The current node timed out during startup.\nMore."), ["3 attempts", "busy", "logs"]),
         (ValueError("After taking into account ... adjust these settings with ray.init(memory=<bytes>)."), ["GiB"]),
     ],
 )
@@ -92,13 +92,13 @@ def test_a_busy_machine_is_given_three_times_as_long(compose, refused_by_ray, ca
 
 def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_ray_starts(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    refuse_unwritable_places()
+    refuse_unwritable_folders()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**30, 2**30, 2**20))
     with pytest.raises(Mistake, match="has 1 MB left.*RAY_TMPDIR"):
-        refuse_unwritable_places()
+        refuse_unwritable_folders()
     monkeypatch.setattr(os, "access", lambda path, mode: path != Path("/dev/shm"))
     with pytest.raises(Mistake, match="/dev/shm"):
-        refuse_unwritable_places()
+        refuse_unwritable_folders()
 
 
 def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, tmp_path, monkeypatch):

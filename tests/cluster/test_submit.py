@@ -58,33 +58,33 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
     assert packed() == 3 + 20 + (tmp_path / ".rayignore").stat().st_size
     (tmp_path / "rooms" / "link").symlink_to(tmp_path / "data" / "large")
     assert packed() == 3 + 20 + 500 + (tmp_path / ".rayignore").stat().st_size
-    monkeypatch.setattr(submit, "JOB_BYTES", 10)
-    monkeypatch.setattr(connection, "DRIVER_BYTES", 10)
+    monkeypatch.setattr(submit, "MAX_JOB_BYTES", 10)
+    monkeypatch.setattr(connection, "MAX_DRIVER_BYTES", 10)
     on_ray = compose(["env=cartpole", *ON_RAY])
-    with pytest.raises(Mistake, match="MiB that would travel"):
+    with pytest.raises(Mistake, match="MiB that would be sent"):
         submit.submit_job(on_ray, [])
-    monkeypatch.setattr(connection, "refuse_unreachable", lambda *_: None)
+    monkeypatch.setattr(connection, "refuse_unreachable_head", lambda *_: None)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with pytest.raises(Mistake, match="MiB that would travel"):
+    with pytest.raises(Mistake, match="MiB that would be sent"):
         connection.connect_to_ray(make_plan(on_ray))
 
 
 def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
-    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; give http://head:8265"):
+    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; set it to http://head:8265"):
         submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
 
 
 def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
-    monkeypatch.setattr(submit, "ANSWER_S", 0.5)
+    monkeypatch.setattr(submit, "ANSWER_TIMEOUT_S", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         for port, why in ((1, "Connection refused"), (silent.getsockname()[1], "no answer for 0.5 s")):
             address = f"http://127.0.0.1:{port}"
             monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
-            said = re.escape(f"{address}: no Ray dashboard takes the job there ({why}); on the head")
+            said = re.escape(f"{address}: no Ray dashboard accepts the job there ({why}); on the head")
             with pytest.raises(Mistake, match=said) as no:
                 submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)

@@ -3,8 +3,8 @@
 import pytest
 
 import run
-from experiments.composition import GROUPS, options
-from experiments.help import LISTED, help_text
+from experiments.composition import GROUPS, list_options
+from experiments.help import SECTIONS, format_help
 from settings.algorithms import ALGORITHMS
 from settings.mistakes import Mistake
 from settings.runs import RunSettings
@@ -17,43 +17,46 @@ def terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
 
 
-PAGES = [*dict.fromkeys((*GROUPS, *LISTED)), *(f"{group}={option}" for group in GROUPS for option in options(group))]
+PAGES = [
+    *dict.fromkeys((*GROUPS, *SECTIONS)),
+    *(f"{group}={option}" for group in GROUPS for option in list_options(group)),
+]
 
 
 @pytest.mark.parametrize("words", [[], *([word] for word in PAGES)], ids=str)
 def test_a_page_fits_eighty_columns(words):
-    lines = help_text(words).splitlines()
+    lines = format_help(words).splitlines()
     assert len(lines) > 1 and max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_every_setting_of_an_algorithm_is_there(algo):
-    page = help_text([f"algo={algo}"])
+    page = format_help([f"algo={algo}"])
     for name, setting in list_settings(ALGORITHMS[algo]).items():
         assert (f"  algo.{name}=" in page) == (name != "name") and setting.meaning and setting.wanted()
 
 
 def test_settings_of_a_search_and_of_no_group_are_there():
     for name in list_settings(SearchSettings):
-        assert f"  search.{name}=" in help_text(["search"]) and f"  search.{name}=" in help_text(["tune_searches"])
+        assert f"  search.{name}=" in format_help(["search"]) and f"  search.{name}=" in format_help(["tune_searches"])
     for name in ("seed", *list_settings(RunSettings)):
-        assert f"  {name}=" in help_text(["run"])
+        assert f"  {name}=" in format_help(["run"])
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_is_listed_and_has_a_page(group):
-    page = help_text([group])
-    for option in options(group):
+    page = format_help([group])
+    for option in list_options(group):
         assert option in page
-    assert help_text([f"{group}={options(group)[0]}"]).startswith(f"{group}={options(group)[0]}\n  ")
+    assert format_help([f"{group}={list_options(group)[0]}"]).startswith(f"{group}={list_options(group)[0]}\n  ")
 
 
 def test_one_setting_can_be_asked_for_whichever_algorithm_has_it():
-    assert help_text(["algo.lr"]).startswith("  algo.lr=0.00025\n")
-    assert help_text(["algo.num_workers"]).startswith("algo=a3c\n  algo.num_workers=16\n")
-    assert help_text(["algo.lr=3"]) == help_text(["algo.lr"]) and "env.game=" in help_text(["env=qbert"])
-    assert help_text(["env.id"]).startswith("env=cartpole\n  env.id=CartPole-v1\n")
-    assert help_text(["stop.agent_steps"]).startswith("  stop.agent_steps=10_000_000\n")
+    assert format_help(["algo.lr"]).startswith("  algo.lr=0.00025\n")
+    assert format_help(["algo.num_workers"]).startswith("algo=a3c\n  algo.num_workers=16\n")
+    assert format_help(["algo.lr=3"]) == format_help(["algo.lr"]) and "env.game=" in format_help(["env=qbert"])
+    assert format_help(["env.id"]).startswith("env=cartpole\n  env.id=CartPole-v1\n")
+    assert format_help(["stop.agent_steps"]).startswith("  stop.agent_steps=10_000_000\n")
 
 
 @pytest.mark.parametrize(
@@ -62,5 +65,5 @@ def test_one_setting_can_be_asked_for_whichever_algorithm_has_it():
 )
 def test_help_on_what_there_is_not_is_a_mistake(word, said, capsys):
     with pytest.raises(Mistake, match=said):
-        help_text([word])
+        format_help([word])
     assert run.main(["--help", word]) == 2

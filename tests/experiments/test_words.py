@@ -1,4 +1,4 @@
-"""What people type who know other libraries: taken, or answered with the word that means it here."""
+"""Names that other libraries give to settings, games and seeds: an override is expanded, or a message names ours."""
 
 import os
 import re
@@ -8,8 +8,8 @@ from ale_py import roms
 
 import run
 from environments.games import NOT_OPENED
-from experiments.composition import GROUPS, composed, flat, options, values_of
-from experiments.words import NO_SETTING, OURS, spelt_out
+from experiments.composition import GROUPS, compose_settings, list_dotted_keys, list_options, parse_overrides
+from experiments.words import HINTS, SYNONYMS, expand_override
 from run_directory.layout import STARTS
 from run_directory.outputs import find_newest
 from settings.mistakes import Mistake
@@ -55,17 +55,20 @@ def test_a_word_of_another_library_is_answered_with_ours(words, ours, capsys):
 
 def test_every_answer_is_a_setting_or_a_group_that_there_is():
     known = {*GROUPS}
-    for algo in options("algo"):
-        known |= {*flat(composed([f"algo={algo}"]))}
-    known |= {*flat(composed(["tune_searches=assault_ppo"])), *flat(composed(["env=cartpole"]))}
-    assert set(OURS) <= known
-    assert not [word for words in OURS.values() for word in words.split() if words.split().count(word) > 1]
+    for algo in list_options("algo"):
+        known |= {*list_dotted_keys(compose_settings([f"algo={algo}"]))}
+    known |= {
+        *list_dotted_keys(compose_settings(["tune_searches=assault_ppo"])),
+        *list_dotted_keys(compose_settings(["env=cartpole"])),
+    }
+    assert set(SYNONYMS) <= known
+    assert not [word for words in SYNONYMS.values() for word in words.split() if words.split().count(word) > 1]
 
 
-@pytest.mark.parametrize("word", NO_SETTING)
+@pytest.mark.parametrize("word", HINTS)
 def test_what_there_is_no_setting_for_is_said_too(word):
-    with pytest.raises(Mistake, match=f"^{word}: this experiment has no such setting; {re.escape(NO_SETTING[word])}"):
-        composed(["algo=a2c", f"{word}=1"])
+    with pytest.raises(Mistake, match=f"^{word}: this experiment has no such setting; {re.escape(HINTS[word])}"):
+        compose_settings(["algo=a2c", f"{word}=1"])
 
 
 @pytest.mark.parametrize(
@@ -84,21 +87,21 @@ def test_what_there_is_no_setting_for_is_said_too(word):
 )
 def test_what_nobody_can_mean_as_it_stands_is_answered_with_what_can_be_meant(words, said):
     with pytest.raises(Mistake, match=re.escape(said)):
-        composed(words)
+        compose_settings(words)
 
 
 def test_a_setting_of_another_algorithm_is_told_from_a_mistyped_one():
     with pytest.raises(Mistake, match="algo.clip is a setting of other experiments"):
-        composed(["algo=a2c", "clip_range=0.1"])
+        compose_settings(["algo=a2c", "clip_range=0.1"])
 
 
 # Environments ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_game_of_ale_is_an_env():
-    envs = options("env")
+    envs = list_options("env")
     for game in set(roms.get_all_rom_ids()) - set(envs):
-        assert spelt_out(f"env={game}", envs) == ["env=atari", f"env.game={game}"]
+        assert expand_override(f"env={game}", envs) == ["env=atari", f"env.game={game}"]
     assert run.read_experiment(["env=qbert", "seed=3"])[0]["env"]["name"] == "qbert"
     with pytest.raises(Mistake, match="several players"):
         run.read_experiment([f"env={NOT_OPENED[0]}"])
@@ -145,7 +148,7 @@ def test_a_game_by_its_gymnasium_id_is_told_the_game(capsys):
 )
 def test_seeds_are_taken_as_people_write_them(typed, seeds):
     assert run.read_experiment([f"seed={typed}"])[0]["seed"] == seeds
-    assert values_of([f"seed={typed}"]) == {"seed": seeds}
+    assert parse_overrides([f"seed={typed}"]) == {"seed": seeds}
 
 
 def test_an_empty_range_of_seeds_is_refused():

@@ -18,7 +18,7 @@ from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
 from environments.machine import fastest_dtype
 from experiments import composition
-from experiments.check import check
+from experiments.check import check_settings
 from runs.build import CONFIGS, build_config, make_model_config
 from settings.algorithms import ALGORITHMS
 from settings.mistakes import Mistake
@@ -49,7 +49,9 @@ OURS = [  # of the run, beside the settings of the algorithm, the environment an
 
 @pytest.fixture(scope="module")
 def composed():
-    return {words: composition.composed(words.split()) for words in ("env=assault", "env=cartpole", "env=pendulum")}
+    return {
+        words: composition.compose_settings(words.split()) for words in ("env=assault", "env=cartpole", "env=pendulum")
+    }
 
 
 @pytest.fixture
@@ -70,30 +72,30 @@ def put(settings: dict, key: str, value) -> dict:
 
 @pytest.mark.parametrize(("key", "value", "attribute", "there"), RLLIBS)
 def test_a_setting_arrives_under_rllib_s_name(key, value, attribute, there, settings, large_machine):
-    assert getattr(build_config(make_plan(check(put(settings, key, value)))), attribute) == there
+    assert getattr(build_config(make_plan(check_settings(put(settings, key, value)))), attribute) == there
     assert hasattr(AlgorithmConfig(), attribute), "a name that RLlib's config does not have is not read by RLlib"
 
 
 @pytest.mark.parametrize(("key", "value"), OURS)
 def test_a_setting_of_the_run_arrives_under_its_own_name(key, value, settings):
-    assert getattr(build_config(make_plan(check(put(settings, key, value)))), key) == value
+    assert getattr(build_config(make_plan(check_settings(put(settings, key, value)))), key) == value
 
 
 def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_one(settings, large_machine):
     settings["cluster"] |= {"num_env_runners": 2, "gpus_per_runner": 0.25, "gpus_per_learner": 0.5}
-    checked = check(settings)
+    checked = check_settings(settings)
     assert build_config(make_plan(checked)).num_gpus_per_env_runner == 0.25
     assert [bundle["GPU"] for bundle in make_plan(checked).bundles] == [0.5, 0.25, 0.25]
     assert make_plan(checked).gpus == 1 and make_plan(checked, 3).gpus == 0.5 + 3 * 0.5
     assert make_plan(checked).cpus == make_plan(checked | {"cluster": checked["cluster"] | {"num_learners": 1}}).cpus
     settings["cluster"] |= {"num_learners": 2, "gpus_per_learner": 1, "gpus_per_runner": 0}
-    assert make_plan(check(settings)).gpus == 2 and make_plan(check(settings), 2).gpus == 4
+    assert make_plan(check_settings(settings)).gpus == 2 and make_plan(check_settings(settings), 2).gpus == 4
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0 has none; set "),
+        ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0; set "),
         (
             {"num_env_runners": 4},
             r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: the run would take 3 GPUs, each",
@@ -110,7 +112,7 @@ def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_on
 def test_gpus_that_env_runners_cannot_have_are_refused(changes, message, settings, large_machine):
     settings["cluster"] |= {"gpus_per_runner": 0.75} | changes
     with pytest.raises(Mistake, match=message):
-        check(settings)
+        check_settings(settings)
 
 
 @pytest.mark.parametrize("words", [("algo=a3c", "cluster.num_env_runners=2"), ("algo=dqn",)])
@@ -124,7 +126,7 @@ def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_ma
     settings["algo"] |= {"num_envs": 12, "horizon": 32}
     for runners, envs_each in [(0, 12), (1, 12), (3, 4)]:
         settings["cluster"]["num_env_runners"] = runners
-        config = build_config(make_plan(check(settings)))
+        config = build_config(make_plan(check_settings(settings)))
         assert config.train_batch_size_per_learner == 12 * 32
         assert config.num_envs_per_env_runner == envs_each
         assert config.num_env_runners == runners
@@ -137,7 +139,7 @@ def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose,
 
     def built(cpus: int, *overrides: str):
         machine_with(cpus)
-        return build_config(make_plan(check(compose((f"tuned_configs={name}", *overrides)))))
+        return build_config(make_plan(check_settings(compose((f"tuned_configs={name}", *overrides)))))
 
     laptop, cluster = built(2, "cluster=laptop"), built(64, "cluster.num_env_runners=16")
     for config, processes in ((laptop, 2), (cluster, 16)):
@@ -149,12 +151,12 @@ def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose,
 
 
 def test_the_policy_is_recorded_only_where_the_penalty_wants_it(settings):
-    assert not build_config(make_plan(check(settings))).records_policy()
-    assert build_config(make_plan(check(put(settings, "algo.kl_coeff", 0.2)))).records_policy()
+    assert not build_config(make_plan(check_settings(settings))).records_policy()
+    assert build_config(make_plan(check_settings(put(settings, "algo.kl_coeff", 0.2)))).records_policy()
 
 
 def test_the_environment_s_settings_travel_as_they_are(settings):
-    assert build_config(make_plan(check(settings))).env_config == settings["env"]
+    assert build_config(make_plan(check_settings(settings))).env_config == settings["env"]
 
 
 def test_the_model_knows_its_pixels_and_its_dtype(composed):
@@ -184,25 +186,25 @@ def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, m
 
 
 def test_a_lost_runner_is_replaced(settings):
-    assert build_config(make_plan(check(settings))).restart_failed_env_runners
+    assert build_config(make_plan(check_settings(settings))).restart_failed_env_runners
 
 
 def test_checking_changes_nothing_but_the_kind_of_numbers(composed):
     for settings in composed.values():
         before = copy.deepcopy(settings)
-        assert check(settings) == settings == before
-        assert check(check(settings)) == check(settings)
+        assert check_settings(settings) == settings == before
+        assert check_settings(check_settings(settings)) == check_settings(settings)
 
 
 @pytest.mark.parametrize(("torso", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17)])
 def test_a_picture_too_small_for_the_convolutions_is_refused(torso, smallest, settings):
     settings["model"]["torso"] = torso
-    check(put(settings, "env.dim", smallest))
+    check_settings(put(settings, "env.dim", smallest))
     wanted = f"env.dim={smallest - 1} is too small for model.torso={torso}, which needs {smallest} pixels"
     with pytest.raises(Mistake, match=wanted):
-        check(put(settings, "env.dim", smallest - 1))
+        check_settings(put(settings, "env.dim", smallest - 1))
     settings["model"] |= {"torso": "mlp", "hidden": [8]}
-    check(settings)  # takes any picture
+    check_settings(settings)  # takes any picture
 
 
 @pytest.mark.parametrize("torso", ["nature_cnn", "a3c_cnn", "cnn42", "impala"])
@@ -210,22 +212,22 @@ def test_a_torso_for_pixels_is_refused_where_there_are_none(torso, composed):
     settings = copy.deepcopy(composed["env=cartpole"])
     settings["model"] |= {"torso": torso, "hidden": 16}
     with pytest.raises(Mistake, match=f"model.torso={torso} needs pixels, and env=cartpole has none; try model=mlp"):
-        check(settings)
+        check_settings(settings)
 
 
 def test_a_memory_for_two_trunks_is_refused(settings):
     settings["model"] |= {"lstm_size": 32, "shared_trunk": False}
     with pytest.raises(Mistake, match="model.lstm_size=32 is one memory .* set model.shared_trunk=true, or"):
-        check(settings)
-    check(put(settings, "model.shared_trunk", True))
+        check_settings(settings)
+    check_settings(put(settings, "model.shared_trunk", True))
 
 
 def test_only_convolutions_can_do_without_a_fully_connected_layer(settings):
     settings["model"]["hidden"] = None
-    check(put(settings, "model.torso", "cnn42"))
+    check_settings(put(settings, "model.torso", "cnn42"))
     for torso in ("impala", "mlp"):
         with pytest.raises(Mistake, match="model.hidden is not set"):
-            check(put(settings, "model.torso", torso))
+            check_settings(put(settings, "model.torso", torso))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.yaml")))
@@ -256,12 +258,12 @@ def test_an_environment_may_come_from_a_module_that_registers_it(composed, tmp_p
     (tmp_path / "outside_the_suite.py").write_text(OUTSIDE)
     monkeypatch.syspath_prepend(tmp_path)
     settings = put(copy.deepcopy(composed["env=cartpole"]), "env.id", "outside_the_suite:Outside-v0")
-    games = make_games(check(settings)["env"], 2, 1)
+    games = make_games(check_settings(settings)["env"], 2, 1)
     games.reset(seed=1)
     ends = [games.step(np.zeros(2, np.int64)).finished.all() for _ in range(7)]
     assert ends == [False] * 6 + [True]
     with pytest.raises(Mistake, match="no such environment; did you mean Outside-v0"):
-        check(put(settings, "env.id", "outside_the_suite:Outsider-v0"))
+        check_settings(put(settings, "env.id", "outside_the_suite:Outsider-v0"))
     del gymnasium.registry["Outside-v0"]
 
 
@@ -272,15 +274,15 @@ def test_a_module_that_cannot_be_imported_is_refused(source, composed, tmp_path,
     monkeypatch.syspath_prepend(tmp_path)
     settings = put(copy.deepcopy(composed["env=cartpole"]), "env.id", "nowhere:Outside-v0")
     with pytest.raises(Mistake, match="env.id=nowhere:Outside-v0: nowhere cannot be imported .*; write module:Id"):
-        check(settings)
+        check_settings(settings)
 
 
 def test_a_key_nobody_knows_is_refused_in_every_group(settings):
     for group in ("algo", "env", "model", "cluster", "stop"):
         with pytest.raises(Mistake, match=f"{group}.nonsense: .* has no such setting"):
-            check(put(copy.deepcopy(settings), f"{group}.nonsense", 1))
+            check_settings(put(copy.deepcopy(settings), f"{group}.nonsense", 1))
     with pytest.raises(Mistake, match="nonsense: an experiment has no such setting"):
-        check(put(settings, "nonsense", 1))
+        check_settings(put(settings, "nonsense", 1))
 
 
 def test_a_key_that_is_missing_is_refused_in_every_group(settings):
@@ -291,7 +293,7 @@ def test_a_key_that_is_missing_is_refused_in_every_group(settings):
             less = copy.deepcopy(settings)
             del less[group][key]
             with pytest.raises(Mistake, match=f"{group}.{key} is missing"):
-                check(less)
+                check_settings(less)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, process
     machine_with(2)
     settings = compose(["tuned_configs=assault_a3c"])
     settings["cluster"] |= cluster
-    check(settings)
+    check_settings(settings)
     assert build_config(make_plan(settings)).num_env_runners == processes
 
 
@@ -357,10 +359,10 @@ def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, sett
     machine_with(4)
     settings["cluster"] |= cluster
     if fits:
-        check(settings)
+        check_settings(settings)
     else:
         with pytest.raises(Mistake, match="this machine has 4; ask for fewer"):
-            check(settings)
+            check_settings(settings)
 
 
 def test_seeds_are_a_number_or_a_list():
@@ -400,7 +402,7 @@ def test_settings_live_through_copies_pickles_and_dicts_of_an_rllib_config(algo,
 def test_a3c_asks_for_a_cpu_per_process_that_plays_and_none_for_the_centre(compose, machine_with):
     """Through RLlib's own translation of a config, as Tune sees it: on two cores nothing else would ever start."""
     machine_with(2)
-    config = build_config(make_plan(check(compose(("algo=a3c", "env=cartpole", "algo.num_workers=4")))))
+    config = build_config(make_plan(check_settings(compose(("algo=a3c", "env=cartpole", "algo.num_workers=4")))))
     request = config.algo_class.default_resource_request(config.to_dict())
     assert request.required_resources == {"CPU": 2, "memory": 1} and request.head_cpus == 0
     assert len(request.bundles) == 3, "RLlib puts runner n into bundle n"
@@ -433,7 +435,7 @@ def test_env_runners_that_take_a_part_of_a_cpu_leave_the_training_process_whole_
     machine_with(4)
     settings["cluster"] |= {"num_env_runners": 3, "cpus_per_runner": 0.5}
     settings["algo"]["num_envs"] = 6
-    plan = make_plan(check(settings))
+    plan = make_plan(check_settings(settings))
     assert plan.training_cpus == 2 and plan.cpus == 3.5
 
 
