@@ -19,10 +19,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from runs.interrupt import handle_early_signals, outlive_terminal
+    from runs.interrupt import handle_early_signals, protect_output_streams
 
     handle_early_signals()
-    outlive_terminal()
+    protect_output_streams()
 
 try:
     import yaml
@@ -125,9 +125,9 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     """Run the command; return the exit code. The last line printed is the run directory."""
     from experiments.commands import READS
     from run_directory.continuation import refuse_strangers
-    from runs.interrupt import BEFORE_TRAINING, Interrupt
+    from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
 
-    Interrupt.word = "stopped" if settings["command"] in READS else BEFORE_TRAINING
+    Interrupt.message = "stopped" if settings["command"] in READS else MESSAGE_BEFORE_TRAINING
     if resumed:  # before anything it says is done, such as joining the cluster it names
         refuse_strangers(resumed, overrides)
     if settings["command"] in READS:
@@ -149,7 +149,7 @@ def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Pat
     from runs.train import describe_next_steps, train
 
     run, code = train(settings, command, typed_of(overrides), resumed)
-    Interrupt.word = f"stopped; run directory: {run}"
+    Interrupt.message = f"stopped; run directory: {run}"
     if code == 0:
         code = show_training(run, settings)
         print(describe_next_steps(run, settings))

@@ -33,7 +33,7 @@ from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.build import build
 from runs.display import Display
-from runs.interrupt import Interrupt, writing
+from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from settings.mistakes import cause_of, counted, in_a_line
@@ -54,14 +54,14 @@ class Stop(tune.Stopper):
         self.drop_waiting = False  # set once nothing runs: it ends trials without a checkpoint
 
     def __call__(self, trial_id: str, result: dict) -> bool:
-        Interrupt.answer(trial_id, result)
+        Interrupt.handle_report(trial_id, result)
         if reached(self.stop, result.get("row", {})):
             return True
-        Interrupt.look_at_disk(self.run)
-        return Interrupt.asked
+        Interrupt.check_disk_space(self.run)
+        return Interrupt.stop_requested
 
     def stop_all(self) -> bool:
-        return self.drop_waiting or Interrupt.at_once
+        return self.drop_waiting or Interrupt.stop_without_checkpoint
 
 
 def reached(stop: dict, row: dict) -> bool:
@@ -124,13 +124,13 @@ class Recorder(tune.Callback):
         for notice in result.get("notices", []):
             self.say_once(f"seed {seed}: {notice}")
         if result["began_at"] is not None:
-            with writing(self.parent):
+            with stop_on_full_disk(self.parent):
                 self.writer.begin(seed, result["began_at"])
         if "failure" in result:
             self.failures[seed] = result["failure"]
             if row["agent_steps"] <= self.writer.tables[seed].last_step:  # nothing was played since the last row
                 return
-        with writing(self.parent):
+        with stop_on_full_disk(self.parent):
             self.writer.add(seed, row, result.get("workers", []))
         self.display.update(seed, row)
         self.metrics.report(self.parent.name, seed, row)
@@ -138,19 +138,19 @@ class Recorder(tune.Callback):
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         seed = trial.config["seed"]
         if seed not in self.failures:
-            with writing(self.parent):
+            with stop_on_full_disk(self.parent):
                 checkpoints.keep_checkpoint(Path(checkpoint.path), self.dirs[seed])
 
     def on_step_end(self, iteration, trials, **info) -> None:
         waiting = all(trial.status != "RUNNING" for trial in trials)
-        self.stop.drop_waiting = Interrupt.asked and waiting
+        self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.patience.ends(trials):
             self.display.say("waiting until there is room for all processes of the run; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        if Interrupt.disk_is_full(self.parent, error_of(trial)):
+        if Interrupt.stop_if_disk_full(self.parent, error_of(trial)):
             return
         self.display.say(f"seed {trial.config['seed']}: a process died; starting again from the last checkpoint")
 
@@ -161,7 +161,7 @@ class Recorder(tune.Callback):
             self.display.say(sentence)
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.parent, error_of(trial)):
+        if not Interrupt.stop_if_disk_full(self.parent, error_of(trial)):
             self.failures[trial.config["seed"]] = why(trial)
 
 
@@ -287,11 +287,11 @@ def play(settings: dict, parent: Path, dirs: dict[int, Path], todo: list[int], s
             ),
         )
         try:
-            with writing(parent):  # Tune does, too
+            with stop_on_full_disk(parent):  # Tune does, too
                 tuner.fit()
         except NodeLost as error:
             recorder.failures |= dict.fromkeys(todo, str(error))
-        with writing(parent):
+        with stop_on_full_disk(parent):
             recorder.writer.close()
     for seed in todo:
         if overshoot := overshoot_of(settings, recorder.writer.tables[seed].last_step):
@@ -315,9 +315,9 @@ def conclude(recorder: Recorder, parent: Path) -> int:
             print(f"    in full: {error}")
         if len(recorder.dirs) > 1 and not checkpoints.list_checkpoints(recorder.dirs[seed]):
             print("    it has no checkpoint to continue from, and starts anew when the run is continued")
-    if Interrupt.why:
-        print(Interrupt.why)
-    if not (Interrupt.asked or recorder.failures):
+    if Interrupt.reason:
+        print(Interrupt.reason)
+    if not (Interrupt.stop_requested or recorder.failures):
         return 0
     if any(map(checkpoints.has_whole_checkpoint, recorder.dirs.values())):
         print(f"to continue:  {format_resume_command(parent)}")

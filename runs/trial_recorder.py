@@ -16,7 +16,7 @@ from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, seed_paths
 from run_directory.row_writer import RowWriter
 from runs.display import SearchDisplay
-from runs.interrupt import Interrupt, writing
+from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.train import NodeLost, Patience, error_of, why
 
@@ -29,12 +29,12 @@ class TrialEnd(tune.Stopper):
         self.drop_waiting = False  # set once nothing runs
 
     def __call__(self, trial_id: str, result: dict) -> bool:
-        Interrupt.answer(trial_id, result)
-        Interrupt.look_at_disk(self.folder)
-        return Interrupt.asked or result["agent_steps"] >= self.budget or bool(result["failure"])
+        Interrupt.handle_report(trial_id, result)
+        Interrupt.check_disk_space(self.folder)
+        return Interrupt.stop_requested or result["agent_steps"] >= self.budget or bool(result["failure"])
 
     def stop_all(self) -> bool:
-        return self.drop_waiting or Interrupt.at_once
+        return self.drop_waiting or Interrupt.stop_without_checkpoint
 
 
 class SearchRecorder(tune.Callback):
@@ -73,7 +73,7 @@ class SearchRecorder(tune.Callback):
                 self.said.add((trial.config["label"], notice))
                 self.display.say(f"{trial.config['label']}: {notice}")
         for seed, row, workers, began_at in result["reports"]:
-            with writing(self.folder):
+            with stop_on_full_disk(self.folder):
                 if began_at is not None:
                     self.open_writer(trial).begin(seed, began_at)
                 if result["failure"]:
@@ -85,25 +85,25 @@ class SearchRecorder(tune.Callback):
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if not trial.last_result.get("failure"):
-            with writing(self.folder):
+            with stop_on_full_disk(self.folder):
                 for seed, path in self.open_writer(trial).dirs.items():
                     checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), path)
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.folder, error_of(trial)):
+        if not Interrupt.stop_if_disk_full(self.folder, error_of(trial)):
             self.display.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.folder, error_of(trial)):
+        if not Interrupt.stop_if_disk_full(self.folder, error_of(trial)):
             self.failed(trial.config, why(trial))
 
     def on_step_end(self, iteration, trials, **info) -> None:
         for trial in trials:  # a last checkpoint may come after a trial's end, so its record outlives it for a while
             if trial.status in ("TERMINATED", "ERROR") and (writer := self.writers.get(trial.config["dir"])):
-                with writing(self.folder):
+                with stop_on_full_disk(self.folder):
                     writer.close()
         waiting = all(trial.status != "RUNNING" for trial in trials)
-        self.end.drop_waiting = Interrupt.asked and waiting
+        self.end.drop_waiting = Interrupt.stop_requested and waiting
         if self.patience.ends(trials):
             self.display.say("waiting until there is room for all processes of a trial; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):

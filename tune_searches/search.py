@@ -32,7 +32,7 @@ from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay, spelt
-from runs.interrupt import Interrupt, writing
+from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.train import NodeLost
@@ -97,14 +97,14 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
             )
     else:
         print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
-    with writing(folder):
+    with stop_on_full_disk(folder):
         write_trials(study, folder)
         if not code:
             confirmation.write()
     print(best_of(study))
     if code:
-        if Interrupt.why:
-            print(Interrupt.why)
+        if Interrupt.reason:
+            print(Interrupt.reason)
         print(f"to continue:  {format_resume_command(folder)}")
     return code
 
@@ -197,7 +197,7 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
         ),
     )
     try:
-        with writing(folder):  # Tune does, too
+        with stop_on_full_disk(folder):  # Tune does, too
             tuner.fit()
     except NodeLost as error:
         print(f"the search stopped: {error}")
@@ -211,7 +211,7 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
         return 1
     if source.beside:
         display.say(source.cost())
-    return int(Interrupt.asked)
+    return int(Interrupt.stop_requested)
 
 
 def concurrent_trials(settings: dict) -> int:

@@ -133,7 +133,7 @@ class Proposals(Source):
         self.mistake: Mistake | None = None
 
     def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked:
+        if Interrupt.stop_requested:
             return Searcher.FINISHED
         try:
             number, values = self.waiting.pop(0) if self.waiting else self.study.ask()
@@ -173,7 +173,7 @@ class Planned(Source):
         self.waiting, self.total, self.budget, self.writer = list(attempts), len(attempts), budget, writer
 
     def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked or not self.waiting:
+        if Interrupt.stop_requested or not self.waiting:
             return Searcher.FINISHED
         attempt = self.waiting.pop(0)
         self.writer.begin(attempt.path, attempt.values, [attempt.seed])
