@@ -132,7 +132,7 @@ class Recorder(tune.Callback):
                 return
         with stop_on_full_disk(self.parent):
             self.writer.add(seed, row, result.get("workers", []))
-        self.display.update(seed, row)
+        self.display.show_row(seed, row)
         self.metrics.report(self.parent.name, seed, row)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:

@@ -31,7 +31,7 @@ from run_directory.outputs import make_folder
 from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
-from runs.display import SearchDisplay, spelt
+from runs.display import SearchDisplay, format_values
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
@@ -148,7 +148,7 @@ def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
                 return code
         if population.milestone < study.budget:
             for step in Population(study, folder, writer).evolve():  # without those that failed meanwhile
-                print(f"trial {step.trial} goes on from trial {step.donor}: {spelt(step.values)}", flush=True)
+                print(f"trial {step.trial} goes on from trial {step.donor}: {format_values(step.values)}", flush=True)
             write_trials(study, folder)
     return 0
 
@@ -172,7 +172,7 @@ def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
 def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
     """Run what a source gives, with Ray Tune; returns the exit code."""
     end = TrialEnd(source.budget, folder)
-    display.left = source.total + source.later
+    display.num_expected = source.total + source.later
     # What a former start or stage left: its files are linked into run directories, and must not be written over.
     shutil.rmtree(folder / TUNE, ignore_errors=True)
     tuner = tune.Tuner(
@@ -252,6 +252,6 @@ def best_of(study: Study, number: int = 5) -> str:
     complete = sorted((r for r in study.rows() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
     if not complete:
         return f"no trial has come to its end yet; {study.standing()}"
-    lines = [f"  trial {r.number}  {r.score:,.1f}  {spelt(r.values)}" for r in complete]
+    lines = [f"  trial {r.number}  {r.score:,.1f}  {format_values(r.values)}" for r in complete]
     last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
     return "\n".join([f"{study.standing()}; the best that came to their end{last}:", *lines])

@@ -79,7 +79,7 @@ class Source(Searcher):
     def give(self, trial_id: str, config: dict, values: dict) -> dict:
         """Hand a trial over to Tune."""
         self.configs[trial_id], self.began[config["label"]] = config, time.monotonic()
-        self.display.begin(config["label"], values)
+        self.display.start_trial(config["label"], values)
         return config | {"until": self.budget}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
@@ -101,7 +101,7 @@ class Source(Searcher):
 
     def failed(self, config: dict, reason: str) -> None:
         """A trial's process died too often."""
-        self.display.end(config["label"], "FAIL", 0, math.nan, reason)
+        self.display.end_trial(config["label"], "FAIL", 0, math.nan, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: all there is to know is in the storage and the directories."""
@@ -151,13 +151,13 @@ class Proposals(Source):
         if not ended:  # it goes on later: after Ctrl-C when the search does, in a population with the next generation
             # Tune shows no scheduler a trial's last row.
             self.study.report(config["number"], steps, result["objective"])
-            self.display.pause(config["label"])
+            self.display.pause_trial(config["label"])
             return
         state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
         if math.isfinite(result["objective"]) and self.study.settings["search"]["scheduler"] != "pbt":
             write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
         write_trials(self.study, self.folder)
-        self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
+        self.display.end_trial(config["label"], state.name, steps, result["objective"], result["failure"] or "")
 
     def failed(self, config: dict, reason: str) -> None:
         self.study.tell(config["number"], 0, math.nan, failure=reason)
@@ -183,12 +183,12 @@ class Planned(Source):
     def ended(self, config: dict, result: dict) -> None:
         steps, score = result["agent_steps"], result["objective"]
         if steps < self.budget and not result["failure"]:  # Ctrl-C
-            self.display.pause(config["label"])
+            self.display.pause_trial(config["label"])
             return
         if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
             self.failed(config, failure)
         else:
-            self.display.end(config["label"], "COMPLETE", steps, score)
+            self.display.end_trial(config["label"], "COMPLETE", steps, score)
 
     def failed(self, config: dict, reason: str) -> None:
         """Kept beside the run, so that it is not tried until it passes."""

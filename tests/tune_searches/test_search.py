@@ -115,7 +115,7 @@ def test_a_search_prints_what_its_trials_cost_beside_training_and_that_is_little
 
 def test_what_trials_took_beside_training_is_what_is_left_of_their_time(monkeypatch):
     source = Source(SearchDisplay(lambda: "", Console(file=io.StringIO())))
-    source.budget, source.ended, source.display.begin = 100, lambda *_: None, lambda *_: None
+    source.budget, source.ended, source.display.start_trial = 100, lambda *_: None, lambda *_: None
     clock = iter((0.0, 10.0, 10.0, 30.0))
     monkeypatch.setattr(sources.time, "monotonic", lambda: next(clock))
     for trained in (9.0, 18.0):
