@@ -115,10 +115,10 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         Mistake: something that was typed cannot work.
     """
     from experiments.overrides import check_overrides
-    from tune_searches.check import check_if_search
+    from tune_searches.check import check_search_part
 
     settings, resumed = check_overrides(overrides)
-    return check_if_search(settings), resumed
+    return check_search_part(settings), resumed
 
 
 def dispatch(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:

@@ -41,8 +41,8 @@ from runs.trial_recorder import SearchRecorder, TrialEnd
 from settings.mistakes import Mistake, counted
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
-from tune_searches.sources import Planned, Proposals, RunWriter, Source, write_trials
-from tune_searches.space import parse
+from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, TrialSource, write_trials_csv
+from tune_searches.space import parse_space
 from tune_searches.study import Study
 
 
@@ -80,15 +80,19 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
 def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
     """What is left of a search, and what it has found; returns the exit code."""
     refuse_damaged_files(folder)
-    space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
+    space, pbt = parse_space(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
     study = Study(settings, space, folder)
-    if not study.trials() and any(folder.glob("trials/*")):
+    if not study.list_trials() and any(folder.glob("trials/*")):
         raise Mistake(
             f"search in {folder}: it has trials that search.storage={mask(settings['search']['storage'])} does not "
             "know; name the storage they were made with, or another search.name"
         )
     confirmation, code = Confirmation(study, folder), 0
-    if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
+    if (
+        study.count_remaining_trials()
+        or study.find_unfinished_trials()
+        or any(map(confirmation.list_unfinished_runs, STAGES))
+    ):
         write_start(folder, settings, argv, overrides, dtype_of(settings))
         writer = RunWriter(settings, argv, read_overrides(folder))
         with open_ray(settings):
@@ -98,9 +102,9 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
     else:
         print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
     with stop_on_full_disk(folder):
-        write_trials(study, folder)
+        write_trials_csv(study, folder)
         if not code:
-            confirmation.write()
+            confirmation.write_seeds()
     print(best_of(study))
     if code:
         if Interrupt.reason:
@@ -112,8 +116,10 @@ def go_on(settings: dict, argv: list[str], overrides: list[str], folder: Path) -
 def play_trials(study: Study, folder: Path, writer: RunWriter) -> int:
     """The trials that are left; returns the exit code."""
     settings = study.settings
-    with SearchDisplay(study.standing) as display:
-        proposals = Proposals(study, folder, writer, display, study.unfinished(), study.left(), study.budget)
+    with SearchDisplay(study.describe_progress) as display:
+        proposals = ProposalSource(
+            study, folder, writer, display, study.find_unfinished_trials(), study.count_remaining_trials(), study.budget
+        )
         if not proposals.total:
             return 0
         print(
@@ -140,16 +146,18 @@ def play_population(study: Study, folder: Path, writer: RunWriter) -> int:
             )
             print(f"writing to {folder}", flush=True)
             said = True
-        now = f"generation {population.done + 1} of {search['generations']}"
-        with SearchDisplay(lambda now=now: f"{now}, {study.standing()}") as display:
-            members = Proposals(study, folder, writer, display, population.left(), 0, population.milestone)
-            members.later = len(population.values) * (search["generations"] - population.done - 1)
+        now = f"generation {population.num_ended_generations + 1} of {search['generations']}"
+        with SearchDisplay(lambda now=now: f"{now}, {study.describe_progress()}") as display:
+            members = ProposalSource(
+                study, folder, writer, display, population.list_remaining_trials(), 0, population.generation_end
+            )
+            members.num_later = len(population.values) * (search["generations"] - population.num_ended_generations - 1)
             if members.total and (code := play(study.settings, folder, members, EarlyStopping(study), display)):
                 return code
-        if population.milestone < study.budget:
-            for step in Population(study, folder, writer).evolve():  # without those that failed meanwhile
+        if population.generation_end < study.budget:
+            for step in Population(study, folder, writer).end_generation():  # without those that failed meanwhile
                 print(f"trial {step.trial} goes on from trial {step.donor}: {format_values(step.values)}", flush=True)
-            write_trials(study, folder)
+            write_trials_csv(study, folder)
     return 0
 
 
@@ -157,22 +165,22 @@ def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
     """The best trials and the default settings on other seeds; returns the exit code."""
     settings = confirmation.study.settings
     for stage in STAGES:
-        todo = confirmation.left(stage)
+        todo = confirmation.list_unfinished_runs(stage)
         if not todo:
             continue
-        seeds = ", ".join(map(str, confirmation.seeds(stage)))
+        seeds = ", ".join(map(str, confirmation.list_seeds(stage)))
         print(f"{stage} seeds {seeds}: {' and '.join(dict.fromkeys(a.name for a in todo))}", flush=True)
-        with SearchDisplay(lambda stage=stage: confirmation.standing(stage)) as display:
-            planned = Planned(todo, confirmation.study.budget, writer, display)
+        with SearchDisplay(lambda stage=stage: confirmation.describe_progress(stage)) as display:
+            planned = ConfirmationSource(todo, confirmation.study.budget, writer, display)
             if code := play(settings, folder, planned, FIFOScheduler(), display):
                 return code
     return 0
 
 
-def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
+def play(settings: dict, folder: Path, source: TrialSource, scheduler: TrialScheduler, display: SearchDisplay) -> int:
     """Run what a source gives, with Ray Tune; returns the exit code."""
     end = TrialEnd(source.budget, folder)
-    display.num_expected = source.total + source.later
+    display.num_expected = source.total + source.num_later
     # What a former start or stage left: its files are linked into run directories, and must not be written over.
     shutil.rmtree(folder / TUNE, ignore_errors=True)
     tuner = tune.Tuner(
@@ -190,7 +198,7 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
             name=TUNE,
             storage_path=str(folder),
             stop=end,
-            callbacks=[SearchRecorder(folder, source.failed, end, display, Metrics(settings))],
+            callbacks=[SearchRecorder(folder, source.fail_trial, end, display, Metrics(settings))],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_at_end=True),
             failure_config=tune.FailureConfig(max_failures=settings["max_failures"]),
             verbose=0,
@@ -209,8 +217,8 @@ def play(settings: dict, folder: Path, source: Source, scheduler: TrialScheduler
             f"the search stopped: search.storage={mask(settings['search']['storage'])} failed while it was written to"
         )
         return 1
-    if source.beside:
-        display.say(source.cost())
+    if source.overheads:
+        display.say(source.describe_overhead())
     return int(Interrupt.stop_requested)
 
 
@@ -240,7 +248,7 @@ class EarlyStopping(FIFOScheduler):
         self.study = study
 
     def __getstate__(self) -> dict:
-        return {}  # as Source
+        return {}  # as TrialSource
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         stop = self.study.report(trial.config["number"], result["agent_steps"], result["objective"])
@@ -249,9 +257,9 @@ class EarlyStopping(FIFOScheduler):
 
 def best_of(study: Study, number: int = 5) -> str:
     """The best trials, in words."""
-    complete = sorted((r for r in study.rows() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
+    complete = sorted((r for r in study.list_records() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
     if not complete:
-        return f"no trial has come to its end yet; {study.standing()}"
+        return f"no trial has come to its end yet; {study.describe_progress()}"
     lines = [f"  trial {r.number}  {r.score:,.1f}  {format_values(r.values)}" for r in complete]
     last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
-    return "\n".join([f"{study.standing()}; the best that came to their end{last}:", *lines])
+    return "\n".join([f"{study.describe_progress()}; the best that came to their end{last}:", *lines])
