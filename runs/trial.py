@@ -76,7 +76,7 @@ class SearchTrial(tune.Trainable):
         return {
             "reports": [(seed, r["row"], r.get("workers", []), r["began_at"]) for seed, r in results.items()],
             "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
-            "objective": score(list(self.rows.values())),
+            "score": score(list(self.rows.values())),
             "trained_s": self.trained_s,
             "failure": "; ".join(failures) or None,
             "notices": [f"seed {seed}: {notice}" for seed, r in results.items() for notice in r.get("notices", [])],

@@ -81,7 +81,7 @@ class SearchRecorder(tune.Callback):
                 self.open_writer(trial).add(seed, row, workers)
             run = Path(trial.config["dir"]).relative_to(self.folder.parent)  # assault_ppo/trials/0007
             self.metrics.report(str(run), seed, row)
-        self.display.update_trial(trial.config["label"], result["agent_steps"], result["objective"])
+        self.display.update_trial(trial.config["label"], result["agent_steps"], result["score"])
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if not trial.last_result.get("failure"):

@@ -251,7 +251,7 @@ class EarlyStopping(FIFOScheduler):
         return {}  # as TrialSource
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
-        stop = self.study.report(trial.config["number"], result["agent_steps"], result["objective"])
+        stop = self.study.report(trial.config["number"], result["agent_steps"], result["score"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
 

@@ -68,7 +68,7 @@ class TrialSource(Searcher):
     num_later = 0  # trials of later generations; they count for the time left
 
     def __init__(self, display: SearchDisplay):
-        super().__init__(metric="objective", mode="max")
+        super().__init__(metric="score", mode="max")
         self.display = display
         self.configs: dict[str, dict] = {}  # Tune's id of a trial -> its config
         self.began: dict[str, float] = {}  # label -> the time when Tune got the trial, in seconds
@@ -163,14 +163,14 @@ class ProposalSource(TrialSource):
         ended = steps >= self.study.budget or result["failure"] or self.study.is_stopped(config["number"])
         if not ended:  # after Ctrl-C, or at the end of a generation: the trial continues later
             # Tune does not give the last result of a trial to its scheduler, so the score is reported here.
-            self.study.report(config["number"], steps, result["objective"])
+            self.study.report(config["number"], steps, result["score"])
             self.display.pause_trial(config["label"])
             return
-        state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
-        if math.isfinite(result["objective"]) and self.study.settings["search"]["scheduler"] != "pbt":
-            write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
+        state = self.study.tell(config["number"], steps, result["score"], result["failure"])
+        if math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
+            write_hparams(Path(config["dir"]), self.values[config["number"]], result["score"])
         write_trials_csv(self.study, self.folder)
-        self.display.end_trial(config["label"], state.name, steps, result["objective"], result["failure"] or "")
+        self.display.end_trial(config["label"], state.name, steps, result["score"], result["failure"] or "")
 
     def fail_trial(self, config: dict, reason: str) -> None:
         self.study.tell(config["number"], 0, math.nan, failure=reason)
@@ -194,7 +194,7 @@ class ConfirmationSource(TrialSource):
         return self.hand_over(trial_id, {"label": label, "dir": str(run.path)}, run.values)
 
     def end_trial(self, config: dict, result: dict) -> None:
-        steps, score = result["agent_steps"], result["objective"]
+        steps, score = result["agent_steps"], result["score"]
         if steps < self.budget and not result["failure"]:  # after Ctrl-C
             self.display.pause_trial(config["label"])
             return

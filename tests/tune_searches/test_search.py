@@ -151,7 +151,7 @@ def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     recorder = SearchRecorder(
         tmp_path, TrialSource(display).fail_trial, TrialEnd(100, tmp_path), display, Metrics(compose([]))
     )
-    result = {"failure": None, "reports": [], "agent_steps": 1, "objective": 1.0}
+    result = {"failure": None, "reports": [], "agent_steps": 1, "score": 1.0}
     for _ in range(2):
         recorder.on_trial_result(1, [], Trial(), result | {"notices": ["seed 1: worker 2 fails: ValueError: no"]})
     assert said.getvalue() == "trial 3: seed 1: worker 2 fails: ValueError: no\n"
@@ -425,7 +425,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
     recorder = SearchRecorder(folder, TrialSource(display).fail_trial, TrialEnd(100, folder), display, Seen(settings))
-    result = {"failure": None, "notices": [], "agent_steps": 5, "objective": 1.0}
+    result = {"failure": None, "notices": [], "agent_steps": 5, "score": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]
 
