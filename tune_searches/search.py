@@ -41,7 +41,7 @@ from runs.trial_recorder import SearchRecorder, TrialEnd
 from settings.mistakes import Mistake, counted
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
-from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, TrialSource, write_trials_csv
+from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, SearchSource, write_trials_csv
 from tune_searches.space import parse_space
 from tune_searches.study import Study
 
@@ -177,7 +177,7 @@ def confirm(confirmation: Confirmation, folder: Path, writer: RunWriter) -> int:
     return 0
 
 
-def play(settings: dict, folder: Path, source: TrialSource, scheduler: TrialScheduler, display: SearchDisplay) -> int:
+def play(settings: dict, folder: Path, source: SearchSource, scheduler: TrialScheduler, display: SearchDisplay) -> int:
     """Run what a source gives, with Ray Tune; returns the exit code."""
     end = TrialEnd(source.budget, folder)
     display.num_expected = source.total + source.num_later
@@ -248,7 +248,7 @@ class EarlyStopping(FIFOScheduler):
         self.study = study
 
     def __getstate__(self) -> dict:
-        return {}  # as TrialSource
+        return {}  # as SearchSource
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         stop = self.study.report(trial.config["number"], result["agent_steps"], result["score"])

@@ -55,7 +55,7 @@ class RunWriter:
         write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"], dtype)
 
 
-class TrialSource(Searcher):
+class SearchSource(Searcher):
     """Gives Ray Tune the config of each trial, with its label and its run directory.
 
     Attributes:
@@ -116,7 +116,7 @@ class TrialSource(Searcher):
         """Do nothing, for the same reason."""
 
 
-class ProposalSource(TrialSource):
+class ProposalSource(SearchSource):
     """The trials of a study: first the unfinished ones, then new proposals.
 
     Args:
@@ -178,7 +178,7 @@ class ProposalSource(TrialSource):
         super().fail_trial(config, reason)
 
 
-class ConfirmationSource(TrialSource):
+class ConfirmationSource(SearchSource):
     """The trainings of one stage of the confirmation, which are all known at the start."""
 
     def __init__(self, runs: list[ConfirmationRun], budget: int, writer: RunWriter, display: SearchDisplay):

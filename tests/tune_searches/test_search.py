@@ -41,7 +41,7 @@ from runs.trial_recorder import SearchRecorder, TrialEnd
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 from tune_searches import sources
-from tune_searches.sources import TrialSource
+from tune_searches.sources import SearchSource
 from tune_searches.study import Study
 
 ROOT = Path(run.__file__).resolve().parent
@@ -114,7 +114,7 @@ def test_a_search_prints_what_its_trials_cost_beside_training_and_that_is_little
 
 
 def test_what_trials_took_beside_training_is_what_is_left_of_their_time(monkeypatch):
-    source = TrialSource(SearchDisplay(lambda: "", Console(file=io.StringIO())))
+    source = SearchSource(SearchDisplay(lambda: "", Console(file=io.StringIO())))
     source.budget, source.end_trial, source.display.start_trial = 100, lambda *_: None, lambda *_: None
     clock = iter((0.0, 10.0, 10.0, 30.0))
     monkeypatch.setattr(sources.time, "monotonic", lambda: next(clock))
@@ -149,7 +149,7 @@ def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     said = io.StringIO()
     display = SearchDisplay(lambda: "", Console(file=said))
     recorder = SearchRecorder(
-        tmp_path, TrialSource(display).fail_trial, TrialEnd(100, tmp_path), display, Metrics(compose([]))
+        tmp_path, SearchSource(display).fail_trial, TrialEnd(100, tmp_path), display, Metrics(compose([]))
     )
     result = {"failure": None, "reports": [], "agent_steps": 1, "score": 1.0}
     for _ in range(2):
@@ -424,7 +424,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     Path(Trial.config["dir"]).mkdir(parents=True)
     Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
-    recorder = SearchRecorder(folder, TrialSource(display).fail_trial, TrialEnd(100, folder), display, Seen(settings))
+    recorder = SearchRecorder(folder, SearchSource(display).fail_trial, TrialEnd(100, folder), display, Seen(settings))
     result = {"failure": None, "notices": [], "agent_steps": 5, "score": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]
