@@ -19,10 +19,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if __name__ == "__main__":  # before the other imports, which take seconds and may be interrupted
-    from runs.interrupt import handle_early_signals, outlive_terminal
+    from runs.interrupt import handle_early_signals, protect_output_streams
 
     handle_early_signals()
-    outlive_terminal()
+    protect_output_streams()
 
 try:
     import yaml
@@ -115,10 +115,10 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
         Mistake: an override cannot work.
     """
     from experiments.overrides import check_overrides
-    from tune_searches.check import check_if_search
+    from tune_searches.check import check_search_part
 
     settings, resumed = check_overrides(overrides)
-    return check_if_search(settings), resumed
+    return check_search_part(settings), resumed
 
 
 def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
@@ -128,9 +128,9 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
     """
     from experiments.commands import READER_SETTINGS
     from run_directory.continuation import refuse_strangers
-    from runs.interrupt import BEFORE_TRAINING, Interrupt
+    from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
 
-    Interrupt.word = "stopped" if settings["command"] in READER_SETTINGS else BEFORE_TRAINING
+    Interrupt.message = "stopped" if settings["command"] in READER_SETTINGS else MESSAGE_BEFORE_TRAINING
     if resumed:  # before any setting of its directory takes effect, such as the address of a cluster
         refuse_strangers(resumed, overrides)
     if settings["command"] in READER_SETTINGS:
@@ -152,7 +152,7 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
     from runs.train import describe_next_steps, train
 
     run, code = train(settings, command, remove_resume(overrides), resumed)
-    Interrupt.word = f"stopped; run directory: {run}"
+    Interrupt.message = f"stopped; run directory: {run}"
     if code == 0:
         code = show_training(run, settings)
         print(describe_next_steps(run, settings))

@@ -41,9 +41,9 @@ def run_reader(settings: dict) -> int:
         from pages.watch import watch
 
         return watch(run, settings["port"], settings["checkpoint"])
-    from tuned_configs.promotion import promote
+    from tuned_configs.promotion import promote_winner
 
-    made = promote(run)
+    made = promote_winner(run)
     if made:
         print(f"tuned config: {made}")
     return 0 if made else 1
@@ -134,11 +134,11 @@ def show_search(folder: Path, finished: bool) -> int:
     """Print what a search has found, as far as it is, and write its page; return 1 where the page cannot be saved."""
     from evidence.search_result import print_result
     from pages.search_page import write_page
-    from tuned_configs.promotion import path_of
+    from tuned_configs.promotion import find_tuned_config
 
     try:
         if finished and print_result(folder):
-            if (kept := path_of(folder)).exists():
+            if (kept := find_tuned_config(folder)).exists():
                 print(f"a winner of this search is kept already: {kept}")
             else:
                 print("to keep the winner: ", shlex.join(["python", "run.py", "command=promote", f"run={folder}"]))

@@ -1,4 +1,4 @@
-"""Progress a person can read: a picture that moves in a terminal, plain lines elsewhere."""
+"""Displays of the progress of trainings and searches: a live table in a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -12,15 +12,15 @@ from rich.text import Text
 from environments.screen import LINE_EVERY_S, Screen, duration
 from settings.mistakes import counted
 
-PROGRESS = (
-    # key, what a screen calls it, format; in every algorithm
+PROGRESS_COLUMNS = (
+    # column of progress.csv, label, format; every algorithm has these columns
     ("agent_steps", "agent steps", "{:,.0f}"),
     ("agent_steps_per_s", "steps/s", "{:,.0f}"),
     ("episode_return_mean", "score", "{:,.1f}"),
     ("episodes", "games", "{:,.0f}"),
 )
-LOSSES = (
-    # as far as the algorithm has them, what matters most first
+LOSS_COLUMNS = (
+    # columns that some algorithms have, the most important first
     ("policy_loss", "policy loss", "{:.4f}"),
     ("value_loss", "value loss", "{:.4f}"),
     ("q_loss", "Q loss", "{:.4f}"),
@@ -32,110 +32,117 @@ LOSSES = (
     ("staleness", "staleness", "{:.1f}"),
     ("explained_variance", "expl. var.", "{:.2f}"),
 )
-LONGEST, WIDE = 159, 76  # characters of a plain line at most; columns that have room for the course of each seed
-MARGIN = 2  # columns for the ^C that a terminal shows; a line more would leave the picture twice
-BARS = " ▁▂▃▄▅▆▇█"
-IN_ASCII = str.maketrans("━─▁▂▃▄▅▆▇█", "#-_.,-~=+#")
+MAX_LINE_LENGTH = 159  # characters of a plain line
+MIN_SPARKLINE_WIDTH = 76  # columns of a terminal; a narrower one shows no sparklines of several seeds
+MARGIN = 2  # columns that stay free for the ^C that a terminal prints; a wrapped line would leave a second copy
+SPARKLINE_CHARACTERS = " ▁▂▃▄▅▆▇█"
+ASCII_CHARACTERS = str.maketrans("━─▁▂▃▄▅▆▇█", "#-_.,-~=+#")
 
 
 class Display(Screen):
-    """How far a run is: in a terminal a picture that fits any width from 60 columns, elsewhere a line now and then.
+    """The progress of a training: a live table of at least 60 columns in a terminal, a line now and then elsewhere.
 
     Args:
-        seeds: of the runs.
-        total: agent steps each will take.
-        time_s: seconds of training after which each ends, if it is not there before.
+        seeds: the seeds of the training.
+        total: the agent steps of each seed.
+        time_s: seconds of training after which each seed ends, if it has not ended before; None for no limit.
+        console: where the progress is shown; None for standard output.
     """
 
     def __init__(self, seeds: list[int], total: int, time_s: float | None = None, console: Console | None = None):
         super().__init__(console)
         self.time_s = time_s
         self.rows: dict[int, dict[str, Any]] = {}
-        self.scores: dict[int, list[float]] = {seed: [] for seed in seeds}  # of all rows so far
+        self.scores: dict[int, list[float]] = {seed: [] for seed in seeds}  # seed -> scores of all its rows so far
         self.seeds, self.total = seeds, total
-        self._spoken: dict[int, float] = {}
+        self._printed_at: dict[int, float] = {}  # seed -> the time of its last plain line, in seconds
 
-    def update(self, seed: int, row: dict[str, Any]) -> None:
+    def show_row(self, seed: int, row: dict[str, Any]) -> None:
         """Show a new row of progress.csv."""
         self.rows[seed] = row
         self.scores.setdefault(seed, []).append(row.get("episode_return_mean", math.nan))
         if self._live:
-            self._live.update(self.picture(min(self.console.width - MARGIN, 100)))
-        elif time.monotonic() - self._spoken.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
-            self._spoken[seed] = time.monotonic()
-            self.say(self._line(seed, row))
+            self._live.update(self.draw_progress(min(self.console.width - MARGIN, 100)))
+            return
+        now = time.monotonic()
+        if now - self._printed_at.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
+            self._printed_at[seed] = now
+            self.say(self._format_plain_line(seed, row))
 
-    def picture(self, width: int) -> Text:
-        """All that a terminal shows, in lines of at most `width` characters: of several seeds a row each."""
+    def draw_progress(self, width: int) -> Text:
+        """Return the text for a terminal, in lines of at most `width` characters; each of several seeds has one."""
         rows = sorted(self.rows.items())
         if len(self.seeds) > 1:
             lines = [
-                facts_in_row(
-                    "course".rjust(16) if width >= WIDE else "", "done", "score", "steps/s", "time left"
+                format_columns(
+                    "course".rjust(16) if width >= MIN_SPARKLINE_WIDTH else "", "done", "score", "steps/s", "time left"
                 ).rjust(width)
             ]
-            lines += [self._row(seed, row, width) for seed, row in rows]
+            lines += [self._format_seed_row(seed, row, width) for seed, row in rows]
         else:
-            lines = [line for seed, row in rows for line in self._lines(seed, row, width)]
+            lines = [line for seed, row in rows for line in self._format_seed_lines(seed, row, width)]
         text = "\n".join(lines)
         if not self.console.encoding.lower().startswith("utf"):
-            text = text.translate(IN_ASCII)
+            text = text.translate(ASCII_CHARACTERS)
         return Text(text, no_wrap=True, overflow="crop")
 
-    def _row(self, seed: int, row: dict[str, Any], width: int) -> str:
-        share = self.share(row)
-        score, speed = shown(row.get("episode_return_mean"), "{:,.1f}"), shown(row.get("agent_steps_per_s"), "{:,.0f}")
-        course = spark(self.scores[seed], 16).rjust(16) if width >= WIDE else ""
-        facts, name = facts_in_row(course, f"{share:.0%}", score, speed, self.time_left(row)), f"seed {seed} "
-        return name + bar(share, width - len(name) - len(facts)) + facts
+    def _format_seed_row(self, seed: int, row: dict[str, Any], width: int) -> str:
+        share = self.compute_share(row)
+        score = format_number(row.get("episode_return_mean"), "{:,.1f}")
+        speed = format_number(row.get("agent_steps_per_s"), "{:,.0f}")
+        course = draw_sparkline(self.scores[seed], 16).rjust(16) if width >= MIN_SPARKLINE_WIDTH else ""
+        facts = format_columns(course, f"{share:.0%}", score, speed, self.estimate_time_left(row))
+        name = f"seed {seed} "
+        return name + draw_bar(share, width - len(name) - len(facts)) + facts
 
-    def _lines(self, seed: int, row: dict[str, Any], width: int) -> list[str]:
-        share = self.share(row)
-        facts = f"  {share:.0%}   {self.time_left(row)} left"
+    def _format_seed_lines(self, seed: int, row: dict[str, Any], width: int) -> list[str]:
+        share = self.compute_share(row)
+        facts = f"  {share:.0%}   {self.estimate_time_left(row)} left"
         words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
-        words += [f"{shown(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
-        score, games = shown(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)
+        words += [f"{format_number(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
+        score, games = format_number(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)
         last = f"{counted(min(100, games), 'game')} of {games:,.0f}" if games else ""
         score = f"score {score}, the mean of the last {last}" if games else "no game has ended yet"
-        losses = [f"{name} {shown(row[key], form)}" for key, name, form in LOSSES if key in row]
-        lines = [bar(share, width - len(facts)) + facts, *in_lines(words, width), *in_lines([score], width)]
-        return [line for line in (*lines, spark(self.scores[seed], min(60, width)), *in_lines(losses, width)) if line]
+        losses = [f"{name} {format_number(row[key], form)}" for key, name, form in LOSS_COLUMNS if key in row]
+        lines = [draw_bar(share, width - len(facts)) + facts, *wrap_words(words, width), *wrap_words([score], width)]
+        lines += [draw_sparkline(self.scores[seed], min(60, width)), *wrap_words(losses, width)]
+        return [line for line in lines if line]
 
-    def _line(self, seed: int, row: dict[str, Any]) -> str:
-        """As much of a row as a plain line has room for."""
+    def _format_plain_line(self, seed: int, row: dict[str, Any]) -> str:
+        """Return the values of a row that fit in a plain line, the most important first."""
         words = [f"seed {seed}"] if len(self.seeds) > 1 else []
-        words += [f"{name} {shown(row[key], form)}" for key, name, form in PROGRESS if key in row]
-        words += [f"time left {self.time_left(row)}"]
-        for key, name, form in LOSSES:
-            word = f"{name} {shown(row[key], form)}" if key in row else ""
-            if word and len("  ".join([*words, word])) <= LONGEST:
+        words += [f"{name} {format_number(row[key], form)}" for key, name, form in PROGRESS_COLUMNS if key in row]
+        words += [f"time left {self.estimate_time_left(row)}"]
+        for key, name, form in LOSS_COLUMNS:
+            word = f"{name} {format_number(row[key], form)}" if key in row else ""
+            if word and len("  ".join([*words, word])) <= MAX_LINE_LENGTH:
                 words.append(word)
         return "  ".join(words)
 
-    def time_left(self, row: dict[str, Any]) -> str:
-        """From the mean speed so far: `1 h 20 min`, `45 s`."""
+    def estimate_time_left(self, row: dict[str, Any]) -> str:
+        """Return the time left at the mean speed so far: `1 h 20 min`, `45 s`."""
         seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
         return duration(seconds if self.time_s is None else min(seconds, max(0, self.time_s - row["wall_time_s"])))
 
-    def share(self, row: dict[str, Any]) -> float:
-        """How much of the run is done, from 0 to 1, by whichever end is nearer."""
+    def compute_share(self, row: dict[str, Any]) -> float:
+        """Return the share of the run that is done, from 0 to 1: of its agent steps or of its time, the larger one."""
         of_time = 0.0 if self.time_s is None else row["wall_time_s"] / self.time_s
         return min(1.0, max(row["agent_steps"] / self.total, of_time))
 
 
-def facts_in_row(course: str, share: str, score: str, speed: str, left: str) -> str:
-    """What stands beside the bar of one of several seeds, in columns."""
+def format_columns(course: str, share: str, score: str, speed: str, left: str) -> str:
+    """Return the words beside the bar of a seed, or above them, in columns of fixed width."""
     return f"{share:>5}  {course}{score:>9}{speed:>9}{left:>12}"
 
 
-def bar(share: float, width: int) -> str:
-    """`━━━━━─────`, a share of a width."""
+def draw_bar(share: float, width: int) -> str:
+    """Return a bar of `width` characters that is filled by a share from 0 to 1: `━━━━━─────`."""
     full = round(share * width)
     return "━" * full + "─" * (width - full)
 
 
-def in_lines(words: list[str], width: int) -> list[str]:
-    """Words side by side, in lines of at most `width` characters; none is broken."""
+def wrap_words(words: list[str], width: int) -> list[str]:
+    """Return words in as few lines as possible, each of at most `width` characters; a longer word is cut off."""
     lines: list[str] = []
     for word in words:
         if lines and len(lines[-1]) + 3 + len(word) <= width:
@@ -145,8 +152,11 @@ def in_lines(words: list[str], width: int) -> list[str]:
     return lines
 
 
-def spark(values: list[float], width: int) -> str:
-    """The course of values as `▁▂▄▇`, each character the mean of a stretch; where there are none yet, nothing."""
+def draw_sparkline(values: list[float], width: int) -> str:
+    """Return a curve of values as `▁▂▄▇`; each character is the mean of several values, and NaNs are left out.
+
+    With fewer than two values the curve is empty.
+    """
     known = [value for value in values if not math.isnan(value)]
     if len(known) < 2:
         return ""
@@ -154,11 +164,14 @@ def spark(values: list[float], width: int) -> str:
     edges = [len(known) * i // count for i in range(count + 1)]
     means = [sum(known[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
     low, span = min(means), max(means) - min(means)
-    return "".join(BARS[1 + round(7 * (mean - low) / span) if span else 1] for mean in means)
+    return "".join(SPARKLINE_CHARACTERS[1 + round(7 * (mean - low) / span) if span else 1] for mean in means)
 
 
-def shown(value: Any, form: str) -> str:
-    """A number as the table writes it, a small one with what digits it has; a dash where there is none yet."""
+def format_number(value: Any, form: str) -> str:
+    """Return a number as text; a dash for None or NaN.
+
+    A number that the format would round to zero is written as `-3e-05`, except in percent.
+    """
     if value is None or math.isnan(value):
         return "-"
     text = form.format(value)
@@ -166,71 +179,80 @@ def shown(value: Any, form: str) -> str:
     return f"{value:.0e}" if lost else text
 
 
-ENDS = {"COMPLETE": "came to its end", "PRUNED": "stopped early", "FAIL": "failed"}
+STATE_WORDS = {"COMPLETE": "came to its end", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
 class SearchDisplay(Screen):
-    """How a search stands: the trials under way as a table in a terminal, a line for every trial that has ended.
+    """The progress of a search: the running trials as a live table in a terminal, a line for each trial that has ended.
 
     Args:
-        standing: in words, how many trials have ended how, and the best so far.
+        describe_progress: returns a sentence: how many trials have ended in which state, and the best score.
+        console: where the progress is shown; None for standard output.
     """
 
-    left = 0  # trials that this start will bring to an end
+    num_expected = 0  # trials that will end in this start of the search; the time left is computed from it
 
-    def __init__(self, standing: Callable[[], str], console: Console | None = None):
+    def __init__(self, describe_progress: Callable[[], str], console: Console | None = None):
         super().__init__(console)
-        self.standing = standing
-        self.trials: dict[str, tuple[str, int, float]] = {}  # under way: values, agent steps, score
-        self._began, self._ended = time.monotonic(), 0
+        self.describe_progress = describe_progress
+        self.trials: dict[str, tuple[str, int, float]] = {}  # running trials: label -> values, agent steps, score
+        self._began_at, self._num_ended = time.monotonic(), 0
 
-    def begin(self, label: str, values: dict[str, Any]) -> None:
-        """A trial starts, or goes on."""
-        self.trials[label] = spelt(values), 0, math.nan
-        self._show()
+    def start_trial(self, label: str, values: dict[str, Any]) -> None:
+        """Show that a trial starts or continues."""
+        self.trials[label] = format_values(values), 0, math.nan
+        self._show_table()
 
-    def update(self, label: str, agent_steps: int, score: float) -> None:
-        """A trial has reported."""
-        if label in self.trials:  # its last report comes after its end
+    def update_trial(self, label: str, agent_steps: int, score: float) -> None:
+        """Show the agent steps and the score that a trial has reported."""
+        if label in self.trials:  # not its last report, which Tune delivers after its end
             self.trials[label] = self.trials[label][0], agent_steps, score
-        self._show()
+        self._show_table()
 
-    def pause(self, label: str) -> None:
-        """A trial does not train for now."""
+    def pause_trial(self, label: str) -> None:
+        """Show that a trial has stopped for now."""
         self.trials.pop(label)
-        self._ended += 1
-        self._show()
+        self._num_ended += 1
+        self._show_table()
 
-    def end(self, label: str, state: str, agent_steps: int, score: float, why: str = "") -> None:
-        """A trial has ended, and the storage knows it."""
+    def end_trial(self, label: str, state: str, agent_steps: int, score: float, why: str = "") -> None:
+        """Print how a trial has ended.
+
+        Args:
+            label: the label of the trial.
+            state: COMPLETE, PRUNED or FAIL, as Optuna was told.
+            agent_steps: the agent steps that it has trained for, per seed.
+            score: its score at the end; NaN if it has none.
+            why: the reason of a failure.
+        """
         values, *_ = self.trials.pop(label)
-        self._ended += 1
-        how = f"{ENDS[state]}, {why}" if why else f"{ENDS[state]} at {agent_steps:,} agent steps"
-        self.say(f"{label} {how}: {shown(score, '{:,.1f}')}  {values}")
+        self._num_ended += 1
+        how = f"{STATE_WORDS[state]}, {why}" if why else f"{STATE_WORDS[state]} at {agent_steps:,} agent steps"
+        self.say(f"{label} {how}: {format_number(score, '{:,.1f}')}  {values}")
         if not self._live:
-            self.say(self._standing())
-        self._show()
+            self.say(self._describe_with_time_left())
+        self._show_table()
 
-    def _standing(self) -> str:
-        if not self._ended:
-            return f"{self.standing()}, time left -"
-        each = (time.monotonic() - self._began) / self._ended
-        return f"{self.standing()}, time left {duration(each * max(0, self.left - self._ended))}"
+    def _describe_with_time_left(self) -> str:
+        if not self._num_ended:
+            return f"{self.describe_progress()}, time left -"
+        each = (time.monotonic() - self._began_at) / self._num_ended
+        return f"{self.describe_progress()}, time left {duration(each * max(0, self.num_expected - self._num_ended))}"
 
-    def _show(self) -> None:
+    def _show_table(self) -> None:
         if not self._live:
             return
-        table = Table(box=None, header_style="dim", title=self._standing(), title_justify="left")
+        table = Table(box=None, header_style="dim", title=self._describe_with_time_left(), title_justify="left")
         for heading in ("trial", "agent steps", "score"):
             table.add_column(heading, justify="right" if heading != "trial" else "left")
         table.add_column("values")
         for label, (values, agent_steps, score) in self.trials.items():
-            table.add_row(label, f"{agent_steps:,}", shown(score, "{:,.1f}"), values)
+            table.add_row(label, f"{agent_steps:,}", format_number(score, "{:,.1f}"), values)
         self._live.update(table)
 
 
-def spelt(values: dict[str, Any]) -> str:
-    """`algo.lr=0.00031  algo.horizon=64`."""
+def format_values(values: dict[str, Any]) -> str:
+    """Return the values of a trial as text: `algo.lr=0.00031  algo.horizon=64`."""
     return "  ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
     )

@@ -1,12 +1,12 @@
-"""What ends a run or a search before its time, so that it can go on later: signals, and a disk that fills up.
+"""Signals and full disks: they stop a run or a search early, in such a way that it can continue later.
 
 | signal | before training | during training |
 |---|---|---|
-| SIGINT (Ctrl-C), SIGTERM, SIGHUP | ends at once, exit code 1 | a checkpoint, then the end, exit code 1 |
-| SIGUSR1 | nothing | a checkpoint, and training goes on (`on_usr1=stop`: as SIGTERM) |
+| SIGINT (Ctrl-C), SIGTERM, SIGHUP | exits at once with code 1 | writes a checkpoint, then exits with code 1 |
+| SIGUSR1 | is ignored | writes a checkpoint and continues (with `on_usr1=stop`: like SIGTERM) |
 
-Terminals and schedulers send them to all processes of a run, those of Ray included, which would die of them. So Ray's
-processes are started with these signals blocked, and the driver alone decides.
+Terminals and schedulers send these signals to all processes of a run, and Ray's processes would die of them. Therefore
+Ray's processes are started with these signals blocked, and only the driver reacts to them.
 """
 
 import errno
@@ -24,89 +24,93 @@ from typing import Any
 
 from run_directory.writing import RESERVE_MB
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
-AGAIN_S = (
-    1.0  # later than this a signal is meant: a terminal that closes and schedulers send several within milliseconds
-)
+FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MESSAGE_BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
+# A second signal counts as a second request only after this time: a terminal that closes, and schedulers, send several
+# signals within milliseconds.
+REPEAT_AFTER_S = 1.0
 
 
-class LastingStream(io.TextIOWrapper):
-    """Standard output that outlives its terminal: once nobody can read it any more, what is written is dropped.
+class FailsafeStream(io.TextIOWrapper):
+    """An output stream that drops its text, instead of raising an error, once its terminal or pipe is closed.
 
-    A terminal that is closed sends SIGHUP, and `| tee` dies of the Ctrl-C that is meant for the run; a line that could
-    not be printed must not end what was about to write a checkpoint.
+    A closed terminal sends SIGHUP, and Ctrl-C ends `| tee` as well as the run. An error in a print would then end the
+    driver before it has written the checkpoint.
     """
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
         except OSError:
-            self.drop_everything()
+            self.redirect_to_null()
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError:
-            self.drop_everything()
+            self.redirect_to_null()
 
-    def drop_everything(self) -> None:
-        """Let the stream, and its buffer with what is left in it, go to /dev/null."""
+    def redirect_to_null(self) -> None:
+        """Redirect the stream to /dev/null, together with the text that is still in its buffer."""
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.fileno())
         os.close(null)
 
 
-def outlive_terminal() -> None:
-    """Make standard output and standard error of this process last."""
+def protect_output_streams() -> None:
+    """Replace standard output and standard error of this process by failsafe streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             encoding, errors, at_once = stream.encoding, stream.errors, stream.line_buffering
-            lasting = LastingStream(stream.detach(), encoding=encoding, errors=errors, line_buffering=at_once)
-            setattr(sys, name, lasting)
+            failsafe = FailsafeStream(stream.detach(), encoding=encoding, errors=errors, line_buffering=at_once)
+            setattr(sys, name, failsafe)
 
 
-def end_before_training(number: int = 0, frame: Any = None) -> None:
-    """End this process and all below it: a handler of signals. There is nothing to save."""
-    import psutil  # here: run.py asks for this file before it knows that the packages are there
+def exit_before_training(number: int = 0, frame: Any = None) -> None:
+    """Handle a signal that arrives when there is nothing to save: kill all child processes and exit with code 1."""
+    import psutil  # imported here because run.py imports this file before it checks that packages are installed
 
     from environments.machine import kill_processes
 
-    print(f"\n{Interrupt.word}", flush=True)
+    print(f"\n{Interrupt.message}", flush=True)
     kill_processes(psutil.Process().children(recursive=True))
-    os._exit(1)  # no exception, which an import under way or Ray might catch
+    os._exit(1)  # instead of an exception, which Ray or a running import might catch
 
 
 def handle_early_signals() -> None:
-    """Until a run has its own handlers: SIGTERM and SIGHUP end the process with exit code 1, SIGUSR1 does nothing."""
-    for number in heard(signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end_before_training)
+    """Set the handlers for the time before a run sets its own.
+
+    SIGTERM and SIGHUP end the process with exit code 1, and SIGUSR1 is ignored.
+    """
+    for number in select_unignored_signals(signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, exit_before_training)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def heard(*numbers: signal.Signals) -> list[signal.Signals]:
-    """Those that this process was not told to ignore, as `nohup` tells it of SIGHUP."""
+def select_unignored_signals(*numbers: signal.Signals) -> list[signal.Signals]:
+    """Return the signals that this process does not ignore; `nohup`, for example, makes it ignore SIGHUP."""
     return [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextmanager
-def signals_blocked_below() -> Iterator[None]:
-    """Processes that are started meanwhile never hear the signals that end a run, nor SIGUSR1.
+def block_signals_in_children() -> Iterator[None]:
+    """Block SIGTERM, SIGHUP and SIGUSR1 in all processes that are started inside of this context.
 
-    In this process they end it at once, from a thread: it may be waiting for Ray in code that no handler interrupts.
+    In this process, SIGTERM and SIGHUP exit at once. A thread waits for them, because the main thread may be inside of
+    Ray's C++ code, where Python runs no handlers.
     """
-    ends, over = heard(signal.SIGTERM, signal.SIGHUP), threading.Event()
+    ends, over = select_unignored_signals(signal.SIGTERM, signal.SIGHUP), threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ends, signal.SIGUSR1})
 
-    def watch() -> None:
+    def exit_on_signal() -> None:
         while not over.is_set():
             if signal.sigtimedwait(ends, 0.1):
-                end_before_training()
+                exit_before_training()
 
-    watcher = threading.Thread(target=watch, daemon=True)
+    watcher = threading.Thread(target=exit_on_signal, daemon=True)
     watcher.start()
     try:
         yield
@@ -117,78 +121,97 @@ def signals_blocked_below() -> Iterator[None]:
 
 
 class Interrupt:
-    """Whether to stop. Ray Tune asks at every report; the trial then writes its last checkpoint."""
+    """The requests to stop, or to write a checkpoint, of this process.
 
-    word = BEFORE_TRAINING  # what is said where there is nothing to save
-    asked = False
-    asked_at = 0.0  # by time.monotonic
-    at_once = False  # without a checkpoint: there is no room for one
-    why = ""  # the sentence for it, where it was not the user
-    own_ray = False  # whether Ray ends with this process; one of a cluster lets a run end in good order at any time
-    training = False  # whether a trial has reported since the run started
-    checkpoints = 0  # how often one was asked for, beside those of checkpoint_every_s
-    answered: dict[str, int] = {}  # trial -> to how many of these it has answered
+    Ray Tune's stopper reads them at every report of a trial. A trial that is stopped writes a last checkpoint.
+    """
+
+    message = MESSAGE_BEFORE_TRAINING  # printed at an exit with nothing to save
+    stop_requested = False
+    stop_requested_at = 0.0  # in seconds, of time.monotonic
+    stop_without_checkpoint = False  # because the disk has no room for one
+    reason = ""  # a sentence for the user, if the disk is the reason to stop
+    owns_ray = False  # True if Ray was started by this process and not by a cluster
+    training = False  # True after the first report of a trial
+    num_checkpoint_requests = 0  # requests of the user, without those of checkpoint_every_s
+    num_answered: dict[str, int] = {}  # trial -> how many of these requests it has met
 
     @classmethod
     def clear(cls) -> None:
-        """Nobody has asked yet."""
-        cls.asked, cls.at_once, cls.why, cls.training, cls.checkpoints, cls.answered = False, False, "", False, 0, {}
+        """Forget all requests."""
+        cls.stop_requested, cls.stop_without_checkpoint, cls.reason = False, False, ""
+        cls.training, cls.num_checkpoint_requests, cls.num_answered = False, 0, {}
 
     @classmethod
-    def ask(cls, number: int, frame: Any) -> None:
-        """The user asks: a handler of signals."""
-        if cls.own_ray and not cls.training:
+    def request_stop(cls, number: int, frame: Any) -> None:
+        """Handle a signal that asks to stop.
+
+        Before training, a run with a Ray of its own exits at once; a run on a cluster is stopped in good order at any
+        time. A second signal, after REPEAT_AFTER_S, kills the process, except for SIGHUP.
+        """
+        if cls.owns_ray and not cls.training:
             if number == signal.SIGUSR1:
                 return
-            end_before_training()
-        if cls.asked:  # once more: at once
-            if time.monotonic() - cls.asked_at > AGAIN_S and number != signal.SIGHUP:
+            exit_before_training()
+        if cls.stop_requested:
+            if time.monotonic() - cls.stop_requested_at > REPEAT_AFTER_S and number != signal.SIGHUP:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
-        cls.asked, cls.asked_at = True, time.monotonic()
+        cls.stop_requested, cls.stop_requested_at = True, time.monotonic()
         print(
             "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
             flush=True,
         )
 
     @classmethod
-    def ask_for_checkpoint(cls, number: int, frame: Any) -> None:
-        """A scheduler warns: a handler of signals. Every trial writes a checkpoint after its next report."""
-        cls.checkpoints += 1
+    def request_checkpoint(cls, number: int, frame: Any) -> None:
+        """Handle a signal that asks for a checkpoint; every trial writes one after its next report."""
+        cls.num_checkpoint_requests += 1
         print("\nSIGUSR1: writing a checkpoint after the update under way, then going on", flush=True)
 
     @classmethod
-    def answer(cls, trial: str, result: dict) -> None:
-        """A trial has reported: training is under way, and where a checkpoint was asked for, Tune saves one now."""
+    def handle_report(cls, trial: str, result: dict) -> None:
+        """Note the report of a trial, and set `should_checkpoint` in its result if it has not met a request yet.
+
+        Ray Tune then saves a checkpoint of the trial.
+        """
         cls.training = True
-        if cls.answered.get(trial, 0) < cls.checkpoints:
-            cls.answered[trial] = cls.checkpoints
+        if cls.num_answered.get(trial, 0) < cls.num_checkpoint_requests:
+            cls.num_answered[trial] = cls.num_checkpoint_requests
             result["should_checkpoint"] = True
 
     @classmethod
-    def look_at_disk(cls, path: Path) -> None:
-        """A disk asks that has less than RESERVE_MB left for `path`."""
+    def check_disk_space(cls, path: Path) -> None:
+        """Request a stop if the disk of `path` has less than RESERVE_MB left."""
         left = shutil.disk_usage(path).free >> 20
-        if left < RESERVE_MB and not cls.asked:
-            cls.asked = True
-            cls.why = f"{path} has {left} MB left: stopped with a checkpoint while there was room for it"
+        if left < RESERVE_MB and not cls.stop_requested:
+            cls.stop_requested = True
+            cls.reason = f"{path} has {left} MB left: stopped with a checkpoint while there was room for it"
 
     @classmethod
-    def disk_is_full(cls, path: Path, error: BaseException | None) -> bool:
-        """Whether it is for want of room that something could not be written below `path`, which ends all at once."""
-        if not (isinstance(error, OSError) and error.errno in NO_ROOM):
+    def stop_if_disk_full(cls, path: Path, error: BaseException | None) -> bool:
+        """Request a stop without a checkpoint if an error means that the disk is full.
+
+        Args:
+            path: the directory that was written to, for the message.
+            error: the error that was raised; None if there is none.
+
+        Returns:
+            True if the disk is full.
+        """
+        if not (isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS):
             return False
-        cls.asked = cls.at_once = True
-        cls.why = f"{path} cannot be written ({error.strerror}): stopped, and the last checkpoint is whole"
+        cls.stop_requested = cls.stop_without_checkpoint = True
+        cls.reason = f"{path} cannot be written ({error.strerror}): stopped, and the last checkpoint is whole"
         return True
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Where files below `path` are written: a full disk is no error of who writes them."""
+def stop_on_full_disk(path: Path) -> Iterator[None]:
+    """Catch the error of a full disk while files below `path` are written, and request a stop instead."""
     try:
         yield
     except OSError as error:
-        if not Interrupt.disk_is_full(path, error):
+        if not Interrupt.stop_if_disk_full(path, error):
             raise

@@ -2,9 +2,9 @@
 
     row -> gauges and counters in the driver -> Ray's metrics agent -> Prometheus -> the Metrics tab of Ray's dashboard
 
-Agent steps and full games are counters, `ray_rl_agent_steps_total`, whose rate Prometheus can be asked for; all else is
-a gauge. Ray hands them on every 10 seconds. Gauges end with the driver; counters stay as they are until the agent of
-its node ends. deploy/monitoring.py draws them.
+Agent steps and full games are counters, such as `ray_rl_agent_steps_total`, so that Prometheus can compute their rate.
+All other columns are gauges. Ray exports them every 10 seconds. The gauges disappear when the driver ends; the counters
+keep their last values until Ray's metrics agent on the driver's node ends. deploy/monitoring.py makes the panels.
 """
 
 import math
@@ -15,33 +15,37 @@ from ray.util.metrics import Counter, Gauge
 from cluster.local_ray import LOCAL
 
 TAGS = ("run", "algo", "env", "seed")
-GROWS = ("agent_steps", "episodes")
+COUNTERS = ("agent_steps", "episodes")  # columns that only grow
 
 
 class Metrics:
-    """Every column of the rows; none where nobody could see them.
+    """The columns of progress.csv as metrics of the driver.
+
+    Nothing is exported from a Ray on this machine without a dashboard, because no Prometheus reads it.
 
     Args:
-        settings: of the run or search.
+        settings: the settings of the run or search.
     """
 
     def __init__(self, settings: dict):
-        self.seen = settings["cluster"]["address"] != LOCAL or settings["dashboard"]
+        self.enabled = settings["cluster"]["address"] != LOCAL or settings["dashboard"]
         self.tags = {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
-        self.shown: dict[str, Counter | Gauge] = {}
-        self.counted: dict[tuple[str, int, str], float] = {}  # run, seed, column -> how far
+        self.metrics: dict[str, Counter | Gauge] = {}
+        self.totals: dict[tuple[str, int, str], float] = {}  # (run, seed, column) -> the value that its counter has
 
     def report(self, run: str, seed: int, row: dict[str, Any]) -> None:
-        """Show a new row of a run."""
-        for name, value in row.items() if self.seen else ():
+        """Set the metrics of a run and a seed to the values of a new row; values that are not finite are left out."""
+        for name, value in row.items() if self.enabled else ():
             if not math.isfinite(value):
                 continue
-            if name not in self.shown:
-                kind = Counter if name in GROWS else Gauge
-                self.shown[name] = kind(f"rl_{name}", f"{name} of progress.csv", TAGS)
-            metric, tags = self.shown[name], self.tags | {"run": run, "seed": str(seed)}
+            if name not in self.metrics:
+                kind = Counter if name in COUNTERS else Gauge
+                self.metrics[name] = kind(f"rl_{name}", f"{name} of progress.csv", TAGS)
+            metric, tags = self.metrics[name], self.tags | {"run": run, "seed": str(seed)}
             if isinstance(metric, Gauge):
                 metric.set(value, tags)
-            elif (grown := value - self.counted.get((run, seed, name), 0.0)) > 0:  # not what is played again
+            elif (
+                grown := value - self.totals.get((run, seed, name), 0.0)
+            ) > 0:  # after a restart from a checkpoint, the counter waits for its old value
                 metric.inc(grown, tags)
-                self.counted[run, seed, name] = value
+                self.totals[run, seed, name] = value

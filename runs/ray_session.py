@@ -13,7 +13,7 @@ import ray
 from cluster.connection import connect_to_ray, prepare_environment
 from cluster.local_ray import LOCAL, stop_ray
 from cluster.plan import Plan
-from runs.interrupt import ENDS, Interrupt, heard, signals_blocked_below
+from runs.interrupt import STOP_SIGNALS, Interrupt, block_signals_in_children, select_unignored_signals
 
 
 @contextmanager
@@ -23,19 +23,21 @@ def open_ray(plan: Plan) -> Iterator[None]:
     Raises:
         Mistake: `cluster.address` cannot be reached, or the run cannot work there.
     """
-    if signal.getsignal(signal.SIGTERM) == Interrupt.ask:  # inside of another one
+    if signal.getsignal(signal.SIGTERM) == Interrupt.request_stop:  # inside of another one
         yield
         return
     Interrupt.clear()
     settings = plan.settings
     prepare_environment(settings)
     started = not ray.is_initialized()
-    usr1 = Interrupt.ask if settings["on_usr1"] == "stop" else Interrupt.ask_for_checkpoint
-    handlers: dict[signal.Signals, Any] = dict.fromkeys(heard(*ENDS), Interrupt.ask) | {signal.SIGUSR1: usr1}
+    usr1 = Interrupt.request_stop if settings["on_usr1"] == "stop" else Interrupt.request_checkpoint
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(
+        select_unignored_signals(*STOP_SIGNALS), Interrupt.request_stop
+    ) | {signal.SIGUSR1: usr1}
     before = {number: signal.getsignal(number) for number in handlers}
-    Interrupt.own_ray = started and settings["cluster"]["address"] == LOCAL
+    Interrupt.owns_ray = started and settings["cluster"]["address"] == LOCAL
     if started:
-        with signals_blocked_below():
+        with block_signals_in_children():
             connect_to_ray(plan)
     # After ray.init, whose own handler for SIGTERM would take their place.
     for number, handler in handlers.items():

@@ -24,7 +24,7 @@ from run_directory.provenance import ROOT
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.display import Display
-from runs.interrupt import Interrupt, writing
+from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
@@ -48,7 +48,7 @@ class SeedSource(TrialSource):
         self.failures: dict[int, str] = {}  # seed -> reason
 
     def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked or not self.waiting:
+        if Interrupt.stop_requested or not self.waiting:
             return Searcher.FINISHED
         seed = self.waiting.pop(0)
         self.configs[trial_id] = {
@@ -61,9 +61,9 @@ class SeedSource(TrialSource):
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         if result and result["failure"]:
-            self.fail(self.configs[trial_id], result["failure"])
+            self.fail_trial(self.configs[trial_id], result["failure"])
 
-    def fail(self, config: dict, reason: str) -> None:
+    def fail_trial(self, config: dict, reason: str) -> None:
         (seed,) = config["seeds"]
         self.failures[seed] = reason.removeprefix(f"seed {seed}: ")
 
@@ -181,7 +181,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
 
     def show(config: dict, result: dict) -> None:
         for seed, row, *_ in result["reports"]:
-            display.update(seed, row)
+            display.show_row(seed, row)
 
     with Display(todo, stop["agent_steps"], stop["time_s"]) as display:
         condition = StopCondition(run, is_finished)
@@ -191,7 +191,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
         except NodeLost as error:
             source.failures |= dict.fromkeys(todo, str(error))
         writer = recorder.open_writer(str(run))
-        with writing(run):
+        with stop_on_full_disk(run):
             writer.close()
     for seed in todo:
         if overshoot := explain_overshoot(plan, writer.tables[seed].last_step):
@@ -223,9 +223,9 @@ def conclude(failures: dict[int, str], dirs: dict[int, Path], run: Path) -> int:
             print(f"    in full: {error}")
         if len(dirs) > 1 and not checkpoints.list_checkpoints(dirs[seed]):
             print("    it has no checkpoint to continue from, and starts anew when the run is continued")
-    if Interrupt.why:
-        print(Interrupt.why)
-    if not (Interrupt.asked or failures):
+    if Interrupt.reason:
+        print(Interrupt.reason)
+    if not (Interrupt.stop_requested or failures):
         return 0
     if any(map(checkpoints.has_whole_checkpoint, dirs.values())):
         print(f"to continue:  {format_resume_command(run)}")

@@ -84,7 +84,7 @@ class TrainingProcess(tune.Trainable):
         return {
             "reports": [(seed, r["row"], r.get("workers", []), r["began_at"]) for seed, r in results.items()],
             "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
-            "objective": compute_score(list(self.rows.values())),
+            "score": compute_score(list(self.rows.values())),
             "trained_s": self.trained_s,
             "failure": "; ".join(failures) or None,
             "notices": [(seed, notice) for seed, result in results.items() for notice in result.get("notices", [])],

@@ -24,7 +24,7 @@ from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, TUNE, seed_paths
 from run_directory.row_writer import RowWriter
 from runs.display import Screen
-from runs.interrupt import Interrupt, writing
+from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.training_process import TrainingProcess
 from settings.mistakes import cause_of, in_a_line
@@ -51,7 +51,7 @@ class TrialSource(Searcher):
 
     total: int
 
-    def fail(self, config: dict, reason: str) -> None:
+    def fail_trial(self, config: dict, reason: str) -> None:
         """Take note that a trial has failed, in its own process or because that process died too often."""
         raise NotImplementedError
 
@@ -81,14 +81,14 @@ class StopCondition(tune.Stopper):
         self.drop_waiting = False  # set once nothing runs: it ends the trials that wait without a checkpoint
 
     def __call__(self, trial_id: str, result: dict) -> bool:
-        Interrupt.answer(trial_id, result)
+        Interrupt.handle_report(trial_id, result)
         if result["failure"] or self.is_finished(result):
             return True
-        Interrupt.look_at_disk(self.folder)
-        return Interrupt.asked
+        Interrupt.check_disk_space(self.folder)
+        return Interrupt.stop_requested
 
     def stop_all(self) -> bool:
-        return self.drop_waiting or Interrupt.at_once
+        return self.drop_waiting or Interrupt.stop_without_checkpoint
 
 
 class PlacementTimer:
@@ -151,7 +151,7 @@ class Recorder(tune.Callback):
         for seed, notice in result["notices"]:
             self.say_once(f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}")
         for seed, row, workers, began_at in result["reports"]:
-            with writing(self.folder):
+            with stop_on_full_disk(self.folder):
                 writer = self.open_writer(str(run))
                 if began_at is not None:
                     writer.begin(seed, began_at)
@@ -164,7 +164,7 @@ class Recorder(tune.Callback):
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
             return
-        with writing(self.folder):
+        with stop_on_full_disk(self.folder):
             dirs = self.open_writer(trial.config["dir"]).dirs
             for seed in trial.config.get("seeds", dirs):
                 checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), dirs[seed])
@@ -172,7 +172,7 @@ class Recorder(tune.Callback):
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
         waiting = all(trial.status != "RUNNING" for trial in trials)
-        self.stop.drop_waiting = Interrupt.asked and waiting
+        self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
             self.screen.say("waiting until there is room for all processes; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
@@ -182,16 +182,16 @@ class Recorder(tune.Callback):
         """Close the files of run directories whose trials have all ended; a late row opens them again."""
         busy = {trial.config["dir"] for trial in trials if trial.status not in ENDED}
         for directory in self.writers.keys() - busy:
-            with writing(self.folder):
+            with stop_on_full_disk(self.folder):
                 self.writers[directory].close()
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.folder, read_error(trial)):
+        if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
             self.screen.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.disk_is_full(self.folder, read_error(trial)):
-            self.source.fail(trial.config, explain_failure(trial))
+        if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
+            self.source.fail_trial(trial.config, explain_failure(trial))
 
     def say_once(self, sentence: str) -> None:
         """Show a sentence, however often it is reported."""
@@ -261,5 +261,5 @@ def run_trials(
             verbose=0,
         ),
     )
-    with writing(recorder.folder):  # Tune writes there, too
+    with stop_on_full_disk(recorder.folder):  # Tune writes there, too
         tuner.fit()

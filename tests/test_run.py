@@ -1155,7 +1155,7 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         "runs.train.train",
         "tune_searches.search.search",
         "cluster.submit.submit_job",
-        "tuned_configs.promotion.promote",
+        "tuned_configs.promotion.promote_winner",
     ):
         monkeypatch.setattr(place, record)
     for place in ("evidence.evaluate.evaluate", "recordings.recording.record", "recordings.video.film_file"):

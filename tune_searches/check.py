@@ -1,4 +1,4 @@
-"""What of a search is checked before anything starts, beside what `experiments/check.py` checks of its trials."""
+"""Checks of a search before it starts; `experiments/check.py` checks the settings of its trials."""
 
 import re
 from typing import Any
@@ -12,26 +12,29 @@ from settings.algorithms import PART_OF_WEIGHTS
 from settings.mistakes import Mistake, counted
 from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
-from tune_searches.space import Parameter, parse
+from tune_searches.space import Parameter, parse_space
 
 
 def check_experiment(settings: dict) -> dict:
-    """Return the settings of a training or a search with every value checked and as its kind.
+    """Return the settings of a training or a search, every value checked and converted to its kind.
 
     Args:
         settings: the composed experiment as plain data.
 
     Raises:
-        Mistake: something that was typed, or stands in a YAML file, cannot work.
+        Mistake: a value from the command line or from a YAML file cannot work.
     """
-    return check_if_search(check_settings(settings))
+    return check_search_part(check_settings(settings))
 
 
-def check_if_search(settings: dict) -> dict:
-    """Return settings that `check_settings` has checked; of a search, `search` is now checked as well.
+def check_search_part(settings: dict) -> dict:
+    """Return settings with the group `search` checked as well, if the command is a search.
+
+    Args:
+        settings: the settings, all other groups checked by `experiments.check.check_settings`.
 
     Raises:
-        Mistake: something of the search cannot work.
+        Mistake: a setting of the search cannot work.
     """
     if settings["command"] != "search":
         return settings
@@ -39,14 +42,14 @@ def check_if_search(settings: dict) -> dict:
 
 
 def check_search(search: Any, settings: dict) -> dict:
-    """Return the `search.` settings with every value checked and as its kind.
+    """Return the settings of the group `search`, every value checked and converted to its kind.
 
     Args:
-        search: as composed.
-        settings: all others, checked.
+        search: the group as it was composed.
+        settings: the settings of all groups; the other groups are checked.
 
     Raises:
-        Mistake: something of the search cannot work.
+        Mistake: a setting of the search cannot work.
     """
     if not isinstance(search, dict) or search.get("name") is None:
         raise Mistake("search.name is not set; choose a search with tune_searches=<name>, or give yours a name")
@@ -72,7 +75,7 @@ def check_search(search: Any, settings: dict) -> dict:
         )
     if isinstance(settings["seed"], list):
         raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
-    space = parse(checked.get("space", {}), settings)
+    space = parse_space(checked.get("space", {}), settings)
     pbt = checked["scheduler"] == "pbt"
     if pbt:
         _check_population(checked, space, settings["algo"]["name"])
@@ -83,14 +86,14 @@ def check_search(search: Any, settings: dict) -> dict:
     first = max(algo["num_envs"] * algo.get("horizon", 1), settings["report_every"])
     share = "search.generations" if pbt else "search.reduction_factor^search.rungs"
     least = first * (checked["generations"] if pbt else checked["reduction_factor"] ** checked["rungs"])
-    if checked["scheduler"] != "none" and stop["agent_steps"] < least:  # none compares trials at their ends only
+    if checked["scheduler"] != "none" and stop["agent_steps"] < least:  # `none` compares trials only at their ends
         raise Mistake(
             f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
             f"1 / {share} of it, would come before the first report; raise it, or lower "
             f"report_every={settings['report_every']}"
         )
     cluster = settings["cluster"]
-    if cluster["address"] != "local":  # the cluster itself says what it has
+    if cluster["address"] != "local":  # a cluster is asked for its CPUs and GPUs later, when Ray is connected
         if cluster["grows"] and not checked["concurrent"]:
             raise Mistake(
                 "search.concurrent is not set: a cluster that grows, cluster.grows=true, cannot be counted; say "
@@ -116,6 +119,7 @@ def check_search(search: Any, settings: dict) -> dict:
 
 
 def _check_population(search: dict, space: list[Parameter], algo: str) -> None:
+    """Raise a Mistake if the search cannot be a population, search.scheduler=pbt."""
     if search["sampler"] != "random":
         raise Mistake(
             f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "

@@ -1,9 +1,10 @@
-"""After the trials of a search: are the best of them any better than the settings the search began with?
+"""Confirmation: the best trials of a search and its default settings are trained again on seeds that are new to both.
 
     trials -> contenders, on more seeds -> finalists and the default settings, on fresh seeds -> seeds.csv
 
-The best of many noisy scores is too good to be true, the more so the more there are (the winner's curse). So the best
-trials are trained again, on seeds that no choice was made by; the default settings get the same seeds.
+Scores are noisy, so the highest score of many trials is higher than what its settings reach on average; the more trials
+there are, the larger this difference is (the winner's curse). A fair comparison with the default settings, with which
+the search began, needs seeds that no trial was chosen by. Both are trained on the same fresh seeds.
 """
 
 import math
@@ -16,75 +17,78 @@ from run_directory.layout import checkpoint_path
 from run_directory.manifest import find_damage
 from run_directory.searches import DEFAULT, FAILURE, SEEDS_CSV, STAGES
 from run_directory.writing import write_table
-from tune_searches.study import Row, Study
+from tune_searches.study import Study, TrialRecord
 
 
-class Attempt(NamedTuple):
-    """One training."""
+class ConfirmationRun(NamedTuple):
+    """One training on one seed, of a trial's settings or of the default settings."""
 
     name: str  # `default`, or `trial 7`
-    stage: str
+    stage: str  # one of STAGES
     seed: int
-    path: Path  # run directory
-    values: dict[str, Any]
+    path: Path  # its run directory
+    values: dict[str, Any]  # setting -> value; empty for the default settings
 
 
 class Confirmation:
-    """Who is trained again, on which seeds, and what came of it.
+    """The trainings that follow the trials of a search, and their scores.
 
     Args:
-        study: of the search, all of whose trials have ended.
-        folder: of the search.
+        study: the study of the search; all its trials have ended.
+        folder: the directory of the search.
     """
 
     def __init__(self, study: Study, folder: Path):
         self.study, self.folder, self.search = study, folder, study.settings["search"]
-        self._scores: dict[Path, float] = {}  # of what has ended
+        self._scores: dict[Path, float] = {}  # run directory -> score, of the runs that have ended
 
-    def seeds(self, stage: str) -> list[int]:
-        """Those of a stage: no two stages share one, nor one with the trials."""
+    def list_seeds(self, stage: str) -> list[int]:
+        """Return the seeds of a stage; no other stage and no trial uses one of them."""
         first = self.study.settings["seed"] + self.search["seeds_per_trial"]
         more, fresh = self.search["contender_seeds"], self.search["fresh_seeds"]
         start, number = (first, more) if stage == "contender" else (first + more, fresh)
         return list(range(start, start + number))
 
-    def contenders(self) -> list[Row]:
-        """The trials with the best scores at the end of their budget; none of a population, whose settings changed."""
+    def choose_contenders(self) -> list[TrialRecord]:
+        """Return the complete trials with the best scores, the best first.
+
+        A population has no contenders, because the settings of its trials have changed during training.
+        """
         if self.search["scheduler"] == "pbt":
             return []
-        complete = [row for row in self.study.rows() if row.state == "COMPLETE"]
-        return sorted(complete, key=lambda row: -row.score)[: self.search["contenders"]]
+        complete = [record for record in self.study.list_records() if record.state == "COMPLETE"]
+        return sorted(complete, key=lambda record: -record.score)[: self.search["contenders"]]
 
-    def finalists(self) -> list[Row]:
-        """The best contenders over all seeds so far; one that failed on a seed comes after all that did not."""
+    def choose_finalists(self) -> list[TrialRecord]:
+        """Return the best contenders over all seeds so far; contenders that failed on a seed come after the others."""
 
-        def rank(row: Row) -> tuple[bool, float]:
-            scores = self.scores(f"trial {row.number}", "contender")
-            whole = [score for score in scores if not math.isnan(score)]
-            mean = statistics.mean([row.score] * self.search["seeds_per_trial"] + whole)
-            return len(whole) == len(scores), mean
+        def rank_contender(record: TrialRecord) -> tuple[bool, float]:
+            scores = self.read_scores(f"trial {record.number}", "contender")
+            finite = [score for score in scores if not math.isnan(score)]
+            mean = statistics.mean([record.score] * self.search["seeds_per_trial"] + finite)
+            return len(finite) == len(scores), mean
 
-        return sorted(self.contenders(), key=rank, reverse=True)[: self.search["finalists"]]
+        return sorted(self.choose_contenders(), key=rank_contender, reverse=True)[: self.search["finalists"]]
 
-    def attempts(self, stage: str) -> list[Attempt]:
-        """All trainings of a stage, seed by seed."""
-        chosen = self.contenders() if stage == "contender" else self.finalists()
-        named = {f"trial {row.number}": row.values for row in chosen}
+    def plan_runs(self, stage: str) -> list[ConfirmationRun]:
+        """Return all trainings of a stage, ordered by seed."""
+        chosen = self.choose_contenders() if stage == "contender" else self.choose_finalists()
+        named = {f"trial {record.number}": record.values for record in chosen}
         if stage == "fresh" and named:
             named[DEFAULT] = {}
-        return [self.attempt(name, stage, seed, named[name]) for seed in self.seeds(stage) for name in named]
+        return [self.plan_run(name, stage, seed, named[name]) for seed in self.list_seeds(stage) for name in named]
 
-    def attempt(self, name: str, stage: str, seed: int, values: dict[str, Any]) -> Attempt:
-        """One training, and where it is."""
+    def plan_run(self, name: str, stage: str, seed: int, values: dict[str, Any]) -> ConfirmationRun:
+        """Return one training with its run directory, which need not exist yet."""
         path = self.folder / stage / name.replace(" ", "_") / f"seed_{seed}"
-        return Attempt(name, stage, seed, path, values)
+        return ConfirmationRun(name, stage, seed, path, values)
 
-    def left(self, stage: str) -> list[Attempt]:
-        """Those that have not come to their end."""
-        return [attempt for attempt in self.attempts(stage) if self.score(attempt.path) is None]
+    def list_unfinished_runs(self, stage: str) -> list[ConfirmationRun]:
+        """Return the trainings of a stage that have not ended yet."""
+        return [run for run in self.plan_runs(stage) if self.read_score(run.path) is None]
 
-    def score(self, path: Path) -> float | None:
-        """Of a run directory: None while its training has not ended, NaN where it failed."""
+    def read_score(self, path: Path) -> float | None:
+        """Return the score of a run directory: None while its training has not ended, NaN if the training failed."""
         if path not in self._scores:
             last = checkpoint_path(path, "last")
             if (path / FAILURE).exists():
@@ -95,21 +99,21 @@ class Confirmation:
                     self._scores[path] = progress["episode_return_mean"]
         return self._scores.get(path)
 
-    def scores(self, name: str, stage: str) -> list[float]:
-        """Of all trainings of a name that have ended; NaN where one failed."""
-        scores = [self.score(self.attempt(name, stage, seed, {}).path) for seed in self.seeds(stage)]
+    def read_scores(self, name: str, stage: str) -> list[float]:
+        """Return the scores of all trainings of a name in a stage that have ended; NaN for a training that failed."""
+        scores = [self.read_score(self.plan_run(name, stage, seed, {}).path) for seed in self.list_seeds(stage)]
         return [score for score in scores if score is not None]
 
-    def standing(self, stage: str) -> str:
-        """`fresh seeds: 4 of 9 trainings`."""
-        attempts = self.attempts(stage)
-        return f"{stage} seeds: {len(attempts) - len(self.left(stage))} of {len(attempts)} trainings"
+    def describe_progress(self, stage: str) -> str:
+        """Return how many trainings of a stage have ended: `fresh seeds: 4 of 9 trainings`."""
+        runs = self.plan_runs(stage)
+        return f"{stage} seeds: {len(runs) - len(self.list_unfinished_runs(stage))} of {len(runs)} trainings"
 
-    def write(self) -> None:
-        """Write seeds.csv: a row per training, without a score where it failed, the best finalist first."""
+    def write_seeds(self) -> None:
+        """Write seeds.csv: one row per training, the best finalist first; the score of a failed training is empty."""
         rows = []
         for stage in STAGES:
-            for attempt in self.attempts(stage):
-                score = self.score(attempt.path)
-                rows.append((attempt.name, stage, attempt.seed, "" if score is None or math.isnan(score) else score))
+            for run in self.plan_runs(stage):
+                score = self.read_score(run.path)
+                rows.append((run.name, stage, run.seed, "" if score is None or math.isnan(score) else score))
         write_table(self.folder / SEEDS_CSV, ("name", "stage", "seed", "score"), rows)

@@ -1,10 +1,12 @@
 """Population-based training (Jaderberg et al. 2017, arXiv 1711.09846): settings change while trials train.
 
-    all trials -> next share of the budget -> the worst go on from checkpoints of the best, with settings near theirs
+    all trials train to the end of a generation -> the worst continue from checkpoints of the best, with settings near
+    those of the best -> the next generation
 
-In generations: no trial is compared with one that has trained longer, but for less than a rollout, and all there is to
-know between two of them is in the storage and the run directories. (Ray Tune's PopulationBasedTraining compares trials
-at whatever they last reported, perturbs beyond the ends of a range, and forgets its state with the driver.)
+All trials of a generation train for the same number of agent steps (to within one rollout), so their scores can be
+compared. Between two generations the whole state of the population is in Optuna's storage and in the run directories,
+so it survives the driver. Ray Tune's PopulationBasedTraining is not used: it compares trials at different numbers of
+agent steps, moves settings beyond the ends of their ranges, and loses its state with the driver.
 """
 
 import math
@@ -22,151 +24,176 @@ from runs.training_process import compute_score
 from settings.mistakes import Mistake
 from tune_searches.check import check_experiment
 from tune_searches.sources import RunWriter
-from tune_searches.space import Parameter, draw, with_values
+from tune_searches.space import Parameter, draw_values, replace_values
 from tune_searches.study import MAX_DRAWS, Study
 
-QUARTER = 0.25  # of the population is replaced, and replaces
-RESAMPLED = 0.25  # probability that a setting is drawn anew
-FACTORS = (0.8, 1.2)  # else it is multiplied by one of these
-DONE = "generations"  # attribute of the study
+REPLACED_SHARE = 0.25  # of the population: so many of the worst trials continue from so many of the best
+RESAMPLE_PROBABILITY = 0.25  # of drawing a setting anew from its range
+PERTURBATION_FACTORS = (0.8, 1.2)  # a setting that is not drawn anew is multiplied by one of them
+ENDED_KEY = "generations"  # the attribute of the study that counts the generations that have ended
 
 
-class Step(NamedTuple):
-    """What one trial goes on with."""
+class Assignment(NamedTuple):
+    """The checkpoint and the values with which a trial begins a generation."""
 
-    trial: int
-    donor: int  # whose checkpoint
-    values: dict[str, Any]
+    trial: int  # number of the trial
+    donor: int  # number of the trial that the checkpoint comes from
+    values: dict[str, Any]  # setting -> value
 
 
 class Population:
-    """The trials of a search with `search.scheduler=pbt`, all of them at once.
+    """All trials of a search with `search.scheduler=pbt`.
 
     Args:
-        study: of the search.
-        folder: of the search.
-        writer: makes their run directories.
+        study: the study of the search.
+        folder: the directory of the search.
+        writer: writes the run directories of the trials.
 
     Raises:
-        Mistake: hardly anything in the space works.
+        Mistake: almost no combination of values in the space can work.
     """
 
     def __init__(self, study: Study, folder: Path, writer: RunWriter):
         self.study, self.folder, self.writer = study, folder, writer
         self.generations = study.settings["search"]["generations"]
-        self.seeds = study.seeds()
-        self.values = dict(study.unfinished())  # number -> values, of all that have not failed
-        while study.left():
+        self.seeds = study.list_seeds()
+        self.values = dict(study.find_unfinished_trials())  # number -> values, of the trials that have not failed
+        while study.count_remaining_trials():
             number, values = study.ask()
             self.values[number] = values
-        if name_of(0) not in study.optuna.user_attrs:
-            self.keep(0, [Step(number, number, values) for number, values in self.values.items()])
-        self.write_schedule()  # a kill may have come before
+        if make_generation_key(0) not in study.optuna.user_attrs:
+            self.store_plan(0, [Assignment(number, number, values) for number, values in self.values.items()])
+        self.write_schedule()  # again, because the driver may have been killed before it was written
         for number in list(self.values):
             try:
-                self.rows(number)
-            except Mistake as mistake:  # no checkpoint of it is whole
+                self.read_totals(number)
+            except Mistake as mistake:  # all its checkpoints are damaged
                 study.tell(number, 0, math.nan, failure=str(mistake))
                 del self.values[number]
 
     @property
-    def done(self) -> int:
-        """Generations that are over, copying included."""
-        return self.study.optuna.user_attrs.get(DONE, 0)
+    def num_ended_generations(self) -> int:
+        """The number of generations that have ended; their checkpoints have been copied."""
+        return self.study.optuna.user_attrs.get(ENDED_KEY, 0)
 
     @property
-    def milestone(self) -> int:
-        """Agent steps at which the present generation ends."""
-        return self.study.budget * (self.done + 1) // self.generations
+    def generation_end(self) -> int:
+        """The agent steps, per seed, at which the present generation ends."""
+        return self.study.budget * (self.num_ended_generations + 1) // self.generations
 
-    def left(self) -> list[tuple[int, dict[str, Any]]]:
-        """Number and values of the trials that have not come to the milestone; the last is told by coming there."""
-        last = self.milestone >= self.study.budget
-        return [(n, v) for n, v in self.values.items() if last or self.rows(n)[0]["agent_steps"] < self.milestone]
+    def list_remaining_trials(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return number and values of the trials that have to train in the present generation.
 
-    def rows(self, number: int) -> list[dict[str, float]]:
-        """Where the newest checkpoints of a trial stand, the seed that is furthest behind first."""
-        runs = seed_paths(self.path(number), self.seeds).values()
+        In the last generation these are all trials: also a trial that is at the end already has to run once more, so
+        that Tune reports its end and Optuna is told its score.
+        """
+        last = self.generation_end >= self.study.budget
+        return [
+            (n, v)
+            for n, v in self.values.items()
+            if last or self.read_totals(n)[0]["agent_steps"] < self.generation_end
+        ]
+
+    def read_totals(self, number: int) -> list[dict[str, float]]:
+        """Return the counters in the newest checkpoint of each seed of a trial, the fewest agent steps first."""
+        runs = seed_paths(self.find_run(number), self.seeds).values()
         there = [checkpoints.find_newest_whole(run)[0] if checkpoints.list_checkpoints(run) else None for run in runs]
         rows = [checkpoints.read_totals(checkpoint) if checkpoint else {"agent_steps": 0.0} for checkpoint in there]
         return sorted(rows, key=lambda row: row["agent_steps"])
 
-    def path(self, number: int) -> Path:
-        """Run directory of a trial."""
+    def find_run(self, number: int) -> Path:
+        """Return the run directory of a trial."""
         return trial_path(self.folder, number)
 
-    def evolve(self) -> list[Step]:
-        """End the generation: the worst go on from the best. A kill in between does no harm; it is done again."""
-        generation = self.done + 1
-        steps = [step for step in self.plan(generation) if step.trial in self.values]
-        for step in steps:
-            for seed, run in seed_paths(self.path(step.trial), self.seeds).items():
-                donor = seed_paths(self.path(step.donor), self.seeds)[seed]
-                checkpoints.keep_checkpoint(checkpoints.find_newest_whole(donor)[0], run)
-            self.writer.write(self.path(step.trial), step.values, self.seeds)
-            self.study.change(step.trial, step.values)
-        self.study.optuna.set_user_attr(DONE, generation)
-        self.write_schedule()
-        return steps
+    def end_generation(self) -> list[Assignment]:
+        """End the present generation: give the worst trials checkpoints of the best trials, and new values.
 
-    def plan(self, generation: int) -> list[Step]:
-        """Who goes on with what. Drawn once and kept in the storage before anything is done."""
-        if name_of(generation) not in self.study.optuna.user_attrs:
-            scores = {n: s for n in self.values if not math.isnan(s := compute_score(self.rows(n)))}
+        If the driver is killed in the middle, the next start repeats all of it with the same result, because the plan
+        is in the storage.
+
+        Returns:
+            One assignment for each trial that continues from another trial.
+        """
+        generation = self.num_ended_generations + 1
+        assignments = [assignment for assignment in self.plan_generation(generation) if assignment.trial in self.values]
+        for assignment in assignments:
+            for seed, run in seed_paths(self.find_run(assignment.trial), self.seeds).items():
+                donor = seed_paths(self.find_run(assignment.donor), self.seeds)[seed]
+                checkpoints.keep_checkpoint(checkpoints.find_newest_whole(donor)[0], run)
+            self.writer.write_run(self.find_run(assignment.trial), assignment.values, self.seeds)
+            self.study.change_values(assignment.trial, assignment.values)
+        self.study.optuna.set_user_attr(ENDED_KEY, generation)
+        self.write_schedule()
+        return assignments
+
+    def plan_generation(self, generation: int) -> list[Assignment]:
+        """Return the assignments with which a generation begins.
+
+        They are drawn once and stored before any file changes, so that a repeated call returns the same ones.
+        """
+        if make_generation_key(generation) not in self.study.optuna.user_attrs:
+            scores = {n: s for n in self.values if not math.isnan(s := compute_score(self.read_totals(n)))}
             ranked = sorted(self.values, key=lambda n: scores.get(n, -math.inf))
-            number = max(1, int(len(ranked) * QUARTER)) if len(ranked) > 1 else 0
+            number = max(1, int(len(ranked) * REPLACED_SHARE)) if len(ranked) > 1 else 0
             worst, best = ranked[:number], [n for n in ranked[len(ranked) - number :] if n in scores]
             rng = np.random.default_rng([self.study.settings["seed"], generation])
             donors = [int(rng.choice(best)) for _ in worst] if best else []
-            self.keep(
+            self.store_plan(
                 generation,
-                [Step(n, d, self.explored(self.values[d], rng)) for n, d in zip(worst, donors, strict=False)],
+                [
+                    Assignment(n, d, self.explore_values(self.values[d], rng))
+                    for n, d in zip(worst, donors, strict=False)
+                ],
             )
-        return [Step(**step) for step in self.study.optuna.user_attrs[name_of(generation)]]
+        return [
+            Assignment(**assignment) for assignment in self.study.optuna.user_attrs[make_generation_key(generation)]
+        ]
 
-    def keep(self, generation: int, steps: list[Step]) -> None:
-        """What a generation starts with, in the storage."""
-        self.study.optuna.set_user_attr(name_of(generation), [step._asdict() for step in steps])
+    def store_plan(self, generation: int, assignments: list[Assignment]) -> None:
+        """Store the assignments with which a generation begins as an attribute of the study."""
+        self.study.optuna.set_user_attr(
+            make_generation_key(generation), [assignment._asdict() for assignment in assignments]
+        )
 
-    def explored(self, values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """Settings near these; these themselves where all that is near cannot work."""
+    def explore_values(self, values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """Return values near the given ones, or the given ones if MAX_DRAWS proposals in a row cannot work."""
         anew = optuna.create_study(sampler=optuna.samplers.RandomSampler(int(rng.integers(2**31))))
         for _ in range(MAX_DRAWS):
-            drawn = draw(self.study.space, anew.ask())
+            drawn = draw_values(self.study.space, anew.ask())
             near = {
-                p.key: drawn[p.key] if rng.random() < RESAMPLED else perturbed(p, values[p.key], rng)
+                p.key: drawn[p.key] if rng.random() < RESAMPLE_PROBABILITY else perturb_value(p, values[p.key], rng)
                 for p in self.study.space
             }
             try:
-                check_experiment(with_values(self.study.settings, near))
-            except Mistake:  # a minibatch larger than the batch: draw again
+                check_experiment(replace_values(self.study.settings, near))
+            except Mistake:  # for example, a minibatch is larger than the batch
                 continue
             return near
         return values
 
     def write_schedule(self) -> None:
-        """Write schedule.csv: the first values of each trial, then each trial that continues from another, and how."""
+        """Write schedule.csv: the first values of each trial, then a row for each trial that continues from another."""
         rows, keys = [], [parameter.key for parameter in self.study.space]
-        for generation in range(self.done + 1):
+        for generation in range(self.num_ended_generations + 1):
             steps = self.study.budget * generation // self.generations
-            for step in self.plan(generation):
-                donor = step.donor if generation else ""
-                rows.append((generation, steps, step.trial, donor, *map(step.values.get, keys)))
+            for assignment in self.plan_generation(generation):
+                donor = assignment.donor if generation else ""
+                rows.append((generation, steps, assignment.trial, donor, *map(assignment.values.get, keys)))
         write_table(self.folder / SCHEDULE_CSV, ("generation", "agent_steps", "trial", "donor", *keys), rows)
 
 
-def name_of(generation: int) -> str:
-    """Its attribute of the study."""
+def make_generation_key(generation: int) -> str:
+    """Return the name of the attribute of the study that holds the assignments of a generation."""
     return f"generation {generation}"
 
 
-def perturbed(parameter: Parameter, value: Any, rng: np.random.Generator) -> Any:
-    """A value near this one, within the range; of a choice, a neighbour in its list."""
+def perturb_value(parameter: Parameter, value: Any, rng: np.random.Generator) -> Any:
+    """Return a value near the given one, within the range of its parameter; for a choice, a neighbour in its list."""
     if parameter.kind == "choice":
         at = parameter.values.index(value) + int(rng.choice([-1, 1]))
         return parameter.values[min(max(at, 0), len(parameter.values) - 1)]
     low, high = parameter.values
-    drawn = parameter.turned(value) * float(rng.choice(FACTORS))
-    if parameter.kind == "int":  # by one at least
+    drawn = parameter.convert(value) * float(rng.choice(PERTURBATION_FACTORS))
+    if parameter.kind == "int":  # rounded away from the old value, so that it changes by at least 1
         drawn = min(value - 1, math.floor(drawn)) if drawn < value else max(value + 1, math.ceil(drawn))
-    return parameter.turned(min(max(drawn, low), high))
+    return parameter.convert(min(max(drawn, low), high))

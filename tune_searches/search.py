@@ -27,16 +27,16 @@ from run_directory.outputs import make_folder
 from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
-from runs.display import SearchDisplay, spelt
-from runs.interrupt import Interrupt, writing
+from runs.display import SearchDisplay, format_values
+from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, counted
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
-from tune_searches.sources import Planned, Proposals, RunWriter, Source, write_trials
-from tune_searches.space import parse
+from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, SearchSource, write_trials_csv
+from tune_searches.space import parse_space
 from tune_searches.study import Study
 
 
@@ -75,15 +75,19 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
 def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder: Path) -> int:
     """Run the trials and seeds that are left, write the tables, and print the best trials; return the exit code."""
     refuse_damaged_files(folder)
-    space, pbt = parse(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
+    space, pbt = parse_space(settings["search"]["space"], settings), settings["search"]["scheduler"] == "pbt"
     study = Study(settings, space, folder)
-    if not study.trials() and any(folder.glob("trials/*")):
+    if not study.list_trials() and any(folder.glob("trials/*")):
         raise Mistake(
             f"search in {folder}: it has trials that search.storage={mask(settings['search']['storage'])} does not "
             "know; name the storage they were made with, or another search.name"
         )
     confirmation, code = Confirmation(study, folder), 0
-    if study.left() or study.unfinished() or any(map(confirmation.left, STAGES)):
+    if (
+        study.count_remaining_trials()
+        or study.find_unfinished_trials()
+        or any(map(confirmation.list_unfinished_runs, STAGES))
+    ):
         plan = make_plan(settings)
         write_start(folder, settings, argv, overrides, plan.dtype)
         writer = RunWriter(settings, argv, read_overrides(folder))
@@ -92,14 +96,14 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
             code = run_stage(study, plan, folder, writer) or run_confirmation(confirmation, plan, folder, writer)
     else:
         print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
-    with writing(folder):
-        write_trials(study, folder)
+    with stop_on_full_disk(folder):
+        write_trials_csv(study, folder)
         if not code:
-            confirmation.write()
+            confirmation.write_seeds()
     print(describe_best(study))
     if code:
-        if Interrupt.why:
-            print(Interrupt.why)
+        if Interrupt.reason:
+            print(Interrupt.reason)
         print(f"to continue:  {format_resume_command(folder)}")
     return code
 
@@ -107,8 +111,10 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
 def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) -> int:
     """Run the trials that wait and then new ones, up to `search.trials`; return the exit code."""
     settings = study.settings
-    with SearchDisplay(study.standing) as display:
-        proposals = Proposals(study, folder, writer, display, study.unfinished(), study.left(), study.budget)
+    with SearchDisplay(study.describe_progress) as display:
+        proposals = ProposalSource(
+            study, folder, writer, display, study.find_unfinished_trials(), study.count_remaining_trials(), study.budget
+        )
         if not proposals.total:
             return 0
         print(
@@ -135,41 +141,45 @@ def run_population(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
             )
             print(f"writing to {folder}", flush=True)
             said = True
-        now = f"generation {population.done + 1} of {search['generations']}"
-        with SearchDisplay(lambda now=now: f"{now}, {study.standing()}") as display:
-            members = Proposals(study, folder, writer, display, population.left(), 0, population.milestone)
-            members.later = len(population.values) * (search["generations"] - population.done - 1)
+        now = f"generation {population.num_ended_generations + 1} of {search['generations']}"
+        with SearchDisplay(lambda now=now: f"{now}, {study.describe_progress()}") as display:
+            members = ProposalSource(
+                study, folder, writer, display, population.list_remaining_trials(), 0, population.generation_end
+            )
+            members.num_later = len(population.values) * (search["generations"] - population.num_ended_generations - 1)
             if members.total and (code := run_source(plan, folder, members, EarlyStopping(study), display)):
                 return code
-        if population.milestone < study.budget:
-            for step in Population(study, folder, writer).evolve():  # without those that failed meanwhile
-                print(f"trial {step.trial} goes on from trial {step.donor}: {spelt(step.values)}", flush=True)
-            write_trials(study, folder)
+        if population.generation_end < study.budget:
+            for step in Population(study, folder, writer).end_generation():  # without those that failed meanwhile
+                print(f"trial {step.trial} goes on from trial {step.donor}: {format_values(step.values)}", flush=True)
+            write_trials_csv(study, folder)
     return 0
 
 
 def run_confirmation(confirmation: Confirmation, plan: Plan, folder: Path, writer: RunWriter) -> int:
     """Train the best trials and the default settings on other seeds; return the exit code."""
     for stage in STAGES:
-        todo = confirmation.left(stage)
+        todo = confirmation.list_unfinished_runs(stage)
         if not todo:
             continue
-        seeds = ", ".join(map(str, confirmation.seeds(stage)))
+        seeds = ", ".join(map(str, confirmation.list_seeds(stage)))
         print(f"{stage} seeds {seeds}: {' and '.join(dict.fromkeys(a.name for a in todo))}", flush=True)
-        with SearchDisplay(lambda stage=stage: confirmation.standing(stage)) as display:
-            planned = Planned(todo, confirmation.study.budget, writer, display)
+        with SearchDisplay(lambda stage=stage: confirmation.describe_progress(stage)) as display:
+            planned = ConfirmationSource(todo, confirmation.study.budget, writer, display)
             if code := run_source(plan, folder, planned, FIFOScheduler(), display):
                 return code
     return 0
 
 
-def run_source(plan: Plan, folder: Path, source: Source, scheduler: TrialScheduler, display: SearchDisplay) -> int:
+def run_source(
+    plan: Plan, folder: Path, source: SearchSource, scheduler: TrialScheduler, display: SearchDisplay
+) -> int:
     """Run the trials that a source gives; return the exit code."""
-    display.left = source.total + source.later
+    display.num_expected = source.total + source.num_later
     condition = StopCondition(folder, lambda result: result["agent_steps"] >= source.budget)
 
     def show(config: dict, result: dict) -> None:
-        display.update(config["label"], result["agent_steps"], result["objective"])
+        display.update_trial(config["label"], result["agent_steps"], result["score"])
 
     recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings))
     failures, concurrent = plan.settings["max_failures"], count_concurrent_trials(plan)
@@ -184,9 +194,9 @@ def run_source(plan: Plan, folder: Path, source: Source, scheduler: TrialSchedul
         storage = mask(plan.settings["search"]["storage"])
         print(f"the search stopped: search.storage={storage} failed while it was written to")
         return 1
-    if source.beside:
-        display.say(source.cost())
-    return int(Interrupt.asked)
+    if source.overheads:
+        display.say(source.describe_overhead())
+    return int(Interrupt.stop_requested)
 
 
 def count_concurrent_trials(plan: Plan) -> int:
@@ -209,15 +219,15 @@ class EarlyStopping(FIFOScheduler):
         return {}  # Tune pickles it for Tuner.restore, which is not used here
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
-        stop = self.study.report(trial.config["number"], result["agent_steps"], result["objective"])
+        stop = self.study.report(trial.config["number"], result["agent_steps"], result["score"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
 
 def describe_best(study: Study, number: int = 5) -> str:
     """Return the best trials that came to their end, a line each."""
-    complete = sorted((r for r in study.rows() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
+    complete = sorted((r for r in study.list_records() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
     if not complete:
-        return f"no trial has come to its end yet; {study.standing()}"
-    lines = [f"  trial {r.number}  {r.score:,.1f}  {spelt(r.values)}" for r in complete]
+        return f"no trial has come to its end yet; {study.describe_progress()}"
+    lines = [f"  trial {r.number}  {r.score:,.1f}  {format_values(r.values)}" for r in complete]
     last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
-    return "\n".join([f"{study.standing()}; the best that came to their end{last}:", *lines])
+    return "\n".join([f"{study.describe_progress()}; the best that came to their end{last}:", *lines])

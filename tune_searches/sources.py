@@ -1,6 +1,7 @@
-"""Where Ray Tune gets its trials from, and where their ends are told.
+"""Sources of trials: they give Ray Tune its trials and record how each trial ends.
 
-Study.ask -> Proposals -> label and run directory, for Tune -> row at the end -> Study.tell -> trials.csv
+Study.ask -> ProposalSource -> label and run directory -> Ray Tune -> last result -> Study.tell -> trials.csv
+Confirmation -> ConfirmationSource -> label and run directory -> Ray Tune
 """
 
 import math
@@ -20,30 +21,30 @@ from runs.display import SearchDisplay
 from runs.interrupt import Interrupt
 from runs.tuning import TrialSource
 from settings.mistakes import Mistake
-from tune_searches.confirmation import Attempt
-from tune_searches.space import with_values
+from tune_searches.confirmation import ConfirmationRun
+from tune_searches.space import replace_values
 from tune_searches.study import Study
 
 
 class RunWriter:
-    """Makes run directories of a search, as if their values had been typed.
+    """Writes the run directories of a search, with the same files as runs from the command line have.
 
     Args:
-        settings: of the search.
-        argv, overrides: what was typed for it.
+        settings: the settings of the search.
+        argv, overrides: the command line of the search, and the overrides in it.
     """
 
     def __init__(self, settings: dict, argv: list[str], overrides: list[str]):
         self.settings, self.argv, self.overrides = settings, argv, overrides
 
-    def begin(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
-        """Settings and circumstances of a trial; nothing where they are there already."""
-        if not (path / STARTS).exists():  # it is written last
-            self.write(path, values, seeds)
+    def create_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
+        """Write config.yaml and run.json of a trial, unless it has them already."""
+        if not (path / STARTS).exists():  # run.json is written last
+            self.write_run(path, values, seeds)
 
-    def write(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
-        """The same, whatever is there: the trial goes on with other values."""
-        settings = {k: v for k, v in with_values(self.settings, values).items() if k != "search"}
+    def write_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
+        """Write config.yaml and run.json of a trial; existing ones are replaced, because its values have changed."""
+        settings = {k: v for k, v in replace_values(self.settings, values).items() if k != "search"}
         settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0], "keep_milestones": False}
         dtype = choose_dtype(settings)
         typed = [override for override in self.overrides if not override.startswith("search.")]
@@ -55,52 +56,62 @@ class RunWriter:
         write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"], dtype)
 
 
-class Source(TrialSource):
-    """Gives Tune trials: their `label`, and their `dir`, a run directory that holds all the rest.
+class SearchSource(TrialSource):
+    """Gives Ray Tune the config of each trial, with its label and its run directory.
 
     Attributes:
-        budget: agent steps at which they end for now.
+        budget: the agent steps, per seed, at which these trials stop; in a population, the end of the generation.
     """
 
     budget: int
-    later = 0  # trials that come after those, in later generations
+    num_later = 0  # trials of later generations; they count for the time left
 
     def __init__(self, display: SearchDisplay):
-        super().__init__(metric="objective", mode="max")
+        super().__init__(metric="score", mode="max")
         self.display = display
-        self.configs: dict[str, dict] = {}  # of Tune's trials
-        self.began: dict[str, float] = {}  # label -> when Tune got it
-        self.beside: list[tuple[float, float]] = []  # s that trials took beside training, and in all
+        self.configs: dict[str, dict] = {}  # Tune's id of a trial -> its config
+        self.began: dict[str, float] = {}  # label -> the time when Tune got the trial, in seconds
+        self.overheads: list[tuple[float, float]] = []  # of each trial, in seconds: time beside training, total time
 
-    def give(self, trial_id: str, config: dict, values: dict) -> dict:
-        """Hand a trial over to Tune."""
+    def hand_over(self, trial_id: str, config: dict, values: dict) -> dict:
+        """Return the config of a trial for Tune, and show that it starts."""
         self.configs[trial_id], self.began[config["label"]] = config, time.monotonic()
-        self.display.begin(config["label"], values)
+        self.display.start_trial(config["label"], values)
         return config | {"until": self.budget}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        if error or result is None:  # `fail` tells, which knows why; or it never began
+        if error or result is None:  # a failure is recorded by fail_trial; without a result the trial never ran
             return
         config = self.configs[trial_id]
         took = time.monotonic() - self.began[config["label"]]
-        self.beside.append((took - result["trained_s"], took))
-        self.ended(config, result)
+        self.overheads.append((took - result["trained_s"], took))
+        self.end_trial(config, result)
 
-    def ended(self, config: dict, result: dict) -> None:
-        """A trial has come to an end of some kind; `result` is what it reported last."""
+    def end_trial(self, config: dict, result: dict) -> None:
+        """Record that a trial has ended or paused; `result` is its last result."""
         raise NotImplementedError
 
-    def cost(self) -> str:
-        """What trials took beside training, start-up above all: `0.8 s per trial beside training, 0.3% of its time`."""
-        beside, took = map(sum, zip(*self.beside, strict=True))
-        return f"{beside / len(self.beside):.1f} s per trial beside training, {beside / took:.1%} of its time"
+    def describe_overhead(self) -> str:
+        """Return the time beside training, most of it to start: `0.8 s per trial beside training, 0.3% of its time`."""
+        beside, took = map(sum, zip(*self.overheads, strict=True))
+        return f"{beside / len(self.overheads):.1f} s per trial beside training, {beside / took:.1%} of its time"
 
-    def fail(self, config: dict, reason: str) -> None:
-        self.display.end(config["label"], "FAIL", 0, math.nan, reason)
+    def fail_trial(self, config: dict, reason: str) -> None:
+        self.display.end_trial(config["label"], "FAIL", 0, math.nan, reason)
 
 
-class Proposals(Source):
-    """The trials of a Study: those that wait to go on, and then new ones."""
+class ProposalSource(SearchSource):
+    """The trials of a study: first the unfinished ones, then new proposals.
+
+    Args:
+        study: the study of the search.
+        folder: the directory of the search.
+        writer: writes the run directories of the trials.
+        display: shows the trials.
+        waiting: number and values of the unfinished trials.
+        new: the number of new proposals.
+        budget: the agent steps, per seed, at which these trials stop.
+    """
 
     def __init__(
         self,
@@ -115,78 +126,78 @@ class Proposals(Source):
         super().__init__(display)
         self.study, self.folder, self.writer = study, folder, writer
         self.waiting, self.total, self.budget = list(waiting), len(waiting) + new, budget
-        self.values: dict[int, dict] = {}  # number -> values
+        self.values: dict[int, dict] = {}  # number of a trial -> its values
         self.mistake: Mistake | None = None
 
     def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked:
+        if Interrupt.stop_requested:
             return Searcher.FINISHED
         try:
             number, values = self.waiting.pop(0) if self.waiting else self.study.ask()
-        except Mistake as mistake:  # Tune would bury it in a traceback
+        except Mistake as mistake:  # raised again by search.py, because Tune would show it as a traceback
             self.mistake = mistake
             return Searcher.FINISHED
         path = trial_path(self.folder, number)
-        self.writer.begin(path, values, self.study.seeds())
+        self.writer.create_run(path, values, self.study.list_seeds())
         self.values[number] = values
-        return self.give(trial_id, {"label": f"trial {number}", "number": number, "dir": str(path)}, values)
+        return self.hand_over(trial_id, {"label": f"trial {number}", "number": number, "dir": str(path)}, values)
 
-    def ended(self, config: dict, result: dict) -> None:
+    def end_trial(self, config: dict, result: dict) -> None:
         steps = result["agent_steps"]
-        ended = steps >= self.study.budget or result["failure"] or self.study.stopped(config["number"])
-        if not ended:  # it goes on later: after Ctrl-C when the search does, in a population with the next generation
-            # Tune shows no scheduler a trial's last row.
-            self.study.report(config["number"], steps, result["objective"])
-            self.display.pause(config["label"])
+        ended = steps >= self.study.budget or result["failure"] or self.study.is_stopped(config["number"])
+        if not ended:  # after Ctrl-C, or at the end of a generation: the trial continues later
+            # Tune does not give the last result of a trial to its scheduler, so the score is reported here.
+            self.study.report(config["number"], steps, result["score"])
+            self.display.pause_trial(config["label"])
             return
-        state = self.study.tell(config["number"], steps, result["objective"], result["failure"])
-        if math.isfinite(result["objective"]) and self.study.settings["search"]["scheduler"] != "pbt":
-            write_hparams(Path(config["dir"]), self.values[config["number"]], result["objective"])
-        write_trials(self.study, self.folder)
-        self.display.end(config["label"], state.name, steps, result["objective"], result["failure"] or "")
+        state = self.study.tell(config["number"], steps, result["score"], result["failure"])
+        if math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
+            write_hparams(Path(config["dir"]), self.values[config["number"]], result["score"])
+        write_trials_csv(self.study, self.folder)
+        self.display.end_trial(config["label"], state.name, steps, result["score"], result["failure"] or "")
 
-    def fail(self, config: dict, reason: str) -> None:
+    def fail_trial(self, config: dict, reason: str) -> None:
         self.study.tell(config["number"], 0, math.nan, failure=reason)
-        write_trials(self.study, self.folder)
-        super().fail(config, reason)
+        write_trials_csv(self.study, self.folder)
+        super().fail_trial(config, reason)
 
 
-class Planned(Source):
-    """Trainings that are known beforehand."""
+class ConfirmationSource(SearchSource):
+    """The trainings of one stage of the confirmation, which are all known at the start."""
 
-    def __init__(self, attempts: list[Attempt], budget: int, writer: RunWriter, display: SearchDisplay):
+    def __init__(self, runs: list[ConfirmationRun], budget: int, writer: RunWriter, display: SearchDisplay):
         super().__init__(display)
-        self.waiting, self.total, self.budget, self.writer = list(attempts), len(attempts), budget, writer
+        self.waiting, self.total, self.budget, self.writer = list(runs), len(runs), budget, writer
 
     def suggest(self, trial_id: str) -> dict | str:
-        if Interrupt.asked or not self.waiting:
+        if Interrupt.stop_requested or not self.waiting:
             return Searcher.FINISHED
-        attempt = self.waiting.pop(0)
-        self.writer.begin(attempt.path, attempt.values, [attempt.seed])
-        label = f"{attempt.stage} {attempt.name} seed {attempt.seed}"
-        return self.give(trial_id, {"label": label, "dir": str(attempt.path)}, attempt.values)
+        run = self.waiting.pop(0)
+        self.writer.create_run(run.path, run.values, [run.seed])
+        label = f"{run.stage} {run.name} seed {run.seed}"
+        return self.hand_over(trial_id, {"label": label, "dir": str(run.path)}, run.values)
 
-    def ended(self, config: dict, result: dict) -> None:
-        steps, score = result["agent_steps"], result["objective"]
-        if steps < self.budget and not result["failure"]:  # Ctrl-C
-            self.display.pause(config["label"])
+    def end_trial(self, config: dict, result: dict) -> None:
+        steps, score = result["agent_steps"], result["score"]
+        if steps < self.budget and not result["failure"]:  # after Ctrl-C
+            self.display.pause_trial(config["label"])
             return
         if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
-            self.fail(config, failure)
+            self.fail_trial(config, failure)
         else:
-            self.display.end(config["label"], "COMPLETE", steps, score)
+            self.display.end_trial(config["label"], "COMPLETE", steps, score)
 
-    def fail(self, config: dict, reason: str) -> None:
-        """Kept beside the run, so that it is not tried until it passes."""
+    def fail_trial(self, config: dict, reason: str) -> None:
+        """Record that a training has failed, in a file in its run directory, so that it is not repeated."""
         write_file(Path(config["dir"]) / FAILURE, reason + "\n")
-        super().fail(config, reason)
+        super().fail_trial(config, reason)
 
 
-def write_trials(study: Study, folder: Path) -> None:
-    """Write trials.csv: one row per trial."""
+def write_trials_csv(study: Study, folder: Path) -> None:
+    """Write trials.csv, one row per trial."""
     keys = [parameter.key for parameter in study.space]
     rows = []
-    for row in study.rows():
-        score = "" if math.isnan(row.score) else row.score
-        rows.append((row.number, row.state, row.agent_steps, score, row.failure, *map(row.values.get, keys)))
+    for record in study.list_records():
+        number, state, steps, score, failure, values = record
+        rows.append((number, state, steps, "" if math.isnan(score) else score, failure, *map(values.get, keys)))
     write_table(folder / TRIALS_CSV, ("trial", "state", "agent_steps", "score", "failure", *keys), rows)

@@ -1,13 +1,13 @@
-"""The space of a search: which settings vary, and how far.
+"""The space of a search: the settings that vary, and the range of each.
 
-    algo.lr: {loguniform: [5e-5, 1e-3]}              a number, evenly over its logarithm
+    algo.lr: {loguniform: [5e-5, 1e-3]}              a number, uniform in its logarithm
     algo.entropy_coeff: {uniform: [0, 0.02]}         a number
     algo.num_epochs: {int: [2, 10]}                  a whole number, both ends included
-    algo.horizon: {choice: [64, 128, 256]}           one of these
-    algo.gamma: {one_minus_loguniform: [1e-3, 0.1]}  1 - gamma evenly over its logarithm
-    algo.kl_target: {loguniform: [3e-3, 3e-2], when: {algo.kl_coeff: [0.2, 1.0]}}    only beside these choices
+    algo.horizon: {choice: [64, 128, 256]}           one of the listed values
+    algo.gamma: {one_minus_loguniform: [1e-3, 0.1]}  1 - gamma is uniform in its logarithm
+    algo.kl_target: {loguniform: [3e-3, 3e-2], when: {algo.kl_coeff: [0.2, 1.0]}}    only with these choices
 
-Keys are the names one types. Every end of a range is checked against the class of its setting before anything starts.
+Keys are the names of settings on the command line. Both ends of every range are checked like a value of the setting.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from settings.mistakes import Mistake
 from settings.setting import Setting, explain_unknown
 
 KINDS = ("uniform", "loguniform", "int", "choice", "one_minus_loguniform")
-NOT_SEARCHED = ("env.game", "env.id", "env.protocol")
-GROUPS = ("algo", "env", "model")  # what an agent is made of; where it runs and when it ends are not searched
+UNSEARCHABLE_KEYS = ("env.game", "env.id", "env.protocol")  # their scores cannot be compared
+SEARCHABLE_GROUPS = ("algo", "env", "model")  # settings of the agent; not of the cluster or of the end of a run
 
 
-class Draws(Protocol):
-    """What proposes values: an Optuna trial, or anything that answers like one."""
+class ValueSuggester(Protocol):
+    """The methods of an Optuna trial that propose values."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
 
@@ -33,13 +33,13 @@ class Draws(Protocol):
 
 
 class Parameter(NamedTuple):
-    """One setting that varies.
+    """One setting that varies, with its range.
 
     Attributes:
-        key: the name one types, `algo.lr`.
+        key: the name of the setting on the command line, `algo.lr`.
         kind: one of KINDS.
-        values: low and high, or the choices.
-        when: key of a choice -> the values of it beside which this setting varies; empty: always.
+        values: the lowest and the highest value, or the choices.
+        when: key of another parameter -> its values for which this setting varies. An empty dict means always.
     """
 
     key: str
@@ -49,34 +49,34 @@ class Parameter(NamedTuple):
 
     @property
     def name(self) -> str:
-        """In the study: what is drawn evenly."""
+        """The name in Optuna's study, which stores 1 - gamma instead of gamma."""
         return f"1 - {self.key}" if self.kind == "one_minus_loguniform" else self.key
 
-    def draw(self, draws: Draws) -> Any:
-        """A value for the setting."""
+    def draw_value(self, suggester: ValueSuggester) -> Any:
+        """Draw a value for the setting."""
         if self.kind == "choice":
-            return draws.suggest_categorical(self.name, list(self.values))
+            return suggester.suggest_categorical(self.name, list(self.values))
         low, high = self.values
         if self.kind == "int":
-            return draws.suggest_int(self.name, low, high)
-        return self.turned(draws.suggest_float(self.name, low, high, log=self.kind != "uniform"))
+            return suggester.suggest_int(self.name, low, high)
+        return self.convert(suggester.suggest_float(self.name, low, high, log=self.kind != "uniform"))
 
-    def turned(self, x: Any) -> Any:
-        """What is drawn as the setting, and the setting as what is drawn: 1 - x and x."""
+    def convert(self, x: Any) -> Any:
+        """Convert the number that Optuna draws to the value of the setting; the same function converts it back."""
         return 1 - x if self.kind == "one_minus_loguniform" else x
 
 
-def draw(space: list[Parameter], draws: Draws) -> dict[str, Any]:
-    """Key -> value, of every parameter that varies beside the choices made."""
+def draw_values(space: list[Parameter], suggester: ValueSuggester) -> dict[str, Any]:
+    """Draw key -> value of every parameter, except those whose condition is not met by the choices drawn before."""
     drawn = {}
     for parameter in space:
         if all(drawn.get(key) in values for key, values in parameter.when.items()):
-            drawn[parameter.key] = parameter.draw(draws)
+            drawn[parameter.key] = parameter.draw_value(suggester)
     return drawn
 
 
-def with_values(settings: dict, values: Mapping[str, Any]) -> dict:
-    """Settings, with the values of some keys replaced."""
+def replace_values(settings: dict, values: Mapping[str, Any]) -> dict:
+    """Return a copy of the settings in which some keys have new values."""
     changed = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
     for key, value in values.items():
         group, _, name = key.partition(".")
@@ -84,11 +84,16 @@ def with_values(settings: dict, values: Mapping[str, Any]) -> dict:
     return changed
 
 
-def parse(space: Any, settings: dict) -> list[Parameter]:
-    """The space as it stands in YAML, checked against the experiment it belongs to.
+def parse_space(space: Any, settings: dict) -> list[Parameter]:
+    """Return the parameters of a space, checked against the settings of its experiment.
+
+    Args:
+        space: `search.space` as YAML has it.
+        settings: the settings of the experiment.
 
     Raises:
-        Mistake: a key the experiment does not have, a range upside down or out of range, a condition on no choice.
+        Mistake: a key is no setting of the experiment, a range is reversed or exceeds what the setting takes, or a
+            condition names no choice.
     """
     if not isinstance(space, dict) or not space:
         raise Mistake(
@@ -97,31 +102,38 @@ def parse(space: Any, settings: dict) -> list[Parameter]:
         )
     known = select_tables(settings)
     parameters: list[Parameter] = []
-    for key, given in _flat(space).items():
+    for key, given in _flatten_space(space).items():
         group, _, name = key.partition(".")
-        if group not in GROUPS or not name:
-            raise Mistake(f"search.space.{key}: a search varies settings of {', '.join(GROUPS)}; leave {key} out")
-        if key in NOT_SEARCHED:
+        if group not in SEARCHABLE_GROUPS or not name:
+            raise Mistake(
+                f"search.space.{key}: a search varies settings of {', '.join(SEARCHABLE_GROUPS)}; leave {key} out"
+            )
+        if key in UNSEARCHABLE_KEYS:
             raise Mistake(f"search.space.{key}: scores of different games and protocols do not compare; leave it out")
         table, whose = known[group]
         if name not in table or name == "name":
             raise explain_unknown(
                 f"search.space.{key}", whose, [f"search.space.{group}.{n}" for n in table if n != "name"]
             )
-        parameters.append(_parameter(key, given, table[name], parameters))
+        parameters.append(_parse_parameter(key, given, table[name], parameters))
     return parameters
 
 
-def _flat(space: dict, prefix: str = "") -> dict[str, Any]:
-    """{algo: {lr: ...}} as {algo.lr: ...}; what has a kind stays whole."""
+def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
+    """Return {algo: {lr: ...}} as {algo.lr: ...}; the range of a setting is not flattened."""
     flat = {}
     for key, value in space.items():
-        nested = isinstance(value, dict) and value and not set(value) & {*KINDS, "when"} and prefix + key in GROUPS
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        nested = (
+            isinstance(value, dict)
+            and value
+            and not set(value) & {*KINDS, "when"}
+            and prefix + key in SEARCHABLE_GROUPS
+        )
+        flat |= _flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return flat
 
 
-def _parameter(key: str, given: Any, setting: Setting, earlier: list[Parameter]) -> Parameter:
+def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Parameter]) -> Parameter:
     where = f"search.space.{key}"
     kinds = [kind for kind in KINDS if isinstance(given, dict) and kind in given]
     if len(kinds) != 1 or set(given) - {kinds[0], "when"}:
@@ -130,11 +142,11 @@ def _parameter(key: str, given: Any, setting: Setting, earlier: list[Parameter])
     values = given[kind]
     if not isinstance(values, list) or not values:
         raise Mistake(f"{where}: {kind} takes a list, and {values} is none")
-    values = _choices(where, values, setting) if kind == "choice" else _range(where, kind, values, setting)
-    return Parameter(key, kind, values, _when(where, given.get("when", {}), earlier))
+    values = _check_choices(where, values, setting) if kind == "choice" else _check_range(where, kind, values, setting)
+    return Parameter(key, kind, values, _parse_conditions(where, given.get("when", {}), earlier))
 
 
-def _choices(where: str, values: list, setting: Setting) -> tuple:
+def _check_choices(where: str, values: list, setting: Setting) -> tuple:
     checked = tuple(setting.check(where, value) for value in values)
     if any(isinstance(value, list) for value in checked):
         raise Mistake(f"{where}: a setting that is a list itself cannot be searched; leave it out")
@@ -143,7 +155,7 @@ def _choices(where: str, values: list, setting: Setting) -> tuple:
     return checked
 
 
-def _range(where: str, kind: str, values: list, setting: Setting) -> tuple:
+def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple:
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(values) != 2 or len(numbers) != 2:
         raise Mistake(f"{where}: {kind} takes two numbers, lowest and highest, and {values} is not that")
@@ -162,7 +174,7 @@ def _range(where: str, kind: str, values: list, setting: Setting) -> tuple:
     return (whole.check(where, low), whole.check(where, high)) if kind == "int" else (float(low), float(high))
 
 
-def _when(where: str, given: Any, earlier: list[Parameter]) -> dict[str, tuple]:
+def _parse_conditions(where: str, given: Any, earlier: list[Parameter]) -> dict[str, tuple]:
     if not isinstance(given, dict):
         raise Mistake(f"{where}: when takes keys of the space with the values beside which this one varies")
     choices = {parameter.key: parameter.values for parameter in earlier if parameter.kind == "choice"}

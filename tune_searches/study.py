@@ -1,13 +1,13 @@
-"""The study: Optuna's record of a search, in a storage that outlives the driver, and what is told to it.
+"""The study: Optuna proposes the values of a search's trials and stores their scores.
 
     ask -> values -> a trial trains -> report at equal budgets -> stop early? -> tell COMPLETE, PRUNED or FAIL
 
-All that decides how a search goes on is in the storage: the sampler's history and, because Optuna's pruners keep
-nothing of their own, the rungs. So a search whose driver was killed goes on where it was.
+Optuna's storage holds the whole state of a search: the sampler's history and the scores that the pruner compares. A
+search therefore continues after its driver was killed.
 
-Scores are reported at POINTS equal shares of the budget, under the share and not under the agent steps of the row that
-reached it, so that only scores of equal budgets are compared. Tune's own OptunaSearch tells every trial that was
-stopped as COMPLETE; here it is PRUNED, at its last share.
+The budget of a trial has NUM_SHARES equal shares, and a score is stored under the last share that the trial has
+completed. Only scores of equal shares are compared. A trial that was stopped early is told as PRUNED with the score of
+its last share; Ray Tune's own OptunaSearch would tell it as COMPLETE.
 """
 
 import json
@@ -35,41 +35,42 @@ from run_directory.files import check_kind, damaged_file
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER
 from tune_searches.check import check_experiment
-from tune_searches.space import Parameter, draw, with_values
+from tune_searches.space import Parameter, draw_values, replace_values
 
-FILES = ("sqlite", "journal")  # storages in the search's own directory
-POINTS = 36  # of the budget, at which scores are reported: 1/9 and 1/3 are among them
-OBJECTIVE = "episode_return_mean"
-VALUES, IMPOSSIBLE, FAILURE, STOP = "values", "impossible", "failure", "stop"  # what a trial's attributes may hold
-FINGERPRINT = "search"  # the study's own attribute
-RETRY_S, SAY_S = 2, 60  # between two attempts to reach a database that is away, and between two lines about it
-MAX_DRAWS = 100  # that may be impossible one after the other
-COMPARED = ("algo", "env", "model", "stop", "seed")  # what makes results comparable: of the settings,
-COMPARED_OF_SEARCH = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # and of `search.`
-COMPARED_OF_PBT = ("trials", "generations")  # a population neither grows nor changes its pace
+FILE_STORAGES = ("sqlite", "journal")  # values of search.storage that name a file in the directory of the search
+NUM_SHARES = 36  # of a budget; a score is stored at the end of each, and so at 1/9 and 1/3 of the budget
+SCORE_COLUMN = "episode_return_mean"  # the column of progress.csv that holds the score
+# Attributes of a trial.
+VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY = "values", "impossible", "failure", "stop"
+FINGERPRINT_KEY = "search"  # the attribute of the study that holds its fingerprint
+RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: between attempts, between messages
+MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
+COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
+COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # of `search.`
+COMPARED_PBT_SETTINGS = ("trials", "generations")  # too, if scheduler=pbt
 
 
-class Row(NamedTuple):
-    """One trial, as the storage knows it."""
+class TrialRecord(NamedTuple):
+    """One trial as it is stored."""
 
     number: int
     state: str  # RUNNING, COMPLETE, PRUNED or FAIL
-    agent_steps: int  # per seed, to the last share of the budget
-    score: float  # there; NaN where there is none
-    failure: str
-    values: dict[str, Any]
+    agent_steps: int  # per seed, at the end of the last share that the trial has completed
+    score: float  # at these agent steps; NaN if there is none
+    failure: str  # the reason; empty if the trial has not failed
+    values: dict[str, Any]  # setting -> value
 
 
 class Study:
-    """Proposals and results of one search.
+    """The trials of one search in Optuna's storage. `ask`, `report` and `tell` have the names that Optuna gives them.
 
     Args:
-        settings: checked by `tune_searches.check.check_experiment`.
-        space: what varies.
-        folder: of the search.
+        settings: the settings of the search, checked by `tune_searches.check.check_experiment`.
+        space: the parameters that vary.
+        folder: the directory of the search.
 
     Raises:
-        Mistake: the storage cannot be opened, or holds another search of that name.
+        Mistake: the storage cannot be opened or is damaged, or it holds a different search of the same name.
     """
 
     def __init__(self, settings: dict, space: list[Parameter], folder: Path):
@@ -77,35 +78,36 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         search = settings["search"]
-        with reaching(search["storage"]):
+        with explain_storage_errors(search["storage"]):
             self.optuna = optuna.create_study(
-                storage=storage_of(search["storage"], folder),
+                storage=open_storage(search["storage"], folder),
                 study_name=search["name"],
                 direction="maximize",
                 load_if_exists=True,
-                pruner=pruner_of(search, self.budget),
+                pruner=make_pruner(search, self.budget),
             )
-            self._refuse_another(folder)
+            self._refuse_other_search(folder)
             begun = len(self.optuna.trials)
-            for row in self.rows():  # a damaged file shows here, and not once Ray has been started
-                check_kind(folder, row.values, dict, f"what search.storage has of trial {row.number}")
-        # Seeded with how far it is: one that began anew would propose again what it proposed before.
+            for record in self.list_records():  # a damaged storage is found here, before Ray starts
+                check_kind(folder, record.values, dict, f"what search.storage has of trial {record.number}")
+        # The seed depends on the number of trials, because a sampler with the same seed would repeat its proposals.
         stream = np.random.SeedSequence([settings["seed"], begun]).generate_state(1)[0]
-        self.optuna.sampler = sampler_of(search["sampler"], int(stream))
+        self.optuna.sampler = make_sampler(search["sampler"], int(stream))
         self._trials: dict[int, optuna.Trial] = {}
-        self._reported: dict[int, int] = {}  # number -> agent steps of its last report
+        self._reported: dict[int, int] = {}  # number -> agent steps of the trial's last report
 
-    def _refuse_another(self, folder: Path) -> None:
-        name, ours = self.settings["search"]["name"], fingerprint(self.settings)
-        if self.settings["search"]["storage"] not in FILES:
-            ours["folder"] = str(folder)  # two of them would share the trials of one
-        theirs = self.optuna.user_attrs.get(FINGERPRINT)
+    def _refuse_other_search(self, folder: Path) -> None:
+        """Raise a Mistake if the study holds a search whose results cannot be compared with those of this one."""
+        name, ours = self.settings["search"]["name"], compute_fingerprint(self.settings)
+        if self.settings["search"]["storage"] not in FILE_STORAGES:
+            ours["folder"] = str(folder)  # in a database, two searches of one name would share their trials
+        theirs = self.optuna.user_attrs.get(FINGERPRINT_KEY)
         if theirs and "env.game" in theirs:
             theirs = {f"env.{name}": value for name, value in EARLIER.items()} | theirs
         if theirs is None and (self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE):
             raise Mistake(f"search.name={name}: the study of that name was not made by this suite; give another name")
         if theirs is None:
-            self.optuna.set_user_attr(FINGERPRINT, ours)
+            self.optuna.set_user_attr(FINGERPRINT_KEY, ours)
             return
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
@@ -114,152 +116,162 @@ class Study:
                     f"{ours.get(key)}, so their results do not compare; give this one another name, search.name=..."
                 )
 
-    # What there is ----------------------------------------------------------------------------------------------------
-    def trials(self) -> list[FrozenTrial]:
-        """All that train or have trained, oldest first: not the combinations that were impossible."""
-        return [trial for trial in self.optuna.get_trials(deepcopy=False) if VALUES in trial.user_attrs]
+    # Trials in the storage --------------------------------------------------------------------------------------------
+    def list_trials(self) -> list[FrozenTrial]:
+        """Return Optuna's trials that train or have trained, oldest first, without proposals that cannot work."""
+        return [trial for trial in self.optuna.get_trials(deepcopy=False) if VALUES_KEY in trial.user_attrs]
 
-    def rows(self) -> list[Row]:
-        """The same in our words."""
+    def list_records(self) -> list[TrialRecord]:
+        """Return the same trials as records, without Optuna's types."""
         return [
-            Row(
+            TrialRecord(
                 t.number,
                 t.state.name,
                 self.budget if t.state is TrialState.COMPLETE else t.last_step or 0,
                 t.value if t.value is not None else t.intermediate_values.get(t.last_step or 0, math.nan),
-                t.user_attrs.get(FAILURE, ""),
-                t.user_attrs[VALUES],
+                t.user_attrs.get(FAILURE_KEY, ""),
+                t.user_attrs[VALUES_KEY],
             )
-            for t in self.trials()
+            for t in self.list_trials()
         ]
 
-    def left(self) -> int:
-        """Trials still to begin."""
-        return max(0, self.settings["search"]["trials"] - len(self.trials()))
+    def count_remaining_trials(self) -> int:
+        """Return the number of trials that have not begun."""
+        return max(0, self.settings["search"]["trials"] - len(self.list_trials()))
 
-    def standing(self) -> str:
-        """`12 of 20 trials: 3 complete, 8 stopped early, 1 failed; best 213.4 (trial 3)`."""
-        rows = self.rows()
-        count, total = Counter(row.state for row in rows), len(rows) + self.left()
+    def describe_progress(self) -> str:
+        """Return `12 of 20 trials: 3 complete, 8 stopped early, 1 failed; best 213.4 (trial 3)`."""
+        records = self.list_records()
+        count, total = Counter(record.state for record in records), len(records) + self.count_remaining_trials()
         ended = sum(number for state, number in count.items() if state != "RUNNING")
         words = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
         text = f"{ended} of {total} trials"
         if ended:
             text += ": " + ", ".join(f"{count[state]} {word}" for state, word in words.items() if count[state])
-        complete = [row for row in rows if row.state == "COMPLETE"]
+        complete = [record for record in records if record.state == "COMPLETE"]
         if complete:
-            best = max(complete, key=lambda row: row.score)
+            best = max(complete, key=lambda record: record.score)
             text += f"; best {best.score:,.1f} (trial {best.number})"
         return text
 
-    def seeds(self) -> list[int]:
-        """Those of every trial."""
+    def list_seeds(self) -> list[int]:
+        """Return the seeds that each trial is trained with."""
         first = self.settings["seed"]
         return list(range(first, first + self.settings["search"]["seeds_per_trial"]))
 
-    # What to try ------------------------------------------------------------------------------------------------------
-    def unfinished(self) -> list[tuple[int, dict[str, Any]]]:
-        """Number and values of the trials that were under way when an earlier driver ended."""
+    # Proposals --------------------------------------------------------------------------------------------------------
+    def find_unfinished_trials(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return number and values of the trials that an earlier driver left unfinished; they can now be reported on.
+
+        A trial without values, whose driver was killed during the proposal, is told as FAIL.
+        """
         found = []
         for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if VALUES in trial.user_attrs:
+            if VALUES_KEY in trial.user_attrs:
                 self._trials[trial.number] = optuna.Trial(self.optuna, trial._trial_id)
                 self._reported[trial.number] = trial.last_step or 0
-                found.append((trial.number, trial.user_attrs[VALUES]))
-            else:  # killed while it was proposed
+                found.append((trial.number, trial.user_attrs[VALUES_KEY]))
+            else:
                 self.optuna.tell(trial.number, state=TrialState.FAIL)
         return found
 
     def ask(self) -> tuple[int, dict[str, Any]]:
-        """Number and values of a new trial.
+        """Return number and values of a new trial.
+
+        Proposals that cannot work are told as FAIL, and the next one is drawn.
 
         Raises:
-            Mistake: the space holds hardly anything that can work.
+            Mistake: MAX_DRAWS proposals in a row cannot work.
         """
         why = None
         for _ in range(MAX_DRAWS):
             trial = self.optuna.ask()
-            values = draw(self.space, trial)
+            values = draw_values(self.space, trial)
             try:
-                check_experiment(with_values(self.settings, values))
+                check_experiment(replace_values(self.settings, values))
             except Mistake as mistake:
                 why = mistake
-                trial.set_user_attr(IMPOSSIBLE, str(mistake))
+                trial.set_user_attr(IMPOSSIBLE_KEY, str(mistake))
                 self.optuna.tell(trial, state=TrialState.FAIL)
             else:
-                trial.set_user_attr(VALUES, values)
+                trial.set_user_attr(VALUES_KEY, values)
                 self._trials[trial.number], self._reported[trial.number] = trial, 0
                 return trial.number, values
         raise Mistake(f"search.space: {MAX_DRAWS} proposals in a row cannot work, the last because {why}")
 
-    def change(self, number: int, values: dict[str, Any]) -> None:
-        """A trial goes on with other values."""
-        self._trials[number].set_user_attr(VALUES, values)
+    def change_values(self, number: int, values: dict[str, Any]) -> None:
+        """Store the new values with which a trial continues."""
+        self._trials[number].set_user_attr(VALUES_KEY, values)
 
-    # What came of it --------------------------------------------------------------------------------------------------
+    # Results ----------------------------------------------------------------------------------------------------------
     def report(self, number: int, agent_steps: int, score: float) -> bool:
-        """Record a trial's score once it has come to the next share of its budget.
+        """Store a trial's score if it has completed another share of its budget since the last report.
 
         Args:
-            number: of the trial.
-            agent_steps: it has trained for, per seed.
-            score: there; NaN where there is none yet, which is not recorded.
+            number: the number of the trial.
+            agent_steps: the agent steps that it has trained for, per seed.
+            score: its score at these agent steps; NaN if there is none yet, which is not stored.
 
         Returns:
-            Whether the trial is to be stopped early. Once so, always so: the decision is in the storage as well.
+            True if the trial is to be stopped early. The decision is stored and does not change any more.
         """
-        if self.stopped(number):
+        if self.is_stopped(number):
             return True
-        trial, share = self._trials[number], min(POINTS, agent_steps * POINTS // self.budget)
-        point = share * self.budget // POINTS
+        trial, share = self._trials[number], min(NUM_SHARES, agent_steps * NUM_SHARES // self.budget)
+        point = share * self.budget // NUM_SHARES
         if not math.isfinite(score) or point <= self._reported[number]:
             return False
         self._reported[number] = point
         trial.report(score, point)
-        if share < POINTS and trial.should_prune():
-            trial.set_user_attr(STOP, True)
-        return self.stopped(number)
+        if share < NUM_SHARES and trial.should_prune():
+            trial.set_user_attr(STOP_KEY, True)
+        return self.is_stopped(number)
 
-    def stopped(self, number: int) -> bool:
-        """Whether it was decided to stop a trial early."""
-        return self._trials[number].user_attrs.get(STOP, False)
+    def is_stopped(self, number: int) -> bool:
+        """Return whether a trial is to be stopped early."""
+        return self._trials[number].user_attrs.get(STOP_KEY, False)
 
     def tell(self, number: int, agent_steps: int, score: float, failure: str | None = None) -> TrialState:
-        """A trial has ended.
+        """Tell Optuna how a trial has ended.
 
         Args:
-            number: of the trial.
-            agent_steps: it has trained for, per seed.
-            score: at the end.
-            failure: why it could not go on; None where it could.
+            number: the number of the trial.
+            agent_steps: the agent steps that it has trained for, per seed.
+            score: its score at the end.
+            failure: the reason of a failure; None if the trial has not failed.
 
         Returns:
-            What Optuna was told: COMPLETE with the score where it came to its budget, PRUNED where it was stopped
-            before, FAIL where it failed or has no score.
+            COMPLETE if the trial reached the end of its budget, PRUNED if it was stopped early, FAIL if it failed or
+            has no score.
         """
         if failure is None and not math.isfinite(score):
             failure = "too few games ended for a score"
         if failure is not None:
-            self._trials[number].set_user_attr(FAILURE, failure)
+            self._trials[number].set_user_attr(FAILURE_KEY, failure)
             return self.optuna.tell(number, state=TrialState.FAIL).state
         if agent_steps >= self.budget:
             return self.optuna.tell(number, score, state=TrialState.COMPLETE).state
         return self.optuna.tell(number, state=TrialState.PRUNED).state
 
 
-def fingerprint(settings: dict) -> dict[str, Any]:
-    """Key -> value of all that makes results comparable, as JSON has it."""
-    flat: dict[str, Any] = {"objective": OBJECTIVE}
-    for group in COMPARED:
+def compute_fingerprint(settings: dict) -> dict[str, Any]:
+    """Return key -> value of all settings that must be equal for results to be comparable, with the types of JSON."""
+    flat: dict[str, Any] = {"objective": SCORE_COLUMN}
+    for group in COMPARED_SETTINGS:
         value = settings[group]
         flat |= {f"{group}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {group: value}
-    compared = (*COMPARED_OF_SEARCH, *(COMPARED_OF_PBT if settings["search"]["scheduler"] == "pbt" else ()))
+    compared = (*COMPARED_SEARCH_SETTINGS, *(COMPARED_PBT_SETTINGS if settings["search"]["scheduler"] == "pbt" else ()))
     flat |= {f"search.{key}": settings["search"][key] for key in compared}
     return json.loads(json.dumps(flat))
 
 
-def storage_of(storage: str, folder: Path) -> Any:
-    """Optuna's storage: a file in the folder of the search (`sqlite`, `journal`), or a database by its URL."""
+def open_storage(storage: str, folder: Path) -> Any:
+    """Open Optuna's storage.
+
+    Args:
+        storage: `sqlite` or `journal` for a file in the directory of the search, or the URL of a database.
+        folder: the directory of the search.
+    """
     if storage == "journal":
         return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     if storage == "sqlite":
@@ -268,16 +280,19 @@ def storage_of(storage: str, folder: Path) -> Any:
     if url.startswith("sqlite"):
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     limit = {"connect_args": {"connect_timeout": 10}} if url.startswith(("postgresql", "mysql")) else {}
-    found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **limit})  # it answers; from here on it is waited for
-    event.listen(found.engine, "do_connect", connect_patiently)
+    found = RDBStorage(
+        url, engine_kwargs={"pool_pre_ping": True, **limit}
+    )  # raises an error if the database does not answer
+    # From here on, later connections wait for a database that does not answer.
+    event.listen(found.engine, "do_connect", connect_with_retries)
     return found
 
 
 def refuse_damaged_database(path: Path) -> None:
-    """Have SQLite look through a file: it would open many a damaged one and fail later, or give other rows.
+    """Check a SQLite file completely. SQLite opens many damaged files, and then fails later or returns wrong rows.
 
     Raises:
-        Mistake: it is damaged.
+        Mistake: the file is damaged.
     """
     if not path.exists():
         return
@@ -290,32 +305,32 @@ def refuse_damaged_database(path: Path) -> None:
         raise damaged_file(path, found)
 
 
-def connect_patiently(dialect: Any, record: Any, arguments: list, named: dict) -> Any:
-    """A connection to a database that may be away for a while: nothing is lost meanwhile, the trials wait as well."""
+def connect_with_retries(dialect: Any, record: Any, arguments: list, named: dict) -> Any:
+    """Connect to a database and try again until it answers; meanwhile the trials wait, and nothing is lost."""
     began, said = time.monotonic(), -math.inf
     while True:
         try:
             return dialect.connect(*arguments, **named)
         except dialect.loaded_dbapi.OperationalError as error:
             now, why = time.monotonic(), hide(" ".join(str(error).split()), named.get("password") or "")[:150]
-            if now - said > SAY_S:
+            if now - said > REMIND_EVERY_S:
                 said = now
                 print(
                     f"search.storage does not answer since {now - began:.0f} s ({why}); waiting for it (Ctrl-C twice "
                     "to stop; the search can go on later)",
                     flush=True,
                 )
-            time.sleep(RETRY_S)
+            time.sleep(RETRY_EVERY_S)
 
 
 @contextmanager
-def reaching(storage: str) -> Iterator[None]:
-    """Turns what a database says of itself into a Mistake."""
+def explain_storage_errors(storage: str) -> Iterator[None]:
+    """Turn any error of a database's driver into a Mistake; its text has no password."""
     try:
         yield
     except Mistake:
         raise
-    except Exception as error:  # a database's driver may raise anything
+    except Exception as error:  # drivers of databases share no class of errors
         why = hide(" ".join(str(error).split()), password_in(storage))[:200]
         raise Mistake(
             f"search.storage={mask(storage)} cannot be opened ({why}); give sqlite, journal, or the URL of a database "
@@ -323,21 +338,22 @@ def reaching(storage: str) -> Iterator[None]:
         ) from error
 
 
-def sampler_of(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """What proposes values: `tpe`, `random`, `cmaes` or `gp`."""
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of a name: `tpe`, `random`, `cmaes` or `gp`."""
     if name == "random":
         return optuna.samplers.RandomSampler(seed)
     if name == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed)
-    # Parameters together, not one by one; trials under way count as bad, so that none is proposed twice at once.
+    # multivariate: parameters are drawn together. constant_liar: running trials count as bad, so that no two
+    # trials with equal values run at once.
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
 
-def pruner_of(search: dict, budget: int) -> optuna.pruners.BasePruner:
-    """What stops trials early: `asha`, `median` or `none`."""
-    first = first_rung(search, budget)
+def make_pruner(search: dict, budget: int) -> optuna.pruners.BasePruner:
+    """Return the pruner of `search.scheduler`; with `none` and `pbt` it stops no trial."""
+    first = compute_first_rung(search, budget)
     if search["scheduler"] == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(first, search["reduction_factor"])
     if search["scheduler"] == "median":
@@ -345,6 +361,6 @@ def pruner_of(search: dict, budget: int) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def first_rung(search: dict, budget: int) -> int:
-    """Agent steps before which no trial is stopped: 1/9 of the budget with a factor of 3 and 2 rungs."""
+def compute_first_rung(search: dict, budget: int) -> int:
+    """Return the agent steps before which no trial is stopped: 1/9 of the budget with a factor of 3 and 2 rungs."""
     return max(1, budget // search["reduction_factor"] ** search["rungs"])

@@ -2,7 +2,7 @@
 
     search directory -> finalists on fresh seeds -> tuned_configs/<search>_searched.yaml
 
-The file begins with its provenance: scores, seeds, search, commit and hardware.
+The file begins with comments about its origin: scores, seeds, search, commit and hardware.
 """
 
 import re
@@ -24,12 +24,12 @@ from run_directory.writing import save_file
 from settings.mistakes import Mistake
 from settings.protocols import complete_rules
 
-FOLDER = Path(__file__).resolve().parent
-GROUPS = ("algo", "env", "model", "stop")
+TUNED_CONFIGS = Path(__file__).resolve().parent
+SAVED_GROUPS = ("algo", "env", "model", "stop")
 
 
-def promote(folder: Path, into: Path = FOLDER) -> Path | None:
-    """Write the tuned config of a search's best finalist.
+def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
+    """Write the tuned config of a search's winner, which is its best finalist.
 
     Args:
         folder: the directory of the search.
@@ -53,12 +53,12 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
             f"run={folder}: {best.name}, the winner, does not beat the settings the search began with, "
             f"{format_difference(best.difference)}; nothing is promoted"
         )
-    search, path = read_search(folder), path_of(folder, into)
+    search, path = read_search(folder), find_tuned_config(folder, into)
     if path.exists():
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = trial_path(folder, int(best.name.split()[1]))
     settings = read_yaml(trial / CONFIG)
-    for group in GROUPS:
+    for group in SAVED_GROUPS:
         check_kind(trial / CONFIG, settings.get(group), dict, group)
     for group in ("algo", "env"):
         check_kind(trial / CONFIG, settings[group].get("name"), str, f"{group}.name")
@@ -66,7 +66,7 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
         group, _, name = key.partition(".")
         if str(found := settings.get(group, {}).get(name)) != value and parse_value(value) != found:
             raise damaged_file(trial / CONFIG, f"{key} is {found} where {folder / TRIALS_CSV} has {value}")
-    text = write_header(folder, trial, search, best, path.stem) + write_settings(settings)
+    text = format_header(folder, trial, search, best, path.stem) + format_settings(settings)
     if why := save_file(path, text):
         print(text)
         print(f"the tuned config was not saved: {why}", file=sys.stderr)
@@ -74,8 +74,8 @@ def promote(folder: Path, into: Path = FOLDER) -> Path | None:
     return path
 
 
-def path_of(folder: Path, into: Path = FOLDER) -> Path:
-    """Return the file of the tuned config that a search gives.
+def find_tuned_config(folder: Path, into: Path = TUNED_CONFIGS) -> Path:
+    """Return the path of the tuned config of a search, whether it exists or not.
 
     Raises:
         Mistake: config.yaml of the search is damaged.
@@ -86,8 +86,8 @@ def path_of(folder: Path, into: Path = FOLDER) -> Path:
     return into / f"{name}_searched.yaml"
 
 
-def write_header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
-    """Return the comments at the head of the file: score, seeds, search, commit, hardware of the trial, and command."""
+def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Finalist, name: str) -> str:
+    """Return the comments that a tuned config begins with: score, seeds, search, commit, hardware and command."""
     command = read_all_starts(folder, ("command",))[0]["command"]
     start = read_all_starts(trial, ("time", "hardware"))[-1]
     git, machine = start.get("git"), start["hardware"]
@@ -113,7 +113,7 @@ def write_header(folder: Path, trial: Path, search: dict[str, Any], best: Finali
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
         f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]",
     ]
-    # A line break inside of a value from another person's files would end the comment and begin a setting.
+    # A line break in a value would end the comment, so that the text after it would become a setting.
     return "# @package _global_\n" + "".join(f"# {' '.join(line.splitlines())}".rstrip() + "\n" for line in lines)
 
 
@@ -129,15 +129,15 @@ def read_all_starts(folder: Path, required: tuple[str, ...]) -> list[dict[str, A
     return starts
 
 
-def write_settings(settings: dict[str, Any]) -> str:
-    """Return all settings of the agent as YAML, complete, so that later changes of defaults do not change it."""
+def format_settings(settings: dict[str, Any]) -> str:
+    """Return all settings of the agent as YAML; it names every setting, so that later defaults do not change it."""
     algo, env = settings["algo"]["name"], settings["env"]["name"]
-    option = "atari" if "game" in settings["env"] else "cartpole"  # for an environment without a YAML file of its own
-    option = env if (FOLDER.parent / "experiments" / "env" / f"{env}.yaml").exists() else option
+    option = "atari" if "game" in settings["env"] else "cartpole"  # if the environment has no YAML file of its own
+    option = env if (TUNED_CONFIGS.parent / "experiments" / "env" / f"{env}.yaml").exists() else option
     config: dict[str, Any] = {
         "defaults": [{"override /algo": algo}, {"override /env": option}],
         "made_for": {"algo": algo, "env": env},
     }
     settings = settings | {"env": complete_rules(settings["env"])}
-    config |= {group: {k: v for k, v in settings[group].items() if k != "name"} for group in GROUPS}
+    config |= {group: {k: v for k, v in settings[group].items() if k != "name"} for group in SAVED_GROUPS}
     return yaml.safe_dump(config, sort_keys=False)

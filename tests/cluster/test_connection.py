@@ -126,8 +126,8 @@ def test_within_itself_open_ray_keeps_a_signal_that_has_come(shared_ray, compose
     with open_ray(plan):
         os.kill(os.getpid(), signal.SIGTERM)
         with open_ray(plan):
-            assert Interrupt.asked
-        assert signal.getsignal(signal.SIGINT) == Interrupt.ask
+            assert Interrupt.stop_requested
+        assert signal.getsignal(signal.SIGINT) == Interrupt.request_stop
     Interrupt.clear()
 
 

@@ -102,7 +102,7 @@ def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_r
 
 
 def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "find_starts", lambda run, seeds, settings: ({}, []))
+    monkeypatch.setattr(train, "find_starts", lambda run, plan: ({}, []))
     monkeypatch.setattr(train, "open_ray", lambda settings: pytest.fail("Ray was started"))
     settings = compose(["env=cartpole"])
     write_start(tmp_path, settings, [], [], "float32")

@@ -82,7 +82,7 @@ def test_without_a_session_it_says_what_to_start(tmp_path):
 def test_nothing_is_counted_where_nobody_looks(compose):
     hidden = Metrics(compose(["env=cartpole"]))
     hidden.report("run", 1, {"agent_steps": 5})
-    assert hidden.shown == {}
+    assert hidden.metrics == {}
 
 
 def test_what_grows_is_counted_once_and_all_else_is_a_gauge(compose, monkeypatch):

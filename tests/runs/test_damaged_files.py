@@ -23,9 +23,9 @@ from run_directory.manifest import write_manifest
 from run_directory.starts import write_start
 from run_directory.weights import write_weights
 from settings.mistakes import Mistake
-from tune_searches.space import parse
+from tune_searches.space import parse_space
 from tune_searches.study import Study
-from tuned_configs.promotion import promote
+from tuned_configs.promotion import promote_winner
 
 pytestmark = pytest.mark.slow
 COLUMNS = "agent_steps,env_frames,wall_time_s,episodes,episode_return_mean,agent_steps_per_s,loss\n"
@@ -78,7 +78,7 @@ def whole_search(tmp_path_factory, compose):
     folder, settings = tmp_path_factory.mktemp("whole") / "search", compose(words)
     folder.mkdir()
     write_start(folder, settings, ["python", "run.py", *words], words, "float32")
-    study = Study(settings, parse(settings["search"]["space"], settings), folder)
+    study = Study(settings, parse_space(settings["search"]["space"], settings), folder)
     table = ["trial,state,agent_steps,score,failure," + ",".join(p.key for p in study.space)]
     for _ in range(3):
         number, values = study.ask()
@@ -232,7 +232,7 @@ def test_a_damaged_file_of_a_search_is_named_or_changes_nothing(name, whole_sear
     def promoted() -> int:
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir()
-        promote(folder, into)
+        promote_winner(folder, into)
         return 0
 
     assert answer(promoted, capsys)[0] == 0 and answer(resumed(folder), capsys)[0] == 0

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from runs import display
-from runs.display import Display, SearchDisplay, duration, shown, spelt
+from runs.display import Display, SearchDisplay, duration, format_number, format_values
 
 ROW = {
     "agent_steps": 1000,
@@ -48,7 +48,7 @@ def text_of(console: Console) -> str:
 def test_outside_of_a_terminal_a_row_is_one_plain_line(clock):
     console = plain()
     with Display([1], 5000, console=console) as shown_to:
-        shown_to.update(1, ROW)
+        shown_to.show_row(1, ROW)
     text = console.file.getvalue()
     assert text.count("\n") == 1 and "\x1b" not in text
     for words in ("agent steps 1,000", "steps/s 123", "score 21.5", "games 7", "time left 40 s"):
@@ -63,7 +63,7 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(clock):
     with Display([1], 5000, console=console) as shown_to:
         for seconds, steps in [(0, 1000), (9, 2000), (10.5, 3000), (12, 4000), (13, 5000)]:
             clock[0] = 100 + seconds
-            shown_to.update(1, ROW | {"agent_steps": steps})
+            shown_to.show_row(1, ROW | {"agent_steps": steps})
     assert re.findall(r"agent steps ([\d,]+)", console.file.getvalue()) == ["1,000", "3,000", "5,000"]
 
 
@@ -71,17 +71,17 @@ def test_each_seed_has_lines_of_its_own(clock):
     console = plain()
     with Display([1, 2], 5000, console=console) as shown_to:
         for seed in (1, 2, 1):
-            shown_to.update(seed, ROW)
+            shown_to.show_row(seed, ROW)
     assert [line[:6] for line in console.file.getvalue().splitlines()] == ["seed 1", "seed 2"]
 
 
 def test_in_a_terminal_the_newest_rows_stand_in_one_live_table():
     console = terminal()
     with Display([1, 2], 5000, console=console) as shown_to:
-        shown_to.update(1, ROW)
-        shown_to.update(2, ROW | {"agent_steps": 3000})
-        shown_to.update(1, ROW | {"agent_steps": 2000})
-        lines = shown_to.picture(80).plain.splitlines()
+        shown_to.show_row(1, ROW)
+        shown_to.show_row(2, ROW | {"agent_steps": 3000})
+        shown_to.show_row(1, ROW | {"agent_steps": 2000})
+        lines = shown_to.draw_progress(80).plain.splitlines()
     assert [line[:6] for line in lines[1:]] == ["seed 1", "seed 2"] and "40%" in lines[1] and "60%" in lines[2]
     assert lines[0].split() == ["done", "course", "score", "steps/s", "time", "left"] and "21.5" in lines[1]
     assert "\x1b" in console.file.getvalue() and "seed 2" in text_of(console)
@@ -95,8 +95,8 @@ def test_the_picture_fits_any_width_from_sixty_columns(width, seeds, steps):
     row = ROW | {"agent_steps": steps, "episode_return_mean": 123_456.78, "agent_steps_per_s": 12_345.6}
     for seed in seeds:
         for score in range(300):
-            shown_to.update(seed, row | {"episode_return_mean": 100.0 * score, "wall_time_s": 40_000.0})
-    picture = shown_to.picture(width).plain
+            shown_to.show_row(seed, row | {"episode_return_mean": 100.0 * score, "wall_time_s": 40_000.0})
+    picture = shown_to.draw_progress(width).plain
     assert max(map(len, picture.splitlines())) <= width
     assert f"{steps / 1e7:.0%}" in picture and ("10,000,000" in picture or len(seeds) > 1)
 
@@ -104,8 +104,8 @@ def test_the_picture_fits_any_width_from_sixty_columns(width, seeds, steps):
 def test_one_seed_shows_the_course_of_its_score_and_its_losses():
     shown_to = Display([1], 5000, console=plain())
     for score in (float("nan"), 1.0, 2.0, 8.0):
-        shown_to.update(1, ROW | {"episode_return_mean": score})
-    picture = shown_to.picture(80).plain
+        shown_to.show_row(1, ROW | {"episode_return_mean": score})
+    picture = shown_to.draw_progress(80).plain
     assert "▁▂█" in picture and "score 8.0, the mean of the last 7 games of 7" in picture
     assert "policy loss -0.0123" in picture and "clipped 13.7%" in picture
 
@@ -114,7 +114,7 @@ def test_a_line_has_at_most_160_characters_and_leaves_out_what_matters_least(clo
     console = plain()
     with Display([1, 2], 10**12, console=console) as shown_to:
         row = dict.fromkeys(ROW, 123456.789) | {"agent_steps": 10**11, "staleness": 12.0}
-        shown_to.update(1, row)
+        shown_to.show_row(1, row)
     line = console.file.getvalue()
     assert len(line) <= 160 and "score 123,456.8" in line and "expl. var." not in line
 
@@ -122,7 +122,7 @@ def test_a_line_has_at_most_160_characters_and_leaves_out_what_matters_least(clo
 def test_a_line_that_is_said_stays_above_the_live_table():
     console = terminal()
     with Display([1], 5000, console=console) as shown_to:
-        shown_to.update(1, ROW)
+        shown_to.show_row(1, ROW)
         shown_to.say("seed 1: a process died [bold]again[/bold]")
     text = text_of(console)
     assert "a process died [bold]again[/bold]" in text
@@ -133,16 +133,16 @@ def test_a_line_that_is_said_stays_above_the_live_table():
 def test_a_number_that_is_not_there_yet_is_a_dash(console):
     console = console()
     with Display([1], 5000, console=console) as shown_to:
-        shown_to.update(1, {"agent_steps": 10, "wall_time_s": 1.0, "episode_return_mean": float("nan")})
+        shown_to.show_row(1, {"agent_steps": 10, "wall_time_s": 1.0, "episode_return_mean": float("nan")})
     text = text_of(console)
     assert "nan" not in text.lower() and "-" in text
-    assert shown(float("nan"), "{:.1f}") == shown(None, "{:.1f}") == "-"
-    assert shown(0.0, "{:.1f}") == "0.0"
+    assert format_number(float("nan"), "{:.1f}") == format_number(None, "{:.1f}") == "-"
+    assert format_number(0.0, "{:.1f}") == "0.0"
 
 
 def test_a_small_number_does_not_look_like_zero():
-    assert [shown(value, "{:.4f}") for value in (-3e-5, 0.00012, 0.0)] == ["-3e-05", "0.0001", "0.0000"]
-    assert shown(4e-4, "{:.1%}") == "0.0%"
+    assert [format_number(value, "{:.4f}") for value in (-3e-5, 0.00012, 0.0)] == ["-3e-05", "0.0001", "0.0000"]
+    assert format_number(4e-4, "{:.1%}") == "0.0%"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_small_number_does_not_look_like_zero():
 )
 def test_time_left_follows_from_the_mean_speed_so_far(steps, seconds, left):
     shown_to = Display([1], 5000, console=plain())
-    assert shown_to.time_left({"agent_steps": steps, "wall_time_s": seconds}) == left
+    assert shown_to.estimate_time_left({"agent_steps": steps, "wall_time_s": seconds}) == left
 
 
 @pytest.mark.parametrize(
@@ -181,27 +181,27 @@ VALUES = {"algo.lr": 0.000312345, "algo.horizon": 64, "algo.baseline": "none"}
 def test_outside_of_a_terminal_a_search_says_how_each_trial_ended_and_how_it_stands(clock):
     console = plain()
     with SearchDisplay(lambda: "1 of 3 trials: 1 complete; best 90.0 (trial 0)", console) as search:
-        search.left = 3
-        search.begin("trial 0", VALUES)
-        search.update("trial 0", 500, 40.0)
+        search.num_expected = 3
+        search.start_trial("trial 0", VALUES)
+        search.update_trial("trial 0", 500, 40.0)
         clock[0] += 30
-        search.end("trial 0", "COMPLETE", 1024, 90.0)
-        search.update("trial 0", 1024, 90.0)  # its last report comes after its end
-        search.begin("trial 1", {})
-        search.end("trial 1", "FAIL", 0, float("nan"), "ActorDiedError: it died")
+        search.end_trial("trial 0", "COMPLETE", 1024, 90.0)
+        search.update_trial("trial 0", 1024, 90.0)  # its last report comes after its end
+        search.start_trial("trial 1", {})
+        search.end_trial("trial 1", "FAIL", 0, float("nan"), "ActorDiedError: it died")
     lines = text_of(console).splitlines()
-    assert lines[0] == "trial 0 came to its end at 1,024 agent steps: 90.0  " + spelt(VALUES)
+    assert lines[0] == "trial 0 came to its end at 1,024 agent steps: 90.0  " + format_values(VALUES)
     assert lines[1] == "1 of 3 trials: 1 complete; best 90.0 (trial 0), time left 1 min 00 s"
     assert lines[2].rstrip() == "trial 1 failed, ActorDiedError: it died: -"
-    assert spelt(VALUES) == "algo.lr=0.0003123  algo.horizon=64  algo.baseline=none"
+    assert format_values(VALUES) == "algo.lr=0.0003123  algo.horizon=64  algo.baseline=none"
 
 
 def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
     console = terminal()
     with SearchDisplay(lambda: "0 of 3 trials", console) as search:
-        search.left = 3
-        search.begin("trial 0", VALUES)
-        search.update("trial 0", 500, 40.25)
+        search.num_expected = 3
+        search.start_trial("trial 0", VALUES)
+        search.update_trial("trial 0", 500, 40.25)
         search._live.refresh()
     text = text_of(console)
     assert "0 of 3 trials, time left -" in text and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)
@@ -209,8 +209,8 @@ def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
 
 def test_a_run_that_ends_by_its_time_is_shown_by_its_time():
     shown_to = Display([1], 200_000, time_s=240.0, console=plain())
-    shown_to.update(1, ROW | {"agent_steps": 60_000, "wall_time_s": 236.0})
-    picture = shown_to.picture(80).plain
+    shown_to.show_row(1, ROW | {"agent_steps": 60_000, "wall_time_s": 236.0})
+    picture = shown_to.draw_progress(80).plain
     assert "98%" in picture and "4 s left" in picture
 
 
@@ -218,5 +218,5 @@ def test_where_there_is_no_utf8_the_picture_is_in_ascii():
     console = Console(file=io.TextIOWrapper(io.BytesIO(), "latin-1"), force_terminal=True, width=80)
     with Display([1], 5000, console=console) as shown_to:
         for score in (1.0, 2.0, 8.0):
-            shown_to.update(1, ROW | {"episode_return_mean": score})
-        assert shown_to.picture(60).plain.isascii() and "##--" in shown_to.picture(60).plain
+            shown_to.show_row(1, ROW | {"episode_return_mean": score})
+        assert shown_to.draw_progress(60).plain.isascii() and "##--" in shown_to.draw_progress(60).plain

@@ -12,7 +12,7 @@ import pytest
 
 import run
 from runs import interrupt
-from runs.interrupt import Interrupt, signals_blocked_below
+from runs.interrupt import Interrupt, block_signals_in_children
 from tests.runs.tiny_runs import TINY, names_of, processes_below, wait_for
 
 RUN_PY = Path(run.__file__).resolve()
@@ -45,10 +45,10 @@ def test_nohup_keeps_its_promise():
 
 def test_processes_that_ray_starts_never_hear_them_and_this_one_does(monkeypatch):
     ended = threading.Event()
-    monkeypatch.setattr(interrupt, "end_before_training", lambda *_: ended.set())
+    monkeypatch.setattr(interrupt, "exit_before_training", lambda *_: ended.set())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     old = signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    with signals_blocked_below():
+    with block_signals_in_children():
         child = subprocess.Popen([sys.executable, "-c", WAITS.replace("time.", "import time; time.")])
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
             child.send_signal(number)
@@ -65,14 +65,14 @@ def test_every_trial_answers_each_request_for_a_checkpoint_once():
     Interrupt.clear()
 
     def due(trial: str) -> bool:
-        Interrupt.answer(trial, result := {"should_checkpoint": False})
+        Interrupt.handle_report(trial, result := {"should_checkpoint": False})
         return result["should_checkpoint"]
 
     assert not due("a") and Interrupt.training
-    Interrupt.ask_for_checkpoint(signal.SIGUSR1, None)
+    Interrupt.request_checkpoint(signal.SIGUSR1, None)
     assert [due("a"), due("b"), due("a"), due("b")] == [True, True, False, False]
-    Interrupt.ask_for_checkpoint(signal.SIGUSR1, None)
-    assert [due("a"), due("a")] == [True, False] and not Interrupt.asked
+    Interrupt.request_checkpoint(signal.SIGUSR1, None)
+    assert [due("a"), due("a")] == [True, False] and not Interrupt.stop_requested
     Interrupt.clear()
 
 
@@ -105,26 +105,26 @@ from runs.interrupt import Interrupt
 numbers = {signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM}
 Interrupt.training = True
 for number in numbers:
-    signal.signal(number, Interrupt.ask)
+    signal.signal(number, Interrupt.request_stop)
 signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 print("ready", flush=True)
 while signal.sigpending() != numbers:  # all of them are handled at once, however slow the machine is
     time.sleep(0.05)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-print("whole", Interrupt.asked)
+print("whole", Interrupt.stop_requested)
 """
 TRAINS = """import signal, sys, time
 from pathlib import Path
 from rich.console import Console
 from rich.live import Live
-from runs.interrupt import ENDS, Interrupt, outlive_terminal
-outlive_terminal()
+from runs.interrupt import STOP_SIGNALS, Interrupt, protect_output_streams
+protect_output_streams()
 Interrupt.training = True
-for number in ENDS:
-    signal.signal(number, Interrupt.ask)
+for number in STOP_SIGNALS:
+    signal.signal(number, Interrupt.request_stop)
 with Live(console=Console()) as live:
     print("ready", flush=True)
-    while not Interrupt.asked:
+    while not Interrupt.stop_requested:
         live.update(str(time.time()))
         time.sleep(0.01)
     live.update("a checkpoint is written")
@@ -165,6 +165,6 @@ def test_signals_that_come_together_are_one():
 def test_what_is_said_where_there_is_nothing_to_save(monkeypatch, capsys):
     monkeypatch.setattr("environments.machine.kill_processes", lambda processes: None)
     monkeypatch.setattr(os, "_exit", lambda code: None)
-    monkeypatch.setattr(Interrupt, "word", "stopped")
-    interrupt.end_before_training()
+    monkeypatch.setattr(Interrupt, "message", "stopped")
+    interrupt.exit_before_training()
     assert capsys.readouterr().out.strip() == "stopped"

@@ -26,7 +26,7 @@ from run_directory.progress_table import ProgressTable
 from run_directory.starts import read_overrides
 from run_directory.tensorboard import CurveWriter
 from runs import interrupt, train, tuning
-from runs.interrupt import AGAIN_S, Interrupt
+from runs.interrupt import REPEAT_AFTER_S, Interrupt
 from runs.train import explain_overshoot, has_reached_stop
 from runs.training_process import TrainingProcess
 from tests.runs.tiny_runs import (
@@ -69,15 +69,15 @@ def test_a_run_that_has_reported_nothing_has_not_reached_its_stop():
 
 def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     sent, handlers = [], {}
-    monkeypatch.setattr(Interrupt, "asked", False)
+    monkeypatch.setattr(Interrupt, "stop_requested", False)
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    Interrupt.ask(signal.SIGINT, None)
-    assert Interrupt.asked and not sent and "checkpoint" in capsys.readouterr().out
-    Interrupt.ask(signal.SIGINT, None)
+    Interrupt.request_stop(signal.SIGINT, None)
+    assert Interrupt.stop_requested and not sent and "checkpoint" in capsys.readouterr().out
+    Interrupt.request_stop(signal.SIGINT, None)
     assert not sent, "signals that come together are one"
-    Interrupt.asked_at -= 2 * AGAIN_S
-    Interrupt.ask(signal.SIGINT, None)
+    Interrupt.stop_requested_at -= 2 * REPEAT_AFTER_S
+    Interrupt.request_stop(signal.SIGINT, None)
     assert sent == [(os.getpid(), signal.SIGINT)] and handlers == {signal.SIGINT: signal.SIG_DFL}
 
 

@@ -149,7 +149,7 @@ def kill_driver(driver: subprocess.Popen) -> None:
 
 def send_to_self(number: int) -> bool:
     """A signal to this process, but only while a run listens to it."""
-    if signal.getsignal(number) != Interrupt.ask:
+    if signal.getsignal(number) != Interrupt.request_stop:
         return False
     os.kill(os.getpid(), number)
     return True

@@ -23,9 +23,9 @@ from run_directory.searches import SCHEDULE_CSV
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import Disturbance, go, kill_driver, rows_of, send_to_self, wait_for
 from tune_searches.check import check_experiment
-from tune_searches.population import FACTORS, Population, perturbed
+from tune_searches.population import PERTURBATION_FACTORS, Population, perturb_value
 from tune_searches.sources import RunWriter
-from tune_searches.space import Parameter, parse
+from tune_searches.space import Parameter, parse_space
 from tune_searches.study import Study
 
 WORDS = ("tune_searches=cartpole_ppo", "search.scheduler=pbt", "search.sampler=random")
@@ -40,7 +40,7 @@ def open_population(compose, tmp_path):
         settings = compose(
             [*WORDS, "search.trials=8", "search.generations=4", "stop.agent_steps=3600", "report_every=100", *overrides]
         )
-        study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+        study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
         return Population(study, tmp_path, RunWriter(settings, ["python", "run.py"], list(WORDS)))
 
     return make
@@ -48,28 +48,28 @@ def open_population(compose, tmp_path):
 
 def trained(population: Population, number: int, steps: int, score: float, episodes: int = 100) -> None:
     """Leave what training leaves: a checkpoint, whose file says whose it is."""
-    population.writer.begin(population.path(number), population.values[number], population.seeds)
+    population.writer.create_run(population.find_run(number), population.values[number], population.seeds)
     made = population.folder / "made"
     made.mkdir(exist_ok=True)
     progress = {"agent_steps": steps, "episodes": episodes, "episode_return_mean": score}
     (made / PROGRESS_JSON).write_text(json.dumps(progress))
     (made / "weights").write_text(str(number))
     write_manifest(made)
-    checkpoints.keep_checkpoint(made, population.path(number))
+    checkpoints.keep_checkpoint(made, population.find_run(number))
     for path in made.iterdir():  # it is linked, so it must not be written over
         path.unlink()
 
 
 def weights(population: Population, number: int) -> int:
-    return int((population.path(number) / "checkpoints" / "last" / "weights").read_text())
+    return int((population.find_run(number) / "checkpoints" / "last" / "weights").read_text())
 
 
 def test_a_generation_ends_when_all_have_come_to_its_share_of_the_budget(open_population):
     population = open_population()
-    assert population.milestone == 900 and len(population.left()) == 8
+    assert population.generation_end == 900 and len(population.list_remaining_trials()) == 8
     trained(population, 0, 899, 1.0)
     trained(population, 1, 900, 1.0)
-    assert [number for number, _ in population.left()] == [0, 2, 3, 4, 5, 6, 7]
+    assert [number for number, _ in population.list_remaining_trials()] == [0, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_worst_quarter_goes_on_from_the_best_with_settings_near_theirs(open_population):
@@ -77,16 +77,16 @@ def test_the_worst_quarter_goes_on_from_the_best_with_settings_near_theirs(open_
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
     before = dict(population.values)
-    steps = population.evolve()
+    steps = population.end_generation()
     assert sorted(step.trial for step in steps) == [1, 3] and {step.donor for step in steps} <= {2, 4}
     for step in steps:
         assert weights(population, step.trial) == step.donor
         assert step.values != before[step.donor]
-        settings = yaml.safe_load((population.path(step.trial) / "config.yaml").read_text())
+        settings = yaml.safe_load((population.find_run(step.trial) / "config.yaml").read_text())
         assert {key: settings["algo"][key.split(".")[1]] for key in step.values} == step.values
     assert all(weights(population, number) == number for number in range(8) if number not in (1, 3))
     again = open_population()
-    assert again.done == 1 and again.milestone == 1800 and len(again.left()) == 8
+    assert again.num_ended_generations == 1 and again.generation_end == 1800 and len(again.list_remaining_trials()) == 8
     assert again.values == before | {step.trial: step.values for step in steps}
 
 
@@ -94,11 +94,11 @@ def test_who_has_no_score_gives_nothing(open_population):
     population = open_population()
     for number in range(8):
         trained(population, number, 960, 100.0 - number, episodes=5 if number < 7 else 100)
-    steps = population.evolve()
+    steps = population.end_generation()
     assert {step.donor for step in steps} == {7} and 7 not in {step.trial for step in steps}
     for number in range(8):
         trained(open_population(), number, 1860, 1.0, episodes=5)
-    assert open_population().evolve() == []
+    assert open_population().end_generation() == []
 
 
 def test_a_kill_in_the_middle_of_it_does_no_harm(open_population, monkeypatch):
@@ -115,12 +115,12 @@ def test_a_kill_in_the_middle_of_it_does_no_harm(open_population, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "keep_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
-        population.evolve()
+        population.end_generation()
     monkeypatch.setattr(checkpoints, "keep_checkpoint", keep)
-    planned = population.plan(1)
+    planned = population.plan_generation(1)
     again = open_population()
-    assert again.done == 0 and again.left() == []
-    assert again.evolve() == planned
+    assert again.num_ended_generations == 0 and again.list_remaining_trials() == []
+    assert again.end_generation() == planned
     assert all(weights(again, step.trial) == step.donor for step in planned)
     assert {n: v for n, v in open_population().values.items() if n in (1, 3)} == {s.trial: s.values for s in planned}
 
@@ -130,25 +130,25 @@ def test_the_last_generation_is_told_even_where_a_kill_came_just_before(open_pop
     for number in range(8):
         trained(population, number, 3600, 1.0)
     for _ in range(3):
-        assert open_population().left() == []
-        open_population().evolve()
-    assert len(open_population().left()) == 8
+        assert open_population().list_remaining_trials() == []
+        open_population().end_generation()
+    assert len(open_population().list_remaining_trials()) == 8
 
 
 def test_a_failed_trial_neither_gives_nor_takes(open_population):
     population = open_population()
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
-    planned = population.plan(1)
+    planned = population.plan_generation(1)
     assert sorted(step.trial for step in planned) == [1, 3]
     population.study.tell(3, 960, 20.0, failure="gradient norm nan")  # a kill, and then it fails
     population = open_population()
-    assert len(population.values) == 7 and population.evolve() == [s for s in planned if s.trial == 1]
+    assert len(population.values) == 7 and population.end_generation() == [s for s in planned if s.trial == 1]
     population.study.tell(4, 960, 80.0, failure="gradient norm nan")
     for number, score in enumerate(SCORES):
         if number not in (3, 4):
             trained(open_population(), number, 1860, score)
-    steps = open_population().evolve()
+    steps = open_population().end_generation()
     assert {step.trial for step in steps} == {1} and {step.donor for step in steps} == {2}
 
 
@@ -156,10 +156,13 @@ def test_a_trial_without_a_whole_checkpoint_fails_and_the_others_go_on(open_popu
     population = open_population()
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
-    (population.path(5) / "checkpoints" / "last" / "weights").write_text("torn")
+    (population.find_run(5) / "checkpoints" / "last" / "weights").write_text("torn")
     again = open_population()
-    assert sorted(again.values) == [0, 1, 2, 3, 4, 6, 7] and len(again.evolve()) == 1
-    assert "checkpoint last is damaged" in again.study.rows()[5].failure and again.study.rows()[5].state == "FAIL"
+    assert sorted(again.values) == [0, 1, 2, 3, 4, 6, 7] and len(again.end_generation()) == 1
+    assert (
+        "checkpoint last is damaged" in again.study.list_records()[5].failure
+        and again.study.list_records()[5].state == "FAIL"
+    )
 
 
 def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_loses_nothing(open_population):
@@ -168,7 +171,7 @@ def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_lo
     assert [row["donor"] for row in csv.DictReader(path.read_text().splitlines())] == [""] * 8
     for number, score in enumerate(SCORES):
         trained(population, number, 960, score)
-    steps = population.evolve()
+    steps = population.end_generation()
     path.unlink()  # as if the kill had come just before
     open_population()
     rows = list(csv.DictReader(path.read_text().splitlines()))
@@ -178,10 +181,14 @@ def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_lo
 @pytest.mark.parametrize(
     ("parameter", "value", "wanted"),
     [
-        (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-3, {f * 1e-3 for f in FACTORS}),
+        (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-3, {f * 1e-3 for f in PERTURBATION_FACTORS}),
         (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-2, {8e-3, 1e-2}),
         (Parameter("algo.clip", "uniform", (0.1, 0.3), {}), 0.1, {0.1, 0.12}),
-        (Parameter("algo.gamma", "one_minus_loguniform", (0.001, 0.1), {}), 0.99, {1 - f * 0.01 for f in FACTORS}),
+        (
+            Parameter("algo.gamma", "one_minus_loguniform", (0.001, 0.1), {}),
+            0.99,
+            {1 - f * 0.01 for f in PERTURBATION_FACTORS},
+        ),
         (Parameter("algo.num_epochs", "int", (1, 20), {}), 10, {8, 12}),
         (Parameter("algo.num_epochs", "int", (1, 20), {}), 2, {1, 3}),
         (Parameter("algo.num_epochs", "int", (1, 20), {}), 1, {1, 2}),
@@ -191,7 +198,7 @@ def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_lo
 )
 def test_what_is_near_a_value_stays_in_its_range(parameter, value, wanted):
     rng = np.random.default_rng(0)
-    found = {perturbed(parameter, value, rng) for _ in range(40)}
+    found = {perturb_value(parameter, value, rng) for _ in range(40)}
     assert sorted(found) == pytest.approx(sorted(wanted))
     assert {type(v) for v in found} == {type(v) for v in wanted}
 

@@ -15,7 +15,7 @@ from test_search import TINY
 
 import run
 from tests.runs.tiny_runs import go
-from tune_searches.space import parse
+from tune_searches.space import parse_space
 from tune_searches.study import Study
 
 
@@ -82,7 +82,7 @@ def test_a_search_goes_on_in_a_database_and_belongs_to_one_directory(server, tmp
 @pytest.mark.end_to_end
 def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_path, capsys):
     settings = compose([*TINY, f"search.storage={server.url}", "search.name=patient", "search.scheduler=none"])
-    study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+    study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
     number, _ = study.ask()
     study.report(number, 512, 1.0)
     server.stop()

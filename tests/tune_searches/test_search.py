@@ -41,7 +41,7 @@ from runs.tuning import Recorder, StopCondition
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
 from tune_searches import sources
-from tune_searches.sources import Source
+from tune_searches.sources import SearchSource
 from tune_searches.study import Study
 
 ROOT = Path(run.__file__).resolve().parent
@@ -114,16 +114,16 @@ def test_a_search_prints_what_its_trials_cost_beside_training_and_that_is_little
 
 
 def test_what_trials_took_beside_training_is_what_is_left_of_their_time(monkeypatch):
-    source = Source(SearchDisplay(lambda: "", Console(file=io.StringIO())))
-    source.budget, source.ended, source.display.begin = 100, lambda *_: None, lambda *_: None
+    source = SearchSource(SearchDisplay(lambda: "", Console(file=io.StringIO())))
+    source.budget, source.end_trial, source.display.start_trial = 100, lambda *_: None, lambda *_: None
     clock = iter((0.0, 10.0, 10.0, 30.0))
     monkeypatch.setattr(sources.time, "monotonic", lambda: next(clock))
     for trained in (9.0, 18.0):
-        source.give("id", {"label": "trial"}, {})
+        source.hand_over("id", {"label": "trial"}, {})
         source.on_trial_complete("id", {"trained_s": trained})
     monkeypatch.undo()
-    assert source.beside == [(1.0, 10.0), (2.0, 20.0)]
-    assert source.cost() == "1.5 s per trial beside training, 10.0% of its time"
+    assert source.overheads == [(1.0, 10.0), (2.0, 20.0)]
+    assert source.describe_overhead() == "1.5 s per trial beside training, 10.0% of its time"
 
 
 @pytest.mark.end_to_end
@@ -144,7 +144,7 @@ def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sen
 
 def make_recorder(folder: Path, display: SearchDisplay, metrics: Metrics) -> Recorder:
     stop = StopCondition(folder, lambda result: result["agent_steps"] >= 100)
-    return Recorder(folder, Source(display), stop, display, lambda config, result: None, metrics)
+    return Recorder(folder, SearchSource(display), stop, display, lambda config, result: None, metrics)
 
 
 def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
@@ -154,7 +154,7 @@ def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     said = io.StringIO()
     display = SearchDisplay(lambda: "", Console(file=said))
     recorder = make_recorder(tmp_path, display, Metrics(compose([])))
-    result = {"failure": None, "reports": [], "agent_steps": 1, "objective": 1.0}
+    result = {"failure": None, "reports": [], "agent_steps": 1, "score": 1.0}
     for _ in range(2):
         recorder.on_trial_result(1, [], Trial(), result | {"notices": [(1, "worker 2 fails: ValueError: no")]})
     assert said.getvalue() == "trial 3: seed 1: worker 2 fails: ValueError: no\n"
@@ -334,7 +334,7 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
     "where",
     [
         pytest.param((ProgressTable, "append"), id="progress.csv", marks=pytest.mark.slow),
-        pytest.param((sources.RunWriter, "write"), id="config.yaml", marks=pytest.mark.slow),
+        pytest.param((sources.RunWriter, "write_run"), id="config.yaml", marks=pytest.mark.slow),
         pytest.param((checkpoints, "keep_checkpoint"), id="checkpoints"),
     ],
 )
@@ -428,7 +428,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
     recorder = make_recorder(folder, display, Seen(settings))
-    result = {"failure": None, "notices": [], "agent_steps": 5, "objective": 1.0}
+    result = {"failure": None, "notices": [], "agent_steps": 5, "score": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]
 

@@ -6,7 +6,7 @@ import pytest
 
 import run
 from settings.mistakes import Mistake
-from tune_searches.space import draw, parse, with_values
+from tune_searches.space import draw_values, parse_space, replace_values
 
 
 class Ends:
@@ -34,7 +34,7 @@ def settings(compose):
 
 
 def test_every_kind_of_range_gives_its_ends(settings):
-    space = parse(
+    space = parse_space(
         {
             "algo.lr": {"loguniform": [1e-4, 1e-2]},
             "algo.entropy_coeff": {"uniform": [0, 0.02]},
@@ -53,7 +53,7 @@ def test_every_kind_of_range_gives_its_ends(settings):
         "algo.horizon": 32,
         "algo.gamma": 0.9,
     }
-    assert draw(space, low) == pytest.approx(lowest) and draw(space, high) == pytest.approx(highest)
+    assert draw_values(space, low) == pytest.approx(lowest) and draw_values(space, high) == pytest.approx(highest)
     assert low.asked == [
         ("algo.lr", 1e-4, 1e-2, True),
         ("algo.entropy_coeff", 0.0, 0.02, False),
@@ -66,20 +66,20 @@ def test_every_kind_of_range_gives_its_ends(settings):
 def test_nested_keys_are_the_same_as_dotted_ones(settings):
     nested = {"algo": {"lr": {"loguniform": [1e-4, 1e-2]}}, "model": {"activation": {"choice": ["relu", "tanh"]}}}
     dotted = {"algo.lr": {"loguniform": [1e-4, 1e-2]}, "model.activation": {"choice": ["relu", "tanh"]}}
-    assert parse(nested, settings) == parse(dotted, settings)
+    assert parse_space(nested, settings) == parse_space(dotted, settings)
 
 
 def test_a_condition_holds_beside_its_choice_only(settings):
     eps = {"loguniform": [1e-6, 1e-2], "when": {"algo.optimizer": "rmsprop"}}
-    space = parse({"algo.optimizer": {"choice": ["adam", "rmsprop"]}, "algo.optimizer_eps": eps}, settings)
+    space = parse_space({"algo.optimizer": {"choice": ["adam", "rmsprop"]}, "algo.optimizer_eps": eps}, settings)
     pick = random.Random(0).choice
-    drawn = [draw(space, Ends(pick)) for _ in range(50)]
+    drawn = [draw_values(space, Ends(pick)) for _ in range(50)]
     assert {d["algo.optimizer"] for d in drawn} == {"adam", "rmsprop"}
     assert all(("algo.optimizer_eps" in d) == (d["algo.optimizer"] == "rmsprop") for d in drawn)
 
 
 def test_values_replace_settings_and_leave_the_given_ones_alone(settings):
-    changed = with_values(settings, {"algo.lr": 0.5})
+    changed = replace_values(settings, {"algo.lr": 0.5})
     assert changed["algo"]["lr"] == 0.5 and settings["algo"]["lr"] != 0.5
     assert changed["env"] == settings["env"]
 
@@ -123,18 +123,18 @@ def test_values_replace_settings_and_leave_the_given_ones_alone(settings):
 )
 def test_what_cannot_be_searched_is_refused(space, says, settings):
     with pytest.raises(Mistake) as refused:
-        parse(space, settings)
+        parse_space(space, settings)
     assert says in str(refused.value)
 
 
 @pytest.mark.parametrize("name", run.options("tune_searches"))
 def test_every_search_composes_and_its_space_can_be_drawn(name, compose):
     settings = compose([f"tune_searches={name}"])
-    space = parse(settings["search"]["space"], settings)
+    space = parse_space(settings["search"]["space"], settings)
     assert settings["search"]["name"] == name and settings["made_for"]["algo"] == settings["algo"]["name"]
     pick = random.Random(0).choice
     for _ in range(20):
-        assert draw(space, Ends(pick)).keys() <= {parameter.key for parameter in space}
+        assert draw_values(space, Ends(pick)).keys() <= {parameter.key for parameter in space}
 
 
 def test_the_homework_has_a_search_for_each_algorithm():

@@ -7,19 +7,19 @@ import pytest
 from optuna.trial import TrialState
 
 from settings.mistakes import Mistake
-from tune_searches.space import parse
-from tune_searches.study import MAX_DRAWS, POINTS, Study, sampler_of
+from tune_searches.space import parse_space
+from tune_searches.study import MAX_DRAWS, NUM_SHARES, Study, make_sampler
 
 SEARCH = ("tune_searches=cartpole_ppo", "search.sampler=random", "stop.agent_steps=3600")
 SEARCH += ("search.scheduler=none", "report_every=100")
-POINT = 3600 // POINTS
+POINT = 3600 // NUM_SHARES
 
 
 @pytest.fixture
 def open_study(compose, tmp_path):
     def make(*overrides: str) -> Study:
         settings = compose([*SEARCH, *overrides])
-        return Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+        return Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
 
     return make
 
@@ -33,8 +33,8 @@ def test_a_trial_at_its_budget_is_complete_one_before_is_pruned_at_its_last_shar
     whole, cut = study.optuna.trials
     assert (whole.state, whole.value) == (TrialState.COMPLETE, 9.0)
     assert (cut.state, cut.value, cut.last_step) == (TrialState.PRUNED, 7.0, 12 * POINT)
-    assert [row.agent_steps for row in study.rows()] == [3600, 1200]
-    assert study.standing() == "2 of 16 trials: 1 complete, 1 stopped early; best 9.0 (trial 0)"
+    assert [row.agent_steps for row in study.list_records()] == [3600, 1200]
+    assert study.describe_progress() == "2 of 16 trials: 1 complete, 1 stopped early; best 9.0 (trial 0)"
 
 
 def test_scores_are_reported_once_per_share_under_the_share(open_study):
@@ -51,28 +51,28 @@ def test_nan_is_no_score_and_breaks_nothing(open_study):
     study.report(0, 1200, math.nan)
     assert study.optuna.trials[0].intermediate_values == {}
     assert study.tell(0, 3600, math.nan) is TrialState.FAIL
-    assert study.rows()[0].failure == "too few games ended for a score"
+    assert study.list_records()[0].failure == "too few games ended for a score"
     study.ask()
     assert study.tell(1, 1200, 3.0, failure="gradient norm nan") is TrialState.FAIL
-    assert study.rows()[1].failure == "gradient norm nan"
+    assert study.list_records()[1].failure == "gradient norm nan"
     assert study.tell(study.ask()[0], 3600, 1.0) is TrialState.COMPLETE
 
 
 def test_a_trial_under_way_goes_on_with_its_values_when_the_driver_is_gone(open_study):
     number, values = open_study().ask()
     again = open_study()
-    assert again.unfinished() == [(number, values)]
-    assert again.left() == 15
+    assert again.find_unfinished_trials() == [(number, values)]
+    assert again.count_remaining_trials() == 15
     again.report(number, 1200, 2.0)
     again.tell(number, 3600, 3.0)
-    assert open_study().unfinished() == []
+    assert open_study().find_unfinished_trials() == []
 
 
 def test_a_trial_killed_while_it_was_proposed_is_no_trial(open_study):
     study = open_study()
     study.optuna.ask()
     again = open_study()
-    assert again.unfinished() == [] and again.left() == 16
+    assert again.find_unfinished_trials() == [] and again.count_remaining_trials() == 16
     assert again.optuna.trials[0].state is TrialState.FAIL
 
 
@@ -92,7 +92,7 @@ def test_the_same_seed_proposes_the_same(compose, tmp_path):
     drawn = []
     for name in ("one", "two"):
         settings = compose([*SEARCH, f"search.name={name}"])
-        drawn.append(Study(settings, parse(settings["search"]["space"], settings), tmp_path).ask()[1])
+        drawn.append(Study(settings, parse_space(settings["search"]["space"], settings), tmp_path).ask()[1])
     assert drawn[0] == drawn[1]
 
 
@@ -154,13 +154,13 @@ def test_another_search_under_the_same_name_is_refused(word, says, open_study):
 def test_a_search_of_an_earlier_version_goes_on_under_its_own_rules_only(compose, tmp_path):
     """It does not know FIRE after a lost life."""
     settings = compose(["tune_searches=assault_ppo", "search.storage=journal"])
-    study = Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+    study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
     known = study.optuna.user_attrs["search"]
     study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "env.fire_on_life_loss"})
     with pytest.raises(Mistake, match=r"env\.fire_on_life_loss=False"):
-        Study(settings, parse(settings["search"]["space"], settings), tmp_path)
+        Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
     kept = settings | {"env": settings["env"] | {"fire_on_life_loss": False}}
-    Study(kept, parse(settings["search"]["space"], kept), tmp_path)
+    Study(kept, parse_space(settings["search"]["space"], kept), tmp_path)
 
 
 def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(open_study):
@@ -171,8 +171,8 @@ def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(
         stop = study.report(number, 400, score)
     assert stop
     again = open_study("search.scheduler=asha")
-    again.unfinished()
-    assert again.stopped(number) and again.report(number, 500, 99.0) and not again.stopped(0)
+    again.find_unfinished_trials()
+    assert again.is_stopped(number) and again.report(number, 500, 99.0) and not again.is_stopped(0)
     assert again.tell(number, 500, 99.0) is TrialState.PRUNED
 
 
@@ -185,13 +185,13 @@ def test_a_study_that_is_none_of_ours_is_refused(open_study, tmp_path):
 def test_a_search_may_have_a_folder_of_any_name(compose, tmp_path):
     settings, folder = compose(SEARCH), tmp_path / "a=b é [1] {x} #h&x?y %20"
     folder.mkdir()
-    Study(settings, parse(settings["search"]["space"], settings), folder)
+    Study(settings, parse_space(settings["search"]["space"], settings), folder)
     assert [path.name for path in folder.iterdir()] == ["study.db"] and [*tmp_path.iterdir()] == [folder]
 
 
 def test_a_database_holds_one_directory_per_search(compose, tmp_path):
     settings = compose([*SEARCH, f"search.storage=sqlite:///{tmp_path / 'shared.db'}"])
-    space = parse(settings["search"]["space"], settings)
+    space = parse_space(settings["search"]["space"], settings)
     Study(settings, space, tmp_path / "one")
     with pytest.raises(Mistake, match=r"has folder=.*one and this one .*two"):
         Study(settings, space, tmp_path / "two")
@@ -200,7 +200,12 @@ def test_a_database_holds_one_directory_per_search(compose, tmp_path):
 
 def test_how_it_is_run_may_change(open_study):
     open_study()
-    assert open_study("search.trials=40", "search.concurrent=1", "search.sampler=tpe", "cluster.cpus=2").left() == 40
+    assert (
+        open_study(
+            "search.trials=40", "search.concurrent=1", "search.sampler=tpe", "cluster.cpus=2"
+        ).count_remaining_trials()
+        == 40
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,7 @@ def test_combinations_that_cannot_work_cost_nothing(open_study):
     """minibatch_size 128 and 256 are more than 3 envs x 32 steps: only 64 is ever begun."""
     study = open_study("algo.num_envs=3", "algo.minibatch_size=64")
     begun = [study.ask()[1]["algo.minibatch_size"] for _ in range(5)]
-    assert begun == [64] * 5 and study.left() == 11
+    assert begun == [64] * 5 and study.count_remaining_trials() == 11
     impossible = [t for t in study.optuna.trials if "impossible" in t.user_attrs]
     assert impossible and all(t.state is TrialState.FAIL for t in impossible)
     assert "minibatch_size" in impossible[0].user_attrs["impossible"]
@@ -234,7 +239,7 @@ def test_a_space_where_nothing_works_is_refused(open_study):
 
 
 def test_the_samplers_are_the_ones_they_are_called():
-    kinds = {name: type(sampler_of(name, 1)) for name in ("tpe", "random", "cmaes", "gp")}
+    kinds = {name: type(make_sampler(name, 1)) for name in ("tpe", "random", "cmaes", "gp")}
     samplers = optuna.samplers
     assert kinds == {
         "tpe": samplers.TPESampler,

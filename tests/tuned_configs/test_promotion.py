@@ -7,7 +7,7 @@ import run
 from evidence.search_result import print_result, read_finalists
 from run_directory.provenance import ROOT
 from settings.mistakes import Mistake
-from tuned_configs.promotion import promote
+from tuned_configs.promotion import promote_winner
 
 
 def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path, capsys):
@@ -19,20 +19,20 @@ def test_who_failed_on_a_fresh_seed_is_told_and_not_promoted(searched, tmp_path,
     printed = capsys.readouterr().out
     assert "76.0, 80.0, failed" in printed and "but failed on seed 4." in printed
     with pytest.raises(Mistake, match="failed on fresh seed 4; nothing is promoted"):
-        promote(searched, tmp_path)
+        promote_winner(searched, tmp_path)
 
 
 def test_a_game_without_a_file_of_its_own_is_promoted_as_atari(searched, tmp_path):
     trial = searched / "trials" / "0002" / "config.yaml"
     settings = yaml.safe_load(trial.read_text())
     trial.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"name": "qbert", "game": "qbert"}}))
-    made = yaml.safe_load(promote(searched, tmp_path).read_text())
+    made = yaml.safe_load(promote_winner(searched, tmp_path).read_text())
     assert {"override /env": "atari"} in made["defaults"] and made["made_for"]["env"] == "qbert"
     assert made["env"]["fire_on_life_loss"] is False, "a search of an earlier version is promoted with its own rules"
 
 
 def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path):
-    path = promote(searched, tmp_path)
+    path = promote_winner(searched, tmp_path)
     text = path.read_text()
     assert path.name == "cartpole_ppo_searched.yaml"
     for words in (
@@ -51,7 +51,7 @@ def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, search
     trial = yaml.safe_load(path.read_text())
     trial["env"] |= changed
     path.write_text(yaml.safe_dump(trial))
-    made = promote(searched, ROOT / "tuned_configs")
+    made = promote_winner(searched, ROOT / "tuned_configs")
     try:
         settings = run.read_experiment([f"tuned_configs={made.stem}"])[0]
     finally:
@@ -67,15 +67,15 @@ def test_what_does_not_beat_the_default_is_not_promoted(searched, tmp_path):
     with pytest.raises(
         Mistake, match=r"does not beat the settings the search began with, -58\.3 .*nothing is promoted"
     ):
-        promote(searched, tmp_path)
+        promote_winner(searched, tmp_path)
     assert not list(tmp_path.glob("*.yaml"))
     assert print_result(searched) is False
 
 
 def test_a_promoted_file_is_not_overwritten(searched, tmp_path):
-    promote(searched, tmp_path)
+    promote_winner(searched, tmp_path)
     with pytest.raises(Mistake, match="is there already"):
-        promote(searched, tmp_path)
+        promote_winner(searched, tmp_path)
 
 
 def test_what_is_no_search_that_came_to_its_end_is_refused(tmp_path, searched):
@@ -85,12 +85,12 @@ def test_what_is_no_search_that_came_to_its_end_is_refused(tmp_path, searched):
         read_finalists(tmp_path)
     (searched / "seeds.csv").unlink()
     with pytest.raises(Mistake, match=r"seeds\.csv is missing"):
-        promote(searched, tmp_path)
+        promote_winner(searched, tmp_path)
 
 
 def test_a_tuned_config_that_cannot_be_saved_is_printed(searched, tmp_path, capsys):
     (tmp_path / "in_the_way").write_text("")
-    assert promote(searched, tmp_path / "in_the_way") is None
+    assert promote_winner(searched, tmp_path / "in_the_way") is None
     captured = capsys.readouterr()
     assert "@package _global_" in captured.out and "not saved" in captured.err
 
@@ -98,4 +98,4 @@ def test_a_tuned_config_that_cannot_be_saved_is_printed(searched, tmp_path, caps
 def test_a_training_is_told_that_it_is_no_search(tmp_path):
     (tmp_path / "progress.csv").write_text("agent_steps\n")
     with pytest.raises(Mistake, match="is a training; give the directory of a search"):
-        promote(tmp_path)
+        promote_winner(tmp_path)
