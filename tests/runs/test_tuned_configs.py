@@ -103,11 +103,11 @@ def test_the_lectures_numbers_are_the_lectures(name, compose):
         assert settings[group][setting] == number, key
 
 
-def test_the_large_one_fits_the_cluster_it_is_made_for(compose):
-    words = ("tuned_configs=assault_ppo_large", "cluster=gpu_workers", "output_dir=/shared", "algo.overlap=true")
+def test_the_one_for_gpus_fits_a_cluster_of_gpu_workers_too(compose):
+    words = ("tuned_configs=assault_ppo_gpu", "cluster=gpu_workers", "output_dir=/shared", "algo.overlap=true")
     config = build_config(make_plan(compose(words)))
     assert (config.num_env_runners, config.num_envs_per_env_runner, config.num_learners) == (8, 8, 2)
-    assert config.train_batch_size_per_learner == 4 * config.minibatch_size == 64 * 128
+    assert config.train_batch_size_per_learner == 4 * config.minibatch_size == 64 * 32
 
 
 @pytest.mark.parametrize("name", NAMES)

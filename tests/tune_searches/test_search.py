@@ -372,7 +372,7 @@ def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
 @pytest.mark.end_to_end
 def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
     """On a cluster that grows; here none ever comes."""
-    monkeypatch.setattr("runs.train.WAIT_S", 1.0)
+    monkeypatch.setattr("runs.tuning.WAIT_S", 1.0)
     words = ["cluster=ray", "cluster.grows=true", "cluster.cpus_per_runner=64", "search.trials=2"]
     timer = threading.Timer(8.0, send_to_self, (signal.SIGTERM,))
     timer.start()
