@@ -56,12 +56,15 @@ def play_at_random(env: dict, num_games: int, seed: int) -> list[tuple[Replay, n
     return found
 
 
-def test_ten_thousand_steps_of_five_games_are_replayed_reward_by_reward_and_frame_by_frame():
-    """Three ROMs, both protocols; whole games, the last step of which resets the vector env's frame number."""
+@pytest.mark.parametrize(
+    ("num_games", "fewest_steps"), [(1, 2_500), pytest.param(3, 10_000, marks=pytest.mark.end_to_end)]
+)
+def test_whole_games_are_replayed_reward_by_reward_and_frame_by_frame(num_games, fewest_steps):
+    """Three ROMs, both protocols; the last step of a game resets the vector env's frame number."""
     steps, forced = 0, 0
     games = [("assault", "classic"), ("assault", "machado"), ("breakout", "classic"), ("breakout", "machado")]
     for number, (game, protocol) in enumerate([*games, ("pong", "classic"), ("pong", "machado")]):
-        played = play_at_random(atari(game, protocol), 4 if game == "breakout" else 3, seed=100 * number)
+        played = play_at_random(atari(game, protocol), num_games + (game == "breakout"), seed=100 * number)
         for replay, frames in played:
             emulator, numbers = open_game(replay, pictures=False), []
             moments = []
@@ -72,7 +75,7 @@ def test_ten_thousand_steps_of_five_games_are_replayed_reward_by_reward_and_fram
             assert numbers[:-1] == frames[:-1].tolist()
             assert moments[-1].terminated and not any(moment.terminated for moment in moments[:-1])
             steps, forced = steps + len(moments), forced + int((~replay.decided).sum())
-    assert steps >= 10_000 and forced > 0
+    assert steps >= fewest_steps and forced > 0
 
 
 def test_a_game_that_the_limit_cuts_is_cut_at_the_same_frame():
