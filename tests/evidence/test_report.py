@@ -250,7 +250,7 @@ def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch):
 def test_the_command_line_exits_with_2_for_a_mistake_and_says_it_in_a_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1 and "there is no such directory" in captured.err
+    assert captured.err.count("\n") == 1 and f"run={tmp_path / 'gone'}: " in captured.err
 
 
 def test_it_is_a_command(tmp_path):
