@@ -116,27 +116,27 @@ def strict(schema: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def rayjob_schema():
-    crd = yaml.safe_load(gzip.decompress((Path(__file__).parent / "ray.io_rayjobs.yaml.gz").read_bytes()))
+    text = gzip.decompress((Path(__file__).parent / "ray.io_rayjobs.yaml.gz").read_bytes())
+    crd = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # C's is ten times faster
     (version,) = (v for v in crd["spec"]["versions"] if v["name"] == "v1")
     schema = strict(version["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}  # every Kubernetes object has it
-    return schema
+    return jsonschema.validators.validator_for(schema)(schema)
 
 
-@pytest.mark.end_to_end
 def test_the_rayjob_is_one_of_kuberays(rayjob_schema):
     job = read("rayjob.yaml")
-    jsonschema.validate(job, rayjob_schema)
+    rayjob_schema.validate(job)
     del job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["groupName"]
     with pytest.raises(jsonschema.ValidationError, match="groupName"):
-        jsonschema.validate(job, rayjob_schema)
+        rayjob_schema.validate(job)
 
 
 def test_a_typo_in_a_pod_of_the_rayjob_would_be_found(rayjob_schema):
     job = read("rayjob.yaml")
     job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagee"] = "x"
     with pytest.raises(jsonschema.ValidationError, match="imagee"):
-        jsonschema.validate(job, rayjob_schema)
+        rayjob_schema.validate(job)
 
 
 def test_the_rayjob_runs_a_command_that_there_is(compose):
