@@ -183,7 +183,7 @@ def test_a_game_cut_short_is_finished_however_short_it_was(limit):
 @pytest.mark.parametrize(("game", "fewest"), [("ms_pacman", 0), ("breakout", 1)])
 def test_a_game_starts_after_fewer_no_ops_than_noop_max(game, fewest):
     """0 to 4 of 5, as 0 to 29 of 30 where the literature has 1 to 30; a press of FIRE counts as one of them."""
-    games, frames = AtariGames(atari(game, noop_max=5), 16, 1), set()
+    games, frames = AtariGames(atari(game, noop_max=5), 6, 1), set()
     games.reset(1)
     for _ in range(4):
         games.reset(None)

@@ -93,12 +93,13 @@ def test_milestones_are_clips_in_their_order_and_the_rest_is_said(assault_run):
     assert len(text) < 12 * 2**20 and not re.search(r'(src|href)="?https?:', text)
 
 
-def test_the_score_is_that_of_an_evaluation_where_there_is_one(assault_run):
-    before = content_of(write_page(assault_run))["score"]
+def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
+    run = make_run("Scripted-v0", checkpoints=("best",))
+    before = content_of(write_page(run))["score"]
     assert before["mean"] is None and "command=evaluate" in before["how"]
     result = {"episodes": 30, "stochastic": {"mean": 350.5, "iqm": 340.0, "iqm_interval": [300.0, 400.0]}}
-    (assault_run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result))
-    after = content_of(write_page(assault_run))["score"]
+    (run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result))
+    after = content_of(write_page(run))["score"]
     assert after["mean"] == 350.5 and "95 % interval 300.0 to 400.0" in after["how"]
 
 
