@@ -175,7 +175,7 @@ def test_a_game_cut_short_is_finished_however_short_it_was(limit):
     """ALE's frame counter starts at the no-ops, so a new game may begin where the old one would have gone on."""
     games = AtariGames(atari("breakout", max_episode_frames=limit), N, 1)
     games.reset(0)
-    for _ in range(40):
+    for _ in range(20):
         step = games.step(np.zeros(N, np.int64))
         np.testing.assert_array_equal(step.finished, step.truncated)
 
