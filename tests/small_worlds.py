@@ -126,26 +126,26 @@ def little(one_thread):
     """Small networks on a machine that others use too: threads would mostly wait for each other."""
 
 
+def write_run(
+    run: Path, env_id="CartPole-v1", *, seed=1, env=None, model=None, checkpoints=("last",), bias=None
+) -> Path:
+    """Write a run directory with an agent in it, as the suite and RLlib write it."""
+    env = env or {"name": env_id, "id": env_id, "frameskip": 1, "clip_rewards": False}
+    model = MLP | (model or {})
+    run.mkdir(parents=True)
+    settings = {"seed": seed, "algo": {"name": "ppo"}, "env": env, "model": model}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    for steps, checkpoint in enumerate(checkpoints, 1):
+        agent = make_agent(env, model | {"dtype": "float32"}, seed, bias)
+        agent.save_to_path(run / "checkpoints" / checkpoint / MODULE)
+        progress = {"agent_steps": 1000 * steps, "env_frames": 4000 * steps}
+        (run / "checkpoints" / checkpoint / "progress.json").write_text(json.dumps(progress))
+        write_weights(run / "checkpoints" / checkpoint)
+        write_manifest(run / "checkpoints" / checkpoint)
+    return run
+
+
 @pytest.fixture
 def make_run(tmp_path):
-    """A run directory with an agent in it, written as the suite and RLlib write it."""
-
-    def make(
-        env_id="CartPole-v1", *, name="run", seed=1, env=None, model=None, checkpoints=("last",), bias=None
-    ) -> Path:
-        run = tmp_path / name
-        env = env or {"name": env_id, "id": env_id, "frameskip": 1, "clip_rewards": False}
-        model = MLP | (model or {})
-        run.mkdir(parents=True)
-        settings = {"seed": seed, "algo": {"name": "ppo"}, "env": env, "model": model}
-        (run / "config.yaml").write_text(yaml.safe_dump(settings))
-        for steps, checkpoint in enumerate(checkpoints, 1):
-            agent = make_agent(env, model | {"dtype": "float32"}, seed, bias)
-            agent.save_to_path(run / "checkpoints" / checkpoint / MODULE)
-            progress = {"agent_steps": 1000 * steps, "env_frames": 4000 * steps}
-            (run / "checkpoints" / checkpoint / "progress.json").write_text(json.dumps(progress))
-            write_weights(run / "checkpoints" / checkpoint)
-            write_manifest(run / "checkpoints" / checkpoint)
-        return run
-
-    return make
+    """A run directory with an agent in it, in the folder of a test."""
+    return lambda *words, name="run", **changes: write_run(tmp_path / name, *words, **changes)

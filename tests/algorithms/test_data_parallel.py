@@ -24,7 +24,7 @@ PPO = (*SMALL, "algo.horizon=16", "algo.num_epochs=2", "algo.lr_schedule=constan
 CASES = {
     "ppo": (*PPO, "algo.minibatch_size=24"),  # of up to 128 rows, a random share of each learner's
     "ppo, one minibatch": (*PPO, "algo.minibatch_size=64"),
-    "ppo, minibatches without a row of one learner's": (*PPO, "algo.minibatch_size=2"),
+    "ppo, tiny minibatches": (*PPO, "algo.minibatch_size=2"),
     "ppo, lstm": (*PPO, "algo.minibatch_size=32", "model=mlp_lstm"),  # two sequences, of one learner or both
     "ppo, kl": (*PPO, "algo.minibatch_size=2", "algo.kl_coeff=0.2"),
     "a2c": ("algo=a2c", *SMALL, "algo.horizon=16", "algo.normalize_advantages=true", "algo.microbatch_size=20"),
@@ -95,7 +95,7 @@ def test_nan_in_one_learner_stops_both_and_each_keeps_its_batch(make_group, make
     arrays = dict(rollouts[1].arrays)
     arrays["rewards"] = arrays["rewards"] * math.nan
     rollouts[1] = Rollout(arrays, rollouts[1].scores, rollouts[1].lengths, rollouts[1].weights_seq_no)
-    with pytest.raises(Exception, match="gradient norm nan: training stopped before this step"):
+    with pytest.raises(Exception, match="NonFiniteLoss: .*norm nan"):
         make_group(*words, run_dirs={1: str(tmp_path)}).update(
             training_data=RolloutData(rollouts), timesteps={PROGRESS: 0.0}
         )

@@ -1,5 +1,7 @@
 """DQN under RLlib's Algorithm: what is counted, learned, saved and refused."""
 
+import re
+
 import gymnasium
 import numpy as np
 import pytest
@@ -115,24 +117,24 @@ def test_a_piece_holds_whole_updates_and_one_n_step_return(num_envs, train_every
 
 
 @pytest.mark.parametrize(
-    ("overrides", "words"),
+    ("overrides", "named"),
     [
-        (("env=pendulum",), "algo=dqn needs a finite number of actions"),
-        (("cluster.num_env_runners=1",), "cluster.num_env_runners=1"),
-        (("algo.minibatch_size=65",), "algo.minibatch_size=65 is larger than algo.learning_starts=64"),
-        (("algo.learning_starts=1001",), "algo.learning_starts=1001 is larger than algo.buffer_size=1000"),
-        (("stop.agent_steps=64",), "algo.learning_starts=64 is not below stop.agent_steps=64"),
-        (("model=mlp_lstm",), "algo=dqn learns from single steps"),
-        (("algo.n_step=3",), "set algo.prioritized=true"),
-        (("algo.epsilon_end=1.5",), "algo.epsilon_end=1.5 is out of range"),
+        (("env=pendulum",), r"algo=dqn .*env\.id=Pendulum-v1 .*algo=ppo"),
+        (("cluster.num_env_runners=1",), r"cluster\.num_env_runners=1: "),
+        (("algo.minibatch_size=65",), r"algo\.minibatch_size=65 .*algo\.learning_starts=64,"),
+        (("algo.learning_starts=1001",), r"algo\.learning_starts=1001 .*algo\.buffer_size=1000:"),
+        (("stop.agent_steps=64",), r"algo\.learning_starts=64 .*stop\.agent_steps=64\b"),
+        (("model=mlp_lstm",), r"model\.lstm_size=\d+: algo=dqn .*null"),
+        (("algo.n_step=3",), r"algo\.n_step=3: .*algo\.prioritized=true"),
+        (("algo.epsilon_end=1.5",), r"algo\.epsilon_end=1\.5 .* 1$"),
         (("algo.horizon=8",), "horizon"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_sentence(overrides, words):
+def test_what_cannot_work_is_refused_in_one_sentence(overrides, named):
     replaced = [o for o in TINY if o.partition("=")[0] not in {w.partition("=")[0] for w in overrides}]
     with pytest.raises(Mistake) as mistake:
         run.read_experiment([*replaced, *overrides])
-    assert words in str(mistake.value) and "\n" not in str(mistake.value)
+    assert re.search(named, str(mistake.value)) and "\n" not in str(mistake.value)
 
 
 # Runs.
@@ -230,7 +232,7 @@ def test_a_nan_stops_the_run_and_keeps_its_minibatch(where, make_dqn, tmp_path):
         for episode in algorithm.local_replay_buffer.episodes:
             episode.rewards.data = [float("nan")] * len(episode.rewards.data)
     result = algorithm.train()
-    assert result["done"] and "training stopped before this step" in result["failure"]
+    assert result["done"] and re.search(rf"nan.* {tmp_path}", result["failure"])
     (evidence,) = tmp_path.glob("nonfinite_minibatch_*.pt")
     assert {"obs", "new_obs", "actions", "rewards"} <= torch.load(evidence, weights_only=True)["minibatch"].keys()
 

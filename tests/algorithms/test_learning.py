@@ -60,7 +60,15 @@ def test_an_lstm_remembers_a_cue(algo, compose):
     assert best_return(compose, *overrides, enough=0.95) >= 0.95
 
 
-@pytest.mark.parametrize("algo", ["pg", "a2c", pytest.param("a3c", marks=pytest.mark.slow), "ppo"])
+@pytest.mark.parametrize(
+    "algo",
+    [
+        pytest.param("pg", marks=pytest.mark.end_to_end),
+        pytest.param("a2c", marks=pytest.mark.end_to_end),
+        pytest.param("a3c", marks=pytest.mark.slow),
+        "ppo",
+    ],
+)
 def test_without_a_memory_nobody_can(algo, compose):
     """Half of the answers are right by chance; 0.75 in 100 games would be five standard deviations above."""
     overrides = (f"algo={algo}", "env=cue", "model=mlp", *CUE[algo], "stop.agent_steps=60_000")

@@ -189,7 +189,7 @@ def test_at_the_end_of_a_linear_schedule_nothing_moves(make_learner, make_rollou
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_ratio_is_one_in_the_first_minibatch(dtype, make_runner, make_learner):
     """What the runner saw and what the learner rebuilds give the same probabilities, to the rounding of the dtype."""
-    overrides = ("env=assault", "algo.horizon=48", "algo.num_envs=4", "algo.minibatch_size=96")
+    overrides = ("env=assault", "algo.horizon=32", "algo.num_envs=2", "algo.minibatch_size=32", "algo.num_epochs=2")
     overrides += ("model.hidden=64", f"model.dtype={dtype}")
     runner, learner = make_runner(*overrides), make_learner(*overrides)
     with torch.no_grad():

@@ -82,7 +82,7 @@ def test_a_seed_repeats_its_rows(make_algorithm):
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("done", [False, True], ids=["while it plays", "once it has played"])
+@pytest.mark.parametrize("done", [False, True], ids=["playing", "played"])
 def test_a_lost_runner_leaves_an_update_its_number_of_samples(done, make_algorithm):
     algorithm = make_algorithm(*SMALL, *OVERLAP, *(() if done else ("algo.horizon=2048", "algo.num_epochs=1")))
     each = 64 if done else 4 * 2048

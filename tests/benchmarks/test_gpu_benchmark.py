@@ -1,5 +1,6 @@
 """The benchmark of GPUs, on a CPU: its parts measure, its runs can be typed, its table says what limits what."""
 
+import re
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu"])
     assert gpu.main() == 2
     printed = capsys.readouterr().out
-    assert printed.startswith("benchmarks.gpu: torch sees no GPU") and printed.count("\n") == 1
+    assert printed.startswith("benchmarks.gpu: ") and "no GPU" in printed and printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", gpu.PARTS)
@@ -58,7 +59,7 @@ def test_there_is_a_contestant_for_every_combination_the_machine_has_cores_for(c
     found = gpu.contestants("cuda", {8: 4, 64: 4}, 16, 1.0)
     assert len(found) == 2 * (3 + 1 + 2 + 2) and "64 envs, 8 env runners, overlap" in found
     found = gpu.contestants("cuda", {8: 4}, 9, 1.0)
-    assert len(found) == 3 + 1 + 2 and "8 env runners, which need 10 cores of 9" in capsys.readouterr().out
+    assert len(found) == 3 + 1 + 2 and re.search(r"\b8 env runners, .* 10 cores of 9\b", capsys.readouterr().out)
 
 
 def test_the_table_compares_with_the_limit_that_holds():

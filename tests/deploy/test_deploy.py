@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts.scripts import start as ray_start
 
 import run
 from settings.runs import ClusterSettings
@@ -98,10 +99,8 @@ def test_ray_asks_for_a_token_and_its_dashboard_stays_on_the_head(where):
     head = "--head" in line
     assert all(f"{name}={value}" in line for name, value in PATIENCE.items()) == head
     assert ("--dashboard-host=127.0.0.1" in line) == head and ("--address=" in line) != head
-    options = subprocess.run([shutil.which("ray", path=str(Path(run.sys.executable).parent)), "start", "--help"],
-                             capture_output=True, text=True).stdout  # fmt: skip
-    for option in re.findall(r" (--[\w-]+)", line):
-        assert option in options, f"ray start has no {option}"
+    options = {option for parameter in ray_start.params for option in parameter.opts}
+    assert set(re.findall(r" (--[\w-]+)", line)) <= options
 
 
 def strict(schema: dict) -> dict:
@@ -116,28 +115,28 @@ def strict(schema: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def rayjob_schema():
-    crd = yaml.safe_load(gzip.decompress((Path(__file__).parent / "ray.io_rayjobs.yaml.gz").read_bytes()))
+def rayjob_validator():
+    text = gzip.decompress((Path(__file__).parent / "ray.io_rayjobs.yaml.gz").read_bytes())
+    crd = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # C's is ten times faster
     (version,) = (v for v in crd["spec"]["versions"] if v["name"] == "v1")
     schema = strict(version["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}  # every Kubernetes object has it
-    return schema
+    return jsonschema.validators.validator_for(schema)(schema)
 
 
-@pytest.mark.end_to_end
-def test_the_rayjob_is_one_of_kuberays(rayjob_schema):
+def test_the_rayjob_is_one_of_kuberays(rayjob_validator):
     job = read("rayjob.yaml")
-    jsonschema.validate(job, rayjob_schema)
+    rayjob_validator.validate(job)
     del job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["groupName"]
     with pytest.raises(jsonschema.ValidationError, match="groupName"):
-        jsonschema.validate(job, rayjob_schema)
+        rayjob_validator.validate(job)
 
 
-def test_a_typo_in_a_pod_of_the_rayjob_would_be_found(rayjob_schema):
+def test_a_typo_in_a_pod_of_the_rayjob_would_be_found(rayjob_validator):
     job = read("rayjob.yaml")
     job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["imagee"] = "x"
     with pytest.raises(jsonschema.ValidationError, match="imagee"):
-        jsonschema.validate(job, rayjob_schema)
+        rayjob_validator.validate(job)
 
 
 def test_the_rayjob_runs_a_command_that_there_is(compose):

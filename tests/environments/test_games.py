@@ -116,11 +116,11 @@ def test_a_lost_life_ends_the_training_episode_and_not_the_game(game):
 
 
 def lives_lost_by_doing_nothing(**changes) -> tuple[int, list[bool]]:
-    """Lives lost in 2,500 no-ops of Breakout, and which rows were valid."""
+    """Lives lost in 800 no-ops of Breakout, and which rows were valid."""
     games, lost, valid = AtariGames(atari("breakout", **changes), 1, 1), 0, []
     games.reset(0)
     lives = games._lives
-    for _ in range(2500):
+    for _ in range(800):
         step = games.step(np.zeros(1, np.int64))
         lost += int(games._lives[0] != lives[0])
         lives = games._lives
@@ -133,7 +133,7 @@ def lives_lost_by_doing_nothing(**changes) -> tuple[int, list[bool]]:
 def test_fire_is_pressed_after_a_lost_life_where_the_protocol_says_so(life_loss):
     """Without it nothing happens after the first life: a Breakout agent that never fires plays 27,000 steps a game."""
     lost, valid = lives_lost_by_doing_nothing(life_loss=life_loss)
-    assert lost > 60 and 60 < valid.count(False) < lost  # a lost game begins anew, with FIRE of its own
+    assert lost > 15 and 15 < valid.count(False) < lost  # a lost game begins anew, with FIRE of its own
     assert all(valid[i + 1] for i, each in enumerate(valid[:-1]) if not each), "one step of FIRE, no more"
     lost, valid = lives_lost_by_doing_nothing(life_loss=life_loss, fire_on_life_loss=False)
     assert lost == 0 and all(valid)
@@ -175,7 +175,7 @@ def test_a_game_cut_short_is_finished_however_short_it_was(limit):
     """ALE's frame counter starts at the no-ops, so a new game may begin where the old one would have gone on."""
     games = AtariGames(atari("breakout", max_episode_frames=limit), N, 1)
     games.reset(0)
-    for _ in range(100):
+    for _ in range(20):
         step = games.step(np.zeros(N, np.int64))
         np.testing.assert_array_equal(step.finished, step.truncated)
 
@@ -183,7 +183,7 @@ def test_a_game_cut_short_is_finished_however_short_it_was(limit):
 @pytest.mark.parametrize(("game", "fewest"), [("ms_pacman", 0), ("breakout", 1)])
 def test_a_game_starts_after_fewer_no_ops_than_noop_max(game, fewest):
     """0 to 4 of 5, as 0 to 29 of 30 where the literature has 1 to 30; a press of FIRE counts as one of them."""
-    games, frames = AtariGames(atari(game, noop_max=5), 16, 1), set()
+    games, frames = AtariGames(atari(game, noop_max=5), 6, 1), set()
     games.reset(1)
     for _ in range(4):
         games.reset(None)
@@ -329,13 +329,13 @@ def test_a_mistyped_game_has_near_ones():
 
 WORLD = "tests.runs.broken_env:{}-v0"
 FAULTS = {
-    "Broken": (EnvironmentFault, "ValueError: the licence has expired"),
-    "Exits": (EnvironmentFault, "step raised SystemExit: the licence has expired"),
-    "NanReward": (NonFinite, "the reward .* is nan"),
-    "InfiniteReward": (NonFinite, r"the reward .* is 1e\+300"),
-    "NanObservation": (NonFinite, "the observation .* is nan"),
-    "NanFirst": (NonFinite, "the observation of agent step 0 .* is nan"),
-    "Unstartable": (EnvironmentFault, "reset raised ValueError: the licence has expired"),
+    "Broken": (EnvironmentFault, "step raised ValueError: .*licence"),
+    "Exits": (EnvironmentFault, "step raised SystemExit: .*licence"),
+    "NanReward": (NonFinite, "reward .* nan"),
+    "InfiniteReward": (NonFinite, r"reward .* 1e\+300"),
+    "NanObservation": (NonFinite, "observation .* nan"),
+    "NanFirst": (NonFinite, r"observation .*step 0\b.* nan"),
+    "Unstartable": (EnvironmentFault, "reset raised ValueError: .*licence"),
 }
 
 

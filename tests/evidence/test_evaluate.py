@@ -2,6 +2,7 @@ import io
 import json
 import os
 import pickle
+import re
 
 import gymnasium
 import numpy as np
@@ -234,7 +235,7 @@ def mistake(*arguments) -> str:
 
 
 def test_a_run_that_is_not_there_is_a_mistake(tmp_path):
-    assert f"run={tmp_path / 'gone'}: there is no such directory" in mistake(tmp_path / "gone", 1)
+    assert mistake(tmp_path / "gone", 1).startswith(f"run={tmp_path / 'gone'}: ")
 
 
 def test_a_directory_that_is_not_a_run_is_a_mistake(tmp_path):
@@ -249,7 +250,8 @@ def test_the_run_of_another_program_is_a_mistake(tmp_path, text):
 
 
 def test_a_run_without_a_checkpoint_is_a_mistake(make_run):
-    assert "it has no checkpoint yet" in mistake(make_run(checkpoints=()), 1)
+    run = make_run(checkpoints=())
+    assert re.match(f"run={run}: .*no checkpoint", mistake(run, 1))
 
 
 def test_a_checkpoint_that_is_not_there_is_a_mistake(make_run):
@@ -406,6 +408,7 @@ def names(run) -> set[str]:
 )
 def test_what_departs_from_the_run_names_the_result(words, name, make_run, monkeypatch):
     monkeypatch.setattr("evidence.evaluate.play_games", lambda *_: ([1.0], [1], 0))  # the name only
+    monkeypatch.setattr("playing.whole_games.MAX_ENVS", 1)
     run = make_run(env=ASSAULT, model=NATURE)
     result = evaluate(run, **({"episodes": 30} | words))
     assert names(run) == {name} and result["saved"].endswith(f"{name}.json")
@@ -459,7 +462,7 @@ def test_games_that_the_limit_cut_are_counted_and_said(make_run, capsys):
     result = evaluate(make_run(env=ASSAULT, model=NATURE), 3, ways=["greedy"])  # 240 frames
     assert result["greedy"]["cut"] == 3
     assert print_evaluation(result) == 0
-    assert "3 of 3 games were cut at 240 frames" in capsys.readouterr().out
+    assert re.search(r"\b3 of 3 games\b.*\b240 frames", capsys.readouterr().out)
     assert evaluate(make_run("CartPole-v1", name="other"), 3)["greedy"]["cut"] == 0
 
 
@@ -495,21 +498,21 @@ def test_a_short_evaluation_says_nothing_on_the_way(make_run):
     assert written.getvalue() == ""
 
 
-@pytest.mark.parametrize("obstacle", ["a directory in the way", "no permission", "it fails at the end"])
+@pytest.mark.parametrize("obstacle", ["directory", "permission", "full disk"])
 def test_a_result_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(obstacle, make_run, monkeypatch, capsys):
     def fail(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "full")
 
     run = make_run("Scripted-v0")
-    if obstacle == "a directory in the way":
+    if obstacle == "directory":
         (run / "checkpoints" / "evaluation_last.json").mkdir()
-    elif obstacle == "no permission":  # root may write anywhere
+    elif obstacle == "permission":  # root may write anywhere
         monkeypatch.setattr("os.access", lambda path, mode: False)
     else:
         monkeypatch.setattr("os.replace", fail)
     result = evaluate(run, 30)
     told_before = "not saved" in capsys.readouterr().out
-    assert result["saved"] is None and result["not_saved"] and told_before == (obstacle != "it fails at the end")
+    assert result["saved"] is None and result["not_saved"] and told_before == (obstacle != "full disk")
     assert print_evaluation(result) == 1
     printed = capsys.readouterr().out
     assert "mean" in printed and "not saved" in printed

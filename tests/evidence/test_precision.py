@@ -41,5 +41,5 @@ def test_bf16_differs_by_rounding_alone(make_run, capsys):
 
 def test_a_mistake_is_a_sentence_and_exit_code_2(tmp_path, capsys):
     assert main([str(tmp_path / "nothing")]) == 2
-    assert "there is no such directory" in capsys.readouterr().err
+    assert f"run={tmp_path / 'nothing'}: " in capsys.readouterr().err
     assert main([]) == 2

@@ -44,6 +44,18 @@ def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfl
     return run
 
 
+@pytest.fixture(autouse=True)
+def few_figures(request, monkeypatch):
+    """Curves are drawn where a test asks for it."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("evidence.report.draw_curves", lambda *_: None)
+
+
+@pytest.fixture
+def drawn():
+    """Curves are drawn."""
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with open(path) as file:
         return list(csv.DictReader(file))
@@ -134,7 +146,7 @@ def test_dtype_auto_is_what_the_run_made_of_it(tmp_path):
     assert [row["dtype"] for row in rows_of(tmp_path / "out" / "table.csv")] == ["float32", "auto", "bfloat16"]
 
 
-def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path):
+def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path, drawn):
     write_run(tmp_path / "run", [float(i) for i in range(5000)])
     write([("a", tmp_path / "run")], tmp_path / "out")
     curve = rows_of(tmp_path / "out" / "curves.csv")
@@ -159,7 +171,7 @@ def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
     assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "nan"
 
 
-def test_the_same_runs_give_the_same_files(tmp_path):
+def test_the_same_runs_give_the_same_files(tmp_path, drawn):
     write_run(tmp_path / "run", [300, 400, 500])
     for out in ("one", "two"):
         write([("a", tmp_path / "run")], tmp_path / out)
@@ -169,7 +181,7 @@ def test_the_same_runs_give_the_same_files(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_curves_show_every_seed_their_mean_random_play_and_both_humans(tmp_path, monkeypatch):
+def test_curves_show_every_seed_their_mean_random_play_and_both_humans(tmp_path, monkeypatch, drawn):
     figures = []
     monkeypatch.setattr("evidence.curves.plt.close", figures.append)
     for seed in (1, 2):
@@ -233,7 +245,7 @@ def test_a_mean_over_fewer_than_100_games_is_marked(tmp_path):
     assert "| 300.0 (90 games) |" in few and "| 300.0 |" in enough and "games" not in enough
 
 
-def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch):
+def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch, drawn):
     figures = []
     monkeypatch.setattr("evidence.curves.plt.close", figures.append)
     run = write_run(tmp_path / "run", [300, 400])
@@ -250,7 +262,7 @@ def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch):
 def test_the_command_line_exits_with_2_for_a_mistake_and_says_it_in_a_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1 and "there is no such directory" in captured.err
+    assert captured.err.count("\n") == 1 and f"run={tmp_path / 'gone'}: " in captured.err
 
 
 def test_it_is_a_command(tmp_path):

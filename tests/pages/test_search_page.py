@@ -54,19 +54,19 @@ def test_the_page_asks_no_network_and_runs_nothing(searched):
 
 def test_the_page_tells_the_trials_and_who_was_best(searched):
     page = write_page(searched).read_text()
-    assert "4 trials of at most 1,000 agent steps" in page and "2 complete, 1 stopped early, 1 failed" in page
+    assert re.search("4 trials .*1,000 agent steps.* 2 complete, 1 stopped early, 1 failed", page)
     assert "The best score, 90.0, is trial 2" in page
     assert "<td>1</td><td>stopped early</td><td>111</td><td>99.0</td><td>0.0001</td><td>0.9</td><td>128</td>" in page
-    for title in ("Score of each trial", "Curves", "Scores over each setting", "What a score cost"):
-        assert f"<h2>{title}</h2>" in page
-    assert "Hollow: stopped early" in page and "What seems to matter" in page and "There are too few" in page
-    assert "too good to be true" in page  # nothing was played on fresh seeds
+    for title in ("Score of", "Curves", "Scores over", "What a score"):
+        assert f"<h2>{title}" in page
+    assert "Hollow: stopped early" in page and "seems to matter</h2>" in page and "too few" in page
+    assert "<td>default</td>" not in page and "too good" in page  # nothing was played on fresh seeds
 
 
 def test_fresh_seeds_come_first_where_they_were_played(searched):
     (searched / "seeds.csv").write_text(SEEDS)
     page = write_page(searched).read_text()
-    assert "On fresh seeds" in page and "trial 2 scores 15.0 less on fresh seeds than in the search" in page
+    assert "On fresh seeds" in page and re.search(r"trial 2 \w+ 15\.0 less", page)
     assert "<td>trial 2</td><td>90.0</td><td>75.0</td><td>+12.5" in page
 
 
@@ -111,8 +111,8 @@ def test_a_population_shows_what_its_best_was_trained_with(searched):
     settings["search"]["space"] = {"algo.lr": {"loguniform": [1e-4, 1e-2]}}
     (searched / "config.yaml").write_text(yaml.safe_dump(settings))
     page = write_page(searched).read_text()
-    assert "Settings on the way" in page and "What seems to matter" not in page and "Scores over each" not in page
-    assert "there is no point to play on fresh seeds" in page
+    assert "<h2>Settings on" in page and "seems to matter</h2>" not in page and "<h2>Scores over" not in page
+    assert "no point" in page and "too good" not in page
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)

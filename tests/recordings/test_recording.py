@@ -270,13 +270,13 @@ def test_a_run_directory_that_cannot_be_written_is_refused_before_it_is_played(m
 
 def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, monkeypatch, capsys):
     def fail(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "full disk")
 
     run = make_run("Drawn-v0")
     monkeypatch.setattr("os.replace", fail)
     assert record(run, 2, look=SMALL) == 1
     printed = capsys.readouterr().out
-    assert printed.count("No space left on device") == 4 and printed.count("score ") == 2
+    assert printed.count("full disk") == 4 and printed.count("score ") == 2
     assert not recordings(run, "npz") and not recordings(run, "gif")
 
 
@@ -284,8 +284,7 @@ def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, m
 def test_a_full_disk_while_a_video_is_written_is_an_oserror(format, make_run, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("recordings.video.choose_free_path", lambda path: tmp_path / "full")
     (tmp_path / "full.new").symlink_to("/dev/full")
-    run = make_run(env=SHORT, model=NATURE)
-    assert record(run, 1, look=Look(format)) == 1
+    assert record(make_run("Drawn-v0"), 1, look=Look(format)) == 1
     assert "was not saved" in capsys.readouterr().out and not (tmp_path / "full.new").is_symlink()
 
 

@@ -176,6 +176,7 @@ def remote(shared_ray):
     algorithm.stop()
 
 
+@pytest.mark.end_to_end
 def test_env_runners_and_learners_are_actors_that_answer(remote):
     runners = private_ray.list_env_runner_actors(remote.env_runner_group)
     assert list(runners) == [1] and ray.get(runners[1].ping.remote()) == "pong"
@@ -184,6 +185,7 @@ def test_env_runners_and_learners_are_actors_that_answer(remote):
     assert private_ray.get_local_learner(remote.learner_group) is None
 
 
+@pytest.mark.end_to_end
 def test_learners_that_are_ended_answer_no_more(remote):
     (learner,) = private_ray.list_learner_actors(remote.learner_group)
     private_ray.end_learners(remote.learner_group)

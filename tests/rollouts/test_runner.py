@@ -311,9 +311,9 @@ def test_a_seed_repeats_its_rollouts_and_another_does_not(overrides, make_runner
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("env=assault", "algo.horizon=48", *SMALL_NET),
-        ("env=assault", "env.protocol=machado", "algo.horizon=48", *SMALL_NET),
-        ("env=pendulum", "algo.horizon=48"),
+        ("env=assault", "algo.horizon=32", *SMALL_NET),
+        ("env=assault", "env.protocol=machado", "algo.horizon=32", *SMALL_NET),
+        ("env=pendulum", "algo.horizon=32"),
     ],
     ids=["assault", "sticky", "pendulum"],
 )

@@ -153,8 +153,8 @@ def test_a_damaged_last_falls_back_to_previous_and_says_so(how, made, run):
     breakage(run / "checkpoints" / "last")
     checkpoint, complaints = find_newest_whole(run)
     assert checkpoint.name == "previous"
-    assert len(complaints) == 1 and "checkpoint last is damaged" in complaints[0] and words in complaints[0]
-    assert "falling back" in complaints[0]
+    (complaint,) = complaints
+    assert "checkpoint last" in complaint and words in complaint and "falling back" in complaint
 
 
 def test_where_last_and_previous_are_damaged_best_stands_in(made, run):
@@ -178,12 +178,12 @@ def test_a_run_whose_checkpoints_are_all_damaged_cannot_continue(made, run):
         keep_checkpoint(made(steps), run)
     for name in ("last", "previous", "best"):
         tear(run / "checkpoints" / name)
-    with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint to continue from .*last is damaged.*new run"):
+    with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint .*last .*previous .*best "):
         find_newest_whole(run)
 
 
 def test_a_run_without_checkpoints_cannot_continue(run):
-    with pytest.raises(Mistake, match=rf"resume={run}: .*stopped before its first checkpoint.*start a new run"):
+    with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint .*first checkpoint"):
         find_newest_whole(run)
 
 

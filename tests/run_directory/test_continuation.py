@@ -60,7 +60,7 @@ def test_a_record_that_claims_to_be_mine_does_not_make_another_users_files_mine(
         continuation, "identify_user", lambda: dict(json.loads((mine / "run.json").read_text())["starts"][-1])
     )
     monkeypatch.setattr(continuation.os, "getuid", lambda: os.stat(mine).st_uid + 1)
-    with pytest.raises(Mistake, match="belongs to another user"):
+    with pytest.raises(Mistake, match="another user.*trust=true"):
         refuse_strangers(mine, [])
 
 

@@ -119,5 +119,5 @@ def test_a_folder_where_one_stands_does_not_hide_a_milestone(tmp_path, monkeypat
 def test_no_run_continues_from_a_milestone(tmp_path):
     put(tmp_path, "milestone_10")
     assert list_checkpoints(tmp_path) == []
-    with pytest.raises(Mistake, match="no checkpoint to continue from"):
+    with pytest.raises(Mistake, match=f"resume={tmp_path}: no checkpoint"):
         find_newest_whole(tmp_path)

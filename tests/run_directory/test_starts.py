@@ -53,9 +53,8 @@ def test_a_directory_that_is_no_run_is_a_mistake(name, text, tmp_path, settings)
     (tmp_path / name).unlink()
     if text:
         (tmp_path / name).write_text(text)
-    with pytest.raises(Mistake, match=f"resume={tmp_path} is not a run directory") as told:
+    with pytest.raises(Mistake, match=f"resume={tmp_path} is not .*{name}"):
         open_run(str(tmp_path), "resume")
-    assert text or f"(it has no {name})" in str(told.value)
 
 
 SECRET = "search.storage=postgresql://bob:s3cret@127.0.0.1:1/name"
