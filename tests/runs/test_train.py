@@ -17,6 +17,7 @@ import torch
 import yaml
 
 import run
+from cluster.plan import make_plan
 from run_directory import checkpoints
 from run_directory.checkpoints import read_totals
 from run_directory.continuation import open_run
@@ -490,8 +491,8 @@ def checkpoints_in(path: Path) -> list[str]:
     return checkpoints.list_checkpoints(path)
 
 
-def test_more_agent_steps_than_were_asked_for_are_said_and_explained():
-    asked = {"stop": {"agent_steps": 4000}, "algo": {"num_envs": 8, "horizon": 128}, "cluster": {}}
+def test_more_agent_steps_than_were_asked_for_are_said_and_explained(compose):
+    asked = make_plan(compose(["env=cartpole", "stop.agent_steps=4000"]))
     assert explain_overshoot(asked, 4000) is None and explain_overshoot(asked, 4040) is None
     said = explain_overshoot(asked, 4929) or ""
     assert "4,929" in said and "4,000" in said and "8 envs x 128 steps = 1024 per update" in said

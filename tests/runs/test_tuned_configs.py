@@ -10,7 +10,7 @@ from environments.games import make_games
 from runs.build import build_config
 from tests.runs.tiny_runs import directory_in, go, rows_of
 
-NAMES = run.options("tuned_configs")
+NAMES = run.list_options("tuned_configs")
 LECTURE = {  # what its slides say; each file's header has the way from RLlib's numbers to these
     "cartpole_a2c": {
         "algo.lr": 1e-3,

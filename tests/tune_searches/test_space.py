@@ -127,7 +127,7 @@ def test_what_cannot_be_searched_is_refused(space, says, settings):
     assert says in str(refused.value)
 
 
-@pytest.mark.parametrize("name", run.options("tune_searches"))
+@pytest.mark.parametrize("name", run.list_options("tune_searches"))
 def test_every_search_composes_and_its_space_can_be_drawn(name, compose):
     settings = compose([f"tune_searches={name}"])
     space = parse_space(settings["search"]["space"], settings)
@@ -139,5 +139,5 @@ def test_every_search_composes_and_its_space_can_be_drawn(name, compose):
 
 def test_the_homework_has_a_search_for_each_algorithm():
     assert {f"assault_{algo}" for algo in ("pg", "a2c", "a3c", "ppo")} | {"cartpole_ppo"} <= set(
-        run.options("tune_searches")
+        run.list_options("tune_searches")
     )
