@@ -15,6 +15,7 @@ from settings.mistakes import Mistake, counted
 from settings.runs import SEED
 
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
+DIGITS = 6  # behind the point: five times 0.2 CPUs are one CPU, and no more
 Bundle = dict[str, float]  # what one process takes: CPU, GPU, memory in bytes; zeros are left out, as in Ray
 
 
@@ -57,12 +58,12 @@ class Plan:
     @property
     def cpus(self) -> float:
         """Returns the CPUs of all processes together."""
-        return sum(bundle.get("CPU", 0.0) for bundle in self.bundles)
+        return round(sum(bundle.get("CPU", 0.0) for bundle in self.bundles), DIGITS)
 
     @property
     def gpus(self) -> float:
         """Returns the GPUs of all processes together."""
-        return sum(bundle.get("GPU", 0.0) for bundle in self.bundles)
+        return round(sum(bundle.get("GPU", 0.0) for bundle in self.bundles), DIGITS)
 
 
 def make_plan(settings: dict[str, Any], seeds_per_process: int | None = None) -> Plan:
@@ -119,7 +120,7 @@ def count_training_cpus(settings: dict[str, Any]) -> int:
         return 0
     if settings["model"]["torso"] == "mlp":  # without convolutions one thread is the fastest
         return 1
-    others = math.ceil(runners * cluster["cpus_per_runner"]) + _count_learner_cpus(cluster)
+    others = math.ceil(round(runners * cluster["cpus_per_runner"], DIGITS)) + _count_learner_cpus(cluster)
     return max(1, min(num_cpus() - others, MAX_CPUS))
 
 

@@ -51,12 +51,8 @@ class SeedSource(TrialSource):
         if Interrupt.stop_requested or not self.waiting:
             return Searcher.FINISHED
         seed = self.waiting.pop(0)
-        self.configs[trial_id] = {
-            "label": f"seed {seed}",
-            "dir": str(self.run),
-            "seeds": [seed],
-            "dtype": self.plan.dtype,
-        }
+        settings = self.plan.settings | {"model": self.plan.settings["model"] | {"dtype": self.plan.dtype}}
+        self.configs[trial_id] = {"label": f"seed {seed}", "dir": str(self.run), "seeds": [seed], "settings": settings}
         return self.configs[trial_id]
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:

@@ -26,9 +26,10 @@ class TrainingProcess(tune.Trainable):
 
     Its config has
         label: the name of the trial for people.
-        dir: the run directory, which holds the settings and, where it continues, checkpoints.
+        dir: the run directory, which holds config.yaml and, where it continues, checkpoints.
         seeds: those of the run that this process trains; where it is missing, all of them.
-        dtype: what the torso computes in; where it is missing, what this node's CPU is fastest in.
+        settings: those of the run; where they are missing, its config.yaml is read. A training has them, with the dtype
+            of the driver's plan: another node may be slow to see a file, and fastest in another dtype.
         until: agent steps at which a trial of a search is halted; a training has none.
     """
 
@@ -116,9 +117,7 @@ class TrainingProcess(tune.Trainable):
 def read_trial(config: dict) -> tuple[dict, dict[int, Path], list[int]]:
     """Return the settings of a trial, the run directories of all seeds of its run, and the seeds that it trains."""
     path = Path(config["dir"])
-    settings = read_yaml(path / CONFIG)
-    if "dtype" in config:
-        settings["model"] = settings["model"] | {"dtype": config["dtype"]}
+    settings = config.get("settings") or read_yaml(path / CONFIG)
     seeds = list_seeds(settings)
     return settings, seed_paths(path, seeds), config.get("seeds", seeds)
 

@@ -159,7 +159,7 @@ class Recorder(tune.Callback):
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
-        self.show(trial.config, result)
+            self.show(trial.config, result)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
@@ -232,7 +232,8 @@ def run_trials(
         recorder: of the trials.
         max_failures: how often a trial whose process died starts again from its last checkpoint.
         scheduler: ends trials before their time; None: none.
-        concurrent: trials at once; None: as many as there is room for.
+        concurrent: trials at once; None: all of them, as far as there is room. Tune asks for places for so many at the
+            same time, where without a number it would ask for one after the other.
         reuse_actors: whether one process runs trial after trial, which saves starting it and importing everything.
 
     Raises:
@@ -246,7 +247,7 @@ def run_trials(
             search_alg=recorder.source,
             scheduler=scheduler or FIFOScheduler(),
             num_samples=recorder.source.total,
-            max_concurrent_trials=concurrent,
+            max_concurrent_trials=concurrent or recorder.source.total,
             reuse_actors=reuse_actors,
             trial_name_creator=name_trial,
             trial_dirname_creator=name_trial,

@@ -11,7 +11,7 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 from benchmarks import gpu
-from cluster import resources
+from cluster.plan import make_plan
 
 CPU = torch.device("cpu")
 
@@ -50,9 +50,9 @@ def test_a_rate_does_not_count_the_first_time(monkeypatch):
 @pytest.mark.parametrize("num_envs", gpu.UPDATES)
 @pytest.mark.parametrize(("runners", "overlap"), [(0, False), (2, True), (8, False), (8, True)])
 def test_what_is_measured_can_be_typed(num_envs, runners, overlap, compose, machine):
-    settings = compose(gpu.words(num_envs, runners, overlap, cores=16))
-    assert settings["algo"]["num_envs"] == num_envs and settings["algo"]["overlap"] == overlap
-    assert resources.gpus_of_run(settings) == 1 and resources.cpus_of_run(settings) <= 16
+    plan = make_plan(compose(gpu.words(num_envs, runners, overlap, cores=16)))
+    assert plan.settings["algo"]["num_envs"] == num_envs and plan.settings["algo"]["overlap"] == overlap
+    assert plan.gpus == 1 and plan.cpus <= 16
 
 
 def test_there_is_a_contestant_for_every_combination_the_machine_has_cores_for(capsys):

@@ -439,6 +439,13 @@ def test_env_runners_that_take_a_part_of_a_cpu_leave_the_training_process_whole_
     assert plan.training_cpus == 2 and plan.cpus == 3.5
 
 
+def test_parts_of_cpus_that_add_up_to_a_whole_one_are_no_more_than_it(settings, machine_with):
+    machine_with(4)
+    settings["cluster"] |= {"num_env_runners": 5, "cpus_per_runner": 0.2}
+    settings["algo"]["num_envs"] = 5
+    assert make_plan(check_settings(settings)).cpus == 4
+
+
 def test_seeds_of_a_trial_share_the_training_process_and_nothing_else(compose, machine_with):
     machine_with(64)
     runners = compose(["cluster.cpus=3", "cluster.num_env_runners=2", "cluster.num_learners=1"])

@@ -1,0 +1,51 @@
+"""What Ray Tune is told: how many trials it asks for places at once, and when a user hears that there is none."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cluster.plan import make_plan
+from runs import tuning
+from runs.display import Display
+from runs.metrics import Metrics
+from runs.train import SeedSource
+from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
+
+
+@pytest.mark.parametrize(("concurrent", "expected"), [(None, 3), (2, 2)])
+def test_all_seeds_ask_for_their_places_at_the_same_time(concurrent, expected, compose, tmp_path, monkeypatch):
+    """One after the other, each would wait until the one before it has started, and a cluster would grow node by node."""
+    configs = []
+
+    class Tuner:
+        def __init__(self, trainable, tune_config, run_config):
+            configs.append(tune_config)
+
+        def fit(self):
+            pass
+
+    monkeypatch.setattr(tuning.tune, "Tuner", Tuner)
+    plan = make_plan(compose(["env=cartpole", "seed=1,2,3"]))
+    source = SeedSource(plan, tmp_path, list(plan.seeds))
+    stop = StopCondition(tmp_path, lambda result: True)
+    screen = Display([1, 2, 3], 100, console=Console(file=io.StringIO()))
+    recorder = Recorder(tmp_path, source, stop, screen, lambda config, result: None, Metrics(plan.settings))
+    run_trials(recorder, max_failures=0, concurrent=concurrent)
+    assert configs[0].max_concurrent_trials == expected and configs[0].num_samples == 3
+
+
+def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypatch):
+    class Trial:
+        status = "PENDING"
+
+    clock, trials = [0.0], [Trial(), Trial()]
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: clock[0])
+    timer = PlacementTimer()
+    told = []
+    for clock[0] in (30.0, 61.0, 200.0):
+        told.append(timer.runs_out(trials))
+    assert told == [False, True, False]
+    timer, trials[0].status = PlacementTimer(), "RUNNING"
+    clock[0] += 100.0
+    assert not timer.runs_out(trials)
