@@ -15,7 +15,7 @@ from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
 
 @pytest.mark.parametrize(("concurrent", "expected"), [(None, 3), (2, 2)])
 def test_all_seeds_ask_for_their_places_at_the_same_time(concurrent, expected, compose, tmp_path, monkeypatch):
-    """One after the other, each would wait until the one before it has started, and a cluster would grow node by node."""
+    """One after the other, each would wait until the one before it runs, and a cluster would grow node by node."""
     configs = []
 
     class Tuner:
