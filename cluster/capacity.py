@@ -12,7 +12,7 @@ STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: r
 
 
 def refuse_too_large_for_machine(plan: Plan) -> None:
-    """Refuses a run on this machine that asks for more CPUs, memory or GPUs than there are.
+    """Refuse a run on this machine that asks for more CPUs, memory or GPUs than there are.
 
     Of a run on a cluster, it refuses only what can be said before the cluster is asked; `cluster/checks.py` asks it.
 
@@ -42,7 +42,7 @@ def refuse_too_large_for_machine(plan: Plan) -> None:
 
 
 def refuse_too_much_memory(algo: dict, env: dict, budget: int) -> None:
-    """Refuses a rollout or a replay buffer larger than this process's memory: the kernel would end it unsaid."""
+    """Refuse a rollout or a replay buffer larger than this process's memory: the kernel would end it unsaid."""
     layout, steps, keys = layout_of(env), algo["num_envs"] * algo.get("horizon", 1), ["num_envs", "horizon"]
     frame = layout.dim**2 * layout.channels if layout else 0
     if "buffer_size" in algo:  # of stacks; it grows with what is played
@@ -57,7 +57,7 @@ def refuse_too_much_memory(algo: dict, env: dict, budget: int) -> None:
 
 
 def refuse_open_settings(settings: dict) -> None:
-    """Refuses settings that a run on a cluster must not leave open: its CPUs, env runners and an absolute path."""
+    """Refuse settings that a run on a cluster must not leave open: its CPUs, env runners and an absolute path."""
     cluster = settings["cluster"]
     for key in ("cpus", "num_env_runners"):
         if cluster[key] is None:

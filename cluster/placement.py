@@ -26,7 +26,7 @@ class Node(NamedTuple):
 
     @property
     def resources(self) -> Request:
-        """Returns its CPUs and GPUs."""
+        """Return its CPUs and GPUs."""
         return self.has["CPU"], self.has["GPU"]
 
 
@@ -37,7 +37,7 @@ class FreeResources:
         self.cpus, self.gpus = cpus, [1.0] * int(gpus)  # the free part of each GPU
 
     def take(self, cpus: float, gpu: float) -> bool:
-        """Gives a process its CPUs, and its GPU on the fullest one that has room; returns False where none has.
+        """Give a process its CPUs, and its GPU on the fullest one that has room; return False where none has.
 
         Where there is no room, nothing is taken.
         """
@@ -51,12 +51,12 @@ class FreeResources:
 
 
 def format_resources(resources: dict[str, float]) -> str:
-    """Returns resources in words: `2 CPU 1 GPU`."""
+    """Return resources in words: `2 CPU 1 GPU`."""
     return " ".join(f"{resources[key]:g} {key}" for key in KINDS if resources.get(key)) or "0 CPU"
 
 
 def place_bundles(bundles: list[Bundle], nodes: list[Node]) -> list[Node] | None:
-    """Returns a node for each bundle, or None where there is no way to place them all.
+    """Return a node for each bundle, or None where there is no way to place them all.
 
     Args:
         bundles: what each process takes: its CPUs, and its GPU or fraction of one.
@@ -67,7 +67,7 @@ def place_bundles(bundles: list[Bundle], nodes: list[Node]) -> list[Node] | None
 
 
 def _spread_requests(requests: list[Request], nodes: list[Node]) -> list[Node] | None:
-    """Places requests for a GPU first, then the largest, each on the node with the most CPUs left."""
+    """Place requests for a GPU first, then the largest, each on the node with the most CPUs left."""
     free, where = {node.id: FreeResources(*node.resources) for node in nodes}, {}
     for i in sorted(range(len(requests)), key=lambda i: (-requests[i][1], -requests[i][0])):
         order = sorted(nodes, key=lambda node: -free[node.id].cpus)
@@ -76,7 +76,7 @@ def _spread_requests(requests: list[Request], nodes: list[Node]) -> list[Node] |
 
 
 def _search_all_ways(requests: list[Request], nodes: list[Node]) -> list[Node] | None:
-    """Tries all ways, node after node: of those with equally many of each rarer request, the one with most of the
+    """Try all ways, node after node: of those with equally many of each rarer request, the one with most of the
     commonest is kept.
 
     A run has three kinds of request at most: training process, learners, env runners.
@@ -111,7 +111,7 @@ def _search_all_ways(requests: list[Request], nodes: list[Node]) -> list[Node] |
 def _list_node_shares(
     resources: Request, common: Request, total: int, others: tuple
 ) -> list[tuple[tuple[int, ...], int]]:
-    """Returns everything that a node can have: so many of each rarer request, and then the most of the common one."""
+    """Return everything that a node can have: so many of each rarer request, and then the most of the common one."""
     shares = []
     for counts in product(*(range(number + 1) for _, number in others)):
         beside = Counter(dict(zip(dict(others), counts, strict=True)))
@@ -121,7 +121,7 @@ def _list_node_shares(
 
 
 def _count_most(resources: Request, common: Request, total: int, beside: Counter) -> int | None:
-    """Returns how many of the common request fit on a node beside others; None where the others alone do not fit."""
+    """Return how many of the common request fit on a node beside others; None where the others alone do not fit."""
     fit = None
     for number in range(total + 1):
         free = FreeResources(*resources)

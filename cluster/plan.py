@@ -43,7 +43,7 @@ class Plan:
 
     @cached_property
     def bundles(self) -> list[Bundle]:
-        """Returns what each process takes: the training process, then each seed's env runners and learners."""
+        """Return what each process takes: the training process, then each seed's env runners and learners."""
         cluster = self.settings["cluster"]
         num_learners, gpus = cluster["num_learners"], cluster["gpus_per_learner"]
         training = {"CPU": self.training_cpus, "GPU": 0 if num_learners else gpus}
@@ -57,17 +57,17 @@ class Plan:
 
     @property
     def cpus(self) -> float:
-        """Returns the CPUs of all processes together."""
+        """Return the CPUs of all processes together."""
         return round(sum(bundle.get("CPU", 0.0) for bundle in self.bundles), DIGITS)
 
     @property
     def gpus(self) -> float:
-        """Returns the GPUs of all processes together."""
+        """Return the GPUs of all processes together."""
         return round(sum(bundle.get("GPU", 0.0) for bundle in self.bundles), DIGITS)
 
 
 def make_plan(settings: dict[str, Any], seeds_per_process: int | None = None) -> Plan:
-    """Returns the plan of an experiment on this machine.
+    """Return the plan of an experiment on this machine.
 
     Args:
         settings: checked by `experiments.check.check`, or read from the config.yaml of a run.
@@ -90,7 +90,7 @@ def make_plan(settings: dict[str, Any], seeds_per_process: int | None = None) ->
 
 
 def list_seeds(settings: dict[str, Any]) -> list[int]:
-    """Returns the seeds of an experiment.
+    """Return the seeds of an experiment.
 
     Raises:
         Mistake: there is none, or one of them twice, or one is out of range.
@@ -103,7 +103,7 @@ def list_seeds(settings: dict[str, Any]) -> list[int]:
 
 
 def count_env_runners(settings: dict[str, Any]) -> int:
-    """Returns the number of env runners; where the settings leave it open, one per worker of A3C as far as CPUs go."""
+    """Return the number of env runners; where the settings leave it open, one per worker of A3C as far as CPUs go."""
     cluster = settings["cluster"]
     if cluster["num_env_runners"] is not None:
         return cluster["num_env_runners"]
@@ -112,7 +112,7 @@ def count_env_runners(settings: dict[str, Any]) -> int:
 
 
 def count_training_cpus(settings: dict[str, Any]) -> int:
-    """Returns the CPUs of the training process; where the settings leave it open, those that the others leave."""
+    """Return the CPUs of the training process; where the settings leave it open, those that the others leave."""
     cluster, runners = settings["cluster"], count_env_runners(settings)
     if cluster["cpus"] is not None:
         return cluster["cpus"]
@@ -129,7 +129,7 @@ def _count_learner_cpus(cluster: dict[str, Any]) -> int:
 
 
 def choose_dtype(settings: dict[str, Any]) -> str:
-    """Returns the dtype of the torso.
+    """Return the dtype of the torso.
 
     `model.dtype=auto` is bfloat16 where env runners act on GPUs. Where CPUs act, it is what this machine's CPU is
     fastest in, wherever the learner is: a CPU without bfloat16 arithmetic takes many times as long in it.
@@ -141,7 +141,7 @@ def choose_dtype(settings: dict[str, Any]) -> str:
 
 
 def describe_update(plan: Plan) -> str:
-    """Returns the size of one update: `8 envs x 128 steps = 1024 per update`."""
+    """Return the size of one update: `8 envs x 128 steps = 1024 per update`."""
     algo = plan.settings["algo"]
     envs = counted(algo["num_envs"], "env")
     if "episodes_per_update" in algo:

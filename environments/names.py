@@ -11,7 +11,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "env"
 
 
 def name_of(env: dict) -> str:
-    """Returns the name of what a run plays.
+    """Return the name of what a run plays.
 
     Args:
         env: the `env.` settings.
@@ -35,7 +35,7 @@ def name_of(env: dict) -> str:
 
 
 def gives_name(path: Path, env_id: str) -> bool:
-    """Returns whether a file of experiments/env/ names an id after itself; a damaged file names nothing."""
+    """Return whether a file of experiments/env/ names an id after itself; a damaged file names nothing."""
     try:
         env = yaml.safe_load(path.read_text())["env"]
         return env["id"] == env_id and env["name"] == path.stem and not is_game(path.stem)

@@ -1,4 +1,4 @@
-"""Returns and advantages: pure functions of time-major arrays.
+"""Return and advantages: pure functions of time-major arrays.
 
 T agent steps, N envs. r_t is the reward for the action at t, V_t the value of the observation it was chosen on.
 `terminated` ends an episode, so V(s') counts as 0; `truncated` only cuts it short, so V(s') counts, and it is the value

@@ -19,7 +19,7 @@ PRIORITIZED = {"type": "PrioritizedEpisodeReplayBuffer", "alpha": 0.6, "beta": 0
 
 
 def make_model_config(plan: Plan) -> dict:
-    """Returns what the RLModule is built from: the settings of the model with the dtype of the plan in place of `auto`,
+    """Return what the RLModule is built from: the settings of the model with the dtype of the plan in place of `auto`,
     and the layout of the pixels."""
     model = plan.settings["model"] | {"dtype": plan.dtype}
     layout = layout_of(plan.settings["env"])
@@ -29,7 +29,7 @@ def make_model_config(plan: Plan) -> dict:
 
 
 def build_config(plan: Plan) -> Any:
-    """Returns the RLlib config of a run, for its first seed.
+    """Return the RLlib config of a run, for its first seed.
 
     It has each setting that RLlib reads under RLlib's name, and all settings as objects for the suite's own code; see
     SuiteConfig.
@@ -54,7 +54,7 @@ def build_config(plan: Plan) -> Any:
 
 
 def set_processes(config: Any, plan: Plan) -> None:
-    """Tells RLlib which processes a run has, what each takes of a machine, and how many envs each env runner plays."""
+    """Tell RLlib which processes a run has, what each takes of a machine, and how many envs each env runner plays."""
     cluster, algo, runners, cpus = plan.settings["cluster"], config.algo, plan.num_env_runners, plan.training_cpus
     players = algo.num_workers if isinstance(algo, A3CSettings) else runners
     config.num_env_runners = runners
@@ -73,7 +73,7 @@ def set_processes(config: Any, plan: Plan) -> None:
 
 
 def set_learning(config: Any) -> None:
-    """Tells RLlib the discount, the step size and how much an update learns from."""
+    """Tell RLlib the discount, the step size and how much an update learns from."""
     algo = config.algo
     config.lr = algo.lr
     config.gamma = algo.gamma
@@ -89,7 +89,7 @@ def set_learning(config: Any) -> None:
 
 
 def set_replay(config: Any, algo: DQNSettings) -> None:
-    """Tells RLlib's DQN how it fills its replay buffer and draws from it, how it explores, and how often it learns."""
+    """Tell RLlib's DQN how it fills its replay buffer and draws from it, how it explores, and how often it learns."""
     config.train_batch_size_per_learner = algo.minibatch_size
     config.replay_buffer_config = (PRIORITIZED if algo.prioritized else UNIFORM) | {"capacity": algo.buffer_size}
     config.num_steps_sampled_before_learning_starts = algo.learning_starts

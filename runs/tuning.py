@@ -98,7 +98,7 @@ class PlacementTimer:
         self.last_run, self.is_over = time.monotonic(), False
 
     def runs_out(self, trials: list[Trial]) -> bool:
-        """Returns True once: none of the trials has run for WAIT_S seconds, and one waits for its place."""
+        """Return True once: none of the trials has run for WAIT_S seconds, and one waits for its place."""
         statuses = {trial.status for trial in trials}
         if "RUNNING" in statuses:
             self.last_run = time.monotonic()

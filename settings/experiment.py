@@ -12,7 +12,7 @@ from settings.setting import Setting, list_settings, name_kind
 
 
 def select_classes(settings: dict) -> dict[str, type]:
-    """Returns the class of settings of each group, for the algorithm, environment and torso that are chosen.
+    """Return the class of settings of each group, for the algorithm, environment and torso that are chosen.
 
     Raises:
         Mistake: the algorithm does not exist, or one of the three names is not a word.
@@ -42,7 +42,7 @@ def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
 
 
 def make_settings(group: str, settings: dict) -> Any:
-    """Returns the settings of a group as an object of their class, such as a PPOSettings.
+    """Return the settings of a group as an object of their class, such as a PPOSettings.
 
     Args:
         group: algo, env, model, cluster or stop.

@@ -17,26 +17,26 @@ class NonFinite(EnvironmentFault):
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Returns the exception of another process, taken out of the RayTaskError that Ray puts around it."""
+    """Return the exception of another process, taken out of the RayTaskError that Ray puts around it."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     return error
 
 
 def in_a_line(error: BaseException) -> str:
-    """Returns `ValueError: first line of the message`; of an actor that could not start, the last traceback line."""
+    """Return `ValueError: first line of the message`; of an actor that could not start, the last traceback line."""
     cause = cause_of(error)
     lines = str(cause).strip().splitlines() or [""]
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
 
 
 def counted(number: float, noun: str) -> str:
-    """Returns a number with its noun: `1 CPU`, `2 CPUs`, `1,234 games`."""
+    """Return a number with its noun: `1 CPU`, `2 CPUs`, `1,234 games`."""
     return f"{number:,g} {noun}{'' if number == 1 else 's'}" if number < 1e5 else f"{number:,.0f} {noun}s"
 
 
 def choose(word: str, offered: list[str]) -> str:
-    """Returns the end of the message on an unknown option: `did you mean ppo? There are: a2c, ppo`."""
+    """Return the end of the message on an unknown option: `did you mean ppo? There are: a2c, ppo`."""
     near = difflib.get_close_matches(word, offered, n=1)
     if not offered:
         return "there is none yet"
@@ -44,7 +44,7 @@ def choose(word: str, offered: list[str]) -> str:
 
 
 def reachable(path: str | Path, setting: str) -> Path:
-    """Returns the absolute path of a setting's value; the path need not exist.
+    """Return the absolute path of a setting's value; the path need not exist.
 
     Raises:
         Mistake: the path cannot be looked up: no permission, a name that is too long, links in a circle.

@@ -72,7 +72,7 @@ class Setting:
     optional: bool = False
 
     def check(self, key: str, value: Any) -> Any:
-        """Returns the value as its kind: where the setting is a whole number, 2e5 as 200000 and `10k` as 10000.
+        """Return the value as its kind: where the setting is a whole number, 2e5 as 200000 and `10k` as 10000.
 
         Args:
             key: the name of the setting, for the message.
@@ -109,7 +109,7 @@ class Setting:
         return value
 
     def wanted(self) -> str:
-        """Returns what the setting takes, in words: `a whole number of at least 1`."""
+        """Return what the setting takes, in words: `a whole number of at least 1`."""
         if self.options:
             return "one of " + ", ".join(map(str, self.options))
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
@@ -128,12 +128,12 @@ class Setting:
 
 @functools.cache
 def list_settings(group: type) -> dict[str, Setting]:
-    """Returns name -> Setting of every field of a dataclass, in its order; the fields of its bases come first."""
+    """Return name -> Setting of every field of a dataclass, in its order; the fields of its bases come first."""
     return {field.name: read_field(field) for field in dataclasses.fields(group)}
 
 
 def read_field(field: dataclasses.Field) -> Setting:
-    """Returns the Setting that a field declares: its kind and whether it takes null are read from its annotation."""
+    """Return the Setting that a field declares: its kind and whether it takes null are read from its annotation."""
     kind: Any = field.type
     optional = isinstance(kind, UnionType)  # float | None
     if optional:
@@ -142,12 +142,12 @@ def read_field(field: dataclasses.Field) -> Setting:
 
 
 def spell_limit(number: float) -> str:
-    """Returns a limit as it is printed: `0.5`, `16384`, `1,000,000,000,000`."""
+    """Return a limit as it is printed: `0.5`, `16384`, `1,000,000,000,000`."""
     return f"{number:,.0f}" if number >= 100_000 else str(number)
 
 
 def name_kind(value: Any) -> str:
-    """Returns the kind of an override's value, in words: `a number`, `a list`."""
+    """Return the kind of an override's value, in words: `a number`, `a list`."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):
@@ -158,7 +158,7 @@ def name_kind(value: Any) -> str:
 
 
 def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
-    """Returns the Mistake for an unknown key; its message names the nearest settings.
+    """Return the Mistake for an unknown key; its message names the nearest settings.
 
     Args:
         key: the unknown key.
