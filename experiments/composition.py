@@ -128,20 +128,17 @@ def refuse_invalid_override(override: str, typed: str) -> None:
     """
     key, _, value = override.partition("=")
     if key.split(".")[0] == "hydra":
-        raise Mistake(
-            f"{override}: Hydra has no settings here, it only composes; python run.py --cfg job prints all settings"
-        )
+        raise Mistake(f"{override}: Hydra has no settings here, it only composes; --cfg job prints all settings")
     if key[:1] == "~":
         raise Mistake(f"{override}: a setting cannot be removed; give it another value, or null where it takes null")
     try:
         parsed = OverridesParser.create().parse_override(override)
     except (HydraException, ValueError, RecursionError) as error:  # such as a number of 5,000 digits
         raise Mistake(
-            f"{typed!r} cannot be read; write key=value, without spaces around = and without commas between, "
-            "see python run.py --help"
+            f"{typed!r} cannot be read; write key=value, without spaces around = and without commas between, see --help"
         ) from error
     if not key or parsed.is_sweep_override():
-        raise Mistake(f"{override} cannot be read; write key=value with one value, see python run.py --help")
+        raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
     if key in GROUPS and not value:
         raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
@@ -193,8 +190,8 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         typed = any(o.partition("=")[0] == found.group(1) for o in overrides)
         place = None if typed else find_line(reference)
         where = f"{place}: " if place else ""
-        return f"{where}{found.group(1)}: {join_lines(text.split(chr(10))[0])}; see python run.py --help"
-    return f"{join_lines(text)}; see python run.py --help"
+        return f"{where}{found.group(1)}: {join_lines(text.split(chr(10))[0])}; see --help"
+    return f"{join_lines(text)}; see --help"
 
 
 def find_line(pattern: str) -> str | None:
@@ -220,7 +217,7 @@ def explain_unknown_key(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(
         name, known, n=2, cutoff=0.6
     )
-    hint = f"did you mean {' or '.join(near)}?" if near else "python run.py --cfg job prints all settings"
+    hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job prints all settings"
     return f"{key}: this experiment has no such setting; {hint}"
 
 

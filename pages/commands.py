@@ -6,13 +6,12 @@ training or a search.
 The files that play are imported where they are used, because they take seconds; a mistake is answered before.
 """
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from run_directory.checkpoints import find_checkpoint
-from run_directory.layout import list_seed_runs
+from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake, reachable
 
@@ -141,7 +140,7 @@ def show_search(folder: Path, finished: bool) -> int:
             if (kept := find_tuned_config(folder)).exists():
                 print(f"a winner of this search is kept already: {kept}")
             else:
-                print("to keep the winner: ", shlex.join(["python", "run.py", "command=promote", f"run={folder}"]))
+                print("to keep the winner: ", format_command("command=promote", f"run={folder}"))
     except Mistake as mistake:  # the search is done all the same
         print(f"nothing to compare: {mistake}")
     try:

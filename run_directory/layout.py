@@ -22,6 +22,8 @@ checkpoints/last/
 """
 
 import shlex
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 from settings.mistakes import Mistake
@@ -38,6 +40,7 @@ PERCENTAGES = {f"milestone_{percentage}": percentage for percentage in (0, 1, 3,
 MILESTONES = tuple(PERCENTAGES)
 CHECKPOINT_NAMES = (*TO_PLAY, *MILESTONES)  # every name that `checkpoint=` may have
 
+LAUNCHER = ("python", "-m", "run") if ("-m", "run") in pairwise(sys.orig_argv) else ("python", "run.py")
 HINT = "give the directory that a run printed last"
 
 
@@ -72,6 +75,11 @@ def list_seed_runs(run: Path) -> list[Path]:
     return [run]
 
 
+def format_command(*words: str) -> str:
+    """Return a command of the suite that can be pasted into the shell in which this process was started."""
+    return shlex.join([*LAUNCHER, *words])
+
+
 def format_resume_command(run: Path) -> str:
-    """Return the command that continues a run or a search, so that it can be pasted into a shell."""
-    return shlex.join(["python", "run.py", f"resume={run}"])
+    """Return the command that continues a run or a search."""
+    return format_command(f"resume={run}")

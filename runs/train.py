@@ -17,7 +17,7 @@ from environments.screen import duration
 from experiments.resume import keep_rules
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_strangers
-from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_resume_command, seed_paths
+from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import read_rows
 from run_directory.provenance import ROOT
@@ -245,7 +245,7 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     print(f"writing to {run}")
-    print(f"to watch it in a browser:  {shlex.join(['python', 'run.py', 'command=watch', f'run={run}'])}")
+    print(f"to watch it in a browser:  {format_command('command=watch', f'run={run}')}")
     print("starting the training process; its first numbers come in some seconds", flush=True)
     if plan.gpus == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
@@ -259,10 +259,10 @@ def describe_next_steps(run: Path, settings: dict) -> str:
     farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
     shown = os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else run  # a job is elsewhere
-    lines = {"watch the curves": ["tensorboard", "--logdir", str(shown)]}
+    lines = {"watch the curves": shlex.join(["tensorboard", "--logdir", str(shown)])}
     if not may_never_end(settings["env"]):
-        lines["play more games"] = ["python", "run.py", "command=evaluate", f"run={shown}", "episodes=100"]
-        lines["see it play"] = ["python", "run.py", "command=record", f"run={shown}"]
-        lines["a page of it all"] = ["python", "run.py", "command=page", f"run={shown}"]
-    lines["train on"] = ["python", "run.py", f"resume={shown}", *farther]
-    return "\n".join(["what next", *(f"  {what:<18} {shlex.join(words)}" for what, words in lines.items())])
+        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100")
+        lines["see it play"] = format_command("command=record", f"run={shown}")
+        lines["a page of it all"] = format_command("command=page", f"run={shown}")
+    lines["train on"] = format_command(f"resume={shown}", *farther)
+    return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])

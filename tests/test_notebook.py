@@ -1,0 +1,34 @@
+"""The notebook of docs/, executed cell by cell in a process of its own, as Jupyter would from another directory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from run_directory.provenance import ROOT
+
+NOTEBOOK = ROOT / "docs" / "first_steps.ipynb"
+
+
+def read_code() -> str:
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def test_the_notebook_is_kept_without_outputs():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+
+
+@pytest.mark.end_to_end
+def test_the_notebook_trains_plots_and_lets_the_agent_play(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "RAY_AUTH_MODE": "disabled"}
+    words = [sys.executable, "-c", read_code()]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    printed = dict(line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("mean score", "prob")))
+    assert float(printed["mean score of 10 greedy games"]) > 50  # random play scores 22
+    probabilities = json.loads(printed["probability of each action"].partition(" value")[0])
+    assert sum(probabilities) == pytest.approx(1, abs=1e-3)
