@@ -18,8 +18,8 @@ from torch import nn
 
 from algorithms import data_parallel
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
-from algorithms.optimizers import make_optimizer
 from custom_models.actor_critic import ActorCritic
+from custom_models.optimizers import make_optimizer
 from environments.threads import take_threads
 from rollouts.device import copy_to_device
 from rollouts.rollout import Rollout, join_envs, stack_frames

@@ -13,11 +13,11 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 
 from algorithms.learner import PROGRESS, RolloutLearner
 from algorithms.nonfinite import NonFiniteLoss
-from algorithms.progress import Progress
 from algorithms.remote_learners import update_learners
 from custom_models.actor_critic import ActorCritic
 from rollouts.health import describe_lost_runners, raise_start_errors
 from rollouts.private_ray import get_local_learner, get_weights_number, list_env_runner_actors
+from rollouts.progress import Progress
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from run_directory.checkpoints import complete_checkpoint

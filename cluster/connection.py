@@ -24,9 +24,9 @@ from cluster.local_ray import LOCAL, describe_token, start_ray
 from cluster.package import MAX_DRIVER_BYTES, refuse_large_package
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
+from environments.checkout import ROOT
 from environments.passwords import mask
 from rollouts.private_ray import change_command_line, disable_tune_signals
-from run_directory.provenance import ROOT
 from settings.mistakes import Mistake, counted
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job

@@ -15,9 +15,10 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from cluster.package import MAX_JOB_BYTES, refuse_large_package
+from environments.checkout import ROOT
 from environments.passwords import mask
 from run_directory.outputs import compute_key
-from run_directory.provenance import COMMIT, ROOT, commit_to_send
+from run_directory.provenance import COMMIT, commit_to_send
 from settings.mistakes import Mistake
 
 DASHBOARD_VARIABLE = "RAY_API_SERVER_ADDRESS"  # `ray job` reads this environment variable, too

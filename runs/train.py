@@ -12,6 +12,7 @@ import torch
 from ray.tune.search import Searcher
 
 from cluster.plan import Plan, describe_update, make_plan
+from environments.checkout import ROOT
 from environments.games import may_never_end
 from environments.screen import duration
 from experiments.resume import keep_rules
@@ -20,7 +21,6 @@ from run_directory.continuation import refuse_damaged_files, refuse_strangers
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import read_rows
-from run_directory.provenance import ROOT
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.display import Display

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from run_directory.provenance import ROOT
+from environments.checkout import ROOT
 
 NOTEBOOK = ROOT / "docs" / "first_steps.ipynb"
 

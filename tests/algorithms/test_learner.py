@@ -9,7 +9,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from algorithms.a2c import estimate_advantages
 from algorithms.learner import PROGRESS
 from algorithms.nonfinite import NonFiniteLoss
-from algorithms.optimizers import RMSProp
+from custom_models.optimizers import RMSProp
 from rollouts.returns import gae, monte_carlo
 from rollouts.rollout import RolloutData
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from run_directory.provenance import ROOT
+from environments.checkout import ROOT
 
 
 @pytest.mark.parametrize(("launch", "start"), [(["-m", "run"], "python -m run "), (["run.py"], "python run.py ")])

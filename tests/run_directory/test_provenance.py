@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from environments import checkout as checkout_module
 from run_directory import provenance
 from run_directory.layout import DIFF
 from run_directory.provenance import COMMIT, commit_to_send
@@ -22,7 +23,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
     (root / "tuned_configs").mkdir(parents=True)
     (root / "notes.txt").write_bytes(b"")
     (root / ".gitignore").write_text("ignored.py\n")
-    monkeypatch.setattr(provenance, "ROOT", root)
+    monkeypatch.setattr(checkout_module, "ROOT", root)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.delenv(COMMIT, raising=False)
     git(root, "init", "-q")
@@ -115,7 +116,7 @@ def lose_the_index(checkout: Path, monkeypatch) -> None:
 
 def allow_only_a_little(checkout: Path, monkeypatch) -> None:
     (checkout / "notes.txt").write_bytes(b"a line\n" * 1000)
-    monkeypatch.setattr(provenance, "DIFF_BYTES", 1000)
+    monkeypatch.setattr(checkout_module, "DIFF_BYTES", 1000)
 
 
 @pytest.mark.parametrize("fault", [lose_the_index, allow_only_a_little])

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 import run
+from environments.checkout import ROOT
 from evidence.search_result import print_result, read_finalists
-from run_directory.provenance import ROOT
 from settings.mistakes import Mistake
 from tuned_configs.promotion import promote_winner
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from algorithms.optimizers import RMSProp
+from custom_models.optimizers import RMSProp
 
 
 def slow_rmsprop(theta: list[float], gradients: list[list[float]], lr: float, eps: float) -> list[float]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from algorithms.progress import Progress
+from rollouts.progress import Progress
 
 
 def summary(steps: int, scores=(), lengths=(), num_bytes: int = 0) -> dict:
