@@ -130,7 +130,7 @@ def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path,
     elif where == "tensorboard":
         monkeypatch.setattr(CurveWriter, "add", after_three(CurveWriter.add))
     else:
-        monkeypatch.setattr(tuning, "TrainingProcess", TrainingProcessOfFullDisk)
+        monkeypatch.setattr(tuning, "TrainingProcess", training_process_of_a_full_disk())
     code, printed = go(*TINY, f"output_dir={tmp_path}", "stop.agent_steps=100_000")
     path = directory_in(printed)
     assert code == 1 and "cannot be written (No space left on device): stopped" in printed
@@ -143,16 +143,19 @@ def test_a_full_disk_ends_the_run_and_leaves_a_whole_checkpoint(where, tmp_path,
     assert_no_gap_and_no_double(rows_of(path))
 
 
-class TrainingProcessOfFullDisk(TrainingProcess):
-    """A training process whose third checkpoint finds no room."""
+def training_process_of_a_full_disk() -> type:
+    """A training process whose third checkpoint finds no room. Ray sends a class from within a function as it is."""
 
-    saved = 0
+    class TrainingProcessOfFullDisk(TrainingProcess):
+        saved = 0
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        self.saved += 1
-        if self.saved > 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        super().save_checkpoint(checkpoint_dir)
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            self.saved += 1
+            if self.saved > 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().save_checkpoint(checkpoint_dir)
+
+    return TrainingProcessOfFullDisk
 
 
 # A run that comes to its end.
