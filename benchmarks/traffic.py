@@ -78,12 +78,13 @@ def play(
     seconds = time.monotonic() - start
     run.end()
     updates = len(last) - len(first)
+    agent_steps = int(last[-1]["agent_steps"]) - int(first[-1]["agent_steps"])  # rows that only restart a game are none
     received, sent = (b - a - rate * seconds for a, b, rate in zip(before, after, idle, strict=True))
     return {
         "received_per_update": received / updates,
-        "sent_per_agent_step": sent / updates / steps,
+        "sent_per_agent_step": sent / agent_steps,
         "payload_per_agent_step": float(last[-1]["bytes_per_agent_step"]),
-        "agent_steps_per_s": steps * updates / seconds,
+        "agent_steps_per_s": agent_steps / seconds,
     }
 
 
