@@ -70,7 +70,7 @@ def make_plan(settings: dict[str, Any], seeds_per_process: int | None = None) ->
     """Return the plan of an experiment on this machine.
 
     Args:
-        settings: checked by `experiments.check.check`, or read from the config.yaml of a run.
+        settings: checked by `experiments.check.check_settings`, or read from the config.yaml of a run.
         seeds_per_process: seeds that one training process trains; None: `search.seeds_per_trial` of a search, else 1.
 
     Raises:
