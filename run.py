@@ -5,6 +5,8 @@
     python run.py resume=outputs/ppo/assault/<run>       resume; further overrides replace saved settings
     python run.py command=evaluate run=outputs/ppo/assault/<run> episodes=30
     python run.py command=record run=outputs/ppo/assault/<run> games=3
+    python run.py -m algo=a2c,ppo env=cartpole seed=range(1,6)      a grid, and a comparison of its arms
+    python run.py command=compare runs=[<run>,<run>]
     python run.py env=cartpole --cfg job                 print the experiment, run nothing
 
 Exit codes: 0, the command has finished; 2, a setting or a flag cannot work; 1, all other failures.
@@ -57,6 +59,10 @@ def main(argv: list[str]) -> int:
         for word in overrides:
             if "=" not in word and (groups := [group for group in GROUPS if word in list_options(group)]):
                 raise Mistake(f"{word}: did you mean {groups[0]}={word}?")
+        if "--multirun" in flags:
+            from comparisons.commands import run_multirun
+
+            return run_multirun(argv, overrides, print_only="--cfg" in flags)
         if "command=submit" in overrides and "--cfg" not in flags:
             return submit_experiment([override for override in overrides if override != "command=submit"])
         settings, resumed = read_experiment(overrides)
@@ -88,24 +94,19 @@ def split_arguments(argv: list[str]) -> tuple[list[str], set[str]]:
         word = words.pop(0)
         if word in ("-h", "--help"):
             flags.add("--help")
+        elif word in ("-m", "--multirun"):
+            flags.add("--multirun")
         elif word in ("-c", "--cfg"):
             if not words or words.pop(0) != "job":
                 raise Mistake("--cfg prints the experiment; type it as --cfg job")
             flags.add("--cfg")
         elif word.startswith("-"):
+            from experiments.words import suggest_override
+
             raise Mistake(f"{word}: there is no such flag; {suggest_override(word, words)}")
         else:
             overrides.append(word)
     return overrides, flags
-
-
-def suggest_override(flag: str, rest: list[str]) -> str:
-    """Return a hint for an unknown flag: algo=ppo instead of `--algo ppo`."""
-    key, equals, value = flag.lstrip("-").partition("=")
-    value = value if equals else rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else ""
-    if len(key) > 1 and value:
-        return f"settings are typed without dashes: {key}={value}"
-    return "the flags are --help, --cfg job and --completion bash (tune_searches=<name> begins a search)"
 
 
 def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
@@ -133,6 +134,10 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
     Interrupt.message = "stopped" if settings["command"] in READER_SETTINGS else MESSAGE_BEFORE_TRAINING
     if resumed:  # before any setting of its directory takes effect, such as the address of a cluster
         refuse_strangers(resumed, overrides)
+    if settings["command"] == "compare":
+        from comparisons.commands import compare
+
+        return compare(settings["runs"], settings["out"])
     if settings["command"] in READER_SETTINGS:
         from pages.commands import run_reader
 

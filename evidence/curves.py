@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 POINTS = 200  # of one curve, at most
 SCORE = "episode_return_mean"
@@ -37,11 +38,11 @@ def choose_rows(rows: int) -> np.ndarray:
     return np.unique(np.linspace(0, rows - 1, min(POINTS, rows)).round().astype(int))
 
 
-def extract_curve(progress: dict[str, np.ndarray], column: str = SCORE) -> Curve:
-    """Return agent steps and values of a column; rows without a value, such as before the first game, are left out."""
+def extract_curve(progress: dict[str, np.ndarray], column: str = SCORE, axis: str = "agent_steps") -> Curve:
+    """Return `axis` and values of a column; rows without a value, such as before the first game, are left out."""
     known = np.flatnonzero(np.isfinite(progress[column]))
     rows = known[choose_rows(len(known))]
-    return progress["agent_steps"][rows], progress[column][rows]
+    return progress[axis][rows], progress[column][rows]
 
 
 def average_curves(curves: Sequence[Curve]) -> Curve:
@@ -81,10 +82,24 @@ def draw_curves(
     plt.close(figure)
 
 
-def draw_groups(axes: Axes, groups: dict[str, list[dict[str, np.ndarray]]], column: str) -> None:
+def draw_scores(groups: dict[str, list[dict[str, np.ndarray]]], lines: list[ReferenceLine], axis: str) -> Figure:
+    """Return a figure of the scores alone, over `agent_steps` or `wall_time_s`; see `draw_curves`."""
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    draw_groups(axes, groups, SCORE, axis)
+    draw_lines(axes, lines)
+    name = "agent steps" if axis == "agent_steps" else "hours of training"
+    axes.set(xlabel=name, ylabel="mean score of the last 100 full games")
+    axes.xaxis.set_major_formatter(lambda x, _: shorten_number(x) if axis == "agent_steps" else f"{x / 3600:.3g}")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def draw_groups(
+    axes: Axes, groups: dict[str, list[dict[str, np.ndarray]]], column: str, axis: str = "agent_steps"
+) -> None:
     """Draw one column of progress.csv for all groups."""
     for index, (label, runs) in enumerate(groups.items()):
-        curves = [curve for run in runs if column in run and len((curve := extract_curve(run, column))[0])]
+        curves = [curve for run in runs if column in run and len((curve := extract_curve(run, column, axis))[0])]
         for x, y in curves:
             axes.plot(x, y, color=f"C{index}", linewidth=0.8, alpha=0.5)
         if curves:

@@ -15,6 +15,7 @@ READER_SETTINGS = {
     "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
     "page": ("run", "checkpoint"),
     "watch": ("run", "checkpoint", "port"),
+    "compare": ("runs", "out"),
     "promote": ("run",),
 }
 READER_COMMANDS = "command=evaluate, record, page, watch and promote"
@@ -27,12 +28,13 @@ READER_ONLY_SETTINGS = {
     "takes the newest, leave it out",
     "way": "only command=evaluate and command=record read it; leave it out",
     "port": "only command=watch serves a page; leave it out",
+    "runs": "only command=compare reads it; leave it out",
+    "out": "only command=compare reads it; output_dir says where runs go",
+    "max_runs": "only a grid reads it; add -m, or leave it out",
 } | dict.fromkeys(("games", *VIDEO_SETTINGS, "replay"), "only command=record makes videos; leave it out")
 IGNORED_SETTINGS = {
-    "train": READER_ONLY_SETTINGS
-    | {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
-    "search": READER_ONLY_SETTINGS
-    | {
+    "train": {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
+    "search": {
         "page": "a search has a page of its own; leave it out",
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
         "episodes": "a search plays no evaluation; leave it out",
@@ -42,7 +44,15 @@ IGNORED_SETTINGS = {
 }
 IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
 # Settings that only a command line may set, with their defaults.
-COMMAND_LINE_DEFAULTS = {"run": None, "checkpoint": None, "way": "both", "resume": None, "trust": False}
+COMMAND_LINE_DEFAULTS = {
+    "run": None,
+    "runs": None,
+    "out": None,
+    "checkpoint": None,
+    "way": "both",
+    "resume": None,
+    "trust": False,
+}
 COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
 DERIVED_NAMES = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
@@ -54,6 +64,14 @@ def refuse_derived_names(overrides: list[str]) -> None:
             raise Mistake(
                 f"{override}: results are filed under names that the suite derives; leave it out, or {way_out}"
             )
+
+
+def refuse_reader_settings(overrides: list[str]) -> None:
+    """Refuse an override that only a command reads which reads a run directory."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value != "null" and (why := READER_ONLY_SETTINGS.get(key)):
+            raise Mistake(f"{override}: {why}")
 
 
 def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
@@ -117,7 +135,9 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
         result["seed"] = None
     for key, value in typed.items():
         group, _, field = key.partition(".")
-        if key in keys:
+        if key == "runs" and key in keys:
+            result[key] = read_labels(value)
+        elif key in keys:
             setting = SEED if key == "seed" else list_settings(RunSettings)[key]
             result[key] = setting.check(key, value)
         elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
@@ -131,9 +151,27 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
     if command == "record":
         check_recording_settings(typed, result)
         result["way"] = typed.get("way", "stochastic")
+    if command == "compare":
+        if not result["runs"]:
+            raise Mistake("runs is not set; command=compare takes runs=[<run directory>,<run directory>]")
+        return result
     if not result["run"] and not result.get("replay"):
         raise Mistake(f"run is not set; command={command} takes run=<directory>")
     return result | ({"rules": rules} if command in PLAYER_COMMANDS else {})
+
+
+def read_labels(value: Any) -> list[tuple[str | None, str]]:
+    """Return label and directory of each run to compare; the label is None where none was typed.
+
+    Args:
+        value: a list of directories, or label -> directory.
+
+    Raises:
+        Mistake: it is neither.
+    """
+    labels = list(value) if isinstance(value, dict) else None
+    paths = list_settings(RunSettings)["runs"].check("runs", list(value.values()) if isinstance(value, dict) else value)
+    return list(zip(map(str, labels) if labels else [None] * len(paths or ()), paths or (), strict=True))
 
 
 def check_recording_settings(typed: dict[str, Any], settings: dict[str, Any]) -> None:

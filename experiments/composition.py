@@ -14,19 +14,20 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.words import expand_override, suggest_env, suggest_setting
+from environments.spelling import suggest_env
+from experiments.words import expand_override, suggest_setting
 from experiments.yaml_files import check_global_file, check_group_file, read_yaml_nodes
 from settings.mistakes import Mistake, choose
 from settings.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
-PATH_SETTINGS = ("output_dir", "run", "resume", "checkpoint", "replay")  # their values are taken literally
+PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay")  # their values are taken literally
 
 
 def remove_resume(overrides: list[str]) -> list[str]:
@@ -91,6 +92,38 @@ def parse_overrides(overrides: list[str]) -> dict[str, Any]:
     return values
 
 
+def list_values(override: str) -> list[str] | None:
+    """Return the values of an override that has several, as text: of `a,b`, `choice(a,b)`, `range(1,9)`, `glob(a*)`.
+
+    Returns:
+        None where the override has one value.
+
+    Raises:
+        Mistake: it has an interval, a pattern that matches no option, or a value twice.
+    """
+    key, _, value = override.partition("=")
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except (HydraException, ValueError, RecursionError):
+        return None  # the check of a single override explains it
+    if not parsed.is_sweep_override():
+        return None
+    if parsed.is_interval_sweep():
+        raise Mistake(f"{override}: an interval has no single values; a search draws from it, see tune_searches/")
+    pattern = parsed.value()
+    if isinstance(pattern, Glob):
+        if key not in GROUPS:
+            raise Mistake(f"{override}: glob matches the options of a group, and {key} is none; list its values")
+        values = pattern.filter(list_options(key))
+        if not values:
+            raise Mistake(f"{override}: nothing matches; there are: {', '.join(list_options(key))}")
+    else:
+        values = list(parsed.sweep_string_iterator())
+    if len(set(values)) < len(values):
+        raise Mistake(f"{override}: a value is there twice; give each only once")
+    return values
+
+
 def check_option_file(override: str) -> None:
     """Check the YAML file that an override such as `tuned_configs=mine` chooses, before Hydra reads it."""
     group, _, option = override.partition("=")
@@ -137,8 +170,12 @@ def refuse_invalid_override(override: str, typed: str) -> None:
         raise Mistake(
             f"{typed!r} cannot be read; write key=value, without spaces around = and without commas between, see --help"
         ) from error
-    if not key or parsed.is_sweep_override():
+    if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
+    if parsed.is_sweep_override() and key == "runs":
+        raise Mistake(f"{typed} cannot be read; put brackets around the directories, runs=[{value}]")
+    if parsed.is_sweep_override():
+        raise Mistake(f"{typed} has several values; add -m for a grid of them, as in python run.py -m {typed}")
     if key in GROUPS and not value:
         raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):

@@ -12,6 +12,7 @@ from experiments.commands import (
     refuse_derived_names,
     refuse_ignored_settings,
     refuse_misplaced_settings,
+    refuse_reader_settings,
 )
 from experiments.composition import PATH_SETTINGS, compose_settings, parse_overrides, remove_resume
 from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
@@ -46,9 +47,10 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     if command in READER_SETTINGS:
         settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
-        if settings["run"]:  # command=record with a replay needs no run
+        if settings.get("run"):  # command=record with a replay needs no run, command=compare reads several
             settings["run"] = find_newest(settings["run"], "run", "outputs", kinds)
         return settings, None
+    refuse_reader_settings(overrides)
     if resume == "":  # a script with an empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
     if resume is None or resume == "auto":

@@ -3,11 +3,11 @@
 An override in another notation is expanded if its meaning is certain; otherwise a message names what to type.
 """
 
-import difflib
 import re
 
 from ale_py import roms
 
+from environments.spelling import refuse_gymnasium_id
 from settings.mistakes import Mistake
 
 # Setting or group of this suite -> its names in Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample
@@ -101,7 +101,6 @@ DIFFERENCES = {  # name in another library -> how the meaning of its number diff
     "save_freq": "in seconds",
     "train_for_env_steps": "in agent steps",
 }
-GYMNASIUM_ID = re.compile(r"(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
 SEED_LIST = re.compile(r"-?\d+(,-?\d+)+")
 MAX_SEEDS = 1000
 SEED_RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
@@ -132,32 +131,13 @@ def expand_override(override: str, envs: list[str]) -> list[str]:
     return [override]
 
 
-def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
-    """Refuse a Gymnasium id, or a game in another spelling, as a value of env=; the message names the value to type."""
-    of_ale = value.startswith(("ALE/", "atari/"))
-    word = value.partition("/")[2] if of_ale else value
-    found = GYMNASIUM_ID.fullmatch(word)
-    if game := find_game(found.group(1) if found else word):
-        sticky = "; for the sticky actions of -v5 add env.protocol=machado" if word.endswith("-v5") else ""
-        raise Mistake(f"env={value}: type env={game}{sticky}")
-    if of_ale:
-        raise Mistake(f"env={value}: there is no such option; {suggest_env(word, envs)}")
-    if found and found.group(1).lower() in envs:
-        raise Mistake(f"env={value}: type env={found.group(1).lower()}")
-    if found:
-        raise Mistake(f"env={value}: for an environment of Gymnasium, type env=cartpole env.id={value}")
-
-
-def find_game(word: str) -> str | None:
-    """Return the ALE game of another spelling, `ms_pacman` for `MsPacman`; None if there is no such game."""
-    return {game.replace("_", ""): game for game in roms.get_all_rom_ids()}.get(re.sub(r"[_-]", "", word).lower())
-
-
-def suggest_env(word: str, envs: list[str]) -> str:
-    """Return the end of the message on an unknown value of env=: the nearest value, and all values."""
-    near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
-    every = f"{', '.join(envs)}, and every game of ALE"
-    return f"did you mean {near[0]}? There are: {every}" if near else f"there are: {every}"
+def suggest_override(flag: str, rest: list[str]) -> str:
+    """Return a hint for an unknown flag: algo=ppo instead of `--algo ppo`."""
+    key, equals, value = flag.lstrip("-").partition("=")
+    value = value if equals else rest[0] if rest and not rest[0].startswith("-") and "=" not in rest[0] else ""
+    if len(key) > 1 and value:
+        return f"settings are typed without dashes: {key}={value}"
+    return "the flags are --help, -m, --cfg job and --completion bash (tune_searches=<name> begins a search)"
 
 
 def suggest_setting(key: str, known: list[str], groups: tuple[str, ...]) -> str | None:

@@ -132,10 +132,11 @@ def record_start(plan: Plan, run: Path, argv: list[str], overrides: list[str], t
                 write_start(path, settings, argv, [*overrides, f"seed={seed}"], plan.dtype)
 
 
-def find_starts(run: Path, plan: Plan) -> tuple[dict[int, Path], list[int]]:
+def find_starts(run: Path, plan: Plan, say_done: bool = True) -> tuple[dict[int, Path], list[int]]:
     """Return, of a run that continues, the checkpoint that each seed starts from, and the seeds that are at their end.
 
-    What the user should know is printed: a seed that starts anew, a damaged checkpoint, a gap in the curve.
+    What the user should know is printed: a seed that starts anew, a damaged checkpoint, a gap in the curve, and with
+    `say_done` a seed that is at its end.
     """
     starts, done, settings = {}, [], plan.settings
     refuse_damaged_files(run)
@@ -151,7 +152,8 @@ def find_starts(run: Path, plan: Plan) -> tuple[dict[int, Path], list[int]]:
         if has_reached_stop(settings["stop"], checkpoints.read_totals(checkpoint)):
             # With resume=auto a longer run is another experiment.
             how = f"type resume={run} and " if settings["resume"] == AUTO else ""
-            print(f"seed {seed} has reached its stop already; {how}raise stop.agent_steps to go on")
+            if say_done:
+                print(f"seed {seed} has reached its stop already; {how}raise stop.agent_steps to go on")
             done.append(seed)
             continue
         starts[seed] = checkpoint
@@ -172,7 +174,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
     """Train the seeds that are left, each as a trial of Ray Tune; return the exit code."""
     stop, source = plan.settings["stop"], SeedSource(plan, run, todo)
 
-    def is_finished(result: dict) -> bool:
+    def is_finished(trial_id: str, result: dict) -> bool:
         return all(has_reached_stop(stop, row) for _, row, *_ in result["reports"])
 
     def show(config: dict, result: dict) -> None:

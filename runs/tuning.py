@@ -73,16 +73,16 @@ class StopCondition(tune.Stopper):
 
     Args:
         folder: of the run or the search.
-        is_finished: whether a trial that has reported this result has reached its end.
+        is_finished: told Tune's id of a trial and its result, returns whether it has reached its end.
     """
 
-    def __init__(self, folder: Path, is_finished: Callable[[dict], bool]):
+    def __init__(self, folder: Path, is_finished: Callable[[str, dict], bool]):
         self.folder, self.is_finished = folder, is_finished
         self.drop_waiting = False  # set once nothing runs: it ends the trials that wait without a checkpoint
 
     def __call__(self, trial_id: str, result: dict) -> bool:
         Interrupt.handle_report(trial_id, result)
-        if result["failure"] or self.is_finished(result):
+        if result["failure"] or self.is_finished(trial_id, result):
             return True
         Interrupt.check_disk_space(self.folder)
         return Interrupt.stop_requested

@@ -5,7 +5,7 @@ Their values stand in experiments/config.yaml and experiments/cluster/.
 
 from dataclasses import dataclass
 
-from settings.setting import PROCESSES, STEPS, YEAR_S, Setting, above, any_value, at_least, one_of
+from settings.setting import MANY, PROCESSES, STEPS, YEAR_S, Setting, above, any_value, at_least, one_of
 
 # An experiment has one seed or a list of seeds; each seed is checked by itself.
 SEED = Setting("seed of all random streams; a list, 1,2,3 or range(1,4), starts one run per seed", int, 0, 2**31 - 1)
@@ -54,6 +54,10 @@ class RunSettings:
     run: str | None = any_value(
         "the run directory that command=evaluate, record, page, watch and promote read; or latest"
     )
+    runs: list[str] | None = any_value(
+        "the run directories that command=compare compares: [<run>,<run>] or {label:<run>}; a grid stands for its arms"
+    )
+    out: str | None = any_value("the directory for the files of command=compare; null: <output_dir>/comparisons/<time>")
     checkpoint: str | None = any_value(
         "the checkpoint that command=evaluate, record, page and watch play: best, last, previous, milestone_<percent>, "
         "or a path; null: the best, and the newest for watch"
@@ -90,10 +94,11 @@ class RunSettings:
     max_failures: int = at_least(
         0, "restarts of a run from its last checkpoint after one of its processes has died", most=PROCESSES
     )
+    max_runs: int = at_least(1, "runs that a grid (-m) may have; a larger grid has to be asked for", most=MANY)
     dashboard: bool = any_value("start Ray's dashboard, at http://127.0.0.1:8265")
     dry_run: bool = any_value("print the node of each process and the traffic between processes, and stop")
     command: str = one_of(
-        ("train", "evaluate", "record", "page", "watch", "search", "promote", "submit"), "the command to run"
+        ("train", "evaluate", "record", "page", "watch", "compare", "search", "promote", "submit"), "the command to run"
     )
     size: str = one_of(
         ("smoke", "short", "full"),

@@ -56,7 +56,8 @@ class Setting:
 
     Attributes:
         meaning: its meaning with its unit, which --help prints.
-        kind: int, float, bool, str, or list (of ints).
+        kind: int, float, bool, str, or list.
+        item: the kind of each item of a list, int or str.
         low, high: the smallest and the largest allowed value.
         above: a limit that the value must exceed.
         options: the only values allowed.
@@ -70,6 +71,7 @@ class Setting:
     above: float | None = None
     options: tuple = ()
     optional: bool = False
+    item: type = int
 
     def check(self, key: str, value: Any) -> Any:
         """Return the value as its kind: where the setting is a whole number, 2e5 as 200000 and `10k` as 10000.
@@ -95,7 +97,7 @@ class Setting:
         if type(value) is not self.kind or (self.kind is list and not items):
             raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.wanted()}")
         for item in items:
-            if self.kind is list and type(item) is not int:
+            if self.kind is list and type(item) is not self.item:
                 raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.wanted()}")
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
@@ -113,7 +115,7 @@ class Setting:
         if self.options:
             return "one of " + ", ".join(map(str, self.options))
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
-            self.kind, "a list of whole numbers"
+            self.kind, "a list of whole numbers" if self.item is int else "a list of words"
         )
         if self.low is not None and self.high is not None:
             words += f" from {spell_limit(self.low)} to {spell_limit(self.high)}"
@@ -138,7 +140,8 @@ def read_field(field: dataclasses.Field) -> Setting:
     optional = isinstance(kind, UnionType)  # float | None
     if optional:
         kind = get_args(kind)[0]
-    return Setting(kind=get_origin(kind) or kind, optional=optional, **field.metadata)
+    (item,) = get_args(kind) or (int,)
+    return Setting(kind=get_origin(kind) or kind, optional=optional, item=item, **field.metadata)
 
 
 def spell_limit(number: float) -> str:

@@ -202,7 +202,8 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
         made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
         words += [f"{g}={name}" for g, name in made_for.items()]
     if option in READER_SETTINGS:
-        assert run.read_experiment([*words, "run=there"])[0]["command"] == option
+        words += ["runs=[there]" if option == "compare" else "run=there"]
+        assert run.read_experiment(words)[0]["command"] == option
         return
     settings, _ = run.read_experiment(words)
     build_config(make_plan(settings)).validate()
@@ -1116,6 +1117,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
     **{"keep_milestones": False, "page": True},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
+    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7},
 }
 COMMANDS = {
     "train": ["env=cartpole"],
@@ -1125,6 +1127,7 @@ COMMANDS = {
     "record": ["command=record", "run=here"],
     "page": ["command=page", "run=here"],
     "watch": ["command=watch", "run=here"],
+    "compare": ["command=compare", "runs=[here]"],
     "promote": ["command=promote", "run=here"],
 }
 
@@ -1156,6 +1159,7 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         "tune_searches.search.search",
         "cluster.submit.submit_job",
         "tuned_configs.promotion.promote_winner",
+        "comparisons.commands.compare",
     ):
         monkeypatch.setattr(place, record)
     for place in ("evidence.evaluate.evaluate", "recordings.recording.record", "recordings.video.film_file"):
@@ -1165,7 +1169,8 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
     monkeypatch.setattr("pages.commands.list_seed_runs", lambda run: [run])
     monkeypatch.setattr("pages.commands.refuse_unplayable", lambda *_: None)
     monkeypatch.setattr("runs.ray_session.open_ray", record)  # of a dry run
-    word = f"{key}={str(TYPED[key]).lower() if isinstance(TYPED[key], bool) else TYPED[key]}"
+    value = str(TYPED[key]).replace("'", "")
+    word = f"{key}={value.lower() if isinstance(TYPED[key], bool) else value}"
     if (command, key) == ("search", "resume"):
         pytest.skip("a search goes on by its name, with resume=auto as without")
     assert run.main(COMMANDS[command]) == run.main([*COMMANDS[command], word]) == 2

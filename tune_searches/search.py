@@ -176,7 +176,7 @@ def run_source(
 ) -> int:
     """Run the trials that a source gives; return the exit code."""
     display.num_expected = source.total + source.num_later
-    condition = StopCondition(folder, lambda result: result["agent_steps"] >= source.budget)
+    condition = StopCondition(folder, lambda _, result: result["agent_steps"] >= source.budget)
 
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])

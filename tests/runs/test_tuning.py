@@ -28,7 +28,7 @@ def test_all_seeds_ask_for_their_places_at_the_same_time(concurrent, expected, c
     monkeypatch.setattr(tuning.tune, "Tuner", Tuner)
     plan = make_plan(compose(["env=cartpole", "seed=1,2,3"]))
     source = SeedSource(plan, tmp_path, list(plan.seeds))
-    stop = StopCondition(tmp_path, lambda result: True)
+    stop = StopCondition(tmp_path, lambda *_: True)
     screen = Display([1, 2, 3], 100, console=Console(file=io.StringIO()))
     recorder = Recorder(tmp_path, source, stop, screen, lambda config, result: None, Metrics(plan.settings))
     run_trials(recorder, max_failures=0, concurrent=concurrent)

@@ -143,7 +143,7 @@ def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sen
 
 
 def make_recorder(folder: Path, display: SearchDisplay, metrics: Metrics) -> Recorder:
-    stop = StopCondition(folder, lambda result: result["agent_steps"] >= 100)
+    stop = StopCondition(folder, lambda _, result: result["agent_steps"] >= 100)
     return Recorder(folder, SearchSource(display), stop, display, lambda config, result: None, metrics)
 
 

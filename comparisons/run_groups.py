@@ -1,12 +1,12 @@
-"""The runs of a report: read from their directories, put into groups by their labels, and checked to be comparable."""
+"""The runs of a comparison: read from their directories, and put into arms by their labels."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from comparisons.labels import label_runs
 from evidence.curves import SCORE, SMALL_CURVES
-from evidence.labels import label_runs
 from run_directory.layout import list_seed_runs
 from run_directory.progress_table import read_progress
 from run_directory.saved_settings import read_run_settings
@@ -21,10 +21,16 @@ OPTIONAL_COLUMNS = tuple(column for column in SMALL_CURVES if column not in COLU
 class Run(NamedTuple):
     """One run of one seed."""
 
-    label: str  # the name of its group
+    label: str  # the name of its arm
     settings: dict
     progress: dict[str, np.ndarray]  # float [R] for each column of progress.csv
     starts: list[dict[str, Any]]  # from run.json
+    path: Path  # the run directory
+
+    @property
+    def score(self) -> float:
+        """The mean score of the last 100 games of training; NaN before the first game has ended."""
+        return float(self.progress[SCORE][-1])
 
     @property
     def name(self) -> str:
@@ -39,30 +45,23 @@ class Run(NamedTuple):
 
 
 def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
-    """Read the runs of several groups.
+    """Read the runs of several arms.
 
     Args:
-        groups: the label of each group and a run directory; None lets the label follow from the settings.
+        groups: the label of each arm and a run directory; None lets the label follow from the settings.
 
     Raises:
-        Mistake: a directory is not a run or has no rows yet, a seed is there twice, or the runs play different games or
-            protocols.
+        Mistake: a directory is not a run or has no rows yet, or a seed is there twice.
     """
     found = [(label, one, read_run_settings(one)) for label, path in groups for one in list_seed_runs(path)]
     found_labels = label_runs([settings for _, _, settings in found])
     runs = [
-        Run(label or found_label, settings, read_progress(one, COLUMNS, OPTIONAL_COLUMNS), find_starts(one))
+        Run(label or found_label, settings, read_progress(one, COLUMNS, OPTIONAL_COLUMNS), find_starts(one), one)
         for (label, one, settings), found_label in zip(found, found_labels, strict=True)
     ]
-    names = [run.name for run in runs]
+    names = [f"{run.name} on {run.settings['env']['name']}" for run in runs]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise Mistake(f"{twice[0]} is there twice; give the directories labels, label=<dir>, that tell them apart")
-    games = {name_game(run.settings["env"]): run.name for run in runs}
-    if len(games) > 1:
-        (first, a), (second, b) = list(games.items())[:2]
-        raise Mistake(
-            f"{a} plays {first} and {b} plays {second}: their scores do not belong into one table; report them apart"
-        )
+        raise Mistake(f"{twice[0]} is there twice; tell the directories apart by labels, as in runs={{first:<run>}}")
     return runs
 
 

@@ -1,15 +1,15 @@
 import csv
 import json
-import subprocess
-import sys
+import math
 from pathlib import Path
 
 import pytest
 import yaml
 
+from comparisons.commands import compare
+from comparisons.comparison import compare_runs, write_comparison
+from comparisons.grid_directory import write_grid
 from evidence.human import Measurement
-from evidence.report import main, parse_group, write_report
-from evidence.run_groups import read_runs
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
@@ -27,8 +27,8 @@ START = {
 
 
 def write(groups, out):
-    """Write the report of labelled directories."""
-    write_report(read_runs(groups), out)
+    """Write the comparison of labelled directories."""
+    write_comparison(compare_runs(groups), out)
 
 
 def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfloat16", starts=(START,)) -> Path:
@@ -48,7 +48,7 @@ def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfl
 def few_figures(request, monkeypatch):
     """Curves are drawn where a test asks for it."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("evidence.report.draw_curves", lambda *_: None)
+        monkeypatch.setattr("comparisons.comparison.draw_curves", lambda *_: None)
 
 
 @pytest.fixture
@@ -64,9 +64,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_a_line_of_the_table_says_what_the_run_did(tmp_path):
     write_run(tmp_path / "run", [900, 300, 700, 444.8], seed=3)
     write([("bf16", tmp_path / "run")], tmp_path / "out")
-    assert rows_of(tmp_path / "out" / "table.csv") == [
+    assert rows_of(tmp_path / "out" / "compare.csv") == [
         {
             "label": "bf16",
+            "env": "assault",
             "seed": "3",
             "dtype": "bfloat16",
             "agent_steps": "4000",
@@ -85,7 +86,7 @@ def test_every_seed_of_a_parent_has_a_line_in_the_order_of_seeds(tmp_path):
         write_run(tmp_path / "parent" / f"seed_{seed}", [100 * seed] * 3, seed=seed)
     write_run(tmp_path / "other", [50] * 3)
     write([("a", tmp_path / "parent"), ("b", tmp_path / "other")], tmp_path / "out")
-    lines = [(row["label"], row["seed"], row["last_100_mean"]) for row in rows_of(tmp_path / "out" / "table.csv")]
+    lines = [(row["label"], row["seed"], row["last_100_mean"]) for row in rows_of(tmp_path / "out" / "compare.csv")]
     assert lines == [("a", "2", "200.0"), ("a", "10", "1000.0"), ("b", "1", "50.0")]
 
 
@@ -94,7 +95,7 @@ def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_c
         start = START | {"time": f"2026-11-22T13:05:4{seed}+0000", "overrides": [f"seed={seed}"]}
         write_run(tmp_path / "parent" / f"seed_{seed}", [300, 400, 500], seed=seed, starts=(start,))
     write([("bf16", tmp_path / "parent")], tmp_path / "out")
-    text = (tmp_path / "out" / "table.md").read_text()
+    text = (tmp_path / "out" / "compare.md").read_text()
     assert (
         text.count("run.py algo=ppo 'seed=[1,2]' model.dtype=bfloat16  # abc123, changed") == 1
     )  # once for both seeds
@@ -107,22 +108,37 @@ def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_c
         "classic",
     ):
         assert wanted in text
-    assert "bf16: 500.0, the mean of 2 `last_100_mean`" in text
+    assert "| bf16 | 2 | 500.0 | 500.0 to 500.0 | 500.0 | 500.0 | 3,000 |" in text
     assert "| 3,000 |" in text
     starts = json.loads((tmp_path / "out" / "starts.json").read_text())
     start = {kind: START[kind] for kind in ("command", "git", "packages", "hardware")}
     assert starts == [{"runs": ["bf16 seed 1", "bf16 seed 2"], "starts": [start]}]
 
 
-def test_labels_with_seeds_in_common_are_compared_seed_by_seed(tmp_path):
+def test_arms_are_compared_by_their_seeds_and_one_seed_makes_no_interval(tmp_path):
     for seed in (1, 2):
-        write_run(tmp_path / "a" / f"seed_{seed}", [500.0 * seed + 10 * seed] * 3, seed=seed)
-        write_run(tmp_path / "b" / f"seed_{seed}", [500.0 * seed] * 3, seed=seed)
+        write_run(tmp_path / "a" / f"seed_{seed}", [1000.0 + seed] * 3, seed=seed)
+        write_run(tmp_path / "b" / f"seed_{seed}", [500.0 + seed] * 3, seed=seed)
     write_run(tmp_path / "c", [1.0] * 3)
-    write([(name, tmp_path / name) for name in "abc"], tmp_path / "out")
-    lines = [one for one in (tmp_path / "out" / "table.md").read_text().splitlines() if "in common" in one]
-    # Differences 10 and 20: mean 15, standard error 5, t of one degree of freedom 12.706. One seed makes no interval.
-    assert lines == ["- a - b: +15.0 over 2 seeds in common, 95 % t interval -48.5 to 78.5"]
+    [one] = compare_runs([(name, tmp_path / name) for name in "abc"])
+    found = {(verdict.better, verdict.worse): verdict for verdict in one.verdicts}
+    assert found["a", "b"].is_certain and found["a", "b"].effect == pytest.approx((1001 * 1002 / 501 / 502) ** 0.5)
+    assert math.isnan(found["a", "c"].p) and not found["a", "c"].is_certain
+
+
+def test_the_same_seeds_are_pairs_only_where_the_arms_share_their_random_streams(tmp_path):
+    for dtype in ("bfloat16", "float32"):
+        for seed in (1, 2, 3):
+            write_run(tmp_path / dtype / f"seed_{seed}", [300.0, 100.0 * seed], seed=seed, dtype=dtype)
+    groups = [(dtype, tmp_path / dtype) for dtype in ("bfloat16", "float32")]
+    [one] = compare_runs(groups)
+    assert [verdict.is_paired for verdict in one.verdicts] == [True]
+    config = tmp_path / "float32" / "seed_1" / "config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(settings | {"algo": {"name": "a2c"}}))
+    [one] = compare_runs(groups)
+    assert [verdict.is_paired for verdict in one.verdicts] == [False]
+    assert one.differences["algo.name"] == {"bfloat16": "ppo", "float32": "a2c"}
 
 
 def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):
@@ -134,7 +150,7 @@ def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):
 def test_a_run_of_unknown_origin_is_reported_all_the_same(tmp_path):
     (write_run(tmp_path / "run", [300, 400]) / "run.json").unlink()
     write([("a", tmp_path / "run")], tmp_path / "out")
-    assert "not recorded" in (tmp_path / "out" / "table.md").read_text()
+    assert "not recorded" in (tmp_path / "out" / "compare.md").read_text()
 
 
 def test_dtype_auto_is_what_the_run_made_of_it(tmp_path):
@@ -143,7 +159,7 @@ def test_dtype_auto_is_what_the_run_made_of_it(tmp_path):
     write_run(tmp_path / "not", [300], dtype="auto")
     write_run(tmp_path / "asked for", [300], dtype="bfloat16", starts=(start,))
     write([(name, tmp_path / name) for name in ("recorded", "not", "asked for")], tmp_path / "out")
-    assert [row["dtype"] for row in rows_of(tmp_path / "out" / "table.csv")] == ["float32", "auto", "bfloat16"]
+    assert [row["dtype"] for row in rows_of(tmp_path / "out" / "compare.csv")] == ["float32", "auto", "bfloat16"]
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_ends(tmp_path, drawn):
@@ -161,14 +177,14 @@ def test_a_row_that_a_killed_run_left_half_written_is_left_out(tmp_path):
     with open(write_run(tmp_path / "run", [300, 400]) / "progress.csv", "a") as file:
         file.write("3000,12000,6.0,503,30,9")  # of 999
     write([("a", tmp_path / "run")], tmp_path / "out")
-    assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "400.0"
+    assert rows_of(tmp_path / "out" / "compare.csv")[0]["last_100_mean"] == "400.0"
 
 
 def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
     write_run(tmp_path / "run", ["nan", "nan"])
     write([("a", tmp_path / "run")], tmp_path / "out")
     assert [row["episode_return_mean"] for row in rows_of(tmp_path / "out" / "curves.csv")] == ["", ""]
-    assert rows_of(tmp_path / "out" / "table.csv")[0]["last_100_mean"] == "nan"
+    assert rows_of(tmp_path / "out" / "compare.csv")[0]["last_100_mean"] == "nan"
 
 
 def test_the_same_runs_give_the_same_files(tmp_path, drawn):
@@ -176,7 +192,7 @@ def test_the_same_runs_give_the_same_files(tmp_path, drawn):
     for out in ("one", "two"):
         write([("a", tmp_path / "run")], tmp_path / out)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["curves.csv", "curves.png", "starts.json", "table.csv", "table.md"]
+    assert names == ["compare.csv", "compare.md", "curves.csv", "curves.png", "starts.json"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -202,29 +218,22 @@ def mistake(*groups: tuple[str, Path]) -> str:
     return str(caught.value)
 
 
-def test_scores_of_two_protocols_never_share_a_table(tmp_path):
+def test_scores_of_two_protocols_have_tables_of_their_own(tmp_path):
     write_run(tmp_path / "a", [300])
     write_run(tmp_path / "b", [300], protocol="machado")
-    message = mistake(("a", tmp_path / "a"), ("b", tmp_path / "b"))
-    assert "protocol classic" in message and "protocol machado" in message
+    found = compare_runs([("a", tmp_path / "a"), ("b", tmp_path / "b")])
+    assert [list(one.arms) for one in found] == [["a"], ["b"]]
+    assert [one.verdicts for one in found] == [[], []]
 
 
 def test_one_seed_must_not_count_twice(tmp_path):
     write_run(tmp_path / "a", [300])
-    assert "a seed 1 is there twice" in mistake(("a", tmp_path / "a"), ("a", tmp_path / "a"))
+    assert "a seed 1 on assault" in mistake(("a", tmp_path / "a"), ("a", tmp_path / "a"))
 
 
 def test_a_run_that_has_reported_nothing_is_a_mistake(tmp_path):
     (write_run(tmp_path / "a", []) / "progress.csv").unlink()
     assert "no rows yet" in mistake(("a", tmp_path / "a"))
-
-
-def test_a_directory_has_the_label_that_is_given_or_none(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("x=y").mkdir()
-    assert parse_group("bf16=runs/a=b") == ("bf16", Path("runs/a=b"))
-    assert parse_group("runs/last") == (None, Path("runs/last"))
-    assert parse_group("x=y") == (None, Path("x=y"))
 
 
 def test_runs_without_a_label_are_named_after_what_they_are_and_seeds_of_one_kind_are_one_group(tmp_path):
@@ -233,7 +242,7 @@ def test_runs_without_a_label_are_named_after_what_they_are_and_seeds_of_one_kin
     write_run(tmp_path / "other", [300, 400])
     names = ("bfloat16_1", "bfloat16_2", "float32_1")
     write([*((None, tmp_path / name) for name in names), ("mine", tmp_path / "other")], tmp_path / "out")
-    labels = [row["label"] for row in rows_of(tmp_path / "out" / "table.csv")]
+    labels = [row["label"] for row in rows_of(tmp_path / "out" / "compare.csv")]
     assert labels == ["ppo assault dtype=bfloat16"] * 2 + ["ppo assault dtype=float32", "mine"]
 
 
@@ -241,7 +250,8 @@ def test_a_mean_over_fewer_than_100_games_is_marked(tmp_path):
     write_run(tmp_path / "few", [300.0] * 9)
     write_run(tmp_path / "enough", [300.0] * 10)
     write([("few", tmp_path / "few"), ("enough", tmp_path / "enough")], tmp_path / "out")
-    few, enough = (tmp_path / "out" / "table.md").read_text().splitlines()[4:6]
+    lines = (tmp_path / "out" / "compare.md").read_text().splitlines()
+    few, enough = (next(line for line in lines if line.startswith(f"| {arm} | assault ")) for arm in ("few", "enough"))
     assert "| 300.0 (90 games) |" in few and "| 300.0 |" in enough and "games" not in enough
 
 
@@ -259,46 +269,33 @@ def test_losses_and_speed_have_curves_beside_the_score(tmp_path, monkeypatch, dr
     assert drawn == {"policy loss": [[0.1, 0.2]], "value loss": [], "entropy": [], "agent steps/s": [[501, 508]]}
 
 
-def test_the_command_line_exits_with_2_for_a_mistake_and_says_it_in_a_sentence(tmp_path, capsys):
-    assert main([str(tmp_path / "gone"), "--out", str(tmp_path / "out")]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1 and f"run={tmp_path / 'gone'}: " in captured.err
-
-
-def test_it_is_a_command(tmp_path):
-    write_run(tmp_path / "run", [300, 400])
-    command = [
-        sys.executable,
-        "-m",
-        "evidence.report",
-        f"bf16={tmp_path / 'run'}",
-        "--out",
-        str(tmp_path / "results/a"),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "results" / "a" / "curves.png").stat().st_size > 1000
-
-
-def test_runs_of_two_environments_do_not_share_a_table_whatever_an_earlier_version_called_them(tmp_path):
+def test_runs_of_two_environments_are_kept_apart_whatever_an_earlier_version_called_them(tmp_path):
     for env_id in ("CartPole-v1", "Acrobot-v1"):
         run = write_run(tmp_path / env_id, [1, 2, 3])
         settings = yaml.safe_load((run / "config.yaml").read_text())
         env = {"name": "cartpole", "id": env_id, "frameskip": 1, "clip_rewards": False}
         (run / "config.yaml").write_text(yaml.safe_dump(settings | {"env": env}))
-    with pytest.raises(Mistake, match="plays cartpole.* and .* plays Acrobot-v1"):
-        write([("a", tmp_path / "CartPole-v1"), ("b", tmp_path / "Acrobot-v1")], tmp_path / "out")
+    found = compare_runs([("a", tmp_path / "CartPole-v1"), ("b", tmp_path / "Acrobot-v1")])
+    assert [one.env["name"] for one in found] == ["cartpole", "Acrobot-v1"]
 
 
-def test_a_report_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(tmp_path, capsys, monkeypatch):
+def test_a_grid_stands_for_its_arms(tmp_path):
+    for arm in ("a2c", "ppo"):
+        write_run(tmp_path / arm, [300, 400])
+    write_grid(tmp_path, [], [], {arm: {"algo": arm} for arm in ("a2c", "ppo", "not_begun")})
+    [one] = compare_runs([(None, tmp_path)])
+    assert list(one.arms) == ["a2c", "ppo"]
+
+
+def test_a_comparison_that_cannot_be_saved_is_printed_and_the_exit_code_says_so(tmp_path, capsys, monkeypatch):
     run = write_run(tmp_path / "run", [900, 300, 700, 444.8])
     in_the_way = tmp_path / "out"
     in_the_way.write_text("")
-    assert main([str(run), "--out", str(in_the_way)]) == 1
+    assert compare([(None, str(run))], str(in_the_way)) == 1
     captured = capsys.readouterr()
-    assert "444.8" in captured.out and "not saved" in captured.err and str(in_the_way) in captured.err
+    assert "444.8" in captured.out and str(in_the_way) in captured.err
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
-    assert main([str(run), "--out", str(tmp_path / "elsewhere")]) == 1
+    assert compare([(None, str(run))], str(tmp_path / "elsewhere")) == 1
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -312,14 +309,16 @@ def test_random_play_is_the_measured_one_of_the_runs_protocol_and_it_is_named(tm
         settings = yaml.safe_load(config.read_text())
         config.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"frameskip": frameskip}}))
         write([("run", run)], tmp_path / "out")
-        assert rows_of(tmp_path / "out" / "table.csv")[0]["times_random"] == times
+        assert rows_of(tmp_path / "out" / "compare.csv")[0]["times_random"] == times
         named = "measured under classic, 1,000 games" if times == "4.45" else "222.4, Wang et al. 2016"
-        assert named in (tmp_path / "out" / "table.md").read_text()
+        assert named in (tmp_path / "out" / "compare.md").read_text()
 
 
-def test_a_report_goes_into_a_folder_of_its_own_where_none_is_named(tmp_path, capsys, monkeypatch):
+def test_a_comparison_goes_into_a_folder_of_its_own_where_none_is_named(tmp_path, capsys, monkeypatch, drawn):
     monkeypatch.chdir(tmp_path)
-    assert main([str(write_run(tmp_path / "run", [300, 400]))]) == 0
-    [out] = Path("outputs/reports").iterdir()
+    assert compare([(None, str(write_run(tmp_path / "run", [300, 400])))], None) == 0
+    [out] = Path("outputs/comparisons").iterdir()
     assert str(out) in capsys.readouterr().out
-    assert rows_of(out / "table.csv")[0]["label"] == "ppo assault"
+    assert rows_of(out / "compare.csv")[0]["label"] == "ppo assault"
+    page = (out / "compare.html").read_text()
+    assert page.count("<svg") == 2 and "ppo assault" in page and "__" not in page.split("</style>")[1][:100]

@@ -1,0 +1,1 @@
+"""What run directories show: evaluations of their agents, and tables and curves of their training."""

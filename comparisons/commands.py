@@ -1,0 +1,91 @@
+"""The commands of this room: a grid of experiments (`-m`), and `command=compare`.
+
+    overrides -> arms -> training -> evaluations and pages of the arms -> comparison
+
+The files that train and play are imported where they are used, because they take seconds; a mistake is answered before.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from comparisons.arms import read_grid
+from comparisons.grid_directory import GRID_JSON
+from environments.passwords import mask
+from run_directory.checkpoints import list_checkpoints
+from run_directory.layout import PROGRESS_CSV, list_seed_runs
+from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
+from settings.mistakes import in_a_line, reachable
+
+
+def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int:
+    """Check a grid and run it, or only print the settings of its arms; return the exit code.
+
+    Raises:
+        Mistake: there is no grid in the overrides, or some arms cannot work.
+    """
+    Interrupt.message = MESSAGE_BEFORE_TRAINING
+    grid = read_grid(overrides)
+    if print_only:
+        print(yaml.safe_dump({arm.name: mask(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
+        return 0
+    from comparisons.grid import run_grid
+
+    folder, code = run_grid(grid, ["python", "run.py", *argv], overrides)
+    code = show_grid(folder, grid.arms) or code
+    print(f"grid directory: {folder}")
+    return code
+
+
+def show_grid(folder: Path, arms: list[Any]) -> int:
+    """Evaluate the arms of a grid as far as their settings ask for it, and compare them; return the exit code."""
+    from pages.commands import show_training
+
+    codes = [show_training(folder / arm.name, arm.settings) for arm in arms if has_played(folder / arm.name)]
+    if not codes:
+        return 0
+    return max(*codes, compare([(None, str(folder))], None))
+
+
+def has_played(run: Path) -> bool:
+    """Return whether every seed of a run has a checkpoint and rows."""
+    runs = list_seed_runs(run)
+    return all(list_checkpoints(one) and (one / PROGRESS_CSV).exists() for one in runs)
+
+
+def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
+    """Compare runs, write the files of the comparison, and print its verdicts; return the exit code.
+
+    Args:
+        runs: label, or None, and directory of each run or grid.
+        out: the directory for the files; None: of a single grid its own, else a new one below outputs/.
+
+    Raises:
+        Mistake: a directory is not a run, or nothing has been trained in it.
+    """
+    from comparisons.comparison import compare_runs, format_markdown, list_files, write_comparison
+    from comparisons.page import PAGE, write_page
+
+    groups = [(label, reachable(path, "runs")) for label, path in runs]
+    comparisons = compare_runs(groups)
+    is_grid = len(groups) == 1 and (groups[0][1] / GRID_JSON).exists()
+    default = groups[0][1] if is_grid else Path("outputs/comparisons") / time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = reachable(out, "out") if out else default
+    for one in comparisons:
+        print(one.game)
+        for line in [verdict.describe() for verdict in one.verdicts] or [
+            "one arm: there is nothing to compare it with"
+        ]:
+            print(f"  {line}")
+    try:
+        write_comparison(comparisons, folder)
+        write_page(comparisons, folder)
+    except OSError as error:
+        print(format_markdown(comparisons))
+        print(f"the comparison was not saved in {folder}: {in_a_line(error)}", file=sys.stderr)
+        return 1
+    print(f"comparison: {folder}: {', '.join([PAGE, *list_files(comparisons)])}")
+    return 0

@@ -1,0 +1,180 @@
+"""Comparison of runs: tables, curves and verdicts, small enough to commit.
+
+    python run.py command=compare runs=[<run>,<run>]
+    python run.py command=compare runs={bf16:<run>,fp32:<run>} out=results/<study>
+
+    run directories -> progress.csv -> compare.md, compare.csv, curves.csv, curves.png; run.json -> starts.json
+
+A run directory is that of one seed, of several seeds, or of a grid, whose arms are then compared. Runs with the same
+label are the seeds of one arm. Without labels, arms are named after the algorithm, the environment and the settings in
+which the runs differ. Each game has tables and verdicts of its own. The same directories always give the same files.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comparisons.grid_directory import GRID_JSON, read_grid_file
+from comparisons.labels import flatten
+from comparisons.run_groups import Run, name_game, read_runs
+from comparisons.tables import Part, group_starts, make_row, write_markdown
+from comparisons.verdicts import Verdict, compare_arms
+from evidence.curves import SCORE, SMALL_CURVES, ReferenceLine, choose_rows, draw_curves
+from evidence.human import find_random_score, find_references
+from run_directory.writing import explain_unwritable, write_file, write_table
+from settings.mistakes import Mistake
+
+MARKDOWN, TABLE, CURVES, STARTS = "compare.md", "compare.csv", "curves.csv", "starts.json"
+# Settings that do not change the random streams of a seed: its first weights, games and draws.
+COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
+SAME_STREAMS = ("model.dtype", "cluster.")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of one game, by arm."""
+
+    game: str  # with its protocol, `assault, protocol classic`
+    arms: dict[str, list[Run]]  # label -> its seeds
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, arm by arm."""
+        return [run for of_arm in self.arms.values() for run in of_arm]
+
+    @property
+    def env(self) -> dict[str, Any]:
+        """The settings of the environment, of the first run."""
+        return self.runs[0].settings["env"]
+
+    @property
+    def scores(self) -> dict[str, list[float]]:
+        """Label -> the score of each seed at its end, by seed; seeds without one are left out."""
+        return {label: [run.score for run in of_arm if np.isfinite(run.score)] for label, of_arm in self.arms.items()}
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """A verdict for each pair of arms that have scores."""
+        return compare_arms({label: scores for label, scores in self.scores.items() if scores}, self.share_streams)
+
+    def share_streams(self, first: str, second: str) -> bool:
+        """Return whether the same seed of two arms starts from the same weights and plays the same first games."""
+        runs = [self.arms[label] for label in (first, second)]
+        if [run.settings["seed"] for run in runs[0]] != [run.settings["seed"] for run in runs[1]]:
+            return False
+        differ = find_differences([of_arm[0] for of_arm in runs])
+        return all(key.startswith(SAME_STREAMS) for key in differ)
+
+    @property
+    def differences(self) -> dict[str, dict[str, Any]]:
+        """Setting -> arm -> its value, of every setting in which the arms differ."""
+        firsts = {label: of_arm[0] for label, of_arm in self.arms.items()}
+        flat = {label: flatten(run.settings) for label, run in firsts.items()}
+        return {
+            key: {label: flat[label].get(key) for label in firsts} for key in find_differences(list(firsts.values()))
+        }
+
+
+def find_differences(runs: list[Run]) -> list[str]:
+    """Return the dotted keys of settings in which runs differ, without those that only say where and how they ran."""
+    flat = [flatten(run.settings) for run in runs]
+    keys = dict.fromkeys(key for one in flat for key in one if key.split(".")[0] in COMPARED_GROUPS)
+    return [key for key in keys if any(one.get(key) != flat[0].get(key) for one in flat)]
+
+
+def compare_runs(groups: list[tuple[str | None, Path]]) -> list[Comparison]:
+    """Read runs, and return a comparison for each game that they play.
+
+    Args:
+        groups: the label of an arm, or None, and the directory of a run or a grid.
+
+    Raises:
+        Mistake: a directory is not a run or has no rows yet, a seed is there twice, or there is nothing to compare.
+    """
+    runs = read_runs([pair for label, path in groups for pair in expand_grid(label, path)])
+    games: dict[str, dict[str, list[Run]]] = {}
+    for run in sorted(runs, key=lambda run: run.settings["seed"]):
+        games.setdefault(name_game(run.settings["env"]), {}).setdefault(run.label, []).append(run)
+    labels = list(dict.fromkeys(run.label for run in runs))  # in the order in which they were typed
+    return [Comparison(game, {label: arms[label] for label in labels if label in arms}) for game, arms in games.items()]
+
+
+def expand_grid(label: str | None, path: Path) -> list[tuple[str | None, Path]]:
+    """Return the arms of a grid with their names as labels; of another directory, the label and the directory."""
+    if not (path / GRID_JSON).is_file():
+        return [(label, path)]
+    arms = [name for name in read_grid_file(path)["arms"] if (path / name / "config.yaml").exists()]
+    if not arms:
+        raise Mistake(f"runs={path}: no arm of this grid has begun yet")
+    return [(" ".join(filter(None, (label, name))), path / name) for name in arms]
+
+
+def list_files(comparisons: list[Comparison]) -> list[str]:
+    """Return the names of the files that `write_comparison` writes."""
+    return [MARKDOWN, TABLE, *name_figures(comparisons), CURVES, STARTS]
+
+
+def name_figures(comparisons: list[Comparison]) -> list[str]:
+    """Return the file of each game's curves."""
+    if len(comparisons) == 1:
+        return ["curves.png"]
+    return [f"curves_{number}_{one.env['name']}.png" for number, one in enumerate(comparisons, 1)]
+
+
+def write_comparison(comparisons: list[Comparison], out: Path) -> None:
+    """Write all files of a comparison but the page.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if why := next((why for name in list_files(comparisons) if (why := explain_unwritable(out / name))), None):
+        raise OSError(why)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = [run for one in comparisons for run in one.runs]
+    rows = [make_row(run) for run in runs]
+    columns = [SCORE, *(name for name in SMALL_CURVES if any(name in run.progress for run in runs))]
+    write_table(out / TABLE, rows[0], [row.values() for row in rows])
+    write_table(out / CURVES, ("label", "env", "seed", "agent_steps", *columns), iterate_points(runs, columns))
+    starts, figures = group_starts(runs), name_figures(comparisons)
+    write_file(out / STARTS, json.dumps(starts, indent=1) + "\n")
+    write_file(out / MARKDOWN, format_markdown(comparisons))
+    for one, figure in zip(comparisons, figures, strict=True):
+        curves = {label: [run.progress for run in of_arm] for label, of_arm in one.arms.items()}
+        draw_curves(one.game, curves, list_reference_lines(one.env), out / figure)
+
+
+def format_markdown(comparisons: list[Comparison]) -> str:
+    """Return the text of compare.md."""
+    starts = group_starts([run for one in comparisons for run in one.runs])
+    parts = [
+        Part(one.game, one.arms, one.verdicts, one.differences, figure)
+        for one, figure in zip(comparisons, name_figures(comparisons), strict=True)
+    ]
+    return write_markdown(parts, starts)
+
+
+def iterate_points(runs: list[Run], columns: list[str]) -> Iterable[tuple[Any, ...]]:
+    """Yield the rows of curves.csv; a cell is empty if a run has no value, such as a score before its first game."""
+    for run in runs:
+        for row in choose_rows(len(run.progress["agent_steps"])):
+            values = [run.progress[name][row] if name in run.progress else np.nan for name in columns]
+            yield (
+                run.label,
+                run.settings["env"]["name"],
+                run.settings["seed"],
+                int(run.progress["agent_steps"][row]),
+                *(f"{value:.6g}" if np.isfinite(value) else "" for value in values),
+            )
+
+
+def list_reference_lines(env: dict) -> list[ReferenceLine]:
+    """Return the scores that those of a game are compared with: random play, and the humans of the tables."""
+    random = find_random_score(env)
+    lines = [ReferenceLine(f"random play, {random.score:g}", random.score, ":")] if random else []
+    humans = zip(find_references(env), ("--", "-."), strict=False)
+    return lines + [ReferenceLine(f"human, {one.human:g} ({one.table})", one.human, style) for one, style in humans]

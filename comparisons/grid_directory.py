@@ -1,0 +1,78 @@
+"""The directory of a grid: its arms, and how far each of their seeds is.
+
+outputs/grids/algo_3f2a9c/
+    grid.json       the command lines that started it, and the values of each arm
+    arms.csv        one row per seed of each arm: how it ended, its agent steps and its score
+    a2c/, ppo/      a run directory for each arm, which can be evaluated, resumed and shown by itself
+    compare.html    the comparison of the arms, and what it consists of
+    tune/           Ray Tune's own files, of the present start
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from environments.passwords import mask
+from run_directory.files import check_kind, read_json
+from run_directory.writing import write_file, write_table
+from settings.mistakes import Mistake
+
+GRID_JSON, ARMS_CSV = "grid.json", "arms.csv"
+
+
+class GridRun(NamedTuple):
+    """One seed of one arm: a row of arms.csv."""
+
+    arm: str
+    seed: int
+    state: str  # WAITING, STOPPED, COMPLETE or FAIL
+    agent_steps: int
+    score: float  # the mean of its last 100 games; NaN before 20 games
+    failure: str
+    values: dict[str, str]  # swept key -> the value of the arm
+
+
+def write_arms(folder: Path, runs: list[GridRun]) -> None:
+    """Write arms.csv, one row per seed of each arm."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.values))
+    rows = [
+        (run.arm, run.seed, run.state, run.agent_steps, "" if math.isnan(run.score) else run.score, run.failure)
+        + tuple(run.values.get(key, "") for key in keys)
+        for run in runs
+    ]
+    write_table(folder / ARMS_CSV, ("arm", "seed", "state", "agent_steps", "score", "failure", *keys), rows)
+
+
+def write_grid(folder: Path, argv: list[str], overrides: list[str], arms: dict[str, dict[str, str]]) -> None:
+    """Write grid.json: this start is added to the earlier ones.
+
+    Raises:
+        Mistake: another grid with other arms is in the folder; they have the same label.
+    """
+    path, starts = folder / GRID_JSON, []
+    if path.exists():
+        before = read_grid_file(folder)
+        if before["arms"] != arms:
+            raise Mistake(
+                f"{folder} holds another grid, of the arms {', '.join(before['arms'])}; give this one another label"
+            )
+        starts = before["starts"]
+    start = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": mask(argv), "overrides": mask(overrides)}
+    write_file(path, json.dumps({"arms": mask(arms), "starts": [*starts, start]}, indent=1) + "\n")
+
+
+def read_grid_file(folder: Path) -> dict[str, Any]:
+    """Read grid.json: `arms`, name -> swept values, and `starts`.
+
+    Raises:
+        Mistake: it is missing or damaged.
+    """
+    path = folder / GRID_JSON
+    content = read_json(path, dict)
+    check_kind(path, content.get("arms"), dict, "arms")
+    for name, values in content["arms"].items():
+        check_kind(path, values, dict, f"arms.{name}")
+    check_kind(path, content.get("starts"), list, "starts")
+    return content

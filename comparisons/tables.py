@@ -1,0 +1,178 @@
+"""The tables of a comparison: a row for each run, and a page in Markdown with verdicts, arms, runs and what differs.
+
+runs -> rows -> compare.md: verdicts, arms, runs, settings that differ, commands, machines
+"""
+
+import shlex
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from comparisons.run_groups import Run
+from comparisons.verdicts import Verdict
+from environments.passwords import mask
+from evidence.curves import SCORE
+from evidence.human import find_random_score, find_references
+from evidence.statistics import t_interval
+from run_directory.checkpoints import MIN_GAMES
+from settings.mistakes import counted
+
+WINDOW = 100  # games that a score is the mean of, once a run has played so many
+ARM_COLUMNS = ("arm", "seeds", "mean score", "95 % interval", "lowest", "highest", "agent steps", "hours per seed")
+START_FACTS = ("command", "git", "packages", "hardware")  # the facts of a start that a comparison repeats from run.json
+
+
+class Part(NamedTuple):
+    """What compare.md says of one game."""
+
+    game: str  # with its protocol
+    arms: dict[str, list[Run]]
+    verdicts: list[Verdict]
+    differences: dict[str, dict[str, Any]]  # setting -> arm -> its value
+    figure: str  # the file of the curves
+
+
+def make_row(run: Run) -> dict[str, Any]:
+    """Return the row of a run. `times_random` is empty unless random play of the game is known and scores above 0."""
+    progress, random = run.progress, find_random_score(run.settings["env"])
+    scores, enough = progress[SCORE], progress["episodes"] >= MIN_GAMES
+    last = float(scores[-1])
+    return {
+        "label": run.label,
+        "env": run.settings["env"]["name"],
+        "seed": run.settings["seed"],
+        "dtype": run.dtype,
+        "agent_steps": int(progress["agent_steps"][-1]),
+        "episodes": int(progress["episodes"][-1]),
+        "last_100_mean": round(last, 1),
+        "times_random": round(last / random.score, 2) if random and random.score > 0 else "",
+        "best_100_mean": round(float(np.max(scores[enough])), 1) if enough.any() else "",
+        "wall_time_s": round(float(progress["wall_time_s"][-1])),
+        "agent_steps_per_s": round(float(np.median(progress["agent_steps_per_s"]))),
+    }
+
+
+def group_starts(runs: list[Run]) -> list[dict[str, Any]]:
+    """Return the starts in run.json, each once, with the names of all runs that have the same ones.
+
+    The seeds of one command have the same starts.
+    """
+    groups: list[dict[str, Any]] = []
+    for run in runs:
+        starts = [mask({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
+        same = next((group for group in groups if group["starts"] == starts), None)
+        if same:
+            same["runs"].append(run.name)
+        else:
+            groups.append({"runs": [run.name], "starts": starts})
+    return groups
+
+
+def write_markdown(parts: list[Part], starts: list[dict[str, Any]]) -> str:
+    """Return the text of compare.md.
+
+    Args:
+        parts: of each game.
+        starts: from `group_starts`.
+    """
+    lines = []
+    for part in parts:
+        lines += [f"# {part.game}", "", *list_verdicts(part), "", *list_arms(part.arms), ""]
+        lines += ["## Runs", "", *list_runs([run for of_arm in part.arms.values() for run in of_arm]), ""]
+        lines += [f"![learning curves]({part.figure})", "", *list_differences(part.differences)]
+    return "\n".join(lines) + "\n" + name_starts(starts)
+
+
+def name_starts(starts: list[dict[str, Any]]) -> str:
+    """Return the part of compare.md on the commands, commits, machines and packages; `starts` as above."""
+    lines = ["## Commands", ""]
+    for group in starts:
+        lines += [f"{', '.join(group['runs'])}:", ""]
+        for start in group["starts"]:
+            git = start["git"] or {"commit": "no git checkout", "dirty": False}
+            lines += [f"    {shlex.join(start['command'])}  # {git['commit']}{', changed' if git['dirty'] else ''}"]
+        lines += [""] if group["starts"] else ["    not recorded", ""]
+    lines += ["## Machines and packages", ""]
+    facts = [start[kind] for group in starts for start in group["starts"] for kind in ("hardware", "packages")]
+    lines += dict.fromkeys("- " + ", ".join(f"{name} {value}" for name, value in fact.items()) for fact in facts)
+    return "\n".join(lines) + "\n"
+
+
+def list_verdicts(part: Any) -> list[str]:
+    """Return a line for each pair of arms, and how they were compared; of one arm, a line that says so."""
+    if not part.verdicts:
+        return ["One arm: there is nothing to compare it with."]
+    lines = [f"- {verdict.describe()}" for verdict in part.verdicts]
+    ratio = any(verdict.is_ratio for verdict in part.verdicts)
+    paired = any(verdict.is_paired for verdict in part.verdicts)
+    how = "Student's t of the same seeds" if paired else "Welch's t"
+    on = "on the logarithms of scores, so that effects are ratios of geometric means" if ratio else "on scores"
+    return [*lines, "", f"{how} {on}; p after Holm's correction over {counted(len(part.verdicts), 'pair')}."]
+
+
+def list_arms(arms: dict[str, list[Run]]) -> list[str]:
+    """Return a table with a row for each arm: its seeds, its score with interval, its cost."""
+    lines = [
+        join_cells(ARM_COLUMNS),
+        join_cells("---" for _ in ARM_COLUMNS),
+    ]
+    for label, runs in arms.items():
+        scores = np.array([run.score for run in runs if np.isfinite(run.score)])
+        steps = [int(run.progress["agent_steps"][-1]) for run in runs]
+        hours = np.mean([run.progress["wall_time_s"][-1] for run in runs]) / 3600
+        interval = "one seed" if len(scores) == 1 else "no game has ended"
+        if len(scores) > 1:  # where scores are positive, that of the geometric mean, as in the verdicts
+            ends = np.exp(t_interval(np.log(scores))) if scores.min() > 0 else t_interval(scores)
+            interval = "{:,.1f} to {:,.1f}".format(*ends)
+        spread = [f"{value:,.1f}" for value in (scores.min(), scores.max())] if len(scores) else ["", ""]
+        mean = f"{scores.mean():,.1f}" if len(scores) else ""
+        least = f"{min(steps):,}" if max(steps) <= 1.05 * min(steps) else f"{min(steps):,} to {max(steps):,}"
+        lines.append(join_cells((label, str(len(runs)), mean, interval, *spread, least, f"{hours:.2f}")))
+    return lines
+
+
+def list_runs(runs: list[Run]) -> list[str]:
+    """Return a table with a row for each run, and what its columns mean."""
+    env, rows = runs[0].settings["env"], [make_row(run) for run in runs]
+    lines = [join_cells(rows[0]), join_cells("---" for _ in rows[0])]
+    lines += [join_cells(format_cell(name, row) for name in row) for row in rows]
+    lines += [
+        "",
+        "Scores are unclipped and of full games, played while training. `last_100_mean` is the mean of the last 100 "
+        "games at the end, or of all games where it says how many, `times_random` that over random play, "
+        "`best_100_mean` its highest value from "
+        f"{MIN_GAMES} games on, `agent_steps_per_s` the median over the rows of progress.csv.",
+    ]
+    if random := find_random_score(env):
+        lines += [f"`times_random`: random play is {random.source}."]
+    for reference in find_references(env):
+        lines += [f"{reference.table}: random play {reference.random}, human {reference.human}."]
+    return lines
+
+
+def list_differences(differences: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a table of the settings in which the arms differ; nothing where there is one arm."""
+    if not differences:
+        return []
+    arms = list(next(iter(differences.values())))
+    lines = ["## What differs", "", join_cells(("setting", *arms)), join_cells("---" for _ in range(len(arms) + 1))]
+    for key, values in differences.items():
+        lines.append(join_cells((f"`{key}`", *("" if values[arm] is None else str(values[arm]) for arm in arms))))
+    return [*lines, ""]
+
+
+def join_cells(cells: Iterable[str]) -> str:
+    """Return one row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def format_cell(name: str, row: dict[str, Any]) -> str:
+    """Return the text of a cell: numbers have commas, except for seeds.
+
+    A mean over fewer games than the name of its column says is followed by the number of games.
+    """
+    value = row[name]
+    text = str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
+    few = name == "last_100_mean" and 0 < row["episodes"] < WINDOW
+    return f"{text} ({counted(row['episodes'], 'game')})" if few else text
