@@ -12,7 +12,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from algorithms.nonfinite import NonFiniteLoss
 from rollouts.private_ray import end_learners, find_owner_node, list_learner_actors
 from rollouts.rollout import RolloutData
-from settings.mistakes import cause_of
+from settings.mistakes import find_cause
 
 LOOK_S = 5.0  # how long learners may be silent before the driver looks whether a node was lost
 
@@ -56,7 +56,7 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
                 raise RaySystemError("a node was lost with rollouts that the learners wait for")
         return ray.get(results)
     except RayError as error:
-        if isinstance(cause_of(error), NonFiniteLoss):  # they are asked for the last checkpoint
+        if isinstance(find_cause(error), NonFiniteLoss):  # they are asked for the last checkpoint
             raise
         end_learners(group)
         raise

@@ -21,9 +21,9 @@ from rollouts.progress import Progress
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from run_directory.checkpoints import complete_checkpoint
-from run_directory.manifest import refuse_damaged
+from run_directory.manifest import refuse_damaged_checkpoint
 from run_directory.milestones import MilestoneWriter
-from settings.mistakes import NonFinite, cause_of
+from settings.mistakes import NonFiniteValue, find_cause
 
 
 class SuiteConfig(AlgorithmConfig):
@@ -131,11 +131,11 @@ class SuiteAlgorithm(Algorithm):
         frameskip = self.config.env_settings.frameskip
         try:
             result = super().step()
-        except (NonFiniteLoss, NonFinite) as error:  # not a lost process: starting again would not help
+        except (NonFiniteLoss, NonFiniteValue) as error:  # not a lost process: starting again would not help
             # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
             row = self.progress.make_row(frameskip)
-            return {"row": row, "began_at": self.progress.take_start(), "failure": str(cause_of(error)), "done": True}
+            return {"row": row, "began_at": self.progress.take_start(), "failure": str(find_cause(error)), "done": True}
         row = self.progress.make_row(frameskip) | self.average_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
@@ -144,7 +144,7 @@ class SuiteAlgorithm(Algorithm):
 
     def write_milestones(self, before: int) -> None:
         """Write the milestones that the run has passed since it stood at `before` agent steps."""
-        if names := self.milestones.list_due(before, self.progress.agent_steps):
+        if names := self.milestones.list_due_milestones(before, self.progress.agent_steps):
             weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
             self.milestones.write(names, weights, self.progress.compute_totals(self.config.env_settings.frameskip))
 
@@ -157,7 +157,7 @@ class SuiteAlgorithm(Algorithm):
             self.progress.set_state(state["progress"])
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        refuse_damaged(Path(checkpoint_dir))
+        refuse_damaged_checkpoint(Path(checkpoint_dir))
         super().load_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
         steps = self.progress.agent_steps

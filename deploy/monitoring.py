@@ -29,16 +29,16 @@ PANELS = (
 )
 
 
-def expressions() -> list[str]:
+def list_expressions() -> list[str]:
     """What the panels ask Prometheus for."""
     return [asked.replace("{}", '{SessionName=~"$SessionName"}') for _, asked, _ in PANELS]
 
 
-def panels(top: int) -> list[dict]:
+def make_panels(top: int) -> list[dict]:
     """A row and its panels, two side by side, from a height on."""
     row = {"id": FIRST_ID, "type": "row", "title": "RLlib", "collapsed": False, "panels": []}
     found = [row | {"gridPos": {"h": 1, "w": 24, "x": 0, "y": top}}]
-    for i, ((title, _, unit), expr) in enumerate(zip(PANELS, expressions(), strict=True)):
+    for i, ((title, _, unit), expr) in enumerate(zip(PANELS, list_expressions(), strict=True)):
         found.append(
             {
                 "id": FIRST_ID + 1 + i,
@@ -53,22 +53,22 @@ def panels(top: int) -> list[dict]:
     return found
 
 
-def with_row(dashboard: dict) -> dict:
+def add_row(dashboard: dict) -> dict:
     """Ray's dashboard with our row on top of it, once."""
     theirs = [panel for panel in dashboard["panels"] if panel["id"] < FIRST_ID]
-    ours = panels(0)
+    ours = make_panels(0)
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in ours)
     lowest = min(panel["gridPos"]["y"] for panel in theirs)
     moved = [p | {"gridPos": p["gridPos"] | {"y": p["gridPos"]["y"] - lowest + height}} for p in theirs]
     return dashboard | {"panels": [*ours, *moved]}
 
 
-def alone(dashboard: dict) -> dict:
+def make_own_dashboard(dashboard: dict) -> dict:
     """Our panels as a dashboard of their own, with the variables of Ray's."""
-    return dashboard | {"panels": panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
+    return dashboard | {"panels": make_panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
 
 
-def install(session: Path) -> str:
+def install_dashboards(session: Path) -> str:
     """Write both into a session of Ray.
 
     Returns:
@@ -79,8 +79,8 @@ def install(session: Path) -> str:
     if not path.is_file():
         raise SystemExit(f"{path} is not there: start Ray on this machine first, ray start --head")
     dashboard = json.loads(path.read_text())
-    path.write_text(json.dumps(with_row(dashboard), indent=1))
-    (folder / "rllib_runs.json").write_text(json.dumps(alone(dashboard), indent=1))
+    path.write_text(json.dumps(add_row(dashboard), indent=1))
+    (folder / "rllib_runs.json").write_text(json.dumps(make_own_dashboard(dashboard), indent=1))
     metrics = session / "metrics"
     return f"""row "RLlib" is in {path}
 next
@@ -91,4 +91,4 @@ and Ray's dashboard shows both under Metrics"""
 
 
 if __name__ == "__main__":
-    print(install(Path(sys.argv[1]) if len(sys.argv) > 1 else SESSION))
+    print(install_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else SESSION))

@@ -1,6 +1,6 @@
 """The frame stack: what an agent sees of N games while they are played.
 
-    Games.reset, Transition.obs -> FrameStack.push -> observations(): the last frames of each game, or obs itself
+    Games.reset, Transition.obs -> FrameStack.push -> get_observations(): the last frames of each game, or obs itself
 
 Training, evaluation, recordings and DQN all take their observations from here, so that an agent is evaluated on what it
 was trained on. The learner makes the same stacks of a whole Rollout at once, on its device: rollouts/rollout.py.
@@ -46,11 +46,11 @@ class FrameStack:
             self.frames[game_reset] = 0
         self.frames[..., -1, :] = obs
 
-    def observations(self) -> np.ndarray:
+    def get_observations(self) -> np.ndarray:
         """Return what the network takes, until the next push: [N, ...], of pixels uint8 [N, *layout.stack_shape]."""
         return self.frames if self._layout is None else self.frames.reshape(len(self.frames), *self._layout.stack_shape)
 
-    def observations_after(self, obs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    def preview_observations(self, obs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Return what the network would take if one more frame followed; nothing is added.
 
         Args:

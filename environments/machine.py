@@ -16,25 +16,25 @@ import psutil
 ROOT = Path("/")  # of the file system; tests have one of their own
 
 
-def num_cpus(root: Path = ROOT) -> int:
+def count_cpus(root: Path = ROOT) -> int:
     """CPUs this process may use: the least of the affinity mask and all cgroup quotas, rounded down, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min([allowed, *cpu_quotas(root)])))
+    return max(1, int(min([allowed, *read_cpu_quotas(root)])))
 
 
-def memory_bytes(root: Path = ROOT) -> int:
+def get_memory_bytes(root: Path = ROOT) -> int:
     """Memory this process may use: the least of what the machine has and all cgroup limits."""
-    return min([psutil.virtual_memory().total, *memory_limits(root)])
+    return min([psutil.virtual_memory().total, *read_memory_limits(root)])
 
 
-def num_gpus() -> int:
+def count_gpus() -> int:
     """GPUs that torch sees. It imports torch, which takes seconds: ask only where a GPU is wanted."""
     import torch
 
     return torch.cuda.device_count()
 
 
-def shared_memory_bytes(root: Path = ROOT) -> int:
+def get_shared_memory_bytes(root: Path = ROOT) -> int:
     """What is free in /dev/shm, through which Ray's processes exchange arrays; 0 where there is none."""
     try:
         there = os.statvfs(root / "dev/shm")
@@ -43,23 +43,26 @@ def shared_memory_bytes(root: Path = ROOT) -> int:
     return there.f_bavail * there.f_frsize
 
 
-def cpu_quotas(root: Path) -> Iterator[float]:
+def read_cpu_quotas(root: Path) -> Iterator[float]:
     """CPUs that each cgroup of this process may take, where it has a limit."""
-    for folder in cgroups(root, "cpu"):
-        quota, period = words_in(folder / "cpu.cfs_quota_us"), words_in(folder / "cpu.cfs_period_us")  # v1; -1: none
-        numbers = [*quota, *period] or words_in(folder / "cpu.max")  # v2; max: none
+    for folder in list_cgroups(root, "cpu"):
+        quota, period = (
+            read_words(folder / "cpu.cfs_quota_us"),
+            read_words(folder / "cpu.cfs_period_us"),
+        )  # v1; -1: none
+        numbers = [*quota, *period] or read_words(folder / "cpu.max")  # v2; max: none
         if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):
             yield int(numbers[0]) / int(numbers[1])
 
 
-def memory_limits(root: Path) -> Iterator[int]:
+def read_memory_limits(root: Path) -> Iterator[int]:
     """Bytes that each cgroup of this process may take, where it has a limit; v1 says 2^63 where it has none."""
-    for folder in cgroups(root, "memory"):
+    for folder in list_cgroups(root, "memory"):
         for name in ("memory.limit_in_bytes", "memory.max"):
-            yield from (int(word) for word in words_in(folder / name)[:1] if word.isdecimal())
+            yield from (int(word) for word in read_words(folder / name)[:1] if word.isdecimal())
 
 
-def cgroups(root: Path, controller: str) -> Iterator[Path]:
+def list_cgroups(root: Path, controller: str) -> Iterator[Path]:
     """Folders of the cgroups that hold this process, its own and all above it, in both versions.
 
     A limit binds whatever is below it. In a container the process's own cgroup is often mounted as the root while
@@ -67,7 +70,7 @@ def cgroups(root: Path, controller: str) -> Iterator[Path]:
     """
     mounts = root / "sys/fs/cgroup"
     own = {"": "/", controller: "/"}  # controller, of v2 none -> cgroup
-    for line in text_in(root / "proc/self/cgroup").splitlines():
+    for line in read_small_file(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         own |= dict.fromkeys(controllers.split(","), path)
     for mount, path in (
@@ -79,12 +82,12 @@ def cgroups(root: Path, controller: str) -> Iterator[Path]:
         yield from (mount.joinpath(*inside[:depth]) for depth in range(len(inside), -1, -1))
 
 
-def words_in(path: Path) -> list[str]:
+def read_words(path: Path) -> list[str]:
     """The words of a small file; none where it cannot be read."""
-    return text_in(path).split()
+    return read_small_file(path).split()
 
 
-def text_in(path: Path) -> str:
+def read_small_file(path: Path) -> str:
     """The text of a small file; none where it cannot be read."""
     try:
         return path.read_text()
@@ -92,7 +95,7 @@ def text_in(path: Path) -> str:
         return ""
 
 
-def fastest_dtype() -> str:
+def find_fastest_dtype() -> str:
     """`bfloat16` where the CPU, on which envs are acted in, computes in it; else `float32`."""
     try:
         with open("/proc/cpuinfo") as cpuinfo:

@@ -10,7 +10,7 @@ from environments.games import is_game
 FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "env"
 
 
-def name_of(env: dict) -> str:
+def name_environment(env: dict) -> str:
     """Return the name of what a run plays.
 
     Args:

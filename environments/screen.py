@@ -24,13 +24,13 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line that stays, above the live table where there is one."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         sys.stdout.flush()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`1 h 20 min`, `3 min 20 s`, `45 s`."""
     seconds = round(seconds)
     if seconds >= 3600:

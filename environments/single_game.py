@@ -36,18 +36,18 @@ class SingleGame(gymnasium.Env):
         """A new game; without a seed and after the end of a training episode, whatever comes next."""
         if seed is None and self._ended:
             while self.games.ignores_next[0]:
-                self._play(0)
+                self._play_step(0)
         else:
             obs = self.games.reset(seed)
             self._score, self._length = 0.0, 0
             self._stack = FrameStack(self.games.layout, obs)
         self._ended = False
-        return self._observation(), {}
+        return self._get_observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        obs, reward, terminated, truncated = self._play(action)
+        obs, reward, terminated, truncated = self._play_step(action)
         while self.games.ignores_next[0] and not (terminated or truncated):
-            obs, more, terminated, truncated = self._play(0)
+            obs, more, terminated, truncated = self._play_step(0)
             reward += more
         self._ended = terminated or truncated
         return obs, reward, terminated, truncated, {}
@@ -55,7 +55,7 @@ class SingleGame(gymnasium.Env):
     def close(self) -> None:
         self.games.close()
 
-    def _play(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+    def _play_step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
         """One step of the game: what the agent sees, its training reward, terminated, truncated."""
         step = self.games.step(np.array([action]))
         self._score += float(step.rewards[0])
@@ -65,10 +65,10 @@ class SingleGame(gymnasium.Env):
             self._score, self._length = 0.0, 0
         terminated, truncated, last = bool(step.terminated[0]), bool(step.truncated[0]), None
         if truncated and step.final_obs is not None:  # the target bootstraps from it
-            last = self._stack.observations_after(step.final_obs, step.truncated)[0]
+            last = self._stack.preview_observations(step.final_obs, step.truncated)[0]
         self._stack.push(step.obs, step.game_reset)
         reward = float(np.sign(step.rewards[0]) if self.clip_rewards else step.rewards[0])
-        return self._observation() if last is None else last, reward, terminated, truncated
+        return self._get_observation() if last is None else last, reward, terminated, truncated
 
-    def _observation(self) -> np.ndarray:
-        return self._stack.observations()[0].copy()
+    def _get_observation(self) -> np.ndarray:
+        return self._stack.get_observations()[0].copy()

@@ -7,12 +7,12 @@ import platform
 import ray
 import torch
 
-from environments.machine import num_cpus
+from environments.machine import count_cpus
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def num_threads() -> int:
+def count_threads() -> int:
     """Threads this process was given: its CPUs in Ray, or all it may run on outside of Ray.
 
     Ray sets OMP_NUM_THREADS to 1 unless an actor asks for more, and ALE takes every core it sees; neither is right when
@@ -20,10 +20,10 @@ def num_threads() -> int:
     """
     if ray.is_initialized() and ray.get_runtime_context().get_actor_id():
         return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
-    return num_cpus()
+    return count_cpus()
 
 
-def take_threads() -> int:
+def configure_threads() -> int:
     """Give torch the threads of this process and keep its heap; call once, before the first large allocation.
 
     glibc hands the top of the heap back to the kernel whenever it can, and a rollout followed by an update makes it
@@ -34,6 +34,6 @@ def take_threads() -> int:
         libc = ctypes.CDLL(ctypes.util.find_library("c"))
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-    threads = num_threads()
+    threads = count_threads()
     torch.set_num_threads(threads)
     return threads

@@ -25,7 +25,7 @@ from evidence.human import find_random_score, find_references
 from evidence.report_table import group_starts, make_row, write_markdown
 from evidence.run_groups import Run, name_game, read_runs
 from run_directory.writing import explain_unwritable, write_table
-from settings.mistakes import Mistake, counted, in_a_line, reachable
+from settings.mistakes import Mistake, format_count, format_error, resolve_path
 
 FILES = ("table.md", "table.csv", "curves.png", "curves.csv", "starts.json")
 REPORTS = Path("outputs/reports")
@@ -90,9 +90,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, help=f"where the files go; if left out, {REPORTS}/<time>")
     options = parser.parse_args(arguments)
     try:
-        groups = [(label, reachable(path, label or "run")) for label, path in map(parse_group, options.runs)]
+        groups = [(label, resolve_path(path, label or "run")) for label, path in map(parse_group, options.runs)]
         out = options.out or REPORTS / time.strftime("%Y-%m-%d_%H-%M-%S")
-        runs, out = read_runs(groups), reachable(out, "--out")
+        runs, out = read_runs(groups), resolve_path(out, "--out")
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
@@ -100,9 +100,9 @@ def main(arguments: list[str]) -> int:
         write_report(runs, out)
     except OSError as error:
         print(write_markdown(runs, [make_row(run) for run in runs], group_starts(runs)))
-        print(f"the report was not saved in {out}: {in_a_line(error)}", file=sys.stderr)
+        print(f"the report was not saved in {out}: {format_error(error)}", file=sys.stderr)
         return 1
-    print(f"{counted(len(runs), 'run')} reported in {out}: {', '.join(FILES)}")
+    print(f"{format_count(len(runs), 'run')} reported in {out}: {', '.join(FILES)}")
     return 0
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from evidence.curves import SCORE
 from evidence.human import find_random_score, find_references
 from evidence.run_groups import Run, name_game
 from evidence.statistics import paired_difference
 from run_directory.checkpoints import MIN_GAMES
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 WINDOW = 100  # games that a score is the mean of, once a run has played so many
 START_FACTS = ("command", "git", "packages", "hardware")  # the facts of a start that a report repeats from run.json
@@ -48,7 +48,7 @@ def group_starts(runs: list[Run]) -> list[dict[str, Any]]:
     """
     groups: list[dict[str, Any]] = []
     for run in runs:
-        starts = [mask({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
+        starts = [mask_passwords({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
         same = next((group for group in groups if group["starts"] == starts), None)
         if same:
             same["runs"].append(run.name)
@@ -125,4 +125,4 @@ def format_cell(name: str, row: dict[str, Any]) -> str:
     value = row[name]
     text = str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
     few = name == "last_100_mean" and 0 < row["episodes"] < WINDOW
-    return f"{text} ({counted(row['episodes'], 'game')})" if few else text
+    return f"{text} ({format_count(row['episodes'], 'game')})" if few else text

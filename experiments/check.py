@@ -12,9 +12,9 @@ from gymnasium.envs.registration import EnvSpec
 
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
-from custom_models.convolutions import smallest_dim
+from custom_models.convolutions import compute_smallest_dim
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games, spec_of
-from environments.names import name_of
+from environments.names import name_environment
 from settings.experiment import select_tables
 from settings.mistakes import Mistake
 from settings.runs import RunSettings
@@ -44,7 +44,7 @@ def check_settings(settings: dict) -> dict:
             raise Mistake(
                 f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings"
             )
-    settings["env"]["name"] = name_of(settings["env"])
+    settings["env"]["name"] = name_environment(settings["env"])
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
@@ -52,7 +52,7 @@ def check_settings(settings: dict) -> dict:
                 raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
         for key, setting in table.items():
             if key not in settings[group]:
-                raise Mistake(f"{group}.{key} is missing; it takes {setting.wanted()}")
+                raise Mistake(f"{group}.{key} is missing; it takes {setting.describe_values()}")
             settings[group][key] = setting.check(f"{group}.{key}", settings[group][key])
     for key, value in settings.items():
         if key not in SETTING_GROUPS and key not in of_run and key != "seed":
@@ -165,7 +165,7 @@ def _check_spaces(env_id: str, algo: str) -> None:
 
 def _check_model(settings: dict) -> None:
     model, env = settings["model"], settings["env"]
-    torso, smallest = model["torso"], smallest_dim(model["torso"])
+    torso, smallest = model["torso"], compute_smallest_dim(model["torso"])
     if smallest and "game" not in env:
         raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
     if smallest and env["dim"] < smallest:

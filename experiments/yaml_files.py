@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from settings.mistakes import Mistake, choose
+from settings.mistakes import Mistake, suggest_option
 
 GLOBAL_PACKAGE = "# @package _global_"  # the first line of a global file: its settings belong to several groups
 SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
@@ -143,12 +143,12 @@ def _list_choices(path: Path, defaults: yaml.Node) -> Iterator[tuple[int, str, s
 def _check_choice(path: Path, line: int, key: str, option: str, groups: dict[str, list[str]]) -> None:
     group = re.sub(r"^override\s+", "", key).lstrip("/")
     if group not in groups:
-        raise Mistake(f"{path}, line {line}: {group} is no group; {choose(group, list(groups))}")
+        raise Mistake(f"{path}, line {line}: {group} is no group; {suggest_option(group, list(groups))}")
     if key != f"override /{group}":
         raise Mistake(f"{path}, line {line}: write  - override /{group}: {option}  instead of  - {key}: {option}")
     if group in ("tuned_configs", "tune_searches"):
         raise Mistake(f"{path}, line {line}: only a command line chooses {group}; leave this entry out")
     if option not in groups[group]:
         raise Mistake(
-            f"{path}, line {line}: {group}={option}: there is no such option; {choose(option, groups[group])}"
+            f"{path}, line {line}: {group}={option}: there is no such option; {suggest_option(option, groups[group])}"
         )

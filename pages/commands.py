@@ -13,7 +13,7 @@ from typing import Any
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 
 
 def run_reader(settings: dict) -> int:
@@ -31,7 +31,7 @@ def run_reader(settings: dict) -> int:
     command = settings["command"]
     if command == "record":
         return record_games(settings)
-    run = reachable(settings["run"], "run")
+    run = resolve_path(settings["run"], "run")
     if command == "evaluate":
         return evaluate_run(run, settings)
     if command == "page":
@@ -62,10 +62,10 @@ def evaluate_run(run: Path, settings: dict) -> int:
 
 def record_games(settings: dict) -> int:
     """Play games and film them, or film a replay; return the exit code."""
-    from recordings.video import Look, film_file, find_replay
+    from recordings.video import VideoFormat, film_file, find_replay
 
-    run = reachable(settings["run"], "run") if settings["run"] else None
-    look = Look(settings["format"], settings["scale"], settings["fps"])
+    run = resolve_path(settings["run"], "run") if settings["run"] else None
+    look = VideoFormat(settings["format"], settings["scale"], settings["fps"])
     if settings["replay"]:
         return film_file(find_replay(settings["replay"], run), look)
     assert run is not None
@@ -82,12 +82,12 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
     """Write the page of every seed of a run; return the exit code."""
     refuse_unplayable(run, checkpoint)
     from pages.run_page import write_page
-    from recordings.replayed_game import Differs
+    from recordings.replayed_game import ReplayMismatch
 
     for one in list_seed_runs(run):
         try:
             print(f"page: {write_page(one, checkpoint)}")
-        except (Differs, OSError) as error:
+        except (ReplayMismatch, OSError) as error:
             print(f"{one}: no page was written: {error}", file=sys.stderr)
             return 1
     return 0
@@ -113,9 +113,9 @@ def show_training(run: Path, settings: dict) -> int:
 def record_and_write_pages(run: Path, env: dict) -> int:
     """Record a game of a run that has ended, and write its pages; return the exit code."""
     from recordings.recording import record
-    from recordings.replayed_game import can_be_drawn
+    from recordings.replayed_game import has_pictures
 
-    if not can_be_drawn(env):
+    if not has_pictures(env):
         print(f"{env['name']} has no pictures here, so no game is recorded")
         return write_pages(run, None)
     return max(record(run, games=1), write_pages(run, None))

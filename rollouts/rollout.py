@@ -1,7 +1,7 @@
 """The Rollout: T agent steps of N envs as a table of contiguous arrays, time first.
 
-`columns` declares it, the env runner fills it, and from then on it is read-only in every process. Rewards are raw and
-games are whole: the loss clips rewards and ends episodes at lost lives, so the reported score is always the game's.
+`list_columns` declares it, the env runner fills it, and from then on it is read-only in every process. Rewards are raw
+and games are whole: the loss clips rewards and ends episodes at lost lives, so the reported score is always the game's.
 
     frames      uint8   [T + stack, N, h, w, d]  each picture once, in blocks; obs t is frames t .. t + stack - 1
     obs         dtype   [T + 1, N, ...]          instead of frames, where there are no pixels
@@ -28,7 +28,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from environments.frames import FrameLayout
 
 
-def columns(
+def list_columns(
     horizon: int,
     num_envs: int,
     observation_space: Space,
@@ -78,7 +78,7 @@ class Rollout:
     """One rollout: read-only arrays by name, and the scores of the games that ended in it.
 
     Attributes:
-        arrays: name -> array, as `columns` declares them.
+        arrays: name -> array, as `list_columns` declares them.
         scores: float [G], unclipped returns of the full games that ended, in the order they ended.
         lengths: int [G], their agent steps.
         weights_seq_no: number of the learner's update whose weights the policy had.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from run_directory.files import read_json
 from run_directory.layout import CHECKPOINT_NAMES, PROGRESS_JSON, TO_PLAY, TO_RESUME, checkpoint_path
-from run_directory.manifest import find_damage, refuse_damaged, write_manifest
+from run_directory.manifest import find_damage, refuse_damaged_checkpoint, write_manifest
 from run_directory.weights import write_weights
 from settings.mistakes import Mistake
 
@@ -45,7 +45,7 @@ def has_whole_checkpoint(run: Path) -> bool:
     return any(find_damage(checkpoint_path(run, name)) is None for name in list_checkpoints(run))
 
 
-def find_newest_whole(run: Path) -> tuple[Path, list[str]]:
+def find_newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
     """Return the newest checkpoint that is whole, and a sentence for every newer one that is not.
 
     Raises:
@@ -74,7 +74,7 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
         Mistake: there is no such checkpoint, or it is damaged.
     """
     if name is not None and name not in CHECKPOINT_NAMES and (folder := Path(name).expanduser()).is_dir():
-        refuse_damaged(folder.resolve())
+        refuse_damaged_checkpoint(folder.resolve())
         return folder.resolve()
     found = [name for name in CHECKPOINT_NAMES if checkpoint_path(run, name).is_dir()]
     if not found or (name is None and found[0] not in TO_PLAY):
@@ -85,7 +85,7 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
             "or give the path of a checkpoint's folder"
         )
     checkpoint = checkpoint_path(run, name or found[0])
-    refuse_damaged(checkpoint)
+    refuse_damaged_checkpoint(checkpoint)
     return checkpoint
 
 

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from run_directory.files import check_kind, damaged_file, read_yaml
+from run_directory.files import check_kind, explain_damage, read_yaml
 from run_directory.layout import CONFIG, HINT, PROGRESS_CSV, STARTS, WORKERS_CSV
 from run_directory.progress_table import read_rows
 from run_directory.provenance import identify_user
 from run_directory.starts import read_starts
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import complete_rules
 
 
@@ -22,7 +22,7 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
     Raises:
         Mistake: there is no such directory, or it is not that of a training or a search.
     """
-    run = reachable(path, setting)
+    run = resolve_path(path, setting)
     if not run.is_dir():
         raise Mistake(f"{setting}={path}: there is no such directory; {HINT}")
     for name in (CONFIG, STARTS):
@@ -34,11 +34,11 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
             check_kind(run / CONFIG, settings.get(group), dict, group)
         check_kind(run / CONFIG, settings.get("seed"), (int, list), "seed")
         if settings.get("command") not in ("train", "search"):
-            raise damaged_file(
+            raise explain_damage(
                 run / CONFIG, f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
             )
         if not read_starts(run / STARTS, required=("overrides",)):
-            raise damaged_file(run / STARTS, "it has no starts")
+            raise explain_damage(run / STARTS, "it has no starts")
     except Mistake as mistake:
         raise Mistake(f"{setting}={path} is not a run directory ({mistake}); {HINT}") from mistake
     return run, settings | {"env": complete_rules(settings["env"])}
@@ -58,7 +58,7 @@ def refuse_damaged_files(folder: Path) -> None:
             read_rows(path.with_name(name))
 
 
-def refuse_strangers(folder: Path, overrides: list[str]) -> None:
+def refuse_untrusted_directory(folder: Path, overrides: list[str]) -> None:
     """Ask before pickles of somebody else are read: continuing from a checkpoint runs what they say (SECURITY.md).
 
     A directory is the user's own where its newest start was made by the same user on the same host. A record of an

@@ -22,7 +22,7 @@ RESTORE = "put back a copy that is whole, or leave this directory out"
 SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
 
 
-def damaged_file(path: Path, why: object) -> Mistake:
+def explain_damage(path: Path, why: object) -> Mistake:
     """Return the Mistake to raise for a file that is not what the suite wrote."""
     way_out = SPARE if path.suffix == ".csv" else RESTORE
     return Mistake(f"{path} is damaged: {' '.join(str(why).split())[:300]}; {way_out}")
@@ -41,9 +41,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise Mistake(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise damaged_file(path, f"byte {error.start} is no UTF-8") from error
+        raise explain_damage(path, f"byte {error.start} is no UTF-8") from error
     if "\0" in text:
-        raise damaged_file(path, f"byte {text.index(chr(0))} is NUL")
+        raise explain_damage(path, f"byte {text.index(chr(0))} is NUL")
     return text
 
 
@@ -55,11 +55,11 @@ def read_yaml(path: Path) -> dict:
     """
     text = read_text(path)
     if not text.endswith("\n"):
-        raise damaged_file(path, "its last line is torn")
+        raise explain_damage(path, "its last line is torn")
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     _refuse_odd_keys(path, check_kind(path, content, dict))
     return content
 
@@ -81,7 +81,7 @@ def read_json(path: Path, kind: type) -> Any:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     return check_kind(path, value, kind)
 
 
@@ -100,7 +100,7 @@ def check_kind(path: Path, value: Any, kind: type | tuple[type, ...], place: str
     kinds = kind if isinstance(kind, tuple) else (kind,)
     kinds = (*kinds, int) if float in kinds else kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise damaged_file(path, f"{place} is {value!r:.80} where {KINDS[kinds[0]]} should be")
+        raise explain_damage(path, f"{place} is {value!r:.80} where {KINDS[kinds[0]]} should be")
     return value
 
 
@@ -123,28 +123,28 @@ def read_table(
         return []
     text = read_text(path)
     if text and not text.endswith("\n") and not grows:
-        raise damaged_file(path, "its last line is torn")
+        raise explain_damage(path, "its last line is torn")
     try:
         lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
     except csv.Error as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     if len(lines) < 2:
         return []
     header, *body = lines
     if missing := [name for name in required if name not in header]:
-        raise damaged_file(path, f"line 1 has no column {missing[0]}")
+        raise explain_damage(path, f"line 1 has no column {missing[0]}")
     if len(set(header)) < len(header):
-        raise damaged_file(path, "line 1 has a column twice")
+        raise explain_damage(path, "line 1 has a column twice")
     rows = []
     for number, cells in enumerate(body, 2):
         if len(cells) != len(header):
-            raise damaged_file(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
+            raise explain_damage(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
         row: dict[str, Any] = dict(zip(header, cells, strict=True))
         for name in columns.keys() & row.keys():
             try:
                 row[name] = columns[name](row[name])
             except ValueError as error:
-                raise damaged_file(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
+                raise explain_damage(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
         rows.append(row)
     return rows
 

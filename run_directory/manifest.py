@@ -48,7 +48,7 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def refuse_damaged(checkpoint: Path) -> None:
+def refuse_damaged_checkpoint(checkpoint: Path) -> None:
     """Look at the manifest of a checkpoint before anything in it is read; another one is never taken silently.
 
     Raises:

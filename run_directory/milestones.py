@@ -18,11 +18,11 @@ from typing import cast
 import numpy as np
 
 from run_directory.layout import MILESTONES, PERCENTAGES, PROGRESS_JSON, checkpoint_path
-from run_directory.manifest import refuse_damaged, write_manifest
+from run_directory.manifest import refuse_damaged_checkpoint, write_manifest
 from run_directory.weights import write_arrays
 
 
-def milestones_between(before: int, now: int, budget: int) -> list[str]:
+def list_passed_milestones(before: int, now: int, budget: int) -> list[str]:
     """Return the milestones that a run passes between two rows.
 
     Args:
@@ -79,12 +79,12 @@ class MilestoneWriter:
 
         They come from a killed process that was beyond the checkpoint, or from a smaller budget that was raised since.
         """
-        for name in self.list_due(agent_steps, self.budget):
+        for name in self.list_due_milestones(agent_steps, self.budget):
             shutil.rmtree(checkpoint_path(cast(Path, self.run), name), ignore_errors=True)
 
-    def list_due(self, before: int, now: int) -> list[str]:
-        """Return the milestones to write after a row; see `milestones_between`."""
-        return milestones_between(before, now, self.budget) if self.run else []
+    def list_due_milestones(self, before: int, now: int) -> list[str]:
+        """Return the milestones to write after a row; see `list_passed_milestones`."""
+        return list_passed_milestones(before, now, self.budget) if self.run else []
 
     def write(self, names: list[str], weights: Mapping[str, np.ndarray], totals: dict[str, float]) -> None:
         """Write these milestones; see `write_milestone`."""
@@ -103,5 +103,5 @@ def find_milestones(run: Path) -> list[Path]:
     """
     found = [folder for name in MILESTONES if (folder := checkpoint_path(run, name)).is_dir()]
     for folder in found:
-        refuse_damaged(folder)
+        refuse_damaged_checkpoint(folder)
     return found

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from run_directory.layout import CONFIG, STARTS
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import EARLIER
 
 AUTO = "auto"  # resume=auto continues the run of the same experiment, or starts it where there is none yet
@@ -59,7 +59,7 @@ def refuse_unwritable_output(settings: dict) -> None:
     Raises:
         Mistake: `output_dir` cannot be written.
     """
-    path = reachable(settings["output_dir"], "output_dir")
+    path = resolve_path(settings["output_dir"], "output_dir")
     parent = next(folder for folder in (path, *path.parents) if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         why = "no permission to write" if parent.is_dir() else "no directory"
@@ -84,7 +84,7 @@ def find_begun_run(settings: dict) -> Path | None:
     return next((path / key for key in keys if (path / key / STARTS).exists()), None)
 
 
-def find_newest(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:
+def find_newest_run(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:
     """Return the newest run directory below a directory, or below `output_dir` for `latest`.
 
     Args:
@@ -96,9 +96,9 @@ def find_newest(path: str, setting: str, output_dir: str, kinds: tuple[str, ...]
     Raises:
         Mistake: the path is `latest`, and there is no run directory.
     """
-    folder = reachable(path, setting)
+    folder = resolve_path(path, setting)
     if latest := path == "latest" and not folder.exists():
-        folder = reachable(output_dir, "output_dir")
+        folder = resolve_path(output_dir, "output_dir")
     elif not folder.is_dir() or (folder / CONFIG).exists() or (folder / STARTS).exists():
         return path
     holders = {record.parent for depth in ("*", "*/*", "*/*/*") for record in folder.glob(f"{depth}/{STARTS}")}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from run_directory.files import damaged_file, read_count, read_number, read_table
+from run_directory.files import explain_damage, read_count, read_number, read_table
 from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import replace_file
 from settings.mistakes import Mistake
@@ -38,7 +38,7 @@ class ProgressTable:
         """Agent steps of the newest row; -1 where there is none."""
         return int(self.rows[-1]["agent_steps"]) if self.rows else -1
 
-    def drop_beyond(self, agent_steps: int, value: str | None = None) -> None:
+    def drop_rows_beyond(self, agent_steps: int, value: str | None = None) -> None:
         """Drop the rows beyond a number of agent steps: all of them, or only those with a value in the key column."""
         kept = [r for r in self.rows if int(r["agent_steps"]) <= agent_steps or value not in (None, r.get(self.key))]
         if len(kept) < len(self.rows):
@@ -97,6 +97,6 @@ def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] 
         raise NoRows(f"run={run}: its {PROGRESS_CSV} has no rows yet; wait for the first, or leave this run out")
     steps = [row["agent_steps"] for row in rows]
     if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
-        raise damaged_file(path, f"agent_steps do not rise in line {falls + 2}")
+        raise explain_damage(path, f"agent_steps do not rise in line {falls + 2}")
     names = [*columns, *(name for name in if_reported if name in rows[0])]
     return {name: np.array([row[name] for row in rows], float) for name in names}

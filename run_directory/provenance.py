@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from environments.checkout import read_changes, read_commit
-from environments.machine import memory_bytes, num_cpus, read_cpu_model
+from environments.machine import count_cpus, get_memory_bytes, read_cpu_model
 from run_directory.layout import DIFF
 
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
@@ -29,7 +29,7 @@ def collect_provenance(run: Path) -> dict[str, Any]:
     unrecorded: list[str] = []
     record: dict[str, Any] = {
         "git": describe_git(run, unrecorded),
-        "packages": {n: try_to_find(n, lambda n=n: importlib.metadata.version(n), unrecorded) for n in PACKAGES},
+        "packages": {n: try_query(n, lambda n=n: importlib.metadata.version(n), unrecorded) for n in PACKAGES},
         "python": platform.python_version(),
         "hardware": describe_hardware(unrecorded),
     }
@@ -45,7 +45,7 @@ def identify_user() -> dict[str, str]:
     return {"user": user, "host": platform.node()}
 
 
-def try_to_find(name: str, ask: Callable[[], Any], unrecorded: list[str]) -> Any:
+def try_query(name: str, ask: Callable[[], Any], unrecorded: list[str]) -> Any:
     """Return what `ask` does; None where it raises, which `unrecorded` then tells of `name`."""
     try:
         return ask()
@@ -54,13 +54,13 @@ def try_to_find(name: str, ask: Callable[[], Any], unrecorded: list[str]) -> Any
         return None
 
 
-def commit_to_send() -> str:
+def describe_commit() -> str:
     """Return what a job is told of the code that travels with it: the commit, with `-dirty` where more may be in it."""
     try:
         commit = read_commit()
     except Exception:  # the run says that nobody knows
         return os.environ.get(COMMIT, "")
-    found = try_to_find(DIFF, read_changes, [])
+    found = try_query(DIFF, read_changes, [])
     return commit if found and not found[1] else f"{commit}-dirty"
 
 
@@ -79,17 +79,17 @@ def describe_git(run: Path, unrecorded: list[str]) -> dict[str, Any] | None:
         if told.endswith("-dirty"):
             unrecorded.append(f"{DIFF}: the code was changed where it came from, and only its commit was sent along")
         return {"commit": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty"), "untracked": []}
-    found = try_to_find(DIFF, read_changes, unrecorded)
+    found = try_query(DIFF, read_changes, unrecorded)
     if found is None:  # it may be as committed or not
         return {"commit": commit, "dirty": True, "untracked": []}
     untracked, diff = found
     if diff:
-        try_to_find(DIFF, lambda: (run / DIFF).write_bytes(diff), unrecorded)
+        try_query(DIFF, lambda: (run / DIFF).write_bytes(diff), unrecorded)
     return {"commit": commit, "dirty": bool(diff), "untracked": untracked}
 
 
 def describe_hardware(unrecorded: list[str]) -> dict[str, Any]:
     """Return the machine, as far as it decides speed."""
-    memory = try_to_find("memory", lambda: round(memory_bytes() / 2**30, 1), unrecorded)
-    cpu = try_to_find("cpu", read_cpu_model, unrecorded)
-    return {"cpu": cpu, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
+    memory = try_query("memory", lambda: round(get_memory_bytes() / 2**30, 1), unrecorded)
+    cpu = try_query("cpu", read_cpu_model, unrecorded)
+    return {"cpu": cpu, "cpus": count_cpus(), "memory_gib": memory, "system": platform.system()}

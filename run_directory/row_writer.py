@@ -27,11 +27,11 @@ class RowWriter:
     def begin(self, seed: int, agent_steps: int) -> None:
         """Drop the rows beyond the checkpoint that a training process starts from; 0 where it starts from none. A first
         new row beyond the lost ones would leave them in the file."""
-        self.tables[seed].drop_beyond(agent_steps)
+        self.tables[seed].drop_rows_beyond(agent_steps)
         if self.merged:
-            self.merged.drop_beyond(agent_steps, value=str(seed))
+            self.merged.drop_rows_beyond(agent_steps, value=str(seed))
         if (self.dirs[seed] / WORKERS_CSV).exists():
-            self.open_worker_table(seed).drop_beyond(agent_steps)
+            self.open_worker_table(seed).drop_rows_beyond(agent_steps)
         if seed in self.curves:
             self.curves.pop(seed).close()
         self.curves[seed] = CurveWriter(self.dirs[seed], agent_steps + 1)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from environments.names import name_of
-from run_directory.files import check_kind, damaged_file, read_yaml
+from environments.names import name_environment
+from run_directory.files import check_kind, explain_damage, read_yaml
 from run_directory.layout import CONFIG, HINT
 from settings.mistakes import Mistake
-from settings.protocols import describe
+from settings.protocols import describe_protocol
 
 TEXTS = ("algo.name", "env.name", "env.id", "env.game", "model.torso", "model.dtype")
 WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max", "env.dim")
@@ -24,7 +24,7 @@ def read_run_settings(run: Path) -> dict:
         settings = _read_checked(run / CONFIG)
     except Mistake as mistake:
         raise Mistake(f"run={run} is not a run directory ({mistake}); {HINT}") from mistake
-    return settings | {"env": settings["env"] | {"name": name_of(settings["env"])}}
+    return settings | {"env": settings["env"] | {"name": name_environment(settings["env"])}}
 
 
 def _read_checked(path: Path) -> dict:
@@ -35,7 +35,7 @@ def _read_checked(path: Path) -> dict:
         if name in REQUIRED or (key or group) in values:
             check_kind(path, values.get(key or group), kind, name)
     try:
-        describe(settings["env"])
+        describe_protocol(settings["env"])
     except (KeyError, TypeError) as error:
-        raise damaged_file(path, f"env has a protocol without {error}") from error
+        raise explain_damage(path, f"env has a protocol without {error}") from error
     return settings

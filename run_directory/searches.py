@@ -80,7 +80,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def select_complete(trials: list[Trial]) -> list[Trial]:
+def select_complete_trials(trials: list[Trial]) -> list[Trial]:
     """Return the trials that came to the end of their budget: only their scores can be compared."""
     return [trial for trial in trials if trial.state == "COMPLETE"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from run_directory.files import check_kind, read_json
 from run_directory.layout import CONFIG, STARTS
 from run_directory.provenance import collect_provenance, identify_user
@@ -31,14 +31,14 @@ def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]
         overrides: what was typed in it.
         dtype: what the network's torso computes in; it is recorded with the hardware.
     """
-    write_file(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
+    write_file(run / CONFIG, yaml.safe_dump(mask_passwords(settings), sort_keys=False))
     starts = read_starts(run / STARTS) if (run / STARTS).exists() else []
     provenance = collect_provenance(run)
     starts.append(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": mask(argv),
-            "overrides": mask(overrides),
+            "command": mask_passwords(argv),
+            "overrides": mask_passwords(overrides),
             **identify_user(),
             **provenance,
             "hardware": provenance["hardware"] | {"dtype": dtype},

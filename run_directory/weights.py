@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from run_directory.layout import MODULE_STATE, WEIGHTS
-from run_directory.manifest import refuse_damaged
+from run_directory.manifest import refuse_damaged_checkpoint
 from settings.mistakes import Mistake
 
 ADMITTED = {
@@ -72,7 +72,7 @@ def read_weights(checkpoint: Path) -> dict[str, np.ndarray]:
     Raises:
         Mistake: the checkpoint is damaged, or holds something else than weights.
     """
-    refuse_damaged(checkpoint)
+    refuse_damaged_checkpoint(checkpoint)
     file = WEIGHTS if (checkpoint / WEIGHTS).exists() else MODULE_STATE
     try:
         data = (checkpoint / file).read_bytes()

@@ -12,30 +12,30 @@ class EnvironmentFault(RuntimeError):
     """An exception that an environment has raised; the message names the environment and the exception."""
 
 
-class NonFinite(EnvironmentFault):
+class NonFiniteValue(EnvironmentFault):
     """A NaN or infinite reward or observation of an environment; a restart would not help, because it comes again."""
 
 
-def cause_of(error: BaseException) -> BaseException:
+def find_cause(error: BaseException) -> BaseException:
     """Return the exception of another process, taken out of the RayTaskError that Ray puts around it."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     return error
 
 
-def in_a_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Return `ValueError: first line of the message`; of an actor that could not start, the last traceback line."""
-    cause = cause_of(error)
+    cause = find_cause(error)
     lines = str(cause).strip().splitlines() or [""]
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
 
 
-def counted(number: float, noun: str) -> str:
+def format_count(number: float, noun: str) -> str:
     """Return a number with its noun: `1 CPU`, `2 CPUs`, `1,234 games`."""
     return f"{number:,g} {noun}{'' if number == 1 else 's'}" if number < 1e5 else f"{number:,.0f} {noun}s"
 
 
-def choose(word: str, offered: list[str]) -> str:
+def suggest_option(word: str, offered: list[str]) -> str:
     """Return the end of the message on an unknown option: `did you mean ppo? There are: a2c, ppo`."""
     near = difflib.get_close_matches(word, offered, n=1)
     if not offered:
@@ -43,7 +43,7 @@ def choose(word: str, offered: list[str]) -> str:
     return (f"did you mean {near[0]}? There are: " if near else "there are: ") + ", ".join(offered)
 
 
-def reachable(path: str | Path, setting: str) -> Path:
+def resolve_path(path: str | Path, setting: str) -> Path:
     """Return the absolute path of a setting's value; the path need not exist.
 
     Raises:

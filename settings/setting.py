@@ -84,7 +84,7 @@ class Setting:
         if value is None:
             if self.optional:
                 return None
-            raise Mistake(f"{key} is not set; it takes {self.wanted()}")
+            raise Mistake(f"{key} is not set; it takes {self.describe_values()}")
         if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
             value = float(Decimal(found.group(1)) * {"k": 1_000, "M": 1_000_000}[found.group(2)])
         if self.kind is float and type(value) is int:
@@ -93,10 +93,10 @@ class Setting:
             value = int(value)
         items = value if self.kind is list and type(value) is list else [value]
         if type(value) is not self.kind or (self.kind is list and not items):
-            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.wanted()}")
+            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}")
         for item in items:
             if self.kind is list and type(item) is not int:
-                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.wanted()}")
+                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}")
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
@@ -105,10 +105,10 @@ class Setting:
                 low, high, above = self.low, self.high, self.above
                 outside = (low is not None and item < low) or (high is not None and item > high)
                 if outside or (above is not None and item <= above) or not math.isfinite(item):
-                    raise Mistake(f"{key}={value} is out of range; it takes {self.wanted()}")
+                    raise Mistake(f"{key}={value} is out of range; it takes {self.describe_values()}")
         return value
 
-    def wanted(self) -> str:
+    def describe_values(self) -> str:
         """Return what the setting takes, in words: `a whole number of at least 1`."""
         if self.options:
             return "one of " + ", ".join(map(str, self.options))

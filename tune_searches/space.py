@@ -166,7 +166,7 @@ def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple
         raise Mistake(f"{where}: {kind} needs a lowest number above 0, and {low} is not; raise it, or use uniform")
     if setting.kind not in (int, float) or (setting.kind is int) != (kind == "int"):
         fitting = {int: "int or choice", float: "uniform, loguniform or choice"}.get(setting.kind, "choice")
-        raise Mistake(f"{where}: {kind} does not fit, the setting takes {setting.wanted()}; use {fitting}")
+        raise Mistake(f"{where}: {kind} does not fit, the setting takes {setting.describe_values()}; use {fitting}")
     ends = [1 - high, 1 - low] if kind == "one_minus_loguniform" else [low, high]
     for end in ends:
         setting.check(where, end)
