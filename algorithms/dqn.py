@@ -138,6 +138,7 @@ class DQNLearner(DQNTorchLearner):
         return gradients
 
     def _stop_on_nonfinite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """Write the minibatch and the weights to a file, and raise NonFiniteLoss."""
         module: Any = self.module[DEFAULT_MODULE_ID].unwrapped()
         path = save_evidence(self.config, {"minibatch": dict(self._minibatch), "module": module.state_dict()})
         raise NonFiniteLoss(

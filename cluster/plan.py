@@ -125,6 +125,7 @@ def count_training_cpus(settings: dict[str, Any]) -> int:
 
 
 def _count_learner_cpus(cluster: dict[str, Any]) -> int:
+    """Return the CPUs of all remote learners: one each, or none for learners on GPUs."""
     return 0 if cluster["gpus_per_learner"] else cluster["num_learners"]
 
 

@@ -73,6 +73,7 @@ def check_settings(settings: dict) -> dict:
 
 
 def _check_made_for(settings: dict) -> None:
+    """Refuse a tuned config together with another algorithm or environment than it was made for."""
     for group, name in settings["made_for"].items():
         if group not in ("algo", "env"):
             raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
@@ -84,6 +85,7 @@ def _check_made_for(settings: dict) -> None:
 
 
 def _check_env(settings: dict) -> None:
+    """Refuse an environment that does not exist, or that the algorithm or the evaluation cannot play."""
     env = settings["env"]
     if "game" in env:
         if not is_game(env["game"]):
@@ -106,6 +108,7 @@ def _check_env(settings: dict) -> None:
 
 
 def _check_id(env_id: str) -> None:
+    """Refuse an id that Gymnasium does not know, whose module cannot be imported, or that is a game of ALE."""
     module, _, name = env_id.rpartition(":")
     try:
         spec = spec_of(env_id)
@@ -130,6 +133,7 @@ def _explain_ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
 
 
 def _check_spaces(env_id: str, algo: str) -> None:
+    """Refuse an environment whose observations or actions the models or the algorithm cannot take."""
     try:
         env = gymnasium.make(env_id)
     except Exception as error:  # the constructor of an environment can raise any exception
@@ -164,6 +168,7 @@ def _check_spaces(env_id: str, algo: str) -> None:
 
 
 def _check_model(settings: dict) -> None:
+    """Refuse a torso that does not fit the observations, and an LSTM without a shared trunk."""
     model, env = settings["model"], settings["env"]
     torso, smallest = model["torso"], compute_smallest_dim(model["torso"])
     if smallest and "game" not in env:
@@ -178,6 +183,7 @@ def _check_model(settings: dict) -> None:
 
 
 def _check_sizes(plan: Plan) -> None:
+    """Refuse envs, minibatches or processes whose numbers do not fit each other."""
     settings, runners = plan.settings, plan.num_env_runners
     algo, model = settings["algo"], settings["model"]
     players, players_key = (
@@ -218,6 +224,7 @@ def _check_sizes(plan: Plan) -> None:
 
 
 def _check_runners(algo: dict, runners: int, gpus: float) -> None:
+    """Refuse GPUs of env runners, or PPO's overlap, if the run has no env runners that could use them."""
     if algo.get("overlap") and not runners:
         raise Mistake(
             "algo.overlap=true needs env runners, which play while the training process learns, and "
@@ -235,6 +242,7 @@ def _check_runners(algo: dict, runners: int, gpus: float) -> None:
 
 
 def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
+    """Refuse several learners if the algorithm has one, if they share a GPU, or if they cannot share the rollouts."""
     if learners <= 1:
         return
     if algo["name"] in ("a3c", "dqn"):
@@ -249,6 +257,7 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
 
 
 def _check_episodes(settings: dict, runners: int) -> None:
+    """Refuse settings of PG with which its complete episodes cannot be shared among the envs, or may never end."""
     algo, env = settings["algo"], settings["env"]
     if algo["episodes_per_update"] % algo["num_envs"]:
         raise Mistake(
@@ -263,6 +272,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
 
 
 def _check_dqn(settings: dict, runners: int) -> None:
+    """Refuse settings that DQN cannot work with: an LSTM, env runners, a replay buffer that does not fit the run."""
     algo, memory = settings["algo"], settings["model"].get("lstm_size")
     if memory:
         raise Mistake(f"model.lstm_size={memory}: algo=dqn learns from single steps and has no memory; leave it null")

@@ -1,4 +1,4 @@
-"""config.yaml: the settings of a run of one seed as they were saved, read by everything that plays or reports it."""
+"""config.yaml: the saved settings of a run of one seed, which all commands read that play or report the run."""
 
 from pathlib import Path
 
@@ -10,15 +10,16 @@ from settings.protocols import describe_protocol
 
 TEXTS = ("algo.name", "env.name", "env.id", "env.game", "model.torso", "model.dtype")
 WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max", "env.dim")
-KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}  # of what readers use
+# The types of the settings that these commands use
+KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}
 REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 
 
 def read_run_settings(run: Path) -> dict:
-    """Read the settings of a run of one seed. `env.name` follows from what was played, also for earlier versions.
+    """Read the settings of a run of one seed. `env.name` is derived again, since earlier versions saved other names.
 
     Raises:
-        Mistake: config.yaml is missing, cannot be read, or was written by something else.
+        Mistake: config.yaml is missing, cannot be read, or was not written by the suite.
     """
     try:
         settings = _read_checked(run / CONFIG)
@@ -28,6 +29,7 @@ def read_run_settings(run: Path) -> dict:
 
 
 def _read_checked(path: Path) -> dict:
+    """Read a config.yaml and check the types of the settings in KINDS."""
     settings = read_yaml(path)
     for name, kind in KINDS.items():
         group, _, key = name.partition(".")

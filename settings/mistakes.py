@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class Mistake(ValueError):
-    """A user's mistake: one sentence naming the setting, the value and the way out. Exit code 2."""
+    """A mistake of the user; the message is one sentence with the setting, its value and a way out. Exit code 2."""
 
 
 class EnvironmentFault(RuntimeError):
@@ -13,18 +13,21 @@ class EnvironmentFault(RuntimeError):
 
 
 class NonFiniteValue(EnvironmentFault):
-    """A NaN or infinite reward or observation of an environment; a restart would not help, because it comes again."""
+    """A NaN or infinite reward or observation of an environment. No restart follows, since it would happen again."""
 
 
 def find_cause(error: BaseException) -> BaseException:
-    """Return the exception of another process, taken out of the RayTaskError that Ray puts around it."""
+    """Return the exception of another process that Ray has wrapped in a RayTaskError; other exceptions as they are."""
     while isinstance(cause := getattr(error, "cause", None), BaseException):
         error = cause
     return error
 
 
 def format_error(error: BaseException) -> str:
-    """Return `ValueError: first line of the message`; of an actor that could not start, the last traceback line."""
+    """Return an exception in one line, such as `ValueError: the first line of its message`.
+
+    The message of an actor that could not start is a traceback, of which the last line is returned.
+    """
     cause = find_cause(error)
     lines = str(cause).strip().splitlines() or [""]
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
@@ -44,10 +47,10 @@ def suggest_option(word: str, offered: list[str]) -> str:
 
 
 def resolve_path(path: str | Path, setting: str) -> Path:
-    """Return the absolute path of a setting's value; the path need not exist.
+    """Return the value of a setting as an absolute path, which need not exist.
 
     Raises:
-        Mistake: the path cannot be looked up: no permission, a name that is too long, links in a circle.
+        Mistake: the file system cannot look the path up: no permission, a too long name, or a circle of links.
     """
     try:
         found = Path(path).expanduser().resolve()

@@ -1,7 +1,8 @@
 """One setting: its kind, its range, its unit and its meaning, and the check of a value.
 
-Settings are the fields of frozen dataclasses. The annotation of a field says its kind and whether null is a value; a
-function of this file says the rest. No field has a default here: the YAML files hold the only values.
+Settings are the fields of frozen dataclasses. The annotation of a field is the kind of the setting, with `| None` if
+null is a value. Range and meaning are the arguments of `at_least`, `above`, `one_of` or `any_value`, which read as a
+condition on the value. No field has a default here: the YAML files hold the only values.
 
     @dataclass(frozen=True)
     class StopSettings:
@@ -31,22 +32,22 @@ YEAR_S = 366 * 86_400.0
 
 
 def at_least(least: float, meaning: str, most: float | None = None) -> Any:
-    """Declares a number of at least `least` and, where it is given, at most `most`; for a list, each of its numbers."""
+    """Declare a number of at least `least` and, where it is given, at most `most`; for a list, each of its numbers."""
     return dataclasses.field(metadata={"meaning": meaning, "low": least, "high": most})
 
 
 def above(limit: float, meaning: str, most: float | None = None) -> Any:
-    """Declares a number that is larger than `limit` and, where it is given, at most `most`."""
+    """Declare a number that is larger than `limit` and, where it is given, at most `most`."""
     return dataclasses.field(metadata={"meaning": meaning, "above": limit, "high": most})
 
 
 def one_of(options: tuple, meaning: str) -> Any:
-    """Declares a setting that takes one of a few values."""
+    """Declare a setting that takes one of a few values."""
     return dataclasses.field(metadata={"meaning": meaning, "options": options})
 
 
 def any_value(meaning: str) -> Any:
-    """Declares a setting that takes every value of its kind."""
+    """Declare a setting that takes every value of its kind."""
     return dataclasses.field(metadata={"meaning": meaning})
 
 
@@ -109,7 +110,7 @@ class Setting:
         return value
 
     def describe_values(self) -> str:
-        """Return what the setting takes, in words: `a whole number of at least 1`."""
+        """Return the possible values of the setting in words: `a whole number of at least 1`."""
         if self.options:
             return "one of " + ", ".join(map(str, self.options))
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
@@ -142,7 +143,7 @@ def read_field(field: dataclasses.Field) -> Setting:
 
 
 def spell_limit(number: float) -> str:
-    """Return a limit as it is printed: `0.5`, `16384`, `1,000,000,000,000`."""
+    """Return a limit as text: `0.5`, `16384`, `1,000,000,000,000`."""
     return f"{number:,.0f}" if number >= 100_000 else str(number)
 
 

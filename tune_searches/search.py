@@ -119,7 +119,8 @@ def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
             return 0
         print(
             f"{settings['algo']['name']} on {settings['env']['name']}: "
-            f"{format_count(proposals.total, 'trial')} of at most {study.budget:,} agent steps, {count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
+            f"{format_count(proposals.total, 'trial')} of at most {study.budget:,} agent steps, "
+            f"{count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
             f"proposes, {settings['search']['scheduler']} stops early"
         )
         print(f"writing to {folder}", flush=True)
