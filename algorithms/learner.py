@@ -64,7 +64,7 @@ class RolloutLearner(TorchLearner):
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
     def compute_loss_for_module(self, **kwargs) -> Any:
-        """RLlib's own `update` would call this; the algorithms here call their loss functions themselves."""
+        """Raise an error: only RLlib's own `update` calls this; the algorithms here call their loss functions."""
         raise NotImplementedError
 
     def begin_update(self, progress: float) -> None:
@@ -93,6 +93,7 @@ class RolloutLearner(TorchLearner):
 
     @torch.no_grad()
     def _load_rollout(self, rollout: Rollout) -> Batch:
+        """Return the columns of one Rollout on the device, with `obs`, and `starts` for a model with memory."""
         columns = copy_to_device(rollout.arrays, self._device)
         if "frames" in columns:
             frames, stack = columns.pop("frames"), self.config.env_settings.frame_stack
@@ -116,7 +117,7 @@ class RolloutLearner(TorchLearner):
     def iterate_minibatches(
         self, batch: Batch, columns: Sequence[str], size: int, num_epochs: int, standardize: str | None = None
     ) -> Iterator[Batch]:
-        """Iterate over shuffled minibatches, each of which has a step of its own.
+        """Iterate over shuffled minibatches; the caller takes one step on each.
 
         Every epoch has each row once, in a new order. With several learners, a minibatch is drawn from the rows of all
         of them. Each learner gets the rows that it has; a learner without a row takes the step without a loss.

@@ -66,8 +66,8 @@ class ActorCritic(RLlibInterface):
 
         Args:
             obs: [N, ...], pixels as uint8 stacks in blocks.
-            packed: what `pack` returned.
-            state: what `make_initial_state` or the step before returned, with zeros in the rows of games that start.
+            packed: the result of `pack`.
+            state: the result of `make_initial_state` or of the step before, with zeros in the rows of games that start.
 
         Returns:
             Parameters of the policy [N, P] and values [N], both fp32, and the next state.
@@ -82,7 +82,7 @@ class ActorCritic(RLlibInterface):
 
         Args:
             obs: [B, ...], pixels as uint8 stacks in blocks.
-            packed: what `pack` returned.
+            packed: the result of `pack`.
         """
         if self.recurrent:
             raise TypeError("a model with a memory needs a state: call act for one step, unroll for a rollout")
@@ -99,7 +99,7 @@ class ActorCritic(RLlibInterface):
 
         Args:
             obs: [T, N, ...], pixels as uint8 stacks in blocks.
-            packed: what `pack` returned.
+            packed: the result of `pack`.
             state: before the first step, (h, c), each float32 [N, H].
             starts: bool [T, N], the observation is the first of a new game, so the state before it is set to 0.
         """

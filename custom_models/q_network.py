@@ -37,6 +37,7 @@ class EpsilonGreedy:
         return torch.where(torch.rand(shape, generator=generator) < self.epsilon, random_actions, self.mode())
 
     def mode(self) -> torch.Tensor:
+        """Return the actions with the largest Q-value, int64 [...]."""
         return self.q_values.argmax(-1)
 
 

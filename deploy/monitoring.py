@@ -2,8 +2,9 @@
 
     runs/metrics.py -> Ray's metrics agents -> Prometheus -> Grafana, which Ray's dashboard shows
 
-Ray writes its Grafana dashboards anew whenever a head starts; this puts our panels into the one that the Metrics tab
-shows (again and again without harm), writes them as a dashboard of their own beside it, and says what to start.
+Ray writes its Grafana dashboards again whenever a head starts. This script adds the suite's panels to the dashboard of
+the Metrics tab, writes them as a separate dashboard too, and prints the commands that start Prometheus and Grafana. It
+may run several times.
 """
 
 import json
@@ -12,9 +13,9 @@ import sys
 from pathlib import Path
 
 SESSION = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest")
-FIRST_ID = 9000  # of our panels; Ray's own are below
+FIRST_ID = 9000  # the lowest id of the suite's panels; Ray's panels have lower ids
 PANELS = (
-    # title, what Prometheus is asked, {} for the session; unit
+    # title; query to Prometheus, with {} for the session; unit
     ("Mean score of the last 100 full games", "ray_rl_episode_return_mean{}", "short"),
     ("Agent steps per second", "ray_rl_agent_steps_per_s{}", "short"),
     ("Share of the time that the learner learns", "ray_rl_learner_busy{}", "percentunit"),
@@ -30,12 +31,12 @@ PANELS = (
 
 
 def list_expressions() -> list[str]:
-    """What the panels ask Prometheus for."""
-    return [asked.replace("{}", '{SessionName=~"$SessionName"}') for _, asked, _ in PANELS]
+    """Return the query of each panel to Prometheus."""
+    return [query.replace("{}", '{SessionName=~"$SessionName"}') for _, query, _ in PANELS]
 
 
 def make_panels(top: int) -> list[dict]:
-    """A row and its panels, two side by side, from a height on."""
+    """Return a row and its panels, two side by side, for a dashboard; `top` is the height at which the row begins."""
     row = {"id": FIRST_ID, "type": "row", "title": "RLlib", "collapsed": False, "panels": []}
     found = [row | {"gridPos": {"h": 1, "w": 24, "x": 0, "y": top}}]
     for i, ((title, _, unit), expr) in enumerate(zip(PANELS, list_expressions(), strict=True)):
@@ -54,7 +55,7 @@ def make_panels(top: int) -> list[dict]:
 
 
 def add_row(dashboard: dict) -> dict:
-    """Ray's dashboard with our row on top of it, once."""
+    """Return Ray's dashboard with the suite's row above Ray's panels; a row that is there already is replaced."""
     theirs = [panel for panel in dashboard["panels"] if panel["id"] < FIRST_ID]
     ours = make_panels(0)
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in ours)
@@ -64,15 +65,15 @@ def add_row(dashboard: dict) -> dict:
 
 
 def make_own_dashboard(dashboard: dict) -> dict:
-    """Our panels as a dashboard of their own, with the variables of Ray's."""
+    """Return the suite's panels as a separate dashboard, with the variables of Ray's dashboard."""
     return dashboard | {"panels": make_panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
 
 
 def install_dashboards(session: Path) -> str:
-    """Write both into a session of Ray.
+    """Write both dashboards into a session of Ray.
 
     Returns:
-        What to start next, in lines.
+        The commands to type next, as text.
     """
     folder = session / "metrics" / "grafana" / "dashboards"
     path = folder / "default_grafana_dashboard.json"

@@ -71,4 +71,5 @@ class SingleGame(gymnasium.Env):
         return self._get_observation() if last is None else last, reward, terminated, truncated
 
     def _get_observation(self) -> np.ndarray:
+        """Return a copy of the present observation."""
         return self._stack.get_observations()[0].copy()

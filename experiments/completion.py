@@ -62,9 +62,7 @@ def get_completion_script(shell: str) -> str:
         Mistake: there is no script for this shell.
     """
     if shell not in SHELLS:
-        raise Mistake(
-            f"--completion {shell}: there is no completion for this shell; {suggest_option(shell, list(SHELLS))}"
-        )
+        raise Mistake(f"--completion {shell}: there is no completion for this shell; {suggest_option(shell, SHELLS)}")
     return SHELLS[shell].strip()
 
 

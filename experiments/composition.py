@@ -148,9 +148,7 @@ def refuse_invalid_override(override: str, typed: str) -> None:
 def get_protocol_rule(protocol: str, field: str) -> Any:
     """Return the value that a protocol gives a field of `env`; YAML files call it as `${protocol:...}`."""
     if protocol not in PROTOCOLS:
-        raise Mistake(
-            f"env.protocol={protocol}: there is no such protocol; {suggest_option(protocol, list(PROTOCOLS))}"
-        )
+        raise Mistake(f"env.protocol={protocol}: there is no such protocol; {suggest_option(protocol, PROTOCOLS)}")
     return PROTOCOLS[protocol][field]
 
 
@@ -166,7 +164,7 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         key = mistyped.lstrip("+~")
         if not any(o.partition("=")[0].lstrip("+~") == key for o in overrides):
             place = find_line(rf"override\s+/?{re.escape(key)}\b") or "the defaults of a YAML file"
-            return f"{place}: {key} is no group; {suggest_option(key, list(GROUPS))}"
+            return f"{place}: {key} is no group; {suggest_option(key, GROUPS)}"
         rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
         known = list_dotted_keys(compose_settings(rest))
         if any(k == key or k.startswith(f"{key}.") for k in known):
@@ -177,9 +175,7 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         other = get_group_folder(group) / f"{option}.yml"
         if other.exists():
             return f"{group}={option}: {other} has to end in .yaml; rename it"
-        offered = (
-            suggest_env(option, list_options(group)) if group == "env" else suggest_option(option, list_options(group))
-        )
+        offered = (suggest_env if group == "env" else suggest_option)(option, list_options(group))
         return f"{group}={option}: there is no such option; {offered}"
     if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
         typed = [key for key in (o.partition("=")[0] for o in overrides) if f".{found.group(1)}" in key]

@@ -126,10 +126,8 @@ def format_options(group: str) -> list[str]:
 
 def read_header(group: str, option: str) -> list[str]:
     """Return the lines of the comment at the top of an option's file."""
-    if option not in list_options(group):
-        raise Mistake(
-            f"--help {group}={option}: there is no such option; {suggest_option(option, list_options(group))}"
-        )
+    if option not in (options := list_options(group)):
+        raise Mistake(f"--help {group}={option}: there is no such option; {suggest_option(option, options)}")
     lines = (get_group_folder(group) / f"{option}.yaml").read_text().splitlines()
     comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))

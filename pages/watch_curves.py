@@ -24,7 +24,7 @@ class WatchCurves:
         self._state, self._next_read, self._content = None, 0.0, {}
 
     def read_content(self) -> dict[str, Any]:
-        """Return everything the page draws of the run.
+        """Return the data that the page draws for the run; read the table again if it has grown.
 
         Returns:
             The curves, see `read_curves`; `title`; `budget`, the agent steps of the whole run; `note`, what is wrong
@@ -52,7 +52,7 @@ class WatchCurves:
         return self._content | {"age_s": age}
 
     def summarize(self) -> dict[str, Any]:
-        """Return what a tile shows: the last agent steps, score and speed, and the score as a curve of about POINTS."""
+        """Return the data of a tile: the last agent steps, score and speed, and about POINTS of the score curve."""
         from pages.run_facts import CURVES
 
         content = self.read_content()

@@ -1,4 +1,4 @@
-"""The server behind the page that watches a run: which requests it answers, and whose.
+"""The server of the page that watches a run, with the requests that it answers.
 
     GET /       the page, watch.html
     GET /state  the curves; the page asks again every few seconds
@@ -27,7 +27,7 @@ from run_directory.searches import STAGES
 from settings.mistakes import EnvironmentFault, Mistake, format_error
 
 HOSTS = ("127.0.0.1", "localhost", "::1")  # the names of this server in a browser, through SSH too
-MAX_GAMES = 16  # that are played at once, for all pages together
+MAX_GAMES = 16  # games that are played at once, for all pages together
 RETRY_S = 2.0  # seconds until a missing checkpoint is looked for again
 MAX_CATCH_UP_S = 0.25  # a game that is late may run faster until it has made up this much
 SPEEDS = {"0": 0.0, "1/4": 0.25, "1": 1.0, "4": 4.0}  # message of the page -> speed of the game; 0 pauses it
@@ -100,7 +100,7 @@ class WatchServer:
         return web.Response(text=await work, content_type="application/json")
 
     def describe_state(self, chosen: str | None) -> str:
-        """Return what the page draws, as JSON: a summary of each run, and all curves of the chosen run."""
+        """Return the data of the page as JSON: a summary of each run, and all curves of the chosen run."""
         runs = self.find_runs()
         for name, run in runs.items():
             self._curves.setdefault(name, WatchCurves(run))

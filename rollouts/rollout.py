@@ -42,11 +42,11 @@ def list_columns(
     Args:
         horizon: T, agent steps per env.
         num_envs: N.
-        observation_space: of one env.
-        action_space: of one env.
-        layout: of the pictures; None where there are none.
+        observation_space: the observations of one env.
+        action_space: the actions of one env.
+        layout: the layout of the pictures; None if observations are not pixels.
         policy_size: P, numbers per policy; 0 leaves the column out.
-        memory_size: H, of the model's LSTM; 0 leaves the column out.
+        memory_size: H, units of the model's LSTM; 0 leaves the column out.
     """
     steps = (horizon, num_envs)
     discrete = not isinstance(action_space, Box)
@@ -98,6 +98,7 @@ class Rollout:
 
     @property
     def arrays(self) -> MappingProxyType:
+        """The arrays by name, read-only."""
         return MappingProxyType(self._arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -118,7 +119,7 @@ class Rollout:
 
 
 def summarize(rollout: Rollout) -> dict[str, Any]:
-    """Return what the driver counts of a Rollout, so that it need not fetch the Rollout itself."""
+    """Return the numbers of a Rollout that the driver counts, so that it need not fetch the Rollout itself."""
     return {
         "agent_steps": rollout.agent_steps,
         "scores": rollout.scores,

@@ -1,6 +1,7 @@
 """The exceptions of user mistakes and of faulty environments, and the sentences of messages."""
 
 import difflib
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -24,10 +25,7 @@ def find_cause(error: BaseException) -> BaseException:
 
 
 def format_error(error: BaseException) -> str:
-    """Return an exception in one line, such as `ValueError: the first line of its message`.
-
-    The message of an actor that could not start is a traceback, of which the last line is returned.
-    """
+    """Return an error in one line: `ValueError: first line`; if its message is a traceback, the last line of that."""
     cause = find_cause(error)
     lines = str(cause).strip().splitlines() or [""]
     return lines[-1] if 'File "' in str(cause) else f"{type(cause).__name__}: {lines[0]}"
@@ -38,7 +36,7 @@ def format_count(number: float, noun: str) -> str:
     return f"{number:,g} {noun}{'' if number == 1 else 's'}" if number < 1e5 else f"{number:,.0f} {noun}s"
 
 
-def suggest_option(word: str, offered: list[str]) -> str:
+def suggest_option(word: str, offered: Collection[str]) -> str:
     """Return the end of the message on an unknown option: `did you mean ppo? There are: a2c, ppo`."""
     near = difflib.get_close_matches(word, offered, n=1)
     if not offered:
