@@ -33,7 +33,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from settings.mistakes import EnvironmentFault, Mistake
 
 
@@ -67,13 +67,13 @@ def main(argv: list[str]) -> int:
             return submit_experiment([override for override in overrides if override != "command=submit"])
         settings, resumed = read_experiment(overrides)
         if "--cfg" in flags:
-            print(yaml.safe_dump(mask(settings), sort_keys=False), end="")
+            print(yaml.safe_dump(mask_passwords(settings), sort_keys=False), end="")
             return 0
         if settings["command"] == "submit":  # set in another way, which the job would inherit
             raise Mistake("command=submit has to be typed on the command line, in this form")
         return run_command(settings, argv, overrides, resumed)
     except Mistake as mistake:
-        print(f"error: {mask(str(mistake))}", file=sys.stderr)
+        print(f"error: {mask_passwords(str(mistake))}", file=sys.stderr)
         return 2
     except EnvironmentFault as fault:  # of a command that plays games; a training prints it itself
         print(f"error: {fault}", file=sys.stderr)
@@ -128,12 +128,12 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
     The last line that a training or a search prints is its directory.
     """
     from experiments.commands import READER_SETTINGS
-    from run_directory.continuation import refuse_strangers
+    from run_directory.continuation import refuse_untrusted_directory
     from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
 
     Interrupt.message = "stopped" if settings["command"] in READER_SETTINGS else MESSAGE_BEFORE_TRAINING
     if resumed:  # before any setting of its directory takes effect, such as the address of a cluster
-        refuse_strangers(resumed, overrides)
+        refuse_untrusted_directory(resumed, overrides)
     if settings["command"] == "compare":
         from comparisons.commands import compare
 

@@ -64,7 +64,7 @@ class A2CLearner(RolloutLearner):
         batch |= estimate_advantages(batch, algo.gamma, algo.gae_lambda, self.config.env_settings.clip_rewards)
         if algo.normalize_advantages:
             batch["advantages"] = self.standardize(batch["advantages"], batch["valid"])
-        for microbatch in self.microbatches(batch, COLUMNS, algo.microbatch_size):
+        for microbatch in self.iterate_microbatches(batch, COLUMNS, algo.microbatch_size):
             policy, values, rows = self.forward(microbatch)
             loss, terms = a2c_loss(policy, values, rows, algo.vf_coeff, algo.entropy_coeff)
             self.add_gradient(loss, terms)

@@ -30,7 +30,7 @@ from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
-from settings.mistakes import EnvironmentFault, cause_of, in_a_line
+from settings.mistakes import EnvironmentFault, find_cause, format_error
 
 MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
 MAX_DEATHS = 5  # recent failures of one process that the run survives
@@ -292,13 +292,13 @@ class A3C(A2C):
             RuntimeError: the process has failed too often.
             EnvironmentFault: its environment raised an error, or gave NaN.
         """
-        if isinstance(cause := cause_of(error), EnvironmentFault):
+        if isinstance(cause := find_cause(error), EnvironmentFault):
             raise cause from error
         self.num_replaced += process not in self.lost
         self.lost[process] = time.monotonic() + RETRY_S
         if isinstance(error, ActorUnavailableError):  # Ray is starting it again
             return
-        why = in_a_line(error)
+        why = format_error(error)
         self.deaths[process].append(time.monotonic())
         if len(self.deaths[process]) > MAX_DEATHS:
             raise RuntimeError(f"worker process {process} failed {len(self.deaths[process])} times: {why}") from error

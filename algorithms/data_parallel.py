@@ -18,14 +18,14 @@ def is_data_parallel() -> bool:
 
 
 def sum_over_learners(x: torch.Tensor) -> torch.Tensor:
-    """Return the sum of what each learner passes, of the same shape; x itself stays as it is."""
+    """Return the sum of the tensors x of all learners, which have the same shape; x itself does not change."""
     x = x.clone()
     distributed.all_reduce(x)
     return x
 
 
 def count_rows_of_all_learners(rows: int, device: torch.device) -> int:
-    """Return the number of rows that all learners have together; each passes its own."""
+    """Return the sum of `rows` over all learners, each of which passes the number of its own rows."""
     return int(sum_over_learners(torch.tensor(rows, device=device)))
 
 
@@ -37,7 +37,7 @@ def compute_mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sum_gradients(parameters: Sequence[torch.Tensor]) -> None:
-    """Give every learner the sum of all gradients, in one message; NaN in one of them is NaN in the sum."""
+    """Replace the gradient of every learner by the sum over all learners, in one message; NaN stays NaN."""
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     flat = sum_over_learners(torch.cat([gradient.flatten() for gradient in gradients]))
     for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
@@ -45,7 +45,7 @@ def sum_gradients(parameters: Sequence[torch.Tensor]) -> None:
 
 
 class RowsOfAllLearners:
-    """The rows that minibatches are drawn from: those of all learners, of which this learner has some.
+    """The rows of all learners, from which minibatches are drawn, and the part of them that this learner has.
 
     The rows are numbered as in the batch of a single learner, so minibatches are the same however many learners there
     are. Each of L learners has equally many rollouts of the same size: the first has rollouts 0, L, 2 L and so on.

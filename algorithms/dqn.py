@@ -30,7 +30,7 @@ from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from algorithms.suite_algorithm import SuiteAlgorithm, SuiteConfig
 from custom_models.q_network import QNetwork
 from environments.single_game import SingleGame
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from rollouts.single_game_runner import SingleGameRunner
 
 SMOOTHING = 100  # updates in the means of progress.csv
@@ -111,7 +111,7 @@ class DQNLearner(DQNTorchLearner):
     config: Any  # RLlib's class declares few of its attributes
 
     def build(self) -> None:
-        take_threads()
+        configure_threads()
         super().build()
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -138,6 +138,7 @@ class DQNLearner(DQNTorchLearner):
         return gradients
 
     def _stop_on_nonfinite(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """Write the minibatch and the weights to a file, and raise NonFiniteLoss."""
         module: Any = self.module[DEFAULT_MODULE_ID].unwrapped()
         path = save_evidence(self.config, {"minibatch": dict(self._minibatch), "module": module.state_dict()})
         raise NonFiniteLoss(

@@ -20,7 +20,7 @@ from algorithms import data_parallel
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from custom_models.actor_critic import ActorCritic
 from custom_models.optimizers import make_optimizer
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from rollouts.device import copy_to_device
 from rollouts.rollout import Rollout, join_envs, stack_frames
 
@@ -46,7 +46,7 @@ class RolloutLearner(TorchLearner):
     net: ActorCritic
 
     def build(self) -> None:
-        take_threads()
+        configure_threads()
         self.algo = self.config.algo
         super().build()
         self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
@@ -64,7 +64,7 @@ class RolloutLearner(TorchLearner):
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
     def compute_loss_for_module(self, **kwargs) -> Any:
-        """RLlib's own `update` would call this; the algorithms here call their loss functions themselves."""
+        """Raise an error: only RLlib's own `update` calls this; the algorithms here call their loss functions."""
         raise NotImplementedError
 
     def begin_update(self, progress: float) -> None:
@@ -93,6 +93,7 @@ class RolloutLearner(TorchLearner):
 
     @torch.no_grad()
     def _load_rollout(self, rollout: Rollout) -> Batch:
+        """Return the columns of one Rollout on the device, with `obs`, and `starts` for a model with memory."""
         columns = copy_to_device(rollout.arrays, self._device)
         if "frames" in columns:
             frames, stack = columns.pop("frames"), self.config.env_settings.frame_stack
@@ -113,10 +114,10 @@ class RolloutLearner(TorchLearner):
         valid = batch["valid"].flatten()
         return rows if valid.all() else {name: column[valid] for name, column in rows.items()}
 
-    def minibatches(
+    def iterate_minibatches(
         self, batch: Batch, columns: Sequence[str], size: int, num_epochs: int, standardize: str | None = None
     ) -> Iterator[Batch]:
-        """Iterate over shuffled minibatches, each of which has a step of its own.
+        """Iterate over shuffled minibatches; the caller takes one step on each.
 
         Every epoch has each row once, in a new order. With several learners, a minibatch is drawn from the rows of all
         of them. Each learner gets the rows that it has; a learner without a row takes the step without a loss.
@@ -148,7 +149,7 @@ class RolloutLearner(TorchLearner):
                 else:
                     self.step()
 
-    def microbatches(self, batch: Batch, columns: Sequence[str], size: int | None) -> Iterator[Batch]:
+    def iterate_microbatches(self, batch: Batch, columns: Sequence[str], size: int | None) -> Iterator[Batch]:
         """Iterate over parts of the batch, in order, whose gradients add up to that of the batch, for one step.
 
         Args:
@@ -188,7 +189,7 @@ class RolloutLearner(TorchLearner):
         """
         packed = self.net.pack()
         if not self.net.recurrent:
-            policy, values = self.net.policy_and_value(minibatch["obs"], packed)
+            policy, values = self.net.compute_policy_and_value(minibatch["obs"], packed)
             return self.net.Policy(policy), values, minibatch
         rest = dict(minibatch)
         obs, memory, starts, valid = (rest.pop(name) for name in ("obs", "memory", "starts", "valid"))

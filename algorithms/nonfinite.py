@@ -1,4 +1,4 @@
-"""NaN and infinity in training: the run stops before the step and keeps what led to it in a file."""
+"""NaN and infinity in training: the run stops before the step, and a file keeps the minibatch and the weights."""
 
 import os
 from typing import Any
@@ -11,10 +11,10 @@ class NonFiniteLoss(RuntimeError):
 
 
 def save_evidence(config: Any, evidence: dict[str, Any]) -> str:
-    """Write the minibatch that led to NaN or infinity, and the weights it did so at, to the run directory.
+    """Write the minibatch and the weights that gave NaN or infinity into the run directory.
 
     Returns:
-        The path of the file; in the working directory where the config names no run directory.
+        The path of the file, which is in the working directory if the config names no run directory.
     """
     path = os.path.join(config.run_dirs.get(config.seed, os.getcwd()), f"nonfinite_minibatch_{os.getpid()}.pt")
     torch.save(evidence, path)

@@ -61,7 +61,7 @@ class PGLearner(RolloutLearner):
         rewards = clip_to_sign(batch["rewards"]) if self.config.env_settings.clip_rewards else batch["rewards"]
         batch["returns"] = monte_carlo(rewards, batch["terminated"], batch["truncated"], algo.gamma)
         batch["weights"] = self.weigh_returns(batch["returns"], batch["valid"])
-        for microbatch in self.microbatches(batch, COLUMNS, algo.microbatch_size):
+        for microbatch in self.iterate_microbatches(batch, COLUMNS, algo.microbatch_size):
             policy, _, rows = self.forward(microbatch)
             loss, terms = pg_loss(policy, rows, algo.entropy_coeff)
             self.add_gradient(loss, terms)

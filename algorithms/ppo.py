@@ -18,7 +18,7 @@ from algorithms.learner import PROGRESS, Batch, RolloutLearner
 from algorithms.suite_algorithm import SuiteAlgorithm, SuiteConfig
 from rollouts.returns import clip_to_sign, explained_variance, gae
 from rollouts.rollout import RolloutData
-from rollouts.sampling import drop_asked_rollouts, sample_ahead, sample_rollouts
+from rollouts.sampling import drop_requested_rollouts, sample_ahead, sample_rollouts
 
 COLUMNS = ("actions", "logp", "policy", "values", "advantages", "targets")  # the loss reads them
 
@@ -53,7 +53,7 @@ class PPO(SuiteAlgorithm):
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         # These rollouts have other weights and other games, and RLlib does not reach a runner that is busy.
-        drop_asked_rollouts(self.env_runner_group)
+        drop_requested_rollouts(self.env_runner_group)
         super().load_checkpoint(checkpoint_dir)
 
 
@@ -79,7 +79,7 @@ class PPOLearner(RolloutLearner):
         vf_clip = None if algo.vf_clip is None else self.anneal(algo.vf_clip, algo.clip_schedule)
         coefficients = algo.vf_coeff, algo.entropy_coeff, self.kl_coeff if algo.kl_coeff > 0 else None
         standardize = "advantages" if algo.normalize_advantages else None
-        for minibatch in self.minibatches(batch, COLUMNS, algo.minibatch_size, algo.num_epochs, standardize):
+        for minibatch in self.iterate_minibatches(batch, COLUMNS, algo.minibatch_size, algo.num_epochs, standardize):
             policy, values, rows = self.forward(minibatch)
             loss, terms = ppo_loss(policy, values, rows, clip, vf_clip, *coefficients)
             self.add_gradient(loss, terms)

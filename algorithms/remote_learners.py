@@ -1,4 +1,4 @@
-"""Learners in processes of their own: an update of all of them, which ends when one of them is lost.
+"""The update of learners in other processes, which ends as soon as one of them is lost.
 
 driver: Rollouts -> shards -> each learner's `update`; when one fails, all are ended and the run starts again
 """
@@ -12,32 +12,32 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from algorithms.nonfinite import NonFiniteLoss
 from rollouts.private_ray import end_learners, find_owner_node, list_learner_actors
 from rollouts.rollout import RolloutData
-from settings.mistakes import cause_of
+from settings.mistakes import find_cause
 
-LOOK_S = 5.0  # how long learners may be silent before the driver looks whether a node was lost
+LOOK_S = 5.0  # seconds between two checks of the driver whether a node was lost
 
 
 def list_living_nodes() -> set[str]:
-    """Return the ids of the nodes that are alive, as far as Ray knows."""
+    """Return the ids of the nodes that Ray counts as alive."""
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def find_owner_nodes(data: RolloutData) -> set[str]:
-    """Return the ids of the nodes whose processes own the rollouts, which are lost with them; asks no other process."""
+    """Return the ids of the nodes that own the rollouts: if such a node is lost, so are its rollouts."""
     refs = [rollout for rollout in data.rollouts if isinstance(rollout, ray.ObjectRef)]
     return set(map(find_owner_node, refs))
 
 
 def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str, Any]) -> list[dict[str, float]]:
-    """Update all learners, as LearnerGroup.update does, but end it when the first learner fails.
+    """Update all learners, as LearnerGroup.update does, but end the update when the first learner fails.
 
-    The others would wait for the lost one for ever.
+    The other learners would wait forever for the gradient of the lost one.
 
     Returns:
-        What each learner's `update` returns.
+        The result of `update` of each learner.
 
     Raises:
-        RayError: a learner was lost, or a node that made a rollout; all learners are ended, whatever they wait for.
+        RayError: a learner was lost, or a node that made a rollout. All learners are killed.
     """
     if group.is_local:
         return group.update(training_data=data, timesteps=timesteps)
@@ -56,7 +56,7 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
                 raise RaySystemError("a node was lost with rollouts that the learners wait for")
         return ray.get(results)
     except RayError as error:
-        if isinstance(cause_of(error), NonFiniteLoss):  # they are asked for the last checkpoint
+        if isinstance(find_cause(error), NonFiniteLoss):  # they are asked for the last checkpoint
             raise
         end_learners(group)
         raise

@@ -21,9 +21,9 @@ from rollouts.progress import Progress
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
 from run_directory.checkpoints import complete_checkpoint
-from run_directory.manifest import refuse_damaged
+from run_directory.manifest import refuse_damaged_checkpoint
 from run_directory.milestones import MilestoneWriter
-from settings.mistakes import NonFinite, cause_of
+from settings.mistakes import NonFiniteValue, find_cause
 
 
 class SuiteConfig(AlgorithmConfig):
@@ -84,7 +84,7 @@ class SuiteAlgorithm(Algorithm):
             runner.module = learner.net
 
     def update_learner(self, rollouts: list[Any]) -> list[dict[str, float]]:
-        """Update the learner, or all learners, once with these Rollouts; returns what each learner reports."""
+        """Update the learner, or all learners, once with these Rollouts; returns the report of each learner."""
         began = time.perf_counter()
         results = update_learners(self.learner_group, RolloutData(rollouts), {PROGRESS: self.compute_share_done()})
         self.progress.learning_s += time.perf_counter() - began
@@ -106,19 +106,19 @@ class SuiteAlgorithm(Algorithm):
         return min(1.0, self.progress.agent_steps / self.config.stop_settings.agent_steps)
 
     def log_update(self, summaries: list[dict[str, Any]], terms: list[dict[str, float]]) -> None:
-        """Count the Rollouts of one update, given their summaries, and keep what each learner reported for the row."""
+        """Count the Rollouts of one update, given their summaries, and keep the loss terms of each learner."""
         self.progress.count_rollouts(summaries, remote=self.config.num_env_runners > 0)
         key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         self.metrics.log_value(key, sum(s["agent_steps"] for s in summaries), reduce="lifetime_sum")
         self.terms += terms
 
     def average_terms(self, result: dict[str, Any]) -> dict[str, float]:
-        """Return the means of the loss terms over the updates since the last row; `result` is RLlib's of this row."""
+        """Return the means of the loss terms over the updates since the last row; `result` is RLlib's result."""
         names = sorted(self.terms[0]) if self.terms else ()
         return {name: sum(terms[name] for terms in self.terms) / len(self.terms) for name in names}
 
     def step(self) -> dict[str, Any]:
-        """Train for one row of progress.csv: as many updates as `report_every` asks for, and none beyond the end."""
+        """Train for one row of progress.csv: `report_every` agent steps in whole updates, fewer at the end."""
         before = self.progress.agent_steps
         if self.progress.is_first_row:
             self.milestones.drop_milestones_ahead(before)
@@ -131,11 +131,11 @@ class SuiteAlgorithm(Algorithm):
         frameskip = self.config.env_settings.frameskip
         try:
             result = super().step()
-        except (NonFiniteLoss, NonFinite) as error:  # not a lost process: starting again would not help
+        except (NonFiniteLoss, NonFiniteValue) as error:  # a restart would not help, because no process was lost
             # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
             row = self.progress.make_row(frameskip)
-            return {"row": row, "began_at": self.progress.take_start(), "failure": str(cause_of(error)), "done": True}
+            return {"row": row, "began_at": self.progress.take_start(), "failure": str(find_cause(error)), "done": True}
         row = self.progress.make_row(frameskip) | self.average_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
@@ -144,7 +144,7 @@ class SuiteAlgorithm(Algorithm):
 
     def write_milestones(self, before: int) -> None:
         """Write the milestones that the run has passed since it stood at `before` agent steps."""
-        if names := self.milestones.list_due(before, self.progress.agent_steps):
+        if names := self.milestones.list_due_milestones(before, self.progress.agent_steps):
             weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
             self.milestones.write(names, weights, self.progress.compute_totals(self.config.env_settings.frameskip))
 
@@ -157,7 +157,7 @@ class SuiteAlgorithm(Algorithm):
             self.progress.set_state(state["progress"])
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        refuse_damaged(Path(checkpoint_dir))
+        refuse_damaged_checkpoint(Path(checkpoint_dir))
         super().load_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
         steps = self.progress.agent_steps

@@ -32,10 +32,10 @@ from algorithms.learner import PROGRESS
 from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
 from cluster.plan import make_plan
 from environments.games import make_games
-from environments.machine import num_cpus
-from environments.threads import take_threads
+from environments.machine import count_cpus
+from environments.threads import configure_threads
 from rollouts.device import act_on_device
-from rollouts.rollout import Rollout, RolloutData, columns
+from rollouts.rollout import Rollout, RolloutData, list_columns
 from runs.build import build_config
 
 HORIZON, NUM_RUNNERS = 128, (0, 2, 8)
@@ -70,7 +70,7 @@ def rate(work: Callable[[], Any], steps: int, patience_s: float) -> float:
 
 def emulator(num_envs: int, patience_s: float) -> float:
     """E: ALE's vector env on all cores."""
-    threads = min(num_cpus(), num_envs)
+    threads = min(count_cpus(), num_envs)
     mode = AutoresetMode.SAME_STEP
     env: Any = AtariVectorEnv("assault", num_envs=num_envs, num_threads=threads, stack_num=1, autoreset_mode=mode)
     rng = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
     """L: from a rollout on the host, of noise, to new weights: all epochs."""
     learner, games = made(device, num_envs)
     rng, steps = np.random.default_rng(0), num_envs * HORIZON
-    table = columns(HORIZON, num_envs, games.observation_space, games.action_space, games.layout, 0)
+    table = list_columns(HORIZON, num_envs, games.observation_space, games.action_space, games.layout, 0)
     arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in table.items()}
     arrays["frames"] = rng.integers(0, 256, arrays["frames"].shape, np.uint8)
     arrays["rewards"] = rng.integers(0, 2, arrays["rewards"].shape).astype(np.float32)
@@ -117,7 +117,7 @@ def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
     games = make_games(config.env_config, 1, 1)
     games.close()
     learner = config.build_learner(spaces={DEFAULT_MODULE_ID: (games.observation_space, games.action_space)})
-    take_threads()
+    configure_threads()
     return learner, games
 
 
@@ -207,7 +207,7 @@ def main() -> int:
         return 0
     updates, num_rounds = ({8: 4}, 1) if settings.quick else (UPDATES, settings.rounds)
     result = begin() | {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-    cast = contestants(settings.device, updates, num_cpus(), 1.0 if settings.quick else settings.patience)
+    cast = contestants(settings.device, updates, count_cpus(), 1.0 if settings.quick else settings.patience)
     result["rounds"] = take_turns(cast, num_rounds)
     result["summary"] = summary(result["rounds"], tuple(updates))
     keep(result, settings.out)

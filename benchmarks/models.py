@@ -23,7 +23,7 @@ import run
 from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from runs.build import make_model_config
 
 MODELS = Path(run.__file__).parent / "experiments" / "model"
@@ -51,9 +51,9 @@ def train(agent: ActorCritic, obs: torch.Tensor) -> None:
     starts = torch.zeros(T, N, dtype=torch.bool)
     starts[T // 2, 0] = True
     if agent.recurrent:
-        policy, values = agent.unroll(obs, agent.pack(), agent.initial_state(N), starts)
+        policy, values = agent.unroll(obs, agent.pack(), agent.make_initial_state(N), starts)
     else:
-        policy, values = agent.policy_and_value(obs.flatten(0, 1), agent.pack())
+        policy, values = agent.compute_policy_and_value(obs.flatten(0, 1), agent.pack())
     agent.zero_grad()
     (policy.square().mean() + values.square().mean()).backward()
 
@@ -61,7 +61,7 @@ def train(agent: ActorCritic, obs: torch.Tensor) -> None:
 def act(agent: ActorCritic, obs: torch.Tensor) -> None:
     """A rollout's steps, without an environment."""
     with torch.inference_mode():
-        packed, state = agent.pack(), agent.initial_state(N)
+        packed, state = agent.pack(), agent.make_initial_state(N)
         for seen in obs:
             _, _, state = agent.act(seen, packed, state)
 
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    threads = take_threads()
+    threads = configure_threads()
     names = arguments.models or sorted(path.stem for path in MODELS.glob("*.yaml") if not path.stem.startswith("mlp"))
     columns = [(work, dtype) for work in (train, act) for dtype in ("bfloat16", "float32")]
     agents = {(name, dtype): made(name, dtype) for name in names for dtype in ("bfloat16", "float32")}

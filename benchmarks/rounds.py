@@ -25,7 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
-from environments.machine import memory_bytes, num_cpus
+from environments.machine import count_cpus, get_memory_bytes
 from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import explain_unwritable
 
@@ -95,9 +95,9 @@ def machine() -> dict:
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "cpu": name[1] if name else platform.machine(),
-        "cores": num_cpus(),
+        "cores": count_cpus(),
         "bf16_instructions": sorted({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu.split())),
-        "memory_gib": round(memory_bytes() / 2**30, 1),
+        "memory_gib": round(get_memory_bytes() / 2**30, 1),
         "load_before": os.getloadavg()[0],  # much above 0 somebody else was computing: measure again
         "python": platform.python_version(),
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "ray", "ale-py", "gymnasium", "numpy")},

@@ -5,10 +5,10 @@ from pathlib import Path
 from cluster.placement import Node, place_bundles
 from cluster.plan import Plan
 from environments.frames import layout_of
-from environments.machine import memory_bytes, num_cpus, num_gpus
-from settings.mistakes import Mistake, counted
+from environments.machine import count_cpus, count_gpus, get_memory_bytes
+from settings.mistakes import Mistake, format_count
 
-STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: rollouts.rollout.columns
+STEP_BYTES = 28  # of an agent step in a rollout, without what the agent sees: rollouts.rollout.list_columns
 
 
 def refuse_too_large_for_machine(plan: Plan) -> None:
@@ -26,17 +26,17 @@ def refuse_too_large_for_machine(plan: Plan) -> None:
     if cluster["address"] != "local":
         refuse_open_settings(settings)
         return
-    cpus, gpus = num_cpus(), num_gpus() if plan.gpus else 0
+    cpus, gpus = count_cpus(), count_gpus() if plan.gpus else 0
     if plan.cpus > cpus:
         keys = ("cpus", "num_env_runners", "cpus_per_runner", "num_learners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
-        raise Mistake(f"{asked} ask for {counted(plan.cpus, 'CPU')}, and this machine has {cpus}; ask for fewer")
+        raise Mistake(f"{asked} ask for {format_count(plan.cpus, 'CPU')}, and this machine has {cpus}; ask for fewer")
     refuse_too_much_memory(settings["algo"], settings["env"], settings["stop"]["agent_steps"])
     if place_bundles(plan.bundles, [Node("", "this machine", {"CPU": cpus, "GPU": gpus})]) is None:
         keys = ("gpus_per_learner", "num_learners", "gpus_per_runner", "num_env_runners")
         asked = ", ".join(f"cluster.{key}={cluster[key]:g}" for key in keys if cluster[key])
         raise Mistake(
-            f"{asked}: the run would take {counted(plan.gpus, 'GPU')}, each process its part of one, "
+            f"{asked}: the run would take {format_count(plan.gpus, 'GPU')}, each process its part of one, "
             f"and torch sees {gpus} in this machine; ask for fewer, or install a CUDA build of torch"
         )
 
@@ -47,7 +47,7 @@ def refuse_too_much_memory(algo: dict, env: dict, budget: int) -> None:
     frame = layout.dim**2 * layout.channels if layout else 0
     if "buffer_size" in algo:  # of stacks; it grows with what is played
         steps, keys, frame = min(algo["buffer_size"], budget), ["buffer_size"], frame * (layout.stack if layout else 1)
-    wanted, there = steps * (frame + STEP_BYTES) / 2**30, memory_bytes() / 2**30
+    wanted, there = steps * (frame + STEP_BYTES) / 2**30, get_memory_bytes() / 2**30
     if wanted > there:
         asked = ", ".join(f"algo.{key}={algo[key]}" for key in keys if key in algo)
         raise Mistake(

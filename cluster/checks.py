@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.placement import Node, format_resources, place_bundles
 from rollouts.private_ray import ask_head_version, find_head_address
-from settings.mistakes import Mistake, in_a_line
+from settings.mistakes import Mistake, format_error
 
 AUTO = "auto"  # cluster.address of the cluster on this machine, or of RAY_ADDRESS
 ANSWER_TIMEOUT_S = 5  # of the first request to a head
@@ -138,7 +138,7 @@ def ask_nodes(function: Any, found: list[Node], *arguments: str) -> Iterator[tup
             yield node, ray.get(result)
         except RayError as error:
             raise Mistake(
-                f"node {node.name} cannot run this suite ({in_a_line(error)}); install requirements.txt there"
+                f"node {node.name} cannot run this suite ({format_error(error)}); install requirements.txt there"
             ) from error
 
 

@@ -25,9 +25,9 @@ from cluster.package import MAX_DRIVER_BYTES, refuse_large_package
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
 from environments.checkout import ROOT
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from rollouts.private_ray import change_command_line, disable_tune_signals
-from settings.mistakes import Mistake, counted
+from settings.mistakes import Mistake, format_count
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job
 
@@ -47,7 +47,7 @@ def prepare_environment(settings: dict) -> None:
         os.environ.setdefault("RAY_enable_metrics_collection", "0")  # without a dashboard, nothing shows them
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # of snapshots for Tuner.restore, which is not used
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own logs
-    change_command_line(mask)  # Ray's dashboard shows the command lines of all drivers
+    change_command_line(mask_passwords)  # Ray's dashboard shows the command lines of all drivers
     disable_tune_signals()
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # no tables of Tune, which appear with verbose=0 too
 
@@ -93,7 +93,7 @@ def connect_to_ray(plan: Plan) -> None:
     if JOB_VARIABLE in os.environ:  # `ray job stop` deletes a job's directory before the last checkpoint is written
         os.chdir(settings["output_dir"])
     total = format_resources({key: sum(node.has[key] for node in found) for key in KINDS})
-    print(f"Ray cluster: {counted(len(found), 'node')} with {total}; this driver runs {sys.executable}")
+    print(f"Ray cluster: {format_count(len(found), 'node')} with {total}; this driver runs {sys.executable}")
     if context.dashboard_url:
         print(f"Ray dashboard: http://{context.dashboard_url}{describe_token()}")
     sys.stdout.flush()

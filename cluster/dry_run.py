@@ -16,8 +16,8 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from cluster.placement import KINDS, Node, format_resources, place_bundles
 from cluster.plan import Plan, describe_update
 from environments.games import make_games
-from rollouts.rollout import columns
-from settings.mistakes import Mistake, counted, in_a_line
+from rollouts.rollout import list_columns
+from settings.mistakes import Mistake, format_count, format_error
 
 MEASUREMENT_S = 1.0  # the time for which the pace of an env runner is measured
 MEASUREMENT_TIMEOUT_S = 120.0  # of placing and starting the env runner and measuring its pace
@@ -69,7 +69,7 @@ def measure_pace(plan: Plan, config: Any, found: list[Node]) -> Pace | None:
     except GetTimeoutError:
         return None
     except RayError as error:
-        raise Mistake(f"an env runner cannot start: {in_a_line(error)}") from error
+        raise Mistake(f"an env runner cannot start: {format_error(error)}") from error
 
 
 def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None = None) -> str:
@@ -85,7 +85,7 @@ def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None 
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
     lines = [
         f"{settings['algo']['name']} on {settings['env']['name']}, {describe_update(plan)}",
-        f"on {counted(len(found), 'node')} with {format_resources(total)}:",
+        f"on {format_count(len(found), 'node')} with {format_resources(total)}:",
     ]
     for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.bundles, strict=True)):
         place = where[i].name if where else "no node: the run does not fit"
@@ -152,7 +152,7 @@ def count_rollout_bytes(config: Any) -> float:
     """
     games, spaces = open_spaces(config)
     horizon, num_envs = getattr(config.algo, "horizon", 1000), config.num_envs_per_env_runner
-    table = columns(horizon, num_envs, *spaces, games.layout, 0, config.model_config["lstm_size"] or 0)
+    table = list_columns(horizon, num_envs, *spaces, games.layout, 0, config.model_config["lstm_size"] or 0)
     return sum(np.dtype(dtype).itemsize * np.prod(shape) for shape, dtype in table.values()) / (horizon * num_envs)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import ray
 
-from environments.machine import kill_processes, memory_bytes, num_cpus, shared_memory_bytes
+from environments.machine import count_cpus, get_memory_bytes, get_shared_memory_bytes, kill_processes
 from rollouts.private_ray import (
     compute_store_bytes,
     end_processes_with_driver,
@@ -21,7 +21,7 @@ from rollouts.private_ray import (
     use_loopback_addresses,
 )
 from run_directory.writing import RESERVE_MB
-from settings.mistakes import Mistake, in_a_line
+from settings.mistakes import Mistake, format_error
 
 LOCAL = "local"  # the value of cluster.address for a local Ray
 MAX_SHARE_OF_MEMORY, MAX_SHARE_OF_SHM = 0.3, 0.95  # of Ray's object store; Ray uses the same numbers
@@ -46,7 +46,7 @@ def start_ray(settings: dict, num_processes: int) -> None:
         try:
             context = ray.init(
                 address="local",
-                num_cpus=num_cpus(),
+                num_cpus=count_cpus(),
                 object_store_memory=choose_store_bytes(),
                 include_dashboard=settings["dashboard"],
                 log_to_driver=False,
@@ -60,9 +60,9 @@ def start_ray(settings: dict, num_processes: int) -> None:
             print("Ray did not start within half a minute, because this machine is busy; trying again", flush=True)
     if settings["dashboard"]:
         print(f"Ray dashboard: http://{context.dashboard_url}{describe_token()}", flush=True)
-    if shared_memory_bytes() < MIN_STORE_BYTES and num_processes > 1:
+    if get_shared_memory_bytes() < MIN_STORE_BYTES and num_processes > 1:
         print(
-            f"/dev/shm has {shared_memory_bytes() >> 20} MB left, so rollouts and weights are sent through "
+            f"/dev/shm has {get_shared_memory_bytes() >> 20} MB left, so rollouts and weights are sent through "
             f"{find_temporary_folder()}, which is slower; use docker run --shm-size=2g, or delete files in /dev/shm",
             flush=True,
         )
@@ -71,8 +71,8 @@ def start_ray(settings: dict, num_processes: int) -> None:
 def choose_store_bytes() -> int:
     """Return the bytes of Ray's object store: Ray's own choice, or less if this process may use less memory."""
     default = compute_store_bytes()  # Ray knows the memory limit of a container, but not the limits of outer cgroups
-    room = int(MAX_SHARE_OF_SHM * shared_memory_bytes())
-    return min(default, int(MAX_SHARE_OF_MEMORY * memory_bytes()), *([room] if room >= MIN_STORE_BYTES else []))
+    room = int(MAX_SHARE_OF_SHM * get_shared_memory_bytes())
+    return min(default, int(MAX_SHARE_OF_MEMORY * get_memory_bytes()), *([room] if room >= MIN_STORE_BYTES else []))
 
 
 def stop_ray() -> None:
@@ -148,7 +148,9 @@ def explain_failed_start(error: Exception) -> str:
         )
     if "ray.init(memory" in str(error):
         return (
-            f"this process may use {memory_bytes() / 2**30:.1f} GiB of memory, and Ray with its object store needs "
+            f"this process may use {get_memory_bytes() / 2**30:.1f} GiB of memory, and Ray with its object store needs "
             "all of it; give the container or the job more, such as 4 GiB"
         )
-    return f"Ray cannot start on this machine ({in_a_line(error)[:300]}); its logs are in {folder}/session_latest/logs"
+    return (
+        f"Ray cannot start on this machine ({format_error(error)[:300]}); its logs are in {folder}/session_latest/logs"
+    )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from environments.machine import fastest_dtype, num_cpus
-from settings.mistakes import Mistake, counted
+from environments.machine import count_cpus, find_fastest_dtype
+from settings.mistakes import Mistake, format_count
 from settings.runs import SEED
 
 MAX_CPUS = 8  # of a training process that takes what there is: more threads do not make these networks faster
@@ -107,7 +107,7 @@ def count_env_runners(settings: dict[str, Any]) -> int:
     cluster = settings["cluster"]
     if cluster["num_env_runners"] is not None:
         return cluster["num_env_runners"]
-    left = num_cpus() - (cluster["cpus"] or 0) - _count_learner_cpus(cluster)
+    left = count_cpus() - (cluster["cpus"] or 0) - _count_learner_cpus(cluster)
     return min(settings["algo"].get("num_workers", 0), max(0, int(left / cluster["cpus_per_runner"])))
 
 
@@ -121,10 +121,11 @@ def count_training_cpus(settings: dict[str, Any]) -> int:
     if settings["model"]["torso"] == "mlp":  # without convolutions one thread is the fastest
         return 1
     others = math.ceil(round(runners * cluster["cpus_per_runner"], DIGITS)) + _count_learner_cpus(cluster)
-    return max(1, min(num_cpus() - others, MAX_CPUS))
+    return max(1, min(count_cpus() - others, MAX_CPUS))
 
 
 def _count_learner_cpus(cluster: dict[str, Any]) -> int:
+    """Return the CPUs of all remote learners: one each, or none for learners on GPUs."""
     return 0 if cluster["gpus_per_learner"] else cluster["num_learners"]
 
 
@@ -137,22 +138,22 @@ def choose_dtype(settings: dict[str, Any]) -> str:
     if settings["model"]["dtype"] != "auto":
         return settings["model"]["dtype"]
     on_gpus = count_env_runners(settings) and settings["cluster"]["gpus_per_runner"]
-    return "bfloat16" if on_gpus else fastest_dtype()
+    return "bfloat16" if on_gpus else find_fastest_dtype()
 
 
 def describe_update(plan: Plan) -> str:
     """Return the size of one update: `8 envs x 128 steps = 1024 per update`."""
     algo = plan.settings["algo"]
-    envs = counted(algo["num_envs"], "env")
+    envs = format_count(algo["num_envs"], "env")
     if "episodes_per_update" in algo:
-        return f"{envs}, {counted(algo['episodes_per_update'], 'complete episode')} per update"
+        return f"{envs}, {format_count(algo['episodes_per_update'], 'complete episode')} per update"
     if "train_every" in algo:
         return f"{envs}, one update every {algo['train_every']} agent steps"
     if algo.get("num_workers"):
         share = algo["num_envs"] // algo["num_workers"]
         processes = max(1, plan.num_env_runners)
         return (
-            f"{counted(algo['num_workers'], 'worker')} in {processes} process{'es' * (processes > 1)}, each "
-            f"{counted(share, 'env')} x {algo['horizon']} steps = {share * algo['horizon']} per gradient"
+            f"{format_count(algo['num_workers'], 'worker')} in {processes} process{'es' * (processes > 1)}, each "
+            f"{format_count(share, 'env')} x {algo['horizon']} steps = {share * algo['horizon']} per gradient"
         )
     return f"{envs} x {algo['horizon']} steps = {algo['num_envs'] * algo['horizon']} per update"

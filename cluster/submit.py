@@ -16,9 +16,9 @@ from ray.job_submission import JobSubmissionClient
 
 from cluster.package import MAX_JOB_BYTES, refuse_large_package
 from environments.checkout import ROOT
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from run_directory.outputs import compute_key
-from run_directory.provenance import COMMIT, commit_to_send
+from run_directory.provenance import COMMIT, describe_commit
 from settings.mistakes import Mistake
 
 DASHBOARD_VARIABLE = "RAY_API_SERVER_ADDRESS"  # `ray job` reads this environment variable, too
@@ -43,7 +43,7 @@ def submit_job(settings: dict, words: list[str]) -> str:
     """
     if settings["cluster"]["address"] == "local":
         raise Mistake("command=submit: cluster=laptop runs on this machine only; add cluster=ray to run on a cluster")
-    for word, shown in zip(words, mask(words), strict=True):
+    for word, shown in zip(words, mask_passwords(words), strict=True):
         if word != shown:
             raise Mistake(
                 f"{shown}: the dashboard shows a job's command line to everybody, and a password is in it; type "
@@ -113,13 +113,13 @@ def describe_job(settings: dict, name: str) -> dict[str, str]:
         "algo": settings["algo"]["name"],
         "env": settings["env"]["name"],
         "seed": json.dumps(settings["seed"]),
-        "commit": commit_to_send() or "unknown",
+        "commit": describe_commit() or "unknown",
     }
 
 
 def list_variables() -> dict[str, str]:
     """Return the environment variables of all processes of a job; the number of torch's threads is set elsewhere."""
-    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_TIMEOUT_S), "OMP_NUM_THREADS": "1", COMMIT: commit_to_send()}
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_TIMEOUT_S), "OMP_NUM_THREADS": "1", COMMIT: describe_commit()}
 
 
 def explain_failed_submission(address: str, error: Any) -> str:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from experiments.composition import GROUPS, PATH_SETTINGS, compose_settings, list_values
 from experiments.overrides import check_overrides
 from run_directory.outputs import compute_key
-from settings.mistakes import Mistake, counted
+from settings.mistakes import Mistake, format_count
 from settings.runs import RunSettings
 from settings.setting import list_settings
 
@@ -173,4 +173,4 @@ def explain_mistakes(mistakes: list[tuple[str, str]], number: int) -> str:
     for arm, why in mistakes:
         reasons.setdefault(why, []).append(arm)
     lines = [f"  {', '.join(arms)}: {why}" for why, arms in reasons.items()]
-    return mask("\n".join([f"{len(mistakes)} of {counted(number, 'arm')} cannot work:", *lines]))
+    return mask_passwords("\n".join([f"{len(mistakes)} of {format_count(number, 'arm')} cannot work:", *lines]))

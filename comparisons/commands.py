@@ -14,11 +14,11 @@ import yaml
 
 from comparisons.arms import read_grid
 from comparisons.grid_directory import GRID_JSON
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from run_directory.checkpoints import list_checkpoints
 from run_directory.layout import PROGRESS_CSV, list_seed_runs
 from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
-from settings.mistakes import in_a_line, reachable
+from settings.mistakes import format_error, resolve_path
 
 
 def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int:
@@ -30,7 +30,7 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int
     Interrupt.message = MESSAGE_BEFORE_TRAINING
     grid = read_grid(overrides)
     if print_only:
-        print(yaml.safe_dump({arm.name: mask(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
+        print(yaml.safe_dump({arm.name: mask_passwords(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
         return 0
     from comparisons.grid import run_grid
 
@@ -69,11 +69,11 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
     from comparisons.comparison import compare_runs, format_markdown, list_files, write_comparison
     from comparisons.page import PAGE, write_page
 
-    groups = [(label, reachable(path, "runs")) for label, path in runs]
+    groups = [(label, resolve_path(path, "runs")) for label, path in runs]
     comparisons = compare_runs(groups)
     is_grid = len(groups) == 1 and (groups[0][1] / GRID_JSON).exists()
     default = groups[0][1] if is_grid else Path("outputs/comparisons") / time.strftime("%Y-%m-%d_%H-%M-%S")
-    folder = reachable(out, "out") if out else default
+    folder = resolve_path(out, "out") if out else default
     for one in comparisons:
         print(one.game)
         for line in [verdict.describe() for verdict in one.verdicts] or [
@@ -85,7 +85,7 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
         write_page(comparisons, folder)
     except OSError as error:
         print(format_markdown(comparisons))
-        print(f"the comparison was not saved in {folder}: {in_a_line(error)}", file=sys.stderr)
+        print(f"the comparison was not saved in {folder}: {format_error(error)}", file=sys.stderr)
         return 1
     print(f"comparison: {folder}: {', '.join([PAGE, *list_files(comparisons)])}")
     return 0

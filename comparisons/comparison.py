@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from comparisons.grid_directory import GRID_JSON, read_grid_file
-from comparisons.labels import flatten
+from comparisons.labels import flatten_settings
 from comparisons.run_groups import Run, name_game, read_runs
 from comparisons.tables import Part, group_starts, make_row, write_markdown
 from comparisons.verdicts import Verdict, compare_arms
@@ -74,7 +74,7 @@ class Comparison:
     def differences(self) -> dict[str, dict[str, Any]]:
         """Setting -> arm -> its value, of every setting in which the arms differ."""
         firsts = {label: of_arm[0] for label, of_arm in self.arms.items()}
-        flat = {label: flatten(run.settings) for label, run in firsts.items()}
+        flat = {label: flatten_settings(run.settings) for label, run in firsts.items()}
         return {
             key: {label: flat[label].get(key) for label in firsts} for key in find_differences(list(firsts.values()))
         }
@@ -82,7 +82,7 @@ class Comparison:
 
 def find_differences(runs: list[Run]) -> list[str]:
     """Return the dotted keys of settings in which runs differ, without those that only say where and how they ran."""
-    flat = [flatten(run.settings) for run in runs]
+    flat = [flatten_settings(run.settings) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one if key.split(".")[0] in COMPARED_GROUPS)
     return [key for key in keys if any(one.get(key) != flat[0].get(key) for one in flat)]
 

@@ -16,7 +16,7 @@ from comparisons.arms import Arm, Grid
 from comparisons.grid_directory import GridRun, write_arms, write_grid
 from experiments.resume import keep_rules
 from run_directory import checkpoints
-from run_directory.continuation import refuse_damaged_files, refuse_strangers
+from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, format_command, seed_paths
 from run_directory.outputs import make_folder, refuse_unwritable_output
 from run_directory.writing import lock_folder
@@ -26,7 +26,7 @@ from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.train import find_starts, has_reached_stop, record_start
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 
 class GridSource(TrialSource):
@@ -103,7 +103,7 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
     folder = Path(first["output_dir"]).expanduser().resolve() / "grids" / grid.name
     begun = [arm for arm in grid.arms if (folder / arm.name / STARTS).exists()]
     for arm in begun:
-        refuse_strangers(folder / arm.name, overrides)
+        refuse_untrusted_directory(folder / arm.name, overrides)
     plans = {arm.name: make_plan(settle_rules(arm, folder, begun, overrides)) for arm in grid.arms}
     largest = max(plans.values(), key=lambda plan: (plan.gpus, plan.cpus))
     with ExitStack() as stack:
@@ -143,7 +143,8 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
     write_arms(folder, list(runs.values()))
     steps = sum(config["settings"]["stop"]["agent_steps"] for config in configs)
     print(
-        f"{counted(len(grid.arms), 'arm')}, {counted(len(runs), 'run')}: {len(runs) - len(configs)} at their end, "
+        f"{format_count(len(grid.arms), 'arm')}, {format_count(len(runs), 'run')}: "
+        f"{len(runs) - len(configs)} at their end, "
         f"{len(configs)} to train, {steps:,} agent steps at most"
     )
     print(f"writing to {folder}", flush=True)
@@ -155,7 +156,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
     if Interrupt.reason:
         print(Interrupt.reason)
     if left := [label for label, run in runs.items() if run.state != "COMPLETE"]:
-        print(f"{counted(len(left), 'run')} of {len(runs)} left; to continue, type the same line:")
+        print(f"{format_count(len(left), 'run')} of {len(runs)} left; to continue, type the same line:")
         print(f"    {format_command(*argv[2:])}")
     return int(bool(left))
 
@@ -187,7 +188,7 @@ def read_standing(directory: Path) -> tuple[int, float]:
     """Return agent steps and score at the newest whole checkpoint of a seed; 0 and NaN where it has none."""
     if not checkpoints.list_checkpoints(directory):
         return 0, math.nan
-    totals = checkpoints.read_totals(checkpoints.find_newest_whole(directory)[0])
+    totals = checkpoints.read_totals(checkpoints.find_newest_checkpoint(directory)[0])
     return int(totals["agent_steps"]), totals.get("episode_return_mean", math.nan)
 
 
@@ -196,7 +197,7 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
 
     def describe_progress() -> str:
         ended = sum(run.state == "COMPLETE" for run in runs.values())
-        return f"{ended} of {counted(len(runs), 'run')} at their end"
+        return f"{ended} of {format_count(len(runs), 'run')} at their end"
 
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])

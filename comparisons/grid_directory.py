@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from run_directory.files import check_kind, read_json
 from run_directory.writing import write_file, write_table
 from settings.mistakes import Mistake
@@ -59,8 +59,12 @@ def write_grid(folder: Path, argv: list[str], overrides: list[str], arms: dict[s
                 f"{folder} holds another grid, of the arms {', '.join(before['arms'])}; give this one another label"
             )
         starts = before["starts"]
-    start = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": mask(argv), "overrides": mask(overrides)}
-    write_file(path, json.dumps({"arms": mask(arms), "starts": [*starts, start]}, indent=1) + "\n")
+    start = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": mask_passwords(argv),
+        "overrides": mask_passwords(overrides),
+    }
+    write_file(path, json.dumps({"arms": mask_passwords(arms), "starts": [*starts, start]}, indent=1) + "\n")
 
 
 def read_grid_file(folder: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def name_run(run: dict) -> str:
 
 def label_run(run: dict, others: list[dict]) -> str:
     """Return the label of a run among all runs of the same algorithm and environment, itself included."""
-    flat, all_flat = flatten(run), [flatten(one) for one in others]
+    flat, all_flat = flatten_settings(run), [flatten_settings(one) for one in others]
     for groups in (LEARNING_GROUPS, OTHER_GROUPS):
         keys = dict.fromkeys(key for one in all_flat for key in one if key.split(".")[0] in groups)
         differ = [key for key in keys if any(one.get(key) != all_flat[0].get(key) for one in all_flat)]
@@ -38,13 +38,13 @@ def label_run(run: dict, others: list[dict]) -> str:
     return name_run(run)
 
 
-def flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
+def flatten_settings(settings: dict, prefix: str = "") -> dict[str, Any]:
     """Return nested settings as one dictionary with dotted keys."""
     items: Iterable[tuple[str, Any]] = ((f"{prefix}{key}", value) for key, value in settings.items())
     return {
         inner: leaf
         for key, value in items
-        for inner, leaf in (flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}).items()
+        for inner, leaf in (flatten_settings(value, f"{key}.") if isinstance(value, dict) else {key: value}).items()
     }
 
 

@@ -85,9 +85,10 @@ def film_arms(comparison: Comparison, console: Console | None) -> list[str]:
     Returns:
         A figure in HTML for each arm; none where a game cannot be drawn, or there are too many arms.
     """
-    from recordings.replayed_game import can_be_drawn  # it plays, and its imports take seconds
 
-    if len(comparison.arms) > MAX_CLIPS or not can_be_drawn(comparison.env):
+    from recordings.replayed_game import has_pictures  # it plays, and its imports take seconds
+
+    if len(comparison.arms) > MAX_CLIPS or not has_pictures(comparison.env):
         return []
     milestones = {label: find_milestones(of_arm[0].path) for label, of_arm in comparison.arms.items()}
     milestones = {label: found for label, found in milestones.items() if found}

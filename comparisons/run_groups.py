@@ -12,7 +12,7 @@ from run_directory.progress_table import read_progress
 from run_directory.saved_settings import read_run_settings
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
-from settings.protocols import describe
+from settings.protocols import describe_protocol
 
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
 OPTIONAL_COLUMNS = tuple(column for column in SMALL_CURVES if column not in COLUMNS)
@@ -67,4 +67,4 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
 
 def name_game(env: dict) -> str:
     """Return the game and its protocol: `assault, protocol classic`."""
-    return f"{env['name']}, protocol {describe(env)}"
+    return f"{env['name']}, protocol {describe_protocol(env)}"

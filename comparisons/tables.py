@@ -11,12 +11,12 @@ import numpy as np
 
 from comparisons.run_groups import Run
 from comparisons.verdicts import Verdict
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from evidence.curves import SCORE
 from evidence.human import find_random_score, find_references
 from evidence.statistics import t_interval
 from run_directory.checkpoints import MIN_GAMES
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 WINDOW = 100  # games that a score is the mean of, once a run has played so many
 ARM_COLUMNS = ("arm", "seeds", "mean score", "95 % interval", "lowest", "highest", "agent steps", "hours per seed")
@@ -60,7 +60,7 @@ def group_starts(runs: list[Run]) -> list[dict[str, Any]]:
     """
     groups: list[dict[str, Any]] = []
     for run in runs:
-        starts = [mask({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
+        starts = [mask_passwords({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
         same = next((group for group in groups if group["starts"] == starts), None)
         if same:
             same["runs"].append(run.name)
@@ -108,7 +108,7 @@ def list_verdicts(part: Any) -> list[str]:
     paired = any(verdict.is_paired for verdict in part.verdicts)
     how = "Student's t of the same seeds" if paired else "Welch's t"
     on = "on the logarithms of scores, so that effects are ratios of geometric means" if ratio else "on scores"
-    return [*lines, "", f"{how} {on}; p after Holm's correction over {counted(len(part.verdicts), 'pair')}."]
+    return [*lines, "", f"{how} {on}; p after Holm's correction over {format_count(len(part.verdicts), 'pair')}."]
 
 
 def list_arms(arms: dict[str, list[Run]]) -> list[str]:
@@ -175,4 +175,4 @@ def format_cell(name: str, row: dict[str, Any]) -> str:
     value = row[name]
     text = str(value) if name == "seed" or not isinstance(value, int | float) else f"{value:,}"
     few = name == "last_100_mean" and 0 < row["episodes"] < WINDOW
-    return f"{text} ({counted(row['episodes'], 'game')})" if few else text
+    return f"{text} ({format_count(row['episodes'], 'game')})" if few else text

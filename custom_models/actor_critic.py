@@ -2,8 +2,8 @@
 
     obs -> torso -> features -> (LSTM) -> one matmul in fp32 -> policy parameters [B, P], values [B]
 
-The suite's runner and learners call `pack`, then `act` (one step), `policy_and_value` (a batch, without memory) or
-`unroll` (a rollout, with memory). RLlib's loops call the same computation by other names: rllib_interface.py.
+The suite's runner and learners call `pack`, then `act` (one step), `compute_policy_and_value` (a batch, without memory)
+or `unroll` (a rollout, with memory). RLlib's loops call the same computation by other names: rllib_interface.py.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import nn
 from custom_models.distributions import Categorical, Gaussian
 from custom_models.memory import LSTM, State
 from custom_models.rllib_interface import RLlibInterface
-from custom_models.torsos import initialize, make_torso
+from custom_models.torsos import initialize_layer, make_torso
 
 HEAD_GAINS = {"policy": 0.01, "value": 1.0}  # Huang et al. 2022, detail 2
 
@@ -42,8 +42,8 @@ class ActorCritic(RLlibInterface):
         size = size or self.torso.size
         self.policy = nn.Linear(size, outputs)
         self.value = nn.Linear(size, 1)
-        initialize(self.policy, model["init"], HEAD_GAINS["policy"])
-        initialize(self.value, model["init"], HEAD_GAINS["value"])
+        initialize_layer(self.policy, model["init"], HEAD_GAINS["policy"])
+        initialize_layer(self.value, model["init"], HEAD_GAINS["value"])
         self.log_std = None if self.discrete else nn.Parameter(torch.zeros(outputs))  # Huang et al. 2022, detail 24
 
     def pack(self) -> dict[str, Any]:
@@ -56,33 +56,33 @@ class ActorCritic(RLlibInterface):
             packed["value_torso"] = self.value_torso.pack()
         return packed
 
-    def initial_state(self, num_envs: int) -> State:
+    def make_initial_state(self, num_envs: int) -> State:
         """Return the state before the first step of `num_envs` games: zeros (h, c), each float32 [N, H]; () without an
         LSTM."""
-        return self.memory.initial_state(num_envs) if self.memory else ()
+        return self.memory.make_initial_state(num_envs) if self.memory else ()
 
     def act(self, obs: torch.Tensor, packed: dict[str, Any], state: State) -> tuple[torch.Tensor, torch.Tensor, State]:
         """Run the network for one step of N games.
 
         Args:
             obs: [N, ...], pixels as uint8 stacks in blocks.
-            packed: what `pack` returned.
-            state: what `initial_state` or the step before returned, with zeros in the rows of games that start.
+            packed: the result of `pack`.
+            state: the result of `make_initial_state` or of the step before, with zeros in the rows of games that start.
 
         Returns:
             Parameters of the policy [N, P] and values [N], both fp32, and the next state.
         """
         if self.memory is None:
-            return *self.policy_and_value(obs, packed), ()
+            return *self.compute_policy_and_value(obs, packed), ()
         features, state = self.memory.run_step(self.torso(obs, packed["torso"]), state)
         return *self.apply_heads(features, packed), state
 
-    def policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return parameters of the policy [B, P] and values [B], both fp32, of a model without an LSTM.
 
         Args:
             obs: [B, ...], pixels as uint8 stacks in blocks.
-            packed: what `pack` returned.
+            packed: the result of `pack`.
         """
         if self.recurrent:
             raise TypeError("a model with a memory needs a state: call act for one step, unroll for a rollout")
@@ -99,7 +99,7 @@ class ActorCritic(RLlibInterface):
 
         Args:
             obs: [T, N, ...], pixels as uint8 stacks in blocks.
-            packed: what `pack` returned.
+            packed: the result of `pack`.
             state: before the first step, (h, c), each float32 [N, H].
             starts: bool [T, N], the observation is the first of a new game, so the state before it is set to 0.
         """

@@ -36,7 +36,7 @@ CONVS = {
 SECTIONS = {"impala": (16, 32, 32)}  # Espeholt et al. 2018, figure 3, right
 
 
-def smallest_dim(torso: str) -> int | None:
+def compute_smallest_dim(torso: str) -> int | None:
     """Return the side of the smallest picture that a torso can take; None for a torso without convolutions."""
     if torso in SECTIONS:
         return 1

@@ -12,7 +12,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def allocate_noise(x: torch.Tensor, of: int | None) -> torch.Tensor:
-    """Return an empty tensor for the noise of `of` rows, of which x are some; None: x are all rows.
+    """Return an uninitialised tensor for the noise of all `of` rows, of which x has some; None: x has all rows.
 
     Each env runner draws noise for the envs of all runners and uses the rows of its own envs. So the actions do not
     depend on the number of env runners.
@@ -40,12 +40,15 @@ class Categorical:
         )
 
     def mode(self) -> torch.Tensor:
+        """Return the likeliest actions, int64 [...]."""
         return self.log_probs.argmax(-1)
 
     def logp(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return the log probabilities of actions [...]."""
         return self.log_probs.gather(-1, actions[..., None])[..., 0]
 
     def entropy(self) -> torch.Tensor:
+        """Return the entropy [...], in nats."""
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
 
     def kl(self, other: "Categorical") -> torch.Tensor:
@@ -69,13 +72,16 @@ class Gaussian:
         return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> torch.Tensor:
+        """Return the likeliest actions, float32 [..., D]."""
         return self.mean
 
     def logp(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return the log densities of actions [...]."""
         z = (actions - self.mean) * (-self.log_std).exp()
         return (-0.5 * (z**2 + LOG_2PI) - self.log_std).sum(-1)
 
     def entropy(self) -> torch.Tensor:
+        """Return the entropy [...], in nats."""
         return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
 
     def kl(self, other: "Gaussian") -> torch.Tensor:

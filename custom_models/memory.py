@@ -28,7 +28,7 @@ class LSTM(nn.Module):
             for name, parameter in self.cells.named_parameters():
                 nn.init.orthogonal_(parameter, 1.0) if "weight" in name else nn.init.zeros_(parameter)
 
-    def initial_state(self, num_envs: int) -> State:
+    def make_initial_state(self, num_envs: int) -> State:
         """Return the state before the first step of a game: zeros."""
         zeros = self.cells.weight_hh_l0.new_zeros(num_envs, self.size)
         return zeros, zeros.clone()

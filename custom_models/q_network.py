@@ -19,7 +19,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import nn
 
-from custom_models.torsos import initialize, make_torso
+from custom_models.torsos import initialize_layer, make_torso
 
 EVALUATION_EPSILON = 0.05  # Mnih et al. 2015, "Evaluation procedure"
 
@@ -37,6 +37,7 @@ class EpsilonGreedy:
         return torch.where(torch.rand(shape, generator=generator) < self.epsilon, random_actions, self.mode())
 
     def mode(self) -> torch.Tensor:
+        """Return the actions with the largest Q-value, int64 [...]."""
         return self.q_values.argmax(-1)
 
 
@@ -47,12 +48,12 @@ class QValues(nn.Module):
         super().__init__()
         self.torso = make_torso(model, observation_space.shape)
         self.actions = nn.Linear(self.torso.size, num_actions)
-        initialize(self.actions, model["init"], 1.0)
+        initialize_layer(self.actions, model["init"], 1.0)
         self.value_torso = self.value = None
         if model["dueling"]:
             self.value_torso = None if model["shared_trunk"] else make_torso(model, observation_space.shape)
             self.value = nn.Linear(self.torso.size, 1)
-            initialize(self.value, model["init"], 1.0)
+            initialize_layer(self.value, model["init"], 1.0)
 
     def pack(self) -> dict[str, Any]:
         """Return the weights of the torsos in the layout that `forward` needs; gradients pass through."""
@@ -90,16 +91,16 @@ class QNetwork(TorchRLModule, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):
         """Return the packed weights of the online network; see QValues."""
         return self.online.pack()
 
-    def policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_policy_and_value(self, obs: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the parameters of `Policy`, which are the Q-values [B, A], and the largest of them [B], both fp32."""
         q_values = self.online(obs, packed)
         return q_values, q_values.amax(-1)
 
     def act(self, obs: torch.Tensor, packed: dict[str, Any], state: tuple) -> tuple[torch.Tensor, torch.Tensor, tuple]:
-        """Return `policy_and_value` and the next state, which is () because there is no LSTM."""
-        return *self.policy_and_value(obs, packed), state
+        """Return `compute_policy_and_value` and the next state, which is () because there is no LSTM."""
+        return *self.compute_policy_and_value(obs, packed), state
 
-    def initial_state(self, num_envs: int) -> tuple:
+    def make_initial_state(self, num_envs: int) -> tuple:
         """Return the state before the first step of a game, which is () because there is no LSTM."""
         return ()
 

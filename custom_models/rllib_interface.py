@@ -19,18 +19,18 @@ class RLlibInterface(TorchRLModule, ValueFunctionAPI):
     torso: Any
     memory: Any
     pack: Any
-    initial_state: Any
-    policy_and_value: Any
+    make_initial_state: Any
+    compute_policy_and_value: Any
     apply_heads: Any
 
     def get_initial_state(self) -> dict[str, np.ndarray]:
-        """Return `initial_state` of one game as RLlib wants it, without the axis N."""
-        return dict(zip("hc", (x[0].cpu().numpy() for x in self.initial_state(1)), strict=False))
+        """Return `make_initial_state` of one game as RLlib wants it, without the axis N."""
+        return dict(zip("hc", (x[0].cpu().numpy() for x in self.make_initial_state(1)), strict=False))
 
     def _forward(self, batch: dict[str, Any], **kwargs) -> dict[str, Any]:
         # RLlib passes EMBEDDINGS to compute_values, so they hold the values.
         if not self.recurrent:
-            policy, values = self.policy_and_value(batch[Columns.OBS], self.pack())
+            policy, values = self.compute_policy_and_value(batch[Columns.OBS], self.pack())
             return {Columns.ACTION_DIST_INPUTS: policy, Columns.EMBEDDINGS: values}
         obs = batch[Columns.OBS].transpose(0, 1)  # RLlib's rows are [B, T, ...], and no game starts within one
         state = batch[Columns.STATE_IN]["h"], batch[Columns.STATE_IN]["c"]

@@ -42,7 +42,7 @@ def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTors
     return MLPTorso(math.prod(shape), *rest)
 
 
-def initialize(layer: nn.Linear | nn.Conv2d, init: str, gain: float) -> None:
+def initialize_layer(layer: nn.Linear | nn.Conv2d, init: str, gain: float) -> None:
     """Set the first weights of a layer.
 
     Args:
@@ -69,7 +69,7 @@ def scale_weight(weight: torch.Tensor, zero_mean: bool) -> torch.Tensor:
     return weight / (128 if zero_mean else 255)
 
 
-def take_blocks_apart(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
+def unpack_blocks(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
     """Return pixels, uint8 [B, y, x, stack * channels], from stacks in blocks, uint8 [B, h, w, d]; see
     environments/frames.py."""
     dim, block = pixels["dim"], pixels["block"]
@@ -78,7 +78,7 @@ def take_blocks_apart(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
     return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(obs), dim, dim, -1)
 
 
-def lay_out_layer(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def pack_layer(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the weight and bias of a layer in the dtype and memory layout of the computation."""
     weight = weight.to(dtype)
     return weight.contiguous(memory_format=NHWC) if weight.ndim == 4 else weight, bias.to(dtype)
@@ -95,7 +95,7 @@ class ConvTorso(nn.Module):
         layers: the convolutions.
         hidden: features of the output; None: the last convolution's maps, flattened.
         activation: name of the function after every layer.
-        init: name of the initialisation of every layer, see `initialize`.
+        init: name of the initialisation of every layer, see `initialize_layer`.
         dtype: of the computation in convolutions and in the fully connected layer.
         zero_mean: pixels are from -1 to 1 instead of 0 to 1.
     """
@@ -121,7 +121,7 @@ class ConvTorso(nn.Module):
         self.size = hidden or side * side * depth
         self.fc = nn.Linear(side * side * depth, hidden) if hidden else None  # columns in the order y, x, filter
         for layer in self.convs if self.fc is None else (*self.convs, self.fc):
-            initialize(layer, init, 2**0.5)
+            initialize_layer(layer, init, 2**0.5)
         first, block = layers[0], pixels["block"]
         self.in_blocks = not (first.same or first.kernel % block or first.stride % block)
 
@@ -132,12 +132,12 @@ class ConvTorso(nn.Module):
         if self.in_blocks:
             weight = self._arrange_kernel_in_blocks(weight)
         layers = [(weight, first.bias), *((layer.weight, layer.bias) for layer in others)]
-        return [lay_out_layer(weight, bias, self.dtype) for weight, bias in layers]
+        return [pack_layer(weight, bias, self.dtype) for weight, bias in layers]
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return features, fp32 [B, size], for observations, uint8 [B, h, w, d] stacks in blocks."""
         block = self.pixels["block"] if self.in_blocks else 1
-        pixels = obs if self.in_blocks else take_blocks_apart(obs, self.pixels)
+        pixels = obs if self.in_blocks else unpack_blocks(obs, self.pixels)
         x = convert_pixels(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
         for (weight, bias), layer in zip(packed, self.layers, strict=False):
             before, after = layer.compute_padding(x.shape[-1])
@@ -187,18 +187,18 @@ class ResidualTorso(nn.Module):
             depth, side = filters, -(-side // 2)
         self.fc = nn.Linear(side * side * depth, hidden)  # columns in the order y, x, filter
         for layer in (*self.convs, self.fc):
-            initialize(layer, init, 2**0.5)
+            initialize_layer(layer, init, 2**0.5)
 
     def pack(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Return weight and bias of every layer, in `dtype` and in the layout that `forward` needs."""
         first, *others = *self.convs, self.fc
         weight = scale_weight(first.weight, self.zero_mean)
         layers = [(weight, first.bias), *((layer.weight, layer.bias) for layer in others)]
-        return [lay_out_layer(weight, bias, self.dtype) for weight, bias in layers]
+        return [pack_layer(weight, bias, self.dtype) for weight, bias in layers]
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return features, fp32 [B, hidden], for observations, uint8 [B, h, w, d] stacks in blocks."""
-        pixels = take_blocks_apart(obs, self.pixels)
+        pixels = unpack_blocks(obs, self.pixels)
         x = convert_pixels(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
         *convs, fc = packed
         for first in range(0, len(convs), 5):
@@ -233,7 +233,7 @@ class MLPTorso(nn.Module):
         sizes = [input_size, *hidden]
         self.layers: Any = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
         for layer in self.layers:
-            initialize(layer, init, 2**0.5)
+            initialize_layer(layer, init, 2**0.5)
 
     def pack(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Return weight and bias of every layer, in `dtype`."""

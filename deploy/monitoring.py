@@ -2,8 +2,9 @@
 
     runs/metrics.py -> Ray's metrics agents -> Prometheus -> Grafana, which Ray's dashboard shows
 
-Ray writes its Grafana dashboards anew whenever a head starts; this puts our panels into the one that the Metrics tab
-shows (again and again without harm), writes them as a dashboard of their own beside it, and says what to start.
+Ray writes its Grafana dashboards again whenever a head starts. This script adds the suite's panels to the dashboard of
+the Metrics tab, writes them as a separate dashboard too, and prints the commands that start Prometheus and Grafana. It
+may run several times.
 """
 
 import json
@@ -12,9 +13,9 @@ import sys
 from pathlib import Path
 
 SESSION = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest")
-FIRST_ID = 9000  # of our panels; Ray's own are below
+FIRST_ID = 9000  # the lowest id of the suite's panels; Ray's panels have lower ids
 PANELS = (
-    # title, what Prometheus is asked, {} for the session; unit
+    # title; query to Prometheus, with {} for the session; unit
     ("Mean score of the last 100 full games", "ray_rl_episode_return_mean{}", "short"),
     ("Agent steps per second", "ray_rl_agent_steps_per_s{}", "short"),
     ("Share of the time that the learner learns", "ray_rl_learner_busy{}", "percentunit"),
@@ -29,16 +30,16 @@ PANELS = (
 )
 
 
-def expressions() -> list[str]:
-    """What the panels ask Prometheus for."""
-    return [asked.replace("{}", '{SessionName=~"$SessionName"}') for _, asked, _ in PANELS]
+def list_expressions() -> list[str]:
+    """Return the query of each panel to Prometheus."""
+    return [query.replace("{}", '{SessionName=~"$SessionName"}') for _, query, _ in PANELS]
 
 
-def panels(top: int) -> list[dict]:
-    """A row and its panels, two side by side, from a height on."""
+def make_panels(top: int) -> list[dict]:
+    """Return a row and its panels, two side by side, for a dashboard; `top` is the height at which the row begins."""
     row = {"id": FIRST_ID, "type": "row", "title": "RLlib", "collapsed": False, "panels": []}
     found = [row | {"gridPos": {"h": 1, "w": 24, "x": 0, "y": top}}]
-    for i, ((title, _, unit), expr) in enumerate(zip(PANELS, expressions(), strict=True)):
+    for i, ((title, _, unit), expr) in enumerate(zip(PANELS, list_expressions(), strict=True)):
         found.append(
             {
                 "id": FIRST_ID + 1 + i,
@@ -53,34 +54,34 @@ def panels(top: int) -> list[dict]:
     return found
 
 
-def with_row(dashboard: dict) -> dict:
-    """Ray's dashboard with our row on top of it, once."""
+def add_row(dashboard: dict) -> dict:
+    """Return Ray's dashboard with the suite's row above Ray's panels; a row that is there already is replaced."""
     theirs = [panel for panel in dashboard["panels"] if panel["id"] < FIRST_ID]
-    ours = panels(0)
+    ours = make_panels(0)
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in ours)
     lowest = min(panel["gridPos"]["y"] for panel in theirs)
     moved = [p | {"gridPos": p["gridPos"] | {"y": p["gridPos"]["y"] - lowest + height}} for p in theirs]
     return dashboard | {"panels": [*ours, *moved]}
 
 
-def alone(dashboard: dict) -> dict:
-    """Our panels as a dashboard of their own, with the variables of Ray's."""
-    return dashboard | {"panels": panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
+def make_own_dashboard(dashboard: dict) -> dict:
+    """Return the suite's panels as a separate dashboard, with the variables of Ray's dashboard."""
+    return dashboard | {"panels": make_panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
 
 
-def install(session: Path) -> str:
-    """Write both into a session of Ray.
+def install_dashboards(session: Path) -> str:
+    """Write both dashboards into a session of Ray.
 
     Returns:
-        What to start next, in lines.
+        The commands to type next, as text.
     """
     folder = session / "metrics" / "grafana" / "dashboards"
     path = folder / "default_grafana_dashboard.json"
     if not path.is_file():
         raise SystemExit(f"{path} is not there: start Ray on this machine first, ray start --head")
     dashboard = json.loads(path.read_text())
-    path.write_text(json.dumps(with_row(dashboard), indent=1))
-    (folder / "rllib_runs.json").write_text(json.dumps(alone(dashboard), indent=1))
+    path.write_text(json.dumps(add_row(dashboard), indent=1))
+    (folder / "rllib_runs.json").write_text(json.dumps(make_own_dashboard(dashboard), indent=1))
     metrics = session / "metrics"
     return f"""row "RLlib" is in {path}
 next
@@ -91,4 +92,4 @@ and Ray's dashboard shows both under Metrics"""
 
 
 if __name__ == "__main__":
-    print(install(Path(sys.argv[1]) if len(sys.argv) > 1 else SESSION))
+    print(install_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else SESSION))

@@ -8,17 +8,21 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The files of a checkout that a run may read, known to git or not: all Python, and the YAML that Hydra composes.
+# The files of a checkout that a run may read, tracked by git or not: all Python, and the YAML that Hydra composes.
 READ = ("*.py", "experiments/*.yaml", "tuned_configs/*.yaml", "tune_searches/*.yaml")
-DIFF_BYTES = 10 * 2**20  # of a git.diff; a larger one is not kept
-ANSWER_S = 60  # for git to answer in, on a slow file system too
+DIFF_BYTES = 10 * 2**20  # the largest git.diff that is kept
+ANSWER_S = 60  # seconds after which git is killed; a slow file system needs some of them
 
 
 def run_git(*words: str, **environment: str) -> bytes:
-    """Return what a git command prints about the checkout, as the bytes that they are.
+    """Run a git command in the checkout and return its output, undecoded.
+
+    Args:
+        words: the command, without `git`.
+        environment: additional environment variables for git.
 
     Raises:
-        OSError: there is no git, it does not answer, it fails, or it prints more than DIFF_BYTES.
+        OSError: git is not installed, does not answer, fails, or prints more than DIFF_BYTES.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
     environment = {**inherited, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **environment}
@@ -50,22 +54,22 @@ def run_git(*words: str, **environment: str) -> bytes:
 
 
 def read_commit() -> str:
-    """Return the commit of the code.
+    """Return the hash of the commit that is checked out.
 
     Raises:
-        OSError: git cannot say.
+        OSError: git cannot tell.
     """
     return run_git("rev-parse", "HEAD").decode().strip()
 
 
 def read_changes() -> tuple[list[str], bytes]:
-    """Return the files git does not know that a run may read, and how the code differs from its commit.
+    """Return the untracked files that a run may read, and the difference between the code and its commit.
 
-    The difference, as `git diff` prints it, has these new files in it. It is made with a copy of git's index in which
-    they are announced, so the checkout stays as it is.
+    The difference is the output of `git diff`, and includes the untracked files. They are added to a copy of git's
+    index, so the checkout itself does not change.
 
     Raises:
-        OSError: git cannot say.
+        OSError: git cannot tell.
     """
     names = run_git("ls-files", "-z", "--others", "--exclude-standard", "--", *READ).split(b"\0")
     untracked = sorted(os.fsdecode(name) for name in names if name)
@@ -74,7 +78,7 @@ def read_changes() -> tuple[list[str], bytes]:
         for name in ("index", "objects")
     )
     with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder, "objects")  # even announcing a file writes an (empty) object
+        own = Path(folder, "objects")  # `git add --intent-to-add` writes an (empty) object
         own.mkdir()
         apart = {"GIT_OBJECT_DIRECTORY": str(own), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects)}
         apart["GIT_INDEX_FILE"] = str(shutil.copyfile(index, Path(folder, "index")))

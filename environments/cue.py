@@ -1,7 +1,7 @@
-"""A game that only a memory can win: repeat the cue that was shown some steps ago.
+"""A small environment that needs memory: the agent has to repeat a cue that it saw some agent steps ago.
 
-The first observation holds a cue, +1 or -1; the following ones hold nothing. The last action is right if it names the
-cue: a return of 1, else 0. Whoever cannot remember is right half of the time.
+The first observation holds the cue, +1 or -1; the later observations hold 0. The return is 1 if the last action matches
+the cue, else 0. An agent without memory gets a mean return of 0.5.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ DELAY = 4  # agent steps between the cue and the answer
 
 
 class RepeatCue(gymnasium.Env):
-    """Observations float32 [2]: the cue (0 after the first), and whether the answer is due. Actions 0 and 1."""
+    """The environment. Observations are float32 [2]: the cue (0 after the first step), and 1 if the answer is due."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)

@@ -1,9 +1,9 @@
-"""The frame stack: what an agent sees of N games while they are played.
+"""The frame stack: the observations that the network takes while N games are played.
 
-    Games.reset, Transition.obs -> FrameStack.push -> observations(): the last frames of each game, or obs itself
+    Games.reset, Transition.obs -> FrameStack.push -> get_observations(): the last frames of each game, or obs itself
 
-Training, evaluation, recordings and DQN all take their observations from here, so that an agent is evaluated on what it
-was trained on. The learner makes the same stacks of a whole Rollout at once, on its device: rollouts/rollout.py.
+Training, evaluation, recordings and DQN all use this class, so that an agent is evaluated on the same observations as
+in training. The learner builds the same stacks for a whole Rollout at once, on its device: rollouts/rollout.py.
 """
 
 import numpy as np
@@ -12,11 +12,12 @@ from environments.frames import FrameLayout
 
 
 class FrameStack:
-    """The last frames of N games, or their last observations where these are no pixels.
+    """The last frames of each of N games; the last observation, if observations are not pixels.
 
     Args:
-        layout: of the frames; None where observations are no pixels.
-        obs: the first of N new games: uint8 [N, *layout.frame_shape], or [N, ...] without a layout.
+        layout: the layout of the frames; None if observations are not pixels.
+        obs: the first frames of N new games, uint8 [N, *layout.frame_shape]; without a layout the first observations,
+            [N, ...].
 
     Attributes:
         frames: uint8 [N, height, width, stack, depth], the newest frame last; places before a game's first frame are 0.
@@ -35,27 +36,27 @@ class FrameStack:
 
         Args:
             obs: as in `__init__`.
-            game_reset: bool [N], true where obs is the first of a new game.
+            game_reset: bool [N], whether the frame is the first of a new game.
         """
         if self._layout is None:
             self.frames = obs
             return
         flat, depth = self.frames.reshape(-1), obs.shape[-1]
-        flat[:-depth] = flat[depth:]  # all frames one place back; what comes into the last place is overwritten
+        flat[:-depth] = flat[depth:]  # moves all frames one place back; the last place is overwritten below
         if game_reset.any():
             self.frames[game_reset] = 0
         self.frames[..., -1, :] = obs
 
-    def observations(self) -> np.ndarray:
-        """Return what the network takes, until the next push: [N, ...], of pixels uint8 [N, *layout.stack_shape]."""
+    def get_observations(self) -> np.ndarray:
+        """Return the observations for the network, valid until the next push: [N, ...]; stacks of pixels as uint8."""
         return self.frames if self._layout is None else self.frames.reshape(len(self.frames), *self._layout.stack_shape)
 
-    def observations_after(self, obs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Return what the network would take if one more frame followed; nothing is added.
+    def preview_observations(self, obs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Return the observations that one more frame would give in some of the games; the stack does not change.
 
         Args:
-            obs: as in `__init__`, of all N games.
-            chosen: bool [N], which games are asked for.
+            obs: the next frames of all N games, as in `__init__`.
+            chosen: bool [N], the games whose observations are returned.
 
         Returns:
             [M, ...] for the M chosen games.

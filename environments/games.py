@@ -21,7 +21,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from environments.frames import FrameLayout, atari_layout, to_blocks
-from settings.mistakes import EnvironmentFault, NonFinite, in_a_line
+from settings.mistakes import EnvironmentFault, NonFiniteValue, format_error
 from settings.protocols import complete_rules
 
 # ALE ships these ROMs without knowing what scores in them or when they end, and opening one ends the process: they are
@@ -244,15 +244,15 @@ class GymnasiumGames(Games):
             return method(*words, **named)
         except (Exception, SystemExit) as error:  # an environment may raise anything
             raise EnvironmentFault(
-                f"env.id={self._id}: {method.__name__} raised {in_a_line(error)} (after {self._steps:,} agent steps in "
-                "this process)"
+                f"env.id={self._id}: {method.__name__} raised {format_error(error)} (after {self._steps:,} agent steps "
+                "in this process)"
             ) from error
 
     def _refuse_nonfinite(self, what: str, values: np.ndarray) -> None:
         """Look at the rewards [N] or observations [N, ...] of a step.
 
         Raises:
-            NonFinite: one is NaN or infinite, or would be in float32, in which training computes.
+            NonFiniteValue: one is NaN or infinite, or would be in float32, in which training computes.
         """
         if not np.issubdtype(values.dtype, np.floating):
             return
@@ -260,7 +260,7 @@ class GymnasiumGames(Games):
             finite = np.isfinite(values.astype(np.float32, copy=False))
         if not finite.all():
             env = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
-            raise NonFinite(
+            raise NonFiniteValue(
                 f"env.id={self._id}: the {what} of agent step {self._steps:,} in this process is "
                 f"{values[env][~finite[env]].flat[0]:g} (env {env + 1} of {len(values)}); mend the environment"
             )

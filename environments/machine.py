@@ -1,8 +1,8 @@
-"""What this process may use of the machine it is on: CPUs and memory.
+"""The CPUs, GPUs and memory that this process may use.
 
-A container, a scheduler or systemd gives a process less than the machine has. The kernel says so in three places: the
-affinity mask, cgroup v1 (`cpu.cfs_quota_us`, `memory.limit_in_bytes`) and cgroup v2 (`cpu.max`, `memory.max`). The
-least of them is what a process gets, and what the whole suite goes by, Ray of a local run included.
+A container, a scheduler or systemd can give a process less than the machine has. The kernel holds the limits in three
+places: the affinity mask, cgroup v1 (`cpu.cfs_quota_us`, `memory.limit_in_bytes`) and cgroup v2 (`cpu.max`,
+`memory.max`). The lowest limit counts. The whole suite keeps to it, and so does the Ray that a local run starts.
 """
 
 import os
@@ -13,61 +13,64 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path("/")  # of the file system; tests have one of their own
+ROOT = Path("/")  # of the file system; tests pass another folder
 
 
-def num_cpus(root: Path = ROOT) -> int:
-    """CPUs this process may use: the least of the affinity mask and all cgroup quotas, rounded down, at least 1."""
+def count_cpus(root: Path = ROOT) -> int:
+    """Return the number of CPUs that this process may use: the lowest limit, rounded down; at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min([allowed, *cpu_quotas(root)])))
+    return max(1, int(min([allowed, *read_cpu_quotas(root)])))
 
 
-def memory_bytes(root: Path = ROOT) -> int:
-    """Memory this process may use: the least of what the machine has and all cgroup limits."""
-    return min([psutil.virtual_memory().total, *memory_limits(root)])
+def get_memory_bytes(root: Path = ROOT) -> int:
+    """Return the memory that this process may use, in bytes: that of the machine, or the lowest cgroup limit."""
+    return min([psutil.virtual_memory().total, *read_memory_limits(root)])
 
 
-def num_gpus() -> int:
-    """GPUs that torch sees. It imports torch, which takes seconds: ask only where a GPU is wanted."""
+def count_gpus() -> int:
+    """Return the number of GPUs that torch finds; it imports torch, which takes seconds."""
     import torch
 
     return torch.cuda.device_count()
 
 
-def shared_memory_bytes(root: Path = ROOT) -> int:
-    """What is free in /dev/shm, through which Ray's processes exchange arrays; 0 where there is none."""
+def get_shared_memory_bytes(root: Path = ROOT) -> int:
+    """Return the free bytes of /dev/shm, through which Ray's processes exchange arrays; 0 if there is no /dev/shm."""
     try:
-        there = os.statvfs(root / "dev/shm")
+        volume = os.statvfs(root / "dev/shm")
     except OSError:
         return 0
-    return there.f_bavail * there.f_frsize
+    return volume.f_bavail * volume.f_frsize
 
 
-def cpu_quotas(root: Path) -> Iterator[float]:
-    """CPUs that each cgroup of this process may take, where it has a limit."""
-    for folder in cgroups(root, "cpu"):
-        quota, period = words_in(folder / "cpu.cfs_quota_us"), words_in(folder / "cpu.cfs_period_us")  # v1; -1: none
-        numbers = [*quota, *period] or words_in(folder / "cpu.max")  # v2; max: none
+def read_cpu_quotas(root: Path) -> Iterator[float]:
+    """Yield the limit of every cgroup of this process that limits CPUs, as a number of CPUs."""
+    for folder in list_cgroups(root, "cpu"):
+        quota, period = (
+            read_words(folder / "cpu.cfs_quota_us"),
+            read_words(folder / "cpu.cfs_period_us"),
+        )  # v1; -1: none
+        numbers = [*quota, *period] or read_words(folder / "cpu.max")  # v2; max: none
         if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):
             yield int(numbers[0]) / int(numbers[1])
 
 
-def memory_limits(root: Path) -> Iterator[int]:
-    """Bytes that each cgroup of this process may take, where it has a limit; v1 says 2^63 where it has none."""
-    for folder in cgroups(root, "memory"):
+def read_memory_limits(root: Path) -> Iterator[int]:
+    """Yield the limit of every cgroup of this process that limits memory, in bytes; v1 has 2^63 for `no limit`."""
+    for folder in list_cgroups(root, "memory"):
         for name in ("memory.limit_in_bytes", "memory.max"):
-            yield from (int(word) for word in words_in(folder / name)[:1] if word.isdecimal())
+            yield from (int(word) for word in read_words(folder / name)[:1] if word.isdecimal())
 
 
-def cgroups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of the cgroups that hold this process, its own and all above it, in both versions.
+def list_cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's own cgroup and of all cgroups above it, for both versions of cgroups.
 
-    A limit binds whatever is below it. In a container the process's own cgroup is often mounted as the root while
-    /proc/self/cgroup names its place on the host, so folders that are not there are passed over.
+    The limit of a cgroup also binds the cgroups below it. A folder that is yielded may not exist: a container often
+    mounts the process's own cgroup as the root, while /proc/self/cgroup has the path on the host.
     """
     mounts = root / "sys/fs/cgroup"
-    own = {"": "/", controller: "/"}  # controller, of v2 none -> cgroup
-    for line in text_in(root / "proc/self/cgroup").splitlines():
+    own = {"": "/", controller: "/"}  # controller -> path of the cgroup; the controller of v2 is ""
+    for line in read_small_file(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         own |= dict.fromkeys(controllers.split(","), path)
     for mount, path in (
@@ -75,25 +78,25 @@ def cgroups(root: Path, controller: str) -> Iterator[Path]:
         (mounts / "unified", own[""]),  # v2 beside v1, without controllers as a rule
         (mounts / controller, own[controller]),
     ):
-        inside = [] if ".." in path else [part for part in path.split("/") if part]  # ..: outside of what is mounted
+        inside = [] if ".." in path else [part for part in path.split("/") if part]  # ..: outside of the mount
         yield from (mount.joinpath(*inside[:depth]) for depth in range(len(inside), -1, -1))
 
 
-def words_in(path: Path) -> list[str]:
-    """The words of a small file; none where it cannot be read."""
-    return text_in(path).split()
+def read_words(path: Path) -> list[str]:
+    """Return the words of a small file; an empty list if it cannot be read."""
+    return read_small_file(path).split()
 
 
-def text_in(path: Path) -> str:
-    """The text of a small file; none where it cannot be read."""
+def read_small_file(path: Path) -> str:
+    """Return the text of a small file; an empty text if it cannot be read."""
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def fastest_dtype() -> str:
-    """`bfloat16` where the CPU, on which envs are acted in, computes in it; else `float32`."""
+def find_fastest_dtype() -> str:
+    """Return the fastest dtype of this machine's CPU: `bfloat16` if the CPU has instructions for it, else `float32`."""
     try:
         with open("/proc/cpuinfo") as cpuinfo:
             flags = cpuinfo.read()
@@ -111,7 +114,7 @@ def read_cpu_model() -> str:
 
 
 def kill_processes(processes: list[psutil.Process]) -> None:
-    """End some processes at once; some of them may have ended by themselves."""
+    """Kill some processes; those that have ended already are skipped."""
     for process in processes:
         with suppress(psutil.Error):
             process.kill()

@@ -1,4 +1,4 @@
-"""The name of an environment, under which results are filed: it follows from what is played, never from a label."""
+"""The name of an environment, under which results are filed. It is derived from the game or the Gymnasium id."""
 
 import re
 from pathlib import Path
@@ -10,16 +10,16 @@ from environments.games import is_game
 FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "env"
 
 
-def name_of(env: dict) -> str:
-    """Return the name of what a run plays.
+def name_environment(env: dict) -> str:
+    """Return the name of the environment that a run plays.
 
     Args:
         env: the `env.` settings.
 
     Returns:
-        A game of ALE is its own name. A Gymnasium environment is called like the file of experiments/env/ that has its
-        id, as far as the file calls it so too; else it has its id without the module, or with it where the rest is the
-        name of something else.
+        For a game of ALE, `env.game`. For a Gymnasium environment, the name of the file in experiments/env/ that has
+        its id and the same name inside; without such a file, the id. The id loses its module (`module:Id`) unless the
+        rest is already the name of a game or of a file.
     """
     if "game" in env:
         return str(env["game"])
@@ -35,7 +35,7 @@ def name_of(env: dict) -> str:
 
 
 def gives_name(path: Path, env_id: str) -> bool:
-    """Return whether a file of experiments/env/ names an id after itself; a damaged file names nothing."""
+    """Return whether a file of experiments/env/ has this id, and its own name as env.name; False for a damaged file."""
     try:
         env = yaml.safe_load(path.read_text())["env"]
         return env["id"] == env_id and env["name"] == path.stem and not is_game(path.stem)

@@ -1,11 +1,11 @@
-"""A terminal with a live table, or a file with plain lines: what training, searches and evaluations report to."""
+"""The screen on which training, searches and evaluations report: a terminal with a live table, or plain lines."""
 
 import sys
 
 from rich.console import Console
 from rich.live import Live
 
-LINE_EVERY_S = 10  # outside of a terminal
+LINE_EVERY_S = 10  # seconds between two plain lines, outside of a terminal
 
 
 class Screen:
@@ -24,14 +24,14 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def say(self, text: str) -> None:
-        """A line that stays, above the live table where there is one."""
+    def print_line(self, text: str) -> None:
+        """Print a line; in a terminal it stays above the live table."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         sys.stdout.flush()
 
 
-def duration(seconds: float) -> str:
-    """`1 h 20 min`, `3 min 20 s`, `45 s`."""
+def format_duration(seconds: float) -> str:
+    """Return a number of seconds as text: `1 h 20 min`, `3 min 20 s`, `45 s`."""
     seconds = round(seconds)
     if seconds >= 3600:
         return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

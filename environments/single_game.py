@@ -2,11 +2,11 @@
 
     Games (N = 1) -> Transition -> stack of frames, training reward, terminated or truncated
 
-RLlib learns from episodes, so what the suite's own runner keeps apart has to be settled here: a lost life is the end of
-a training episode and the `reset` after it goes on with the same game; rewards are clipped where the protocol clips
-them; and the score of the whole game, unclipped, waits in `finished` until somebody takes it. Steps that ignore their
-action (a restart, or FIRE after a lost life) are played here and seen by nobody: within `reset` where an episode ended
-before, else within the `step` that led to them.
+RLlib's env runner knows episodes only, so this class translates games into training episodes. If the protocol ends an
+episode at a lost life, the next `reset` continues the same game. Rewards are clipped if the protocol clips them.
+The unclipped score of every complete game is kept in `finished`. Steps that ignore their action (a restart, or FIRE
+after a lost life) are played here, without RLlib: within `reset` after the end of an episode, otherwise within the
+`step` before them.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class SingleGame(gymnasium.Env):
     """One game under the `env.` settings.
 
     Attributes:
-        finished: (unclipped score, agent steps) of every full game that is over and was not taken yet.
+        finished: (unclipped score, agent steps) of every game that has ended since the list was last emptied.
     """
 
     def __init__(self, env: dict):
@@ -30,24 +30,24 @@ class SingleGame(gymnasium.Env):
         self.clip_rewards = env["clip_rewards"]
         self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
         self.finished: list[tuple[float, int]] = []
-        self._ended = False  # the training episode: the first observation of the next one is there already
+        self._ended = False  # whether the training episode has ended; the stack is then at the next one
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        """A new game; without a seed and after the end of a training episode, whatever comes next."""
+        """Begin an episode: with a seed in a new game; without a seed, after an episode, in the present game."""
         if seed is None and self._ended:
             while self.games.ignores_next[0]:
-                self._play(0)
+                self._play_step(0)
         else:
             obs = self.games.reset(seed)
             self._score, self._length = 0.0, 0
             self._stack = FrameStack(self.games.layout, obs)
         self._ended = False
-        return self._observation(), {}
+        return self._get_observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        obs, reward, terminated, truncated = self._play(action)
+        obs, reward, terminated, truncated = self._play_step(action)
         while self.games.ignores_next[0] and not (terminated or truncated):
-            obs, more, terminated, truncated = self._play(0)
+            obs, more, terminated, truncated = self._play_step(0)
             reward += more
         self._ended = terminated or truncated
         return obs, reward, terminated, truncated, {}
@@ -55,8 +55,8 @@ class SingleGame(gymnasium.Env):
     def close(self) -> None:
         self.games.close()
 
-    def _play(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
-        """One step of the game: what the agent sees, its training reward, terminated, truncated."""
+    def _play_step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        """Play one step of the game; returns the next observation, the training reward, terminated and truncated."""
         step = self.games.step(np.array([action]))
         self._score += float(step.rewards[0])
         self._length += int(step.valid[0])
@@ -64,11 +64,12 @@ class SingleGame(gymnasium.Env):
             self.finished.append((self._score, self._length))
             self._score, self._length = 0.0, 0
         terminated, truncated, last = bool(step.terminated[0]), bool(step.truncated[0]), None
-        if truncated and step.final_obs is not None:  # the target bootstraps from it
-            last = self._stack.observations_after(step.final_obs, step.truncated)[0]
+        if truncated and step.final_obs is not None:  # the target bootstraps from this observation
+            last = self._stack.preview_observations(step.final_obs, step.truncated)[0]
         self._stack.push(step.obs, step.game_reset)
         reward = float(np.sign(step.rewards[0]) if self.clip_rewards else step.rewards[0])
-        return self._observation() if last is None else last, reward, terminated, truncated
+        return self._get_observation() if last is None else last, reward, terminated, truncated
 
-    def _observation(self) -> np.ndarray:
-        return self._stack.observations()[0].copy()
+    def _get_observation(self) -> np.ndarray:
+        """Return a copy of the present observation."""
+        return self._stack.get_observations()[0].copy()

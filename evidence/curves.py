@@ -67,7 +67,7 @@ def draw_curves(
     figure = plt.figure(figsize=(8, 8), layout="constrained")
     score, *small_axes = figure.subplot_mosaic([[0, 0], [1, 2], [3, 4]], height_ratios=(4.5, 1.75, 1.75)).values()
     draw_groups(score, groups, SCORE)
-    draw_lines(score, lines)
+    draw_reference_lines(score, lines)
     score.set(title=title, xlabel="agent steps", ylabel="mean score of the last 100 full games")
     score.legend(fontsize="small")
     for axes, (column, name) in zip(small_axes, SMALL_CURVES.items(), strict=True):
@@ -86,7 +86,7 @@ def draw_scores(groups: dict[str, list[dict[str, np.ndarray]]], lines: list[Refe
     """Return a figure of the scores alone, over `agent_steps` or `wall_time_s`; see `draw_curves`."""
     figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
     draw_groups(axes, groups, SCORE, axis)
-    draw_lines(axes, lines)
+    draw_reference_lines(axes, lines)
     name = "agent steps" if axis == "agent_steps" else "hours of training"
     axes.set(xlabel=name, ylabel="mean score of the last 100 full games")
     axes.xaxis.set_major_formatter(lambda x, _: shorten_number(x) if axis == "agent_steps" else f"{x / 3600:.3g}")
@@ -109,11 +109,11 @@ def draw_groups(
             )
 
 
-def draw_lines(axes: Axes, lines: list[ReferenceLine]) -> None:
+def draw_reference_lines(axes: Axes, lines: list[ReferenceLine]) -> None:
     """Draw the reference lines that leave the curves enough room; the legend names the others."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.zeros(0)])
     low, high = (values.min(), values.max()) if len(values) else (-np.inf, np.inf)
-    visible = select_lines(lines, low, high)
+    visible = select_reference_lines(lines, low, high)
     for line in lines:
         if line in visible:
             axes.axhline(line.score, color="gray", linestyle=line.style, label=line.name)
@@ -123,7 +123,7 @@ def draw_lines(axes: Axes, lines: list[ReferenceLine]) -> None:
             )
 
 
-def select_lines(lines: list[ReferenceLine], low: float, high: float) -> list[ReferenceLine]:
+def select_reference_lines(lines: list[ReferenceLine], low: float, high: float) -> list[ReferenceLine]:
     """Return the lines, nearest first, beside which curves from `low` to `high` keep MIN_SHARE of the axes."""
     visible: list[ReferenceLine] = []
     for line in sorted(lines, key=lambda line: max(line.score - high, low - line.score)):

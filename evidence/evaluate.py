@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from evidence.human import find_references
 from evidence.statistics import bootstrap_interval, iqm
 from playing.agent import Agent, choose_dtype
@@ -28,7 +28,7 @@ from run_directory.layout import CHECKPOINT_NAMES, evaluation_path, list_seed_ru
 from run_directory.saved_settings import read_run_settings
 from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake
-from settings.protocols import PROTOCOLS, describe
+from settings.protocols import PROTOCOLS, describe_protocol
 
 WAYS = ("stochastic", "greedy")
 DEFAULT_EPISODES = 30  # the default in experiments/config.yaml; file names leave this number out
@@ -78,11 +78,11 @@ def evaluate(
             f"checkpoint={checkpoint} is of one agent, and run={run} has {len(runs)} seeds; give run=<one of them>"
         )
     agents = [Agent(one, path, seed, rules) for one, path in zip(runs, checkpoints, strict=True)]
-    take_threads()
+    configure_threads()
     with GamesDisplay(episodes * len(ways) * len(agents), console) as display:
         for agent in agents:
             if why := explain_unwritable(result_path(agent, episodes, ways)):
-                display.say(f"the result will be printed and not saved: {why}")
+                display.print_line(f"the result will be printed and not saved: {why}")
         results = [evaluate_agent(agent, episodes, ways, display) for agent in agents]
     return results[0] if runs == [run] else {"seeds": results}
 
@@ -105,7 +105,7 @@ def evaluate_agent(agent: Agent, episodes: int, ways: list[str], display: GamesD
     result = {
         "env": agent.env["name"],
         "algo": agent.settings["algo"]["name"],
-        "protocol": describe(agent.env),
+        "protocol": describe_protocol(agent.env),
         "checkpoint": agent.checkpoint.name,
         "checkpoint_path": None if agent.is_from_run else str(agent.checkpoint),
         "agent_steps": totals.get("agent_steps"),

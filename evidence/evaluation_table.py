@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evidence.evaluate import WAYS
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 STATISTICS = {  # key of a result -> its name in the table
     "mean": "mean",
@@ -47,7 +47,7 @@ def print_evaluation(result: dict[str, Any], console: Console | None = None) -> 
 def describe_agent(result: dict[str, Any]) -> str:
     """Return two lines that name the agent and its games."""
     steps = "an unknown number of" if result["agent_steps"] is None else f"{result['agent_steps']:,}"
-    games = f"{counted(result['episodes'], 'game')} each"
+    games = f"{format_count(result['episodes'], 'game')} each"
     if result["games_seed"] != result["seed"]:
         games += f", games of seed {result['games_seed']}"
     return (

@@ -11,7 +11,7 @@ the agent's own protocol, if there is such a measurement.
 
 from typing import NamedTuple
 
-from settings.protocols import describe
+from settings.protocols import describe_protocol
 
 
 class Reference(NamedTuple):
@@ -103,7 +103,8 @@ class Measurement(NamedTuple):
     date: str
 
 
-# (game, protocol in the words of `describe`) -> python -m evidence.random_play <game> protocol=<protocol> --games 1000
+# (game, protocol in the words of `describe_protocol`) -> the score that this command has measured:
+# python -m evidence.random_play <game> protocol=<protocol> --games 1000
 RANDOM_PLAY: dict[tuple[str, str], Measurement] = {
     ("assault", "classic"): Measurement(245.76, 2.3, 1000, "2026-11-26"),
     ("assault", "machado"): Measurement(309.44, 2.59, 1000, "2026-11-26"),
@@ -126,7 +127,7 @@ def find_random_score(env: dict) -> RandomScore | None:
 
     A measurement under the same protocol comes first, then the first table that has the game.
     """
-    game, protocol = env.get("game", ""), describe(env)
+    game, protocol = env.get("game", ""), describe_protocol(env)
     if (found := RANDOM_PLAY.get((game, protocol))) and env.get("frameskip") == 4:
         error = f"{found.mean:g} +- {found.standard_error:g}"
         return RandomScore(found.mean, f"{error}, measured under {protocol}, {found.games:,} games, {found.date}")

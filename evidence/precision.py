@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from custom_models.actor_critic import ActorCritic
 from environments.frame_stack import FrameStack
 from environments.games import Games, make_games
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from playing.agent import load_network
 from playing.whole_games import derive_seeds
 from run_directory.checkpoints import find_checkpoint
@@ -43,8 +43,8 @@ def play_batch(network: ActorCritic, games: Games, seed: int) -> dict[str, torch
     with torch.no_grad():
         packed = network.pack()
         for _ in range(STEPS):
-            obs = torch.from_numpy(stack.observations()).clone()
-            parameters, values = network.policy_and_value(obs, packed)
+            obs = torch.from_numpy(stack.get_observations()).clone()
+            parameters, values = network.compute_policy_and_value(obs, packed)
             policy = network.Policy(parameters)
             actions = policy.sample(generator)
             rows.append((obs, actions, policy.logp(actions), values))
@@ -58,7 +58,7 @@ def compute_gradient(network: ActorCritic, batch: dict[str, torch.Tensor]) -> to
     """Return PPO's gradient on one minibatch with random advantages and targets, all parameters in one vector."""
     noise = torch.randn(2, len(batch["actions"]), generator=torch.Generator().manual_seed(0))
     advantages, targets = noise[0], batch["values"] + noise[1]
-    parameters, values = network.policy_and_value(batch["obs"], network.pack())
+    parameters, values = network.compute_policy_and_value(batch["obs"], network.pack())
     policy = network.Policy(parameters)
     ratio = (policy.logp(batch["actions"]) - batch["logp"]).exp()
     surrogate = torch.min(ratio * advantages, ratio.clamp(1 - CLIP, 1 + CLIP) * advantages).mean()
@@ -86,7 +86,7 @@ def compare_networks(low: ActorCritic, full: ActorCritic, batch: dict[str, torch
         logp, values = {}, {}
         for name, network in {"low": low, "full": full}.items():
             packed = network.pack()
-            parts = [network.policy_and_value(obs, packed) for obs in batch["obs"].split(MINIBATCH)]
+            parts = [network.compute_policy_and_value(obs, packed) for obs in batch["obs"].split(MINIBATCH)]
             logp[name] = network.Policy(torch.cat([part[0] for part in parts])).logp(batch["actions"])
             values[name] = torch.cat([part[1] for part in parts])
     first, second = ({name: column.split(MINIBATCH)[i] for name, column in batch.items()} for i in (0, 1))
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
     if asked or len(arguments) != 1:
         print("usage: python -m evidence.precision <run directory>", file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
-    take_threads()
+    configure_threads()
     try:
         for run in list_seed_runs(Path(arguments[0])):
             settings = read_run_settings(run)

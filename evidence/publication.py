@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from evidence.evaluate import evaluate
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import CONFIG, PROGRESS_JSON, checkpoint_path, list_seed_runs
@@ -27,7 +27,7 @@ from run_directory.saved_settings import read_run_settings
 from run_directory.starts import find_starts
 from run_directory.weights import read_weights, write_arrays
 from run_directory.writing import explain_unwritable
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import complete_rules
 
 AGENT = "agent.json"
@@ -35,7 +35,7 @@ PLACE_SETTINGS = ("output_dir", "run", "resume", "label")  # settings that say w
 MAX_MIB = 4  # of the folder of an agent
 
 
-def publish(run: Path, folder: Path, checkpoint: str | None = None, episodes: int = 30) -> dict[str, Any]:
+def publish_agent(run: Path, folder: Path, checkpoint: str | None = None, episodes: int = 30) -> dict[str, Any]:
     """Write the folder of an agent, from which it can be evaluated and recorded.
 
     Args:
@@ -65,7 +65,7 @@ def publish(run: Path, folder: Path, checkpoint: str | None = None, episodes: in
     write_manifest(best)
     kept = {key: value for key, value in settings.items() if key not in PLACE_SETTINGS}
     kept["env"] = complete_rules(kept["env"])
-    (folder / CONFIG).write_text(yaml.safe_dump(mask(kept), sort_keys=False))
+    (folder / CONFIG).write_text(yaml.safe_dump(mask_passwords(kept), sort_keys=False))
     agent = {
         "starts": [describe_start(start) for start in find_starts(run)],
         "evaluation": evaluate_folder(folder, episodes),
@@ -81,7 +81,7 @@ def round_to_half(array: np.ndarray) -> np.ndarray:
 
 def describe_start(start: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a start or continuation, without paths of the machine."""
-    command = [word for word in mask(start["command"]) if word.partition("=")[0] not in PLACE_SETTINGS]
+    command = [word for word in mask_passwords(start["command"]) if word.partition("=")[0] not in PLACE_SETTINGS]
     facts = {key: start.get(key) for key in ("time", "git", "packages", "hardware")}
     return {"command": shlex.join(command)} | facts
 
@@ -103,8 +103,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--episodes", type=int, default=30, help="full games per way of playing in its evaluation")
     options = parser.parse_args(arguments)
     try:
-        run, folder = reachable(options.run, "run"), reachable(options.folder, "folder")
-        agent = publish(run, folder, options.checkpoint, options.episodes)
+        run, folder = resolve_path(options.run, "run"), resolve_path(options.folder, "folder")
+        agent = publish_agent(run, folder, options.checkpoint, options.episodes)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2

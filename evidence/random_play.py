@@ -18,12 +18,12 @@ import yaml
 
 from custom_models.distributions import Categorical
 from environments.games import NOT_OPENED, is_game, make_games
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from playing.games_display import GamesDisplay
 from playing.rules import apply_rules
 from playing.whole_games import derive_seeds, play_games, share_games
 from settings.mistakes import Mistake
-from settings.protocols import PROTOCOLS, describe
+from settings.protocols import PROTOCOLS, describe_protocol
 
 # The settings of an Atari experiment with four frames per agent step. Pictures are small, as they do not change scores.
 ENV = {"frameskip": 4, "frame_stack": 1, "dim": 8, "grayscale": True, "protocol": "classic", **PROTOCOLS["classic"]}
@@ -37,7 +37,7 @@ class RandomNetwork:
     def __init__(self, num_actions: int):
         self.num_actions = num_actions
 
-    def initial_state(self, num_envs: int) -> tuple:
+    def make_initial_state(self, num_envs: int) -> tuple:
         return ()
 
     def pack(self) -> None:
@@ -68,14 +68,14 @@ def play_at_random(game: str, rules: dict[str, Any], num_games: int, seed: int) 
     full = {"full_action_space": PROTOCOLS[rules.get("protocol", "classic")]["full_action_space"]}
     env, _ = apply_rules(ENV | full | {"name": game, "game": game}, rules)
     share, (env_seed, action_seed) = share_games(num_games), derive_seeds(seed)
-    take_threads()
+    configure_threads()
     games = make_games(env | {"life_loss": False}, len(share), torch.get_num_threads())
     with GamesDisplay(num_games) as display:
         display.begin(game)
         network = RandomNetwork(int(games.action_space.n))  # pyright: ignore[reportAttributeAccessIssue]
         scores, _, cut = play_games(network, games, share, env_seed, action_seed, False, display)
     games.close()
-    return describe(env), np.array(scores), cut
+    return describe_protocol(env), np.array(scores), cut
 
 
 def main(arguments: list[str]) -> int:

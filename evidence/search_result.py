@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evidence.statistics import paired_difference
-from run_directory.files import check_kind, damaged_file, read_count, read_number, read_table, read_yaml
+from run_directory.files import check_kind, explain_damage, read_count, read_number, read_table, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV
 from run_directory.searches import DEFAULT, SCHEDULE_CSV, SEEDS_CSV, STAGES, TRIALS_CSV
 from settings.mistakes import Mistake
@@ -24,7 +24,7 @@ from settings.mistakes import Mistake
 WIDTH = 160  # of the table, in characters, if the output is no terminal
 
 
-class NothingToCompare(Mistake):
+class NoFinalists(Mistake):
     """A search has no finalist with a score on fresh seeds."""
 
 
@@ -52,7 +52,7 @@ def read_finalists(folder: Path) -> list[Finalist]:
     They are ranked by their scores before the fresh seeds were played, so the fresh scores of the first are unbiased.
 
     Raises:
-        NothingToCompare: no fresh seeds have been played.
+        NoFinalists: no fresh seeds have been played.
         Mistake: the directory is no search, its settings changed during the trials, or one of its tables is damaged.
     """
     if (folder / SCHEDULE_CSV).is_file():
@@ -67,7 +67,7 @@ def read_finalists(folder: Path) -> list[Finalist]:
     tables = [folder / name for name in (TRIALS_CSV, SEEDS_CSV)]
     for path in tables:
         if not path.is_file():
-            raise NothingToCompare(
+            raise NoFinalists(
                 f"run={folder}: {path.name} is missing, so this is no search that came to its end; give the directory "
                 "of one, or let it end with resume=<it>"
             )
@@ -82,7 +82,7 @@ def read_finalists(folder: Path) -> list[Finalist]:
     for name, scores in fresh.items():
         trial = next((row for row in trials if f"trial {row['trial']}" == name), None)
         if trial is None:
-            raise damaged_file(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
+            raise explain_damage(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
         both = [seed for seed in sorted(scores) if math.isfinite(scores[seed] + default.get(seed, math.nan))]
         if both:
             values = {key: value for key, value in trial.items() if "." in key and value}
@@ -90,7 +90,7 @@ def read_finalists(folder: Path) -> list[Finalist]:
             failed = [seed for seed, score in scores.items() if math.isnan(score)]
             found.append(Finalist(name, values, trial["score"], both, *pairs, compare_scores(*pairs), failed))
     if not found:
-        raise NothingToCompare(
+        raise NoFinalists(
             f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds"
         )
     return found

@@ -8,10 +8,10 @@ import re
 
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
-from custom_models.convolutions import smallest_dim
+from custom_models.convolutions import compute_smallest_dim
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games
 from environments.gymnasium_ids import check_id, check_spaces
-from environments.names import name_of
+from environments.names import name_environment
 from settings.experiment import select_tables
 from settings.mistakes import Mistake
 from settings.runs import RunSettings
@@ -41,7 +41,7 @@ def check_settings(settings: dict) -> dict:
             raise Mistake(
                 f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings"
             )
-    settings["env"]["name"] = name_of(settings["env"])
+    settings["env"]["name"] = name_environment(settings["env"])
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
@@ -49,7 +49,7 @@ def check_settings(settings: dict) -> dict:
                 raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
         for key, setting in table.items():
             if key not in settings[group]:
-                raise Mistake(f"{group}.{key} is missing; it takes {setting.wanted()}")
+                raise Mistake(f"{group}.{key} is missing; it takes {setting.describe_values()}")
             settings[group][key] = setting.check(f"{group}.{key}", settings[group][key])
     for key, value in settings.items():
         if key not in SETTING_GROUPS and key not in of_run and key != "seed":
@@ -70,6 +70,7 @@ def check_settings(settings: dict) -> dict:
 
 
 def _check_made_for(settings: dict) -> None:
+    """Refuse a tuned config together with another algorithm or environment than it was made for."""
     for group, name in settings["made_for"].items():
         if group not in ("algo", "env"):
             raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
@@ -81,6 +82,7 @@ def _check_made_for(settings: dict) -> None:
 
 
 def _check_env(settings: dict) -> None:
+    """Refuse an environment that does not exist, or that the algorithm or the evaluation cannot play."""
     env = settings["env"]
     if "game" in env:
         if not is_game(env["game"]):
@@ -103,8 +105,9 @@ def _check_env(settings: dict) -> None:
 
 
 def _check_model(settings: dict) -> None:
+    """Refuse a torso that does not fit the observations, and an LSTM without a shared trunk."""
     model, env = settings["model"], settings["env"]
-    torso, smallest = model["torso"], smallest_dim(model["torso"])
+    torso, smallest = model["torso"], compute_smallest_dim(model["torso"])
     if smallest and "game" not in env:
         raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
     if smallest and env["dim"] < smallest:
@@ -117,6 +120,7 @@ def _check_model(settings: dict) -> None:
 
 
 def _check_sizes(plan: Plan) -> None:
+    """Refuse envs, minibatches or processes whose numbers do not fit each other."""
     settings, runners = plan.settings, plan.num_env_runners
     algo, model = settings["algo"], settings["model"]
     players, players_key = (
@@ -157,6 +161,7 @@ def _check_sizes(plan: Plan) -> None:
 
 
 def _check_runners(algo: dict, runners: int, gpus: float) -> None:
+    """Refuse GPUs of env runners, or PPO's overlap, if the run has no env runners that could use them."""
     if algo.get("overlap") and not runners:
         raise Mistake(
             "algo.overlap=true needs env runners, which play while the training process learns, and "
@@ -174,6 +179,7 @@ def _check_runners(algo: dict, runners: int, gpus: float) -> None:
 
 
 def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> None:
+    """Refuse several learners if the algorithm has one, if they share a GPU, or if they cannot share the rollouts."""
     if learners <= 1:
         return
     if algo["name"] in ("a3c", "dqn"):
@@ -188,6 +194,7 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
 
 
 def _check_episodes(settings: dict, runners: int) -> None:
+    """Refuse settings of PG with which its complete episodes cannot be shared among the envs, or may never end."""
     algo, env = settings["algo"], settings["env"]
     if algo["episodes_per_update"] % algo["num_envs"]:
         raise Mistake(
@@ -202,6 +209,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
 
 
 def _check_dqn(settings: dict, runners: int) -> None:
+    """Refuse settings that DQN cannot work with: an LSTM, env runners, a replay buffer that does not fit the run."""
     algo, memory = settings["algo"], settings["model"].get("lstm_size")
     if memory:
         raise Mistake(f"model.lstm_size={memory}: algo=dqn learns from single steps and has no memory; leave it null")

@@ -15,7 +15,7 @@ from experiments.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETT
 from experiments.composition import GROUPS, PATH_SETTINGS, list_options
 from experiments.help import SECTIONS, list_defaults
 from run_directory.layout import CHECKPOINT_NAMES
-from settings.mistakes import Mistake, choose
+from settings.mistakes import Mistake, suggest_option
 from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings
 
@@ -62,7 +62,7 @@ def get_completion_script(shell: str) -> str:
         Mistake: there is no script for this shell.
     """
     if shell not in SHELLS:
-        raise Mistake(f"--completion {shell}: there is no completion for this shell; {choose(shell, list(SHELLS))}")
+        raise Mistake(f"--completion {shell}: there is no completion for this shell; {suggest_option(shell, SHELLS)}")
     return SHELLS[shell].strip()
 
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from environments.spelling import suggest_env
 from experiments.words import expand_override, suggest_setting
 from experiments.yaml_files import check_global_file, check_group_file, read_yaml_nodes
-from settings.mistakes import Mistake, choose
+from settings.mistakes import Mistake, suggest_option
 from settings.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,13 +179,13 @@ def refuse_invalid_override(override: str, typed: str) -> None:
     if key in GROUPS and not value:
         raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
-        raise Mistake(f"{override}: there is no such option; {choose(value, list_options(key))}")
+        raise Mistake(f"{override}: there is no such option; {suggest_option(value, list_options(key))}")
 
 
 def get_protocol_rule(protocol: str, field: str) -> Any:
     """Return the value that a protocol gives a field of `env`; YAML files call it as `${protocol:...}`."""
     if protocol not in PROTOCOLS:
-        raise Mistake(f"env.protocol={protocol}: there is no such protocol; {choose(protocol, list(PROTOCOLS))}")
+        raise Mistake(f"env.protocol={protocol}: there is no such protocol; {suggest_option(protocol, PROTOCOLS)}")
     return PROTOCOLS[protocol][field]
 
 
@@ -201,7 +201,7 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         key = mistyped.lstrip("+~")
         if not any(o.partition("=")[0].lstrip("+~") == key for o in overrides):
             place = find_line(rf"override\s+/?{re.escape(key)}\b") or "the defaults of a YAML file"
-            return f"{place}: {key} is no group; {choose(key, list(GROUPS))}"
+            return f"{place}: {key} is no group; {suggest_option(key, GROUPS)}"
         rest = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
         known = list_dotted_keys(compose_settings(rest))
         if any(k == key or k.startswith(f"{key}.") for k in known):
@@ -212,7 +212,7 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         other = get_group_folder(group) / f"{option}.yml"
         if other.exists():
             return f"{group}={option}: {other} has to end in .yaml; rename it"
-        offered = suggest_env(option, list_options(group)) if group == "env" else choose(option, list_options(group))
+        offered = (suggest_env if group == "env" else suggest_option)(option, list_options(group))
         return f"{group}={option}: there is no such option; {offered}"
     if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
         typed = [key for key in (o.partition("=")[0] for o in overrides) if f".{found.group(1)}" in key]

@@ -17,7 +17,7 @@ from typing import Any
 from experiments.composition import GROUPS, compose_settings, explain_unknown_key, get_group_folder, list_options
 from experiments.words import expand_override
 from settings.experiment import select_classes
-from settings.mistakes import Mistake, choose
+from settings.mistakes import Mistake, suggest_option
 from settings.runs import SEED, RunSettings
 from settings.searches import SearchSettings
 from settings.setting import Setting, list_settings
@@ -126,8 +126,8 @@ def format_options(group: str) -> list[str]:
 
 def read_header(group: str, option: str) -> list[str]:
     """Return the lines of the comment at the top of an option's file."""
-    if option not in list_options(group):
-        raise Mistake(f"--help {group}={option}: there is no such option; {choose(option, list_options(group))}")
+    if option not in (options := list_options(group)):
+        raise Mistake(f"--help {group}={option}: there is no such option; {suggest_option(option, options)}")
     lines = (get_group_folder(group) / f"{option}.yaml").read_text().splitlines()
     comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
@@ -140,7 +140,7 @@ def format_setting(key: str, setting: Setting, default: Any) -> list[str]:
     shown = {type(None): "null", bool: str(default).lower()}.get(type(default), str(default))
     if type(default) is int and default >= 100_000:
         shown = f"{default:_}"
-    return [f"  {key}={shown}", *wrap_text("      ", f"{setting.meaning}. Takes {setting.wanted()}")]
+    return [f"  {key}={shown}", *wrap_text("      ", f"{setting.meaning}. Takes {setting.describe_values()}")]
 
 
 def wrap_text(first: str, text: str) -> list[str]:

@@ -17,9 +17,9 @@ from experiments.commands import (
 from experiments.composition import PATH_SETTINGS, compose_settings, parse_overrides, remove_resume
 from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
 from run_directory.continuation import open_run
-from run_directory.outputs import find_begun_run, find_newest
+from run_directory.outputs import find_begun_run, find_newest_run
 from run_directory.starts import read_overrides
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 
 
 def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
@@ -43,12 +43,12 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     typed = parse_overrides([o for o in overrides if o.partition("=")[0] in PATH_SETTINGS])
     for key, path in typed.items():
         if path and path != "auto":
-            reachable(path, key)
+            resolve_path(path, key)
     if command in READER_SETTINGS:
         settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
         if settings.get("run"):  # command=record with a replay needs no run, command=compare reads several
-            settings["run"] = find_newest(settings["run"], "run", "outputs", kinds)
+            settings["run"] = find_newest_run(settings["run"], "run", "outputs", kinds)
         return settings, None
     refuse_reader_settings(overrides)
     if resume == "":  # a script with an empty variable must not start a new run
@@ -62,7 +62,7 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
             return settings, None
         return settings | {"resume": "auto"}, find_begun_run(settings)
 
-    resume = find_newest(resume, "resume", typed.get("output_dir") or "outputs")
+    resume = find_newest_run(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
     typed = remove_resume(overrides)

@@ -7,7 +7,7 @@ from experiments.composition import parse_overrides
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG
 from settings.algorithms import PART_OF_WEIGHTS
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import EARLIER, complete_rules
 
 
@@ -54,7 +54,7 @@ def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
 def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
     """Refuse overrides that would move a resumed run: it stays in its directory and keeps its name."""
     typed = parse_overrides([o for o in overrides if o.partition("=")[0] in ("output_dir", "label", "search.name")])
-    if typed.get("output_dir") and reachable(typed["output_dir"], "output_dir") not in list(run.parents)[:3]:
+    if typed.get("output_dir") and resolve_path(typed["output_dir"], "output_dir") not in list(run.parents)[:3]:
         raise Mistake(
             f"output_dir={typed['output_dir']}: a resumed run stays in its directory, {run}; leave it out, "
             "or copy the run there and resume the copy"

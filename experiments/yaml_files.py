@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from settings.mistakes import Mistake, choose
+from settings.mistakes import Mistake, suggest_option
 
 GLOBAL_PACKAGE = "# @package _global_"  # the first line of a global file: its settings belong to several groups
 SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
@@ -57,6 +57,7 @@ def get_line(node: yaml.Node) -> int:
 
 
 def _check_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
+    """Refuse values of a YAML file that no setting takes, such as objects, and keys that are set twice."""
     if depth > MAX_DEPTH or (node.tag.endswith(":int") and len(node.value) > MAX_DIGITS):
         raise Mistake(f"{path}, line {get_line(node)}: a setting is nested too deeply, or its number is too large")
     if node.tag not in PLAIN_TAGS:
@@ -141,14 +142,15 @@ def _list_choices(path: Path, defaults: yaml.Node) -> Iterator[tuple[int, str, s
 
 
 def _check_choice(path: Path, line: int, key: str, option: str, groups: dict[str, list[str]]) -> None:
+    """Refuse an entry of a defaults list that chooses no existing option of a group, or is in another form."""
     group = re.sub(r"^override\s+", "", key).lstrip("/")
     if group not in groups:
-        raise Mistake(f"{path}, line {line}: {group} is no group; {choose(group, list(groups))}")
+        raise Mistake(f"{path}, line {line}: {group} is no group; {suggest_option(group, groups)}")
     if key != f"override /{group}":
         raise Mistake(f"{path}, line {line}: write  - override /{group}: {option}  instead of  - {key}: {option}")
     if group in ("tuned_configs", "tune_searches"):
         raise Mistake(f"{path}, line {line}: only a command line chooses {group}; leave this entry out")
     if option not in groups[group]:
         raise Mistake(
-            f"{path}, line {line}: {group}={option}: there is no such option; {choose(option, groups[group])}"
+            f"{path}, line {line}: {group}={option}: there is no such option; {suggest_option(option, groups[group])}"
         )

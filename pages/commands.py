@@ -1,4 +1,4 @@
-"""What the commands that read a run directory do: evaluate, record, page, watch and promote; and what follows a
+"""The commands that read a run directory: evaluate, record, page, watch and promote; and the steps that follow a
 training or a search.
 
     settings of the command -> is there a checkpoint to play with? -> play, write, print -> exit code
@@ -13,7 +13,7 @@ from typing import Any
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 
 
 def run_reader(settings: dict) -> int:
@@ -31,7 +31,7 @@ def run_reader(settings: dict) -> int:
     command = settings["command"]
     if command == "record":
         return record_games(settings)
-    run = reachable(settings["run"], "run")
+    run = resolve_path(settings["run"], "run")
     if command == "evaluate":
         return evaluate_run(run, settings)
     if command == "page":
@@ -49,7 +49,7 @@ def run_reader(settings: dict) -> int:
 
 
 def evaluate_run(run: Path, settings: dict) -> int:
-    """Play full games with the agents of a run, and print and save what they scored; return the exit code."""
+    """Play full games with the agents of a run, and print and save their scores; return the exit code."""
     refuse_unplayable(run, settings["checkpoint"])
     from evidence.evaluate import WAYS
 
@@ -62,10 +62,10 @@ def evaluate_run(run: Path, settings: dict) -> int:
 
 def record_games(settings: dict) -> int:
     """Play games and film them, or film a replay; return the exit code."""
-    from recordings.video import Look, film_file, find_replay
+    from recordings.video import VideoFormat, film_file, find_replay
 
-    run = reachable(settings["run"], "run") if settings["run"] else None
-    look = Look(settings["format"], settings["scale"], settings["fps"])
+    run = resolve_path(settings["run"], "run") if settings["run"] else None
+    look = VideoFormat(settings["format"], settings["scale"], settings["fps"])
     if settings["replay"]:
         return film_file(find_replay(settings["replay"], run), look)
     assert run is not None
@@ -82,22 +82,22 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
     """Write the page of every seed of a run; return the exit code."""
     refuse_unplayable(run, checkpoint)
     from pages.run_page import write_page
-    from recordings.replayed_game import Differs
+    from recordings.replayed_game import ReplayMismatch
 
     for one in list_seed_runs(run):
         try:
             print(f"page: {write_page(one, checkpoint)}")
-        except (Differs, OSError) as error:
+        except (ReplayMismatch, OSError) as error:
             print(f"{one}: no page was written: {error}", file=sys.stderr)
             return 1
     return 0
 
 
 def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
-    """Check that all seeds of a run have a checkpoint to play with, before the imports that play, which take seconds.
+    """Check that all seeds of a run have a checkpoint to play with, before slow imports.
 
     Raises:
-        Mistake: one has not.
+        Mistake: a seed has no checkpoint, or not the one that was named.
     """
     for one in list_seed_runs(run):
         read_run_settings(one)
@@ -105,7 +105,7 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
 
 
 def show_training(run: Path, settings: dict) -> int:
-    """Evaluate a run that has ended, and write its pages, as far as its settings ask for it; return the exit code."""
+    """Evaluate a run that has ended and write its pages, if its settings say so; return the exit code."""
     code = print_games(run, settings["episodes"]) if settings["evaluate"] else 0
     return record_and_write_pages(run, settings["env"]) or code if settings["page"] else code
 
@@ -113,16 +113,16 @@ def show_training(run: Path, settings: dict) -> int:
 def record_and_write_pages(run: Path, env: dict) -> int:
     """Record a game of a run that has ended, and write its pages; return the exit code."""
     from recordings.recording import record
-    from recordings.replayed_game import can_be_drawn
+    from recordings.replayed_game import has_pictures
 
-    if not can_be_drawn(env):
+    if not has_pictures(env):
         print(f"{env['name']} has no pictures here, so no game is recorded")
         return write_pages(run, None)
     return max(record(run, games=1), write_pages(run, None))
 
 
 def print_games(run: Path, episodes: int, **words: Any) -> int:
-    """Play full games, print what they scored, and save it in the run directory; return the exit code."""
+    """Play full games, print the scores and save them in the run directory; return the exit code."""
     from evidence.evaluate import evaluate
     from evidence.evaluation_table import print_evaluation
 
@@ -130,7 +130,7 @@ def print_games(run: Path, episodes: int, **words: Any) -> int:
 
 
 def show_search(folder: Path, finished: bool) -> int:
-    """Print what a search has found, as far as it is, and write its page; return 1 where the page cannot be saved."""
+    """Print the results of a search so far and write its page; return 1 if the page cannot be saved, else 0."""
     from evidence.search_result import print_result
     from pages.search_page import write_page
     from tuned_configs.promotion import find_tuned_config

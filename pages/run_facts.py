@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from evidence.curves import SCORE, choose_rows
 from evidence.evaluate import DEFAULT_EPISODES
 from evidence.human import find_random_score, find_references
@@ -21,8 +21,8 @@ from run_directory.files import read_json
 from run_directory.layout import evaluation_path
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.starts import find_starts
-from settings.mistakes import counted
-from settings.protocols import describe
+from settings.mistakes import format_count
+from settings.protocols import describe_protocol
 
 COLUMNS = ("agent_steps", "wall_time_s", SCORE)
 CURVES = {  # column of progress.csv -> its name on the page
@@ -42,7 +42,7 @@ def describe_run(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
     totals = read_totals(checkpoint)
     steps = totals.get("agent_steps")
     facts = [
-        f"Protocol {describe(env)}, seed {settings['seed']}, model {settings['model']['torso']}"
+        f"Protocol {describe_protocol(env)}, seed {settings['seed']}, model {settings['model']['torso']}"
         + (f" with an LSTM of {settings['model']['lstm_size']}" if settings["model"].get("lstm_size") else "")
         + (f"; trained for {steps:,} agent steps" if isinstance(steps, int) else "")
         + (f" of {budget:,}." if isinstance(budget, int) else "."),
@@ -74,7 +74,9 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
         for way in ("stochastic", "greedy"):
             if isinstance(found := result.get(way), dict):
                 low, high = found["iqm_interval"]
-                how = f"the mean of {counted(result['episodes'], 'full game')}, {way}; their interquartile mean is "
+                how = (
+                    f"the mean of {format_count(result['episodes'], 'full game')}, {way}; their interquartile mean is "
+                )
                 return {
                     "mean": found["mean"],
                     "how": f"{how}{found['iqm']:,.1f}, 95 % interval {low:,.1f} to {high:,.1f}",
@@ -122,7 +124,7 @@ def read_curves(settings: dict, run: Path) -> dict[str, Any]:
 def describe_origin(settings: dict, run: Path) -> dict[str, Any]:
     """Return the commands, commits and machines of a run, its settings, and the date of the page."""
     starts = []
-    for start in mask(find_starts(run) or read_agent_file(run).get("starts", [])):
+    for start in mask_passwords(find_starts(run) or read_agent_file(run).get("starts", [])):
         git = start.get("git") or {"commit": "no git checkout", "dirty": False}
         command = start["command"] if isinstance(start["command"], str) else shlex.join(start["command"])
         commit = git["commit"] + (", changed" if git["dirty"] else "")
@@ -130,6 +132,6 @@ def describe_origin(settings: dict, run: Path) -> dict[str, Any]:
         starts.append(f"{command}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
     return {
         "starts": list(dict.fromkeys(starts)) or ["not recorded"],
-        "settings": yaml.safe_dump(mask(settings), sort_keys=False),
+        "settings": yaml.safe_dump(mask_passwords(settings), sort_keys=False),
         "made": f"This page was made on {time.strftime('%Y-%m-%d')} by python run.py command=page run=<this run>.",
     }

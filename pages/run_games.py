@@ -21,12 +21,12 @@ from playing.games_display import GamesDisplay
 from recordings.recording import play_replays
 from recordings.replay import Replay, label_policy
 from recordings.replayed_game import open_game
-from recordings.saliency import Sight, measure_saliency
+from recordings.saliency import Saliency, measure_saliency
 from recordings.video import iterate_pictures
 from recordings.video_file import Picture, write_video
 from run_directory.checkpoints import read_totals
 from run_directory.saved_settings import read_run_settings
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 GAME_FRAMES, CLIP_FRAMES = 18_000, 1_200  # at most: five minutes of the game, 20 seconds of a clip
 MAX_ANALYSED_STEPS = 600  # agent steps of the game for which saliency is measured
@@ -89,7 +89,7 @@ def film_game(run: Path, checkpoint: Path, display: GamesDisplay, folder: Path) 
     video = encode_video(show_step_starts(replay, game, every), Fraction(fps).limit_denominator(1000), folder)
     game.close()
     labels, how = label_policy(replay)
-    cut = f", cut after {counted(steps, 'agent step')}" if replay.cut else ""
+    cut = f", cut after {format_count(steps, 'agent step')}" if replay.cut else ""
     is_distribution = replay.policy_kind == "probabilities"
     content = {
         "how": f"Score {replay.score:,g}{cut}. Space plays and pauses, the arrow keys go one agent step or one second.",
@@ -110,7 +110,7 @@ def film_game(run: Path, checkpoint: Path, display: GamesDisplay, folder: Path) 
         "sees": None,
         "importance": None,
     }
-    if sight := measure_sight(agent, replay):
+    if sight := measure_frame_saliency(agent, replay):
         content["sees"] = {
             "video": encode_video(show_frame_stacks(sight), Fraction(fps).limit_denominator(1000), folder),
             "dim": sight.frames.shape[1],
@@ -118,14 +118,14 @@ def film_game(run: Path, checkpoint: Path, display: GamesDisplay, folder: Path) 
             "every": sight.every,
             "how": f"What the network sees: its last {sight.stack} frames, {sight.frames.shape[1]} pixels wide",
             "looks_how": "Where it looks: hiding an orange part would change the policy, the stronger the more "
-            f"(occlusion, every {counted(sight.every, 'agent step')})",
+            f"(occlusion, every {format_count(sight.every, 'agent step')})",
         }
         if sight.importance is not None:
             content["importance"] = encode_array((sight.importance * 255).round().astype(np.uint8))
     return content
 
 
-def measure_sight(agent: Agent, replay: Replay) -> Sight | None:
+def measure_frame_saliency(agent: Agent, replay: Replay) -> Saliency | None:
     """Return the frames that the agent saw in its game, and their saliency; None if the environment has no pixels."""
     games = agent.open_games(1)
     try:
@@ -138,15 +138,15 @@ def measure_sight(agent: Agent, replay: Replay) -> Sight | None:
 def show_step_starts(replay: Replay, game: Any, every: int) -> Iterator[Picture]:
     """Yield the picture before each agent step.
 
-    The game is played to its end, so that `play_again` compares all of it with the recording.
+    The game is played to its end, so that `replay_game` compares all of it with the recording.
     """
-    pictures = chain([Picture(game.screen(), SILENCE)], iterate_pictures(replay, game, every))
+    pictures = chain([Picture(game.read_screen(), SILENCE)], iterate_pictures(replay, game, every))
     for step, picture in enumerate(pictures):
         if step < len(replay.actions):
             yield picture
 
 
-def show_frame_stacks(sight: Sight) -> Iterator[Picture]:
+def show_frame_stacks(sight: Saliency) -> Iterator[Picture]:
     """Yield one picture for each agent step: the frames of the stack side by side, the oldest on the left."""
     pictures = sight.frames if sight.frames.ndim == 4 else np.repeat(sight.frames[..., None], 3, axis=-1)
     before = np.zeros((sight.stack - 1, *pictures.shape[1:]), np.uint8)

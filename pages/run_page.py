@@ -18,7 +18,7 @@ from pages.run_facts import describe_origin, describe_run, read_curves
 from pages.run_games import film_clip, film_game
 from pages.templates import read_template
 from playing.games_display import GamesDisplay
-from recordings.replayed_game import can_be_drawn
+from recordings.replayed_game import has_pictures
 from run_directory.checkpoints import find_checkpoint
 from run_directory.milestones import find_milestones
 from run_directory.saved_settings import read_run_settings
@@ -42,7 +42,7 @@ def write_page(run: Path, checkpoint: str | None = None, console: Console | None
     Raises:
         Mistake: there is no such run or checkpoint, or the run directory cannot be written.
         OSError: the page could not be written.
-        Differs: a replayed game is not the one that was played.
+        ReplayMismatch: a replayed game is not the one that was played.
     """
     page = run / PAGE
     if why := explain_unwritable(page):
@@ -53,7 +53,7 @@ def write_page(run: Path, checkpoint: str | None = None, console: Console | None
     content: dict[str, Any] = describe_run(settings, run, best) | read_curves(settings, run)
     content |= describe_origin(settings, run)
     content |= {"clips": [], "game": None, "clips_how": ""}
-    if can_be_drawn(settings["env"]):
+    if has_pictures(settings["env"]):
         milestones = find_milestones(run)
         with GamesDisplay(len(milestones) + 1, console) as display, tempfile.TemporaryDirectory() as folder:
             display.begin("the page")

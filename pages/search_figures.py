@@ -18,9 +18,9 @@ import optuna
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from evidence.curves import SCORE
-from run_directory.files import damaged_file, read_count, read_table
+from run_directory.files import explain_damage, read_count, read_table
 from run_directory.progress_table import NoRows, read_progress
-from run_directory.searches import SCHEDULE_CSV, Trial, parse_value, select_complete, trial_path
+from run_directory.searches import SCHEDULE_CSV, Trial, parse_value, select_complete_trials, trial_path
 
 LOGARITHMIC = ("loguniform", "one_minus_loguniform")
 
@@ -46,7 +46,7 @@ def draw_scores(trials: list[Trial]) -> str:
     figure, axes = plt.subplots(figsize=(9, 3.5))
     plot_scores(axes, [t.number for t in trials], trials)
     best, line = -math.inf, []
-    for trial in select_complete(trials):
+    for trial in select_complete_trials(trials):
         best = max(best, trial.score)
         line.append((trial.number, best))
     if line:
@@ -60,7 +60,7 @@ def draw_scores(trials: list[Trial]) -> str:
 def draw_curves(folder: Path, trials: list[Trial]) -> str:
     """Draw the score of each trial over agent steps."""
     figure, axes = plt.subplots(figsize=(9, 4))
-    complete = select_complete(trials)
+    complete = select_complete_trials(trials)
     best = max(complete, key=lambda t: t.score).number if complete else None
     for trial in trials:
         try:
@@ -83,7 +83,7 @@ def draw_importance(trials: list[Trial], space: dict[str, str]) -> str:
     Returns:
         The SVG; empty if there are fewer than four complete trials, or all have the same score.
     """
-    complete = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
+    complete = [t for t in select_complete_trials(trials) if t.values.keys() == space.keys()]
     if len(complete) < 4 or len({t.score for t in complete}) < 2:
         return ""
     varying = [key for key in space if len({t.values[key] for t in complete}) > 1]
@@ -91,7 +91,7 @@ def draw_importance(trials: list[Trial], space: dict[str, str]) -> str:
     study = optuna.create_study(direction="maximize")
     distributions = {key: estimate_distribution(key, space[key], complete) for key in varying}
     for t in complete:
-        params = {key: axis_value(t.values[key], space[key]) for key in varying}
+        params = {key: compute_axis_value(t.values[key], space[key]) for key in varying}
         study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=t.score))
     shares = optuna.importance.get_param_importances(
         study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(evaluate_on_local=True)
@@ -104,19 +104,19 @@ def draw_importance(trials: list[Trial], space: dict[str, str]) -> str:
 
 def estimate_distribution(key: str, kind: str, trials: list[Trial]) -> optuna.distributions.BaseDistribution:
     """Return the distribution of a setting, with the range or choices that occur in the trials."""
-    values = [axis_value(t.values[key], kind) for t in trials]
+    values = [compute_axis_value(t.values[key], kind) for t in trials]
     if kind == "choice":
         return optuna.distributions.CategoricalDistribution(sort_choices(values))
     return optuna.distributions.FloatDistribution(min(values), max(values), log=kind in LOGARITHMIC)
 
 
-def axis_value(value: Any, kind: str) -> Any:
+def compute_axis_value(value: Any, kind: str) -> Any:
     """Return the number that the search samples and an axis shows: 1 - gamma for gamma, else the value itself."""
     return 1 - value if kind == "one_minus_loguniform" else value
 
 
-def axis_label(key: str, kind: str) -> str:
-    """Return the label of the axis on which `axis_value` is shown."""
+def make_axis_label(key: str, kind: str) -> str:
+    """Return the label of the axis on which `compute_axis_value` is shown."""
     return f"1 - {key}" if kind == "one_minus_loguniform" else key
 
 
@@ -140,7 +140,7 @@ def draw_slices(trials: list[Trial], space: dict[str, str]) -> str:
     for key, axes in grid.items():
         kind = space[key]
         sampled = [t for t in trials if key in t.values]
-        values = [axis_value(t.values[key], kind) for t in sampled]
+        values = [compute_axis_value(t.values[key], kind) for t in sampled]
         if kind == "choice":
             order = sort_choices(values)
             axes.set_xticks(range(len(order)), [f"{v:g}" if isinstance(v, float) else str(v) for v in order])
@@ -149,7 +149,7 @@ def draw_slices(trials: list[Trial], space: dict[str, str]) -> str:
         if kind in LOGARITHMIC:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=axis_label(key, kind))
+        axes.set(xlabel=make_axis_label(key, kind))
     figure.tight_layout()
     return export_svg(figure)
 
@@ -160,19 +160,22 @@ def draw_parallel(trials: list[Trial], space: dict[str, str]) -> str:
     Returns:
         The SVG; empty if there are fewer than two complete trials.
     """
-    complete = [t for t in select_complete(trials) if t.values.keys() == space.keys()]
+    complete = [t for t in select_complete_trials(trials) if t.values.keys() == space.keys()]
     if len(complete) < 2:
         return ""
     scores = np.array([t.score for t in complete])
     spread = scores.max() - scores.min() or 1.0
     figure, axes = plt.subplots(figsize=(9, 4))
     heights = {
-        key: scale_values([axis_value(t.values[key], kind) for t in complete], kind) for key, kind in space.items()
+        key: scale_values([compute_axis_value(t.values[key], kind) for t in complete], kind)
+        for key, kind in space.items()
     }
     for i in np.argsort(scores):
         share = (scores[i] - scores.min()) / spread
         axes.plot([*(heights[key][i] for key in space), share], color=plt.get_cmap("viridis")(share), lw=1.5)
-    axes.set_xticks(range(len(space) + 1), [*map(axis_label, space, space.values()), "score"], rotation=30, ha="right")
+    axes.set_xticks(
+        range(len(space) + 1), [*map(make_axis_label, space, space.values()), "score"], rotation=30, ha="right"
+    )
     axes.set_yticks([0, 1], ["lowest", "highest"])
     return export_svg(figure)
 
@@ -181,7 +184,7 @@ def draw_schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> s
     """Draw each setting of a population over agent steps; orange marks the history of the best trial's weights."""
     steps = read_schedule(folder, list(space))
     end = max(trial.agent_steps for trial in trials)
-    complete = select_complete(trials)
+    complete = select_complete_trials(trials)
     best = trace_weights(steps, max(complete, key=lambda t: t.score).number, end) if complete else []
     everything = [phase for trial in trials for phase in list_phases(steps, trial.number, end)]
     figure, grid = make_panels(space)
@@ -192,11 +195,11 @@ def draw_schedule(folder: Path, trials: list[Trial], space: dict[str, str]) -> s
         for phases, style in ((everything, {"color": "0.7", "lw": 0.8}), (best, {"color": "C1", "lw": 2})):
             for start, stop, row in phases:
                 value = parse_value(row[key])
-                y = order.index(value) if space[key] == "choice" else axis_value(value, space[key])
+                y = order.index(value) if space[key] == "choice" else compute_axis_value(value, space[key])
                 axes.plot([start, stop], [y, y], **style)
         if space[key] in LOGARITHMIC:
             axes.set_yscale("log")
-        axes.set(xlabel="agent steps", ylabel=axis_label(key, space[key]))
+        axes.set(xlabel="agent steps", ylabel=make_axis_label(key, space[key]))
     figure.tight_layout()
     return export_svg(figure)
 
@@ -214,7 +217,7 @@ def read_schedule(folder: Path, keys: list[str]) -> list[dict[str, Any]]:
     known = {str(row["trial"]) for row in steps}
     for line, row in enumerate(steps, 2):
         if row["donor"] and row["donor"] not in known:
-            raise damaged_file(path, f"line {line}, column donor: {row['donor']!r:.80} is no trial")
+            raise explain_damage(path, f"line {line}, column donor: {row['donor']!r:.80} is no trial")
     return steps
 
 

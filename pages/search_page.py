@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from evidence.search_result import (
-    NothingToCompare,
+    NoFinalists,
     explain_result,
     format_difference,
     read_finalists,
     read_search,
 )
 from pages import search_figures as figures
-from run_directory.files import damaged_file
-from run_directory.searches import SCHEDULE_CSV, TRIALS_CSV, Trial, read_trials, select_complete
+from run_directory.files import explain_damage
+from run_directory.searches import SCHEDULE_CSV, TRIALS_CSV, Trial, read_trials, select_complete_trials
 from run_directory.writing import explain_unwritable, save_file
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 PAGE = "report.html"
 NO_FIGURE = "<p>There are too few, or all scored the same.</p>"
@@ -96,8 +96,8 @@ def refuse_impossible_values(folder: Path, trials: list[Trial], space: dict[str,
             if kind == "choice" or value is None:
                 continue
             fits = isinstance(value, float) and math.isfinite(value)
-            if not fits or (kind in figures.LOGARITHMIC and figures.axis_value(value, kind) <= 0):
-                raise damaged_file(folder / TRIALS_CSV, f"line {line}, column {key}: {value!r:.80}")
+            if not fits or (kind in figures.LOGARITHMIC and figures.compute_axis_value(value, kind) <= 0):
+                raise explain_damage(folder / TRIALS_CSV, f"line {line}, column {key}: {value!r:.80}")
 
 
 def flatten_space(search: dict) -> dict[str, dict]:
@@ -112,9 +112,9 @@ def summarize_search(search: dict, trials: list[Trial]) -> str:
     """Return how many trials have ended in each state, and the best score, as sentences in HTML."""
     counts = [(words, sum(t.state == state for t in trials)) for state, words in STATES.items()]
     most = f"{search['stop']['agent_steps']:,} agent steps, seed {search['seed']}"
-    text = f"{counted(len(trials), 'trial')} of at most {most}; "
+    text = f"{format_count(len(trials), 'trial')} of at most {most}; "
     text += ", ".join(f"{count} {words}" for words, count in counts if count) + "."
-    if complete := select_complete(trials):
+    if complete := select_complete_trials(trials):
         best = max(complete, key=lambda trial: trial.score)
         text += f" The best score, {best.score:,.1f}, is trial {best.number}'s."
     return html.escape(f"{text} A score is the mean of the last 100 full games.")
@@ -126,7 +126,7 @@ def write_fresh_scores(folder: Path) -> str:
         return "<p>The settings of a population change on the way, so there is no point to play on fresh seeds.</p>"
     try:
         found = read_finalists(folder)
-    except NothingToCompare:
+    except NoFinalists:
         return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
     rows = [
         (one.name, f"{one.search_score:,.1f}", f"{one.mean:,.1f}", format_difference(one.difference)) for one in found

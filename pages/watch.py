@@ -46,7 +46,7 @@ def watch(run: Path, port: int | None = None, checkpoint: str | None = None) -> 
     print(f"watch: http://127.0.0.1:{port}/?token={token}")
     print(f"  for a browser on another machine, type there first: {tunnel}")
     print("  Ctrl-C ends it; the run goes on", flush=True)
-    asyncio.run(serve(WatchServer(run, checkpoint, token), listener))
+    asyncio.run(serve_browsers(WatchServer(run, checkpoint, token), listener))
     return 0
 
 
@@ -78,7 +78,7 @@ def find_user_name() -> str:
         return "user"
 
 
-async def serve(server: WatchServer, listener: socket.socket) -> None:
+async def serve_browsers(server: WatchServer, listener: socket.socket) -> None:
     """Answer browsers until a signal ends the server."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

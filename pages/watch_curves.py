@@ -23,8 +23,8 @@ class WatchCurves:
         self._run = run
         self._state, self._next_read, self._content = None, 0.0, {}
 
-    def content(self) -> dict[str, Any]:
-        """Return everything the page draws of the run.
+    def read_content(self) -> dict[str, Any]:
+        """Return the data that the page draws for the run; read the table again if it has grown.
 
         Returns:
             The curves, see `read_curves`; `title`; `budget`, the agent steps of the whole run; `note`, what is wrong
@@ -51,11 +51,11 @@ class WatchCurves:
             self._state, self._next_read = state, time.monotonic() + spent / MAX_READING_SHARE
         return self._content | {"age_s": age}
 
-    def summary(self) -> dict[str, Any]:
-        """Return what a tile shows: the last agent steps, score and speed, and the score as a curve of about POINTS."""
+    def summarize(self) -> dict[str, Any]:
+        """Return the data of a tile: the last agent steps, score and speed, and about POINTS of the score curve."""
         from pages.run_facts import CURVES
 
-        content = self.content()
+        content = self.read_content()
         summary = {"note": content["note"], "age_s": content["age_s"], "budget": content.get("budget")}
         if not content["curves"]:
             return summary | {"agent_steps": None, "score": None, "speed": None, "xs": [], "ys": []}

@@ -1,4 +1,4 @@
-"""The server behind the page that watches a run: which requests it answers, and whose.
+"""The server of the page that watches a run, with the requests that it answers.
 
     GET /       the page, watch.html
     GET /state  the curves; the page asks again every few seconds
@@ -24,10 +24,10 @@ from pages.templates import read_template
 from pages.watch_curves import WatchCurves
 from run_directory.layout import CONFIG, list_seed_runs
 from run_directory.searches import STAGES
-from settings.mistakes import EnvironmentFault, Mistake, in_a_line
+from settings.mistakes import EnvironmentFault, Mistake, format_error
 
 HOSTS = ("127.0.0.1", "localhost", "::1")  # the names of this server in a browser, through SSH too
-MAX_GAMES = 16  # that are played at once, for all pages together
+MAX_GAMES = 16  # games that are played at once, for all pages together
 RETRY_S = 2.0  # seconds until a missing checkpoint is looked for again
 MAX_CATCH_UP_S = 0.25  # a game that is late may run faster until it has made up this much
 SPEEDS = {"0": 0.0, "1/4": 0.25, "1": 1.0, "4": 4.0}  # message of the page -> speed of the game; 0 pauses it
@@ -58,10 +58,10 @@ class WatchServer:
 
     async def start(self, listener: socket.socket) -> web.AppRunner:
         """Start to serve on a socket; `cleanup` of the returned runner ends the server."""
-        app = web.Application(middlewares=[self._guard])
-        answers = {"/": self._page, "/state": self._state, "/play": self._play}
+        app = web.Application(middlewares=[self._check_request])
+        answers = {"/": self._send_page, "/state": self._send_state, "/play": self._play_games}
         app.add_routes([web.get(path, answer, allow_head=False) for path, answer in answers.items()])
-        app.on_shutdown.append(self._end)
+        app.on_shutdown.append(self._close_games)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.SockSite(runner, listener).start()
@@ -77,7 +77,7 @@ class WatchServer:
             return {}
 
     @web.middleware
-    async def _guard(
+    async def _check_request(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Refuse requests without the token, and requests from pages of other sites (DNS rebinding)."""
@@ -90,31 +90,31 @@ class WatchServer:
             answer.headers.update(HEADERS)
         return answer
 
-    async def _page(self, request: web.Request) -> web.Response:
+    async def _send_page(self, request: web.Request) -> web.Response:
         """Answer with the page."""
         return web.Response(text=read_template("watch.html"), content_type="text/html")
 
-    async def _state(self, request: web.Request) -> web.Response:
+    async def _send_state(self, request: web.Request) -> web.Response:
         """Answer with the curves, which another thread reads."""
-        work = asyncio.get_running_loop().run_in_executor(self._readers, self.state, request.query.get("run"))
+        work = asyncio.get_running_loop().run_in_executor(self._readers, self.describe_state, request.query.get("run"))
         return web.Response(text=await work, content_type="application/json")
 
-    def state(self, chosen: str | None) -> str:
-        """Return what the page draws, as JSON: a summary of each run, and all curves of the chosen run."""
+    def describe_state(self, chosen: str | None) -> str:
+        """Return the data of the page as JSON: a summary of each run, and all curves of the chosen run."""
         runs = self.find_runs()
         for name, run in runs.items():
             self._curves.setdefault(name, WatchCurves(run))
-        summaries = {name: self._curves[name].summary() for name in runs}
+        summaries = {name: self._curves[name].summarize() for name in runs}
         content = {
-            "title": next((self._curves[name].content()["title"] for name in runs), self.run.name),
+            "title": next((self._curves[name].read_content()["title"] for name in runs), self.run.name),
             "path": str(self.run),
             "search": (self.run / "trials").is_dir(),
             "runs": summaries,
-            "chosen": self._curves[chosen].content() if chosen in runs else None,
+            "chosen": self._curves[chosen].read_content() if chosen in runs else None,
         }
         return json.dumps(content)
 
-    async def _play(self, request: web.Request) -> web.StreamResponse:
+    async def _play_games(self, request: web.Request) -> web.StreamResponse:
         """Show games to one viewer through a WebSocket until the viewer closes it."""
         run, every = self.find_runs().get(request.query.get("run", "")), request.query.get("every", "1")
         if run is None or every not in ("1", "2", "4"):
@@ -127,7 +127,7 @@ class WatchServer:
             await viewer.close()
             return viewer
         self._sockets.add(viewer)
-        showing = asyncio.create_task(self._show(viewer, run, int(every), controls))
+        showing = asyncio.create_task(self._show_games(viewer, run, int(every), controls))
         try:
             async for message in viewer:  # ends when the WebSocket is closed
                 if message.type == WSMsgType.TEXT:
@@ -139,7 +139,7 @@ class WatchServer:
                 await showing
         return viewer
 
-    async def _show(self, viewer: web.WebSocketResponse, run: Path, every: int, controls: "GameControls") -> None:
+    async def _show_games(self, viewer: web.WebSocketResponse, run: Path, every: int, controls: "GameControls") -> None:
         """Play one game after another for one viewer, at the speed that the viewer has chosen."""
         loop = asyncio.get_running_loop()
         game = await loop.run_in_executor(self._players, open_live_game, run, self.checkpoint)
@@ -162,7 +162,7 @@ class WatchServer:
                     await asyncio.sleep(RETRY_S)
                     continue
                 except Exception as error:  # environments and damaged files may raise anything; the curves go on
-                    await viewer.send_json({"note": f"No game can be shown: {in_a_line(error)}", "end": True})
+                    await viewer.send_json({"note": f"No game can be shown: {format_error(error)}", "end": True})
                     return
                 said = ""
                 await viewer.send_bytes(message)
@@ -175,7 +175,7 @@ class WatchServer:
             with contextlib.suppress(RuntimeError):  # raised if the server has ended
                 self._players.submit(game.close)
 
-    async def _end(self, app: web.Application) -> None:
+    async def _close_games(self, app: web.Application) -> None:
         """Close all games, and stop the threads."""
         for viewer in [*self._sockets]:
             await viewer.close(code=1001, message=b"the server ends")

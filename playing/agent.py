@@ -14,12 +14,12 @@ from custom_models.actor_critic import ActorCritic
 from custom_models.q_network import QNetwork
 from environments.frames import layout_of
 from environments.games import Games, may_never_end
-from environments.machine import fastest_dtype
+from environments.machine import find_fastest_dtype
 from playing.rules import apply_rules
 from playing.whole_games import open_games
 from run_directory.saved_settings import read_run_settings
 from run_directory.weights import read_weights
-from settings.mistakes import Mistake, in_a_line
+from settings.mistakes import Mistake, format_error
 from settings.protocols import PROTOCOLS
 
 
@@ -80,7 +80,7 @@ class Agent:
 
 def choose_dtype(model: dict) -> dict:
     """Return `model.` settings in which `dtype=auto` is replaced by the fastest dtype of this machine."""
-    return model | {"dtype": fastest_dtype()} if model["dtype"] == "auto" else dict(model)
+    return model | {"dtype": find_fastest_dtype()} if model["dtype"] == "auto" else dict(model)
 
 
 def load_network(
@@ -110,7 +110,7 @@ def load_network(
             network = ActorCritic(**spaces, model_config=model)
     except Exception as error:  # torch may raise anything where settings were damaged
         run = checkpoint.parent.parent
-        raise Mistake(f"run={run}: model in its config.yaml makes no network ({in_a_line(error)})") from error
+        raise Mistake(f"run={run}: model in its config.yaml makes no network ({format_error(error)})") from error
     state = read_weights(checkpoint)
     found = {name: weights.shape for name, weights in state.items()}
     wanted = {name: tuple(weights.shape) for name, weights in network.state_dict().items()}

@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.text import Text
 
-from environments.screen import LINE_EVERY_S, Screen, duration
+from environments.screen import LINE_EVERY_S, Screen, format_duration
 
 
 class GamesDisplay(Screen):
@@ -30,13 +30,17 @@ class GamesDisplay(Screen):
         """Add the games that have ended and the agent steps that were played since the last update."""
         self.done, self.steps = self.done + games, self.steps + agent_steps
         if self._live:
-            self._live.update(Text(self.line()))
+            self._live.update(Text(self.format_line()))
         elif time.monotonic() - self._spoken >= LINE_EVERY_S:
             self._spoken = time.monotonic()
-            self.say(self.line())
+            self.print_line(self.format_line())
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         """Return the line: `seed 1, greedy: 12 of 60 games, 45,000 agent steps, time left 2 min 10 s`."""
         spent = time.monotonic() - self._began
-        left = duration(spent / self.done * (self.total - self.done)) if self.done else "unknown before the first game"
+        left = (
+            format_duration(spent / self.done * (self.total - self.done))
+            if self.done
+            else "unknown before the first game"
+        )
         return f"{self.label}: {self.done} of {self.total} games, {self.steps:,} agent steps, time left {left}"

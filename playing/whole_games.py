@@ -18,7 +18,7 @@ import torch
 from environments.frame_stack import FrameStack
 from environments.games import Games, make_games
 from playing.games_display import GamesDisplay
-from settings.mistakes import Mistake, in_a_line
+from settings.mistakes import Mistake, format_error
 
 MAX_ENVS = 16
 SEED_BRANCH = 1
@@ -53,7 +53,7 @@ def open_games(run: Path, env: dict, num_envs: int, one_by_one: bool = False) ->
         return make_games({**env, "life_loss": False}, num_envs, torch.get_num_threads(), one_by_one)
     except Exception as error:  # Gymnasium, or an environment with damaged settings, may raise anything
         raise Mistake(
-            f"run={run}: its environment cannot be opened here ({in_a_line(error)}); install or register it, "
+            f"run={run}: its environment cannot be opened here ({format_error(error)}); install or register it, "
             "and see that env in its config.yaml is whole"
         ) from error
 
@@ -70,7 +70,8 @@ def play_games(
     """Play `share[n]` whole games in environment n.
 
     Args:
-        network: an ActorCritic, a QNetwork, or anything else with their `initial_state`, `pack`, `act` and `Policy`.
+        network: an ActorCritic, a QNetwork, or anything else with their `make_initial_state`, `pack`, `act` and
+            `Policy`.
         games: N open environments.
         share: int [N], from `share_games`.
         env_seed: the seed of environment 0; environment n has the seed `env_seed + n`.
@@ -86,11 +87,11 @@ def play_games(
     scores, lengths = [[] for _ in share], [[] for _ in share]
     score, length = np.zeros(len(share)), np.zeros(len(share), np.int64)
     generator = torch.Generator().manual_seed(action_seed)
-    stack, state = FrameStack(games.layout, games.reset(env_seed)), network.initial_state(len(share))
+    stack, state = FrameStack(games.layout, games.reset(env_seed)), network.make_initial_state(len(share))
     with torch.inference_mode():
         packed = network.pack()
         while ended < share.sum():
-            parameters, _, state = network.act(torch.from_numpy(stack.observations()), packed, state)
+            parameters, _, state = network.act(torch.from_numpy(stack.get_observations()), packed, state)
             policy = network.Policy(parameters)
             actions = policy.mode() if greedy else policy.sample(generator)
             step = games.step(actions.numpy())

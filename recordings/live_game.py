@@ -22,7 +22,7 @@ from playing.rules import apply_rules
 from playing.whole_games import open_games
 from recordings.recording import describe_policy
 from recordings.replay import Replay, label_policy
-from recordings.replayed_game import can_be_drawn, open_game
+from recordings.replayed_game import has_pictures, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path
 from run_directory.saved_settings import read_run_settings
@@ -72,9 +72,9 @@ class LiveGame:
             EnvironmentFault: the environment raised an error.
         """
         if self._over:
-            self._begin()
+            self._begin_game()
         with torch.inference_mode():
-            parameters, values, self._state = self._network.act(self._observations(), self._packed, self._state)
+            parameters, values, self._state = self._network.act(self._get_observations(), self._packed, self._state)
             policy = self._network.Policy(parameters)
             actions = policy.sample(self._generator).numpy()
             kind, row = describe_policy(policy)
@@ -112,20 +112,20 @@ class LiveGame:
         self._games = self._screen = None
         self._over = True
 
-    def _begin(self) -> None:
+    def _begin_game(self) -> None:
         """Begin a game: read the newest checkpoint, and open the agent's environment and the viewer's."""
         self.close()
         settings = read_run_settings(self._run)
         env, _ = apply_rules(settings["env"], {})
-        if self._network_state is None and not can_be_drawn(env):
+        if self._network_state is None and not has_pictures(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
         self._algo, self._games = settings["algo"]["name"], open_games(self._run, env, 1, one_by_one=True)
-        self._read_newest(settings, env)
+        self._read_newest_checkpoint(settings, env)
         seed = secrets.randbelow(2**30)
         self._stack = FrameStack(self._games.layout, self._games.reset(seed))
-        self._state = self._network.initial_state(1)
+        self._state = self._network.make_initial_state(1)
         with torch.inference_mode():
-            parameters, _, _ = self._network.act(self._observations(), self._packed, self._state)
+            parameters, _, _ = self._network.act(self._get_observations(), self._packed, self._state)
             kind, row = describe_policy(self._network.Policy(parameters))
         start, names = int(self._games.start_frames[0]) if "game" in env else 0, self._games.action_names
         arrays = (EMPTY, EMPTY, EMPTY, row["policy"][:0], None, None)
@@ -135,7 +135,7 @@ class LiveGame:
         self._score, self._steps, self._over = 0.0, 0, False
         self.number += 1
 
-    def _read_newest(self, settings: dict, env: dict) -> None:
+    def _read_newest_checkpoint(self, settings: dict, env: dict) -> None:
         """Read the newest checkpoint if it has changed; if it is just being replaced, keep the network that plays."""
         newest = "last" if checkpoint_path(self._run, "last").is_dir() else None
         try:
@@ -160,9 +160,9 @@ class LiveGame:
             self._packed = network.pack()
         self._agent = {"checkpoint": checkpoint.name, "agent_steps": totals.get("agent_steps")}
 
-    def _observations(self) -> torch.Tensor:
+    def _get_observations(self) -> torch.Tensor:
         """Return the frame stack that the network sees next."""
-        return torch.from_numpy(self._stack.observations())
+        return torch.from_numpy(self._stack.get_observations())
 
     def _make_message(self, header: dict[str, Any], frames: list[np.ndarray]) -> bytes:
         """Return the message for a step; its first frame stands whole if the page has none of the same size."""

@@ -20,18 +20,18 @@ from custom_models.distributions import Categorical, Gaussian
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.games import Games
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from playing.whole_games import MAX_ENVS, derive_seeds
 from recordings.replay import Replay, pack_replay
 from recordings.replayed_game import Environment, name_package
-from recordings.video import Look, film_replay
+from recordings.video import VideoFormat, film_replay
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import RECORDINGS, list_seed_runs
 from run_directory.writing import choose_free_path, explain_unwritable, save_file
 from settings.mistakes import Mistake
-from settings.protocols import describe
+from settings.protocols import describe_protocol
 
 
 def record(
@@ -41,7 +41,7 @@ def record(
     way: str = "stochastic",
     seed: int | None = None,
     rules: dict[str, Any] | None = None,
-    look: Look | None = None,
+    look: VideoFormat | None = None,
     console: Console | None = None,
 ) -> int:
     """Play games with the agent of a run, write their replays into the run directory, and film them.
@@ -73,13 +73,15 @@ def record(
         Environment(
             agent.env, 0, pictures=True
         ).close()  # raises a Mistake before hours of play if there are no pictures
-    take_threads()
+    configure_threads()
     torch.set_num_threads(1)  # a few games are a small batch: threads would mostly wait for each other
     with GamesDisplay(games, console) as display:
         if len(runs) > 1:
-            display.say(f"{run} has {len(runs)} seeds, and {one.name} plays; for another, give run=<its directory>")
+            display.print_line(
+                f"{run} has {len(runs)} seeds, and {one.name} plays; for another, give run=<its directory>"
+            )
         for note in agent.notes:
-            display.say(note)
+            display.print_line(note)
         display.begin(f"recording, {way}")
         replays = play_replays(agent, games, way == "greedy", display)
     code = 0
@@ -87,8 +89,10 @@ def record(
     for number, (replay, path) in enumerate(zip(replays, paths, strict=True), 1):
         path = choose_free_path(path)
         why = save_file(path, pack_replay(replay))
-        code = max(code, bool(why), film_replay(replay, path, look or Look(), f"game {number} of {games}", console))
-        display.say(f"  the replay was not saved: {why}" if why else f"  replay: {path}")
+        code = max(
+            code, bool(why), film_replay(replay, path, look or VideoFormat(), f"game {number} of {games}", console)
+        )
+        display.print_line(f"  the replay was not saved: {why}" if why else f"  replay: {path}")
     return code
 
 
@@ -106,7 +110,7 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
         "agent_steps": read_totals(agent.checkpoint).get("agent_steps"),
         "algo": settings["algo"]["name"],
         "seed": settings["seed"],
-        "protocol": describe(env),
+        "protocol": describe_protocol(env),
         "way": "greedy" if greedy else "stochastic",
         "date": time.strftime("%Y-%m-%d"),
         "packages": name_package(env),
@@ -116,7 +120,7 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
         envs = agent.open_games(min(MAX_ENVS, games - first), one_by_one=True)
         try:
             network = agent.load_network(envs)
-            records = play_one_each(network, envs, env_seed + first, action_seed + first, greedy, display)
+            records = play_one_game_each(network, envs, env_seed + first, action_seed + first, greedy, display)
         finally:
             envs.close()
         for n, record in enumerate(records):
@@ -128,7 +132,7 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
     return replays
 
 
-def play_one_each(
+def play_one_game_each(
     network: ActorCritic | QNetwork, games: Games, env_seed: int, action_seed: int, greedy: bool, display: GamesDisplay
 ) -> list[dict[str, Any]]:
     """Play one whole game in each of N environments; environment n has the seed `env_seed + n`.
@@ -139,14 +143,14 @@ def play_one_each(
     generator = torch.Generator().manual_seed(action_seed)
     stack = FrameStack(games.layout, obs := games.reset(env_seed))
     num_envs = len(obs)
-    state, kind = network.initial_state(num_envs), ""
+    state, kind = network.make_initial_state(num_envs), ""
     table: dict[str, np.ndarray] = {}  # name -> [capacity, N, ...]; many small arrays would fragment the memory
     t = 0
     length, cut = np.zeros(num_envs, int), np.zeros(num_envs, bool)
     with torch.inference_mode():
         packed = network.pack()
         while not length.all():
-            parameters, values, state = network.act(torch.from_numpy(stack.observations()), packed, state)
+            parameters, values, state = network.act(torch.from_numpy(stack.get_observations()), packed, state)
             policy = network.Policy(parameters)
             actions = (policy.mode() if greedy else policy.sample(generator)).numpy()
             kind, row = describe_policy(policy)

@@ -21,7 +21,7 @@ import numpy as np
 from ale_py import Action
 
 from environments.games import NOT_OPENED, is_game
-from settings.mistakes import Mistake, in_a_line
+from settings.mistakes import Mistake, format_error
 
 VERSION = 1  # of the layout of the file
 POLICIES = ("probabilities", "gaussian", "q_values")  # [A] each action; [2 D] means, then deviations; [A] each action
@@ -92,7 +92,7 @@ def read_replay(path: Path) -> Replay:
     except OSError as error:
         raise Mistake(f"replay={path} cannot be read ({error.strerror or error})") from error
     except Exception as error:  # zip and numpy may raise anything for damaged bytes
-        raise report_damage(path, in_a_line(error)) from error
+        raise report_damage(path, format_error(error)) from error
     if not isinstance(header, dict) or header.pop("version", None) != VERSION:
         raise report_damage(path, f"its header is not one of version {VERSION}")
     content: dict[str, Any] = {"values": None, "entropy": None} | header | arrays
@@ -100,7 +100,7 @@ def read_replay(path: Path) -> Replay:
         replay = Replay(**content)
         wrong = find_fault(replay)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise report_damage(path, in_a_line(error)) from error
+        raise report_damage(path, format_error(error)) from error
     if wrong:
         raise report_damage(path, wrong)
     return replay

@@ -1,9 +1,9 @@
 """Replayed game: a recorded game is played again from its actions alone, and compared with the recording.
 
-    Replay -> open_game -> play_again -> one Moment for each agent step: frames in colour, sound, reward, ending
+    Replay -> open_game -> replay_game -> one StepResult for each agent step: frames in colour, sound, reward, ending
 
 An emulator or a Gymnasium environment with the same seed, start and actions plays the same game. No agent is needed.
-`play_again` raises an error at the end if the game was not the recorded one.
+`replay_game` raises an error at the end if the game was not the recorded one.
 """
 
 import os
@@ -18,16 +18,16 @@ from ale_py import Action, ALEInterface, LoggerMode, roms
 
 from environments.games import spec_of
 from recordings.replay import Replay
-from settings.mistakes import EnvironmentFault, Mistake, in_a_line
+from settings.mistakes import EnvironmentFault, Mistake, format_error
 
 SOUND_RATE = 30_720  # samples per second, 512 per frame of ALE; unsigned, silence is 128
 
 
-class Differs(RuntimeError):
+class ReplayMismatch(RuntimeError):
     """A replayed game is not the recorded one."""
 
 
-class Moment(NamedTuple):
+class StepResult(NamedTuple):
     """The result of one agent step."""
 
     frames: list[np.ndarray]  # each uint8 [H, W, 3], `fps` of the game per second; [] without pictures
@@ -51,11 +51,11 @@ def open_game(replay: Replay, pictures: bool = True, sound: bool = False) -> "Em
     return Emulator(replay, pictures, sound) if "game" in replay.env else Environment(replay.env, replay.seed, pictures)
 
 
-def play_again(replay: Replay, game: "Emulator | Environment") -> Iterator[Moment]:
+def replay_game(replay: Replay, game: "Emulator | Environment") -> Iterator[StepResult]:
     """Play the actions of a replay in its game, and compare every step with the recording.
 
     Raises:
-        Differs: after the last step, if a reward or the end of the game was not the recorded one.
+        ReplayMismatch: after the last step, if a reward or the end of the game was not the recorded one.
         EnvironmentFault: the environment raised an error.
     """
     score, first_difference = 0.0, None
@@ -69,13 +69,13 @@ def play_again(replay: Replay, game: "Emulator | Environment") -> Iterator[Momen
         yield moment
     if first_difference is not None:
         now, then = name_package(replay.env), replay.origin.get("packages")
-        raise Differs(
+        raise ReplayMismatch(
             f"the replay scores {score:,g} where {replay.score:,g} was played: the games part at agent step "
             f"{first_difference + 1:,} of {len(replay.actions):,} (played with {then}, replayed with {now})"
         )
 
 
-def can_be_drawn(env: dict) -> bool:
+def has_pictures(env: dict) -> bool:
     """Return whether the environment of these `env.` settings has pictures."""
     try:
         if "id" in env:
@@ -116,11 +116,11 @@ class Emulator:
             if ale.game_over():
                 ale.reset_game()
 
-    def screen(self) -> np.ndarray:
+    def read_screen(self) -> np.ndarray:
         """Return the present frame: uint8 [H, W, 3]."""
         return self._ale.getScreenRGB()
 
-    def step(self, action: np.ndarray) -> Moment:
+    def step(self, action: np.ndarray) -> StepResult:
         """Play one agent step: `frameskip` frames, or fewer if the game ends."""
         ale, reward, frames, sound = self._ale, 0, [], [np.empty(0, np.uint8)]
         for _ in range(self._env["frameskip"]):
@@ -134,7 +134,7 @@ class Emulator:
                 break
         over = ale.game_over()
         truncated = self._elapsed >= self._env["max_episode_frames"] and not over
-        return Moment(frames, np.concatenate(sound), float(reward), over, truncated)
+        return StepResult(frames, np.concatenate(sound), float(reward), over, truncated)
 
     def close(self) -> None:
         """Do nothing: an emulator keeps nothing open."""
@@ -166,31 +166,31 @@ class Environment:
                     raise gymnasium.error.UnregisteredEnv("nobody has registered it")
                 self._env = gymnasium.make(self._id, render_mode="rgb_array" if pictures else None)
             self._env.reset(seed=seed)
-            picture = self.screen() if pictures else None
+            picture = self.read_screen() if pictures else None
         except Exception as error:  # an environment may raise anything
             what = "opened and drawn" if pictures else "opened"
             raise Mistake(
-                f"env.id={self._id}: it cannot be {what} here ({in_a_line(error)}); install what it needs, such as "
+                f"env.id={self._id}: it cannot be {what} here ({format_error(error)}); install what it needs, such as "
                 "pygame, or record another environment"
             ) from error
         if pictures and not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3):
             raise Mistake(f"env.id={self._id}: it has no pictures (render_mode rgb_array); record another environment")
         self.fps = float(self._env.metadata.get("render_fps") or 30)
 
-    def screen(self) -> np.ndarray:
+    def read_screen(self) -> np.ndarray:
         """Return the present frame: uint8 [H, W, 3]."""
         picture: Any = self._env.render()
         return picture
 
-    def step(self, action: np.ndarray) -> Moment:
+    def step(self, action: np.ndarray) -> StepResult:
         """Play one agent step."""
         try:
             _, reward, terminated, truncated, _ = self._env.step(action)
-            frames = [self.screen()] if self._pictures else []
+            frames = [self.read_screen()] if self._pictures else []
         except Exception as error:  # an environment may raise anything
-            raise EnvironmentFault(f"env.id={self._id}: a replayed step raised {in_a_line(error)}") from error
+            raise EnvironmentFault(f"env.id={self._id}: a replayed step raised {format_error(error)}") from error
         terminated, truncated = bool(terminated), bool(truncated) and not terminated
-        return Moment(frames, np.empty(0, np.uint8), float(reward), terminated, truncated)
+        return StepResult(frames, np.empty(0, np.uint8), float(reward), terminated, truncated)
 
     def close(self) -> None:
         """Close the environment."""

@@ -22,7 +22,7 @@ from recordings.replay import Replay
 PARTS = 7  # rows, and columns, that the picture is divided into
 
 
-class Sight(NamedTuple):
+class Saliency(NamedTuple):
     """The frames that an agent saw in a game of T agent steps, and the importance of their parts.
 
     Attributes:
@@ -39,7 +39,7 @@ class Sight(NamedTuple):
     importance: np.ndarray | None
 
 
-def measure_saliency(network: ActorCritic | QNetwork, games: Games, replay: Replay, every: int) -> Sight | None:
+def measure_saliency(network: ActorCritic | QNetwork, games: Games, replay: Replay, every: int) -> Saliency | None:
     """Show a recorded game to the network again and measure the importance of each part of its frames.
 
     Args:
@@ -54,20 +54,20 @@ def measure_saliency(network: ActorCritic | QNetwork, games: Games, replay: Repl
     layout = games.layout
     if layout is None:
         return None
-    stack, state = FrameStack(layout, games.reset(replay.seed)), network.initial_state(1)
+    stack, state = FrameStack(layout, games.reset(replay.seed)), network.make_initial_state(1)
     frames, importance = [], []
     with torch.inference_mode():
         packed = network.pack()
         for t, action in enumerate(replay.actions):
             frames.append(layout.to_pixels(stack.frames[0, ..., -1, :]))
-            parameters, _, after = network.act(torch.from_numpy(stack.observations()), packed, state)
+            parameters, _, after = network.act(torch.from_numpy(stack.get_observations()), packed, state)
             policy = network.Policy(parameters)
             if t % every == 0 and isinstance(policy, Categorical):
                 importance.append(measure_importance(network, packed, state, stack.frames, policy, layout.stack_shape))
             state = after
             step = games.step(action[None])
             stack.push(step.obs, step.game_reset)
-    return Sight(np.stack(frames), layout.stack, every, np.stack(importance) if importance else None)
+    return Saliency(np.stack(frames), layout.stack, every, np.stack(importance) if importance else None)
 
 
 def measure_importance(

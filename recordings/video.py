@@ -1,6 +1,6 @@
 """Video of a replay: the game is played again, compared with the recorded one, and filmed meanwhile.
 
-    Replay -> play_again -> frames -> pictures (60, 30 or 15 per second) -> mp4 with sound, or webp, or gif
+    Replay -> replay_game -> frames -> pictures (60, 30 or 15 per second) -> mp4 with sound, or webp, or gif
 
 Pictures are never collected, so a game of half an hour takes no more memory than a game of a minute. If the game is not
 the recorded one, its video is deleted.
@@ -21,17 +21,17 @@ from rich.text import Text
 
 from environments.screen import LINE_EVERY_S, Screen
 from recordings.replay import Replay, read_replay
-from recordings.replayed_game import Differs, open_game, play_again
+from recordings.replayed_game import ReplayMismatch, open_game, replay_game
 from recordings.video_file import Picture, write_video
 from run_directory.layout import RECORDINGS
 from run_directory.writing import choose_free_path, explain_unwritable, replace_file
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 
 FPS = {"mp4": 60, "webp": 15, "gif": 15}  # pictures per second if the user asks for nothing else
 ATARI_SCALE = 2  # 160 x 210 pixels are small, and H.264 halves the resolution of colours
 
 
-class Look(NamedTuple):
+class VideoFormat(NamedTuple):
     """The format, size and speed of a video."""
 
     format: str = "mp4"  # a key of FPS
@@ -49,12 +49,12 @@ def find_replay(replay: str, run: Path | None) -> Path:
     Raises:
         Mistake: the path cannot be looked up.
     """
-    path = reachable(replay, "replay")
+    path = resolve_path(replay, "replay")
     inside = None if run is None else run / RECORDINGS / replay
     return inside if inside is not None and not path.exists() and inside.exists() else path
 
 
-def film_file(path: Path, look: Look, console: Console | None = None) -> int:
+def film_file(path: Path, look: VideoFormat, console: Console | None = None) -> int:
     """Play the replay in a file again, and write its video beside it.
 
     Returns:
@@ -69,7 +69,7 @@ def film_file(path: Path, look: Look, console: Console | None = None) -> int:
     return film_replay(replay, path, look, path.stem, console)
 
 
-def film_replay(replay: Replay, path: Path, look: Look, label: str, console: Console | None = None) -> int:
+def film_replay(replay: Replay, path: Path, look: VideoFormat, label: str, console: Console | None = None) -> int:
     """Write the video of a replay beside its file and print the result; return the exit code, see `film_file`.
 
     If the video cannot be written, the game is still played again and compared.
@@ -81,19 +81,19 @@ def film_replay(replay: Replay, path: Path, look: Look, label: str, console: Con
                 video = make_video(replay, path, look, display.step)
             except OSError as error:
                 why = str(error)
-                for _ in play_again(replay, open_game(replay, pictures=False)):
+                for _ in replay_game(replay, open_game(replay, pictures=False)):
                     pass
-        except Differs as error:
-            display.say(f"{label}: {error}; no video is kept")
+        except ReplayMismatch as error:
+            display.print_line(f"{label}: {error}; no video is kept")
             return 1
         steps = f"{len(replay.actions):,} agent steps"
-        display.say(f"{label}: score {replay.score:,g} in {steps}, and the replay scores the same")
+        display.print_line(f"{label}: score {replay.score:,g} in {steps}, and the replay scores the same")
         size = f"{video.stat().st_size / 1e6:,.2f} MB" if video else ""
-        display.say(f"  video: {video} ({size})" if video else f"  the video was not saved: {why}")
+        display.print_line(f"  video: {video} ({size})" if video else f"  the video was not saved: {why}")
     return 0 if video else 1
 
 
-def make_video(replay: Replay, path: Path, look: Look, on_step: Callable[[], None]) -> Path:
+def make_video(replay: Replay, path: Path, look: VideoFormat, on_step: Callable[[], None]) -> Path:
     """Play a replay again and write its video.
 
     Args:
@@ -106,7 +106,7 @@ def make_video(replay: Replay, path: Path, look: Look, on_step: Callable[[], Non
         The file of the video.
 
     Raises:
-        Differs: the game is not the recorded one; there is no video then.
+        ReplayMismatch: the game is not the recorded one; there is no video then.
         OSError: the video could not be written.
         Mistake, EnvironmentFault: the game cannot be opened, or fails.
     """
@@ -138,11 +138,11 @@ def iterate_pictures(
         on_step: called after every agent step.
 
     Raises:
-        Differs, EnvironmentFault: see `play_again`.
+        ReplayMismatch, EnvironmentFault: see `replay_game`.
     """
     flickers = "game" in replay.env
     frames, sounds = [], []
-    for moment in play_again(replay, game):
+    for moment in replay_game(replay, game):
         frames, sounds = [*frames, *moment.frames], [*sounds, moment.sound]
         while len(frames) >= every:
             yield Picture(combine_frames(frames[:every], flickers), np.concatenate([*sounds, np.empty(0, np.uint8)]))
@@ -180,4 +180,4 @@ class VideoDisplay(Screen):
             self._live.update(Text(line))
         elif time.monotonic() - self._spoken >= LINE_EVERY_S:
             self._spoken = time.monotonic()
-            self.say(line)
+            self.print_line(line)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from environments.machine import num_cpus
+from environments.machine import count_cpus
 from recordings.replayed_game import SOUND_RATE
 
 AAC_RATE = 32_000  # samples per second; AAC does not know 30,720
@@ -69,7 +69,7 @@ def write_video(
         with av.open(str(path), "w", format=format, options=file_options) as file:
             video: Any = file.add_stream(codec, rate=rate, options=options)
             video.width, video.height, video.pix_fmt = width, height, pixel_format
-            video.codec_context.thread_count = min(num_cpus(), 4)
+            video.codec_context.thread_count = min(count_cpus(), 4)
             if format == "mp4":
                 for name, value in {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": 1}.items():
                     setattr(video.codec_context, name, value)

@@ -67,7 +67,7 @@ def act_on_device(
     Args:
         module: an ActorCritic.
         obs: observations [N, ...] in the memory of the process.
-        packed: what `module.pack` returned.
+        packed: the result of `module.pack`.
         state: of the LSTM, on the device.
 
     Returns:

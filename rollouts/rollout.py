@@ -1,7 +1,7 @@
 """The Rollout: T agent steps of N envs as a table of contiguous arrays, time first.
 
-`columns` declares it, the env runner fills it, and from then on it is read-only in every process. Rewards are raw and
-games are whole: the loss clips rewards and ends episodes at lost lives, so the reported score is always the game's.
+`list_columns` declares it, the env runner fills it, and from then on it is read-only in every process. Rewards are raw
+and games are whole: the loss clips rewards and ends episodes at lost lives, so the reported score is always the game's.
 
     frames      uint8   [T + stack, N, h, w, d]  each picture once, in blocks; obs t is frames t .. t + stack - 1
     obs         dtype   [T + 1, N, ...]          instead of frames, where there are no pixels
@@ -28,7 +28,7 @@ from ray.rllib.core.learner.training_data import TrainingData
 from environments.frames import FrameLayout
 
 
-def columns(
+def list_columns(
     horizon: int,
     num_envs: int,
     observation_space: Space,
@@ -42,11 +42,11 @@ def columns(
     Args:
         horizon: T, agent steps per env.
         num_envs: N.
-        observation_space: of one env.
-        action_space: of one env.
-        layout: of the pictures; None where there are none.
+        observation_space: the observations of one env.
+        action_space: the actions of one env.
+        layout: the layout of the pictures; None if observations are not pixels.
         policy_size: P, numbers per policy; 0 leaves the column out.
-        memory_size: H, of the model's LSTM; 0 leaves the column out.
+        memory_size: H, units of the model's LSTM; 0 leaves the column out.
     """
     steps = (horizon, num_envs)
     discrete = not isinstance(action_space, Box)
@@ -78,7 +78,7 @@ class Rollout:
     """One rollout: read-only arrays by name, and the scores of the games that ended in it.
 
     Attributes:
-        arrays: name -> array, as `columns` declares them.
+        arrays: name -> array, as `list_columns` declares them.
         scores: float [G], unclipped returns of the full games that ended, in the order they ended.
         lengths: int [G], their agent steps.
         weights_seq_no: number of the learner's update whose weights the policy had.
@@ -98,6 +98,7 @@ class Rollout:
 
     @property
     def arrays(self) -> MappingProxyType:
+        """The arrays by name, read-only."""
         return MappingProxyType(self._arrays)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -118,7 +119,7 @@ class Rollout:
 
 
 def summarize(rollout: Rollout) -> dict[str, Any]:
-    """Return what the driver counts of a Rollout, so that it need not fetch the Rollout itself."""
+    """Return the numbers of a Rollout that the driver counts, so that it need not fetch the Rollout itself."""
     return {
         "agent_steps": rollout.agent_steps,
         "scores": rollout.scores,

@@ -21,10 +21,10 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from rollouts.device import act_on_device, choose_runner_device
 from rollouts.health import DeferredFault, return_faults
-from rollouts.rollout import Rollout, columns, summarize
+from rollouts.rollout import Rollout, list_columns, summarize
 from rollouts.streams import seed_streams
 
 
@@ -40,7 +40,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def __init__(self, *, config: Any, module: Any = None, **kwargs):
         super().__init__(config=config, **kwargs)
-        threads = take_threads()
+        threads = configure_threads()
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
         self.games = make_games(config.env_config, self.num_envs, threads)
         self.layout = self.games.layout
@@ -65,7 +65,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _measure_sizes(self) -> tuple[int, int]:
         """Return two sizes: the numbers that describe a policy, 0 where it is not recorded, and the units of the LSTM,
         0 where the model has none."""
-        space, state = self.games.observation_space, self.module.initial_state(1)
+        space, state = self.games.observation_space, self.module.make_initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
             policy = act_on_device(self.module, obs, self.module.pack(), state)[0]
@@ -90,11 +90,11 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _forget_games(self, obs: np.ndarray) -> None:
         """Forget the old games; `obs` [N, ...] are the first observations of new ones."""
         self._score, self._length = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
-        self._stack, self._state = FrameStack(self.layout, obs), self.module.initial_state(self.num_envs)
+        self._stack, self._state = FrameStack(self.layout, obs), self.module.make_initial_state(self.num_envs)
 
     def _act(self, packed: Any) -> tuple[torch.Tensor, torch.Tensor, tuple]:
         """Run the network on the present observations; returns policies [N, P], values [N] and the next state."""
-        obs = torch.from_numpy(self._stack.observations())  # [N, ...]; pixels as stacks in blocks
+        obs = torch.from_numpy(self._stack.get_observations())  # [N, ...]; pixels as stacks in blocks
         return act_on_device(self.module, obs, packed, self._state)
 
     def sample(self, **kwargs) -> Rollout:
@@ -118,7 +118,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _make_arrays(self, horizon: int) -> dict[str, np.ndarray]:
         """Return the columns of a Rollout; the first observation and the state of the LSTM are written already."""
         spaces = self.games.observation_space, self.games.action_space
-        table = columns(horizon, self.num_envs, *spaces, self.layout, self._policy_size, self._memory_size)
+        table = list_columns(horizon, self.num_envs, *spaces, self.layout, self._policy_size, self._memory_size)
         arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in table.items()}
         arrays["final_values"][:] = 0
         if self.layout:
@@ -162,7 +162,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         values, cut = np.zeros(self.num_envs, np.float32), step.truncated & ~step.terminated
         if cut.any():
             final_obs: Any = step.final_obs
-            last = self._stack.observations_after(final_obs, cut)
+            last = self._stack.preview_observations(final_obs, cut)
             state = tuple(part[torch.from_numpy(cut)] for part in self._state)
             values[cut] = act_on_device(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values

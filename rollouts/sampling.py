@@ -72,6 +72,6 @@ def sample_with_process_id(runner: Any) -> tuple[str, ray.ObjectRef, dict[str, A
     return get_process_id(runner), *runner.sample_ref()
 
 
-def drop_asked_rollouts(group: EnvRunnerGroup) -> None:
+def drop_requested_rollouts(group: EnvRunnerGroup) -> None:
     """Wait until the runners have answered all requests, and drop the rollouts."""
     group.fetch_ready_async_reqs(timeout_seconds=None)

@@ -9,7 +9,7 @@ import torch
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from environments.threads import take_threads
+from environments.threads import configure_threads
 from rollouts.streams import seed_streams
 
 
@@ -21,7 +21,7 @@ class SingleGameRunner(SingleAgentEnvRunner):
     module: Any  # a QNetwork
 
     def __init__(self, *, config: Any, **kwargs):
-        take_threads()
+        configure_threads()
         super().__init__(config=config, **kwargs)
         self.start_games(agent_steps=0)
 

@@ -1,8 +1,8 @@
-"""The checkpoints of a run: `last`, `previous` and `best`, how they are kept, and which of them is whole.
+"""The checkpoints of a run: `last`, `previous` and `best`.
 
-Ray Tune keeps its own newest checkpoint for restarts within a run; after each one it makes, its files are linked (or
-copied, where links cannot be made) into the run directory under a temporary name and renamed, so that a name always
-stands for a whole checkpoint. A manifest of sizes and checksums shows what a failing disk or a full one did later.
+Ray Tune keeps its own newest checkpoint, for restarts within a run. The files of each checkpoint that Tune makes are
+linked into the run directory under a temporary name (or copied, on a file system without links), and the folder is then
+renamed, so the three names always belong to whole checkpoints. A manifest of sizes and checksums shows later damage.
 """
 
 import json
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from run_directory.files import read_json
 from run_directory.layout import CHECKPOINT_NAMES, PROGRESS_JSON, TO_PLAY, TO_RESUME, checkpoint_path
-from run_directory.manifest import find_damage, refuse_damaged, write_manifest
+from run_directory.manifest import find_damage, refuse_damaged_checkpoint, write_manifest
 from run_directory.weights import write_weights
 from settings.mistakes import Mistake
 
-MIN_GAMES = 20  # a score counts only if it is the mean of at least so many games
+MIN_GAMES = 20  # the least number of games whose mean counts as a score
 
 
 def complete_checkpoint(checkpoint: Path, totals: dict[str, float]) -> None:
-    """Add progress.json, the weights as plain arrays, and the manifest to what RLlib has saved in a checkpoint."""
+    """Add progress.json, the weights as plain arrays and the manifest to RLlib's files of a checkpoint."""
     (checkpoint / PROGRESS_JSON).write_text(json.dumps(totals))
     write_weights(checkpoint)
     write_manifest(checkpoint)
 
 
 def read_totals(checkpoint: Path) -> dict[str, float]:
-    """Read where the run stood at a checkpoint: agent_steps, episodes, episode_return_mean and more.
+    """Read the counters of the run at a checkpoint: agent_steps, episodes, episode_return_mean and more.
 
     Raises:
         Mistake: progress.json cannot be read.
@@ -45,11 +45,11 @@ def has_whole_checkpoint(run: Path) -> bool:
     return any(find_damage(checkpoint_path(run, name)) is None for name in list_checkpoints(run))
 
 
-def find_newest_whole(run: Path) -> tuple[Path, list[str]]:
-    """Return the newest checkpoint that is whole, and a sentence for every newer one that is not.
+def find_newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
+    """Return the newest whole checkpoint of a run, and a sentence for each newer checkpoint, which is damaged.
 
     Raises:
-        Mistake: there is none.
+        Mistake: the run has no whole checkpoint.
     """
     complaints = []
     for name in list_checkpoints(run):
@@ -67,14 +67,14 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
 
     Args:
         run: the run directory of one seed.
-        name: of the checkpoint or milestone, or the path of a folder. None takes the best, else the last one, and
-            never a milestone.
+        name: the name of a checkpoint or milestone, or the path of a folder. None stands for the
+            first checkpoint of TO_PLAY that exists.
 
     Raises:
-        Mistake: there is no such checkpoint, or it is damaged.
+        Mistake: the checkpoint does not exist, or is damaged.
     """
     if name is not None and name not in CHECKPOINT_NAMES and (folder := Path(name).expanduser()).is_dir():
-        refuse_damaged(folder.resolve())
+        refuse_damaged_checkpoint(folder.resolve())
         return folder.resolve()
     found = [name for name in CHECKPOINT_NAMES if checkpoint_path(run, name).is_dir()]
     if not found or (name is None and found[0] not in TO_PLAY):
@@ -85,18 +85,21 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
             "or give the path of a checkpoint's folder"
         )
     checkpoint = checkpoint_path(run, name or found[0])
-    refuse_damaged(checkpoint)
+    refuse_damaged_checkpoint(checkpoint)
     return checkpoint
 
 
 def keep_checkpoint(checkpoint: Path, run: Path) -> None:
-    """Make a checkpoint of Tune's the run's `last`, the former one `previous`, and `best` where its score is best."""
+    """Copy a checkpoint of Tune into the run as `last`; the old `last` becomes `previous`.
+
+    The checkpoint is copied as `best` too, if its score is the highest so far and the mean of at least MIN_GAMES games.
+    """
     last, previous, best = (checkpoint_path(run, name) for name in ("last", "previous", "best"))
     arriving = checkpoint_path(run, "arriving")
     arriving.parent.mkdir(exist_ok=True)
     _link_files(checkpoint, arriving)
     if last.exists():
-        if find_damage(last) is None:  # a damaged one must not push a whole one out
+        if find_damage(last) is None:  # a damaged checkpoint must not replace a whole one
             shutil.rmtree(previous, ignore_errors=True)
             os.rename(last, previous)
         else:
@@ -112,9 +115,10 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
 
 
 def _link_files(source: Path, target: Path) -> None:
+    """Replace the folder `target` by hard links to all files of `source`, or by copies where links are not possible."""
     shutil.rmtree(target, ignore_errors=True)
     try:
         shutil.copytree(source, target, copy_function=os.link)
-    except OSError:  # another file system, or one without links
+    except OSError:  # source and target are on two file systems, or the file system has no links
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)

@@ -1,14 +1,14 @@
-"""What is checked before a run directory is continued: that it is one, that it is whole, and that it can be trusted."""
+"""The checks before a run is continued: its directory has to be a run directory, whole, and trusted."""
 
 import os
 from pathlib import Path
 
-from run_directory.files import check_kind, damaged_file, read_yaml
+from run_directory.files import check_kind, explain_damage, read_yaml
 from run_directory.layout import CONFIG, HINT, PROGRESS_CSV, STARTS, WORKERS_CSV
 from run_directory.progress_table import read_rows
 from run_directory.provenance import identify_user
 from run_directory.starts import read_starts
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import complete_rules
 
 
@@ -16,13 +16,13 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
     """Return an existing run directory and its settings.
 
     Args:
-        path: as it was typed.
-        setting: the setting that was typed, for messages.
+        path: the path that the user typed.
+        setting: the setting that the user typed, for messages.
 
     Raises:
-        Mistake: there is no such directory, or it is not that of a training or a search.
+        Mistake: the directory does not exist, or is not that of a training or a search.
     """
-    run = reachable(path, setting)
+    run = resolve_path(path, setting)
     if not run.is_dir():
         raise Mistake(f"{setting}={path}: there is no such directory; {HINT}")
     for name in (CONFIG, STARTS):
@@ -34,18 +34,18 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
             check_kind(run / CONFIG, settings.get(group), dict, group)
         check_kind(run / CONFIG, settings.get("seed"), (int, list), "seed")
         if settings.get("command") not in ("train", "search"):
-            raise damaged_file(
+            raise explain_damage(
                 run / CONFIG, f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
             )
         if not read_starts(run / STARTS, required=("overrides",)):
-            raise damaged_file(run / STARTS, "it has no starts")
+            raise explain_damage(run / STARTS, "it has no starts")
     except Mistake as mistake:
         raise Mistake(f"{setting}={path} is not a run directory ({mistake}); {HINT}") from mistake
     return run, settings | {"env": complete_rules(settings["env"])}
 
 
 def refuse_damaged_files(folder: Path) -> None:
-    """Read every file that a run or a search reads when it continues, before Ray is started.
+    """Read every file that the continued run or search will read, so that damage is found before Ray is started.
 
     Raises:
         Mistake: a file in a run directory at or below the folder is damaged.
@@ -58,18 +58,19 @@ def refuse_damaged_files(folder: Path) -> None:
             read_rows(path.with_name(name))
 
 
-def refuse_strangers(folder: Path, overrides: list[str]) -> None:
-    """Ask before pickles of somebody else are read: continuing from a checkpoint runs what they say (SECURITY.md).
+def refuse_untrusted_directory(folder: Path, overrides: list[str]) -> None:
+    """Refuse to continue from the checkpoints of another user, unless the command line says `trust=true`.
 
-    A directory is the user's own where its newest start was made by the same user on the same host. A record of an
-    earlier version names neither; then, as in any case, the files have to belong to the present user.
+    Checkpoints are pickles, and a pickle can run any code when it is read (SECURITY.md). A directory is the user's own
+    if its newest start was made by the same user on the same host, and if the user owns its files. The starts of
+    earlier versions do not name user and host; then only the owner of the files is checked.
 
     Args:
-        folder: of the run or the search to be continued.
-        overrides: what is typed now. The `trust` in the directory's own settings does not count.
+        folder: the directory of the run or search.
+        overrides: the overrides of this command line. The `trust` in the saved settings does not count.
 
     Raises:
-        Mistake: it may be somebody else's, and `trust=true` was not typed.
+        Mistake: the directory may be that of another user, and `trust=true` is not among the overrides.
     """
     if any(override.lower() == "trust=true" for override in overrides):
         return

@@ -1,7 +1,7 @@
-"""Reading the files that runs and searches leave: YAML, JSON and CSV, each checked for the types it should hold.
+"""Readers of the files of runs and searches (YAML, JSON and CSV), which check the types of all values.
 
-Files are cut by full disks, changed by failing ones, and edited by people. A file that the suite cannot have written
-ends as a Mistake of one sentence that names the file and the place in it.
+A full or failing disk damages files, and people edit them. If the suite cannot have written a file, its reader raises a
+Mistake; the message is one sentence that names the file and the place in it.
 """
 
 import csv
@@ -22,8 +22,8 @@ RESTORE = "put back a copy that is whole, or leave this directory out"
 SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
 
 
-def damaged_file(path: Path, why: object) -> Mistake:
-    """Return the Mistake to raise for a file that is not what the suite wrote."""
+def explain_damage(path: Path, why: object) -> Mistake:
+    """Return the Mistake for a file whose content the suite cannot have written."""
     way_out = SPARE if path.suffix == ".csv" else RESTORE
     return Mistake(f"{path} is damaged: {' '.join(str(why).split())[:300]}; {way_out}")
 
@@ -32,7 +32,7 @@ def read_text(path: Path) -> str:
     """Read a text file.
 
     Raises:
-        Mistake: it is not there, may not be read, or holds bytes that are no text.
+        Mistake: it does not exist, cannot be read, or is not text in UTF-8.
     """
     try:
         text = path.read_bytes().decode()
@@ -41,9 +41,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise Mistake(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise damaged_file(path, f"byte {error.start} is no UTF-8") from error
+        raise explain_damage(path, f"byte {error.start} is no UTF-8") from error
     if "\0" in text:
-        raise damaged_file(path, f"byte {text.index(chr(0))} is NUL")
+        raise explain_damage(path, f"byte {text.index(chr(0))} is NUL")
     return text
 
 
@@ -51,20 +51,21 @@ def read_yaml(path: Path) -> dict:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        Mistake: it cannot be read, or holds something else.
+        Mistake: the file cannot be read, or holds another type.
     """
     text = read_text(path)
     if not text.endswith("\n"):
-        raise damaged_file(path, "its last line is torn")
+        raise explain_damage(path, "its last line is torn")
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     _refuse_odd_keys(path, check_kind(path, content, dict))
     return content
 
 
 def _refuse_odd_keys(path: Path, mapping: dict) -> None:
+    """Refuse a mapping that has a key other than a text, at any depth."""
     for key, value in mapping.items():
         check_kind(path, key, str, f"the key {key!r:.80}")
         if isinstance(value, dict):
@@ -75,32 +76,32 @@ def read_json(path: Path, kind: type) -> Any:
     """Read a JSON file that holds a value of one type.
 
     Raises:
-        Mistake: it cannot be read, or holds something else.
+        Mistake: the file cannot be read, or holds another type.
     """
     text = read_text(path)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     return check_kind(path, value, kind)
 
 
 def check_kind(path: Path, value: Any, kind: type | tuple[type, ...], place: str = "its content") -> Any:
-    """Return a value that was read, if it has the type it should have.
+    """Return a value from a file, if it has the right type.
 
     Args:
-        path: the file it was read from.
+        path: the file that the value was read from.
         value: the value.
-        kind: its type, or several that are allowed. An int counts as a float, a bool as no int.
-        place: where it stands in the file, for the message.
+        kind: the right type, or several. An int is accepted as a float; a bool is not accepted as an int.
+        place: the place of the value in the file, for the message.
 
     Raises:
-        Mistake: it has another type.
+        Mistake: the value has another type.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     kinds = (*kinds, int) if float in kinds else kinds
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise damaged_file(path, f"{place} is {value!r:.80} where {KINDS[kinds[0]]} should be")
+        raise explain_damage(path, f"{place} is {value!r:.80} where {KINDS[kinds[0]]} should be")
     return value
 
 
@@ -110,55 +111,55 @@ def read_table(
     """Read a CSV file.
 
     Args:
-        path: of the file; no rows where it is not there.
-        columns: name -> how its cells are read; cells of other columns stay as they are.
-        required: columns that must be there, where there is a row.
-        grows: rows are appended to it one by one, so a last line that a killed process left half written is left out;
-            of a file that was written in one piece it is damage.
+        path: the path of the file. A file that does not exist has no rows.
+        columns: name -> the function that reads its cells; cells of other columns remain texts.
+        required: columns that the file must have if it has rows.
+        grows: whether rows are appended to the file one by one. An incomplete last line, left by a killed process, is
+            then skipped; in a file that is written in one piece it is damage.
 
     Raises:
-        Mistake: it cannot be read, a row has another number of cells, or a cell is not what its column holds.
+        Mistake: the file cannot be read, a row has another number of cells than the header, or a cell cannot be read.
     """
     if not path.exists():
         return []
     text = read_text(path)
     if text and not text.endswith("\n") and not grows:
-        raise damaged_file(path, "its last line is torn")
+        raise explain_damage(path, "its last line is torn")
     try:
         lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True))
     except csv.Error as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     if len(lines) < 2:
         return []
     header, *body = lines
     if missing := [name for name in required if name not in header]:
-        raise damaged_file(path, f"line 1 has no column {missing[0]}")
+        raise explain_damage(path, f"line 1 has no column {missing[0]}")
     if len(set(header)) < len(header):
-        raise damaged_file(path, "line 1 has a column twice")
+        raise explain_damage(path, "line 1 has a column twice")
     rows = []
     for number, cells in enumerate(body, 2):
         if len(cells) != len(header):
-            raise damaged_file(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
+            raise explain_damage(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
         row: dict[str, Any] = dict(zip(header, cells, strict=True))
         for name in columns.keys() & row.keys():
             try:
                 row[name] = columns[name](row[name])
             except ValueError as error:
-                raise damaged_file(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
+                raise explain_damage(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
         rows.append(row)
     return rows
 
 
 def read_number(cell: str) -> float:
-    """Read a cell that holds a number; an empty one is NaN."""
+    """Return the number in a cell; NaN if the cell is empty."""
     return float(cell) if cell else math.nan
 
 
 def read_count(cell: str) -> int:
-    """Read a cell that holds a whole number that is not below 0.
+    """Return the whole number in a cell, which is at least 0.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the cell holds something else.
     """
     if not cell.isdecimal():
         raise ValueError(cell)

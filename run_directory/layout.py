@@ -1,9 +1,9 @@
-"""The layout of a run directory: what its files are called and where they lie.
+"""The layout of a run directory: the names and places of its files.
 
 outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     config.yaml       the settings of the run, complete
     run.json          one entry per start: command line, overrides, git commit, packages, hardware
-    git.diff          the changes that were not committed, where there were some, with files that git does not know
+    git.diff          the uncommitted changes, if there are any, with the untracked files
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were
     tensorboard/      the same numbers for TensorBoard
@@ -17,7 +17,7 @@ A checkpoint is a folder:
 checkpoints/last/
     manifest.json         the size and CRC-32 of every other file, written last
     progress.json         agent steps, episodes, score and more at the time of the checkpoint
-    weights.safetensors   the network's weights as plain arrays: all that is needed to play
+    weights.safetensors   the network's weights as plain arrays, which are enough to play
     ...                   RLlib's own files, with the state of the optimizer; a milestone has none
 """
 
@@ -34,7 +34,7 @@ TENSORBOARD, RECORDINGS, TUNE = "tensorboard", "recordings", "tune"
 MANIFEST, PROGRESS_JSON, WEIGHTS = "manifest.json", "progress.json", "weights.safetensors"
 MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # where RLlib saves the same weights
 
-TO_PLAY = ("best", "last", "previous")  # the first one that exists is played where no checkpoint is named
+TO_PLAY = ("best", "last", "previous")  # the first one that exists plays, if the user names no checkpoint
 TO_RESUME = ("last", "previous", "best")  # the newest first
 PERCENTAGES = {f"milestone_{percentage}": percentage for percentage in (0, 1, 3, 10, 30, 100)}  # of the budget
 MILESTONES = tuple(PERCENTAGES)
@@ -50,20 +50,20 @@ def checkpoint_path(run: Path, name: str) -> Path:
 
 
 def evaluation_path(run: Path, words: str) -> Path:
-    """Return the file of an evaluation: `words` are the name of the checkpoint, and whatever else sets it apart."""
+    """Return the file of an evaluation; `words` are the name of the checkpoint and of each setting that differs."""
     return run / "checkpoints" / f"evaluation_{words}.json"
 
 
 def seed_paths(run: Path, seeds: list[int]) -> dict[int, Path]:
-    """Return seed -> run directory: the run's own where there is one seed, else a directory below it for each seed."""
+    """Return seed -> run directory: the run itself if it has one seed, else a directory below it for each seed."""
     return {seed: run / f"seed_{seed}" if len(seeds) > 1 else run for seed in seeds}
 
 
 def list_seed_runs(run: Path) -> list[Path]:
-    """Return the run directories of single seeds: those below a run of several seeds, by seed, or the run itself.
+    """Return the run directory of each seed, sorted by seed; of a run of one seed, the run itself.
 
     Raises:
-        Mistake: there is no such directory, or it is not a run.
+        Mistake: the directory does not exist, or is no run directory.
     """
     if not run.is_dir():
         raise Mistake(f"run={run}: there is no such directory; {HINT}")
@@ -76,7 +76,7 @@ def list_seed_runs(run: Path) -> list[Path]:
 
 
 def format_command(*words: str) -> str:
-    """Return a command of the suite that can be pasted into the shell in which this process was started."""
+    """Return a command of the suite as text, ready for the shell in which this process was started."""
     return shlex.join([*LAUNCHER, *words])
 
 

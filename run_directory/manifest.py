@@ -1,7 +1,7 @@
 """The manifest of a checkpoint: the size and CRC-32 of each of its files, so that damage is found before it is read.
 
-A failing disk or a full one damages files after they were written. The manifest is written last; a folder without one,
-or whose files disagree with it, is damaged.
+A failing or full disk damages files after they were written. The manifest is written last. A checkpoint is damaged if
+it has no manifest, or if its files differ from the manifest.
 """
 
 import json
@@ -14,7 +14,7 @@ from settings.mistakes import Mistake
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Write the size and CRC-32 of every file of a checkpoint. Files whose names begin with a dot do not count."""
+    """Write the size and CRC-32 of every file of a checkpoint, except files whose names begin with a dot."""
     files = {
         str(p.relative_to(checkpoint)): [p.stat().st_size, zlib.crc32(p.read_bytes())]
         for p in sorted(checkpoint.rglob("*"))
@@ -24,7 +24,7 @@ def write_manifest(checkpoint: Path) -> None:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint, None where it is whole. Every reader of checkpoints asks this first."""
+    """Return the damage of a checkpoint in words; None if it is whole. Every reader of checkpoints calls this first."""
     try:
         files = json.loads((checkpoint / MANIFEST).read_bytes())
         expected = {str(name): (int(size), int(crc)) for name, (size, crc) in files.items()}
@@ -48,11 +48,11 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def refuse_damaged(checkpoint: Path) -> None:
-    """Look at the manifest of a checkpoint before anything in it is read; another one is never taken silently.
+def refuse_damaged_checkpoint(checkpoint: Path) -> None:
+    """Check a checkpoint against its manifest, before any of its files is read.
 
     Raises:
-        Mistake: the checkpoint is damaged; the message names those beside it that are whole.
+        Mistake: the checkpoint is damaged; the message names the whole checkpoints of the same run.
     """
     if wrong := find_damage(checkpoint):
         folder = checkpoint.parent

@@ -2,10 +2,10 @@
 
     agent steps before and after a row -> percentages passed -> weights, where the run stood, manifest
 
-They lie beside the checkpoints, <run>/checkpoints/milestone_3, and can be played with like those, but hold no pickle
-and no optimizer state: nothing continues from them. The percentage is of stop.agent_steps. Milestone 0 is the network
-before its first update; each other one is taken at the first row of progress.csv at or beyond its percentage, so that
-a short run may take several at once, and a run that ends before its budget has no milestone 100.
+A milestone is stored beside the checkpoints, as <run>/checkpoints/milestone_3, and an agent plays with it as with a
+checkpoint. It has no pickle and no state of the optimizer, so no run continues from it. The budget is stop.agent_steps.
+Milestone 0 is the network before its first update. Every other milestone is written at the first row of progress.csv
+that reaches its percentage: a short run may write several at once, and a run that ends early has no milestone 100.
 """
 
 import json
@@ -18,35 +18,35 @@ from typing import cast
 import numpy as np
 
 from run_directory.layout import MILESTONES, PERCENTAGES, PROGRESS_JSON, checkpoint_path
-from run_directory.manifest import refuse_damaged, write_manifest
+from run_directory.manifest import refuse_damaged_checkpoint, write_manifest
 from run_directory.weights import write_arrays
 
 
-def milestones_between(before: int, now: int, budget: int) -> list[str]:
-    """Return the milestones that a run passes between two rows.
+def list_passed_milestones(before: int, now: int, budget: int) -> list[str]:
+    """Return the names of the milestones that a run passes between two rows.
 
     Args:
-        before: agent steps of the earlier row, which do not count; -1 at the very start.
-        now: agent steps of the later row, which count.
+        before: agent steps of the earlier row, exclusive; -1 at the start of the run.
+        now: agent steps of the later row, inclusive.
         budget: agent steps that are 100 %.
     """
     return [name for name, percentage in PERCENTAGES.items() if 100 * before < percentage * budget <= 100 * now]
 
 
 def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], totals: dict[str, float]) -> None:
-    """Write a milestone; its name stands for a whole one at any time.
+    """Write a milestone, under a temporary name first, so that a folder of its own name is always whole.
 
     Args:
         run: the run directory.
-        name: of MILESTONES.
+        name: one of MILESTONES.
         weights: name in the network's state_dict -> array.
-        totals: what progress.json holds: agent steps, episodes, score and more.
+        totals: the content of progress.json: agent steps, episodes, score and more.
 
     Raises:
-        OSError: it cannot be written; nothing of it is left.
+        OSError: the milestone cannot be written; its temporary folder is removed.
     """
     milestone, arriving = checkpoint_path(run, name), checkpoint_path(run, f".{name}.new")
-    shutil.rmtree(arriving, ignore_errors=True)  # of a killed process
+    shutil.rmtree(arriving, ignore_errors=True)  # a killed process may have left it
     try:
         arriving.mkdir(parents=True)
         write_arrays(arriving, weights)
@@ -59,7 +59,7 @@ def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], tot
 
 
 class MilestoneWriter:
-    """Writes the milestones of a run as it passes them; training goes on where one cannot be written.
+    """Writes the milestones of a run as the run passes them; training continues if one cannot be written.
 
     Args:
         run: the run directory; None: the run keeps no milestones.
@@ -74,17 +74,16 @@ class MilestoneWriter:
         self.complaints: list[str] = []
 
     def drop_milestones_ahead(self, agent_steps: int) -> None:
-        """Remove the milestones that the run has yet to pass, as the rows of progress.csv beyond a checkpoint are
-        dropped.
+        """Remove the milestones beyond the agent steps of a checkpoint, from which the run continues.
 
-        They come from a killed process that was beyond the checkpoint, or from a smaller budget that was raised since.
+        They were written by a process that was killed after the checkpoint, or for a budget that was smaller then.
         """
-        for name in self.list_due(agent_steps, self.budget):
+        for name in self.list_due_milestones(agent_steps, self.budget):
             shutil.rmtree(checkpoint_path(cast(Path, self.run), name), ignore_errors=True)
 
-    def list_due(self, before: int, now: int) -> list[str]:
-        """Return the milestones to write after a row; see `milestones_between`."""
-        return milestones_between(before, now, self.budget) if self.run else []
+    def list_due_milestones(self, before: int, now: int) -> list[str]:
+        """Return the milestones to write after a row; see `list_passed_milestones`."""
+        return list_passed_milestones(before, now, self.budget) if self.run else []
 
     def write(self, names: list[str], weights: Mapping[str, np.ndarray], totals: dict[str, float]) -> None:
         """Write these milestones; see `write_milestone`."""
@@ -103,5 +102,5 @@ def find_milestones(run: Path) -> list[Path]:
     """
     found = [folder for name in MILESTONES if (folder := checkpoint_path(run, name)).is_dir()]
     for folder in found:
-        refuse_damaged(folder)
+        refuse_damaged_checkpoint(folder)
     return found

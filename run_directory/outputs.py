@@ -1,4 +1,4 @@
-"""Run directories below `output_dir`: making a new one, and finding the newest or the one of the same experiment.
+"""The run directories below `output_dir`: how a new one is made, and how an existing one is found.
 
 outputs/<algorithm>/<environment>/<time>    a run
 outputs/<algorithm>/<environment>/auto_...  a run that was started with resume=auto, named after its settings
@@ -14,32 +14,20 @@ import time
 from pathlib import Path
 
 from run_directory.layout import CONFIG, STARTS
-from settings.mistakes import Mistake, reachable
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import EARLIER
 
 AUTO = "auto"  # resume=auto continues the run of the same experiment, or starts it where there is none yet
-# Settings that may change without making it another experiment
+# Settings that two starts of the same experiment may differ in
 NOT_THE_EXPERIMENT = {"cluster", "output_dir", "label", "resume", "run", "trust", "on_usr1", "dashboard", "dry_run"}
 NOT_THE_EXPERIMENT |= {"max_failures", "checkpoint_every_s", "keep_milestones", "report_every", "evaluate", "page"}
-NOT_THE_EXPERIMENT |= {
-    "episodes",
-    "checkpoint",
-    "way",
-    "games",
-    "format",
-    "scale",
-    "fps",
-    "replay",
-    "port",
-    "max_runs",
-    "runs",
-    "out",
-}
-NOT_THE_EXPERIMENT |= {"size"}  # a name; what it stands for is in the other settings
+NOT_THE_EXPERIMENT |= {"episodes", "checkpoint", "way", "games", "format", "scale", "fps", "replay", "port"}
+NOT_THE_EXPERIMENT |= {"max_runs", "runs", "out"}
+NOT_THE_EXPERIMENT |= {"size"}  # the other settings hold the sizes that this name stands for
 
 
 def create_run(settings: dict) -> Path:
-    """Make a new directory for a run; its parents too.
+    """Make a new run directory, and the directories above it.
 
     Raises:
         Mistake: `output_dir` cannot be written.
@@ -51,7 +39,7 @@ def create_run(settings: dict) -> Path:
 
 
 def make_folder(settings: dict, *names: str) -> Path:
-    """Make a directory below `output_dir`, where it does not exist yet, and return it.
+    """Return a directory below `output_dir`; make it if it does not exist yet.
 
     Raises:
         Mistake: `output_dir` cannot be written.
@@ -67,12 +55,12 @@ def make_folder(settings: dict, *names: str) -> Path:
 
 
 def refuse_unwritable_output(settings: dict) -> None:
-    """Raise what `create_run` would raise, before anything is made.
+    """Refuse an `output_dir` in which `create_run` could not make a directory; nothing is made.
 
     Raises:
         Mistake: `output_dir` cannot be written.
     """
-    path = reachable(settings["output_dir"], "output_dir")
+    path = resolve_path(settings["output_dir"], "output_dir")
     parent = next(folder for folder in (path, *path.parents) if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         why = "no permission to write" if parent.is_dir() else "no directory"
@@ -80,15 +68,15 @@ def refuse_unwritable_output(settings: dict) -> None:
 
 
 def compute_key(settings: dict) -> str:
-    """Return the name of an experiment, which does not depend on machines and paths: `auto_3f2a9c01b7`."""
+    """Return a name that is the same for each start of an experiment, on any machine: `auto_3f2a9c01b7`."""
     experiment = {key: value for key, value in settings.items() if key not in NOT_THE_EXPERIMENT}
     return "auto_" + hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def find_begun_run(settings: dict) -> Path | None:
-    """Return the run directory that the same experiment has with `resume=auto`; None where it has not begun.
+    """Return the run directory that an earlier start with `resume=auto` has made for the experiment, or None.
 
-    An earlier version may have begun it, under a key without the rules that were added since.
+    If an earlier version of the suite has made it, its name was computed without the newer rules of protocols.
     """
     path = Path(settings["output_dir"]).expanduser().resolve()
     path = path / settings["algo"]["name"] / settings["env"]["name"]
@@ -97,25 +85,25 @@ def find_begun_run(settings: dict) -> Path | None:
     return next((path / key for key in keys if (path / key / STARTS).exists()), None)
 
 
-def find_newest(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:
+def find_newest_run(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:
     """Return the newest run directory below a directory, or below `output_dir` for `latest`.
 
     Args:
-        path: as it was typed. A run directory is returned as it is, and so is a path without run directories below it.
-        setting: the setting that was typed, for messages.
-        output_dir: where `latest` looks.
+        path: the path that the user typed. It is returned unchanged if it is a run directory, or has none below it.
+        setting: the setting that the user typed, for messages.
+        output_dir: the directory that `latest` stands for.
         kinds: `train` for runs, `search` for searches.
 
     Raises:
         Mistake: the path is `latest`, and there is no run directory.
     """
-    folder = reachable(path, setting)
+    folder = resolve_path(path, setting)
     if latest := path == "latest" and not folder.exists():
-        folder = reachable(output_dir, "output_dir")
+        folder = resolve_path(output_dir, "output_dir")
     elif not folder.is_dir() or (folder / CONFIG).exists() or (folder / STARTS).exists():
         return path
     holders = {record.parent for depth in ("*", "*/*", "*/*/*") for record in folder.glob(f"{depth}/{STARTS}")}
-    whole = holders - {run for run in holders if holders & {*run.parents}}  # no seed of a run, no trial of a search
+    whole = holders - {run for run in holders if holders & {*run.parents}}  # no seeds, no trials
     found = [run for run in whole if ("search" if run.parent.name == "searches" else "train") in kinds]
     if not found:
         if latest:

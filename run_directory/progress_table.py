@@ -1,4 +1,4 @@
-"""progress.csv and workers.csv: tables of rows that are reported one by one, and read while they grow."""
+"""progress.csv and workers.csv: tables to which training adds row after row, while others read them."""
 
 import csv
 from collections.abc import Iterable
@@ -7,46 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from run_directory.files import damaged_file, read_count, read_number, read_table
+from run_directory.files import explain_damage, read_count, read_number, read_table
 from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import replace_file
 from settings.mistakes import Mistake
 
 
 class NoRows(Mistake):
-    """A run has reported nothing yet."""
+    """The progress.csv of a run has no rows yet."""
 
 
 class ProgressTable:
-    """A table with rows in the order of agent_steps, without gaps and duplicates, whatever was killed in between.
+    """A table whose rows are sorted by agent_steps, with no row twice, even if the writing process was killed.
 
-    A run that starts again from a checkpoint drops the rows beyond it; `append` drops those at or beyond the new row.
+    A run that starts again from a checkpoint drops the rows beyond the checkpoint. `append` drops the rows of the same
+    run or worker that are at or beyond the new row.
 
     Args:
-        path: of the file; what it holds already is kept.
-        key: the column that tells apart the runs or workers that share the file: `seed`, or `worker`.
+        path: the path of the file; existing rows are kept.
+        key: the column that names the run or worker of a row, if several share the file: `seed` or `worker`.
     """
 
     def __init__(self, path: Path, key: str = "seed"):
         self.path, self.key = path, key
         self.rows = read_rows(path)
         self.header = list(dict.fromkeys(name for row in self.rows for name in row))
-        self._complete = not path.exists() or path.read_bytes().endswith(b"\n")  # the file holds `rows` and no more
+        # Whether the last line of the file is complete
+        self._complete = not path.exists() or path.read_bytes().endswith(b"\n")
 
     @property
     def last_step(self) -> int:
-        """Agent steps of the newest row; -1 where there is none."""
+        """The agent steps of the newest row; -1 if there is no row."""
         return int(self.rows[-1]["agent_steps"]) if self.rows else -1
 
-    def drop_beyond(self, agent_steps: int, value: str | None = None) -> None:
-        """Drop the rows beyond a number of agent steps: all of them, or only those with a value in the key column."""
+    def drop_rows_beyond(self, agent_steps: int, value: str | None = None) -> None:
+        """Drop the rows beyond a number of agent steps: all, or only those that have `value` in the key column."""
         kept = [r for r in self.rows if int(r["agent_steps"]) <= agent_steps or value not in (None, r.get(self.key))]
         if len(kept) < len(self.rows):
             self.rows = kept
             self._rewrite()
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row, and drop the rows of the same run or worker that it replaces."""
+        """Add a row, and drop the rows of the same run or worker that are at or beyond it."""
         row = {name: str(value) for name, value in row.items()}
         steps, value = int(row["agent_steps"]), row.get(self.key)
         kept = [r for r in self.rows if r.get(self.key) != value or int(r["agent_steps"]) < steps]
@@ -61,6 +63,7 @@ class ProgressTable:
                 csv.DictWriter(file, self.header, restval="", lineterminator="\n").writerow(row)
 
     def _rewrite(self) -> None:
+        """Write the whole file again."""
         with replace_file(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, self.header, restval="", lineterminator="\n")
             writer.writeheader()
@@ -69,7 +72,7 @@ class ProgressTable:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read all whole rows of a table; one that a killed process left half written is left out.
+    """Read all rows of a table, without an incomplete last line, which a killed process may leave.
 
     Raises:
         Mistake: the file is damaged.
@@ -79,15 +82,15 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """Read columns of progress.csv: float [R], NaN where a cell is empty. A row that is half written is left out.
+    """Read columns of progress.csv: float [R], NaN for an empty cell. An incomplete last line is skipped.
 
     Args:
-        run: its directory.
-        columns: what every run reports.
-        if_reported: further columns; one that the run does not report is missing in what is returned.
+        run: the run directory.
+        columns: names of columns that every run has.
+        if_reported: names of columns that not every run has; the result lacks those that the run does not have.
 
     Raises:
-        NoRows: the run has reported nothing yet.
+        NoRows: the file has no rows yet.
         Mistake: the file is damaged.
     """
     path = run / PROGRESS_CSV
@@ -97,6 +100,6 @@ def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] 
         raise NoRows(f"run={run}: its {PROGRESS_CSV} has no rows yet; wait for the first, or leave this run out")
     steps = [row["agent_steps"] for row in rows]
     if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
-        raise damaged_file(path, f"agent_steps do not rise in line {falls + 2}")
+        raise explain_damage(path, f"agent_steps do not rise in line {falls + 2}")
     names = [*columns, *(name for name in if_reported if name in rows[0])]
     return {name: np.array([row[name] for row in rows], float) for name in names}

@@ -1,6 +1,6 @@
-"""The provenance of a start: who started it, the commit and what differs from it, packages, the machine.
+"""The provenance of a start: user and host, commit and uncommitted changes, packages, hardware.
 
-Recording this never stops a run. What cannot be found out is missing from the record, and `unrecorded` says why.
+A run also starts if a part of its provenance cannot be found. The record lacks this part, and `unrecorded` says why.
 """
 
 import importlib.metadata
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from environments.checkout import read_changes, read_commit
-from environments.machine import memory_bytes, num_cpus, read_cpu_model
+from environments.machine import count_cpus, get_memory_bytes, read_cpu_model
 from run_directory.layout import DIFF
 
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
-COMMIT = "SUITE_COMMIT"  # of the environment: what git says of the code where it has come from
+COMMIT = "SUITE_COMMIT"  # environment variable with the commit, for a copy of the code without git
 
 
 def collect_provenance(run: Path) -> dict[str, Any]:
-    """Return what run.json says of the origin of a start, and write git.diff where the code differs from its commit.
+    """Return the provenance for an entry of run.json, and write git.diff if the code differs from its commit.
 
     Returns:
-        `git`: {commit, dirty, untracked} or None where nobody knows; `packages`, `python`, `hardware`; and
-        `unrecorded`, a sentence for each thing that could not be recorded, where there is one.
+        `git`: {commit, dirty, untracked}, or None if the commit is unknown; `packages`; `python`; `hardware`; and, if
+        a part could not be found, `unrecorded`, a sentence for each such part.
     """
     unrecorded: list[str] = []
     record: dict[str, Any] = {
         "git": describe_git(run, unrecorded),
-        "packages": {n: try_to_find(n, lambda n=n: importlib.metadata.version(n), unrecorded) for n in PACKAGES},
+        "packages": {n: try_query(n, lambda n=n: importlib.metadata.version(n), unrecorded) for n in PACKAGES},
         "python": platform.python_version(),
         "hardware": describe_hardware(unrecorded),
     }
@@ -37,7 +37,7 @@ def collect_provenance(run: Path) -> dict[str, Any]:
 
 
 def identify_user() -> dict[str, str]:
-    """Return the present user and host, as starts record them."""
+    """Return the present user and host, as an entry of run.json has them."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user without a name
@@ -45,29 +45,29 @@ def identify_user() -> dict[str, str]:
     return {"user": user, "host": platform.node()}
 
 
-def try_to_find(name: str, ask: Callable[[], Any], unrecorded: list[str]) -> Any:
-    """Return what `ask` does; None where it raises, which `unrecorded` then tells of `name`."""
+def try_query(name: str, query: Callable[[], Any], unrecorded: list[str]) -> Any:
+    """Return the result of `query`; if it raises, return None and add a sentence about `name` to `unrecorded`."""
     try:
-        return ask()
+        return query()
     except Exception as error:  # a package without metadata, /proc closed to this user, another system
         unrecorded.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         return None
 
 
-def commit_to_send() -> str:
-    """Return what a job is told of the code that travels with it: the commit, with `-dirty` where more may be in it."""
+def describe_commit() -> str:
+    """Return the commit of the code for SUITE_COMMIT of a job, with `-dirty` if the code may differ from it."""
     try:
         commit = read_commit()
-    except Exception:  # the run says that nobody knows
+    except Exception:  # git cannot tell, and the job records that the commit is unknown
         return os.environ.get(COMMIT, "")
-    found = try_to_find(DIFF, read_changes, [])
+    found = try_query(DIFF, read_changes, [])
     return commit if found and not found[1] else f"{commit}-dirty"
 
 
 def describe_git(run: Path, unrecorded: list[str]) -> dict[str, Any] | None:
-    """Return the commit, whether the code differs from it, and the files git does not know; git.diff says how it does.
+    """Return the commit, whether the code differs from it, and the untracked files; write the difference to git.diff.
 
-    Where git cannot say, a job or an image may have been told the commit; None where nobody knows.
+    If git cannot tell, the commit is that of SUITE_COMMIT, which a job or an image may have. None if there is neither.
     """
     try:
         commit = read_commit()
@@ -79,17 +79,17 @@ def describe_git(run: Path, unrecorded: list[str]) -> dict[str, Any] | None:
         if told.endswith("-dirty"):
             unrecorded.append(f"{DIFF}: the code was changed where it came from, and only its commit was sent along")
         return {"commit": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty"), "untracked": []}
-    found = try_to_find(DIFF, read_changes, unrecorded)
-    if found is None:  # it may be as committed or not
+    found = try_query(DIFF, read_changes, unrecorded)
+    if found is None:  # the code may differ from its commit
         return {"commit": commit, "dirty": True, "untracked": []}
     untracked, diff = found
     if diff:
-        try_to_find(DIFF, lambda: (run / DIFF).write_bytes(diff), unrecorded)
+        try_query(DIFF, lambda: (run / DIFF).write_bytes(diff), unrecorded)
     return {"commit": commit, "dirty": bool(diff), "untracked": untracked}
 
 
 def describe_hardware(unrecorded: list[str]) -> dict[str, Any]:
-    """Return the machine, as far as it decides speed."""
-    memory = try_to_find("memory", lambda: round(memory_bytes() / 2**30, 1), unrecorded)
-    cpu = try_to_find("cpu", read_cpu_model, unrecorded)
-    return {"cpu": cpu, "cpus": num_cpus(), "memory_gib": memory, "system": platform.system()}
+    """Return the hardware that the speed of a run depends on: processor, number of CPUs, memory; and the system."""
+    memory = try_query("memory", lambda: round(get_memory_bytes() / 2**30, 1), unrecorded)
+    cpu = try_query("cpu", read_cpu_model, unrecorded)
+    return {"cpu": cpu, "cpus": count_cpus(), "memory_gib": memory, "system": platform.system()}

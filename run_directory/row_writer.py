@@ -1,4 +1,4 @@
-"""The writer of what seeds report: each row goes to progress.csv, workers.csv and TensorBoard as soon as it comes."""
+"""The writer of rows: each row of a seed goes to progress.csv, workers.csv and TensorBoard at once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ class RowWriter:
 
     Args:
         dirs: seed -> run directory.
-        parent: the directory above them, where there are several: its progress.csv has all rows and a column `seed`.
+        parent: with several seeds, the directory above them; its progress.csv has all rows, and a column `seed`.
     """
 
     def __init__(self, dirs: dict[int, Path], parent: Path):
@@ -25,19 +25,25 @@ class RowWriter:
         self.curves: dict[int, CurveWriter] = {}
 
     def begin(self, seed: int, agent_steps: int) -> None:
-        """Drop the rows beyond the checkpoint that a training process starts from; 0 where it starts from none. A first
-        new row beyond the lost ones would leave them in the file."""
-        self.tables[seed].drop_beyond(agent_steps)
+        """Drop the rows beyond the checkpoint that a training process starts from, and begin a file of TensorBoard.
+
+        Without this, old rows would stay in the file if the first new row came after them.
+
+        Args:
+            seed: the seed that starts.
+            agent_steps: the agent steps of the checkpoint; 0 without a checkpoint.
+        """
+        self.tables[seed].drop_rows_beyond(agent_steps)
         if self.merged:
-            self.merged.drop_beyond(agent_steps, value=str(seed))
+            self.merged.drop_rows_beyond(agent_steps, value=str(seed))
         if (self.dirs[seed] / WORKERS_CSV).exists():
-            self.open_worker_table(seed).drop_beyond(agent_steps)
+            self.open_worker_table(seed).drop_rows_beyond(agent_steps)
         if seed in self.curves:
             self.curves.pop(seed).close()
         self.curves[seed] = CurveWriter(self.dirs[seed], agent_steps + 1)
 
     def open_worker_table(self, seed: int) -> ProgressTable:
-        """Return the table of A3C's workers, which is read when it is first needed."""
+        """Return the table of A3C's workers; the first call reads it."""
         if seed not in self.workers:
             self.workers[seed] = ProgressTable(self.dirs[seed] / WORKERS_CSV, key="worker")
         return self.workers[seed]
@@ -54,6 +60,6 @@ class RowWriter:
         self.curves[seed].add(row)
 
     def close(self) -> None:
-        """Close the files of TensorBoard, however often this is called; a row that is added later begins another."""
+        """Close the files of TensorBoard. `close` may be called again; `add` opens a new file if it has to."""
         while self.curves:
             self.curves.popitem()[1].close()

@@ -1,33 +1,35 @@
-"""config.yaml: the settings of a run of one seed as they were saved, read by everything that plays or reports it."""
+"""config.yaml: the saved settings of a run of one seed, which all commands read that play or report the run."""
 
 from pathlib import Path
 
-from environments.names import name_of
-from run_directory.files import check_kind, damaged_file, read_yaml
+from environments.names import name_environment
+from run_directory.files import check_kind, explain_damage, read_yaml
 from run_directory.layout import CONFIG, HINT
 from settings.mistakes import Mistake
-from settings.protocols import describe
+from settings.protocols import describe_protocol
 
 TEXTS = ("algo.name", "env.name", "env.id", "env.game", "model.torso", "model.dtype")
 WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max", "env.dim")
-KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}  # of what readers use
+# The types of the settings that these commands use
+KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}
 REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 
 
 def read_run_settings(run: Path) -> dict:
-    """Read the settings of a run of one seed. `env.name` follows from what was played, also for earlier versions.
+    """Read the settings of a run of one seed. `env.name` is derived again, since earlier versions saved other names.
 
     Raises:
-        Mistake: config.yaml is missing, cannot be read, or was written by something else.
+        Mistake: config.yaml is missing, cannot be read, or was not written by the suite.
     """
     try:
         settings = _read_checked(run / CONFIG)
     except Mistake as mistake:
         raise Mistake(f"run={run} is not a run directory ({mistake}); {HINT}") from mistake
-    return settings | {"env": settings["env"] | {"name": name_of(settings["env"])}}
+    return settings | {"env": settings["env"] | {"name": name_environment(settings["env"])}}
 
 
 def _read_checked(path: Path) -> dict:
+    """Read a config.yaml and check the types of the settings in KINDS."""
     settings = read_yaml(path)
     for name, kind in KINDS.items():
         group, _, key = name.partition(".")
@@ -35,7 +37,7 @@ def _read_checked(path: Path) -> dict:
         if name in REQUIRED or (key or group) in values:
             check_kind(path, values.get(key or group), kind, name)
     try:
-        describe(settings["env"])
+        describe_protocol(settings["env"])
     except (KeyError, TypeError) as error:
-        raise damaged_file(path, f"env has a protocol without {error}") from error
+        raise explain_damage(path, f"env has a protocol without {error}") from error
     return settings

@@ -1,15 +1,15 @@
-"""The directory of a search: where its trials and its tables lie, and how trials.csv is read.
+"""The directory of a search: the names and places of its files, and the reader of trials.csv.
 
 outputs/searches/assault_ppo/
     config.yaml, run.json     the search, as a run has them
     study.db                  Optuna's storage, unless search.storage names another
-    trials.csv                one row per trial: how it ended, its score, its values
-    report.html               all of it on a page, from pages/search_page.py
+    trials.csv                one row per trial: its state, its score, its values
+    report.html               the page of the search, from pages/search_page.py
     trials/0007/              a run directory for each trial
     contender/, fresh/        run directories of the best trials and the default settings on other seeds
-    seeds.csv                 the scores of those
-    schedule.csv              of a population: the values that each trial had in each generation
-    tune/                     Ray Tune's own files, of the present start
+    seeds.csv                 the scores of the runs in contender/ and fresh/
+    schedule.csv              of a population: the values of each trial in each generation
+    tune/                     Ray Tune's own files, from the last start
 """
 
 from pathlib import Path
@@ -19,9 +19,9 @@ from run_directory.files import read_count, read_number, read_table
 from settings.mistakes import Mistake
 
 TRIALS_CSV, SEEDS_CSV, SCHEDULE_CSV = "trials.csv", "seeds.csv", "schedule.csv"
-FAILURE = "failure.txt"  # in the run directory of a training on more seeds that came to no score
-STAGES = ("contender", "fresh")  # in which the best trials are trained again; each is a folder
-DEFAULT = "default"  # the name of the settings that the search began with, in seeds.csv
+FAILURE = "failure.txt"  # in the run directory of a contender's or finalist's training that failed
+STAGES = ("contender", "fresh")  # of the confirmation, which trains the best trials again; each has a folder
+DEFAULT = "default"  # the name of the default settings in seeds.csv
 STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
 
@@ -62,10 +62,10 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def read_state(cell: str) -> str:
-    """Read a cell that holds how a trial ended.
+    """Return the state of a trial in a cell.
 
     Raises:
-        ValueError: there is no such state.
+        ValueError: the cell holds no state of STATES.
     """
     if cell not in STATES:
         raise ValueError(cell)
@@ -73,15 +73,15 @@ def read_state(cell: str) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """Return the number that a text spells, or the text where it spells none."""
+    """Return a text as a number; if that is not possible, return the text."""
     try:
         return float(text)
     except ValueError:
         return text
 
 
-def select_complete(trials: list[Trial]) -> list[Trial]:
-    """Return the trials that came to the end of their budget: only their scores can be compared."""
+def select_complete_trials(trials: list[Trial]) -> list[Trial]:
+    """Return the trials that have used their whole budget; only their scores can be compared."""
     return [trial for trial in trials if trial.state == "COMPLETE"]
 
 

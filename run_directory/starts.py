@@ -1,6 +1,6 @@
-"""run.json: one entry per start of a run, with what was typed, by whom, and where the code and the packages come from.
+"""run.json: one entry per start of a run, with its command line, its user, and the versions of code and packages.
 
-A start writes config.yaml, the complete settings, as well. Passwords are masked in both.
+A start also writes config.yaml, the complete settings. Passwords are masked in both files.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from run_directory.files import check_kind, read_json
 from run_directory.layout import CONFIG, STARTS
 from run_directory.provenance import collect_provenance, identify_user
@@ -22,23 +22,23 @@ KINDS |= {"user": str, "host": str}
 
 
 def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str], dtype: str) -> None:
-    """Record that a run starts or continues: its settings in config.yaml, the circumstances in run.json.
+    """Record the start or continuation of a run: its settings in config.yaml, and an entry in run.json.
 
     Args:
         run: the run directory.
-        settings: of the run, complete.
+        settings: the complete settings of the run.
         argv: the command line.
-        overrides: what was typed in it.
-        dtype: what the network's torso computes in; it is recorded with the hardware.
+        overrides: the overrides in the command line.
+        dtype: the dtype of the network's torso, which is recorded with the hardware.
     """
-    write_file(run / CONFIG, yaml.safe_dump(mask(settings), sort_keys=False))
+    write_file(run / CONFIG, yaml.safe_dump(mask_passwords(settings), sort_keys=False))
     starts = read_starts(run / STARTS) if (run / STARTS).exists() else []
     provenance = collect_provenance(run)
     starts.append(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": mask(argv),
-            "overrides": mask(overrides),
+            "command": mask_passwords(argv),
+            "overrides": mask_passwords(overrides),
             **identify_user(),
             **provenance,
             "hardware": provenance["hardware"] | {"dtype": dtype},
@@ -51,11 +51,11 @@ def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]
     """Read a run.json: one entry per start of a run, oldest first.
 
     Args:
-        path: of the file.
-        required: what every entry must have; else an entry of an earlier version may lack anything.
+        path: the path of the file.
+        required: keys that every entry must have. An entry of an earlier version may lack all other keys.
 
     Raises:
-        Mistake: it cannot be read, or something in it is not of the type it should have.
+        Mistake: the file cannot be read, or a value in it has a wrong type.
     """
     starts = check_kind(path, read_json(path, dict).get("starts"), list, "starts")
     for index, start in enumerate(starts):
@@ -72,9 +72,9 @@ def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]
 
 
 def find_starts(run: Path) -> list[dict[str, Any]]:
-    """Return the starts of a run, each with command, packages and hardware; for one seed of several, the parent's.
+    """Return the starts of a run, each with command, packages and hardware; an empty list without a run.json.
 
-    There are none where run.json is missing.
+    If the directory of one of several seeds has no run.json, the starts are those of the directory above it.
     """
     for folder in (run, run.parent):
         if (path := folder / STARTS).is_file():
@@ -83,5 +83,5 @@ def find_starts(run: Path) -> list[dict[str, Any]]:
 
 
 def read_overrides(run: Path) -> list[str]:
-    """Return all overrides that were typed for a run so far, oldest first."""
+    """Return the overrides of all starts of a run, oldest first."""
     return [o for start in read_starts(run / STARTS, required=("overrides",)) for o in start["overrides"]]

@@ -1,4 +1,4 @@
-"""What a run leaves for TensorBoard: a curve for each column of progress.csv, and the values of a search's trial."""
+"""The files of a run for TensorBoard: a curve for each column of progress.csv, and the values of a search's trial."""
 
 import math
 import time
@@ -14,24 +14,25 @@ from run_directory.layout import TENSORBOARD
 
 
 class CurveWriter:
-    """Writes the curves of a run in the calling thread: SummaryWriter leaves that to a thread of its own, and waits for
-    ever once that thread has met a full disk.
+    """Writes the curves of a run, in the calling thread.
+
+    SummaryWriter is not used, because it writes in a thread of its own and waits forever after a full disk.
 
     Args:
         run: the run directory.
-        agent_steps: where the curves begin; TensorBoard hides the points of older files from there on.
+        agent_steps: the agent steps at which the curves begin. TensorBoard hides later points of older files.
     """
 
     def __init__(self, run: Path, agent_steps: int):
         folder = run / TENSORBOARD
         folder.mkdir(exist_ok=True)
-        # Its own name has whole seconds; a process that starts again within one would write over the last file.
+        # The default name has whole seconds, so a restart within a second would overwrite the last file.
         self.events = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
         start = SessionLog(status=SessionLog.START)
         self.events.write_event(Event(wall_time=time.time(), step=agent_steps, session_log=start))
 
     def add(self, row: dict[str, Any]) -> None:
-        """Write a point of every curve at once, so that a killed driver leaves every row that is in progress.csv."""
+        """Write a point of every curve and flush the file, so that no row is lost if the driver is killed."""
         points = {n: v for n, v in row.items() if n != "agent_steps" and math.isfinite(v)}
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in points.items()])
         self.events.write_event(Event(wall_time=time.time(), step=row["agent_steps"], summary=summary))
@@ -43,7 +44,7 @@ class CurveWriter:
 
 
 def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
-    """Write what TensorBoard shows under HParams: the values that a trial was given, and the score it ended with."""
+    """Write the values of a trial and its final score, which TensorBoard shows under HParams."""
     with SummaryWriter(str(run / TENSORBOARD)) as writer:
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
         writer.add_hparams(plain, {"score": score}, name="hparams")

@@ -1,10 +1,10 @@
-"""The weights of a checkpoint as plain arrays, written and read so that nothing that lies in the checkpoint is run.
+"""The weights of a checkpoint as plain arrays, so that reading them cannot run code.
 
     RLlib's module_state.pkl -> write_weights -> weights.safetensors -> read_weights -> name -> array
 
-Playing needs nothing else, so a run directory from somebody else can be evaluated safely. Checkpoints of earlier
-versions have only module_state.pkl; an unpickler takes arrays and dictionaries from it and refuses everything else,
-because a pickle can name any function to be called.
+An agent needs no other file to play, so the run directory of another user can be evaluated safely. Checkpoints of
+earlier versions have only module_state.pkl. A pickle can call any function, so an unpickler with a list of admitted
+names reads the arrays and dictionaries in it, and refuses everything else.
 """
 
 import pickle
@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from run_directory.layout import MODULE_STATE, WEIGHTS
-from run_directory.manifest import refuse_damaged
+from run_directory.manifest import refuse_damaged_checkpoint
 from settings.mistakes import Mistake
 
 ADMITTED = {
@@ -33,30 +33,30 @@ def write_arrays(checkpoint: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write weights into a checkpoint.
 
     Args:
-        checkpoint: its folder.
+        checkpoint: the folder of the checkpoint.
         weights: name in the network's state_dict -> array.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in weights.items()}
-    # Not `save_file`: only its owner could read what that writes.
+    # `save_file` would write a file that only its owner can read.
     (checkpoint / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
 
 
 def write_weights(checkpoint: Path) -> None:
-    """Write the weights that RLlib has just saved in a checkpoint once more, as plain arrays.
+    """Write the weights in RLlib's file of a new checkpoint once more, as plain arrays.
 
-    They are taken from the file, so it does not matter in which process or on which machine the learner is.
+    The weights are read from the file because the learner may be in another process, or on another machine.
     """
     write_arrays(checkpoint, pickle.loads((checkpoint / MODULE_STATE).read_bytes()))
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and plain containers, and calls only what puts those together."""
+    """An unpickler of arrays and plain containers, which calls only the functions in ADMITTED."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle names, if it is admitted.
+        """Return the class or function that a pickle names, if it is in ADMITTED.
 
         Raises:
-            pickle.UnpicklingError: it is not.
+            pickle.UnpicklingError: it is not in ADMITTED.
         """
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is no array and was not run")
@@ -70,9 +70,9 @@ def read_weights(checkpoint: Path) -> dict[str, np.ndarray]:
         Name in the network's state_dict -> array.
 
     Raises:
-        Mistake: the checkpoint is damaged, or holds something else than weights.
+        Mistake: the checkpoint is damaged, or its file holds something other than weights.
     """
-    refuse_damaged(checkpoint)
+    refuse_damaged_checkpoint(checkpoint)
     file = WEIGHTS if (checkpoint / WEIGHTS).exists() else MODULE_STATE
     try:
         data = (checkpoint / file).read_bytes()

@@ -1,4 +1,4 @@
-"""Writing files in one piece, finding out beforehand whether that is possible, and locking a folder."""
+"""Functions that write a file in one piece, check whether a file can be written, and lock a folder."""
 
 import csv
 import fcntl
@@ -11,15 +11,15 @@ from typing import Any
 
 from settings.mistakes import Mistake
 
-RESERVE_MB = 256  # that have to be left on a disk, for the last checkpoints of a run
+RESERVE_MB = 256  # the free space on a disk that is kept for the last checkpoints of a run
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and put what was written there in the place of a file when the block ends.
+    """Yield a temporary path, and replace a file by the temporary file at the end of the block.
 
-    Readers of the file see the old content or the new content and nothing in between. Where the block raises, the old
-    content stays and the temporary file is removed.
+    Readers of the file see either the old or the new content. If the block raises an error, the old content stays, and
+    the temporary file is removed.
     """
     temporary = path.with_name(path.name + ".new")
     try:
@@ -35,7 +35,7 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a file in one piece.
 
     Raises:
-        OSError: it cannot be written; the old content stays.
+        OSError: the file cannot be written; the old content stays.
     """
     with replace_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -49,7 +49,7 @@ def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]
 
 
 def save_file(path: Path, content: str | bytes) -> str | None:
-    """Write a file in one piece; return the reason where that fails, None where the file was written."""
+    """Write a file in one piece; return None, or the reason if the file cannot be written."""
     if why := explain_unwritable(path):
         return why
     try:
@@ -60,7 +60,7 @@ def save_file(path: Path, content: str | bytes) -> str | None:
 
 
 def explain_unwritable(path: Path) -> str | None:
-    """Return why a file cannot be written, as far as one can see without writing; None where it can be written."""
+    """Return the reason why a file cannot be written, without trying to; None if no reason is found."""
     if path.is_dir():
         return f"{path} is a directory"
     if path.exists() and not os.access(path, os.W_OK):
@@ -72,14 +72,14 @@ def explain_unwritable(path: Path) -> str | None:
 
 
 def choose_free_path(path: Path) -> Path:
-    """Return a path that is not taken: `game.npz`, or the first free one of `game_2.npz`, `game_3.npz`, ..."""
+    """Return a path at which no file exists: `game.npz`, or the first free one of `game_2.npz`, `game_3.npz`, ..."""
     names = (path, *(path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(2, 10_000)))
     return next(name for name in names if not os.path.lexists(name))
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run or a search directory while the block runs: two drivers would write the same files.
+    """Lock the directory of a run or search while the block runs, so that two drivers cannot write the same files.
 
     Raises:
         Mistake: another process holds the lock, or the folder cannot be written or locked.

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from environments.screen import LINE_EVERY_S, Screen, duration
-from settings.mistakes import counted
+from environments.screen import LINE_EVERY_S, Screen, format_duration
+from settings.mistakes import format_count
 
 PROGRESS_COLUMNS = (
     # column of progress.csv, label, format; every algorithm has these columns
@@ -67,7 +67,7 @@ class Display(Screen):
         now = time.monotonic()
         if now - self._printed_at.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
             self._printed_at[seed] = now
-            self.say(self._format_plain_line(seed, row))
+            self.print_line(self._format_plain_line(seed, row))
 
     def draw_progress(self, width: int) -> Text:
         """Return the text for a terminal, in lines of at most `width` characters; each of several seeds has one."""
@@ -101,7 +101,7 @@ class Display(Screen):
         words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
         words += [f"{format_number(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
         score, games = format_number(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)
-        last = f"{counted(min(100, games), 'game')} of {games:,.0f}" if games else ""
+        last = f"{format_count(min(100, games), 'game')} of {games:,.0f}" if games else ""
         score = f"score {score}, the mean of the last {last}" if games else "no game has ended yet"
         losses = [f"{name} {format_number(row[key], form)}" for key, name, form in LOSS_COLUMNS if key in row]
         lines = [draw_bar(share, width - len(facts)) + facts, *wrap_words(words, width), *wrap_words([score], width)]
@@ -122,7 +122,9 @@ class Display(Screen):
     def estimate_time_left(self, row: dict[str, Any]) -> str:
         """Return the time left at the mean speed so far: `1 h 20 min`, `45 s`."""
         seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
-        return duration(seconds if self.time_s is None else min(seconds, max(0, self.time_s - row["wall_time_s"])))
+        return format_duration(
+            seconds if self.time_s is None else min(seconds, max(0, self.time_s - row["wall_time_s"]))
+        )
 
     def compute_share(self, row: dict[str, Any]) -> float:
         """Return the share of the run that is done, from 0 to 1: of its agent steps or of its time, the larger one."""
@@ -228,16 +230,17 @@ class SearchDisplay(Screen):
         values, *_ = self.trials.pop(label)
         self._num_ended += 1
         how = f"{STATE_WORDS[state]}, {why}" if why else f"{STATE_WORDS[state]} at {agent_steps:,} agent steps"
-        self.say(f"{label} {how}: {format_number(score, '{:,.1f}')}  {values}")
+        self.print_line(f"{label} {how}: {format_number(score, '{:,.1f}')}  {values}")
         if not self._live:
-            self.say(self._describe_with_time_left())
+            self.print_line(self._describe_with_time_left())
         self._show_table()
 
     def _describe_with_time_left(self) -> str:
         if not self._num_ended:
             return f"{self.describe_progress()}, time left -"
         each = (time.monotonic() - self._began_at) / self._num_ended
-        return f"{self.describe_progress()}, time left {duration(each * max(0, self.num_expected - self._num_ended))}"
+        seconds = each * max(0, self.num_expected - self._num_ended)
+        return f"{self.describe_progress()}, time left {format_duration(seconds)}"
 
     def _show_table(self) -> None:
         if not self._live:

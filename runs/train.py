@@ -14,10 +14,10 @@ from ray.tune.search import Searcher
 from cluster.plan import Plan, describe_update, make_plan
 from environments.checkout import ROOT
 from environments.games import may_never_end
-from environments.screen import duration
+from environments.screen import format_duration
 from experiments.resume import keep_rules
 from run_directory import checkpoints
-from run_directory.continuation import refuse_damaged_files, refuse_strangers
+from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import read_rows
@@ -28,7 +28,7 @@ from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
-from settings.mistakes import counted
+from settings.mistakes import format_count
 
 
 class SeedSource(TrialSource):
@@ -94,7 +94,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
         Mistake: the run cannot work on the cluster it names, or there is no checkpoint to continue from.
     """
     if resumed:
-        refuse_strangers(resumed, overrides)
+        refuse_untrusted_directory(resumed, overrides)
     if resumed and settings["resume"] == AUTO:
         settings = keep_rules(settings, resumed, overrides)
     plan = make_plan(settings)
@@ -146,7 +146,7 @@ def find_starts(run: Path, plan: Plan, say_done: bool = True) -> tuple[dict[int,
         if (len(plan.seeds) > 1 or settings["resume"] == AUTO) and not checkpoints.list_checkpoints(path):
             print(f"seed {seed} stopped before its first checkpoint; it starts anew")
             continue
-        checkpoint, complaints = checkpoints.find_newest_whole(path)
+        checkpoint, complaints = checkpoints.find_newest_checkpoint(path)
         for sentence in complaints:
             print(f"{path}: {sentence}")
         if has_reached_stop(settings["stop"], checkpoints.read_totals(checkpoint)):
@@ -237,11 +237,11 @@ def conclude(failures: dict[int, str], dirs: dict[int, Path], run: Path) -> int:
 def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     """Print in a few lines what is about to be trained, from where, and where it is written to."""
     settings, time_s = plan.settings, plan.settings["stop"]["time_s"]
-    limit = f" or {duration(time_s)}, whichever is first" if time_s is not None else ""
+    limit = f" or {format_duration(time_s)}, whichever is first" if time_s is not None else ""
     print(
         f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps"
         f"{limit}, {describe_update(plan)}, seed {settings['seed']}, "
-        f"{counted(plan.cpus, 'CPU')} for training"
+        f"{format_count(plan.cpus, 'CPU')} for training"
     )
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]

@@ -54,7 +54,7 @@ class TrainingProcess(tune.Trainable):
             rllib.run_dirs = {seed: str(dirs[seed])}
             self.algorithms[seed] = rllib.algo_class(config=rllib, storage=get_trial_storage(self))
             if checkpoints.list_checkpoints(dirs[seed]):
-                self.load_seed(seed, checkpoints.find_newest_whole(dirs[seed])[0])
+                self.load_seed(seed, checkpoints.find_newest_checkpoint(dirs[seed])[0])
 
     def load_seed(self, seed: int, checkpoint: Path) -> None:
         """Continue one seed from a checkpoint, which may be at the end of its budget already."""

@@ -27,7 +27,7 @@ from runs.display import Screen
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.training_process import TrainingProcess
-from settings.mistakes import cause_of, in_a_line
+from settings.mistakes import find_cause, format_error
 
 WAIT_S = 60.0  # that no trial runs before the user is told why
 ENDED = ("TERMINATED", "ERROR")
@@ -149,7 +149,7 @@ class Recorder(tune.Callback):
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         label, run = trial.config["label"], Path(trial.config["dir"])
         for seed, notice in result["notices"]:
-            self.say_once(f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}")
+            self.print_once(f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}")
         for seed, row, workers, began_at in result["reports"]:
             with stop_on_full_disk(self.folder):
                 writer = self.open_writer(str(run))
@@ -174,7 +174,7 @@ class Recorder(tune.Callback):
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
-            self.screen.say("waiting until there is room for all processes; Ctrl-C ends the wait")
+            self.screen.print_line("waiting until there is room for all processes; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
 
@@ -187,30 +187,30 @@ class Recorder(tune.Callback):
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
-            self.screen.say(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
+            self.screen.print_line(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
             self.source.fail_trial(trial.config, explain_failure(trial))
 
-    def say_once(self, sentence: str) -> None:
+    def print_once(self, sentence: str) -> None:
         """Show a sentence, however often it is reported."""
         if sentence not in self.notices:
             self.notices.add(sentence)
-            self.screen.say(sentence)
+            self.screen.print_line(sentence)
 
 
 def read_error(trial: Trial) -> BaseException | None:
     """Return what was raised in the process of a trial. It is read where Tune writes it first: Tune copies it later to
     the place where `trial.get_error` looks."""
     path = trial.pickled_error_file
-    return cause_of(cloudpickle.loads(Path(path).read_bytes())) if path and Path(path).exists() else None
+    return find_cause(cloudpickle.loads(Path(path).read_bytes())) if path and Path(path).exists() else None
 
 
 def explain_failure(trial: Trial) -> str:
     """Return the reason why a trial failed, in a line."""
     if error := read_error(trial):
-        return in_a_line(error)
+        return format_error(error)
     return Path(str(trial.error_file)).read_text().strip().splitlines()[-1]
 
 

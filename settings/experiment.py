@@ -33,7 +33,7 @@ def select_classes(settings: dict) -> dict[str, type]:
 
 
 def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
-    """Returns, for each group, name -> Setting, and the owner of these settings for messages, such as `PPO`."""
+    """Return, for each group, name -> Setting, and the owner of these settings for messages, such as `PPO`."""
     algo, env, model = settings["algo"], settings["env"], settings["model"]
     classes = select_classes(settings)
     owners = {"algo": str(algo.get("name")).upper(), "env": str(env.get("name")), "model": str(model.get("torso"))}

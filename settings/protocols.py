@@ -2,7 +2,7 @@
 
 A protocol moves an Atari score more than the algorithm does (Machado et al. 2018), so it has a name, and scores of two
 protocols never share a column. Each field can be overridden by itself (`env.protocol=machado env.noop_max=30`);
-`describe` then names the field.
+`describe_protocol` then names the field.
 """
 
 PROTOCOLS = {
@@ -43,7 +43,7 @@ def complete_rules(env: dict) -> dict:
     return EARLIER | env if "game" in env else env
 
 
-def describe(env: dict) -> str:
+def describe_protocol(env: dict) -> str:
     """Return the protocol's name, followed by each field that differs from it: `machado, noop_max 30`."""
     env, rules = complete_rules(env), PROTOCOLS.get(env.get("protocol", ""), {})
     changed = [f"{name} {env[name]}" for name, value in rules.items() if env[name] != value]

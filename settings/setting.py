@@ -1,7 +1,8 @@
 """One setting: its kind, its range, its unit and its meaning, and the check of a value.
 
-Settings are the fields of frozen dataclasses. The annotation of a field says its kind and whether null is a value; a
-function of this file says the rest. No field has a default here: the YAML files hold the only values.
+Settings are the fields of frozen dataclasses. The annotation of a field is the kind of the setting, with `| None` if
+null is a value. Range and meaning are the arguments of `at_least`, `above`, `one_of` or `any_value`, which read as a
+condition on the value. No field has a default here: the YAML files hold the only values.
 
     @dataclass(frozen=True)
     class StopSettings:
@@ -31,22 +32,22 @@ YEAR_S = 366 * 86_400.0
 
 
 def at_least(least: float, meaning: str, most: float | None = None) -> Any:
-    """Declares a number of at least `least` and, where it is given, at most `most`; for a list, each of its numbers."""
+    """Declare a number of at least `least` and, where it is given, at most `most`; for a list, each of its numbers."""
     return dataclasses.field(metadata={"meaning": meaning, "low": least, "high": most})
 
 
 def above(limit: float, meaning: str, most: float | None = None) -> Any:
-    """Declares a number that is larger than `limit` and, where it is given, at most `most`."""
+    """Declare a number that is larger than `limit` and, where it is given, at most `most`."""
     return dataclasses.field(metadata={"meaning": meaning, "above": limit, "high": most})
 
 
 def one_of(options: tuple, meaning: str) -> Any:
-    """Declares a setting that takes one of a few values."""
+    """Declare a setting that takes one of a few values."""
     return dataclasses.field(metadata={"meaning": meaning, "options": options})
 
 
 def any_value(meaning: str) -> Any:
-    """Declares a setting that takes every value of its kind."""
+    """Declare a setting that takes every value of its kind."""
     return dataclasses.field(metadata={"meaning": meaning})
 
 
@@ -86,7 +87,7 @@ class Setting:
         if value is None:
             if self.optional:
                 return None
-            raise Mistake(f"{key} is not set; it takes {self.wanted()}")
+            raise Mistake(f"{key} is not set; it takes {self.describe_values()}")
         if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
             value = float(Decimal(found.group(1)) * {"k": 1_000, "M": 1_000_000}[found.group(2)])
         if self.kind is float and type(value) is int:
@@ -95,10 +96,10 @@ class Setting:
             value = int(value)
         items = value if self.kind is list and type(value) is list else [value]
         if type(value) is not self.kind or (self.kind is list and not items):
-            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.wanted()}")
+            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}")
         for item in items:
             if self.kind is list and type(item) is not self.item:
-                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.wanted()}")
+                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}")
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
@@ -107,11 +108,11 @@ class Setting:
                 low, high, above = self.low, self.high, self.above
                 outside = (low is not None and item < low) or (high is not None and item > high)
                 if outside or (above is not None and item <= above) or not math.isfinite(item):
-                    raise Mistake(f"{key}={value} is out of range; it takes {self.wanted()}")
+                    raise Mistake(f"{key}={value} is out of range; it takes {self.describe_values()}")
         return value
 
-    def wanted(self) -> str:
-        """Return what the setting takes, in words: `a whole number of at least 1`."""
+    def describe_values(self) -> str:
+        """Return the possible values of the setting in words: `a whole number of at least 1`."""
         if self.options:
             return "one of " + ", ".join(map(str, self.options))
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
@@ -145,7 +146,7 @@ def read_field(field: dataclasses.Field) -> Setting:
 
 
 def spell_limit(number: float) -> str:
-    """Return a limit as it is printed: `0.5`, `16384`, `1,000,000,000,000`."""
+    """Return a limit as text: `0.5`, `16384`, `1,000,000,000,000`."""
     return f"{number:,.0f}" if number >= 100_000 else str(number)
 
 

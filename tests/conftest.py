@@ -54,7 +54,7 @@ def few_threads():
 @pytest.fixture
 def one_thread(monkeypatch):
     """What the suite builds in this process takes one thread too."""
-    monkeypatch.setattr(threads, "num_threads", lambda: 1)
+    monkeypatch.setattr(threads, "count_threads", lambda: 1)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def machine_with(monkeypatch):
 
     def have(cpus: int, gpus: int | None = None) -> None:
         for file in ("cluster.plan", "cluster.capacity", "tune_searches.check"):
-            monkeypatch.setattr(f"{file}.num_cpus", lambda: cpus)
+            monkeypatch.setattr(f"{file}.count_cpus", lambda: cpus)
         if gpus is not None:
             monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
 

@@ -16,8 +16,8 @@ from ray import tune
 import run
 from cluster.plan import make_plan
 from environments import names
-from environments.machine import num_cpus
-from environments.names import name_of
+from environments.machine import count_cpus
+from environments.names import name_environment
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from experiments.check import check_settings
@@ -448,10 +448,10 @@ def test_envs_that_runners_cannot_share_are_refused(refused):
 
 @pytest.mark.parametrize("setting", ["cluster.cpus", "cluster.num_env_runners", "cluster.cpus_per_runner"])
 def test_more_cpus_than_the_machine_has_are_refused(setting, refused):
-    many = num_cpus() + 1
+    many = count_cpus() + 1
     others = ["cluster.num_env_runners=1"] if setting.endswith("per_runner") else []
     message = refused(f"{setting}={many}", *others, f"algo.num_envs={many}")
-    assert f"{setting}={many}" in message and f"has {num_cpus()}" in message and "ask for fewer" in message
+    assert f"{setting}={many}" in message and f"has {count_cpus()}" in message and "ask for fewer" in message
 
 
 def test_gpus_that_are_not_there_are_refused(refused, monkeypatch):
@@ -1022,7 +1022,7 @@ def test_a_copied_file_does_not_give_its_old_name_to_another_environment(world, 
 
 @pytest.mark.parametrize("env_id", ["my_games:pong", "my_games:cartpole"])
 def test_an_environment_of_one_s_own_does_not_take_the_name_of_another(env_id):
-    assert name_of({"id": env_id, "name": "pong"}) == env_id.replace(":", "-")
+    assert name_environment({"id": env_id, "name": "pong"}) == env_id.replace(":", "-")
 
 
 @pytest.mark.parametrize("word", ["env.name=pong", "algo.name=a2c"])

@@ -5,11 +5,11 @@ from typing import Any
 
 from cluster.placement import Node, place_bundles
 from cluster.plan import make_plan
-from environments.machine import num_cpus, num_gpus
+from environments.machine import count_cpus, count_gpus
 from environments.passwords import is_masked
 from experiments.check import check_settings
 from settings.algorithms import PART_OF_WEIGHTS
-from settings.mistakes import Mistake, counted
+from settings.mistakes import Mistake, format_count
 from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
 from tune_searches.space import Parameter, parse_space
@@ -59,7 +59,7 @@ def check_search(search: Any, settings: dict) -> dict:
             raise explain_unknown(f"search.{key}", "a search", [f"search.{name}" for name in (*known, "space")])
     for key, setting in known.items():
         if key not in search:
-            raise Mistake(f"search.{key} is missing; it takes {setting.wanted()}")
+            raise Mistake(f"search.{key} is missing; it takes {setting.describe_values()}")
         checked[key] = setting.check(f"search.{key}", search[key])
     if is_masked(checked["storage"]):
         raise Mistake(
@@ -101,18 +101,18 @@ def check_search(search: Any, settings: dict) -> dict:
             )
         return checked
     seeds, at_once = checked["seeds_per_trial"], checked["concurrent"] or 1
-    trial, cpus = make_plan({**settings, "search": checked}), num_cpus()
+    trial, cpus = make_plan({**settings, "search": checked}), count_cpus()
     if at_once * trial.cpus > cpus:
         raise Mistake(
-            f"search.concurrent={at_once} trials of {counted(trial.cpus, 'CPU')}, with search.seeds_per_trial={seeds}, "
-            f"ask for more than the {cpus} of this machine; ask for fewer"
+            f"search.concurrent={at_once} trials of {format_count(trial.cpus, 'CPU')}, with "
+            f"search.seeds_per_trial={seeds}, ask for more than the {cpus} of this machine; ask for fewer"
         )
     if trial.gpus:
-        gpus = num_gpus()
+        gpus = count_gpus()
         machine = Node("", "this machine", {"CPU": cpus, "GPU": gpus})
         if place_bundles(trial.bundles * at_once, [machine]) is None:
             raise Mistake(
-                f"search.concurrent={at_once} trials of {counted(trial.gpus, 'GPU')}, with search.seeds_per_trial="
+                f"search.concurrent={at_once} trials of {format_count(trial.gpus, 'GPU')}, with search.seeds_per_trial="
                 f"{seeds} and each process its part of one, do not fit on the {gpus} of this machine; ask for fewer"
             )
     return checked

@@ -97,7 +97,9 @@ class Population:
     def read_totals(self, number: int) -> list[dict[str, float]]:
         """Return the counters in the newest checkpoint of each seed of a trial, the fewest agent steps first."""
         runs = seed_paths(self.find_run(number), self.seeds).values()
-        there = [checkpoints.find_newest_whole(run)[0] if checkpoints.list_checkpoints(run) else None for run in runs]
+        there = [
+            checkpoints.find_newest_checkpoint(run)[0] if checkpoints.list_checkpoints(run) else None for run in runs
+        ]
         rows = [checkpoints.read_totals(checkpoint) if checkpoint else {"agent_steps": 0.0} for checkpoint in there]
         return sorted(rows, key=lambda row: row["agent_steps"])
 
@@ -119,7 +121,7 @@ class Population:
         for assignment in assignments:
             for seed, run in seed_paths(self.find_run(assignment.trial), self.seeds).items():
                 donor = seed_paths(self.find_run(assignment.donor), self.seeds)[seed]
-                checkpoints.keep_checkpoint(checkpoints.find_newest_whole(donor)[0], run)
+                checkpoints.keep_checkpoint(checkpoints.find_newest_checkpoint(donor)[0], run)
             self.writer.write_run(self.find_run(assignment.trial), assignment.values, self.seeds)
             self.study.change_values(assignment.trial, assignment.values)
         self.study.optuna.set_user_attr(ENDED_KEY, generation)

@@ -18,10 +18,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cluster.local_ray import LOCAL
 from cluster.plan import Plan, make_plan
-from environments.machine import num_cpus
-from environments.passwords import mask
+from environments.machine import count_cpus
+from environments.passwords import mask_passwords
 from experiments.resume import keep_rules
-from run_directory.continuation import refuse_damaged_files, refuse_strangers
+from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
 from run_directory.searches import STAGES
@@ -32,7 +32,7 @@ from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
-from settings.mistakes import Mistake, counted
+from settings.mistakes import Mistake, format_count
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
 from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, SearchSource, write_trials_csv
@@ -60,7 +60,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
     folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
     begins = not (folder / STARTS).exists()
     if not begins:
-        refuse_strangers(folder, overrides)
+        refuse_untrusted_directory(folder, overrides)
     if not begins and not resumed:
         settings = keep_rules(settings, folder, overrides)
     on_cluster = settings["cluster"]["address"] != LOCAL
@@ -79,8 +79,8 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
     study = Study(settings, space, folder)
     if not study.list_trials() and any(folder.glob("trials/*")):
         raise Mistake(
-            f"search in {folder}: it has trials that search.storage={mask(settings['search']['storage'])} does not "
-            "know; name the storage they were made with, or another search.name"
+            f"search in {folder}: it has trials that search.storage={mask_passwords(settings['search']['storage'])} "
+            "does not know; name the storage they were made with, or another search.name"
         )
     confirmation, code = Confirmation(study, folder), 0
     if (
@@ -118,8 +118,9 @@ def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
         if not proposals.total:
             return 0
         print(
-            f"{settings['algo']['name']} on {settings['env']['name']}: {counted(proposals.total, 'trial')} of at most "
-            f"{study.budget:,} agent steps, {count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
+            f"{settings['algo']['name']} on {settings['env']['name']}: "
+            f"{format_count(proposals.total, 'trial')} of at most {study.budget:,} agent steps, "
+            f"{count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
             f"proposes, {settings['search']['scheduler']} stops early"
         )
         print(f"writing to {folder}", flush=True)
@@ -191,17 +192,17 @@ def run_source(
     except (TuneError, StorageInternalError) as error:
         if "StorageInternalError" not in repr(error):
             raise
-        storage = mask(plan.settings["search"]["storage"])
+        storage = mask_passwords(plan.settings["search"]["storage"])
         print(f"the search stopped: search.storage={storage} failed while it was written to")
         return 1
     if source.overheads:
-        display.say(source.describe_overhead())
+        display.print_line(source.describe_overhead())
     return int(Interrupt.stop_requested)
 
 
 def count_concurrent_trials(plan: Plan) -> int:
     """Return how many trials run at once: as many as were asked for, or as there are CPUs and GPUs for."""
-    cpus = num_cpus() if plan.settings["cluster"]["address"] == LOCAL else ray.cluster_resources().get("CPU", 1)
+    cpus = count_cpus() if plan.settings["cluster"]["address"] == LOCAL else ray.cluster_resources().get("CPU", 1)
     room = cpus / plan.cpus
     if plan.gpus:
         room = min(room, ray.cluster_resources().get("GPU", 0) / plan.gpus)

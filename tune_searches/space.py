@@ -134,6 +134,7 @@ def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Parameter]) -> Parameter:
+    """Return the parameter for one entry of a space, checked against its setting and the parameters above it."""
     where = f"search.space.{key}"
     kinds = [kind for kind in KINDS if isinstance(given, dict) and kind in given]
     if len(kinds) != 1 or set(given) - {kinds[0], "when"}:
@@ -147,6 +148,7 @@ def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Param
 
 
 def _check_choices(where: str, values: list, setting: Setting) -> tuple:
+    """Return the values of a choice, converted to the kind of the setting; there are two or more, each once."""
     checked = tuple(setting.check(where, value) for value in values)
     if any(isinstance(value, list) for value in checked):
         raise Mistake(f"{where}: a setting that is a list itself cannot be searched; leave it out")
@@ -156,6 +158,7 @@ def _check_choices(where: str, values: list, setting: Setting) -> tuple:
 
 
 def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple:
+    """Return the lowest and the highest number of a range, which the setting takes and the kind of range allows."""
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(values) != 2 or len(numbers) != 2:
         raise Mistake(f"{where}: {kind} takes two numbers, lowest and highest, and {values} is not that")
@@ -166,7 +169,7 @@ def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple
         raise Mistake(f"{where}: {kind} needs a lowest number above 0, and {low} is not; raise it, or use uniform")
     if setting.kind not in (int, float) or (setting.kind is int) != (kind == "int"):
         fitting = {int: "int or choice", float: "uniform, loguniform or choice"}.get(setting.kind, "choice")
-        raise Mistake(f"{where}: {kind} does not fit, the setting takes {setting.wanted()}; use {fitting}")
+        raise Mistake(f"{where}: {kind} does not fit, the setting takes {setting.describe_values()}; use {fitting}")
     ends = [1 - high, 1 - low] if kind == "one_minus_loguniform" else [low, high]
     for end in ends:
         setting.check(where, end)
@@ -175,6 +178,7 @@ def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple
 
 
 def _parse_conditions(where: str, given: Any, earlier: list[Parameter]) -> dict[str, tuple]:
+    """Return key -> values of the choices above the parameter, beside which the parameter varies."""
     if not isinstance(given, dict):
         raise Mistake(f"{where}: when takes keys of the space with the values beside which this one varies")
     choices = {parameter.key: parameter.values for parameter in earlier if parameter.kind == "choice"}

@@ -30,8 +30,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
-from environments.passwords import hide, mask, password_in
-from run_directory.files import check_kind, damaged_file
+from environments.passwords import find_password, hide_password, mask_passwords
+from run_directory.files import check_kind, explain_damage
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER
 from tune_searches.check import check_experiment
@@ -300,9 +300,9 @@ def refuse_damaged_database(path: Path) -> None:
         with closing(sqlite3.connect(path, timeout=60)) as database:
             found = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.Error as error:
-        raise damaged_file(path, error) from error
+        raise explain_damage(path, error) from error
     if found != "ok":
-        raise damaged_file(path, found)
+        raise explain_damage(path, found)
 
 
 def connect_with_retries(dialect: Any, record: Any, arguments: list, named: dict) -> Any:
@@ -312,7 +312,7 @@ def connect_with_retries(dialect: Any, record: Any, arguments: list, named: dict
         try:
             return dialect.connect(*arguments, **named)
         except dialect.loaded_dbapi.OperationalError as error:
-            now, why = time.monotonic(), hide(" ".join(str(error).split()), named.get("password") or "")[:150]
+            now, why = time.monotonic(), hide_password(" ".join(str(error).split()), named.get("password") or "")[:150]
             if now - said > REMIND_EVERY_S:
                 said = now
                 print(
@@ -331,10 +331,10 @@ def explain_storage_errors(storage: str) -> Iterator[None]:
     except Mistake:
         raise
     except Exception as error:  # drivers of databases share no class of errors
-        why = hide(" ".join(str(error).split()), password_in(storage))[:200]
+        why = hide_password(" ".join(str(error).split()), find_password(storage))[:200]
         raise Mistake(
-            f"search.storage={mask(storage)} cannot be opened ({why}); give sqlite, journal, or the URL of a database "
-            "that answers: postgresql://user@host/name"
+            f"search.storage={mask_passwords(storage)} cannot be opened ({why}); give sqlite, journal, or the URL of a "
+            "database that answers: postgresql://user@host/name"
         ) from error
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from environments.passwords import mask
+from environments.passwords import mask_passwords
 from evidence.search_result import Finalist, explain_result, format_difference, read_finalists, read_search
 from evidence.statistics import t_interval
-from run_directory.files import check_kind, damaged_file, read_yaml
+from run_directory.files import check_kind, explain_damage, read_yaml
 from run_directory.layout import CONFIG, STARTS
 from run_directory.searches import TRIALS_CSV, parse_value, trial_path
 from run_directory.starts import read_starts
@@ -65,7 +65,7 @@ def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
     for key, value in best.values.items():
         group, _, name = key.partition(".")
         if str(found := settings.get(group, {}).get(name)) != value and parse_value(value) != found:
-            raise damaged_file(trial / CONFIG, f"{key} is {found} where {folder / TRIALS_CSV} has {value}")
+            raise explain_damage(trial / CONFIG, f"{key} is {found} where {folder / TRIALS_CSV} has {value}")
     text = format_header(folder, trial, search, best, path.stem) + format_settings(settings)
     if why := save_file(path, text):
         print(text)
@@ -82,7 +82,7 @@ def find_tuned_config(folder: Path, into: Path = TUNED_CONFIGS) -> Path:
     """
     name = read_search(folder)["search"]["name"]
     if not re.fullmatch(r"[\w.-]*\w", name):
-        raise damaged_file(folder / CONFIG, f"search.name={name!r:.80} names a directory")
+        raise explain_damage(folder / CONFIG, f"search.name={name!r:.80} names a directory")
     return into / f"{name}_searched.yaml"
 
 
@@ -93,7 +93,7 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
     git, machine = start.get("git"), start["hardware"]
     for fact in ("cpu", "cpus", "dtype"):
         if fact not in machine:
-            raise damaged_file(trial / STARTS, f"hardware has no {fact}")
+            raise explain_damage(trial / STARTS, f"hardware has no {fact}")
     for key, kind in {"trials": int, "sampler": str, "scheduler": str}.items():
         check_kind(folder / CONFIG, search["search"].get(key), kind, f"search.{key}")
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
@@ -109,7 +109,7 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
         f"{format_difference(best.difference)}.",
         f"        {explain_result(best)}",
         f"Search: {best.name} of {search['search']['trials']}, {search['search']['sampler']} and "
-        f"{search['search']['scheduler']}; {shlex.join(mask(command))}",
+        f"{search['search']['scheduler']}; {shlex.join(mask_passwords(command))}",
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
         f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]",
     ]
@@ -125,7 +125,7 @@ def read_all_starts(folder: Path, required: tuple[str, ...]) -> list[dict[str, A
     """
     path = folder / STARTS
     if not (starts := read_starts(path, required)):
-        raise damaged_file(path, "it has no starts")
+        raise explain_damage(path, "it has no starts")
     return starts
 
 

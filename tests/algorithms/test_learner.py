@@ -27,14 +27,14 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 def spy_on_minibatches(learner) -> list[dict[str, torch.Tensor]]:
-    seen, minibatches = [], learner.minibatches
+    seen, minibatches = [], learner.iterate_minibatches
 
     def remember(*arguments):
         for minibatch in minibatches(*arguments):
             seen.append(minibatch)
             yield minibatch
 
-    learner.minibatches = remember
+    learner.iterate_minibatches = remember
     return seen
 
 
@@ -139,7 +139,7 @@ def test_rewards_are_clipped_for_training_only(algo, clip_rewards, make_learner,
     rewards = np.float32([[0, 21, -7, 0.5]] * 16)
     rollout = make_rollout(rewards=rewards)
     batches, gamma = [], learner.algo.gamma
-    for name in ("minibatches", "microbatches"):
+    for name in ("iterate_minibatches", "iterate_microbatches"):
         iterate = getattr(learner, name)
         setattr(learner, name, lambda batch, *rest, it=iterate: batches.append(batch) or it(batch, *rest))
     update(learner, rollout)

@@ -6,7 +6,7 @@ import torch
 
 from algorithms.learner import PROGRESS
 from environments.frames import layout_of
-from rollouts.rollout import Rollout, RolloutData, columns
+from rollouts.rollout import Rollout, RolloutData, list_columns
 
 T, N, H = 4, 2, 8  # agent steps, envs, LSTM cells
 ALGOS = {
@@ -28,7 +28,7 @@ TORSOS = {  # the network, and the picture it was made for
 def random_rollout(learner, memory_size: int) -> Rollout:
     """Noise to look at and to be rewarded for; a game ends in the middle, and all end with the rollout."""
     rng, net, layout = np.random.default_rng(0), learner.net, layout_of(learner.config.env_config)
-    table = columns(T, N, net.observation_space, net.action_space, layout, 0, memory_size)
+    table = list_columns(T, N, net.observation_space, net.action_space, layout, 0, memory_size)
     arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in table.items()}
     arrays["frames"] = rng.integers(0, 256, arrays["frames"].shape, np.uint8)
     arrays["actions"] = rng.integers(0, net.action_space.n, (T, N))

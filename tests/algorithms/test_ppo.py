@@ -103,13 +103,13 @@ def test_loss_and_gradient_are_rllibs_at_rllibs_settings(env, kind, kl_coeff, ma
 
 
 def test_the_gradient_of_every_weight_is_rllibs(make_learner, small):
-    """The same through the whole network: RLlib's forward_train here, policy_and_value there."""
+    """The same through the whole network: RLlib's forward_train here, compute_policy_and_value there."""
     learner = make_learner(*small)
     batch = minibatch(2, torch.arange(64) % 2)
     batch = {name: c.float() if c.is_floating_point() else c for name, c in batch.items()}
     batch["logp"] = learner.net.Policy(batch["policy"]).logp(batch["actions"])
     obs, weights = torch.randn(64, 4), list(learner.net.parameters())
-    ours, _ = loss_of(*learner.net.policy_and_value(obs, learner.net.pack()), batch)
+    ours, _ = loss_of(*learner.net.compute_policy_and_value(obs, learner.net.pack()), batch)
     out = learner.net.forward_train({Columns.OBS: obs})
     theirs = rllibs_loss_of(learner, batch, out[Columns.ACTION_DIST_INPUTS], out[Columns.EMBEDDINGS])
     for mine, rllibs in zip(torch.autograd.grad(ours, weights), torch.autograd.grad(theirs, weights), strict=True):

@@ -49,7 +49,7 @@ def test_who_acts_has_the_weights_of_one_update_before(make_algorithm, make_lear
         net.load_state_dict(weights)
         with torch.no_grad():
             obs, actions = torch.tensor(rollout["obs"][:-1]), torch.tensor(rollout["actions"])
-            policy, _ = net.policy_and_value(obs.flatten(0, 1), net.pack())
+            policy, _ = net.compute_policy_and_value(obs.flatten(0, 1), net.pack())
             logp = net.Policy(policy).logp(actions.flatten(0, 1))
         return np.abs(logp.numpy() - rollout["logp"].reshape(-1)).max()
 

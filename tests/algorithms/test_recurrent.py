@@ -71,7 +71,7 @@ def test_minibatches_are_whole_sequences(make_runner, make_learner):
     overrides = (*PPO, *CARTPOLE)
     runner, learner = make_runner(*overrides), make_learner(*overrides)
     batch = learner.load([runner.sample()])
-    pieces = list(learner.minibatches(batch, RECORDED, math.ceil(int(batch["valid"].sum()) / 4), 1))
+    pieces = list(learner.iterate_minibatches(batch, RECORDED, math.ceil(int(batch["valid"].sum()) / 4), 1))
     assert [tuple(p["obs"].shape) for p in pieces] == [(64, 1, 4)] * 4
     assert all(p["memory"].shape == (2, 1, 8) for p in pieces)
     seen = torch.cat([p["obs"] for p in pieces], 1)

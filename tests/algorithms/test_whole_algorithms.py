@@ -12,7 +12,7 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError
 
 from rollouts.runner import VectorEnvRunner
-from settings.mistakes import EnvironmentFault, in_a_line
+from settings.mistakes import EnvironmentFault, format_error
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # env runners cannot import tests
 
@@ -148,7 +148,7 @@ def test_an_env_runner_that_cannot_start_stops_the_run_and_says_why(runner, make
     config = make_config(*CARTPOLE, "cluster.num_env_runners=2", "cluster.cpus_per_runner=0.5", env_runner_cls=runner)
     with pytest.raises(RayActorError) as failed:
         config.build_algo()
-    assert in_a_line(failed.value) == "RuntimeError: env runner 1 finds no GPU"
+    assert format_error(failed.value) == "RuntimeError: env runner 1 finds no GPU"
 
 
 @pytest.mark.end_to_end

@@ -342,7 +342,7 @@ def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_clus
         "algo": "ppo",
         "env": "cartpole",
         "seed": "1",
-        "commit": submit.commit_to_send() or "unknown",
+        "commit": submit.describe_commit() or "unknown",
     }
     wait_for(lambda: list(shared.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
     stop = urllib.request.Request(f"{dashboard}/api/jobs/{job}/stop", method="POST")

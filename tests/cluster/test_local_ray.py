@@ -44,20 +44,20 @@ def refused_by_ray(monkeypatch):
 
 
 def test_ray_has_the_cpus_that_the_suite_counts_and_listens_to_this_machine_only(compose, refused_by_ray, monkeypatch):
-    monkeypatch.setattr(machine, "cpu_quotas", lambda root: [1.5])
-    monkeypatch.setattr(machine, "memory_limits", lambda root: [2**31])
+    monkeypatch.setattr(machine, "read_cpu_quotas", lambda root: [1.5])
+    monkeypatch.setattr(machine, "read_memory_limits", lambda root: [2**31])
     _, asked = refused_by_ray(compose(["env=cartpole"]), RuntimeError("no"))
-    assert asked["num_cpus"] == machine.num_cpus() == 1
+    assert asked["num_cpus"] == machine.count_cpus() == 1
     assert asked["object_store_memory"] <= 0.3 * 2**31
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and not ray_constants.ENABLE_RAY_CLUSTER
 
 
 def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
-    monkeypatch.setattr(machine, "cpu_quotas", lambda root: [1.5])
+    monkeypatch.setattr(machine, "read_cpu_quotas", lambda root: [1.5])
     assert make_plan(compose(["env=assault", "size=short", "dashboard=true"])).bundles[0]["CPU"] == 1
     with pytest.raises(Mistake, match=r"cluster.cpus=2.* ask for 2 CPUs, and this machine has 1"):
         compose(["env=assault", "cluster.cpus=2", "dashboard=true"])
-    monkeypatch.setattr(machine, "memory_limits", lambda root: [2**20])
+    monkeypatch.setattr(machine, "read_memory_limits", lambda root: [2**20])
     with pytest.raises(Mistake, match=r"algo.num_envs=8, algo.horizon=128: .*memory"):
         compose(["env=assault", "cluster.cpus=1", "dashboard=true"])
     with pytest.raises(Mistake, match=r"algo.buffer_size=100000: .*memory"):

@@ -33,7 +33,7 @@ def test_a_job_may_be_told_what_it_is_told_anyway(monkeypatch):
 
 
 def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):
-    monkeypatch.setattr(submit, "commit_to_send", lambda: "3f2a9c0-dirty")
+    monkeypatch.setattr(submit, "describe_commit", lambda: "3f2a9c0-dirty")
     assert submit.describe_job(compose(["env=cartpole", "seed=[1,2]", *ON_RAY]), "ppo/cartpole") == {
         "job_name": "ppo/cartpole",
         "algo": "ppo",

@@ -87,7 +87,7 @@ def a_rollout(module: ActorCritic) -> tuple[torch.Tensor, tuple[torch.Tensor, to
 
 
 def test_gradients_reach_every_parameter(module):
-    policy, values = module.policy_and_value(some(module.observation_space), module.pack())
+    policy, values = module.compute_policy_and_value(some(module.observation_space), module.pack())
     assert policy.shape == (5, 3) and values.shape == (5,)
     (policy.square().sum() + values.square().sum()).backward()
     for name, parameter in module.named_parameters():
@@ -130,24 +130,24 @@ def test_what_was_seen_before_matters_until_a_new_game_starts(recurrent):
 
 def test_a_model_without_a_memory_acts_on_what_it_sees(module):
     obs, packed = some(module.observation_space), module.pack()
-    assert not module.recurrent and module.initial_state(5) == ()
+    assert not module.recurrent and module.make_initial_state(5) == ()
     policy, values, state = module.act(obs, packed, ())
     assert state == ()
-    for mine, reference in zip((policy, values), module.policy_and_value(obs, packed), strict=True):
+    for mine, reference in zip((policy, values), module.compute_policy_and_value(obs, packed), strict=True):
         assert torch.equal(mine, reference)
 
 
 def test_a_model_with_a_memory_needs_a_state(recurrent):
     assert recurrent.recurrent
-    for state in recurrent.initial_state(N):
+    for state in recurrent.make_initial_state(N):
         assert state.shape == (N, recurrent.memory.size) and state.dtype == torch.float32 and not state.any()
     with pytest.raises(TypeError, match="call act"):
-        recurrent.policy_and_value(some(recurrent.observation_space), recurrent.pack())
+        recurrent.compute_policy_and_value(some(recurrent.observation_space), recurrent.pack())
 
 
 def test_heads_are_linear_functions_of_the_features(module):
     obs = some(module.observation_space)
-    policy, values = module.policy_and_value(obs, module.pack())
+    policy, values = module.compute_policy_and_value(obs, module.pack())
     features = module.torso(obs, module.torso.pack())
     torch.testing.assert_close(policy, module.policy(features))
     if module.value_torso is not None:
@@ -157,7 +157,7 @@ def test_heads_are_linear_functions_of_the_features(module):
 
 def test_rllibs_interface_is_the_same_computation(module):
     obs = some(module.observation_space)
-    policy, values = module.policy_and_value(obs, module.pack())
+    policy, values = module.compute_policy_and_value(obs, module.pack())
     batch = {Columns.OBS: obs}
     for forward in (module.forward_train, module.forward_inference, module.forward_exploration):
         out = forward(dict(batch))
@@ -195,7 +195,7 @@ def test_separate_trunks_do_not_touch_each_other(make_module):
     obs = some(NUMBERS)
     for shared in (True, False):
         module = make_module("env=cartpole", f"model.shared_trunk={str(shared).lower()}")
-        module.policy_and_value(obs, module.pack())[1].sum().backward()
+        module.compute_policy_and_value(obs, module.pack())[1].sum().backward()
         assert all((p.grad is not None and p.grad.abs().sum() > 0) == shared for p in module.torso.parameters())
         assert (module.value_torso is None) == shared
 
@@ -214,7 +214,7 @@ def test_the_slides_model_is_dense_512_elu_he_uniform(make_module):
 
 def test_the_policy_begins_almost_uniform(make_module):
     module = make_module("model.hidden=64", observations=PIXELS)
-    policy, values = module.policy_and_value(some(PIXELS), module.pack())
+    policy, values = module.compute_policy_and_value(some(PIXELS), module.pack())
     assert (policy.softmax(-1) - 1 / 3).abs().max() < 0.01
     assert module.policy.weight.norm(dim=1).tolist() == pytest.approx([0.01] * 3, rel=1e-4)
     assert module.value.weight.norm().item() == pytest.approx(1, rel=1e-4)
@@ -264,7 +264,9 @@ def test_heads_are_float32_on_a_bfloat16_torso(make_module):
     rounded.load_state_dict(exact.state_dict())
     obs = some(PIXELS)
     for ours, reference in zip(
-        rounded.policy_and_value(obs, rounded.pack()), exact.policy_and_value(obs, exact.pack()), strict=True
+        rounded.compute_policy_and_value(obs, rounded.pack()),
+        exact.compute_policy_and_value(obs, exact.pack()),
+        strict=True,
     ):
         assert ours.dtype == torch.float32
         assert (ours - reference).norm() / reference.norm() < 0.03
@@ -273,14 +275,14 @@ def test_heads_are_float32_on_a_bfloat16_torso(make_module):
 def test_a_box_of_actions_has_a_gaussian_whose_spread_does_not_depend_on_what_is_seen(make_module):
     actions = gymnasium.spaces.Box(-2, 2, (2,), np.float32)
     module = make_module("env=pendulum", actions=actions)
-    policy, _ = module.policy_and_value(some(NUMBERS), module.pack())
+    policy, _ = module.compute_policy_and_value(some(NUMBERS), module.pack())
     assert module.Policy is Gaussian and policy.shape == (5, 4)
     assert (policy[:, 2:] == 0).all()  # a standard deviation of 1 at first
     with torch.no_grad():
         module.log_std[:] = torch.tensor([-1.0, 2.0])
-    policy, _ = module.policy_and_value(some(NUMBERS), module.pack())
+    policy, _ = module.compute_policy_and_value(some(NUMBERS), module.pack())
     torch.testing.assert_close(policy[:, 2:], torch.tensor([[-1.0, 2.0]]).expand(5, 2))
-    module.policy_and_value(some(NUMBERS), module.pack())[0].sum().backward()
+    module.compute_policy_and_value(some(NUMBERS), module.pack())[0].sum().backward()
     torch.testing.assert_close(module.log_std.grad, torch.tensor([5.0, 5.0]))
 
 
@@ -291,7 +293,7 @@ def test_the_gaussian_s_spread_survives_a_memory(make_module):
         module.log_std[:] = torch.tensor([-1.0, 2.0])
     obs, state, starts = a_rollout(module)
     policies, _ = module.unroll(obs, module.pack(), state, starts)
-    policy, *_ = module.act(obs[0], module.pack(), module.initial_state(N))
+    policy, *_ = module.act(obs[0], module.pack(), module.make_initial_state(N))
     assert policies.shape == (T, N, 4) and policy.shape == (N, 4)
     for parameters in (policies, policy):
         assert (parameters[..., 2:] == torch.tensor([-1.0, 2.0])).all()

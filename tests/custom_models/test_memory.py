@@ -107,15 +107,15 @@ def test_a_game_that_goes_on_begins_with_the_state_it_had():
     second, other_end = memory.run_sequence(features[4:], middle, starts[4:])
     torch.testing.assert_close(torch.cat([first, second]), whole, atol=1e-12, rtol=0)
     torch.testing.assert_close(other_end, end, atol=1e-12, rtol=0)
-    forgotten, _ = memory.run_sequence(features[4:], memory.initial_state(N), starts[4:])
+    forgotten, _ = memory.run_sequence(features[4:], memory.make_initial_state(N), starts[4:])
     assert not torch.allclose(forgotten[:, 0], second[:, 0])
 
 
 def test_before_a_game_nothing_is_remembered():
-    h, c = make_memory().initial_state(6)
+    h, c = make_memory().make_initial_state(6)
     assert h.shape == c.shape == (6, H) and not h.any() and not c.any()
     assert h.data_ptr() != c.data_ptr()
-    assert LSTM(D, H, "torch").initial_state(1)[0].dtype == torch.float32
+    assert LSTM(D, H, "torch").make_initial_state(1)[0].dtype == torch.float32
 
 
 def test_orthogonal_cells_have_gain_one_and_biases_of_zero():

@@ -25,10 +25,10 @@ def some(rows: int = 5, seed: int = 0) -> torch.Tensor:
 
 def test_the_value_is_that_of_the_best_action():
     module, obs = make(), some()
-    q_values, best = module.policy_and_value(obs, module.pack())
+    q_values, best = module.compute_policy_and_value(obs, module.pack())
     assert q_values.shape == (5, 3)
     torch.testing.assert_close(best, torch.stack([row.max() for row in q_values]))
-    acted, values, state = module.act(obs, module.pack(), module.initial_state(5))
+    acted, values, state = module.act(obs, module.pack(), module.make_initial_state(5))
     torch.testing.assert_close(acted, q_values)
     torch.testing.assert_close(values, best)
     assert state == ()
@@ -42,7 +42,7 @@ def test_a_dueling_network_s_q_values_have_the_state_s_value_as_their_mean(share
     online = module.online
     torso = online.torso if shared_trunk else online.value_torso
     value = online.value(torso(obs, torso.pack()))
-    q_values, _ = module.policy_and_value(obs, module.pack())
+    q_values, _ = module.compute_policy_and_value(obs, module.pack())
     torch.testing.assert_close(q_values.mean(-1, keepdim=True), value)
 
 
@@ -68,7 +68,7 @@ def test_a_runner_s_copy_has_no_target_and_takes_the_learner_s_weights():
     assert not any(name.startswith("target") for name in runner.state_dict())
     runner.set_state(learner.get_state(inference_only=True))
     torch.testing.assert_close(
-        runner.policy_and_value(some(), runner.pack()), learner.policy_and_value(some(), learner.pack())
+        runner.compute_policy_and_value(some(), runner.pack()), learner.compute_policy_and_value(some(), learner.pack())
     )
 
 

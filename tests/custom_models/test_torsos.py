@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from custom_models.convolutions import CONVS, SECTIONS, Conv, smallest_dim
+from custom_models.convolutions import CONVS, SECTIONS, Conv, compute_smallest_dim
 from custom_models.torsos import ConvTorso, MLPTorso, ResidualTorso
 from environments.frames import FrameLayout, to_blocks
 from settings.models import CNNS, RESNETS
@@ -186,7 +186,7 @@ def test_cnn42_is_rllibs_vision_network(dim):
     ("name", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17), ("rllib42", 1), ("impala", 1)]
 )
 def test_the_smallest_picture_leaves_one_pixel_and_a_smaller_one_none(name, smallest):
-    assert smallest_dim(name) == smallest
+    assert compute_smallest_dim(name) == smallest
     layout = FrameLayout(smallest, 1, 4)
     torso = make_torso(name, layout)
     assert torso.fc.in_features == torso.convs[-1].out_channels
@@ -197,7 +197,7 @@ def test_the_smallest_picture_leaves_one_pixel_and_a_smaller_one_none(name, smal
         for conv in CONVS[name]:
             side = conv.compute_side(side)
         assert side == 0
-    assert smallest_dim("mlp") is None
+    assert compute_smallest_dim("mlp") is None
 
 
 @pytest.mark.parametrize("name", TORSOS)

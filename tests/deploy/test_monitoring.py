@@ -42,7 +42,7 @@ def read(session: Path, name: str) -> dict:
 
 def test_the_row_stands_above_rays_panels_which_stay_as_they_are(session):
     theirs = read(session, "default_grafana_dashboard")["panels"]
-    said = monitoring.install(session)
+    said = monitoring.install_dashboards(session)
     panels = read(session, "default_grafana_dashboard")["panels"]
     row, *ours = panels[: 1 + len(monitoring.PANELS)]
     assert row["title"] == "RLlib" and [p["title"] for p in ours] == [title for title, *_ in monitoring.PANELS]
@@ -55,9 +55,9 @@ def test_the_row_stands_above_rays_panels_which_stay_as_they_are(session):
 
 
 def test_installing_it_again_changes_nothing(session):
-    monitoring.install(session)
+    monitoring.install_dashboards(session)
     once = read(session, "default_grafana_dashboard")
-    monitoring.install(session)
+    monitoring.install_dashboards(session)
     assert read(session, "default_grafana_dashboard") == once
     own = read(session, "rllib_runs")
     assert own["uid"] == "rllibRuns" and own["templating"] == once["templating"]
@@ -76,7 +76,7 @@ def test_the_command_finds_the_session_where_ray_keeps_it(session, tmp_path):
 
 def test_without_a_session_it_says_what_to_start(tmp_path):
     with pytest.raises(SystemExit, match=f"{tmp_path}.*ray start --head"):
-        monitoring.install(tmp_path)
+        monitoring.install_dashboards(tmp_path)
 
 
 def test_nothing_is_counted_where_nobody_looks(compose):
@@ -140,13 +140,13 @@ def test_every_panel_has_data_while_a_run_trains(tmp_path):
 
         def missing() -> list[str]:
             found = []
-            for expression in monitoring.expressions():
+            for expression in monitoring.list_expressions():
                 query = urllib.parse.urlencode({"query": expression.replace("$SessionName", ".*")})
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}") as answer:
                         found += [] if json.load(answer)["data"]["result"] else [expression]
                 except OSError:
-                    return monitoring.expressions()
+                    return monitoring.list_expressions()
             return found
 
         wait(lambda: not missing(), 120)

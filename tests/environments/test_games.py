@@ -15,8 +15,8 @@ from gymnasium.vector import AutoresetMode
 from environments.frames import to_blocks
 from environments.games import NOT_OPENED, AtariGames, is_game, make_games, near_games
 from rollouts.rollout import stack_frames
-from settings.mistakes import EnvironmentFault, NonFinite
-from settings.protocols import PROTOCOLS, describe
+from settings.mistakes import EnvironmentFault, NonFiniteValue
+from settings.protocols import PROTOCOLS, describe_protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 4
@@ -145,8 +145,8 @@ def test_settings_of_earlier_versions_play_without_fire_after_a_lost_life():
     games = AtariGames(env, 1, 1)
     games.reset(0)
     assert all(games.step(np.zeros(1, np.int64)).valid.all() for _ in range(100))
-    assert describe(env | {"protocol": "classic"}) == "classic, fire_on_life_loss False"
-    assert describe(env | PROTOCOLS["machado"] | {"protocol": "machado"}) == "machado"
+    assert describe_protocol(env | {"protocol": "classic"}) == "classic, fire_on_life_loss False"
+    assert describe_protocol(env | PROTOCOLS["machado"] | {"protocol": "machado"}) == "machado"
 
 
 @pytest.mark.parametrize("game", ["ms_pacman", "freeway"])
@@ -331,10 +331,10 @@ WORLD = "tests.runs.broken_env:{}-v0"
 FAULTS = {
     "Broken": (EnvironmentFault, "step raised ValueError: .*licence"),
     "Exits": (EnvironmentFault, "step raised SystemExit: .*licence"),
-    "NanReward": (NonFinite, "reward .* nan"),
-    "InfiniteReward": (NonFinite, r"reward .* 1e\+300"),
-    "NanObservation": (NonFinite, "observation .* nan"),
-    "NanFirst": (NonFinite, r"observation .*step 0\b.* nan"),
+    "NanReward": (NonFiniteValue, "reward .* nan"),
+    "InfiniteReward": (NonFiniteValue, r"reward .* 1e\+300"),
+    "NanObservation": (NonFiniteValue, "observation .* nan"),
+    "NanFirst": (NonFiniteValue, r"observation .*step 0\b.* nan"),
     "Unstartable": (EnvironmentFault, "reset raised ValueError: .*licence"),
 }
 

@@ -10,8 +10,8 @@ import ray
 import torch
 
 import run
-from environments.machine import memory_bytes, num_cpus, shared_memory_bytes
-from environments.threads import num_threads, take_threads
+from environments.machine import count_cpus, get_memory_bytes, get_shared_memory_bytes
+from environments.threads import configure_threads, count_threads
 
 SUITE = Path(run.__file__).resolve().parent
 V1 = "9:name=systemd:/\n4:memory:/slurm/job_7\n2:cpu,cpuacct:/slurm/job_7\n0::/\n"  # /proc/self/cgroup
@@ -24,7 +24,7 @@ NO_LIMIT = "9223372036854771712\n"  # as v1 says it
 def test_an_actor_has_as_many_threads_as_cpus():
     class Worker:  # in here, so that Ray sends the class itself and not the name of this file
         def threads(self) -> tuple[int, int, int]:
-            return num_threads(), take_threads(), torch.get_num_threads()
+            return count_threads(), configure_threads(), torch.get_num_threads()
 
     worker = ray.remote(num_cpus=2)(Worker).remote()
     assert ray.get(worker.threads.remote()) == (2, 2, 2)
@@ -32,9 +32,9 @@ def test_an_actor_has_as_many_threads_as_cpus():
 
 
 def test_outside_of_an_actor_the_machine_is_ours(monkeypatch):
-    assert num_threads() == take_threads() == torch.get_num_threads() == num_cpus()
+    assert count_threads() == configure_threads() == torch.get_num_threads() == count_cpus()
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)  # taskset
-    assert num_threads() == 1
+    assert count_threads() == 1
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def quota(folder: str, cpus: float) -> dict[str, str]:
 )
 def test_cpus_are_the_least_that_any_cgroup_leaves(cgroup, files, cpus, machine_of, monkeypatch):
     root = machine_of(cgroup, files)
-    assert num_cpus(root) == cpus
+    assert count_cpus(root) == cpus
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
-    assert num_cpus(root) == min(2, cpus)
+    assert count_cpus(root) == min(2, cpus)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_cpus_are_the_least_that_any_cgroup_leaves(cgroup, files, cpus, machine_
     ],
 )
 def test_memory_is_the_least_that_any_cgroup_leaves(cgroup, files, wanted, machine_of):
-    assert memory_bytes(machine_of(cgroup, files)) == wanted
+    assert get_memory_bytes(machine_of(cgroup, files)) == wanted
 
 
 def test_shared_memory_that_is_not_there_is_none(tmp_path):
-    assert shared_memory_bytes(tmp_path) == 0
+    assert get_shared_memory_bytes(tmp_path) == 0
     (tmp_path / "dev/shm").mkdir(parents=True)
-    assert shared_memory_bytes(tmp_path) > 0
+    assert get_shared_memory_bytes(tmp_path) > 0
 
 
 def test_nothing_else_counts_cpus_or_memory():

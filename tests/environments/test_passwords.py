@@ -2,7 +2,7 @@
 
 import pytest
 
-from environments.passwords import hide, is_masked, mask, password_in
+from environments.passwords import find_password, hide_password, is_masked, mask_passwords
 
 URL = "postgresql://bob:s3cret@host:5432/name"
 
@@ -20,8 +20,8 @@ URL = "postgresql://bob:s3cret@host:5432/name"
     ],
 )
 def test_a_password_is_masked_wherever_it_stands(word, shown):
-    assert mask([word]) == [shown] and "s3c" not in mask(f"it said: {word}")
-    assert is_masked(mask({"a": {"b": word}})["a"]["b"])
+    assert mask_passwords([word]) == [shown] and "s3c" not in mask_passwords(f"it said: {word}")
+    assert is_masked(mask_passwords({"a": {"b": word}})["a"]["b"])
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_password_is_masked_wherever_it_stands(word, shown):
     ],
 )
 def test_what_is_no_password_stays(word):
-    assert mask([word]) == [word] and mask(word) == word and not is_masked(word)
+    assert mask_passwords([word]) == [word] and mask_passwords(word) == word and not is_masked(word)
 
 
 def test_settings_and_numbers_keep_their_kind():
     settings = {"seed": [1, 2], "lr": 0.1, "none": None, "on": True, "api_key": "s3cret", "token": ""}
-    assert mask(settings) == settings | {"api_key": "***"}
+    assert mask_passwords(settings) == settings | {"api_key": "***"}
 
 
 def test_what_a_driver_quotes_of_a_password_is_hidden_in_parts_as_well():
-    password = password_in("postgresql://bob:s3cret@word@host/name")
+    password = find_password("postgresql://bob:s3cret@word@host/name")
     assert password == "s3cret@word"
-    said = hide('could not translate host name "word@host" for s3cret, s3cret@word', password)
+    said = hide_password('could not translate host name "word@host" for s3cret, s3cret@word', password)
     assert "s3cret" not in said and "word@" not in said

@@ -165,7 +165,7 @@ def test_the_agent_sees_the_stacks_that_ale_makes_across_games_too():
     ale, games = ALE(ASSAULT, 3, seed=5), make_games(ASSAULT, 3, 1)
     stack, rng, ended = FrameStack(games.layout, games.reset(5)), np.random.default_rng(0), 0
     for _ in range(150):
-        assert torch.equal(torch.from_numpy(stack.observations()), ale.stacks)
+        assert torch.equal(torch.from_numpy(stack.get_observations()), ale.stacks)
         actions = rng.integers(7, size=3)
         step = games.step(actions)
         ended += ale.step(np.where(step.valid, actions, 1))[1].sum()
@@ -183,7 +183,7 @@ def test_whole_games_of_atari_have_the_scores_that_ale_gives_them(make_run, monk
     lives, forced = np.full(2, 4), np.zeros(2, bool)
     while min(len(of_env) for of_env in scores) < 3:
         with torch.inference_mode():
-            actions = agent.Policy(agent.policy_and_value(ale.stacks, agent.pack())[0]).mode().numpy()
+            actions = agent.Policy(agent.compute_policy_and_value(ale.stacks, agent.pack())[0]).mode().numpy()
         chosen |= set(actions.tolist())
         valid = ~forced
         rewards, ends = ale.step(np.where(forced, 1, actions))  # FIRE after a lost life
@@ -211,7 +211,7 @@ def test_an_atari_result_names_its_protocol_and_its_tables(make_run):
 
 
 def test_dtype_auto_is_decided_and_recorded(make_run, monkeypatch):
-    monkeypatch.setattr("playing.agent.fastest_dtype", lambda: "bfloat16")
+    monkeypatch.setattr("playing.agent.find_fastest_dtype", lambda: "bfloat16")
     assert evaluate(make_run("Scripted-v0", model={"dtype": "auto"}), 1)["dtype"] == "bfloat16"
 
 

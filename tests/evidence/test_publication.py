@@ -4,7 +4,7 @@ import numpy as np
 import yaml
 
 from evidence.evaluate import evaluate
-from evidence.publication import main, publish
+from evidence.publication import main, publish_agent
 from run_directory.checkpoints import find_checkpoint
 from run_directory.weights import read_weights
 
@@ -23,7 +23,7 @@ def test_a_published_agent_plays_without_a_pickle_and_names_no_place(make_run, t
     (run / "run.json").write_text(json.dumps({"starts": [START]}))
     settings = yaml.safe_load((run / "config.yaml").read_text()) | {"output_dir": "/home/ann/runs"}
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
-    agent = publish(run, folder, episodes=3)
+    agent = publish_agent(run, folder, episodes=3)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     of_best = [f"checkpoints/best/{name}" for name in ("manifest.json", "progress.json", "weights.safetensors")]
     assert files == ["agent.json", *of_best, "config.yaml"]
@@ -37,7 +37,7 @@ def test_a_published_agent_plays_without_a_pickle_and_names_no_place(make_run, t
 
 def test_weights_are_kept_in_half_precision(make_run, tmp_path):
     run = make_run()
-    publish(run, tmp_path / "agent", episodes=1)
+    publish_agent(run, tmp_path / "agent", episodes=1)
     before = read_weights(find_checkpoint(run, None))
     after = read_weights(find_checkpoint(tmp_path / "agent", None))
     assert before.keys() == after.keys() and {array.dtype for array in after.values()} == {np.dtype("float16")}

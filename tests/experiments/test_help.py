@@ -33,7 +33,7 @@ def test_a_page_fits_eighty_columns(words):
 def test_every_setting_of_an_algorithm_is_there(algo):
     page = format_help([f"algo={algo}"])
     for name, setting in list_settings(ALGORITHMS[algo]).items():
-        assert (f"  algo.{name}=" in page) == (name != "name") and setting.meaning and setting.wanted()
+        assert (f"  algo.{name}=" in page) == (name != "name") and setting.meaning and setting.describe_values()
 
 
 def test_settings_of_a_search_and_of_no_group_are_there():

@@ -11,7 +11,7 @@ from environments.games import NOT_OPENED
 from experiments.composition import GROUPS, compose_settings, list_dotted_keys, list_options, parse_overrides
 from experiments.words import HINTS, SYNONYMS, expand_override
 from run_directory.layout import STARTS
-from run_directory.outputs import find_newest
+from run_directory.outputs import find_newest_run
 from settings.mistakes import Mistake
 from settings.setting import Setting
 
@@ -208,19 +208,19 @@ def outputs(tmp_path):
     [(("train",), "ppo/assault/new"), (("search",), "searches/mine"), (("train", "search"), "searches/mine")],
 )
 def test_latest_is_the_newest_of_its_kind_and_named(kinds, found, outputs, capsys):
-    assert find_newest("latest", "run", str(outputs), kinds) == str(outputs / found)
+    assert find_newest_run("latest", "run", str(outputs), kinds) == str(outputs / found)
     assert capsys.readouterr().err.startswith(f"run=latest is {outputs / found}")
 
 
 def test_a_directory_of_runs_is_its_newest_and_a_run_is_itself(outputs, capsys):
     for folder in "ppo", "ppo/assault":
-        assert find_newest(str(outputs / folder), "run", "nowhere") == str(outputs / "ppo/assault/new")
+        assert find_newest_run(str(outputs / folder), "run", "nowhere") == str(outputs / "ppo/assault/new")
     assert "the newest of 2" in capsys.readouterr().err
-    assert find_newest(str(outputs / "searches"), "resume", "nowhere") == str(outputs / "searches/mine")
+    assert find_newest_run(str(outputs / "searches"), "resume", "nowhere") == str(outputs / "searches/mine")
     capsys.readouterr()
     for folder in "ppo/assault/old", "searches", "nothing":
         typed = str(outputs / folder)
-        assert find_newest(typed, "run", "nowhere", ("train",)) == typed
+        assert find_newest_run(typed, "run", "nowhere", ("train",)) == typed
     assert capsys.readouterr().err == ""
 
 

@@ -13,7 +13,7 @@ from browser import CHROMIUM, NONE, run_in_browser
 from small_worlds import ASSAULT, NATURE, write_run
 
 from custom_models.distributions import Categorical
-from evidence.publication import publish
+from evidence.publication import publish_agent
 from pages.run_games import make_agent
 from pages.run_page import write_page
 from playing.games_display import GamesDisplay
@@ -111,7 +111,7 @@ def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
 def test_a_published_agent_has_a_page_with_its_score_and_where_it_is_from(make_run, tmp_path):
     run = make_run("Scripted-v0")
     (run / "run.json").write_text(json.dumps({"starts": [START]}))
-    agent = publish(run, tmp_path / "agent", episodes=2)
+    agent = publish_agent(run, tmp_path / "agent", episodes=2)
     content = content_of(write_page(tmp_path / "agent"))
     assert content["score"]["mean"] == agent["evaluation"]["stochastic"]["mean"]
     assert "abc123, changed" in content["starts"][0] and content["curves"] == []

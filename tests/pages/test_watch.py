@@ -185,7 +185,7 @@ def test_the_game_in_colour_is_the_game_that_the_agent_plays(make_run, sticky):
     seen, pressed = [], 0
     for _ in range(350):
         if game._over:
-            game._begin()
+            game._begin_game()
             game._screen.step = lambda action, step=game._screen.step: seen.append(step(action)) or seen[-1]
         message, seconds = game.play(1)
         header, moment = header_of(message), seen[-1]
@@ -350,13 +350,13 @@ def test_so_many_games_are_played_and_no_more(assault_run, serve):
 def test_a_new_row_is_shown_and_a_table_that_has_not_grown_is_not_read_again(assault_run, monkeypatch):
     monkeypatch.setattr("pages.watch_curves.MAX_READING_SHARE", 1e9)
     table = WatchCurves(assault_run)
-    assert table.content()["axes"]["agent_steps"] == [1000, 2000, 3000]
+    assert table.read_content()["axes"]["agent_steps"] == [1000, 2000, 3000]
     with monkeypatch.context() as once:
         once.setattr("pages.run_facts.read_progress", None)
-        assert table.content()["note"] == ""
+        assert table.read_content()["note"] == ""
     with open(assault_run / "progress.csv", "a") as file:
         file.write("4000,8.0,350.0,0.1,530\n")
-    row = table.summary()
+    row = table.summarize()
     assert (row["agent_steps"], row["score"], row["speed"], row["ys"]) == (4000, 350.0, 530.0, [None, 300, 320, 350])
     assert row["age_s"] < 60
 
@@ -375,7 +375,7 @@ def test_reading_a_table_again_takes_a_fiftieth_of_the_time_at_most(assault_run,
     while clock[0] < 1000:
         with open(assault_run / "progress.csv", "a") as file:
             file.write("\n")
-        table.content()
+        table.read_content()
         clock[0] += 3
     assert 15 < len(reads) <= 19  # of a second each, in 900
 

@@ -15,8 +15,8 @@ from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
 from recordings.replay import read_replay
-from recordings.replayed_game import open_game, play_again
-from recordings.video import Look, combine_frames
+from recordings.replayed_game import open_game, replay_game
+from recordings.video import VideoFormat, combine_frames
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -24,7 +24,7 @@ from settings.mistakes import Mistake
 
 av = pytest.importorskip("av")
 SHORT = ASSAULT | {"max_episode_frames": 120}  # 30 agent steps, 2 seconds
-SMALL = Look("gif", scale=1)
+SMALL = VideoFormat("gif", scale=1)
 
 
 class Drawn(CountsActions):
@@ -88,7 +88,7 @@ def test_games_are_kept_proven_and_filmed_with_sound(make_run, capsys):
             assert (video.width, video.height, video.average_rate, video.frames) == (320, 420, 60, 120)
             assert abs(float(audio.duration * audio.time_base) - 2) < 0.1
             drawn = [frame.to_ndarray(format="rgb24", src_colorspace="ITU709") for frame in file.decode(video=0)]
-        frames = [frame for moment in play_again(replay, open_game(replay)) for frame in moment.frames]
+        frames = [frame for moment in replay_game(replay, open_game(replay)) for frame in moment.frames]
         assert len(drawn) == len(frames) == 120
         for t in (0, 59, 119):
             assert np.abs(drawn[t].astype(int) - frames[t].repeat(2, 0).repeat(2, 1)).mean() < 2
@@ -108,13 +108,17 @@ def test_a_recording_plays_as_an_evaluation_does(make_run):
     assert not all(replay.decided.all() for replay in replays), "no life was lost, so FIRE was never pressed"
     for replay in replays:
         assert (replay.actions[~replay.decided] == replay.action_names.index("FIRE")).all()
-        assert sum(moment.reward for moment in play_again(replay, open_game(replay))) == replay.score
+        assert sum(moment.reward for moment in replay_game(replay, open_game(replay))) == replay.score
 
 
 @pytest.mark.parametrize(
     ("look", "words"),
-    [(Look("webp"), (320, 420, 30)), (Look("gif", scale=1), (160, 210, 30)), (Look("mp4", 1, 30), (160, 210, 60))]
-    + [(Look("gif", 1, 60), (160, 210, 120)), (Look("webp", 1, 30), (160, 210, 60))],
+    [
+        (VideoFormat("webp"), (320, 420, 30)),
+        (VideoFormat("gif", scale=1), (160, 210, 30)),
+        (VideoFormat("mp4", 1, 30), (160, 210, 60)),
+    ]
+    + [(VideoFormat("gif", 1, 60), (160, 210, 120)), (VideoFormat("webp", 1, 30), (160, 210, 60))],
     ids=str,
 )
 def test_a_video_has_the_format_size_and_pictures_that_were_asked_for(look, words, make_run):
@@ -137,7 +141,7 @@ def test_a_video_has_the_format_size_and_pictures_that_were_asked_for(look, word
         drawn = np.array(animation.convert("RGB"))  # the last one
     assert abs(wait - 2000) < 70
     replay = read_replay(recordings(run)[0])
-    frames = [frame for moment in play_again(replay, open_game(replay)) for frame in moment.frames]
+    frames = [frame for moment in replay_game(replay, open_game(replay)) for frame in moment.frames]
     scale = words[0] // 160
     expected = frames[-1] if look.fps == 60 else np.maximum(frames[-1], frames[-2])
     assert np.array_equal(drawn[::scale, ::scale], expected)
@@ -284,7 +288,7 @@ def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, m
 def test_a_full_disk_while_a_video_is_written_is_an_oserror(format, make_run, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("recordings.video.choose_free_path", lambda path: tmp_path / "full")
     (tmp_path / "full.new").symlink_to("/dev/full")
-    assert record(make_run("Drawn-v0"), 1, look=Look(format)) == 1
+    assert record(make_run("Drawn-v0"), 1, look=VideoFormat(format)) == 1
     assert "was not saved" in capsys.readouterr().out and not (tmp_path / "full.new").is_symlink()
 
 

@@ -11,7 +11,7 @@ import pytest
 import run as command_line
 from environments.games import make_games
 from recordings.replay import Replay, pack_replay, read_replay
-from recordings.replayed_game import Differs, open_game, play_again
+from recordings.replayed_game import ReplayMismatch, open_game, replay_game
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
 
@@ -68,7 +68,7 @@ def test_whole_games_are_replayed_reward_by_reward_and_frame_by_frame(num_games,
         for replay, frames in played:
             emulator, numbers = open_game(replay, pictures=False), []
             moments = []
-            for moment in play_again(replay, emulator):  # raises where anything differs
+            for moment in replay_game(replay, emulator):  # raises where anything differs
                 moments.append(moment)
                 numbers.append(emulator._ale.getEpisodeFrameNumber())
             assert [moment.reward for moment in moments] == replay.rewards.tolist()
@@ -80,14 +80,14 @@ def test_whole_games_are_replayed_reward_by_reward_and_frame_by_frame(num_games,
 
 def test_a_game_that_the_limit_cuts_is_cut_at_the_same_frame():
     for replay, _ in play_at_random(atari("assault", "classic", max_episode_frames=402), 2, seed=3):
-        moments = list(play_again(replay, open_game(replay)))
+        moments = list(replay_game(replay, open_game(replay)))
         assert replay.cut and moments[-1].truncated and not moments[-1].terminated
         assert len(moments) == 101 and sum(len(moment.frames) for moment in moments) == 402
 
 
 def test_frames_are_in_colour_and_sound_is_512_samples_a_frame_and_neither_changes_the_game():
     replay, _ = play_at_random(atari("assault", "classic", max_episode_frames=400), 1, seed=3)[0]
-    moments = list(play_again(replay, open_game(replay, sound=True)))
+    moments = list(replay_game(replay, open_game(replay, sound=True)))
     for moment in moments:
         assert len(moment.frames) == 4 and len(moment.sound) == 4 * 512
         assert all(frame.shape == (210, 160, 3) and frame.dtype == np.uint8 for frame in moment.frames)
@@ -102,7 +102,7 @@ def test_gymnasium_s_own_games_are_replayed_by_gymnasium_make(name):
     played = play_at_random(env, 3, seed=11)
     assert len({replay.score for replay, _ in played}) > 1
     for replay, _ in played:
-        moments = list(play_again(replay, open_game(replay, pictures=False)))
+        moments = list(replay_game(replay, open_game(replay, pictures=False)))
         assert [moment.reward for moment in moments] == replay.rewards.tolist()
         assert (moments[-1].terminated, moments[-1].truncated) == (name[0] == "C", name[0] == "P")
 
@@ -121,8 +121,8 @@ def test_a_game_that_is_not_the_recorded_one_is_noticed(change):
         "not cut": {"cut": False},
     }[change]
     other = replace(replay, **changed)
-    with pytest.raises(Differs) as caught:
-        list(play_again(other, open_game(other, pictures=False)))
+    with pytest.raises(ReplayMismatch) as caught:
+        list(replay_game(other, open_game(other, pictures=False)))
     assert "ale-py" in str(caught.value) and "agent step" in str(caught.value)
 
 

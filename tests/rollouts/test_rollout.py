@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from environments.frames import FrameLayout
-from rollouts.rollout import Rollout, RolloutData, columns, stack_frames
+from rollouts.rollout import Rollout, RolloutData, list_columns, stack_frames
 
 PIXELS, NUMBERS = Box(0, 255, (21, 21, 64), np.uint8), Box(-1, 1, (3,), np.float32)
 
@@ -22,7 +22,7 @@ def rollout_of(table: dict, **filled) -> Rollout:
 
 
 def test_a_table_of_pictures_holds_each_once():
-    table = columns(128, 8, PIXELS, Discrete(7), FrameLayout(84, 1, 4), policy_size=0)
+    table = list_columns(128, 8, PIXELS, Discrete(7), FrameLayout(84, 1, 4), policy_size=0)
     assert table["frames"] == ((132, 8, 21, 21, 16), np.uint8)
     assert table["actions"] == ((128, 8), np.int64)
     assert table["values"] == ((129, 8), np.float32)
@@ -34,16 +34,16 @@ def test_a_table_of_pictures_holds_each_once():
 
 
 def test_a_table_of_numbers_holds_one_observation_more_than_actions():
-    table = columns(5, 2, NUMBERS, Box(-1, 1, (4,), np.float32), None, policy_size=8)
+    table = list_columns(5, 2, NUMBERS, Box(-1, 1, (4,), np.float32), None, policy_size=8)
     assert table["obs"] == ((6, 2, 3), np.float32)
     assert table["actions"] == ((5, 2, 4), np.float32)
     assert table["policy"] == ((5, 2, 8), np.float32)
     assert "frames" not in table
-    assert columns(5, 2, Box(0, 1, (), np.float64), Discrete(2), None, 0)["obs"] == ((6, 2), np.float64)
+    assert list_columns(5, 2, Box(0, 1, (), np.float64), Discrete(2), None, 0)["obs"] == ((6, 2), np.float64)
 
 
 def test_an_agent_step_of_assault_is_a_picture_and_at_most_64_bytes():
-    rollout = rollout_of(columns(128, 8, PIXELS, Discrete(7), FrameLayout(84, 1, 4), 0), valid=True)
+    rollout = rollout_of(list_columns(128, 8, PIXELS, Discrete(7), FrameLayout(84, 1, 4), 0), valid=True)
     limit = 7056 * (128 + 4) / 128 + 64
     assert rollout.num_bytes / rollout.agent_steps <= limit
     assert rollout.num_bytes == sum(a.nbytes for a in rollout.arrays.values())
@@ -52,7 +52,7 @@ def test_an_agent_step_of_assault_is_a_picture_and_at_most_64_bytes():
 
 @pytest.fixture
 def rollout():
-    return rollout_of(columns(4, 2, NUMBERS, Discrete(2), None, 0), valid=True, rewards=2, obs=1)
+    return rollout_of(list_columns(4, 2, NUMBERS, Discrete(2), None, 0), valid=True, rewards=2, obs=1)
 
 
 def test_a_rollout_is_read_only(rollout):
@@ -80,7 +80,7 @@ def test_a_rollout_that_travelled_is_still_read_only(rollout):
 
 
 def test_rollouts_are_fetched_in_one_go_and_keep_their_order(shared_ray, monkeypatch):
-    table, asked, get = columns(2, 1, NUMBERS, Discrete(2), None, policy_size=0), [], ray.get
+    table, asked, get = list_columns(2, 1, NUMBERS, Discrete(2), None, policy_size=0), [], ray.get
     local, *far = (rollout_of(table, rewards=i) for i in range(3))
     data = RolloutData([ray.put(far[1]), local, ray.put(far[0])])
     monkeypatch.setattr(ray, "get", lambda refs: asked.append(len(refs)) or get(refs))
@@ -92,7 +92,7 @@ def test_rows_that_only_restart_a_game_are_not_agent_steps(rollout):
     assert rollout.agent_steps == 8
     valid = np.ones((4, 2), bool)
     valid[2, 1] = valid[3, 0] = False
-    assert rollout_of(columns(4, 2, NUMBERS, Discrete(2), None, 0), valid=valid).agent_steps == 6
+    assert rollout_of(list_columns(4, 2, NUMBERS, Discrete(2), None, 0), valid=valid).agent_steps == 6
 
 
 def test_a_rollout_knows_its_columns(rollout):

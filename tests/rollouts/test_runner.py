@@ -35,7 +35,7 @@ class Record:
         act = runner._act
 
         def remember(packed):
-            self.seen.append(torch.from_numpy(runner._stack.observations()).clone())
+            self.seen.append(torch.from_numpy(runner._stack.get_observations()).clone())
             return act(packed)
 
         runner._act = remember
@@ -83,7 +83,9 @@ class Record:
 
     def values_of(self, stacks: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return self.runner.module.policy_and_value(torch.from_numpy(stacks), self.runner.module.pack())[1].numpy()
+            return self.runner.module.compute_policy_and_value(torch.from_numpy(stacks), self.runner.module.pack())[
+                1
+            ].numpy()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def record(compose):
     sizes = (f"algo.num_envs={N}", f"algo.horizon={T}", "algo.minibatch_size=54")
     settings = compose(["env=breakout", f"env.max_episode_frames={LIMIT}", *sizes, *SMALL_NET])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "num_threads", lambda: 1)
+        patch.setattr(threads, "count_threads", lambda: 1)
         runner = VectorEnvRunner(config=build_config(make_plan(settings)))
     return Record(runner, settings["env"])
 
@@ -135,7 +137,9 @@ def test_recorded_logps_are_those_of_the_network(record):
     stacks = np.stack(record.stacks[:-1])
     with torch.inference_mode():
         module = record.runner.module
-        policy, _ = module.policy_and_value(torch.from_numpy(stacks.reshape(-1, *stacks.shape[2:])), module.pack())
+        policy, _ = module.compute_policy_and_value(
+            torch.from_numpy(stacks.reshape(-1, *stacks.shape[2:])), module.pack()
+        )
         logp = module.Policy(policy).logp(torch.from_numpy(record.column("actions").reshape(-1)))
     np.testing.assert_allclose(record.column("logp").reshape(-1), logp.numpy(), atol=1e-5)
 
@@ -263,7 +267,7 @@ def test_a_cut_game_is_worth_what_its_last_observation_is_worth(fifty, make_runn
     t, n = np.nonzero(rollout["truncated"])
     last = rollout["obs"][:-1][t, n] + np.array([0, 1], np.float32)  # (game, step + 1)
     with torch.inference_mode():
-        values = runner.module.policy_and_value(torch.from_numpy(last), runner.module.pack())[1].numpy()
+        values = runner.module.compute_policy_and_value(torch.from_numpy(last), runner.module.pack())[1].numpy()
     assert len(t) > 10
     np.testing.assert_allclose(rollout["final_values"][t, n], values, atol=1e-5)
     assert (rollout["final_values"][~rollout["truncated"]] == 0).all()

@@ -6,7 +6,7 @@ import pytest
 
 from rollouts.sampling import (
     NEXT,
-    drop_asked_rollouts,
+    drop_requested_rollouts,
     get_process_id,
     sample_ahead,
     sample_rollouts,
@@ -143,5 +143,5 @@ def test_without_any_runner_left_the_run_stops():
 def test_what_was_under_way_is_not_learned_from_once_it_is_dropped():
     group = Group(1)
     sample_ahead(group)
-    drop_asked_rollouts(group)
+    drop_requested_rollouts(group)
     assert sample_ahead(group)[0] == ["rollout 3 of 1"]

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from run_directory import checkpoints
-from run_directory.checkpoints import find_newest_whole, keep_checkpoint, read_totals
+from run_directory.checkpoints import find_newest_checkpoint, keep_checkpoint, read_totals
 from run_directory.layout import MANIFEST
 from run_directory.manifest import find_damage, write_manifest
 from settings.mistakes import Mistake
@@ -142,7 +142,7 @@ def test_a_damaged_best_is_replaced_even_by_a_lower_score(made, run):
 def test_the_newest_whole_one_is_last(made, run):
     for steps in (1, 2):
         keep_checkpoint(made(steps), run)
-    assert find_newest_whole(run) == (run / "checkpoints" / "last", [])
+    assert find_newest_checkpoint(run) == (run / "checkpoints" / "last", [])
 
 
 @pytest.mark.parametrize("how", BREAKAGES)
@@ -151,7 +151,7 @@ def test_a_damaged_last_falls_back_to_previous_and_says_so(how, made, run):
         keep_checkpoint(made(steps), run)
     breakage, words = BREAKAGES[how]
     breakage(run / "checkpoints" / "last")
-    checkpoint, complaints = find_newest_whole(run)
+    checkpoint, complaints = find_newest_checkpoint(run)
     assert checkpoint.name == "previous"
     (complaint,) = complaints
     assert "checkpoint last" in complaint and words in complaint and "falling back" in complaint
@@ -162,7 +162,7 @@ def test_where_last_and_previous_are_damaged_best_stands_in(made, run):
         keep_checkpoint(made(steps, score=score), run)
     for name in ("last", "previous"):
         flip(run / "checkpoints" / name)
-    checkpoint, complaints = find_newest_whole(run)
+    checkpoint, complaints = find_newest_checkpoint(run)
     assert checkpoint.name == "best" and len(complaints) == 2
 
 
@@ -170,7 +170,7 @@ def test_previous_stands_in_for_a_last_that_was_being_replaced(made, run):
     for steps in (1, 2):
         keep_checkpoint(made(steps), run)
     os.rename(run / "checkpoints" / "last", run / "checkpoints" / "previous_of_a_killed_process")
-    assert find_newest_whole(run) == (run / "checkpoints" / "previous", [])
+    assert find_newest_checkpoint(run) == (run / "checkpoints" / "previous", [])
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_cannot_continue(made, run):
@@ -179,12 +179,12 @@ def test_a_run_whose_checkpoints_are_all_damaged_cannot_continue(made, run):
     for name in ("last", "previous", "best"):
         tear(run / "checkpoints" / name)
     with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint .*last .*previous .*best "):
-        find_newest_whole(run)
+        find_newest_checkpoint(run)
 
 
 def test_a_run_without_checkpoints_cannot_continue(run):
     with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint .*first checkpoint"):
-        find_newest_whole(run)
+        find_newest_checkpoint(run)
 
 
 def test_a_damaged_last_does_not_push_a_whole_previous_out(made, run):
@@ -214,7 +214,7 @@ def test_a_process_killed_while_it_keeps_a_checkpoint_leaves_a_whole_one(renames
     except KeyboardInterrupt:
         assert renames < 3
     monkeypatch.undo()
-    checkpoint, _ = find_newest_whole(run)
+    checkpoint, _ = find_newest_checkpoint(run)
     assert read_totals(checkpoint)["agent_steps"] >= 2
     keep_checkpoint(made(4, score=4.0), run)  # and what lay around does not disturb the next one
     assert steps_of(run, "last") == 4 and find_damage(run / "checkpoints" / "last") is None

@@ -8,7 +8,7 @@ import yaml
 
 import run as command_line
 from run_directory import continuation
-from run_directory.continuation import refuse_strangers
+from run_directory.continuation import refuse_untrusted_directory
 from run_directory.provenance import identify_user
 from run_directory.starts import write_start
 from settings.mistakes import Mistake
@@ -35,24 +35,24 @@ def rewrite(folder, **changes) -> None:
 def test_ones_own_run_goes_on_without_a_question(mine):
     start = json.loads((mine / "run.json").read_text())["starts"][-1]
     assert {key: start[key] for key in ("user", "host")} == identify_user()
-    refuse_strangers(mine, [])
+    refuse_untrusted_directory(mine, [])
 
 
 @pytest.mark.parametrize("changes", [{"user": "mallory"}, {"host": "elsewhere"}])
 def test_a_run_of_another_user_or_host_is_continued_with_trust_only(changes, mine):
     rewrite(mine, **changes)
     with pytest.raises(Mistake) as refused:
-        refuse_strangers(mine, ["env=cartpole"])
+        refuse_untrusted_directory(mine, ["env=cartpole"])
     assert "trust=true" in str(refused.value) and str(mine) in str(refused.value)
-    refuse_strangers(mine, ["trust=true"])
+    refuse_untrusted_directory(mine, ["trust=true"])
 
 
 def test_a_record_of_an_earlier_version_is_ones_own_where_the_files_are(mine, monkeypatch):
     rewrite(mine, user=None, host=None)
-    refuse_strangers(mine, [])
+    refuse_untrusted_directory(mine, [])
     monkeypatch.setattr(continuation.os, "getuid", lambda: os.stat(mine).st_uid + 1)
     with pytest.raises(Mistake, match="trust=true"):
-        refuse_strangers(mine, [])
+        refuse_untrusted_directory(mine, [])
 
 
 def test_a_record_that_claims_to_be_mine_does_not_make_another_users_files_mine(mine, monkeypatch):
@@ -61,7 +61,7 @@ def test_a_record_that_claims_to_be_mine_does_not_make_another_users_files_mine(
     )
     monkeypatch.setattr(continuation.os, "getuid", lambda: os.stat(mine).st_uid + 1)
     with pytest.raises(Mistake, match="another user.*trust=true"):
-        refuse_strangers(mine, [])
+        refuse_untrusted_directory(mine, [])
 
 
 def test_a_directory_cannot_ask_for_trust_itself(mine, monkeypatch, capsys):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from run_directory import milestones
-from run_directory.checkpoints import find_checkpoint, find_newest_whole, list_checkpoints, read_totals
+from run_directory.checkpoints import find_checkpoint, find_newest_checkpoint, list_checkpoints, read_totals
 from run_directory.layout import MILESTONES
 from run_directory.manifest import find_damage
-from run_directory.milestones import MilestoneWriter, milestones_between, write_milestone
+from run_directory.milestones import MilestoneWriter, list_passed_milestones, write_milestone
 from run_directory.weights import read_weights
 from settings.mistakes import Mistake
 
@@ -49,7 +49,7 @@ def put(run: Path, name: str, agent_steps: int = 0, value: float = 0.0) -> Path:
     ],
 )
 def test_a_milestone_is_passed_by_the_row_that_reaches_its_percentage(before, now, passed):
-    assert milestones_between(before, now, budget=1000) == [f"milestone_{percentage}" for percentage in passed]
+    assert list_passed_milestones(before, now, budget=1000) == [f"milestone_{percentage}" for percentage in passed]
 
 
 def test_what_is_written_are_the_weights_and_nothing_that_is_a_pickle(tmp_path):
@@ -120,4 +120,4 @@ def test_no_run_continues_from_a_milestone(tmp_path):
     put(tmp_path, "milestone_10")
     assert list_checkpoints(tmp_path) == []
     with pytest.raises(Mistake, match=f"resume={tmp_path}: no checkpoint"):
-        find_newest_whole(tmp_path)
+        find_newest_checkpoint(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from environments import checkout as checkout_module
 from run_directory import provenance
 from run_directory.layout import DIFF
-from run_directory.provenance import COMMIT, commit_to_send
+from run_directory.provenance import COMMIT, describe_commit
 
 LATIN_1 = b"caf\xe9\n"
 
@@ -48,7 +48,7 @@ def test_a_checkout_as_committed_is_clean_and_has_no_diff(checkout, tmp_path):
     commit = git(checkout, "rev-parse", "HEAD").strip()
     assert found["git"] == {"commit": commit, "dirty": False, "untracked": []}
     assert "unrecorded" not in found and not (tmp_path / "run" / DIFF).exists()
-    assert commit_to_send() == commit
+    assert describe_commit() == commit
 
 
 def test_bytes_that_are_no_text_stay_what_they_are(checkout, tmp_path):
@@ -69,7 +69,7 @@ def test_a_file_that_git_does_not_know_makes_a_run_dirty_and_is_saved(name, chec
     path.unlink()
     git(checkout, "apply", str(tmp_path / "run" / DIFF))  # the saved difference brings it back
     assert path.read_bytes() == content
-    assert commit_to_send().endswith("-dirty")
+    assert describe_commit().endswith("-dirty")
 
 
 def test_what_a_run_writes_or_does_not_read_is_no_change_of_the_code(checkout, tmp_path):
@@ -124,7 +124,7 @@ def test_a_difference_that_cannot_be_found_out_or_kept_is_not_called_none(fault,
     fault(checkout, monkeypatch)
     found = origin(tmp_path / "run")
     assert found["git"]["commit"] and found["git"]["dirty"] and found["unrecorded"][0].startswith(DIFF)
-    assert commit_to_send().endswith("-dirty")
+    assert describe_commit().endswith("-dirty")
 
 
 def test_a_diff_that_cannot_be_written_stops_no_run(checkout, tmp_path):
@@ -136,7 +136,7 @@ def test_a_diff_that_cannot_be_written_stops_no_run(checkout, tmp_path):
 
 def test_packages_and_a_machine_that_cannot_be_asked_stop_no_run(checkout, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package"))
-    monkeypatch.setattr(provenance, "memory_bytes", lambda: (checkout / "gone").read_text())
+    monkeypatch.setattr(provenance, "get_memory_bytes", lambda: (checkout / "gone").read_text())
     found = origin(tmp_path / "run")
     assert found["packages"]["numpy"] and found["packages"]["no-such-package"] is None
     assert found["hardware"]["memory_gib"] is None and found["hardware"]["cpus"] >= 1

@@ -16,7 +16,7 @@ import run
 from cluster.plan import MAX_CPUS, choose_dtype, count_training_cpus, list_seeds, make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
-from environments.machine import fastest_dtype
+from environments.machine import find_fastest_dtype
 from experiments import composition
 from experiments.check import check_settings
 from runs.build import CONFIGS, build_config, make_model_config
@@ -162,7 +162,7 @@ def test_the_environment_s_settings_travel_as_they_are(settings):
 def test_the_model_knows_its_pixels_and_its_dtype(composed):
     model = make_model_config(make_plan(composed["env=assault"]))
     assert model["pixels"] == {"dim": 84, "channels": 1, "stack": 4, "block": 4}
-    assert model["dtype"] == fastest_dtype()
+    assert model["dtype"] == find_fastest_dtype()
     assert "pixels" not in make_model_config(make_plan(composed["env=cartpole"]))
     assert make_model_config(make_plan(composed["env=cartpole"]))["dtype"] == "float32"
 
@@ -178,7 +178,7 @@ def test_the_model_knows_its_pixels_and_its_dtype(composed):
     ],
 )
 def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, monkeypatch):
-    monkeypatch.setattr("cluster.plan.fastest_dtype", lambda: "float32")
+    monkeypatch.setattr("cluster.plan.find_fastest_dtype", lambda: "float32")
     settings = composed["env=assault"] | {"cluster": composed["env=assault"]["cluster"] | cluster}
     assert choose_dtype(settings) == ("bfloat16" if on_gpu else "float32")
     assert make_model_config(make_plan(settings))["dtype"] == choose_dtype(settings)
@@ -242,7 +242,7 @@ def test_every_model_there_is_can_be_built(name, compose):
         model_config=config,
     )
     obs = torch.from_numpy(np.zeros((2, *agent.observation_space.shape), agent.observation_space.dtype))
-    policy, values, _ = agent.act(obs, agent.pack(), agent.initial_state(2))
+    policy, values, _ = agent.act(obs, agent.pack(), agent.make_initial_state(2))
     assert policy.shape == (2, 6) and values.shape == (2,)
     assert agent.recurrent == bool(settings["model"]["lstm_size"]) == name.endswith("_lstm")
 

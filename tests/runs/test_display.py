@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from runs import display
-from runs.display import Display, SearchDisplay, duration, format_number, format_values
+from runs.display import Display, SearchDisplay, format_duration, format_number, format_values
 
 ROW = {
     "agent_steps": 1000,
@@ -123,7 +123,7 @@ def test_a_line_that_is_said_stays_above_the_live_table():
     console = terminal()
     with Display([1], 5000, console=console) as shown_to:
         shown_to.show_row(1, ROW)
-        shown_to.say("seed 1: a process died [bold]again[/bold]")
+        shown_to.print_line("seed 1: a process died [bold]again[/bold]")
     text = text_of(console)
     assert "a process died [bold]again[/bold]" in text
     assert text.rindex("agent steps") > text.index("a process died")
@@ -172,7 +172,7 @@ def test_time_left_follows_from_the_mean_speed_so_far(steps, seconds, left):
     ],
 )
 def test_durations_are_written_for_people(seconds, words):
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 VALUES = {"algo.lr": 0.000312345, "algo.horizon": 64, "algo.baseline": "none"}

@@ -4,7 +4,7 @@ import pytest
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from settings.mistakes import cause_of, in_a_line
+from settings.mistakes import find_cause, format_error
 
 TEXT = "two\nlines"
 
@@ -38,16 +38,16 @@ def test_the_cause_is_what_was_raised_however_many_processes_ago(shared_ray):
     for task in (fails, passes_it_on):
         error = raised(task.remote())
         assert isinstance(error, RayTaskError) and 'File "' in str(error)
-        assert type(cause_of(error)) is ValueError and str(cause_of(error)) == TEXT
-        assert in_a_line(error) == "ValueError: two"
+        assert type(find_cause(error)) is ValueError and str(find_cause(error)) == TEXT
+        assert format_error(error) == "ValueError: two"
 
 
 def test_of_an_actor_that_could_not_start_its_last_words(shared_ray):
     error = raised(Unborn.remote().ping.remote())
     assert isinstance(error, RayActorError)
-    assert in_a_line(error) == "KeyError: 'no such game'"
+    assert format_error(error) == "KeyError: 'no such game'"
 
 
 def test_an_error_of_this_process_is_its_own_cause():
     error = RuntimeError()
-    assert cause_of(error) is error and in_a_line(error) == "RuntimeError: "
+    assert find_cause(error) is error and format_error(error) == "RuntimeError: "

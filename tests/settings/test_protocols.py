@@ -1,18 +1,18 @@
 """Protocols: a score says under which rules it was made."""
 
-from settings.protocols import PROTOCOLS, describe
+from settings.protocols import PROTOCOLS, describe_protocol
 
 
 def test_a_protocol_is_described_by_its_name_and_by_all_that_departs_from_it(compose):
-    assert describe(compose()["env"]) == "classic"
-    assert describe(compose(["env.protocol=machado"])["env"]) == "machado"
+    assert describe_protocol(compose()["env"]) == "classic"
+    assert describe_protocol(compose(["env.protocol=machado"])["env"]) == "machado"
     changed = compose(["env.protocol=machado", "env.noop_max=30", "env.life_loss=true"])["env"]
-    assert describe(changed) == "machado, noop_max 30, life_loss True"
-    assert describe(compose(["env.sticky=0.25"])["env"]) == "classic, sticky 0.25"
+    assert describe_protocol(changed) == "machado, noop_max 30, life_loss True"
+    assert describe_protocol(compose(["env.sticky=0.25"])["env"]) == "classic, sticky 0.25"
 
 
 def test_an_environment_without_rules_has_no_protocol(compose):
-    assert describe(compose(["env=cartpole"])["env"]) == "none"
+    assert describe_protocol(compose(["env=cartpole"])["env"]) == "none"
 
 
 def test_the_rules_are_those_of_the_papers():

@@ -38,7 +38,9 @@ def test_a_field_says_what_a_setting_may_be():
         "word": Setting("which", str, options=("one", "two")),
         "swift": Setting("or not", bool),
     }
-    named = [re.findall(r"\d+|null|list|two|true|false", one.wanted()) for one in list_settings(Example).values()]
+    named = [
+        re.findall(r"\d+|null|list|two|true|false", one.describe_values()) for one in list_settings(Example).values()
+    ]
     assert named == [["1", "1000"], ["0", "1", "null"], ["list", "1"], ["two"], ["true", "false"]]
 
 

@@ -361,7 +361,7 @@ def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(whe
 
 def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
     """Of two GPUs, three trials of 0.6 each are 1.8, and there is room for two."""
-    monkeypatch.setattr("tune_searches.check.num_cpus", lambda: 64)
+    monkeypatch.setattr("tune_searches.check.count_cpus", lambda: 64)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     words = ["tune_searches=cartpole_ppo", "cluster.gpus_per_learner=0.6"]
     assert compose([*words, "search.concurrent=2"])["search"]["concurrent"] == 2
