@@ -49,8 +49,8 @@ def directory_in(printed: str) -> Path:
 
 
 def starts_in(printed: str) -> dict[int, int]:
-    """Seed -> the agent steps that it continues at, from what a resume prints."""
-    found = re.findall(r"^seed (\d+) [^\d\n]+([\d,]+) agent steps\b", printed, re.MULTILINE)
+    """Seed -> the agent steps that it continues at: in what a resume prints, the lines with no number besides."""
+    found = re.findall(r"^seed (\d+) [^\d\n]+([\d,]+) agent steps\b[^\d\n]*$", printed, re.MULTILINE)
     return {int(seed): int(steps.replace(",", "")) for seed, steps in found}
 
 
