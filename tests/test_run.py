@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -248,11 +249,8 @@ def test_it_works_from_another_directory_and_a_mistake_there_exits_with_2(tmp_pa
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        "error: env=asault: there is no such option; did you mean assault? There are: "
-        + ", ".join(composition.list_options("env"))
-        + ", and every game of ALE\n"
-    )
+    assert re.search(r"^error: env=asault: .* assault\? ", done.stderr) and done.stderr.count("\n") == 1
+    assert f" {', '.join(composition.list_options('env'))}, " in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,14 +260,14 @@ def test_it_works_from_another_directory_and_a_mistake_there_exits_with_2(tmp_pa
 @pytest.mark.parametrize(
     ("word", "wanted"),
     [
-        ("algo=pppo", "did you mean ppo?"),
-        ("env=asault", "did you mean assault?"),
-        ("model=nature_cn", "did you mean nature_cnn?"),
+        ("algo=pppo", " ppo?"),
+        ("env=asault", " assault?"),
+        ("model=nature_cn", " nature_cnn?"),
         ("cluster=desk", "laptop"),
         ("size=huge", "full, short, smoke"),
-        ("command=trian", "did you mean train?"),
-        ("tuned_configs=nothing_like_it", "there are:"),
-        ("tune_searches=nothing_like_it", "there are:"),
+        ("command=trian", " train?"),
+        ("tuned_configs=nothing_like_it", " assault_ppo,"),
+        ("tune_searches=nothing_like_it", " assault_ppo,"),
     ],
 )
 def test_an_unknown_option_of_a_group_is_refused(word, wanted, refused):
@@ -280,13 +278,13 @@ def test_an_unknown_option_of_a_group_is_refused(word, wanted, refused):
 @pytest.mark.parametrize(
     ("word", "key", "wanted"),
     [
-        ("algo.lrr=1", "algo.lrr", "did you mean algo.lr"),
+        ("algo.lrr=1", "algo.lrr", " algo.lr"),
         ("algo.num_env=4", "algo.num_env", "algo.num_envs"),
         ("env.protocl=machado", "env.protocl", "env.protocol"),
         ("model.hiden=3", "model.hiden", "model.hidden"),
         ("stop.agent_step=3", "stop.agent_step", "stop.agent_steps"),
         ("sed=1", "sed", "seed"),
-        ("algoo=ppo", "algoo", "did you mean algo?"),
+        ("algoo=ppo", "algoo", " algo?"),
         ("algo.lr.x=1", "algo.lr.x", "algo.lr"),
         ("env/x=1", "env/x", "env"),
     ],
@@ -303,8 +301,8 @@ def test_a_key_of_another_environment_is_refused(refused):
 @pytest.mark.parametrize(
     ("word", "key", "wanted"),
     [
-        ("+algo.lrr=1", "algo.lrr", "did you mean algo.lr"),
-        ("++algo.lrr=1", "algo.lrr", "did you mean algo.lr"),
+        ("+algo.lrr=1", "algo.lrr", " algo.lr"),
+        ("++algo.lrr=1", "algo.lrr", " algo.lr"),
         ("+sed=1", "sed", "seed"),
         ("+stop.time=1", "stop.time", "stop.time_s"),
         ("+algo.lr=1e-3", "algo.lr", "+"),
@@ -319,7 +317,7 @@ def test_a_key_with_a_plus_is_refused(word, key, wanted, refused):
 def test_a_misspelt_key_in_a_tuned_config_is_refused(world, refused):
     world("tuned_configs/typo.yaml", "# @package _global_\nmade_for: {algo: ppo, env: assault}\nalgo: {lrr: 0.5}")
     message = refused("tuned_configs=typo")
-    assert message.startswith("algo.lrr: ") and "did you mean algo.lr" in message
+    assert message.startswith("algo.lrr: ") and " algo.lr" in message
 
 
 def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
@@ -330,7 +328,7 @@ def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
 def test_a_key_that_a_file_forgot_is_refused(world, refused):
     world("experiments/cluster/desk.yaml", "num_env_runners: 0")
     message = refused("cluster=desk")
-    assert message.startswith("cluster.address is missing; it takes a word")
+    assert message.startswith("cluster.address is missing")
 
 
 def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
@@ -347,15 +345,15 @@ def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
         ("algo.lr=true", "a number above 0"),
         ("algo.lr=[1,2]", "a number above 0"),
         ("algo.lr={a:1}", "a number above 0"),
-        ("algo.num_envs=true", "a whole number from 1 to"),
-        ("algo.num_envs=8.5", "a whole number from 1 to"),
-        ("algo.num_envs=[8]", "a whole number from 1 to"),
+        ("algo.num_envs=true", "whole number from 1 "),
+        ("algo.num_envs=8.5", "whole number from 1 "),
+        ("algo.num_envs=[8]", "whole number from 1 "),
         ("algo.normalize_advantages=1", "true or false"),
         ("dashboard=maybe", "true or false"),
         ("env.id=5", "a word"),
-        ("model.hidden=64", "a list of whole numbers"),
-        ("model.hidden=[64,a]", "a list of whole numbers"),
-        ("model.hidden=[]", "a list of whole numbers"),
+        ("model.hidden=64", "list of"),
+        ("model.hidden=[64,a]", "list of"),
+        ("model.hidden=[]", "list of"),
         ("seed=abc", "a whole number"),
         ("seed=1.5", "a whole number"),
         ("seed=null", "a whole number"),
@@ -389,12 +387,12 @@ def test_a_value_of_another_kind_is_refused(word, wanted, refused):
         ("env.dim=7", "from 8 to 210"),
         ("env.noop_max=-1", "from 0 to"),
         ("stop.agent_steps=0", "from 1 to"),
-        ("stop.time_s=-3.0", "above 0 and at most"),
-        ("stop.episode_return=nan", "a number or null"),
+        ("stop.time_s=-3.0", "above 0 "),
+        ("stop.episode_return=nan", "null"),
         ("episodes=0", "from 1 to"),
         ("model.dtype=float16", "auto, float32, bfloat16"),
-        ("algo.optimizer=adamw", "did you mean adam?"),
-        ("env.protocol=machada", "did you mean machado? There are: classic, machado"),
+        ("algo.optimizer=adamw", " adam?"),
+        ("env.protocol=machada", " machado?"),
         ("seed=-1", "from 0 to 2,147,483,647"),
     ],
 )
@@ -411,7 +409,7 @@ def test_a_whole_number_may_be_written_like_a_float_and_a_float_like_a_whole_num
 
 def test_a_run_to_read_is_not_taken_for_one_to_continue(refused, tmp_path):
     message = refused(f"run={tmp_path}")
-    assert f"run={tmp_path}: only command=evaluate, record, " in message and "resume=" in message
+    assert re.search(rf"^run={tmp_path}: .*\bcommand=evaluate, record, .*\bresume=<", message)
 
 
 def test_ctrl_c_before_anything_has_begun_is_one_word(monkeypatch, capsys):
@@ -425,14 +423,14 @@ def test_ctrl_c_before_anything_has_begun_is_one_word(monkeypatch, capsys):
 
 def test_a_python_without_the_packages_is_told_how_to_get_them():
     bare = subprocess.run([sys.executable, "-S", "run.py"], cwd=ROOT, capture_output=True, text=True)
-    assert bare.returncode == 1 and bare.stderr.startswith("error: No module named")
-    assert bare.stderr.endswith("type make setup, then source .venv/bin/activate\n")
+    assert bare.returncode == 1 and bare.stderr.count("\n") == 1
+    assert re.search(r"^error: .*\bmake setup, .*\bsource \.venv/bin/activate$", bare.stderr)
 
 
 @pytest.mark.parametrize("word", ["algo=ppo,", "algo = ppo", "algo.lr=[1"])
 def test_what_cannot_be_read_is_answered_without_a_grammar(word, refused):
     message = refused(word)
-    assert message.startswith(f"{word!r} cannot be read; write key=value") and "expecting" not in message
+    assert re.search(rf"^{re.escape(repr(word))} .*\bkey=value\b.*--help$", message) and "expecting" not in message
 
 
 def test_a_minibatch_larger_than_the_batch_is_refused(refused, printed):
@@ -454,20 +452,17 @@ def test_more_cpus_than_the_machine_has_are_refused(setting, refused):
     assert f"{setting}={many}" in message and f"has {count_cpus()}" in message and "ask for fewer" in message
 
 
-def test_gpus_that_are_not_there_are_refused(refused, monkeypatch):
+@pytest.mark.parametrize("word", ["cluster.gpus_per_learner=1", "cluster=one_gpu"])
+def test_gpus_that_are_not_there_are_refused(word, refused, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    message = refused("cluster.gpus_per_learner=1")
-    assert (
-        "cluster.gpus_per_learner=1" in message
-        and "torch sees 0" in message
-        and "ask for fewer, or install a CUDA build" in message
-    )
+    message = refused(word)
+    assert re.search(r"^cluster\.gpus_per_learner=1: .*\b1 GPU, .*\b0 .*\bCUDA\b", message)
 
 
 @pytest.mark.parametrize("game", ["asault", "Assault", "assault-v5"])
 def test_an_unknown_game_is_refused_with_the_nearest(game, refused):
     message = refused("env=atari", f"env.game={game}")
-    assert message == f"env.game={game}: ALE has no such game; did you mean assault?"
+    assert re.search(rf"^env\.game={game}: .* assault\?$", message)
 
 
 def test_a_game_like_no_other_is_refused_with_the_spelling(refused):
@@ -475,12 +470,10 @@ def test_a_game_like_no_other_is_refused_with_the_spelling(refused):
 
 
 def test_a_game_that_was_not_named_is_refused(refused):
-    assert refused("env=atari") == "env.game is not set; give it on the command line (env.game=...)"
+    assert re.search(r"^env\.game .*\(env\.game=\.\.\.\)$", refused("env=atari"))
 
 
-@pytest.mark.parametrize(
-    ("env_id", "wanted"), [("CartPole-v9", "did you mean CartPole-v1"), ("zzz", "the id of a Gymnasium environment")]
-)
+@pytest.mark.parametrize(("env_id", "wanted"), [("CartPole-v9", " CartPole-v1"), ("zzz", " id of ")])
 def test_an_unknown_gymnasium_id_is_refused(env_id, wanted, refused):
     message = refused("env=cartpole", f"env.id={env_id}")
     assert f"env.id={env_id}" in message and wanted in message
@@ -498,11 +491,6 @@ def test_an_environment_that_lacks_its_package_is_refused(refused):
         pytest.skip("Box2D is installed here")
     message = refused("env=cartpole", "env.id=LunarLander-v3")
     assert "env.id=LunarLander-v3" in message and "install" in message
-
-
-def test_the_nature_cnn_on_an_environment_without_pixels_is_refused(refused):
-    message = refused("env=cartpole", "model=nature_cnn")
-    assert "nature_cnn" in message and "cartpole" in message and "model=mlp" in message
 
 
 @pytest.mark.parametrize("group", ["algo", "env", "model", "cluster", "size", "command"])
@@ -525,7 +513,7 @@ def test_a_name_that_is_a_path_and_hydra_s_own_settings_are_refused(word, refuse
 @pytest.mark.parametrize("word", ["seed=[1,1]", "seed=[]", "seed=[2,1,2]"])
 def test_seeds_come_once_each_and_there_is_one_at_least(word, refused):
     message = refused(word)
-    assert "seed=[" in message and "at least one seed, and each only once" in message
+    assert message.startswith(f"{word.replace(',', ', ')}: ")
 
 
 @pytest.mark.parametrize("word", ["-m", "--multirun", "--config-name", "--cgf", "-x"])
@@ -551,15 +539,15 @@ def test_an_override_that_cannot_be_read_is_refused_and_named(word, refused):
 @pytest.mark.parametrize(
     ("made_for", "words", "wanted"),
     [
-        ("{algo: ppo, env: pong}", [], "env=assault: the tuned config was made for env=pong"),
-        ("{algo: ppo, env: assault}", ["env=pong"], "env=pong: the tuned config was made for env=assault"),
-        ("{algo: a2c, env: assault}", [], "algo=ppo: the tuned config was made for algo=a2c"),
+        ("{algo: ppo, env: pong}", [], r"^env=assault: .* env=pong;"),
+        ("{algo: ppo, env: assault}", ["env=pong"], r"^env=pong: .* env=assault;"),
+        ("{algo: a2c, env: assault}", [], r"^algo=ppo: .* algo=a2c;"),
         ("{nonsense: 1}", [], "nonsense"),
     ],
 )
 def test_a_tuned_config_of_another_algorithm_or_environment_is_refused(made_for, words, wanted, world, refused):
     world("tuned_configs/tuned.yaml", f"# @package _global_\nmade_for: {made_for}\nalgo: {{lr: 0.5}}")
-    assert wanted in refused("tuned_configs=tuned", *words)
+    assert re.search(wanted, refused("tuned_configs=tuned", *words))
 
 
 def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path, refused):
@@ -568,9 +556,9 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path, refused
     assert f"output_dir={tmp_path}/file/outputs" in message and "name another" in message
 
 
-def test_evaluate_without_a_run_is_refused(refused):
-    message = refused("command=evaluate")
-    assert message == "run is not set; command=evaluate takes run=<directory>"
+@pytest.mark.parametrize("command", READER_SETTINGS)
+def test_a_command_that_reads_a_run_is_refused_without_one(command, refused):
+    assert re.search(rf"^run .*\bcommand={command} .*\brun=<", refused(f"command={command}"))
 
 
 WAYS = [("resume", []), ("run", ["command=evaluate"])]
@@ -613,7 +601,7 @@ def test_a_run_directory_with_another_s_record_is_refused(record, old_run, refus
 def test_a_run_that_stopped_before_its_first_checkpoint_cannot_be_resumed(old_run, refused):
     path = old_run("env=cartpole")
     message = refused(f"resume={path}")
-    assert f"resume={path}" in message and "before its first checkpoint" in message and "start a new run" in message
+    assert message.startswith(f"resume={path}: no checkpoint")
 
 
 def test_a_run_without_a_checkpoint_cannot_be_evaluated(old_run, refused):
@@ -654,7 +642,7 @@ def test_a_run_older_than_a_setting_of_the_model_can_be_resumed_while_that_is_of
 
 
 def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):
-    assert "did you mean algo.lr" in refused(f"resume={old_run()}", "algo.lrr=1")
+    assert " algo.lr" in refused(f"resume={old_run()}", "algo.lrr=1")
     assert "above 0" in refused(f"resume={old_run(name='other')}", "algo.lr=-1")
 
 
@@ -687,8 +675,10 @@ def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refuse
     path = old_run("algo=dqn")
     settings, _ = run.read_experiment([f"resume={path}", "algo.train_every=8"])
     assert settings["algo"]["name"] == "dqn" and settings["algo"]["train_every"] == 8
-    assert "did you mean algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
-    assert "fits no other value" in refused(f"resume={path}", "algo.dueling=true")
+    assert " algo.train_every" in refused(f"resume={path}", "algo.train_evry=8")
+    assert re.search(
+        r"^algo\.dueling=True: .*\balgo\.dueling=False, .*\bresume$", refused(f"resume={path}", "algo.dueling=true")
+    )
 
 
 @pytest.mark.parametrize(("size", "starts"), [("smoke", 3000), ("short", 10_000), ("full", 50_000)])
@@ -779,34 +769,33 @@ def test_composing_again_gives_the_same_and_leaves_no_state(printed):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "named"),
     [
-        (("algo=a3c", "cluster.num_learners=2"), "cluster.num_learners=2: algo=a3c has one learner; leave it at 0"),
-        (("algo=ppo", "cluster.num_learners=2"), "cluster.num_learners=2: "),
-        (("algo=a3c", "algo.num_workers=32"), "algo.num_envs=16 cannot be shared evenly by algo.num_workers=32"),
+        (("algo=a3c", "cluster.num_learners=2"), r"^cluster\.num_learners=2: algo=a3c .*\b0$"),
+        (("algo=ppo", "cluster.num_learners=2"), r"^cluster\.num_learners=2: .*cluster\.num_env_runners=0 "),
+        (("algo=a3c", "algo.num_workers=32"), r"^algo\.num_envs=16 .*\balgo\.num_workers=32;"),
         (
             ("algo=a3c", "algo.num_workers=2", "cluster.num_env_runners=4"),
-            "cluster.num_env_runners=4 is larger than the number of workers, algo.num_workers=2",
+            r"^cluster\.num_env_runners=4 .*\balgo\.num_workers=2;",
         ),
-        (("algo=pg", "algo.horizon=20"), "algo.horizon: this experiment has no such setting"),
-        (("algo=pg", "algo.episodes_per_update=9"), "algo.episodes_per_update=9 cannot be shared evenly"),
-        (("model=cnn_lstm", "algo.minibatch_size=64"), "algo.minibatch_size=64 is shorter than a sequence"),
-        (("model=cnn_lstm", "algo=a2c", "algo.microbatch_size=4"), "algo.microbatch_size=4 is shorter than a sequence"),
-        (("model=cnn_lstm", "model.shared_trunk=false"), "model.lstm_size"),
-        (("algo=a2c", "tuned_configs=assault_ppo"), "algo=a2c: the tuned config was made for algo=ppo"),
-        (("algo=a2c", "algo.horizon=1"), "algo.horizon=1 is out of range"),
+        (("algo=pg", "algo.horizon=20"), r"^algo\.horizon: "),
+        (("algo=pg", "algo.episodes_per_update=9"), r"^algo\.episodes_per_update=9 .*\balgo\.num_envs=\d"),
+        (("model=cnn_lstm", "algo.minibatch_size=64"), r"^algo\.minibatch_size=64 .*\balgo\.horizon=\d"),
+        (("model=cnn_lstm", "algo=a2c", "algo.microbatch_size=4"), r"^algo\.microbatch_size=4 .*\balgo\.horizon=\d"),
+        (("model=cnn_lstm", "model.shared_trunk=false"), r"^model\.lstm_size=\d"),
+        (("algo=a2c", "algo.horizon=1"), r"^algo\.horizon=1 .*\bfrom 2\b"),
     ],
 )
-def test_what_an_algorithm_cannot_do_is_refused(words, says, refused):
-    assert says in refused(*words)
+def test_what_an_algorithm_cannot_do_is_refused(words, named, refused):
+    assert re.search(named, refused(*words))
 
 
 def test_episodes_that_may_never_end_are_refused_by_pg_and_by_evaluations_before_training(refused):
     gymnasium.register("Endless-v0", "gymnasium.envs.classic_control:CartPoleEnv")
     endless = ("env=cartpole", "env.id=Endless-v0")
-    assert "Endless-v0 has no time limit" in refused("algo=pg", *endless)
+    assert re.search(r"^env\.id=Endless-v0 .*\balgo=pg .*\balgo=a2c$", refused("algo=pg", *endless))
     for words in (("evaluate=true",), ("size=short",), ("size=smoke",)):
-        assert refused(*endless, *words).startswith("evaluate=true: env.id=Endless-v0 has no time limit")
+        assert refused(*endless, *words).startswith("evaluate=true: env.id=Endless-v0 ")
 
 
 @pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
@@ -835,17 +824,19 @@ class Acting(gymnasium.Env):
 
 
 @pytest.mark.parametrize(
-    ("actions", "says"),
+    ("actions", "named"),
     [
-        (gymnasium.spaces.Box(-1, 1, (2, 2)), "takes actions of shape (2, 2), and the policy draws a row of numbers"),
-        (gymnasium.spaces.Box(-1, 1, ()), "takes actions of shape (), and the policy draws a row of numbers"),
-        (gymnasium.spaces.Discrete(3, start=1), "counts its actions from 1, and the policy from 0"),
+        (gymnasium.spaces.Box(-1, 1, (2, 2)), r" \(2, 2\), "),
+        (gymnasium.spaces.Box(-1, 1, ()), r" \(\), "),
+        (gymnasium.spaces.Discrete(3, start=1), r" 1, .* 0;"),
     ],
 )
-def test_actions_that_no_policy_here_can_choose_are_refused(actions, says, refused):
+def test_actions_that_no_policy_here_can_choose_are_refused(actions, named, refused):
     gymnasium.register("Acting-v0", lambda: Acting(actions), max_episode_steps=9)
     try:
-        assert says in refused("env=cartpole", "env.id=Acting-v0")
+        assert re.search(
+            rf"^env\.id=Acting-v0 .*{named}.*\bTransformAction\b", refused("env=cartpole", "env.id=Acting-v0")
+        )
     finally:
         del gymnasium.registry["Acting-v0"]
 
@@ -947,15 +938,13 @@ def test_an_environment_s_file_without_its_first_line_is_refused_by_file_and_lin
 )
 def test_a_file_cannot_say_what_only_a_command_line_may(text, world, refused):
     world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
-    assert refused("tuned_configs=mine").startswith(
-        text.replace(": ", "=").replace("true", "True") + " stands in a YAML file"
-    )
+    assert re.search(f"^{text.replace(': ', '=').replace('true', 'True')} .*YAML", refused("tuned_configs=mine"))
 
 
 @pytest.mark.parametrize("text", ["command: evaluate", "command: promote", "command: record", "search: {trials: 3}"])
 def test_a_file_cannot_choose_what_is_not_a_training(text, world, refused):
     world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
-    assert "stands in a YAML file" in refused("tuned_configs=mine")
+    assert re.search(f"^{text.partition(': {')[0].replace(': ', '=')} .*YAML", refused("tuned_configs=mine"))
 
 
 @pytest.mark.parametrize("command", ["evaluate", "promote", "submit", "[1]"])
@@ -987,7 +976,7 @@ def test_a_damaged_file_of_a_group_is_refused_by_file_and_line(group, world, ref
 def test_an_environment_s_file_that_overrides_no_group_is_refused_by_file_and_line(world, refused):
     world("experiments/env/mine.yaml", "# @package _global_\ndefaults:\n  - override /modell: mlp\n")
     message = refused("env=mine")
-    assert "experiments/env/mine.yaml, line 3: modell" in message and "did you mean model?" in message
+    assert "experiments/env/mine.yaml, line 3: modell" in message and " model?" in message
 
 
 # Names: what was played, not what somebody called it.
@@ -1221,8 +1210,8 @@ def test_beside_a_replay_what_only_playing_reads_is_refused(word, refused):
     assert refused("command=record", "replay=there.npz", word).startswith(f"{word}: ")
 
 
-def test_a_recording_without_a_run_or_a_replay_is_refused(refused):
-    assert refused("command=record").startswith("run is not set") and refused("command=record", "replay=") != ""
+def test_a_recording_of_an_empty_replay_is_refused(refused):
+    assert refused("command=record", "replay=").startswith("replay=: ")
 
 
 @pytest.mark.parametrize("word", ["search.trials=3", "episodes=7", "trust=true", "games=3", "replay=x"])
@@ -1257,15 +1246,15 @@ def test_words_are_checked_before_anything_heavy_is_imported(words):
 @pytest.mark.parametrize("word", ["model.hidden.mlp=[8]", "model.hidden.x=8"])
 def test_a_name_below_a_list_is_told_that_it_is_one(word, refused):
     message = refused("env=cartpole", word)
-    assert message.startswith(f"{word.partition('=')[0]}: model.hidden is a list")
+    assert re.search(rf"^{word.partition('=')[0]}: model\.hidden .*\bmodel\.hidden=\[\.\.\.\]$", message)
 
 
 def test_more_envs_than_a_machine_can_play_are_refused(refused):
-    assert "algo.num_envs=1048576 is out of range" in refused("env=cartpole", "algo.num_envs=1048576")
+    assert re.search(r"^algo\.num_envs=1048576 .*\bfrom 1 to \d", refused("env=cartpole", "algo.num_envs=1048576"))
 
 
 def test_a_search_that_compares_no_trials_on_the_way_may_be_short():
     words = ["tune_searches=cartpole_ppo", "stop.agent_steps=12_000"]
     assert run.read_experiment([*words, "search.scheduler=none"])[0]["stop"]["agent_steps"] == 12_000
-    with pytest.raises(Mistake, match="before the first report"):
+    with pytest.raises(Mistake, match=r"^stop\.agent_steps=12000 .*search\.reduction_factor"):
         run.read_experiment([*words, "search.scheduler=asha"])

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -36,7 +37,7 @@ from run_directory.writing import lock_folder
 from runs.interrupt import Interrupt
 from runs.ray_session import open_ray
 from settings.mistakes import Mistake
-from tests.runs.tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, rows_of, wait_for
+from tests.runs.tiny_runs import TINY, assert_no_gap_and_no_double, directory_in, go, rows_of, starts_in, wait_for
 
 RUN_PY = Path(run.__file__).resolve()
 ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
@@ -46,20 +47,20 @@ ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "named"),
     [
-        (("cluster=ray",), "output_dir=outputs: nodes of a cluster do not share a working directory; give an absolute"),
-        ((*ON_RAY, "cluster.cpus=null"), "cluster.cpus is not set: on a cluster, cluster.address=auto, say how many"),
-        ((*ON_RAY, "cluster.num_env_runners=null"), "cluster.num_env_runners is not set: on a cluster"),
-        (("cluster=ray", "cluster.placement=spred"), "cluster.placement=spred is not one of pack, spread; did you"),
-        (("command=submit",), "command=submit: cluster=laptop runs on this machine only; add cluster=ray"),
-        (("command=submit", "cluster=ray", "algo.lrr=1"), "algo.lrr"),
+        (("cluster=ray",), r"output_dir=outputs: .*\babsolute\b"),
+        ((*ON_RAY, "cluster.cpus=null"), r"cluster\.cpus .*cluster\.address=auto\b"),
+        ((*ON_RAY, "cluster.num_env_runners=null"), r"cluster\.num_env_runners .*cluster\.address=auto\b"),
+        (("cluster=ray", "cluster.placement=spred"), r"cluster\.placement=spred .*\bpack, spread; .* spread\?"),
+        (("command=submit",), r"command=submit: cluster=laptop .*\bcluster=ray\b"),
+        (("command=submit", "cluster=ray", "algo.lrr=1"), r"algo\.lrr: "),
     ],
 )
-def test_a_mistake_is_one_sentence(words, says, capsys):
+def test_a_mistake_is_one_sentence(words, named, capsys):
     assert run.main(list(words)) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert says in sentence
+    assert re.search(named, sentence)
 
 
 @pytest.mark.end_to_end
@@ -71,43 +72,38 @@ def test_an_address_where_no_head_answers_is_refused_at_once(monkeypatch):
             if silent:
                 port.listen()
             began = time.monotonic()
-            with pytest.raises(Mistake, match=f"cluster.address={address}: {address} does not answer as the head"):
+            with pytest.raises(Mistake, match=rf"cluster\.address={address}: .*\bray start --head --port="):
                 refuse_unreachable_head(address, address)
             assert time.monotonic() - began < 2 * checks.ANSWER_TIMEOUT_S
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(Mistake, match="cluster.address=somewhere is not local, auto or host:port"):
+    with pytest.raises(Mistake, match=r"cluster\.address=somewhere .*\blocal, auto or host:port\b"):
         find_head("somewhere")
-    with pytest.raises(Mistake, match="submit the run as a job with command=submit"):
+    with pytest.raises(Mistake, match=r"cluster\.address=ray://head:10001: .*\bcommand=submit$"):
         find_head("ray://head:10001")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert find_head("auto") == "10.0.0.1:6379"
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("said", "named"),
     [
-        ("InvalidAuthToken: missing or wrong", "does not accept this process's token; set RAY_AUTH_MODE=token"),
-        (
-            "Version mismatch: The cluster was started with: Ray: 2.60.0 Python: 3.10.1",
-            "install the versions of requirements.txt",
-        ),
-        ("the moon is in the way", "cannot be joined: the moon is in the way"),
+        ("InvalidAuthToken: missing or wrong", r"\bRAY_AUTH_MODE=token\b"),
+        ("Version mismatch: The cluster was started with: Ray: 2.60.0 Python: 3.10.1", r"\brequirements\.txt\b"),
+        ("the moon is in the way", "the moon is in the way$"),
     ],
 )
-def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, sentence):
+def test_what_ray_says_becomes_a_sentence_with_a_way_out(said, named):
     found = explain_failed_connection("auto", "10.0.0.1:6379", RuntimeError(said))
-    assert found.startswith("cluster.address=auto, which is 10.0.0.1:6379") and sentence in found and "\n" not in found
+    assert re.search(r"^cluster\.address=auto, .*\b10\.0\.0\.1:6379 ", found) and "\n" not in found
+    assert re.search(named, found)
 
 
-def test_gpus_that_are_not_there_are_an_error(compose, capsys, monkeypatch):
+def test_a_cluster_with_too_few_gpus_is_refused(compose):
     gpu = compose(["cluster=gpu_workers", "output_dir=/shared"])
     assert [b.get("GPU", 0) for b in make_plan(gpu).bundles].count(1) == 2
-    with pytest.raises(Mistake, match=r"9 x 1 CPU \+ 2 x 1 GPU, "):
+    with pytest.raises(Mistake, match=r"cluster\.num_env_runners=8: .* 9 x 1 CPU \+ 2 x 1 GPU, .*\(large: "):
         refuse_small_cluster(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 1.0})])
     refuse_small_cluster(8, make_plan(gpu).bundles, [Node("a", "large", {"CPU": 64.0, "GPU": 2.0})])
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert run.main(["cluster=one_gpu"]) == 2
-    assert "cluster.gpus_per_learner=1: the run would take 1 GPU, each" in capsys.readouterr().err
 
 
 def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypatch):
@@ -115,7 +111,7 @@ def test_a_node_whose_torch_cannot_use_its_gpus_is_refused(shared_ray, monkeypat
     with_gpu, without = (Node(node.id, "large", {"CPU": 64.0, "GPU": gpus}) for gpus in (2.0, 0.0))
     refuse_nodes_without_cuda([without])
     if not torch.backends.cuda.is_built():
-        with pytest.raises(Mistake, match="node large offers 2 GPU, and torch there is a CPU build; install a CUDA"):
+        with pytest.raises(Mistake, match=r"node large .*\b2 GPU, .*cluster\.gpus_per_learner=0\b"):
             refuse_nodes_without_cuda([without, with_gpu])
     monkeypatch.setattr(checks, "has_cuda_build", ray.remote(num_cpus=0)(lambda: True))
     refuse_nodes_without_cuda([without, with_gpu])
@@ -142,16 +138,16 @@ def test_an_output_dir_that_a_node_does_not_see_is_refused(shared_ray, tmp_path,
     refuse_unshared_folder(tmp_path / "new", list_nodes())
     assert list((tmp_path / "new").iterdir()) == []
     monkeypatch.setattr(checks, "has_file", ray.remote(num_cpus=0)(lambda path: Path(path + "_elsewhere").is_file()))
-    with pytest.raises(Mistake, match=f"output_dir={tmp_path} is not shared: node .* does not see"):
+    with pytest.raises(Mistake, match=rf"output_dir={tmp_path} .*\bnode {list_nodes()[0].name} "):
         refuse_unshared_folder(tmp_path, list_nodes())
     assert not list(tmp_path.glob(".shared*"))
 
     @ray.remote(num_cpus=0, max_retries=0)
     def lacks(path: str) -> bool:
-        raise ModuleNotFoundError("No module named 'ale_py'")
+        raise ModuleNotFoundError("ale_py")
 
     monkeypatch.setattr(checks, "has_file", lacks)
-    with pytest.raises(Mistake, match="cannot run this suite .*No module named 'ale_py'.*requirements.txt"):
+    with pytest.raises(Mistake, match=rf"node {list_nodes()[0].name} .*\bale_py\b.*requirements\.txt"):
         refuse_unshared_folder(tmp_path, list_nodes())
 
 
@@ -171,8 +167,6 @@ def test_an_experiment_has_one_name_wherever_it_runs(compose, tmp_path):
 
 @pytest.mark.end_to_end
 def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_ray):
-    from tests.runs.tiny_runs import go
-
     words = (*TINY, "stop.agent_steps=1024", "resume=auto", f"output_dir={tmp_path}")
     code, printed = go(*words)
     path = directory_in(printed)
@@ -180,12 +174,12 @@ def test_resume_auto_begins_continues_and_says_when_it_is_done(tmp_path, shared_
     last = path / "checkpoints" / "last"
     before = rows_of(path)
     code, printed = go(*words)
-    assert code == 0 and "seed 1 has reached its stop already" in printed and rows_of(path) == before
+    assert code == 0 and f"resume={path}" in printed and "stop.agent_steps" in printed and rows_of(path) == before
     for name in ("last", "best"):  # as if it had been killed before its end
         os.rename(path / "checkpoints" / name, tmp_path / name)
     steps = read_totals(path / "checkpoints" / "previous")["agent_steps"]
     code, printed = go(*words)
-    assert code == 0 and f"seed 1 continues at {steps:,} agent steps" in printed and last.is_dir()
+    assert code == 0 and starts_in(printed) == {1: steps} and last.is_dir()
     assert_no_gap_and_no_double(rows_of(path))
     assert len(list(path.parent.iterdir())) == 1
 
@@ -197,15 +191,15 @@ def test_two_drivers_at_one_run_are_refused(tmp_path, shared_ray, capsys):
     with lock_folder(folder):
         assert run.main(words) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence == f"error: {folder}: another process is at it; wait for it, or end it"
+    assert sentence.startswith(f"error: {folder}: another process ")
 
 
 def test_a_directory_that_cannot_be_locked_is_not_said_to_be_in_use(tmp_path, monkeypatch):
     def no_locks(*_) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(Mistake, match="cannot be locked .*No locks available"), lock_folder(tmp_path):
+    with pytest.raises(Mistake, match=rf"^{tmp_path} .*\(no locks\).*\boutput_dir\b"), lock_folder(tmp_path):
         pass
 
 
@@ -248,26 +242,26 @@ def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_p
     words = [*TINY, "cluster=ray", f"cluster.address={address}", "cluster.num_env_runners=2", "resume=auto"]
     words += ["stop.agent_steps=4096", f"output_dir={tmp_path / 'shared'}"]
 
-    def go(*more: str) -> subprocess.CompletedProcess:
+    def run_there(*more: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(RUN_PY), *words, *more]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
 
-    planned = go("dry_run=true")
-    assert planned.returncode == 0 and "expected at most, with 2: " in planned.stdout, planned.stdout + planned.stderr
-    done = go()
+    planned = run_there("dry_run=true")
+    assert planned.returncode == 0 and " with 2: " in planned.stdout, planned.stdout + planned.stderr
+    done = run_there()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Ray cluster: 2 nodes with 3 CPU; this driver runs" in done.stdout
+    assert "Ray cluster: 2 nodes with 3 CPU; " in done.stdout
     path = directory_in(done.stdout)
     rows = rows_of(path)
     assert_no_gap_and_no_double(rows)
     assert 4096 <= rows[-1]["agent_steps"] <= 4096 + 256
     assert read_totals(path / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"]
     for more in (["seed=2"], ["tune_searches=cartpole_ppo"]):
-        refused = go("cluster.num_env_runners=4", *more)
-        assert refused.returncode == 2 and "need 5 x 1 CPU, and the cluster is too small" in refused.stderr
+        refused = run_there("cluster.num_env_runners=4", *more)
+        assert refused.returncode == 2 and re.search(r"\b5 x 1 CPU, .*\(", refused.stderr)
     assert [p.name for p in (tmp_path / "shared").iterdir()] == ["ppo"], "a search that was refused left something"
-    again = go()
-    assert again.returncode == 0 and "seed 1 has reached its stop already" in again.stdout
+    again = run_there()
+    assert again.returncode == 0 and "stop.agent_steps" in again.stdout and rows_of(path) == rows
 
 
 # The head is told that it was started by Python 3.9.1, and the run joins it.
@@ -295,13 +289,13 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
     words = ["env=cartpole", "cluster=ray", f"cluster.address={address}", f"output_dir={tmp_path}"]
     older = "import ray, sys; ray.__version__ = '2.59.0'; import run; sys.exit(run.main(sys.argv[1:]))"
     taken = {**right, "RAY_ADDRESS": address, "http_proxy": "http://127.0.0.1:9"}  # Ray goes through no proxy
-    cases = [(["run.py"], taken, "the cluster is too small")]
+    cases = [(["run.py"], taken, r"cluster\.num_env_runners=8: .* 9 x 1 CPU")]
     for environment in (wrong, none, lacks):
-        cases.append((["run.py"], environment, "does not accept this process's token; set RAY_AUTH_MODE=token"))
-        cases.append((["run.py", "command=submit"], environment, "does not accept this process's token"))
-    cases.append((["-c", older], right, "version mismatch: Ray 2.60.0 there, 2.59.0 here"))
-    cases.append((["-c", OTHER_PYTHON], right, "another version of Ray or Python (Version mismatch: "))
-    for command, environment, says in cases:
+        cases.append((["run.py"], environment, rf"cluster\.address={address}: .*\bRAY_AUTH_MODE=token\b"))
+        cases.append((["run.py", "command=submit"], environment, r"RAY_API_SERVER_ADDRESS=.*\bRAY_AUTH_MODE=token\b"))
+    cases.append((["-c", older], right, r"\b2\.60\.0 .*\b2\.59\.0 .*requirements\.txt"))
+    cases.append((["-c", OTHER_PYTHON], right, r"\(Version mismatch: .*requirements\.txt"))
+    for command, environment, named in cases:
         done = subprocess.run(
             [sys.executable, *command, *words, "cluster.num_env_runners=8"],
             cwd=RUN_PY.parent,
@@ -311,7 +305,7 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
             timeout=30,
         )
         (sentence,) = done.stderr.splitlines()
-        assert done.returncode == 2 and sentence.startswith("error: ") and says in sentence, (command, done.stderr)
+        assert done.returncode == 2 and re.search(rf"^error: .*{named}", sentence), (command, done.stderr)
     assert not list(tmp_path.glob("ppo")), "a directory was made"
 
 
@@ -347,12 +341,12 @@ def test_a_job_is_stopped_with_a_checkpoint_and_the_same_line_goes_on(start_clus
     wait_for(lambda: list(shared.glob("ppo/cartpole/auto_*/checkpoints/previous")), 120)
     stop = urllib.request.Request(f"{dashboard}/api/jobs/{job}/stop", method="POST")
     urllib.request.urlopen(stop).close()
-    wait_for(lambda: "to continue:  python run.py resume=" in logs(job), 60)
+    wait_for(lambda: "python run.py resume=" in logs(job), 60)
     (path,) = shared.glob("ppo/cartpole/auto_*")
     last = read_totals(path / "checkpoints" / "last")["agent_steps"]
     assert "Traceback" not in logs(job) and rows_of(path)[-1]["agent_steps"] == last
     second = submitted()
-    wait_for(lambda: f"seed 1 continues at {last:,} agent steps" in logs(second), 120)
+    wait_for(lambda: starts_in(logs(second)) == {1: last}, 120)
     wait_for(lambda: rows_of(path)[-1]["agent_steps"] > last, 120)
     urllib.request.urlopen(urllib.request.Request(f"{dashboard}/api/jobs/{second}/stop", method="POST")).close()
     wait_for(lambda: ask(second)["status"] == "STOPPED", 60)

@@ -1,5 +1,7 @@
 """What a dry run says: where processes would be, and how much would travel."""
 
+import re
+
 import pytest
 
 import run
@@ -50,7 +52,7 @@ def test_weights_are_as_many_bytes_as_the_model_has(compose, make_learner):
 
 def test_a_plan_has_a_node_for_every_process_or_says_that_there_is_none(compose):
     text = plan_for(compose(["env=cartpole", *ON_RAY]))
-    assert "on 2 nodes with 5 CPU:" in text and text.count("1 CPU ") == 5 and "small" in text and "large" in text
+    assert " 2 nodes with 5 CPU:" in text and text.count("1 CPU ") == 5 and "small" in text and "large" in text
     assert "training process 1 CPU" in text and "env runner 4     1 CPU" in text and "learner 1" not in text
     text = plan_for(compose(["env=cartpole", *ON_RAY, "cluster.num_env_runners=2", "cluster.num_learners=2"]))
     assert text.index("env runner 2 ") < text.index("learner 1 ") < text.index("learner 2 ")
@@ -73,12 +75,12 @@ def test_what_travels_depends_on_who_learns(compose):
         settings = compose([*words, *more])
         there = back if steps is None else steps * count_rollout_bytes(build_config(make_plan(settings))) / 1e6
         text = plan_for(settings, pace)
-        assert first in text and "one env runner by itself plays 1,000 agent steps/s" in text
-        expected = f"at most, with 2: {there:,.1f} MB/s to the learner, {back:,.1f} MB/s of weights {where}"
-        assert text.endswith(expected), text
-    assert plan_for(compose(words)).endswith("not measured, because there is no room for an env runner now")
+        assert first in text and "1,000 agent steps/s" in text
+        assert re.search(rf" with 2: {there:,.1f} MB/s .* {back:,.1f} MB/s .*{where}$", text), text
+    text = plan_for(compose(words))
+    assert text.splitlines()[-1].startswith("expected ") and "MB/s" not in text
     text = plan_for(compose([*words, "cluster.num_learners=2", "cluster.num_env_runners=4"]), pace)
-    assert text.endswith(f"and {2 * 4 * 4 * weights:,.1f} MB/s of gradients from each learner"), text
+    assert re.search(rf"\b{2 * 4 * 4 * weights:,.1f} MB/s of gradients .*\blearner$", text), text
 
 
 @pytest.mark.end_to_end
@@ -91,7 +93,7 @@ def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray,
         without.setattr("cluster.dry_run.EnvRunnerProbe", None)  # a run that never fits is not even tried
         assert pace_for(compose([*words, "cluster.cpus_per_runner=64"]), nodes) is None
     monkeypatch.setattr("cluster.dry_run.MEASUREMENT_TIMEOUT_S", 60.0)
-    with pytest.raises(Mistake, match="an env runner cannot start: "):
+    with pytest.raises(Mistake, match="env runner .*none"):
         settings = compose(["env=assault", *words[1:]])
         pace_for(settings | {"env": settings["env"] | {"game": "none"}}, nodes)
 
@@ -108,5 +110,5 @@ def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared
 def test_a_dry_run_starts_nothing(shared_ray, tmp_path, capsys):
     assert run.main(["env=cartpole", "dry_run=true", f"output_dir={tmp_path}"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("ppo on cartpole, 8 envs x 128 steps") and "training process 1 CPU" in printed
+    assert re.search(r"^ppo .*cartpole, 8 envs x 128 steps", printed) and "training process 1 CPU" in printed
     assert list(tmp_path.iterdir()) == []

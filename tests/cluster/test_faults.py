@@ -4,6 +4,7 @@
 """
 
 import csv
+import re
 import shutil
 import subprocess
 import time
@@ -15,6 +16,7 @@ from lab import FIRST, HEAD, SECOND, SPARE, Lab, Watch, wait_for
 from benchmarks import hosts
 from run_directory.checkpoints import read_totals
 from run_directory.manifest import find_damage
+from tests.runs.tiny_runs import RESTARTED, starts_in
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,7 +64,7 @@ def test_an_env_runner_is_killed_and_the_others_play_its_share(lab, capsys):
     lab.process("VectorEnvRunner").kill()
     stall, lost = tell(capsys, lab, watch, "env runner killed", at)
     assert stall < bound_s(lab, 10) and lost == 0
-    assert "1 of 4 env runners lost; until they are back the others play their share" in lab.printed.read_text()
+    assert "1 of 4 env runners" in lab.printed.read_text()
     lab.process("VectorEnvRunner")
 
 
@@ -97,7 +99,7 @@ def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
     lab.host_of("TrainingProcess").off()
     stall, lost = tell(capsys, lab, watch, "node of the training process off", at)
     assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
-    assert "a process died; starting again from the last checkpoint" in lab.printed.read_text()
+    assert RESTARTED in lab.printed.read_text()
 
 
 def test_the_training_process_is_killed(lab, capsys):
@@ -159,7 +161,7 @@ def test_a_checkpoint_is_torn_half_way_and_the_one_before_takes_its_place(lab, c
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, "driver killed and its checkpoint torn", at)
     assert stall < bound_s(lab) and lost > 0
-    assert "checkpoint last is damaged (learner_group/learner/state.pkl has" in lab.printed.read_text()
+    assert "(learner_group/learner/state.pkl has" in lab.printed.read_text()
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no Redis: apt-get install redis-server")
@@ -186,7 +188,7 @@ def test_the_head_is_lost_with_all_that_it_knew_and_the_same_line_goes_on(lab, c
     lab.start_driver()
     stall, lost = tell(capsys, lab, watch, f"head lost without Redis, its nodes back after {back:.1f} s", at)
     assert stall < bound_s(lab, 120) and 0 < lost < 10_000
-    assert "seed 1 continues at" in lab.printed.read_text()
+    assert starts_in(lab.printed.read_text()).keys() == {1}
 
 
 def test_the_disk_is_full(tmp_path, capsys):
@@ -206,7 +208,7 @@ def test_the_disk_is_full(tmp_path, capsys):
             with capsys.disabled():
                 print(f"\ndisk nearly full: stopped after {time.monotonic() - at:.1f} s with a checkpoint")
             printed = lab.printed.read_text()
-            assert "MB left: stopped with a checkpoint while there was room for it" in printed
+            assert re.search(rf"^{path} .*\b\d+ MB\b", printed, re.MULTILINE)
             assert "Traceback" not in printed and f"resume={path}" in printed
             assert find_damage(last) is None
             assert read_totals(last)["agent_steps"] == watch.agent_steps()

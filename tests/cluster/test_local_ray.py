@@ -55,7 +55,7 @@ def test_ray_has_the_cpus_that_the_suite_counts_and_listens_to_this_machine_only
 def test_a_run_that_a_container_can_never_hold_is_refused(monkeypatch, compose):
     monkeypatch.setattr(machine, "read_cpu_quotas", lambda root: [1.5])
     assert make_plan(compose(["env=assault", "size=short", "dashboard=true"])).bundles[0]["CPU"] == 1
-    with pytest.raises(Mistake, match=r"cluster.cpus=2.* ask for 2 CPUs, and this machine has 1"):
+    with pytest.raises(Mistake, match=r"cluster\.cpus=2.* 2 CPUs, .*\b1\b"):
         compose(["env=assault", "cluster.cpus=2", "dashboard=true"])
     monkeypatch.setattr(machine, "read_memory_limits", lambda root: [2**20])
     with pytest.raises(Mistake, match=r"algo.num_envs=8, algo.horizon=128: .*memory"):
@@ -94,7 +94,7 @@ def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_r
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     refuse_unwritable_folders()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**30, 2**30, 2**20))
-    with pytest.raises(Mistake, match="has 1 MB left.*RAY_TMPDIR"):
+    with pytest.raises(Mistake, match=f"{tmp_path}.* 1 MB .*RAY_TMPDIR"):
         refuse_unwritable_folders()
     monkeypatch.setattr(os, "access", lambda path, mode: path != Path("/dev/shm"))
     with pytest.raises(Mistake, match="/dev/shm"):
@@ -106,7 +106,7 @@ def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, 
     monkeypatch.setattr(train, "open_ray", lambda settings: pytest.fail("Ray was started"))
     settings = compose(["env=cartpole"])
     write_start(tmp_path, settings, [], [], "float32")
-    with lock_folder(tmp_path), pytest.raises(Mistake, match="another process is at it"):
+    with lock_folder(tmp_path), pytest.raises(Mistake, match=f"{tmp_path}: another process"):
         train.train(settings, [], [], tmp_path)
 
 
@@ -115,5 +115,5 @@ def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, 
     ["algo.num_envs", "algo.horizon", "cluster.cpus_per_runner", "cluster.num_env_runners", "stop.agent_steps"],
 )
 def test_more_than_any_machine_can_have_is_refused(word, compose):
-    with pytest.raises(Mistake, match=f"{word}=1.* is out of range"):
+    with pytest.raises(Mistake, match=rf"^{word}=1\S* .* to \d"):
         compose([f"{word}=1e30", "cluster=ray", "output_dir=/shared"])

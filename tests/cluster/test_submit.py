@@ -1,6 +1,7 @@
 """Jobs: what is handed in for a command, what travels with it, and what is refused before."""
 
 import re
+import shlex
 import socket
 
 import pytest
@@ -16,12 +17,14 @@ ON_RAY = ("cluster=ray", "cluster.num_env_runners=2", "output_dir=/shared")
 
 
 def test_a_job_runs_the_same_words_and_goes_on_by_itself():
-    assert (
-        submit.format_entrypoint(["algo=a2c", "seed=[1,2]"])
-        == "python run.py algo=a2c 'seed=[1,2]' resume=auto trust=true"
-    )
-    assert submit.format_entrypoint(["resume=/runs/one"]) == "python run.py resume=/runs/one trust=true"
-    assert submit.format_entrypoint(["resume=/runs/one", "trust=false"]) == "python run.py resume=/runs/one trust=false"
+    typed = {
+        "algo=a2c seed=[1,2]": ["algo=a2c", "seed=[1,2]", "resume=auto", "trust=true"],
+        "resume=/runs/one": ["resume=/runs/one", "trust=true"],
+        "resume=/runs/one trust=false": ["resume=/runs/one", "trust=false"],
+    }
+    for words, run_as in typed.items():
+        assert shlex.split(submit.format_entrypoint(words.split())) == ["python", "run.py", *run_as]
+    assert "'seed=[1,2]'" in submit.format_entrypoint(["seed=[1,2]"]), "a shell would read the brackets"
 
 
 def test_a_job_may_be_told_what_it_is_told_anyway(monkeypatch):
@@ -61,17 +64,17 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(submit, "MAX_JOB_BYTES", 10)
     monkeypatch.setattr(connection, "MAX_DRIVER_BYTES", 10)
     on_ray = compose(["env=cartpole", *ON_RAY])
-    with pytest.raises(Mistake, match="MiB that would be sent"):
+    with pytest.raises(Mistake, match="\\bMiB\\b.*\\.rayignore"):
         submit.submit_job(on_ray, [])
     monkeypatch.setattr(connection, "refuse_unreachable_head", lambda *_: None)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with pytest.raises(Mistake, match="MiB that would be sent"):
+    with pytest.raises(Mistake, match="\\bMiB\\b.*\\.rayignore"):
         connection.connect_to_ray(make_plan(on_ray))
 
 
 def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
-    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 is no .*; set it to http://head:8265"):
+    with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 .* http://head:8265$"):
         submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
 
 
@@ -81,10 +84,10 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        for port, why in ((1, "Connection refused"), (silent.getsockname()[1], "no answer for 0.5 s")):
+        for port, why in ((1, "Connection refused"), (silent.getsockname()[1], " 0.5 s")):
             address = f"http://127.0.0.1:{port}"
             monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
-            said = re.escape(f"{address}: no Ray dashboard accepts the job there ({why}); on the head")
+            said = rf"RAY_API_SERVER_ADDRESS={address}: .*{re.escape(why)}.*\bssh -L 8265:127\.0\.0\.1:8265 "
             with pytest.raises(Mistake, match=said) as no:
                 submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)
@@ -92,6 +95,6 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
 
 def test_a_job_whose_command_line_has_a_password_in_it_is_refused(compose):
     settings = compose(["env=cartpole", "cluster=ray", "output_dir=/shared"])
-    with pytest.raises(Mistake, match=r"search.storage=postgresql://bob:\*\*\*@host/name: the dashboard shows") as told:
+    with pytest.raises(Mistake, match=r"search\.storage=\S+:\*\*\*@host/name: .*oc\.env:STORAGE") as told:
         submit.submit_job(settings, ["search.storage=postgresql://bob:s3cret@host/name"])
     assert "s3cret" not in str(told.value)

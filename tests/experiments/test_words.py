@@ -50,7 +50,7 @@ from settings.setting import Setting
 def test_a_word_of_another_library_is_answered_with_ours(words, ours, capsys):
     assert run.main(words) == 2
     said = capsys.readouterr().err
-    assert f"here it is {ours}" in said and said.count("\n") == 1
+    assert re.search(rf"^error: \S+: .* {re.escape(ours)}\b", said) and said.count("\n") == 1
 
 
 def test_every_answer_is_a_setting_or_a_group_that_there_is():
@@ -67,32 +67,28 @@ def test_every_answer_is_a_setting_or_a_group_that_there_is():
 
 @pytest.mark.parametrize("word", HINTS)
 def test_what_there_is_no_setting_for_is_said_too(word):
-    with pytest.raises(Mistake, match=f"^{word}: this experiment has no such setting; {re.escape(HINTS[word])}"):
+    with pytest.raises(Mistake, match=rf"^{word}: .*{re.escape(HINTS[word])}$"):
         compose_settings(["algo=a2c", f"{word}=1"])
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "named"),
     [
-        (["vf_coef=1"], "algo.vf_coeff, of 0.5"),
-        (["algo=a2c", "algo.clip=0.2"], "other experiments have it"),
-        (["env=cartpole", "env.sticky=0.2"], "other experiments have it"),
+        (["vf_coef=1"], r"\balgo\.vf_coeff\b.*\b0\.5\b"),
+        (["algo=a2c", "algo.clip=0.2"], r"^algo\.clip: .*\bother experiments\b"),
+        (["env=cartpole", "env.sticky=0.2"], r"^env\.sticky: .*\bother experiments\b"),
+        (["algo=a2c", "clip_range=0.1"], r"^clip_range: .*\balgo\.clip\b.*\bother experiments\b"),
         (["search.trials=3"], "tune_searches=<name>"),
-        (["env.id=my.module:Mine-v0"], "env=cartpole env.id="),
-        (["env="], "it takes one of assault"),
-        (["env=qbert", "env.game=pong"], "name two games"),
-        (["seed=range(0,1000000000)"], "give 1000 at most"),
+        (["env.id=my.module:Mine-v0"], r"env=cartpole env\.id="),
+        (["env="], r"^env=: .*\bassault\b"),
+        (["env=qbert", "env.game=pong"], r"env=qbert .*env\.game=pong\b"),
+        (["seed=range(0,1000000000)"], r"1,000,000,000\b.*\b1000\b"),
     ],
     ids=str,
 )
-def test_what_nobody_can_mean_as_it_stands_is_answered_with_what_can_be_meant(words, said):
-    with pytest.raises(Mistake, match=re.escape(said)):
+def test_what_nobody_can_mean_as_it_stands_is_answered_with_what_can_be_meant(words, named):
+    with pytest.raises(Mistake, match=named):
         compose_settings(words)
-
-
-def test_a_setting_of_another_algorithm_is_told_from_a_mistyped_one():
-    with pytest.raises(Mistake, match="algo.clip is a setting of other experiments"):
-        compose_settings(["algo=a2c", "clip_range=0.1"])
 
 
 # Environments ---------------------------------------------------------------------------------------------------------
@@ -110,10 +106,10 @@ def test_every_game_of_ale_is_an_env():
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("ALE/Assault-v5", "env=assault; for the sticky"),
+        ("ALE/Assault-v5", "env=assault; "),
         ("ALE/Pong", "env=pong\n"),
         ("atari/pong", "env=pong\n"),
-        ("ALE/Foo-v5", "every game of ALE"),
+        ("ALE/Foo-v5", "game of ALE\n"),
         ("Assault-v5", "env=assault;"),
         ("AssaultNoFrameskip-v4", "env=assault\n"),
         ("AssaultDeterministic-v0", "env=assault\n"),
@@ -124,9 +120,9 @@ def test_every_game_of_ale_is_an_env():
         ("Qbert", "env=qbert\n"),
         ("CartPole-v1", "env=cartpole\n"),
         ("Acrobot-v1", "env=cartpole env.id=Acrobot-v1\n"),
-        ("asault", "did you mean assault?"),
-        ("qbrt", "did you mean qbert?"),
-        ("nonsense", "every game of ALE"),
+        ("asault", " assault?"),
+        ("qbrt", " qbert?"),
+        ("nonsense", "game of ALE\n"),
     ],
 )
 def test_an_environment_in_other_words_is_answered_with_ours(typed, said, capsys):
@@ -136,7 +132,7 @@ def test_an_environment_in_other_words_is_answered_with_ours(typed, said, capsys
 
 def test_a_game_by_its_gymnasium_id_is_told_the_game(capsys):
     assert run.main(["env=atari", "env.game=Assault-v5"]) == 2
-    assert "did you mean assault?" in capsys.readouterr().err
+    assert " assault?" in capsys.readouterr().err
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
@@ -166,7 +162,7 @@ def test_thousands_and_millions_can_be_typed(typed, number):
 
 @pytest.mark.parametrize("typed", ["1G", "M", "k", "1.0001k", "-1k", "1 M"])
 def test_what_is_no_number_of_agent_steps_is_refused(typed):
-    with pytest.raises(Mistake, match="stop.agent_steps=.* it takes a whole number from 1 to 1,000,000,000,000"):
+    with pytest.raises(Mistake, match=r"stop\.agent_steps=.* 1 to 1,000,000,000,000$"):
         Setting("", int, 1, 10**12).check("stop.agent_steps", typed)
 
 
@@ -226,4 +222,4 @@ def test_a_directory_of_runs_is_its_newest_and_a_run_is_itself(outputs, capsys):
 
 def test_without_a_run_latest_is_a_mistake(tmp_path, capsys):
     assert run.main(["resume=latest", f"output_dir={tmp_path}"]) == 2
-    assert "resume=latest: there is no run in" in capsys.readouterr().err
+    assert re.search(rf"^error: resume=latest: .* {tmp_path}\b", capsys.readouterr().err)

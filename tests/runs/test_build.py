@@ -93,32 +93,32 @@ def test_env_runners_get_the_gpus_they_ask_for_and_a_trials_learner_a_part_of_on
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "named"),
     [
         ({"num_env_runners": 0}, r"gpus_per_runner=0\.75 .*num_env_runners=0; set "),
         (
             {"num_env_runners": 4},
-            r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: the run would take 3 GPUs, each",
+            r"^cluster\.gpus_per_runner=0\.75, .*num_env_runners=4: .*\b3 GPUs,",
         ),
         (
             {"num_env_runners": 2, "gpus_per_learner": 1},
-            r"gpus_per_learner=1, .*: the run would take 2\.5 GPUs, .* torch sees 2 ",
+            r"gpus_per_learner=1, .*: .* 2\.5 GPUs, .*\b2\b",
         ),
-        ({"num_env_runners": 2, "gpus_per_learner": 0.5}, r"would take 2 GPUs, each process its part of one, "),
-        ({"num_env_runners": 1, "gpus_per_learner": 1.5}, r"gpus_per_learner=1\.5 is out of range; it takes .* 0 to 1"),
-        ({"num_env_runners": 2, "gpus_per_runner": 2}, r"gpus_per_runner=2\.0 is out of range; it takes .* 0 to 1"),
+        ({"num_env_runners": 2, "gpus_per_learner": 0.5}, r"gpus_per_learner=0\.5, .*: .*\b2 GPUs, .*\b2\b"),
+        ({"num_env_runners": 1, "gpus_per_learner": 1.5}, r"cluster\.gpus_per_learner=1\.5 .* 0 to 1$"),
+        ({"num_env_runners": 2, "gpus_per_runner": 2}, r"cluster\.gpus_per_runner=2\.0 .* 0 to 1$"),
     ],
 )
-def test_gpus_that_env_runners_cannot_have_are_refused(changes, message, settings, large_machine):
+def test_gpus_that_env_runners_cannot_have_are_refused(changes, named, settings, large_machine):
     settings["cluster"] |= {"gpus_per_runner": 0.75} | changes
-    with pytest.raises(Mistake, match=message):
+    with pytest.raises(Mistake, match=named):
         check_settings(settings)
 
 
 @pytest.mark.parametrize("words", [("algo=a3c", "cluster.num_env_runners=2"), ("algo=dqn",)])
 def test_what_acts_on_the_cpu_only_is_given_no_gpu(words, compose, machine_with):
     machine_with(16, gpus=2)
-    with pytest.raises(Mistake, match=r"gpus_per_runner=0\.5: algo=(a3c|dqn) acts on the CPU; leave it at 0"):
+    with pytest.raises(Mistake, match=rf"cluster\.gpus_per_runner=0\.5: {words[0]} .*\b0, .*algo=ppo"):
         compose((*words, "cluster.gpus_per_runner=0.5"))
 
 
@@ -200,8 +200,7 @@ def test_checking_changes_nothing_but_the_kind_of_numbers(composed):
 def test_a_picture_too_small_for_the_convolutions_is_refused(torso, smallest, settings):
     settings["model"]["torso"] = torso
     check_settings(put(settings, "env.dim", smallest))
-    wanted = f"env.dim={smallest - 1} is too small for model.torso={torso}, which needs {smallest} pixels"
-    with pytest.raises(Mistake, match=wanted):
+    with pytest.raises(Mistake, match=rf"env\.dim={smallest - 1} .*model\.torso={torso}, .*\b{smallest}\b"):
         check_settings(put(settings, "env.dim", smallest - 1))
     settings["model"] |= {"torso": "mlp", "hidden": [8]}
     check_settings(settings)  # takes any picture
@@ -211,13 +210,13 @@ def test_a_picture_too_small_for_the_convolutions_is_refused(torso, smallest, se
 def test_a_torso_for_pixels_is_refused_where_there_are_none(torso, composed):
     settings = copy.deepcopy(composed["env=cartpole"])
     settings["model"] |= {"torso": torso, "hidden": 16}
-    with pytest.raises(Mistake, match=f"model.torso={torso} needs pixels, and env=cartpole has none; try model=mlp"):
+    with pytest.raises(Mistake, match=rf"model\.torso={torso} .*env=cartpole .*model=mlp$"):
         check_settings(settings)
 
 
 def test_a_memory_for_two_trunks_is_refused(settings):
     settings["model"] |= {"lstm_size": 32, "shared_trunk": False}
-    with pytest.raises(Mistake, match="model.lstm_size=32 is one memory .* set model.shared_trunk=true, or"):
+    with pytest.raises(Mistake, match=r"model\.lstm_size=32 .*model\.shared_trunk=true, "):
         check_settings(settings)
     check_settings(put(settings, "model.shared_trunk", True))
 
@@ -226,7 +225,7 @@ def test_only_convolutions_can_do_without_a_fully_connected_layer(settings):
     settings["model"]["hidden"] = None
     check_settings(put(settings, "model.torso", "cnn42"))
     for torso in ("impala", "mlp"):
-        with pytest.raises(Mistake, match="model.hidden is not set"):
+        with pytest.raises(Mistake, match=r"^model\.hidden "):
             check_settings(put(settings, "model.torso", torso))
 
 
@@ -262,7 +261,7 @@ def test_an_environment_may_come_from_a_module_that_registers_it(composed, tmp_p
     games.reset(seed=1)
     ends = [games.step(np.zeros(2, np.int64)).finished.all() for _ in range(7)]
     assert ends == [False] * 6 + [True]
-    with pytest.raises(Mistake, match="no such environment; did you mean Outside-v0"):
+    with pytest.raises(Mistake, match=r"env\.id=outside_the_suite:Outsider-v0: .* Outside-v0\b"):
         check_settings(put(settings, "env.id", "outside_the_suite:Outsider-v0"))
     del gymnasium.registry["Outside-v0"]
 
@@ -273,15 +272,15 @@ def test_a_module_that_cannot_be_imported_is_refused(source, composed, tmp_path,
         (tmp_path / "nowhere.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     settings = put(copy.deepcopy(composed["env=cartpole"]), "env.id", "nowhere:Outside-v0")
-    with pytest.raises(Mistake, match="env.id=nowhere:Outside-v0: nowhere cannot be imported .*; write module:Id"):
+    with pytest.raises(Mistake, match=r"env\.id=nowhere:Outside-v0: .*\bnowhere .*module:Id\b"):
         check_settings(settings)
 
 
 def test_a_key_nobody_knows_is_refused_in_every_group(settings):
     for group in ("algo", "env", "model", "cluster", "stop"):
-        with pytest.raises(Mistake, match=f"{group}.nonsense: .* has no such setting"):
+        with pytest.raises(Mistake, match=rf"^{group}\.nonsense: "):
             check_settings(put(copy.deepcopy(settings), f"{group}.nonsense", 1))
-    with pytest.raises(Mistake, match="nonsense: an experiment has no such setting"):
+    with pytest.raises(Mistake, match="^nonsense: "):
         check_settings(put(settings, "nonsense", 1))
 
 
@@ -361,7 +360,7 @@ def test_all_processes_together_have_to_fit_into_the_machine(cluster, fits, sett
     if fits:
         check_settings(settings)
     else:
-        with pytest.raises(Mistake, match="this machine has 4; ask for fewer"):
+        with pytest.raises(Mistake, match=r"^cluster\..*=\d.*\b4;"):
             check_settings(settings)
 
 
@@ -451,5 +450,5 @@ def test_seeds_of_a_trial_share_the_training_process_and_nothing_else(compose, m
     runners = compose(["cluster.cpus=3", "cluster.num_env_runners=2", "cluster.num_learners=1"])
     assert make_plan(runners).cpus == 3 + 2 + 1 and make_plan(runners, 4).cpus == 3 + 4 * (2 + 1)
     words = ("tune_searches=cartpole_ppo", "cluster.num_env_runners=2", "search.seeds_per_trial=40")
-    with pytest.raises(Mistake, match="1 trials of 81 CPUs, with search.seeds_per_trial=40, ask for more than the 64"):
+    with pytest.raises(Mistake, match=r"\b81 CPUs, .*search\.seeds_per_trial=40, .*\b64\b"):
         compose(words)

@@ -106,7 +106,7 @@ def test_one_seed_shows_the_course_of_its_score_and_its_losses():
     for score in (float("nan"), 1.0, 2.0, 8.0):
         shown_to.show_row(1, ROW | {"episode_return_mean": score})
     picture = shown_to.draw_progress(80).plain
-    assert "▁▂█" in picture and "score 8.0, the mean of the last 7 games of 7" in picture
+    assert "▁▂█" in picture and re.search(r"score 8\.0, .*\b7\b.*\b7\b", picture)
     assert "policy loss -0.0123" in picture and "clipped 13.7%" in picture
 
 
@@ -123,10 +123,9 @@ def test_a_line_that_is_said_stays_above_the_live_table():
     console = terminal()
     with Display([1], 5000, console=console) as shown_to:
         shown_to.show_row(1, ROW)
-        shown_to.print_line("seed 1: a process died [bold]again[/bold]")
+        shown_to.print_line("seed 1: [bold]again[/bold]")
     text = text_of(console)
-    assert "a process died [bold]again[/bold]" in text
-    assert text.rindex("agent steps") > text.index("a process died")
+    assert text.rindex("agent steps") > text.index("seed 1: [bold]again[/bold]")
 
 
 @pytest.mark.parametrize("console", [plain, terminal], ids=["plain", "terminal"])
@@ -180,7 +179,7 @@ VALUES = {"algo.lr": 0.000312345, "algo.horizon": 64, "algo.baseline": "none"}
 
 def test_outside_of_a_terminal_a_search_says_how_each_trial_ended_and_how_it_stands(clock):
     console = plain()
-    with SearchDisplay(lambda: "1 of 3 trials: 1 complete; best 90.0 (trial 0)", console) as search:
+    with SearchDisplay(lambda: "standing", console) as search:
         search.num_expected = 3
         search.start_trial("trial 0", VALUES)
         search.update_trial("trial 0", 500, 40.0)
@@ -188,23 +187,23 @@ def test_outside_of_a_terminal_a_search_says_how_each_trial_ended_and_how_it_sta
         search.end_trial("trial 0", "COMPLETE", 1024, 90.0)
         search.update_trial("trial 0", 1024, 90.0)  # its last report comes after its end
         search.start_trial("trial 1", {})
-        search.end_trial("trial 1", "FAIL", 0, float("nan"), "ActorDiedError: it died")
+        search.end_trial("trial 1", "FAIL", 0, float("nan"), "ActorDiedError: dead")
     lines = text_of(console).splitlines()
-    assert lines[0] == "trial 0 came to its end at 1,024 agent steps: 90.0  " + format_values(VALUES)
-    assert lines[1] == "1 of 3 trials: 1 complete; best 90.0 (trial 0), time left 1 min 00 s"
-    assert lines[2].rstrip() == "trial 1 failed, ActorDiedError: it died: -"
+    assert re.search(r"^trial 0 .*\b1,024 .* 90\.0  ", lines[0]) and lines[0].endswith(format_values(VALUES))
+    assert lines[1].startswith("standing, ") and lines[1].endswith("1 min 00 s")
+    assert re.search(r"^trial 1 .*ActorDiedError: dead: - *$", lines[2])
     assert format_values(VALUES) == "algo.lr=0.0003123  algo.horizon=64  algo.baseline=none"
 
 
 def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
     console = terminal()
-    with SearchDisplay(lambda: "0 of 3 trials", console) as search:
+    with SearchDisplay(lambda: "standing", console) as search:
         search.num_expected = 3
         search.start_trial("trial 0", VALUES)
         search.update_trial("trial 0", 500, 40.25)
         search._live.refresh()
     text = text_of(console)
-    assert "0 of 3 trials, time left -" in text and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)
+    assert re.search(r"standing, [^-\n]*-", text) and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)
 
 
 def test_a_run_that_ends_by_its_time_is_shown_by_its_time():

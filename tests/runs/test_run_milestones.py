@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_milestones_are_evaluated_like_checkpoints_and_a_damaged_one_stops_only_
     evaluation = ["command=evaluate", f"run={copied}", "episodes=2", "way=greedy"]
     code, printed = go(*evaluation, "checkpoint=milestone_0")
     assert code == 0, printed
-    assert "milestone_0 checkpoint at 0 agent steps" in printed
+    assert re.search(r"milestone_0 .*\b0 agent steps,", printed)
     (file,) = (copied / "checkpoints").glob("evaluation_milestone_0_*.json")
     assert json.loads(file.read_text())["agent_steps"] == 0
 
@@ -52,7 +53,7 @@ def test_milestones_are_evaluated_like_checkpoints_and_a_damaged_one_stops_only_
     assert code == 2 and "weights.safetensors has 1000 bytes" in printed and "checkpoint=best" in printed
     before = steps_in_spite_of(weights)
     code, printed = go(f"resume={copied}", "stop.agent_steps=1500")
-    assert code == 0 and "damaged" not in printed, printed
+    assert code == 0 and "milestone_30" not in printed, printed
     assert weights.stat() == torn, "30 % of the new budget were passed already"
     after = steps_in_spite_of(weights)
     assert after.pop("milestone_100") >= 1500 > before.pop("milestone_100")
@@ -109,7 +110,7 @@ def test_training_goes_on_without_a_milestone_that_cannot_be_written_and_says_so
         algorithm.stop()
     assert result["row"]["agent_steps"] >= 200
     (sentence,) = result["notices"]
-    assert "milestone_1" in sentence and "No space left on device" in sentence
+    assert "milestone_1" in sentence and NO_ROOM.strerror in sentence
     assert {"milestone_0", "milestone_3"} <= steps_in(tmp_path).keys() and "milestone_1" not in steps_in(tmp_path)
 
 

@@ -31,7 +31,7 @@ def test_a_signal_while_the_command_is_imported_ends_it_with_1(number):
     process = started(EARLY.format("") + WAITS)
     process.send_signal(signal.SIGUSR1)  # which does nothing
     process.send_signal(number)
-    assert process.communicate(timeout=30)[0].count("stopped before the first update was done") == 1
+    assert process.communicate(timeout=30)[0].strip() == interrupt.MESSAGE_BEFORE_TRAINING
     assert process.returncode == 1
 
 

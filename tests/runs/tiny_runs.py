@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -29,6 +30,7 @@ TINY = [
     f"report_every={REPORT_EVERY}",
     "checkpoint_every_s=0.01",
 ]
+RESTARTED = "starting again"  # printed where a trial goes on from its last checkpoint after its process died
 
 
 def go(*argv: str) -> tuple[int, str]:
@@ -44,6 +46,12 @@ def directory_in(printed: str) -> Path:
     words, _, path = printed.splitlines()[-1].partition(": ")
     assert words == "run directory"
     return Path(path)
+
+
+def starts_in(printed: str) -> dict[int, int]:
+    """Seed -> the agent steps that it continues at: in what a resume prints, the lines with no number besides."""
+    found = re.findall(r"^seed (\d+) [^\d\n]+([\d,]+) agent steps\b[^\d\n]*$", printed, re.MULTILINE)
+    return {int(seed): int(steps.replace(",", "")) for seed, steps in found}
 
 
 def rows_of(run_directory: Path, seed: int | None = None) -> list[dict[str, float]]:

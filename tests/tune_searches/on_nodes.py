@@ -33,7 +33,7 @@ def main(after_s: float, words: list[str]) -> int:
             with contextlib.suppress(psutil.NoSuchProcess):
                 trials += [process] if process.name().startswith("ray::Trai") else []
                 process.kill()
-        print(f"killed a node with {len(trials)} of the trials", flush=True)
+        print(f"trials killed: {len(trials)}", flush=True)
 
     thread = threading.Thread(target=cut, daemon=True)
     thread.start()

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -159,10 +160,8 @@ def test_a_trial_without_a_whole_checkpoint_fails_and_the_others_go_on(open_popu
     (population.find_run(5) / "checkpoints" / "last" / "weights").write_text("torn")
     again = open_population()
     assert sorted(again.values) == [0, 1, 2, 3, 4, 6, 7] and len(again.end_generation()) == 1
-    assert (
-        "checkpoint last is damaged" in again.study.list_records()[5].failure
-        and again.study.list_records()[5].state == "FAIL"
-    )
+    record = again.study.list_records()[5]
+    assert record.state == "FAIL" and re.search(r"\blast\b.*\(weights ", record.failure)
 
 
 def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_loses_nothing(open_population):
@@ -203,26 +202,29 @@ def test_what_is_near_a_value_stays_in_its_range(parameter, value, wanted):
     assert {type(v) for v in found} == {type(v) for v in wanted}
 
 
-def test_a_population_cannot_grow_or_change_its_pace(open_population):
+@pytest.mark.parametrize(("key", "old", "new"), [("search.trials", 8, 9), ("search.generations", 4, 5)])
+def test_a_population_cannot_grow_or_change_its_pace(key, old, new, open_population):
     open_population()
-    for word in ("search.trials=9", "search.generations=5"):
-        with pytest.raises(Mistake, match="give this one another name"):
-            open_population(word)
+    with pytest.raises(Mistake, match=rf"{key}={old} .*\b{new}\b.*search\.name="):
+        open_population(f"{key}={new}")
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "named"),
     [
-        (("search.sampler=tpe",), "search.sampler=tpe: search.scheduler=pbt gives a schedule, not a point"),
-        (("search.trials=1",), "search.trials=1 is no population"),
-        (("search.trials=1", "search.sampler=tpe"), "search.sampler=tpe"),
-        (("search.generations=30", "stop.agent_steps=3000"), "1 / search.generations of it, would come before"),
+        (("search.sampler=tpe",), r"search\.sampler=tpe: search\.scheduler=pbt .*search\.sampler=random$"),
+        (("search.trials=1",), r"search\.trials=1 .*search\.scheduler=pbt\b"),
+        (("search.trials=1", "search.sampler=tpe"), r"search\.sampler=tpe: "),
+        (
+            ("search.generations=30", "stop.agent_steps=3000"),
+            r"stop\.agent_steps=3000 .*search\.generations ",
+        ),
     ],
 )
-def test_a_mistake_is_one_sentence(words, says, capsys):
+def test_a_mistake_is_one_sentence(words, named, capsys):
     assert run.main([*WORDS, *words]) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert says in sentence
+    assert re.search(named, sentence)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +245,7 @@ def test_what_cannot_change_while_a_trial_trains_is_refused(space, compose):
     settings["search"]["space"] = {"algo.lr": {"loguniform": [1e-4, 1e-3]}}
     check_experiment(settings)
     settings["search"]["space"] = space
-    with pytest.raises(Mistake, match=f"search.space.{list(space)[-1]}: search.scheduler=pbt changes"):
+    with pytest.raises(Mistake, match=f"search.space.{list(space)[-1]}: search.scheduler=pbt "):
         check_experiment(settings)
 
 
@@ -257,14 +259,14 @@ def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(t
 
     with Disturbance(folder, lambda: send_to_self(signal.SIGINT), pattern="trials/*/progress.csv") as ctrl_c:
         code, printed = go(*words)
-    assert ctrl_c.happened_at and code == 1 and f"to continue:  python run.py resume={folder}" in printed
+    assert ctrl_c.happened_at and code == 1 and f"python run.py resume={folder}" in printed
     code, printed = go(f"resume={folder}")
     assert code == 0, printed
     with open(folder / SCHEDULE_CSV, newline="") as file:
         schedule = list(csv.DictReader(file))
     assert [row["generation"] for row in schedule] == ["0"] * 4 + ["1"]
     changed = schedule[-1]
-    assert f"trial {changed['trial']} goes on from trial {changed['donor']}: algo.lr=" in printed
+    assert re.search(rf"^trial {changed['trial']} .*\btrial {changed['donor']}: algo\.lr=", printed, re.MULTILINE)
     path = folder / "trials" / f"{int(changed['trial']):04d}"
     settings = yaml.safe_load((path / CONFIG).read_text())
     assert settings["algo"]["lr"] == float(changed["algo.lr"])
@@ -274,10 +276,10 @@ def test_a_population_trains_stops_with_ctrl_c_goes_on_and_leaves_its_schedule(t
     told = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     assert {row["state"] for row in told} == {"COMPLETE"}
     assert float(told[int(changed["trial"])]["score"]) == rows[-1]["episode_return_mean"]
-    assert "Settings on the way" in (folder / "report.html").read_text()
-    assert "raise search.trials" not in go(*words)[1]
+    assert "<h2>Settings on" in (folder / "report.html").read_text()
+    assert "search.trials" not in go(*words)[1]
     assert run.main(["command=promote", f"run={folder}"]) == 2
-    assert "search.scheduler=pbt gives a schedule, schedule.csv, and not a point" in capsys.readouterr().err
+    assert re.search(r"search\.scheduler=pbt .*\bschedule\.csv\b", capsys.readouterr().err)
 
 
 @pytest.mark.end_to_end
@@ -288,7 +290,7 @@ def test_a_trial_that_computes_nan_fails_and_the_population_goes_on(tmp_path, sh
     assert code == 0, printed
     told = list(csv.DictReader((tmp_path / "searches" / "cartpole_ppo" / "trials.csv").read_text().splitlines()))
     assert {row["state"] for row in told} == {"FAIL"} and "gradient norm" in told[0]["failure"]
-    assert "search.scheduler=pbt gives a schedule" in printed
+    assert "search.scheduler=pbt" in printed
 
 
 @pytest.mark.slow

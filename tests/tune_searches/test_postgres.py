@@ -69,13 +69,13 @@ def test_a_search_goes_on_in_a_database_and_belongs_to_one_directory(server, tmp
     assert go(*words, "search.trials=2", f"output_dir={tmp_path / 'one'}")[0] == 0
     first = optuna.load_study(study_name="cartpole_ppo", storage=server.url).trials
     code, printed = go(*words, "search.trials=4", f"output_dir={tmp_path / 'one'}")
-    assert code == 0 and "ppo on cartpole: 2 trials of at most" in printed
+    assert code == 0 and re.search(r"^ppo .*cartpole: 2 trials\b", printed, re.MULTILINE)
     both = optuna.load_study(study_name="cartpole_ppo", storage=server.url).trials
     assert len(first) == 2 and len(both) == 4 and [t.params for t in both[:2]] == [t.params for t in first]
     assert not list(tmp_path.rglob("study.db"))
     assert run.main([*words, f"output_dir={tmp_path / 'two'}"]) == 2
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "search.name=cartpole_ppo: the search of that name has folder=" in sentence
+    assert re.search(rf"search\.name=cartpole_ppo: .* folder={tmp_path}/one/.* {tmp_path}/two/", sentence)
     assert go(*words, "search.name=another", "search.trials=1", f"output_dir={tmp_path / 'two'}")[0] == 0
 
 
@@ -91,7 +91,7 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_
     study.report(number, 1024, 2.0)
     back.join()
     study.tell(number, 2048, 3.0)
-    assert re.search(r"search\.storage does not answer since \d s \(.*waiting for it", capsys.readouterr().out)
+    assert re.search(r"search\.storage .* \d s \(.*Ctrl-C", capsys.readouterr().out)
     (trial,) = optuna.load_study(study_name="patient", storage=server.url).trials
     assert list(trial.intermediate_values.values()) == [1.0, 2.0] and trial.value == 3.0
 
@@ -109,9 +109,9 @@ def test_a_password_is_written_nowhere_and_comes_from_the_environment_when_the_s
     code, refused = go(f"resume={folder}")
     assert code == 2 and "search.storage" in refused and "${oc.env:STORAGE}" in refused
     code, more = go(f"resume={folder}", "search.storage=${oc.env:STORAGE}", "search.trials=2")
-    assert code == 0 and "1 trial of at most" in more, more
+    assert code == 0 and re.search(r"^ppo .*cartpole: 1 trial\b", more, re.MULTILINE), more
     code, again = go(f"resume={folder}")
-    assert code == 0 and "all trials of this search have ended" in again, again
+    assert code == 0 and "search.trials" in again, again
     assert "s3cret" not in printed + refused + more + again
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 20 and not [path for path in files if b"s3cret" in path.read_bytes()]

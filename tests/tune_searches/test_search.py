@@ -39,7 +39,16 @@ from runs.display import SearchDisplay
 from runs.metrics import Metrics
 from runs.tuning import Recorder, StopCondition
 from settings.mistakes import Mistake
-from tests.runs.tiny_runs import Disturbance, go, kill_actor, kill_driver, rows_of, send_to_self, wait_for
+from tests.runs.tiny_runs import (
+    RESTARTED,
+    Disturbance,
+    go,
+    kill_actor,
+    kill_driver,
+    rows_of,
+    send_to_self,
+    wait_for,
+)
 from tune_searches import sources
 from tune_searches.sources import SearchSource
 from tune_searches.study import Study
@@ -97,18 +106,17 @@ def test_a_search_ends_with_all_its_trials_and_the_best_of_them(searched):
     assert {row["state"] for row in rows} == {"COMPLETE", "PRUNED"}
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     best = max(complete, key=lambda row: float(row["score"]))
-    assert f"5 of 5 trials: {len(complete)} complete, {5 - len(complete)} stopped early; best" in printed
-    assert f"  trial {best['trial']}  {float(best['score']):,.1f}  algo.lr=" in printed
+    assert re.search(rf"^5 of 5 .*: {len(complete)} complete, {5 - len(complete)} ", printed, re.MULTILINE)
+    score = f"{float(best['score']):,.1f}"
+    assert f"  trial {best['trial']}  {score}  algo.lr=" in printed
     assert printed.splitlines()[-1] == f"search directory: {folder}"
-    assert f"the whole search on a page: {folder / 'report.html'}" in printed
-    assert (
-        f"The best score, {float(best['score']):,.1f}, is trial {best['trial']}" in (folder / "report.html").read_text()
-    )
+    assert str(folder / "report.html") in printed
+    assert re.search(rf"score, {score}, \w+ trial {best['trial']}\b", (folder / "report.html").read_text())
 
 
 def test_a_search_prints_what_its_trials_cost_beside_training_and_that_is_little_of_ten_minutes(searched):
     _, printed = searched
-    seconds, share = re.search(r"^([\d.]+) s per trial beside training, ([\d.]+)% of its time$", printed, re.M).groups()
+    seconds, share = re.search(r"^([\d.]+) s\b.* ([\d.]+)%", printed, re.MULTILINE).groups()
     assert 0 < float(seconds) / (float(seconds) + 600) < 0.05
     assert 0 < float(share) < 100
 
@@ -123,7 +131,7 @@ def test_what_trials_took_beside_training_is_what_is_left_of_their_time(monkeypa
         source.on_trial_complete("id", {"trained_s": trained})
     monkeypatch.undo()
     assert source.overheads == [(1.0, 10.0), (2.0, 20.0)]
-    assert source.describe_overhead() == "1.5 s per trial beside training, 10.0% of its time"
+    assert re.search(r"^1\.5 s\b.* 10\.0%", source.describe_overhead())
 
 
 @pytest.mark.end_to_end
@@ -136,7 +144,7 @@ def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sen
     with monkeypatch.context() as patch:
         patch.setattr(Study, "report", broken)
         code, printed = go(*TINY, "search.trials=1", f"output_dir={tmp_path}")
-    assert code == 1 and "the search stopped: search.storage=sqlite failed while it was written to" in printed
+    assert code == 1 and "search.storage=sqlite" in printed
     assert "Traceback" not in printed
     code, printed = go(*TINY, "search.trials=1", f"output_dir={tmp_path}")
     assert code == 0 and "1 of 1 trials: 1 complete" in printed
@@ -156,8 +164,8 @@ def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     recorder = make_recorder(tmp_path, display, Metrics(compose([])))
     result = {"failure": None, "reports": [], "agent_steps": 1, "score": 1.0}
     for _ in range(2):
-        recorder.on_trial_result(1, [], Trial(), result | {"notices": [(1, "worker 2 fails: ValueError: no")]})
-    assert said.getvalue() == "trial 3: seed 1: worker 2 fails: ValueError: no\n"
+        recorder.on_trial_result(1, [], Trial(), result | {"notices": [(1, "worker 2")]})
+    assert said.getvalue() == "trial 3: seed 1: worker 2\n"
 
 
 def test_what_optuna_was_told_is_what_the_trials_reported(searched):
@@ -242,7 +250,7 @@ def test_the_same_search_again_has_nothing_to_do_until_it_may_have_more_trials(s
     folder = Path(shutil.copytree(searched[0], tmp_path / "searches" / "cartpole_ppo"))
     before = trials_of(folder)
     code, printed = go(*SEARCHED, f"output_dir={tmp_path}")
-    assert code == 0 and "all trials of this search have ended; raise search.trials" in printed
+    assert code == 0 and "search.trials" in printed
     code, printed = go(f"resume={folder}", "search.trials=6")
     assert code == 0, printed
     assert trials_of(folder)[:5] == before and len(trials_of(folder)) == 6
@@ -282,9 +290,9 @@ def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_
     assert rows_of(default)[-1]["episode_return_mean"] == next(
         float(r["score"]) for r in seeds if r["name"] == "default"
     )
-    assert "on fresh seeds than in the search" in printed and "minus default" in printed
+    assert re.search(rf"\b{finalist} \w+ [\d.,]+ (less|more)\b", printed) and "minus default" in printed
     code, again = go(*words)
-    assert code == 0 and "all trials of this search have ended" in again and "minus default" in again
+    assert code == 0 and "search.trials" in again and "minus default" in again
     (folder / "seeds.csv").unlink()  # as if it had been killed before the last write
     assert "minus default" in go(*words)[1]
     with open(folder / "seeds.csv", newline="") as file:
@@ -302,7 +310,7 @@ def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
     with Disturbance(folder, lambda: send_to_self(signal.SIGINT), pattern="trials/*/progress.csv") as ctrl_c:
         code, printed = go(*words)
     assert ctrl_c.happened_at and code == 1
-    assert f"to continue:  python run.py resume={folder}" in printed
+    assert f"python run.py resume={folder}" in printed
     under_way = {int(path.parent.name): rows_of(path.parent) for path in folder.glob("trials/*/progress.csv")}
     assert {t.state for t in study_of(folder).trials} == {optuna.trial.TrialState.RUNNING}
     code, printed = go(*words)
@@ -319,8 +327,8 @@ def test_a_search_stops_with_checkpoints_while_there_is_room_for_them(tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(interrupt, "RESERVE_MB", 10**9)
         code, printed = go(*words)
-    assert code == 1 and "MB left: stopped with a checkpoint while there was room for it" in printed
-    assert f"to continue:  python run.py resume={folder}" in printed
+    assert code == 1 and re.search(rf"^{folder} .*\b\d+ MB\b", printed, re.MULTILINE)
+    assert f"python run.py resume={folder}" in printed
     under_way = {path.parent: rows_of(path.parent) for path in folder.glob("trials/*/progress.csv")}
     for trial, rows in under_way.items():
         assert read_totals(trial / "checkpoints" / "last")["agent_steps"] == rows[-1]["agent_steps"] < 2048
@@ -346,15 +354,15 @@ def test_a_full_disk_ends_a_search_with_a_sentence_and_no_trial_fails_for_it(whe
     def write(*args, **kwargs):
         calls.append(args)
         if len(calls) > room:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.ENOSPC, "full disk")
         return function(*args, **kwargs)
 
     words = (*TINY, "search.trials=2", "search.concurrent=1", "search.scheduler=none", f"output_dir={tmp_path}")
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, write)
         code, printed = go(*words)
-    assert code == 1 and "cannot be written (No space left on device): stopped" in printed
-    assert "Traceback" not in printed and "a process died" not in printed and "failed" not in printed
+    assert code == 1 and re.search(rf"^{tmp_path}\S* .*\(full disk\)", printed, re.MULTILINE)
+    assert "Traceback" not in printed and RESTARTED not in printed
     code, printed = go(*words)
     assert code == 0 and "2 of 2 trials: 2 complete" in printed
 
@@ -365,7 +373,7 @@ def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     words = ["tune_searches=cartpole_ppo", "cluster.gpus_per_learner=0.6"]
     assert compose([*words, "search.concurrent=2"])["search"]["concurrent"] == 2
-    with pytest.raises(Mistake, match="search.concurrent=3 trials of 0.6 GPUs, .* do not fit on the 2 of this machine"):
+    with pytest.raises(Mistake, match=r"search\.concurrent=3 .* 0\.6 GPUs, .*\b2\b"):
         compose([*words, "search.concurrent=3"])
 
 
@@ -378,8 +386,8 @@ def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shar
     timer.start()
     code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
     timer.join()
-    assert code == 1 and "waiting until there is room" in printed
-    assert "stopping: " in printed and "to continue:  python run.py resume=" in printed
+    assert code == 1 and "Ctrl-C" in printed
+    assert "stopping: " in printed and f"python run.py resume={tmp_path}" in printed
 
 
 @pytest.mark.end_to_end
@@ -389,7 +397,7 @@ def test_a_trial_whose_process_is_killed_recovers_by_itself(tmp_path, shared_ray
     with Disturbance(folder, lambda: kill_actor("TrainingProcess"), pattern="trials/*/progress.csv") as kill:
         code, printed = go(*words)
     assert kill.happened_at, "nothing was killed"
-    assert code == 0 and "trial 0: a process died; starting again from the last checkpoint" in printed
+    assert code == 0 and re.search(rf"^trial 0: .*{RESTARTED}", printed, re.MULTILINE)
     assert rows_of(folder / "trials" / "0000")[0] == kill.first_row, "it did not start from the beginning"
 
 
@@ -400,7 +408,7 @@ def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared
     with Disturbance(folder, lambda: kill_actor("TrainingProcess"), pattern="trials/*/progress.csv") as kill:
         code, printed = go(*words, f"output_dir={tmp_path}")
     assert kill.happened_at and code == 0, printed
-    assert "trial 0 failed, ActorDiedError: The actor died" in printed
+    assert "trial 0 failed, ActorDiedError: " in printed
     assert [row["state"] for row in trials_of(folder)] == ["FAIL", "COMPLETE"]
 
 
@@ -473,7 +481,7 @@ def test_a_node_that_loses_its_power_takes_no_trial_with_it(tmp_path):
     )
     told = f"killed after {after_s:.2f} s\n{done.stdout}\n{done.stderr}"
     assert done.returncode == 0, told
-    assert "killed a node with 1 of the trials" in done.stdout and "starting again from the last checkpoint" in told
+    assert "trials killed: 1" in done.stdout and RESTARTED in told
     folder = tmp_path / "outputs" / "searches" / "cartpole_ppo"
     assert [row["state"] for row in trials_of(folder)] == ["COMPLETE"] * 3, told
     for path in folder.glob("trials/*"):
@@ -497,42 +505,41 @@ def refused(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "named"),
     [
-        (("command=search",), "search.name is not set; choose a search with tune_searches="),
-        (("tune_searches=cartpole_ppo", "seed=[1,2]"), "seed=[1, 2]: a search has one seed"),
-        (("tune_searches=cartpole_ppo", "algo=a2c"), "was made for algo=ppo"),
-        (("tune_searches=cartpole_ppo", "stop.agent_steps=2000"), "stop.agent_steps=2000 is less than"),
-        (("tune_searches=cartpole_ppo", "stop.time_s=60"), "stop.time_s=60.0: a search compares trials after equal"),
-        (("tune_searches=cartpole_ppo", "stop.episode_return=60"), "a search compares trials after equal budgets"),
-        (("tune_searches=cartpole_ppo", "search.sampler=grid"), "search.sampler=grid is not one of tpe, random"),
-        (("tune_searches=cartpole_ppo", "search.trials=0"), "search.trials=0 is out of range"),
-        (("tune_searches=cartpole_ppo", "search.name=a/b"), "search.name=a/b names a directory"),
-        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), "search.concurrent=5000 trials of 1 CPU,"),
+        (("command=search",), r"search\.name .*tune_searches=<"),
+        (("tune_searches=cartpole_ppo", "seed=[1,2]"), r"seed=\[1, 2\]: .*search\.seeds_per_trial\b"),
+        (("tune_searches=cartpole_ppo", "algo=a2c"), r"algo=a2c: .*algo=ppo\b"),
+        (
+            ("tune_searches=cartpole_ppo", "stop.agent_steps=2000"),
+            r"\.agent_steps=2000 .*search\.reduction_factor",
+        ),
+        (("tune_searches=cartpole_ppo", "stop.time_s=60"), r"stop\.time_s=60\.0: .*\bnull$"),
+        (("tune_searches=cartpole_ppo", "stop.episode_return=60"), r"stop\.episode_return=60\.0: .*\bnull$"),
+        (("tune_searches=cartpole_ppo", "search.sampler=grid"), r"search\.sampler=grid .*\btpe, random\b"),
+        (("tune_searches=cartpole_ppo", "search.trials=0"), r"search\.trials=0 .* 1 to "),
+        (("tune_searches=cartpole_ppo", "search.name=a/b"), r"search\.name=a/b .*- and _$"),
+        (("tune_searches=cartpole_ppo", "search.concurrent=5000"), r"search\.concurrent=5000 .*\b1 CPU,"),
         (
             ("tune_searches=cartpole_ppo", "cluster=ray", "output_dir=/shared", "cluster.grows=true"),
-            "search.concurrent is not set: a cluster that grows, cluster.grows=true, cannot be counted",
+            r"search\.concurrent .*cluster\.grows=true\b",
         ),
-        (("tune_searches=cartpole_ppo", "cluster.gpus_per_learner=99"), "cluster.gpus_per_learner=99"),
-        (("tune_searches=cartpole_pp",), "did you mean cartpole_ppo"),
-        (
-            ("tune_searches=cartpole_ppo", "search.finalists=5"),
-            "search.finalists=5 are the best of search.contenders=3",
-        ),
-        (("command=promote",), "run is not set; command=promote takes run="),
-        (("command=promote", "run=."), "trials.csv is missing"),
+        (("tune_searches=cartpole_ppo", "cluster.gpus_per_learner=99"), r"cluster\.gpus_per_learner=99"),
+        (("tune_searches=cartpole_pp",), r" cartpole_ppo\?"),
+        (("tune_searches=cartpole_ppo", "search.finalists=5"), r"search\.finalists=5 .*search\.contenders=3;"),
+        (("command=promote", "run=."), r"trials\.csv is missing"),
         (
             ("tune_searches=cartpole_ppo", "search.space={algo.lrr: {uniform: [0.1, 0.2]}}"),
-            "search.space: keys cannot be added to it on the command line; write them into a YAML file",
+            r"search\.space: .*YAML",
         ),
         (
             ("tune_searches=cartpole_ppo", "search.storage=postgresql://nobody@127.0.0.1:1/none"),
-            "search.storage=postgresql://nobody@127.0.0.1:1/none cannot be opened",
+            r"search\.storage=postgresql://nobody@127\.0\.0\.1:1/none .*\bsqlite, journal\b",
         ),
     ],
 )
-def test_a_mistake_is_one_sentence(words, says, refused):
-    assert says in refused(*words)
+def test_a_mistake_is_one_sentence(words, named, refused):
+    assert re.search(named, refused(*words))
 
 
 def test_two_drivers_at_one_search_are_refused(refused, tmp_path):
@@ -540,7 +547,7 @@ def test_two_drivers_at_one_search_are_refused(refused, tmp_path):
     folder.mkdir(parents=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another process is at it" in refused("tune_searches=cartpole_ppo")
+        assert refused("tune_searches=cartpole_ppo").startswith(f"error: {folder}: another process")
 
 
 def test_a_search_can_be_trained_instead(compose):

@@ -1,6 +1,7 @@
 """What is told to Optuna, and that its storage is all one needs to go on."""
 
 import math
+import re
 
 import optuna
 import pytest
@@ -34,7 +35,7 @@ def test_a_trial_at_its_budget_is_complete_one_before_is_pruned_at_its_last_shar
     assert (whole.state, whole.value) == (TrialState.COMPLETE, 9.0)
     assert (cut.state, cut.value, cut.last_step) == (TrialState.PRUNED, 7.0, 12 * POINT)
     assert [row.agent_steps for row in study.list_records()] == [3600, 1200]
-    assert study.describe_progress() == "2 of 16 trials: 1 complete, 1 stopped early; best 9.0 (trial 0)"
+    assert re.search(r"^2 of 16 .*: 1 complete, 1 .*\b9\.0 \(trial 0\)$", study.describe_progress())
 
 
 def test_scores_are_reported_once_per_share_under_the_share(open_study):
@@ -51,7 +52,7 @@ def test_nan_is_no_score_and_breaks_nothing(open_study):
     study.report(0, 1200, math.nan)
     assert study.optuna.trials[0].intermediate_values == {}
     assert study.tell(0, 3600, math.nan) is TrialState.FAIL
-    assert study.list_records()[0].failure == "too few games ended for a score"
+    assert "games" in study.list_records()[0].failure
     study.ask()
     assert study.tell(1, 1200, 3.0, failure="gradient norm nan") is TrialState.FAIL
     assert study.list_records()[1].failure == "gradient norm nan"
@@ -134,21 +135,20 @@ def test_a_trial_at_its_budget_is_never_stopped_early(open_study):
 
 
 @pytest.mark.parametrize(
-    ("word", "says"),
+    ("key", "old", "new"),
     [
-        ("algo.vf_coeff=0.7", "has algo.vf_coeff=0.5 and this one 0.7"),
-        ("stop.agent_steps=7200", "has stop.agent_steps=3600 and this one 7200"),
-        ("search.seeds_per_trial=2", "has search.seeds_per_trial=1 and this one 2"),
-        ("seed=2", "has seed=1 and this one 2"),
-        ("search.rungs=1", "has search.rungs=2 and this one 1"),
-        ("search.scheduler=asha", "has search.scheduler=none and this one asha"),
+        ("algo.vf_coeff", 0.5, 0.7),
+        ("stop.agent_steps", 3600, 7200),
+        ("search.seeds_per_trial", 1, 2),
+        ("seed", 1, 2),
+        ("search.rungs", 2, 1),
+        ("search.scheduler", "none", "asha"),
     ],
 )
-def test_another_search_under_the_same_name_is_refused(word, says, open_study):
+def test_another_search_under_the_same_name_is_refused(key, old, new, open_study):
     open_study()
-    with pytest.raises(Mistake) as refused:
-        open_study(word)
-    assert says in str(refused.value) and "search.name=..." in str(refused.value)
+    with pytest.raises(Mistake, match=rf"^search\.name=cartpole_ppo: .* {key}={old} .*\b{new}, .*search\.name="):
+        open_study(f"{key}={new}")
 
 
 def test_a_search_of_an_earlier_version_goes_on_under_its_own_rules_only(compose, tmp_path):
@@ -178,7 +178,7 @@ def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(
 
 def test_a_study_that_is_none_of_ours_is_refused(open_study, tmp_path):
     optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}", study_name="cartpole_ppo", direction="minimize")
-    with pytest.raises(Mistake, match="was not made by this suite"):
+    with pytest.raises(Mistake, match="^search.name=cartpole_ppo: [^=]*$"):
         open_study()
 
 
@@ -193,7 +193,7 @@ def test_a_database_holds_one_directory_per_search(compose, tmp_path):
     settings = compose([*SEARCH, f"search.storage=sqlite:///{tmp_path / 'shared.db'}"])
     space = parse_space(settings["search"]["space"], settings)
     Study(settings, space, tmp_path / "one")
-    with pytest.raises(Mistake, match=r"has folder=.*one and this one .*two"):
+    with pytest.raises(Mistake, match=rf" folder={tmp_path}/one .*{tmp_path}/two,"):
         Study(settings, space, tmp_path / "two")
     Study(settings, space, tmp_path / "one")
 
@@ -215,7 +215,7 @@ def test_how_it_is_run_may_change(open_study):
 def test_a_storage_that_cannot_be_opened_is_one_sentence(storage, open_study):
     with pytest.raises(Mistake) as refused:
         open_study(f"search.storage='{storage}'")
-    assert str(refused.value).startswith(f"search.storage={storage} cannot be opened (")
+    assert str(refused.value).startswith(f"search.storage={storage} ")
     assert "\n" not in str(refused.value)
 
 
@@ -232,9 +232,7 @@ def test_combinations_that_cannot_work_cost_nothing(open_study):
 
 @pytest.mark.end_to_end
 def test_a_space_where_nothing_works_is_refused(open_study):
-    with pytest.raises(
-        Mistake, match=f"{MAX_DRAWS} proposals in a row cannot work, the last because algo.minibatch_size"
-    ):
+    with pytest.raises(Mistake, match=rf"^search\.space: {MAX_DRAWS} .*algo\.minibatch_size="):
         open_study("algo.num_envs=1", "algo.minibatch_size=32").ask()
 
 
