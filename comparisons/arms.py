@@ -135,7 +135,7 @@ def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
     names: list[str] = []
     for values in combinations:
         words = [value if key in GROUPS else f"{key.rpartition('.')[2]}_{value}" for key, value in values.items()]
-        name = re.sub(r"[^\w.-]+", "-", "_".join(words)).strip("-.")[:80]
+        name = re.sub(r"[^\w.+-]+", "-", "_".join(words)).strip("-.")[:80]
         same = sum(other == name or other.startswith(f"{name}.") for other in names)
         names.append(f"{name}.{same + 1}" if same else name)
     return names

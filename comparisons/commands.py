@@ -32,6 +32,11 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int
     if print_only:
         print(yaml.safe_dump({arm.name: mask_passwords(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
         return 0
+    if grid.arms[0].settings["dry_run"]:
+        from comparisons.grid_dry_run import describe_grid
+
+        print(describe_grid(grid))
+        return 0
     from comparisons.grid import run_grid
 
     folder, code = run_grid(grid, ["python", "run.py", *argv], overrides)

@@ -72,6 +72,8 @@ def read_finalists(folder: Path) -> list[Finalist]:
                 "of one, or let it end with resume=<it>"
             )
     trials = read_table(tables[0], {"score": read_number}, required=("trial", "score"))
+    if not trials and tables[0].exists():
+        raise explain_damage(tables[0], "it has no rows")
     of_seed = {"stage": read_stage, "seed": read_count, "score": read_number}
     seeds = read_table(tables[1], of_seed, required=("name", *of_seed))
     fresh: dict[str, dict[int, float]] = {}

@@ -25,6 +25,8 @@ def read_yaml_nodes(path: Path) -> yaml.MappingNode | None:
         Mistake: the file cannot be read, is not UTF-8, is not YAML, or is not a mapping of keys to plain values.
     """
     try:
+        if path.exists() and not path.is_file():  # a named pipe would be read for ever
+            raise Mistake(f"{path} is no file; put a file of settings there")
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise Mistake(f"{path} cannot be read ({error.strerror})") from error

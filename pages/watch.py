@@ -13,12 +13,12 @@ import asyncio
 import getpass
 import os
 import secrets
-import signal
 import socket
 from pathlib import Path
 
 from pages.watch_server import WatchServer
 from run_directory.layout import list_seed_runs
+from runs.interrupt import STOP_SIGNALS
 from settings.mistakes import Mistake
 
 PORTS = range(8008, 8108)  # the ports that are tried if the user names none
@@ -81,7 +81,7 @@ def find_user_name() -> str:
 async def serve_browsers(server: WatchServer, listener: socket.socket) -> None:
     """Answer browsers until a signal ends the server."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, over.set)
     runner = await server.start(listener)
     await over.wait()

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from settings.mistakes import Mistake
 
 KINDS = {dict: "a mapping", list: "a list", str: "a text"}
 KINDS |= {int: "a whole number", float: "a number", bool: "true or false"}
+MOST_DIGITS = 15  # of a count; the suite writes none that long
 RESTORE = "put back a copy that is whole, or leave this directory out"
 SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
 
@@ -35,6 +37,8 @@ def read_text(path: Path) -> str:
         Mistake: it does not exist, cannot be read, or is not text in UTF-8.
     """
     try:
+        if path.exists() and not path.is_file():  # a named pipe would be read for ever
+            raise Mistake(f"{path} is no file; {RESTORE}")
         text = path.read_bytes().decode()
     except FileNotFoundError as error:
         raise Mistake(f"{path.parent} has no {path.name}; {RESTORE}") from error
@@ -120,7 +124,7 @@ def read_table(
     Raises:
         Mistake: the file cannot be read, a row has another number of cells than the header, or a cell cannot be read.
     """
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is damage
         return []
     text = read_text(path)
     if text and not text.endswith("\n") and not grows:
@@ -161,6 +165,6 @@ def read_count(cell: str) -> int:
     Raises:
         ValueError: the cell holds something else.
     """
-    if not cell.isdecimal():
+    if not cell.isdecimal() or len(cell) > MOST_DIGITS:
         raise ValueError(cell)
     return int(cell)

@@ -4,6 +4,7 @@ A start also writes config.yaml, the complete settings. Passwords are masked in 
 """
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def find_starts(run: Path) -> list[dict[str, Any]]:
     If the directory of one of several seeds has no run.json, the starts are those of the directory above it.
     """
     for folder in (run, run.parent):
-        if (path := folder / STARTS).is_file():
+        if os.path.lexists(path := folder / STARTS):
             return read_starts(path, required=("command", "packages", "hardware"))
     return []
 

@@ -79,6 +79,8 @@ class Display(Screen):
                 ).rjust(width)
             ]
             lines += [self._format_seed_row(seed, row, width) for seed, row in rows]
+            if waiting := [str(seed) for seed in self.seeds if seed not in self.rows]:
+                lines.append(f"seed {', '.join(waiting)}: no numbers yet; runs wait until there is room"[:width])
         else:
             lines = [line for seed, row in rows for line in self._format_seed_lines(seed, row, width)]
         text = "\n".join(lines)
@@ -97,7 +99,8 @@ class Display(Screen):
 
     def _format_seed_lines(self, seed: int, row: dict[str, Any], width: int) -> list[str]:
         share = self.compute_share(row)
-        facts = f"  {share:.0%}   {self.estimate_time_left(row)} left"
+        of_time = share > row["agent_steps"] / self.total  # the time limit comes first
+        facts = f"  {share:.0%}{' of its time' if of_time else ''}   {self.estimate_time_left(row)} left"
         words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
         words += [f"{format_number(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
         score, games = format_number(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)

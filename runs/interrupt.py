@@ -2,7 +2,7 @@
 
 | signal | before training | during training |
 |---|---|---|
-| SIGINT (Ctrl-C), SIGTERM, SIGHUP | exits at once with code 1 | writes a checkpoint, then exits with code 1 |
+| SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR2, SIGXCPU | exits at once: code 1 | writes a checkpoint, then exits: 1 |
 | SIGUSR1 | is ignored | writes a checkpoint and continues (with `on_usr1=stop`: like SIGTERM) |
 
 Terminals and schedulers send these signals to all processes of a run, and Ray's processes would die of them. Therefore
@@ -25,7 +25,9 @@ from typing import Any
 from run_directory.writing import RESERVE_MB
 
 FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Grid Engine warns of the end with SIGUSR2 (-notify) or SIGXCPU (a limit of CPU time), others with SIGTERM.
+SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
+STOP_SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
 MESSAGE_BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
 # A second signal counts as a second request only after this time: a terminal that closes, and schedulers, send several
 # signals within milliseconds.
@@ -64,9 +66,8 @@ def protect_output_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
-            encoding, errors, at_once = stream.encoding, stream.errors, stream.line_buffering
-            failsafe = FailsafeStream(stream.detach(), encoding=encoding, errors=errors, line_buffering=at_once)
-            setattr(sys, name, failsafe)
+            kept = {key: getattr(stream, key) for key in ("encoding", "errors", "line_buffering", "write_through")}
+            setattr(sys, name, FailsafeStream(stream.detach(), **kept))
 
 
 def exit_before_training(number: int = 0, frame: Any = None) -> None:
@@ -83,9 +84,9 @@ def exit_before_training(number: int = 0, frame: Any = None) -> None:
 def handle_early_signals() -> None:
     """Set the handlers for the time before a run sets its own.
 
-    SIGTERM and SIGHUP end the process with exit code 1, and SIGUSR1 is ignored.
+    SCHEDULER_SIGNALS end the process with exit code 1, and SIGUSR1 is ignored.
     """
-    for number in select_unignored_signals(signal.SIGTERM, signal.SIGHUP):
+    for number in select_unignored_signals(*SCHEDULER_SIGNALS):
         signal.signal(number, exit_before_training)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
@@ -97,12 +98,12 @@ def select_unignored_signals(*numbers: signal.Signals) -> list[signal.Signals]:
 
 @contextmanager
 def block_signals_in_children() -> Iterator[None]:
-    """Block SIGTERM, SIGHUP and SIGUSR1 in all processes that are started inside of this context.
+    """Block SCHEDULER_SIGNALS and SIGUSR1 in all processes that are started inside of this context.
 
-    In this process, SIGTERM and SIGHUP exit at once. A thread waits for them, because the main thread may be inside of
+    In this process, SCHEDULER_SIGNALS exit at once. A thread waits for them, because the main thread may be inside of
     Ray's C++ code, where Python runs no handlers.
     """
-    ends, over = select_unignored_signals(signal.SIGTERM, signal.SIGHUP), threading.Event()
+    ends, over = select_unignored_signals(*SCHEDULER_SIGNALS), threading.Event()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ends, signal.SIGUSR1})
 
     def exit_on_signal() -> None:
@@ -147,14 +148,15 @@ class Interrupt:
         """Handle a signal that asks to stop.
 
         Before training, a run with a Ray of its own exits at once; a run on a cluster is stopped in good order at any
-        time. A second signal, after REPEAT_AFTER_S, kills the process, except for SIGHUP.
+        time. A second signal, after REPEAT_AFTER_S, kills the process, except for SIGHUP and SIGXCPU.
         """
         if cls.owns_ray and not cls.training:
             if number == signal.SIGUSR1:
                 return
             exit_before_training()
         if cls.stop_requested:
-            if time.monotonic() - cls.stop_requested_at > REPEAT_AFTER_S and number != signal.SIGHUP:
+            repeated = time.monotonic() - cls.stop_requested_at > REPEAT_AFTER_S
+            if repeated and number not in (signal.SIGHUP, signal.SIGXCPU):  # the kernel sends SIGXCPU every second
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return

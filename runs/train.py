@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from ray.tune.search import Searcher
 
+from cluster.local_ray import LOCAL
 from cluster.plan import Plan, describe_update, make_plan
 from environments.checkout import ROOT
 from environments.games import may_never_end
+from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
 from run_directory import checkpoints
@@ -98,18 +100,21 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
     if resumed and settings["resume"] == AUTO:
         settings = keep_rules(settings, resumed, overrides)
     plan = make_plan(settings)
-    starts, done = find_starts(resumed, plan) if resumed else ({}, [])
-    todo = [seed for seed in plan.seeds if seed not in done]
-    if resumed and not todo:
-        return resumed, 0
-    if resumed:  # the lock first: a run that is refused need not wait for Ray
-        with lock_folder(resumed), open_ray(plan):
-            return resumed, train_run(plan, resumed, argv, overrides, todo, starts)
+    if resumed:
+        with lock_folder(
+            resumed
+        ):  # first: a run that is under way, or refused for another reason, need not wait for Ray
+            starts, done = find_starts(resumed, plan)
+            todo = [seed for seed in plan.seeds if seed not in done]
+            if not todo:
+                return resumed, 0
+            with open_ray(plan):
+                return resumed, train_run(plan, resumed, argv, overrides, todo, starts)
     refuse_unwritable_output(settings)
     with open_ray(plan):
         run = create_run(settings)
         with lock_folder(run):
-            return run, train_run(plan, run, argv, overrides, todo, starts)
+            return run, train_run(plan, run, argv, overrides, list(plan.seeds), {})
 
 
 def train_run(
@@ -204,6 +209,7 @@ def explain_overshoot(plan: Plan, agent_steps: int) -> str | None:
         return None
     return (
         f"played {agent_steps:,} agent steps where {asked:,} were asked for: updates are whole, {describe_update(plan)}"
+        ", less those that only begin a new game"
     )
 
 
@@ -240,14 +246,17 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     limit = f" or {format_duration(time_s)}, whichever is first" if time_s is not None else ""
     print(
         f"{settings['algo']['name']} on {settings['env']['name']}: {settings['stop']['agent_steps']:,} agent steps"
-        f"{limit}, {describe_update(plan)}, seed {settings['seed']}, "
+        f"{limit}, {describe_update(plan)}, seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}, "
         f"{format_count(plan.cpus, 'CPU')} for training"
     )
+    room = count_room(plan)
+    if room is not None and room < len(plan.seeds):
+        print(f"{room} at a time: a seed takes {format_count(plan.cpus, 'CPU')}, and there are {count_cpus()}")
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     print(f"writing to {run}")
-    print(f"to watch it in a browser:  {format_command('command=watch', f'run={run}')}")
+    print(f"to watch it in a browser:  {format_command('command=watch', f'run={shorten_path(run)}')}")
     print("starting the training process; its first numbers come in some seconds", flush=True)
     if plan.gpus == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
@@ -255,12 +264,24 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     sys.stdout.flush()
 
 
+def count_room(plan: Plan) -> int | None:
+    """Return how many seeds this machine has CPUs for at the same time; None where a cluster runs them."""
+    if plan.settings["cluster"]["address"] != LOCAL or not plan.cpus:
+        return None
+    return max(1, int(count_cpus() / plan.cpus))
+
+
+def shorten_path(run: Path) -> str:
+    """Return a run directory as it can be typed where the suite stands; as it is where a job or somebody else types."""
+    return os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else str(run)
+
+
 def describe_next_steps(run: Path, settings: dict) -> str:
     """Return what one can do with a run that has come to its end, as lines that can be pasted into a shell."""
     stop = settings["stop"]
     farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
-    shown = os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else run  # a job is elsewhere
+    shown = shorten_path(run)
     lines = {"watch the curves": shlex.join(["tensorboard", "--logdir", str(shown)])}
     if not may_never_end(settings["env"]):
         lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100")

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
+from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -209,7 +210,12 @@ def read_error(trial: Trial) -> BaseException | None:
 
 def explain_failure(trial: Trial) -> str:
     """Return the reason why a trial failed, in a line."""
-    if error := read_error(trial):
+    error = read_error(trial)
+    if isinstance(error, RayActorError):
+        env = read_yaml(Path(trial.config["dir"]) / CONFIG)["env"]
+        played = f"env.game={env['game']}" if "game" in env else f"env.id={env['id']}"
+        return f"{format_error(error)} (it played {played}: a crash there or in a library, or too little memory)"
+    if error:
         return format_error(error)
     return Path(str(trial.error_file)).read_text().strip().splitlines()[-1]
 

@@ -516,7 +516,7 @@ def test_seeds_come_once_each_and_there_is_one_at_least(word, refused):
     assert message.startswith(f"{word.replace(',', ', ')}: ")
 
 
-@pytest.mark.parametrize("word", ["-m", "--multirun", "--config-name", "--cgf", "-x"])
+@pytest.mark.parametrize("word", ["--config-name", "--cgf", "-x"])
 def test_an_unknown_flag_is_refused(word, refused):
     message = refused(word)
     assert message.startswith(f"{word}: ") and "--help" in message
@@ -529,11 +529,24 @@ def test_cfg_takes_the_word_job(words, refused):
 
 @pytest.mark.parametrize(
     "word",
-    ["algo", "algo.lr==3", "algo.lr=[", "algo.lr=(", "=3", "algo.lr=1e-4,1e-5", "algo.lr=${foo}"],
+    ["algo", "algo.lr==3", "algo.lr=[", "algo.lr=(", "=3", "algo.lr=${foo}"],
 )
 def test_an_override_that_cannot_be_read_is_refused_and_named(word, refused):
     message = refused("env=pong", word)
     assert (word in message or "algo.lr" in message) and "--help" in message
+
+
+@pytest.mark.parametrize(
+    ("word", "suggested"),
+    [
+        ("algo.lr=1e-4,1e-5", "-m algo.lr=1e-4,1e-5"),
+        ("algo=choice(a2c,ppo)", "-m algo=choice(a2c,ppo)"),
+        ("runs=a,b", "runs=[a,b]"),
+    ],
+)
+def test_several_values_of_a_setting_are_refused_and_their_notation_named(word, suggested, refused):
+    command = ["command=compare"] if word.startswith("runs") else []
+    assert suggested in refused(*command, word)
 
 
 @pytest.mark.parametrize(
@@ -558,7 +571,7 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path, refused
 
 @pytest.mark.parametrize("command", READER_SETTINGS)
 def test_a_command_that_reads_a_run_is_refused_without_one(command, refused):
-    assert re.search(rf"^run .*\bcommand={command} .*\brun=<", refused(f"command={command}"))
+    assert re.search(rf"^runs? .*\bcommand={command} .*\bruns?=\[?<", refused(f"command={command}"))
 
 
 WAYS = [("resume", []), ("run", ["command=evaluate"])]

@@ -1,4 +1,4 @@
-"""Files of a run and of a search, damaged in every way there is: evaluate, resume, report and promote answer in one
+"""Files of a run and of a search, damaged in every way there is: evaluate, resume, compare and promote answer in one
 sentence with exit code 2, or come to the results they would have had.
 
 One thing cannot be told: a bit that makes a digit of a text file another digit. Checkpoints have checksums for that.
@@ -6,6 +6,7 @@ One thing cannot be told: a bit that makes a digit of a text file another digit.
 
 import copy
 import json
+import os
 import shutil
 
 import numpy as np
@@ -16,7 +17,6 @@ import yaml
 import run as command_line
 from custom_models.actor_critic import ActorCritic
 from environments.games import make_games
-from evidence import report
 from pages.search_page import write_page
 from run_directory.layout import MODULE_STATE, PROGRESS_JSON
 from run_directory.manifest import write_manifest
@@ -44,7 +44,8 @@ def no_ray(monkeypatch, one_thread):
 
     monkeypatch.setattr("runs.train.open_ray", refuse)
     monkeypatch.setattr("tune_searches.search.open_ray", refuse)
-    monkeypatch.setattr(report, "draw_curves", lambda *_: None)
+    monkeypatch.setattr("comparisons.comparison.draw_curves", lambda *_: None)
+    monkeypatch.setattr("comparisons.page.write_page", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -182,30 +183,50 @@ def resumed(run):
     return lambda: command_line.main([f"resume={run}"])
 
 
-def reported(run):
-    return lambda: report.main([f"a={run}", "--out", str(run.parent / "out")])
+def compared(run):
+    return lambda: command_line.main(["command=compare", f"runs={{a:{run}}}", f"out={run.parent / 'out'}"])
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "progress.csv"])
 def test_a_damaged_file_of_a_run_is_named_or_changes_nothing(name, whole_run, tmp_path, capsys, monkeypatch):
     run = shutil.copytree(whole_run, tmp_path / "run")
-    assert [answer(what(run), capsys)[0] for what in (evaluated, resumed, reported)] == [0, 0, 0]
-    scores, table = scores_of(run), (tmp_path / "out" / "table.csv").read_text()
+    assert [answer(what(run), capsys)[0] for what in (evaluated, resumed, compared)] == [0, 0, 0]
+    scores, table = scores_of(run), (tmp_path / "out" / "compare.csv").read_text()
     whole = (run / name).read_bytes()
     every = damages(name, whole)
     chosen = np.random.default_rng(0).permutation(len(every))[:25]
     for how in [how for i, how in enumerate(every) if i in chosen or " at (" not in how]:
         put(run / name, every[how])
-        for what in (evaluated, resumed, reported):
+        for what in (evaluated, resumed, compared):
             code, said = answer(what(run), capsys)
             assert code in (0, 2), f"{name}, {how}: {said}"
             if code == 0 and name != "config.yaml" and what is evaluated:
                 assert scores_of(run) == scores, f"{name}, {how}"
-            if code == 0 and name == "run.json" and what is reported:
-                assert (tmp_path / "out" / "table.csv").read_text().count("\n") == table.count("\n")
+            if code == 0 and name == "run.json" and what is compared:
+                assert (tmp_path / "out" / "compare.csv").read_text().count("\n") == table.count("\n")
             if code == 2 and what is not resumed:  # what resume refuses may be a value, by its setting
                 assert name in said, f"{name}, {how}: {said}"
         put(run / name, whole)
+
+
+def link_to_itself(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "run.json", "progress.csv"])
+@pytest.mark.parametrize("kind", ["pipe", "link to itself", "directory"])
+def test_what_is_no_file_is_named_and_not_waited_for(kind, name, whole_run, tmp_path, capsys):
+    run = shutil.copytree(whole_run, tmp_path / "run")
+    (run / name).unlink()
+    make = {
+        "pipe": os.mkfifo,
+        "link to itself": lambda path: path.symlink_to(path),
+        "directory": lambda path: path.mkdir(),
+    }
+    make[kind](run / name)
+    for what in (resumed, compared):
+        code, said = answer(what(run), capsys)
+        assert code == 2 and name in said, said
 
 
 def test_a_damaged_file_of_a_checkpoint_is_named_and_nothing_is_played(whole_run, tmp_path, capsys):
@@ -268,7 +289,7 @@ def test_a_misspelt_seed_is_named(whole_run, tmp_path, capsys):
     run = shutil.copytree(whole_run, tmp_path / "run")
     settings = yaml.safe_load((run / "config.yaml").read_text())
     put(run / "config.yaml", yaml.safe_dump({"sede" if k == "seed" else k: v for k, v in settings.items()}).encode())
-    for what in (evaluated, resumed, reported):
+    for what in (evaluated, resumed, compared):
         code, said = answer(what(run), capsys)
         assert code == 2 and "seed" in said
 

@@ -87,6 +87,24 @@ def test_in_a_terminal_the_newest_rows_stand_in_one_live_table():
     assert "\x1b" in console.file.getvalue() and "seed 2" in text_of(console)
 
 
+def test_seeds_that_wait_for_room_are_named():
+    shown_to = Display([1, 2, 3], 5000, console=plain())
+    shown_to.show_row(1, ROW)
+    last = shown_to.draw_progress(80).plain.splitlines()[-1]
+    assert last.startswith("seed 2, 3:")
+    for seed in (2, 3):
+        shown_to.show_row(seed, ROW)
+    assert shown_to.draw_progress(80).plain.splitlines()[-1].startswith("seed 3 ")
+
+
+@pytest.mark.parametrize(("limit", "words"), [(None, ["20%"]), (40.0, ["of", "its", "time"])])
+def test_the_bar_says_when_it_measures_time(limit, words):
+    shown_to = Display([1], 5000, limit, console=plain())
+    shown_to.show_row(1, ROW | {"agent_steps": 1000, "wall_time_s": 30.0})
+    first = shown_to.draw_progress(80).plain.splitlines()[0].split()
+    assert all(word in first for word in words) and ("time" in first) == (limit is not None)
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 @pytest.mark.parametrize("seeds", [[1], [1, 2, 3]])
 @pytest.mark.parametrize("steps", [1, 1_234_567, 10_000_000])

@@ -1,5 +1,6 @@
 """Signals of schedulers and terminals, which go to every process of a run."""
 
+import math
 import os
 import pty
 import signal
@@ -26,7 +27,7 @@ def started(code: str) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", interrupt.SCHEDULER_SIGNALS)
 def test_a_signal_while_the_command_is_imported_ends_it_with_1(number):
     process = started(EARLY.format("") + WAITS)
     process.send_signal(signal.SIGUSR1)  # which does nothing
@@ -50,7 +51,7 @@ def test_processes_that_ray_starts_never_hear_them_and_this_one_does(monkeypatch
     old = signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with block_signals_in_children():
         child = subprocess.Popen([sys.executable, "-c", WAITS.replace("time.", "import time; time.")])
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+        for number in (*interrupt.SCHEDULER_SIGNALS, signal.SIGUSR1):
             child.send_signal(number)
         os.kill(os.getpid(), signal.SIGTERM)
         wait_for(ended.is_set)  # by the watching thread, or by the handler where another thread was sent the signal
@@ -168,3 +169,35 @@ def test_what_is_said_where_there_is_nothing_to_save(monkeypatch, capsys):
     monkeypatch.setattr(Interrupt, "message", "stopped")
     interrupt.exit_before_training()
     assert capsys.readouterr().out.strip() == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGXCPU])
+def test_a_signal_that_comes_again_by_itself_is_no_second_request(number, monkeypatch):
+    """A closing terminal sends SIGHUP twice; past a limit of CPU time, the kernel sends SIGXCPU every second."""
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
+    monkeypatch.setattr(Interrupt, "training", True)
+    Interrupt.request_stop(number, None)
+    monkeypatch.setattr(Interrupt, "stop_requested_at", -math.inf)
+    Interrupt.request_stop(number, None)
+    assert Interrupt.stop_requested and not killed
+    Interrupt.clear()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_said_is_read_at_once_where_python_does_not_buffer(unbuffered):
+    """Containers set PYTHONUNBUFFERED; standard error is never buffered by whole blocks."""
+    code = "import sys, time\nfrom runs.interrupt import protect_output_streams\nprotect_output_streams()\n"
+    code += "print('said', file=sys.stderr)\ntime.sleep(60)"
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=RUN_PY.parent, stderr=subprocess.PIPE, env=environment, text=True
+    )
+    assert process.stderr
+    reader = threading.Thread(target=process.stderr.readline, daemon=True)
+    reader.start()
+    reader.join(30)
+    read = not reader.is_alive()
+    process.kill()
+    process.wait()
+    assert read

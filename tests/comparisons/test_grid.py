@@ -1,0 +1,99 @@
+"""A grid from the command line to its verdict: killed, typed again, compared."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+import run
+from tests.runs.tiny_runs import TINY, go, rows_of, wait_for
+
+RUN_PY = Path(run.__file__).resolve()
+ARMS = ["-m", "algo=a2c,ppo", "env=cartpole", "seed=1,2", "report_every=200", "checkpoint_every_s=0.01"]
+TINY_PPO = [word for word in TINY if word.startswith("algo.")]
+
+
+def arms_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of arms.csv."""
+    with open(folder / "arms.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def directory_in(printed: str) -> Path:
+    """The directory that a grid prints last."""
+    words, _, path = printed.splitlines()[-1].partition(": ")
+    assert words == "grid directory"
+    return Path(path)
+
+
+@pytest.mark.end_to_end
+def test_a_killed_grid_goes_on_by_the_same_line_and_ends_with_a_comparison(tmp_path):
+    words = [*ARMS, "stop.agent_steps=6000", f"output_dir={tmp_path}"]
+    process = subprocess.Popen([sys.executable, RUN_PY, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    begun = list[Path]()
+
+    def has_a_checkpoint() -> bool:
+        begun[:] = tmp_path.glob("grids/*/*/seed_1/checkpoints/last/manifest.json")
+        return bool(begun) or process.poll() is not None
+
+    wait_for(has_a_checkpoint, timeout_s=240)
+    below = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for one in below:
+        one.kill()
+    code, printed = go(*words)
+    assert code == 0, printed
+    folder = directory_in(printed)
+    assert begun[0].is_relative_to(folder)
+    rows = arms_of(folder)
+    assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
+        (arm, seed, "COMPLETE") for arm in ("a2c", "ppo") for seed in ("1", "2")
+    ]
+    assert [row["algo"] for row in rows] == ["a2c", "a2c", "ppo", "ppo"]
+    assert all(int(row["agent_steps"]) >= 6000 and float(row["score"]) > 0 for row in rows)
+    for arm in ("a2c", "ppo"):
+        for seed in (1, 2):
+            steps = [row["agent_steps"] for row in rows_of(folder / arm / f"seed_{seed}")]
+            assert steps == sorted(set(steps)) and steps[-1] >= 6000
+    assert re.search(r"\bppo\b.*\ba2c\b.* 2 seeds|better than", printed)
+    assert (folder / "compare.html").exists() and (folder / "compare.md").exists()
+    assert len(json.loads((folder / "grid.json").read_text())["starts"]) == 2
+    code, printed = go(*words)  # nothing is left to do
+    assert code == 0 and directory_in(printed) == folder
+
+
+@pytest.mark.end_to_end
+def test_an_arm_that_fails_leaves_the_others_and_is_named(tmp_path):
+    words = ["-m", "algo.lr=1e-3,1e30", "env=cartpole", "seed=1", "stop.agent_steps=2000", *TINY_PPO]
+    code, printed = go(*words, f"output_dir={tmp_path}", "report_every=200")
+    folder = directory_in(printed)
+    states = {row["arm"]: row["state"] for row in arms_of(folder)}
+    assert code == 1 and states == {"lr_0.001": "COMPLETE", "lr_1e+30": "FAIL"}
+    assert re.search(r"^lr_1e\+30 seed 1 failed: ", printed, re.MULTILINE)
+    assert "-m algo.lr=1e-3,1e30" in printed  # to type again
+
+
+@pytest.mark.end_to_end
+def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("comparisons.grid_dry_run.MEASURED_S", 0.5)
+    code, printed = go("-m", "algo=a2c,ppo", "env=cartpole", "seed=1,2,3", f"output_dir={tmp_path}", "dry_run=true")
+    assert code == 0 and re.search(r"\b2 arms, 6 runs\b.* \d+ (?:s|min)\b.*\d MB", printed.splitlines()[-1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_grids_do_not_share_a_label(tmp_path):
+    from comparisons.grid_directory import write_grid
+    from settings.mistakes import Mistake
+
+    write_grid(tmp_path, [], [], {"a2c": {"algo": "a2c"}})
+    write_grid(tmp_path, [], [], {"a2c": {"algo": "a2c"}})
+    with pytest.raises(Mistake, match="a2c"):
+        write_grid(tmp_path, [], [], {"ppo": {"algo": "ppo"}})
