@@ -28,7 +28,6 @@ def test_the_notebook_trains_plots_and_lets_the_agent_play(tmp_path):
     words = [sys.executable, "-c", read_code()]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    printed = dict(line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("mean score", "prob")))
+    printed = dict(line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("mean score", "score of")))
     assert float(printed["mean score of 10 greedy games"]) > 50  # random play scores 22
-    probabilities = json.loads(printed["probability of each action"].partition(" value")[0])
-    assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+    assert float(printed["score of one game"]) > 20

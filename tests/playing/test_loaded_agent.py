@@ -1,0 +1,67 @@
+"""An agent in somebody's own program plays what an evaluation plays."""
+
+import numpy as np
+import pytest
+from small_worlds import ASSAULT, NATURE
+
+from playing import load_agent
+from playing.whole_games import derive_seeds
+from settings.mistakes import Mistake
+
+
+def play_game(agent, seed: int, greedy: bool) -> float:
+    """Return the score of one game."""
+    env = agent.make_env()
+    observation, _ = env.reset(seed=seed)
+    state, ended, score = None, False, 0.0
+    while not ended:
+        action, state = agent.act(observation, state, greedy)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        score += reward
+        ended = terminated or truncated
+    env.close()
+    return score
+
+
+@pytest.mark.parametrize("model", [{}, {"lstm_size": 8}], ids=["no-memory", "lstm"])
+def test_its_greedy_game_is_the_one_that_an_evaluation_plays(model, make_run):
+    from evidence.evaluate import evaluate
+
+    run = make_run(env=ASSAULT | {"max_episode_frames": 600}, model=NATURE | model)
+    seed, _ = derive_seeds(1)
+    expected = evaluate(run, episodes=1, ways=("greedy",))["greedy"]["mean"]
+    assert play_game(load_agent(run), seed, greedy=True) == expected
+
+
+def test_many_observations_have_the_actions_that_each_has_alone(make_run):
+    agent = load_agent(make_run())
+    observations = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    together, _ = agent.act(observations, greedy=True)
+    assert list(together) == [agent.act(one, greedy=True)[0] for one in observations]
+
+
+def test_actions_are_drawn_from_the_policy(make_run):
+    agent = load_agent(make_run("CountsActions-v0", bias=[0.0, 1.0]))
+    drawn, _ = agent.act(np.zeros((4000, 1), np.float32))
+    assert drawn.mean() == pytest.approx(1 / (1 + np.exp(-1)), abs=0.03)
+    assert set(agent.act(np.zeros((10, 1), np.float32), greedy=True)[0]) == {1}
+
+
+def test_continuous_actions_stay_in_their_box(make_run):
+    agent = load_agent(make_run("SumsABox-v0", bias=[5.0]))
+    assert play_game(agent, 1, greedy=True) == pytest.approx(20.0)  # the box ends at 2
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), ()])
+def test_an_observation_of_another_shape_is_refused(shape, make_run):
+    with pytest.raises(ValueError, match=r"\(4,\)"):
+        load_agent(make_run()).act(np.zeros(shape, np.float32))
+
+
+def test_a_run_of_several_seeds_and_a_folder_without_a_run_are_refused(make_run, tmp_path):
+    for seed in (1, 2):
+        make_run(seed=seed, name=f"several/seed_{seed}")
+    with pytest.raises(Mistake, match="seed_1"):
+        load_agent(tmp_path / "several")
+    with pytest.raises(Mistake):
+        load_agent(tmp_path / "none")
