@@ -28,6 +28,7 @@ def test_the_notebook_trains_plots_and_lets_the_agent_play(tmp_path):
     words = [sys.executable, "-c", read_code()]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    printed = dict(line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("mean score", "score of")))
+    scores = [line for line in done.stdout.splitlines() if line.startswith(("mean score", "score of"))]
+    printed = dict(line.split(": ", 1) for line in scores)
     assert float(printed["mean score of 10 greedy games"]) > 50  # random play scores 22
     assert float(printed["score of one game"]) > 20
