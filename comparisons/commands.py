@@ -71,7 +71,7 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
     Raises:
         Mistake: a directory is not a run, or nothing has been trained in it.
     """
-    from comparisons.comparison import compare_runs, format_markdown, list_files, write_comparison
+    from comparisons.comparison import compare_runs, format_markdown, write_comparison
     from comparisons.page import PAGE, write_page
 
     groups = [(label, resolve_path(path, "runs")) for label, path in runs]
@@ -92,5 +92,5 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
         print(format_markdown(comparisons))
         print(f"the comparison was not saved in {folder}: {format_error(error)}", file=sys.stderr)
         return 1
-    print(f"comparison: {folder}: {', '.join([PAGE, *list_files(comparisons)])}")
+    print(f"comparison: {folder / PAGE}, with tables and figures beside it")
     return 0

@@ -144,8 +144,8 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
     steps = sum(config["settings"]["stop"]["agent_steps"] for config in configs)
     print(
         f"{format_count(len(grid.arms), 'arm')}, {format_count(len(runs), 'run')}: "
-        f"{len(runs) - len(configs)} at their end, "
-        f"{len(configs)} to train, {steps:,} agent steps at most"
+        + (f"{done} at their end already, " if (done := len(runs) - len(configs)) else "")
+        + f"{len(configs)} to train, {steps:,} agent steps at most"
     )
     print(f"writing to {folder}", flush=True)
     if configs:
@@ -202,7 +202,7 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])
 
-    with SearchDisplay(describe_progress) as display:
+    with SearchDisplay(describe_progress, noun="run") as display:
         source = GridSource(folder, runs, configs, display)
         display.num_expected = source.total
         condition = StopCondition(folder, lambda trial_id, result: has_reached_end(source.configs[trial_id], result))

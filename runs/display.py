@@ -193,13 +193,14 @@ class SearchDisplay(Screen):
     Args:
         describe_progress: returns a sentence: how many trials have ended in which state, and the best score.
         console: where the progress is shown; None for standard output.
+        noun: what a trial is called in the table.
     """
 
     num_expected = 0  # trials that will end in this start of the search; the time left is computed from it
 
-    def __init__(self, describe_progress: Callable[[], str], console: Console | None = None):
+    def __init__(self, describe_progress: Callable[[], str], console: Console | None = None, noun: str = "trial"):
         super().__init__(console)
-        self.describe_progress = describe_progress
+        self.describe_progress, self.noun = describe_progress, noun
         self.trials: dict[str, tuple[str, int, float]] = {}  # running trials: label -> values, agent steps, score
         self._began_at, self._num_ended = time.monotonic(), 0
 
@@ -233,7 +234,7 @@ class SearchDisplay(Screen):
         values, *_ = self.trials.pop(label)
         self._num_ended += 1
         how = f"{STATE_WORDS[state]}, {why}" if why else f"{STATE_WORDS[state]} at {agent_steps:,} agent steps"
-        self.print_line(f"{label} {how}: {format_number(score, '{:,.1f}')}  {values}")
+        self.print_line(f"{label} {how}: {format_number(score, '{:,.1f}')}  {values}".rstrip())
         if not self._live:
             self.print_line(self._describe_with_time_left())
         self._show_table()
@@ -249,11 +250,12 @@ class SearchDisplay(Screen):
         if not self._live:
             return
         table = Table(box=None, header_style="dim", title=self._describe_with_time_left(), title_justify="left")
-        for heading in ("trial", "agent steps", "score"):
-            table.add_column(heading, justify="right" if heading != "trial" else "left")
-        table.add_column("values")
+        for heading in (self.noun, "agent steps", "score"):
+            table.add_column(heading, justify="right" if heading != self.noun else "left")
+        if any(values for values, *_ in self.trials.values()):
+            table.add_column("values")
         for label, (values, agent_steps, score) in self.trials.items():
-            table.add_row(label, f"{agent_steps:,}", format_number(score, "{:,.1f}"), values)
+            table.add_row(label, f"{agent_steps:,}", format_number(score, "{:,.1f}"), *([values] if values else []))
         self._live.update(table)
 
 
