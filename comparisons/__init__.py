@@ -1,1 +1,1 @@
-"""What run directories show: evaluations of their agents, and tables and curves of their training."""
+"""Grids of experiments, and comparisons of runs: which arm is better, as far as their seeds can tell."""

@@ -134,21 +134,22 @@ def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
     """Return a directory name for each combination: the option of a group, and key and value of a setting."""
     names: list[str] = []
     for values in combinations:
-        words = [value if key in GROUPS else f"{key.rpartition('.')[2]}_{value}" for key, value in values.items()]
-        name = re.sub(r"[^\w.+-]+", "-", "_".join(words)).strip("-.")[:80]
-        same = sum(other == name or other.startswith(f"{name}.") for other in names)
-        names.append(f"{name}.{same + 1}" if same else name)
+        parts = [("" if key in GROUPS else f"{key.rpartition('.')[2]}_", value) for key, value in values.items()]
+        base = "_".join(key + re.sub(r"[^\w.+-]+", "~", value).strip("~.") for key, value in parts)[:80]
+        numbers = (f"{base}~{number}" for number in itertools.count(2))
+        names.append(base if base not in names else next(name for name in numbers if name not in names))
     return names
 
 
 def name_grid(keys: list[str], arms: list[Arm]) -> str:
     """Return the name of a grid without a label. The same experiments have the same name on every machine."""
-    key = compute_key({str(index): compute_key(arm.settings) for index, arm in enumerate(arms)})
+    # Seeds that are added later belong to the same grid.
+    key = compute_key({str(index): compute_key(arm.settings | {"seed": None}) for index, arm in enumerate(arms)})
     return "_".join([*(key.rpartition(".")[2] for key in keys[:4]), key.removeprefix("auto_")[:6]])
 
 
 def refuse_equal_arms(arms: list[Arm]) -> None:
-    """Refuse arms that are one experiment, such as `algo=ppo algo.clip=0.1,null` might give by an interpolation."""
+    """Refuse two arms with the same settings, which other values can spell: `algo.gamma=0.99,0.990`."""
     keys: dict[str, Arm] = {}
     for arm in arms:
         key = compute_key(arm.settings)

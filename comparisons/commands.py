@@ -18,7 +18,7 @@ from environments.passwords import mask_passwords
 from run_directory.checkpoints import list_checkpoints
 from run_directory.layout import PROGRESS_CSV, list_seed_runs
 from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
-from settings.mistakes import format_error, resolve_path
+from settings.mistakes import Mistake, format_error, resolve_path
 
 
 def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int:
@@ -50,9 +50,11 @@ def show_grid(folder: Path, arms: list[Any]) -> int:
     from pages.commands import show_training
 
     codes = [show_training(folder / arm.name, arm.settings) for arm in arms if has_played(folder / arm.name)]
-    if not codes:
-        return 0
-    return max(*codes, compare([(None, str(folder))], None))
+    try:
+        return max(*codes, compare([(None, str(folder))], None), 0)
+    except Mistake as mistake:  # the training is done all the same
+        print(f"nothing to compare: {mistake}")
+        return max(*codes, 0, 0)
 
 
 def has_played(run: Path) -> bool:

@@ -30,8 +30,8 @@ from run_directory.writing import explain_unwritable, write_file, write_table
 from settings.mistakes import Mistake
 
 MARKDOWN, TABLE, CURVES, STARTS = "compare.md", "compare.csv", "curves.csv", "starts.json"
-# Settings that do not change the random streams of a seed: its first weights, games and draws.
 COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
+# Settings that do not change the random streams of a seed: its first weights, games and draws.
 SAME_STREAMS = ("model.dtype", "cluster.")
 
 

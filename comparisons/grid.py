@@ -126,7 +126,7 @@ def lock_grid(stack: ExitStack, folder: Path, grid: Grid) -> None:
 
 
 def settle_rules(arm: Arm, folder: Path, begun: list[Arm], overrides: list[str]) -> dict:
-    """Return the settings of an arm; of one that has begun, with the rules under which it plays."""
+    """Return the settings of an arm; of one that has begun, with the rules of the game that its config.yaml holds."""
     return keep_rules(arm.settings, folder / arm.name, overrides) if arm in begun else arm.settings
 
 

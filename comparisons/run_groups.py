@@ -1,5 +1,6 @@
 """The runs of a comparison: read from their directories, and put into arms by their labels."""
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from comparisons.labels import label_runs
 from evidence.curves import SCORE, SMALL_CURVES
 from run_directory.layout import list_seed_runs
-from run_directory.progress_table import read_progress
+from run_directory.progress_table import NoRows, read_progress
 from run_directory.saved_settings import read_run_settings
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
@@ -51,14 +52,25 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
         groups: the label of each arm and a run directory; None lets the label follow from the settings.
 
     Raises:
-        Mistake: a directory is not a run or has no rows yet, or a seed is there twice.
+        Mistake: a directory is not a run, none of the runs has rows yet, or a run is there twice.
     """
     found = [(label, one, read_run_settings(one)) for label, path in groups for one in list_seed_runs(path)]
     found_labels = label_runs([settings for _, _, settings in found])
-    runs = [
-        Run(label or found_label, settings, read_progress(one, COLUMNS, OPTIONAL_COLUMNS), find_starts(one), one)
-        for (label, one, settings), found_label in zip(found, found_labels, strict=True)
-    ]
+    paths = [one.resolve() for _, one, _ in found]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise Mistake(f"{twice[0]} is there twice; give each run once")
+    runs: list[Run] = []
+    for (label, one, settings), found_label in zip(found, found_labels, strict=True):
+        try:
+            progress = read_progress(one, COLUMNS, OPTIONAL_COLUMNS)
+        except NoRows as error:
+            if len(found) == 1:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        runs.append(Run(label or found_label, settings, progress, find_starts(one), one))
+    if not runs:
+        raise Mistake("none of these runs has rows yet; wait for their first ones")
     names = [f"{run.name} on {run.settings['env']['name']}" for run in runs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise Mistake(f"{twice[0]} is there twice; tell the directories apart by labels, as in runs={{first:<run>}}")

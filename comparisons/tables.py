@@ -106,9 +106,18 @@ def list_verdicts(part: Any) -> list[str]:
     lines = [f"- {verdict.describe()}" for verdict in part.verdicts]
     ratio = any(verdict.is_ratio for verdict in part.verdicts)
     paired = any(verdict.is_paired for verdict in part.verdicts)
-    how = "Student's t of the same seeds" if paired else "Welch's t"
+    how = (
+        "Student's t of the same seeds where they share their random streams, else Welch's t,"
+        if paired
+        else "Welch's t"
+    )
     on = "on the logarithms of scores, so that effects are ratios of geometric means" if ratio else "on scores"
-    return [*lines, "", f"{how} {on}; p after Holm's correction over {format_count(len(part.verdicts), 'pair')}."]
+    interval = " An arm's interval below is that of its geometric mean." if ratio else ""
+    return [
+        *lines,
+        "",
+        f"{how} {on}; p after Holm's correction over {format_count(len(part.verdicts), 'pair')}.{interval}",
+    ]
 
 
 def list_arms(arms: dict[str, list[Run]]) -> list[str]:

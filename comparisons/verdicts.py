@@ -35,9 +35,12 @@ class Verdict:
         is_ratio: whether the effect is the ratio of their geometric means, better / worse; else the difference of their
             means, better - worse.
         effect, low, high: with its 95 % interval, for this pair alone. NaN where an arm has fewer than two seeds.
-        p: of Welch's t test, or of the paired one, after Holm's correction. NaN as above.
+        p: of Welch's t test, or of the paired one, after Holm's correction. NaN as above, and where the seeds of each
+            arm have no spread.
+        num_pairs: of the comparison, over which p is corrected.
         is_paired: whether each seed was compared with the same seed of the other arm.
-        seeds_needed: of each arm, to show `shown` with the chance POWER; None where that cannot be said.
+        seeds_needed: how many seeds each arm would need for a test that finds an effect of `shown` with the chance
+            POWER; None where that cannot be said.
         shown: a ratio or a difference, as `effect`.
     """
 
@@ -49,6 +52,7 @@ class Verdict:
     low: float
     high: float
     p: float
+    num_pairs: int
     is_paired: bool
     seeds_needed: int | None
     shown: float
@@ -60,14 +64,17 @@ class Verdict:
 
     def describe(self) -> str:
         """Return the verdict in a sentence."""
-        form = (lambda value: f"{value:,.2f}") if self.is_ratio else (lambda value: f"{value:+,.4g}")
+        form = format_ratio if self.is_ratio else (lambda value: f"{value:+,.4g}")
         unit = " times" if self.is_ratio else ""
         if min(self.seeds) < 2:
             return (
                 f"{self.better} and {self.worse}: one seed says nothing about others; {form(self.effect)}{unit} here, "
                 "give each at least 3 seeds"
             )
+        if math.isnan(self.p):
+            return f"{self.better} and {self.worse}: cannot tell, {form(self.effect)}{unit}: their seeds have no spread"
         found = f"{form(self.effect)}{unit}, 95 % {form(self.low)} to {form(self.high)}, p {format_p(self.p)}"
+        found += f" of {self.num_pairs} pairs" if self.num_pairs > 1 else ""
         if self.is_certain:
             return f"{self.better} better than {self.worse}: {found}"
         return f"{self.better} and {self.worse}: cannot tell from {self._describe_seeds()} ({found}){self._advise()}"
@@ -80,15 +87,22 @@ class Verdict:
         if self.seeds_needed is None:
             return ""
         shown = f"{self.shown:,.3g} times" if self.is_ratio else f"a difference of {self.shown:,.3g}"
-        more = self.seeds_needed - min(self.seeds)
-        if more <= 0:
-            return f"; {shown} would most likely have shown"
-        return f"; about {more:,} more of each would show {shown}"
+        if self.seeds_needed > min(self.seeds):
+            more = (
+                f"{self.seeds_needed - self.seeds[0]:,} more" if len(set(self.seeds)) == 1 else f"{self.seeds_needed:,}"
+            )
+            return f"; about {more} of each would show {shown}"
+        return f"; {shown} would most likely have shown" if self.high < self.shown else "; a few more of each may tell"
 
 
 def format_p(p: float) -> str:
     """Return a p value as text: `0.031`, `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def format_ratio(ratio: float) -> str:
+    """Return a ratio as text: `2.60`, `0.0031`, `7.6e+07`."""
+    return f"{ratio:.2f}" if 0.1 <= ratio < 1000 else f"{ratio:.2g}"
 
 
 def compare_arms(
@@ -142,20 +156,10 @@ def compare_pair(
         )
         shown = math.log(RATIO) if is_ratio else 2 * spread
         needed = count_needed_seeds(spread, shown, LEVEL / num_pairs) if spread else None
-    back = math.exp if is_ratio else float
-    return Verdict(
-        first,
-        second,
-        (len(a), len(b)),
-        is_ratio,
-        back(effect),
-        back(low),
-        back(high),
-        p,
-        is_paired,
-        needed,
-        back(shown),
-    )
+    with np.errstate(over="ignore"):
+        effect, low, high, shown = (float(np.exp(x)) if is_ratio else x for x in (effect, low, high, shown))
+    seeds = (len(a), len(b))
+    return Verdict(first, second, seeds, is_ratio, effect, low, high, p, num_pairs, is_paired, needed, shown)
 
 
 def t_welch(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float, float]:
@@ -166,15 +170,16 @@ def t_welch(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> tuple[float
         confidence: 0 to 1.
 
     Returns:
-        mean(a) - mean(b), the lower and the upper end, p. The last three are NaN where a group has one value.
+        mean(a) - mean(b), the lower and the upper end, p. The last three are NaN where a group has one value; p is NaN
+        where neither group has any spread and the means differ.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     effect = float(a.mean() - b.mean())
     if min(len(a), len(b)) < 2:
         return effect, math.nan, math.nan, math.nan
     of_a, of_b = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    if of_a + of_b == 0:  # all seeds of each arm scored the same
-        return effect, effect, effect, 0.0 if effect else 1.0
+    if of_a + of_b == 0:
+        return effect, effect, effect, math.nan if effect else 1.0
     freedom = (of_a + of_b) ** 2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
     return _finish_t(effect, math.sqrt(of_a + of_b), freedom, confidence)
 
@@ -192,7 +197,7 @@ def t_paired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> tuple[floa
         return effect, math.nan, math.nan, math.nan
     error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
     if error == 0:
-        return effect, effect, effect, 0.0 if effect else 1.0
+        return effect, effect, effect, math.nan if effect else 1.0
     return _finish_t(effect, error, len(difference) - 1, confidence)
 
 

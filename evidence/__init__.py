@@ -1,1 +1,1 @@
-"""What run directories show: evaluations of their agents, and tables and curves of their training."""
+"""What run directories show: evaluations of their agents, scores to compare them with, and curves of their training."""

@@ -169,6 +169,8 @@ def read_labels(value: Any) -> list[tuple[str | None, str]]:
     Raises:
         Mistake: it is neither.
     """
+    if isinstance(value, str):
+        raise Mistake(f"runs={value}: it takes a list; put brackets around it, runs=[{value}]")
     labels = list(value) if isinstance(value, dict) else None
     paths = list_settings(RunSettings)["runs"].check("runs", list(value.values()) if isinstance(value, dict) else value)
     return list(zip(map(str, labels) if labels else [None] * len(paths or ()), paths or (), strict=True))

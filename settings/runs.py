@@ -57,7 +57,7 @@ class RunSettings:
     runs: list[str] | None = any_value(
         "the run directories that command=compare compares: [<run>,<run>] or {label:<run>}; a grid stands for its arms"
     )
-    out: str | None = any_value("the directory for the files of command=compare; null: <output_dir>/comparisons/<time>")
+    out: str | None = any_value("the directory for the files of command=compare; null: outputs/comparisons/<time>")
     checkpoint: str | None = any_value(
         "the checkpoint that command=evaluate, record, page and watch play: best, last, previous, milestone_<percent>, "
         "or a path; null: the best, and the newest for watch"

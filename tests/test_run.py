@@ -55,19 +55,24 @@ def elsewhere(monkeypatch, tmp_path):
     monkeypatch.setattr(tune.Tuner, "fit", started)
 
 
+def list_files(folder):
+    """Everything below a folder but locks, which every run directory has from its first start on."""
+    return sorted(path for path in folder.rglob("*") if path.name != ".lock")
+
+
 @pytest.fixture
 def refused(capsys, tmp_path):
     """Type something wrong; returns the sentence it is answered with."""
 
     def answer(*argv: str) -> str:
-        before = sorted(tmp_path.rglob("*"))
+        before = list_files(tmp_path)
         code = run.main(list(argv))
         out, err = capsys.readouterr()
         assert code == 2
         assert out == ""
         assert err.startswith("error: ") and err.count("\n") == 1, err
         assert "Traceback" not in err and "Error(" not in err
-        assert sorted(tmp_path.rglob("*")) == before, "a refused run leaves nothing behind"
+        assert list_files(tmp_path) == before, "a refused run leaves nothing behind"
         return err.removeprefix("error: ").strip()
 
     return answer

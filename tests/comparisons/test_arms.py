@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparisons.arms import read_grid
+from comparisons.arms import name_arms, read_grid
 from settings.mistakes import Mistake
 
 
@@ -54,8 +54,8 @@ def test_the_same_line_has_the_same_name_and_another_line_another():
         (["algo=a2c,ppo", "command=evaluate"], ["command=evaluate"]),
         (["algo=a2c,ppo", "max_failures=1,2"], ["max_failures=1,2"]),
         (["algo=a2c,ppo", "cluster.address=local,auto"], ["cluster.address=local,auto"]),
-        (["algo=a2c,ppo", "seed=range(0,60)"], ["120", "max_runs=100", "max_runs=120"]),
-        (["algo.lr=range(1,2001)"], ["2,000", "max_runs=100"]),
+        (["algo=a2c,ppo", "seed=range(0,120)"], ["240", "max_runs=200", "max_runs=240"]),
+        (["algo.lr=range(1,2001)"], ["2,000", "max_runs=200"]),
         (["algo.gamma=0.99,0.990"], ["algo.gamma"]),
     ],
 )
@@ -74,5 +74,22 @@ def test_all_arms_that_cannot_work_are_listed_each_reason_once():
 
 
 def test_a_larger_grid_is_run_if_it_is_asked_for():
-    words = ["algo=a2c,ppo", "seed=range(0,60)", "max_runs=120"]
-    assert [len(arm["seed"]) for arm in list_arms(*words).values()] == [60, 60]
+    words = ["algo=a2c,ppo", "seed=range(0,120)", "max_runs=240"]
+    assert [len(arm["seed"]) for arm in list_arms(*words).values()] == [120, 120]
+
+
+def test_seeds_can_be_added_to_a_grid():
+    names = {read_grid(["env=cartpole", "algo=a2c,ppo", f"seed={seeds}"]).name for seeds in ("1", "1,2", "1,2,3")}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["[8]", "[16]", "[8,8]"], ["h_8", "h_16", "h_8~8"]),
+        (["0.9", "0.95", "0", "-1"], ["h_0.9", "h_0.95", "h_0", "h_-1"]),
+        (["1", "1;", "1~2"], ["h_1", "h_1~2", "h_1~2~2"]),
+    ],
+)
+def test_every_arm_has_a_directory_of_its_own(values, names):
+    assert name_arms([{"model.h": value} for value in values]) == names

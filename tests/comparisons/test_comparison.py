@@ -228,7 +228,21 @@ def test_scores_of_two_protocols_have_tables_of_their_own(tmp_path):
 
 def test_one_seed_must_not_count_twice(tmp_path):
     write_run(tmp_path / "a", [300])
-    assert "a seed 1 on assault" in mistake(("a", tmp_path / "a"), ("a", tmp_path / "a"))
+    assert str(tmp_path / "a") in mistake(("a", tmp_path / "a"), ("a", tmp_path / "a"))
+
+
+def test_one_run_must_not_count_twice_under_two_labels(tmp_path):
+    write_run(tmp_path / "a", [300])
+    assert str(tmp_path / "a") in mistake(("x", tmp_path / "a"), ("y", tmp_path / "a"))
+
+
+def test_a_seed_without_rows_is_left_out_and_named(tmp_path, capsys):
+    for seed in (1, 2):
+        write_run(tmp_path / "a" / f"seed_{seed}", [300], seed=seed)
+    (tmp_path / "a" / "seed_2" / "progress.csv").unlink()
+    [one] = compare_runs([("a", tmp_path / "a")])
+    assert [run.settings["seed"] for run in one.runs] == [1]
+    assert str(tmp_path / "a" / "seed_2") in capsys.readouterr().err
 
 
 def test_a_run_that_has_reported_nothing_is_a_mistake(tmp_path):

@@ -30,7 +30,7 @@ def test_the_paired_t_is_scipys():
 @pytest.mark.parametrize("test", [t_welch, t_paired])
 def test_seeds_that_all_score_the_same_need_no_test(test):
     assert test([5, 5], [5, 5]) == (0, 0, 0, 1)
-    assert test([6, 6], [5, 5]) == (1, 1, 1, 0)
+    assert test([6, 6], [5, 5])[0] == 1 and math.isnan(test([6, 6], [5, 5])[3])
     assert math.isnan(test([6], [5])[3])
 
 
@@ -64,6 +64,18 @@ def test_a_verdict_of_three_seeds_is_rarely_a_false_alarm():
         for _ in range(400)
     ]
     assert np.mean(alarms) <= 0.07
+
+
+def test_effects_that_no_number_can_hold_are_infinite():
+    [verdict] = compare_arms({"a": [1e-300, 1e300], "b": [1.0, 2.0]})
+    assert math.isinf(verdict.high) and not verdict.is_certain
+
+
+def test_no_advice_contradicts_the_interval():
+    [unclear] = compare_arms({"a": [100.0, 101.0], "b": [124.0, 160.0]})
+    assert unclear.high > 1.5 and "have shown" not in unclear.describe()
+    [unequal] = compare_arms({"a": [100.0, 140.0], "b": list(np.exp(RNG.normal(4.8, 0.3, 10)))})
+    assert f"about {unequal.seeds_needed} of each" in unequal.describe()
 
 
 def test_the_sentence_names_the_better_arm_the_effect_and_what_more_seeds_would_show():
