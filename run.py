@@ -29,7 +29,7 @@ if __name__ == "__main__":  # before the other imports, which take seconds and m
 try:
     import yaml
 
-    from experiments.composition import GROUPS, list_options, remove_resume
+    from experiments.composition import explain_flag, refuse_bare_words, remove_resume
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -56,9 +56,7 @@ def main(argv: list[str]) -> int:
 
             print(format_help(overrides))
             return 0
-        for word in overrides:
-            if "=" not in word and (groups := [group for group in GROUPS if word in list_options(group)]):
-                raise Mistake(f"{word}: did you mean {groups[0]}={word}?")
+        refuse_bare_words(overrides)
         if "--multirun" in flags:
             from comparisons.commands import run_multirun
 
@@ -101,9 +99,7 @@ def split_arguments(argv: list[str]) -> tuple[list[str], set[str]]:
                 raise Mistake("--cfg prints the experiment; type it as --cfg job")
             flags.add("--cfg")
         elif word.startswith("-"):
-            from experiments.words import suggest_override
-
-            raise Mistake(f"{word}: there is no such flag; {suggest_override(word, words)}")
+            raise Mistake(explain_flag([word, *words], overrides))
         else:
             overrides.append(word)
     return overrides, flags
@@ -115,11 +111,12 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     Raises:
         Mistake: an override cannot work.
     """
-    from experiments.overrides import check_overrides
+    from experiments.overrides import check_overrides, name_place_of_mistake
     from tune_searches.check import check_search_part
 
     settings, resumed = check_overrides(overrides)
-    return check_search_part(settings), resumed
+    with name_place_of_mistake(overrides):
+        return check_search_part(settings), resumed
 
 
 def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: Path | None) -> int:
@@ -127,9 +124,9 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
 
     The last line that a training or a search prints is its directory.
     """
-    from experiments.commands import READER_SETTINGS
     from run_directory.continuation import refuse_untrusted_directory
     from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
+    from settings.commands import READER_SETTINGS
 
     Interrupt.message = "stopped" if settings["command"] in READER_SETTINGS else MESSAGE_BEFORE_TRAINING
     if resumed:  # before any setting of its directory takes effect, such as the address of a cluster
@@ -183,7 +180,7 @@ def show_plan(settings: dict) -> int:
 def submit_experiment(overrides: list[str]) -> int:
     """Check an experiment, then submit the same overrides as a job on a cluster; return the exit code."""
     from cluster.submit import add_resume_overrides, submit_job
-    from experiments.commands import READER_SETTINGS
+    from settings.commands import READER_SETTINGS
 
     settings, _ = read_experiment(add_resume_overrides(overrides))
     if settings["command"] in (*READER_SETTINGS, "submit"):

@@ -87,12 +87,42 @@ def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None 
         f"{settings['algo']['name']} on {settings['env']['name']}, {describe_update(plan)}",
         f"on {format_count(len(found), 'node')} with {format_resources(total)}:",
     ]
+    lines[1:1] = describe_repetitions(plan, found)
     for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.bundles, strict=True)):
         place = where[i].name if where else "no node: the run does not fit"
         lines.append(f"  {name:<17}{format_resources(bundle):<14}{place}")
     if where:
         lines.append("this placement fits; Ray may choose another one when the run starts")
     return "\n".join([*lines, *describe_traffic(plan, config, pace)])
+
+
+def describe_repetitions(plan: Plan, found: list[Node]) -> list[str]:
+    """Return the lines on how many runs or trials with these processes there are, and how many of them run at once."""
+    room = count_places(plan, found)
+    if plan.settings["command"] == "search":
+        search = plan.settings["search"]
+        at_once = min(search["trials"], search["concurrent"] or max(1, room))
+        seeds = format_count(search["seeds_per_trial"], "seed")
+        trials = format_count(search["trials"], "trial")
+        return [
+            f"{trials} of {seeds}, {at_once} at once, each with these processes, then the best trials on more seeds"
+        ]
+    if len(plan.seeds) == 1:
+        return []
+    at_once = min(len(plan.seeds), max(1, room))
+    how = {1: "one after the other", len(plan.seeds): "side by side"}.get(at_once, f"{at_once} at once")
+    return [
+        f"{len(plan.seeds)} runs, one per seed ({', '.join(map(str, plan.seeds))}), {how}, each with these processes"
+    ]
+
+
+def count_places(plan: Plan, found: list[Node]) -> int:
+    """Return how many runs, or trials of a search, have room on the nodes at once, as far as there are so many."""
+    most = plan.settings["search"]["trials"] if plan.settings["command"] == "search" else len(plan.seeds)
+    count = 0
+    while count < most and place_bundles(plan.bundles * (count + 1), found) is not None:
+        count += 1
+    return count
 
 
 def name_processes(plan: Plan) -> list[str]:

@@ -1,29 +1,40 @@
 """Other spellings of environments: ids of Gymnasium, games with dashes or capitals, the nearest name of a wrong one."""
 
-import difflib
 import re
 
 from ale_py import roms
 
 from settings.mistakes import Mistake
+from settings.suggestions import find_similar_names
 
+ALE_PREFIXES = ("ALE/", "atari/")
 GYMNASIUM_ID = re.compile(r"(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
 
 
 def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
     """Refuse a Gymnasium id, or a game in another spelling, as a value of env=; the message names the value to type."""
-    of_ale = value.startswith(("ALE/", "atari/"))
-    word = value.partition("/")[2] if of_ale else value
+    if words := translate_env(value, envs):
+        has_sticky_actions = value.endswith("-v5") and find_game(words.partition("=")[2])
+        sticky = "; for the sticky actions of -v5 add env.protocol=machado" if has_sticky_actions else ""
+        raise Mistake(f"env={value}: type {words}{sticky}")
+    if value.startswith(ALE_PREFIXES):
+        raise Mistake(f"env={value}: there is no such option; {suggest_env(value.partition('/')[2], envs)}")
+
+
+def translate_env(value: str, envs: list[str]) -> str | None:
+    """Return the overrides for an environment in another spelling: `env=pong` for `ALE/Pong-v5` or `Pong`.
+
+    Returns:
+        None if the value is neither a game nor the id of a Gymnasium environment.
+    """
+    word = value.partition("/")[2] if value.startswith(ALE_PREFIXES) else value
     found = GYMNASIUM_ID.fullmatch(word)
     if game := find_game(found.group(1) if found else word):
-        sticky = "; for the sticky actions of -v5 add env.protocol=machado" if word.endswith("-v5") else ""
-        raise Mistake(f"env={value}: type env={game}{sticky}")
-    if of_ale:
-        raise Mistake(f"env={value}: there is no such option; {suggest_env(word, envs)}")
-    if found and found.group(1).lower() in envs:
-        raise Mistake(f"env={value}: type env={found.group(1).lower()}")
-    if found:
-        raise Mistake(f"env={value}: for an environment of Gymnasium, type env=cartpole env.id={value}")
+        return f"env={game}"
+    name = (found.group(1) if found else word).lower()
+    if name in envs:
+        return f"env={name}"
+    return f"env=cartpole env.id={value}" if found and word == value else None
 
 
 def find_game(word: str) -> str | None:
@@ -33,6 +44,8 @@ def find_game(word: str) -> str | None:
 
 def suggest_env(word: str, envs: list[str]) -> str:
     """Return the end of the message on an unknown value of env=: the nearest value, and all values."""
-    near = difflib.get_close_matches(word, [*envs, *roms.get_all_rom_ids()], n=1)
-    every = f"{', '.join(envs)}, and every game of ALE"
-    return f"did you mean {near[0]}? There are: {every}" if near else f"there are: {every}"
+    near = find_similar_names(word, [*envs, *roms.get_all_rom_ids()])[:3]
+    every = f"{', '.join(envs)}, and every game of ALE (--help env.game lists them)"
+    return (
+        f"did you mean {' or '.join(near)}? There are: {every}" if near else f"no name is similar; there are: {every}"
+    )

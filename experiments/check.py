@@ -39,7 +39,8 @@ def check_settings(settings: dict) -> dict:
     for group in SETTING_GROUPS:
         if not isinstance(settings[group], dict):
             raise Mistake(
-                f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings"
+                f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings",
+                group,
             )
     settings["env"]["name"] = name_environment(settings["env"])
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
@@ -58,7 +59,7 @@ def check_settings(settings: dict) -> dict:
             settings[key] = of_run[key].check(key, value)
     for key, name in ("env.name", settings["env"]["name"]), ("label", settings["label"]):
         if name is not None and not re.fullmatch(r"[\w.-]*\w", name):
-            raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _")
+            raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _", key)
     if not settings["output_dir"]:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
@@ -87,8 +88,9 @@ def _check_env(settings: dict) -> None:
     if "game" in env:
         if not is_game(env["game"]):
             near = near_games(env["game"])
-            hint = f"did you mean {' or '.join(near)}?" if near else "games are spelt like assault or ms_pacman"
-            raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}")
+            spelling = "games are spelt like assault or ms_pacman, and --help env.game lists them"
+            hint = f"did you mean {' or '.join(near)}?" if near else spelling
+            raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}", "env.game")
         if env["game"] in NOT_OPENED:
             raise Mistake(
                 f"env.game={env['game']} is a game for several players, which ALE cannot open for one agent; "

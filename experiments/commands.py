@@ -1,60 +1,20 @@
-"""The settings that each command reads; an override that the command does not read is refused by name."""
+"""The check of the settings that each command reads; an override that it does not read is refused by name."""
 
 from typing import Any
 
-from settings.environments import AtariSettings
+from settings.commands import (
+    COMMAND_LINE_DEFAULTS,
+    DERIVED_NAMES,
+    IGNORED_SETTINGS,
+    PLAYER_COMMANDS,
+    PROTOCOL_SETTINGS,
+    READER_ONLY_SETTINGS,
+    READER_SETTINGS,
+    VIDEO_SETTINGS,
+)
 from settings.mistakes import Mistake
-from settings.protocols import PROTOCOLS
 from settings.runs import SEED, RunSettings
 from settings.setting import list_settings
-
-VIDEO_SETTINGS = ("format", "scale", "fps")
-# Commands that read a run directory, each with the only overrides that it reads; all other settings are the run's own.
-READER_SETTINGS = {
-    "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
-    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
-    "page": ("run", "checkpoint"),
-    "watch": ("run", "checkpoint", "port"),
-    "compare": ("runs", "out"),
-    "promote": ("run",),
-}
-READER_COMMANDS = "command=evaluate, record, page, watch and promote"
-PLAYER_COMMANDS = ("evaluate", "record")  # reader commands that also read env.<field> of a protocol
-PROTOCOL_SETTINGS = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
-# Settings that a command which composes an experiment does not read -> the end of the message that refuses them.
-READER_ONLY_SETTINGS = {
-    "run": f"only {READER_COMMANDS} read it; to continue a run, give resume=<it>",
-    "checkpoint": "only command=evaluate, record, page and watch play with a checkpoint; a run that continues "
-    "takes the newest, leave it out",
-    "way": "only command=evaluate and command=record read it; leave it out",
-    "port": "only command=watch serves a page; leave it out",
-    "runs": "only command=compare reads it; leave it out",
-    "out": "only command=compare reads it; output_dir says where runs go",
-    "max_runs": "only a grid reads it; add -m, or leave it out",
-} | dict.fromkeys(("games", *VIDEO_SETTINGS, "replay"), "only command=record makes videos; leave it out")
-IGNORED_SETTINGS = {
-    "train": {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
-    "search": {
-        "page": "a search has a page of its own; leave it out",
-        "evaluate": "a search compares training scores and plays no evaluation; leave it out",
-        "episodes": "a search plays no evaluation; leave it out",
-        "label": "a search is filed under search.name; set that one",
-        "keep_milestones": "a search keeps no milestones, because its many trials would fill the disk; leave it out",
-    },
-}
-IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
-# Settings that only a command line may set, with their defaults.
-COMMAND_LINE_DEFAULTS = {
-    "run": None,
-    "runs": None,
-    "out": None,
-    "checkpoint": None,
-    "way": "both",
-    "resume": None,
-    "trust": False,
-}
-COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
-DERIVED_NAMES = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
 
 
 def refuse_derived_names(overrides: list[str]) -> None:
@@ -85,12 +45,14 @@ def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
     for key, default in COMMAND_LINE_DEFAULTS.items():
         if key not in typed and settings.get(key) != default:
             raise Mistake(
-                f"{key}={settings[key]} stands in a YAML file; remove it there, and type it on the command line"
+                f"{key}={settings[key]} stands in a YAML file; remove it there, and type it on the command line", key
             )
     if settings["command"] in READER_SETTINGS:
-        raise Mistake(f"command={settings['command']} stands in a YAML file; remove it there, and type it with run=")
+        message = f"command={settings['command']} stands in a YAML file; remove it there, and type it with run="
+        raise Mistake(message, "command")
     if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
-        raise Mistake("search stands in a YAML file, and this command is a training; move it to tune_searches/")
+        message = "search stands in a YAML file, and this command is a training; move it to tune_searches/"
+        raise Mistake(message, "search")
 
 
 def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:
@@ -143,6 +105,8 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
         elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
             rules[field] = PROTOCOL_SETTINGS[field].check(key, value)
         elif key != "command":
+            if key == "output_dir" and "run" in keys:
+                raise Mistake(f"{key}={value}: the newest run below it is run={value}; leave out {key}")
             more = " and env.<field> of the protocol" if command in PLAYER_COMMANDS else ""
             raise Mistake(
                 f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all other settings from "
@@ -156,7 +120,7 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
             raise Mistake("runs is not set; command=compare takes runs=[<run directory>,<run directory>]")
         return result
     if not result["run"] and not result.get("replay"):
-        raise Mistake(f"run is not set; command={command} takes run=<directory>")
+        raise Mistake(f"run is not set; command={command} takes run=<directory>, or run=latest")
     return result | ({"rules": rules} if command in PLAYER_COMMANDS else {})
 
 

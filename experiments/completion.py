@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ale_py import roms
 
-from experiments.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
 from experiments.composition import GROUPS, PATH_SETTINGS, list_options
 from experiments.help import SECTIONS, list_defaults
 from run_directory.layout import CHECKPOINT_NAMES
-from settings.mistakes import Mistake, suggest_option
+from settings.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
+from settings.mistakes import Mistake
 from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings
+from settings.suggestions import suggest_option
 
 FLAGS = ("--help", "--cfg", "--completion")
 PATH_NAMES = {  # settings whose values are paths -> names that they take instead of a path

@@ -5,7 +5,6 @@
 A mistake in the overrides or in a YAML file becomes one sentence. This is the only file that imports Hydra.
 """
 
-import difflib
 import os
 import re
 from pathlib import Path
@@ -19,11 +18,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from environments.spelling import suggest_env
-from experiments.words import expand_override, suggest_setting
-from experiments.yaml_files import check_global_file, check_group_file, read_yaml_nodes
-from settings.mistakes import Mistake, suggest_option
+from environments.spelling import suggest_env, translate_env
+from experiments.words import expand_override, spell_override
+from experiments.yaml_files import check_global_file, check_group_file, find_key_line, read_yaml_nodes
+from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
+from settings.suggestions import suggest_option
+from settings.synonyms import COMMANDS, explain_unknown_key, suggest_overrides
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
@@ -53,8 +54,7 @@ def compose_settings(overrides: list[str]) -> dict:
         refuse_invalid_override(quote_path(override), override)
         check_option_file(override)
     try:
-        with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
-            config = compose("config", [quote_path(override) for override in overrides])
+        config = compose_config(overrides)
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         for path in sorted((ROOT / "experiments").rglob("*.yaml")):  # names a damaged file and its line; Hydra does not
@@ -63,6 +63,28 @@ def compose_settings(overrides: list[str]) -> dict:
     if not isinstance(settings, dict):
         raise Mistake(f"{ROOT / 'experiments' / 'config.yaml'} composes to no settings")
     return settings
+
+
+def compose_config(overrides: list[str], with_hydra: bool = False) -> Any:
+    """Compose an experiment as an OmegaConf object, if asked for with Hydra's own settings, the chosen options among
+    them."""
+    with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
+        return compose("config", [quote_path(o) for o in overrides], return_hydra_config=with_hydra)
+
+
+def find_place(key: str, overrides: list[str]) -> str | None:
+    """Return the YAML file and line that set a key of an experiment which has been composed, or None.
+
+    `hydra.runtime.choices` lists the chosen options, and the files that override others first.
+    """
+    words = [word for override in overrides for word in expand_override(override, list_options("env"))]
+    choices = compose_config(words, with_hydra=True).hydra.runtime.choices
+    for choice, option in choices.items():
+        group, _, package = choice.partition("@")
+        path = get_group_folder(group) / f"{option}.yaml"
+        if option and path.exists() and (place := find_key_line(path, key, package or group)):
+            return place
+    return find_key_line(ROOT / "experiments" / "config.yaml", key, "_global_")
 
 
 def quote_path(override: str) -> str:
@@ -149,7 +171,7 @@ def refuse_added_key(override: str, key: str, settings: dict) -> None:
     known = list_dotted_keys(settings)
     if key in known or key in GROUPS:
         raise Mistake(f"{override}: {key} exists already; leave out the +")
-    raise Mistake(explain_unknown_key(key, known))
+    raise Mistake(explain_typed_key(key, known, override.partition("=")[2]))
 
 
 def refuse_invalid_override(override: str, typed: str) -> None:
@@ -206,18 +228,18 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         known = list_dotted_keys(compose_settings(rest))
         if any(k == key or k.startswith(f"{key}.") for k in known):
             return f"{key}: keys cannot be added to it on the command line; write them into a YAML file"
-        return explain_unknown_key(key, known)
+        (value, *_) = [o.partition("=")[2] for o in overrides if o.partition("=")[0].lstrip("+~") == key]
+        return explain_typed_key(key, known, value)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = found.groups()
         other = get_group_folder(group) / f"{option}.yml"
         if other.exists():
             return f"{group}={option}: {other} has to end in .yaml; rename it"
-        offered = (suggest_env if group == "env" else suggest_option)(option, list_options(group))
-        return f"{group}={option}: there is no such option; {offered}"
-    if found := re.search(r"invalid literal for int\(\) with base 10: '(\w+)'", text):
-        typed = [key for key in (o.partition("=")[0] for o in overrides) if f".{found.group(1)}" in key]
-        key = typed[0].partition(f".{found.group(1)}")[0] if typed else "a list"
-        return f"{(typed or [key])[0]}: {key} is a list, which has no named parts; give the whole list, {key}=[...]"
+        return explain_unknown_option(group, option, overrides)
+    if found := re.search(r"Error merging override ([^=]+)=|invalid literal for int\(\) with base 10: '(\w+)'", text):
+        for typed in (o.partition("=")[0] for o in overrides):
+            if typed == found.group(1) or f".{found.group(2)}" in typed:
+                return explain_part_of_list(typed, [o for o in overrides if o.partition("=")[0] != typed])
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found.group(1)} is not set; give it on the command line ({found.group(1)}=...)"
     if found := re.search(r"full_key: (\S+)", text):
@@ -227,8 +249,70 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         typed = any(o.partition("=")[0] == found.group(1) for o in overrides)
         place = None if typed else find_line(reference)
         where = f"{place}: " if place else ""
-        return f"{where}{found.group(1)}: {join_lines(text.split(chr(10))[0])}; see --help"
-    return f"{join_lines(text)}; see --help"
+        return f"{where}{found.group(1)}: {' '.join(text.split(chr(10))[0].split())}; see --help"
+    return f"{' '.join(text.split())}; see --help"
+
+
+def explain_part_of_list(typed: str, others: list[str]) -> str:
+    """Return the sentence for an override that names a part of a list, or gives it something else than a list."""
+    key, value = "", compose_settings(others)
+    for name in typed.split("."):
+        if isinstance(value, dict) and name in value:
+            key, value = f"{key}.{name}".lstrip("."), value[name]
+    whole = str(value).replace(" ", "")
+    return f"{typed}: {key} has no parts with names or numbers; type all of it, as in {key}={whole}"
+
+
+def explain_unknown_option(group: str, option: str, overrides: list[str]) -> str:
+    """Return the sentence for an option that a group does not have."""
+    options, start = list_options(group), f"{group}={option}: there is no such option;"
+    if group == "env":
+        return f"{start} {suggest_env(option, options)}"
+    if group == "command" and option.lower() in COMMANDS:
+        return f"{start} type command={COMMANDS[option.lower()]}"
+    fitting = list_fitting_models([o for o in overrides if o[:6] != "model="]) if group == "model" else None
+    return f"{start} {suggest_option(option, options, fitting)}"
+
+
+def list_fitting_models(overrides: list[str]) -> list[str]:
+    """Return the models that fit the observations of an experiment: convolutions for pixels, made for their size."""
+    env, fitting = compose_settings(overrides)["env"], []
+    for option in list_options("model"):
+        found = re.search(r"^torso: (\w+)", (get_group_folder("model") / f"{option}.yaml").read_text(), re.M)
+        torso = found.group(1) if found else ""
+        made_for = ("42" in torso) == (env.get("dim") == 42) or torso == "mlp"
+        fitting += [option] if (torso != "mlp") == ("game" in env) and made_for else []
+    return fitting
+
+
+def refuse_bare_words(overrides: list[str]) -> None:
+    """Refuse a word without `=` that is an option of a group, such as `ppo`, a game, or the name of a command."""
+    for word in (word for word in overrides if "=" not in word):
+        if groups := [group for group in GROUPS if word.lower() in list_options(group)]:
+            raise Mistake(f"{word}: did you mean {groups[0]}={word.lower()}?")
+        if word.lower() in COMMANDS:
+            raise Mistake(f"{word}: did you mean command={COMMANDS[word.lower()]}?")
+        if game := translate_env(word, list_options("env")):
+            raise Mistake(f"{word}: did you mean {game}?")
+
+
+def explain_flag(words: list[str], overrides: list[str]) -> str:
+    """Return the sentence for an unknown flag, the first of `words`; `overrides` stand before it."""
+    try:
+        known = list_dotted_keys(compose_settings([*overrides, *(word for word in words if word.startswith("algo="))]))
+    except Mistake:  # of a grid, or with a second mistake, which is answered when the flag has gone
+        known = list_dotted_keys(compose_settings([]))
+    return f"{words[0]}: there is no such flag; {suggest_overrides(words, [*known, *GROUPS], spell)}"
+
+
+def spell(name: str, value: str) -> str:
+    """Return the override of a setting or group with a value, or only its name if it does not take the value."""
+    return spell_override(name, value, {group: list_options(group) for group in GROUPS})
+
+
+def explain_typed_key(key: str, known: list[str], value: str = "") -> str:
+    """Return the sentence for a key that the experiment does not have; `known` are the dotted keys that it has."""
+    return explain_unknown_key(key, value, [*known, *GROUPS], spell)
 
 
 def find_line(pattern: str) -> str | None:
@@ -238,24 +322,6 @@ def find_line(pattern: str) -> str | None:
             if re.search(pattern, line.partition("#")[0]):
                 return f"{path}, line {number}"
     return None
-
-
-def join_lines(text: str) -> str:
-    """Return the text with every run of white space replaced by one space."""
-    return " ".join(text.split())
-
-
-def explain_unknown_key(key: str, known: list[str]) -> str:
-    """Return the sentence for a key that the experiment does not have; `known` are the dotted keys that it has."""
-    if hint := suggest_setting(key, known, GROUPS):
-        return f"{key}: this experiment has no such setting; {hint}"
-    group, _, name = key.rpartition(".")
-    siblings = [k for k in known if k.rpartition(".")[0] == group] if group else list({k.split(".")[0] for k in known})
-    near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5) or difflib.get_close_matches(
-        name, known, n=2, cutoff=0.6
-    )
-    hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job prints all settings"
-    return f"{key}: this experiment has no such setting; {hint}"
 
 
 def list_dotted_keys(settings: dict, prefix: str = "") -> list[str]:

@@ -14,13 +14,24 @@ import shutil
 import textwrap
 from typing import Any
 
-from experiments.composition import GROUPS, compose_settings, explain_unknown_key, get_group_folder, list_options
+from ale_py import roms
+
+from experiments.composition import (
+    GROUPS,
+    compose_config,
+    compose_settings,
+    explain_typed_key,
+    get_group_folder,
+    list_options,
+)
 from experiments.words import expand_override
+from settings.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
 from settings.experiment import select_classes
-from settings.mistakes import Mistake, suggest_option
+from settings.mistakes import Mistake
 from settings.runs import SEED, RunSettings
 from settings.searches import SearchSettings
 from settings.setting import Setting, list_settings
+from settings.suggestions import suggest_option
 
 WIDTH = 80  # columns, where the terminal does not say how many it has
 EXAMPLES = """
@@ -44,6 +55,7 @@ examples
 
 flags
   --help      this text      --cfg job   print the experiment, run nothing
+  -m          a grid of experiments, and their comparison: docs/comparing.md
   --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
   --completion bash (or zsh)   Tab completes: eval "$(python run.py ...)"
 """
@@ -72,23 +84,45 @@ def format_overview() -> str:
 def format_section(word: str) -> list[str]:
     """Return the lines on one word: a group, `group=option`, or a setting."""
     group, equals, option = word.partition("=")
-    if group == "env" and equals and expand_override(word, list_options("env")) != [word]:  # any game of ALE
-        group, equals, option = "env=atari".partition("=")
     if equals and group in GROUPS:
-        lines = [line for text in read_header(group, option) for line in (wrap_text("  ", text) if text else [""])]
-        return [f"{group}={option}", *lines, *format_settings(group, [f"{group}={option}"])]
+        words = expand_override(word, list_options("env"))  # two for any game of ALE
+        file = words[0].partition("=")[2]
+        lines = [line for text in read_header(group, file) for line in (wrap_text("  ", text) if text else [""])]
+        return [word, *lines, *(format_command(option) if group == "command" else format_settings(group, words))]
     if group in (*GROUPS, *SECTIONS) and not equals:
+        settings = format_settings(group, [])
+        if group in GROUPS and settings:
+            default = f"{compose_config([], with_hydra=True).hydra.runtime.choices[group]}, the default"
+            title = EXAMPLE_SEARCH if group == "tune_searches" else f"{group}={default}"
+            return [*format_options(group), "", f"settings of {title}", *settings]
         title = "settings outside of groups" if group == "run" else group
-        return [*(format_options(group) if group in GROUPS else [title]), *format_settings(group, [])]
+        return [*(format_options(group) if group in GROUPS else [title]), *settings]
     key = group  # of algo.lr=3, algo.lr
     group, _, name = key.rpartition(".")
     options = list_options(group) if group in ("algo", "env", "model") else []
     for overrides in [[], *([f"{group}={option}"] for option in options)]:
         table = list_defaults(group or "run", overrides)
         if name in table:
-            return [*overrides, *format_setting(key, *table[name])]
+            games = wrap_text("      ", f"Games: {', '.join(roms.get_all_rom_ids())}") if key == "env.game" else []
+            return [*overrides, *format_setting(key, *table[name]), *games]
     known = [f"{section}.{name}" for section in SECTIONS[:-1] for name in list_defaults(section, [])]
-    raise Mistake(f"--help {explain_unknown_key(key, known)}")
+    raise Mistake(f"--help {explain_typed_key(key, known)}")
+
+
+def format_command(command: str) -> list[str]:
+    """Return the lines on all settings that a command reads which reads a run directory; none for other commands."""
+    if command not in READER_SETTINGS:
+        return []
+    of_run = {"seed": SEED} | (
+        {f"env.{key}": one for key, one in PROTOCOL_SETTINGS.items()} if command in PLAYER_COMMANDS else {}
+    )
+    table = list_defaults("run", []) | {key: (setting, "...") for key, setting in of_run.items()}
+    if command == "record":
+        table["way"] = table["way"][0], "stochastic"
+    lines = ["", "settings of this command; where ... stands, the default is the value of the run"]
+    for key in (*READER_SETTINGS[command], *list(of_run)[1:]):
+        lines += format_setting(key, *table[key])
+    return lines
 
 
 def format_settings(group: str, overrides: list[str]) -> list[str]:

@@ -3,23 +3,48 @@
 overrides -> check of names and paths -> composition -> merge with the settings of a resumed run -> check -> settings
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.check import check_settings
 from experiments.commands import (
-    READER_SETTINGS,
     check_reader_settings,
     refuse_derived_names,
     refuse_ignored_settings,
     refuse_misplaced_settings,
     refuse_reader_settings,
 )
-from experiments.composition import PATH_SETTINGS, compose_settings, parse_overrides, remove_resume
+from experiments.composition import (
+    GROUPS,
+    PATH_SETTINGS,
+    compose_settings,
+    explain_unknown_option,
+    find_place,
+    list_options,
+    parse_overrides,
+    remove_resume,
+)
 from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
 from run_directory.continuation import open_run
-from run_directory.outputs import find_begun_run, find_newest_run
+from run_directory.outputs import AUTO, find_begun_run, find_newest_run
 from run_directory.starts import read_overrides
+from settings.commands import READER_SETTINGS
 from settings.mistakes import Mistake, resolve_path
+from settings.suggestions import refuse_missing_directory
+
+
+@contextmanager
+def name_place_of_mistake(overrides: list[str]) -> Iterator[None]:
+    """Add the YAML file and its line to a Mistake about a key that is not on the command line."""
+    try:
+        yield
+    except Mistake as mistake:
+        typed, key = {*parse_overrides(remove_resume(overrides))} - {*GROUPS}, mistake.key
+        if key is None or any(key == one or key.startswith(f"{one}.") for one in typed):
+            raise
+        place = find_place(key, remove_resume(overrides))
+        raise Mistake(f"{place}: {mistake}" if place else str(mistake)) from mistake
 
 
 def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
@@ -48,20 +73,25 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
         settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
         if settings.get("run"):  # command=record with a replay needs no run, command=compare reads several
+            refuse_missing_directory(settings["run"], "run", ("latest",))
             settings["run"] = find_newest_run(settings["run"], "run", "outputs", kinds)
         return settings, None
+    if isinstance(command, str) and command not in list_options("command"):  # first: its settings are no mistake then
+        raise Mistake(explain_unknown_option("command", command, overrides))
     refuse_reader_settings(overrides)
     if resume == "":  # a script with an empty variable must not start a new run
         raise Mistake("resume=: give a run directory, or leave it out")
     if resume is None or resume == "auto":
         settings = compose_settings(remove_resume(overrides))
-        refuse_misplaced_settings(overrides, settings)
-        settings = check_settings(settings)
+        with name_place_of_mistake(overrides):
+            refuse_misplaced_settings(overrides, settings)
+            settings = check_settings(settings)
         refuse_ignored_settings(overrides, settings | {"resume": resume})
         if resume is None or settings["command"] != "train":  # a search finds its directory by its name
             return settings, None
         return settings | {"resume": "auto"}, find_begun_run(settings)
 
+    refuse_missing_directory(resume, "resume", ("latest", AUTO))
     resume = find_newest_run(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)

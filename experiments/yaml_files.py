@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from settings.mistakes import Mistake, suggest_option
+from settings.mistakes import Mistake
+from settings.suggestions import suggest_option
 
 GLOBAL_PACKAGE = "# @package _global_"  # the first line of a global file: its settings belong to several groups
 SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for", "search")
@@ -56,6 +57,32 @@ def read_yaml_nodes(path: Path) -> yaml.MappingNode | None:
 def get_line(node: yaml.Node) -> int:
     """Return the number of the line on which a node begins, counted from 1."""
     return node.start_mark.line + 1
+
+
+def find_key_line(path: Path, key: str, package: str) -> str | None:
+    """Return the file and line that set a key, `tuned_configs/mine.yaml, line 3`, or None.
+
+    Args:
+        path: a file, which is read together with the files of its group that it includes.
+        key: the dotted key, `algo.lr`.
+        package: the group that the settings of the file belong to; `_global_`: several.
+    """
+    root = read_yaml_nodes(path)
+    is_global = package == "_global_" or path.read_text().startswith(GLOBAL_PACKAGE)
+    node, names = root, (key if is_global else key.removeprefix(f"{package}.")).split(".")
+    if is_global or key.startswith(f"{package}."):
+        while names and isinstance(node, yaml.MappingNode):
+            name = names.pop(0)
+            found = next(((key, value) for key, value in node.value if key.value == name), None)
+            if found and not names:
+                return f"{path}, line {get_line(found[0])}"
+            node = found[1] if found else None
+    for word, value in root.value if root else []:
+        included = value.value if word.value == "defaults" and isinstance(value, yaml.SequenceNode) else []
+        for entry in (one.value for one in included if isinstance(one, yaml.ScalarNode) and one.value != "_self_"):
+            if (other := path.parent / f"{entry}.yaml").exists() and (place := find_key_line(other, key, package)):
+                return place
+    return None
 
 
 def _check_values(path: Path, node: yaml.Node, depth: int = 0) -> None:

@@ -1,12 +1,19 @@
 """The exceptions of user mistakes and of faulty environments, and the sentences of messages."""
 
-import difflib
-from collections.abc import Collection
 from pathlib import Path
 
 
 class Mistake(ValueError):
-    """A mistake of the user; the message is one sentence with the setting, its value and a way out. Exit code 2."""
+    """A mistake of the user; the message is one sentence with the setting, its value and a way out. Exit code 2.
+
+    Args:
+        message: the sentence.
+        key: the setting that is wrong by itself, whatever the other settings are; it may stand in a YAML file.
+    """
+
+    def __init__(self, message: str, key: str | None = None):
+        super().__init__(message)
+        self.key = key
 
 
 class EnvironmentFault(RuntimeError):
@@ -34,14 +41,6 @@ def format_error(error: BaseException) -> str:
 def format_count(number: float, noun: str) -> str:
     """Return a number with its noun: `1 CPU`, `2 CPUs`, `1,234 games`."""
     return f"{number:,g} {noun}{'' if number == 1 else 's'}" if number < 1e5 else f"{number:,.0f} {noun}s"
-
-
-def suggest_option(word: str, offered: Collection[str]) -> str:
-    """Return the end of the message on an unknown option: `did you mean ppo? There are: a2c, ppo`."""
-    near = difflib.get_close_matches(word, offered, n=1)
-    if not offered:
-        return "there is none yet"
-    return (f"did you mean {near[0]}? There are: " if near else "there are: ") + ", ".join(offered)
 
 
 def resolve_path(path: str | Path, setting: str) -> Path:

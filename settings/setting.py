@@ -87,7 +87,7 @@ class Setting:
         if value is None:
             if self.optional:
                 return None
-            raise Mistake(f"{key} is not set; it takes {self.describe_values()}")
+            raise Mistake(f"{key} is not set; it takes {self.describe_values()}", key)
         if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
             value = float(Decimal(found.group(1)) * {"k": 1_000, "M": 1_000_000}[found.group(2)])
         if self.kind is float and type(value) is int:
@@ -96,19 +96,19 @@ class Setting:
             value = int(value)
         items = value if self.kind is list and type(value) is list else [value]
         if type(value) is not self.kind or (self.kind is list and not items):
-            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}")
+            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}", key)
         for item in items:
             if self.kind is list and type(item) is not self.item:
-                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}")
+                raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}", key)
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise Mistake(f"{key}={value} is not one of {', '.join(map(str, self.options))}{hint}")
+                raise Mistake(f"{key}={value} is not one of {', '.join(map(str, self.options))}{hint}", key)
             if isinstance(item, int | float) and not isinstance(item, bool):
                 low, high, above = self.low, self.high, self.above
                 outside = (low is not None and item < low) or (high is not None and item > high)
                 if outside or (above is not None and item <= above) or not math.isfinite(item):
-                    raise Mistake(f"{key}={value} is out of range; it takes {self.describe_values()}")
+                    raise Mistake(f"{key}={value} is out of range; it takes {self.describe_values()}", key)
         return value
 
     def describe_values(self) -> str:
@@ -171,4 +171,4 @@ def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
     """
     near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
-    return Mistake(f"{key}: {whose} has no such setting{hint}")
+    return Mistake(f"{key}: {whose} has no such setting{hint}", key)

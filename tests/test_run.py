@@ -22,7 +22,6 @@ from environments.names import name_environment
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from experiments.check import check_settings
-from experiments.commands import READER_SETTINGS
 from experiments.help import EXAMPLES
 from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
@@ -30,6 +29,7 @@ from run_directory.starts import read_overrides, write_start
 from runs import train
 from runs.build import build_config
 from runs.train import describe_next_steps
+from settings.commands import READER_SETTINGS
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
 from settings.runs import RunSettings
@@ -38,7 +38,7 @@ from settings.setting import list_settings
 ROOT = Path(run.__file__).resolve().parent
 OPTIONS = [
     (path.parent.name, path.stem)
-    for folder in (*(f"experiments/{group}" for group in run.GROUPS), "tuned_configs", "tune_searches")
+    for folder in (*(f"experiments/{group}" for group in composition.GROUPS), "tuned_configs", "tune_searches")
     for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
 ]
 
@@ -266,6 +266,10 @@ def test_it_works_from_another_directory_and_a_mistake_there_exits_with_2(tmp_pa
     ("word", "wanted"),
     [
         ("algo=pppo", " ppo?"),
+        ("algo=PPO", " ppo?"),
+        ("algo=sac", "a2c, a3c, dqn"),
+        ("command=report", "command=compare"),
+        ("model=lstm", " cnn_lstm or nature_lstm?"),
         ("env=asault", " assault?"),
         ("model=nature_cn", " nature_cnn?"),
         ("cluster=desk", "laptop"),
@@ -299,6 +303,19 @@ def test_a_misspelt_key_is_refused_with_its_neighbours(word, key, wanted, refuse
     assert message.startswith(f"{key}: ") and wanted in message
 
 
+def test_an_option_that_is_hardly_similar_is_not_suggested(refused):
+    assert "?" not in refused("algo=sac") and "?" not in refused("command=report")
+    assert " mlp_lstm?" in refused("env=cartpole", "model=lstm")
+
+
+def test_a_directory_that_is_nearly_there_is_suggested(refused, tmp_path):
+    (tmp_path / "agents" / "assault_ppo").mkdir(parents=True)
+    assert " run=agents/assault_ppo?" in refused("command=evaluate", "run=agents/assault_pqo")
+    assert " resume=latest?" in refused("resume=ltest") and " run=latest?" in refused("command=page", "run=lastest")
+    assert "run=latest" in refused("command=evaluate")
+    assert f" run={tmp_path}" in refused("command=evaluate", "run=latest", f"output_dir={tmp_path}")
+
+
 def test_a_key_of_another_environment_is_refused(refused):
     assert "env.game" in refused("env=cartpole", "env.game=pong")
 
@@ -322,12 +339,38 @@ def test_a_key_with_a_plus_is_refused(word, key, wanted, refused):
 def test_a_misspelt_key_in_a_tuned_config_is_refused(world, refused):
     world("tuned_configs/typo.yaml", "# @package _global_\nmade_for: {algo: ppo, env: assault}\nalgo: {lrr: 0.5}")
     message = refused("tuned_configs=typo")
-    assert message.startswith("algo.lrr: ") and " algo.lr" in message
+    assert "tuned_configs/typo.yaml, line 3: algo.lrr: " in message and " algo.lr" in message
 
 
 def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
     world("experiments/cluster/desk.yaml", "defaults: [laptop]\nnum_env_runer: 1")
-    assert "cluster.num_env_runners" in refused("cluster=desk")
+    message = refused("cluster=desk")
+    assert "cluster/desk.yaml, line 2: cluster.num_env_runer: " in message and "cluster.num_env_runners" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("sede: 3", "line 2: sede: "),
+        ("stop:\n  time_s: null\nalgo: {clip: abc}", "line 4: algo.clip=abc "),
+        ("env: {game: asault}", "line 2: env.game=asault: "),
+        ("stop: {agent_steps: 0}", "line 2: stop.agent_steps=0 "),
+    ],
+)
+def test_a_mistake_in_a_tuned_config_is_named_with_its_line_unless_it_was_typed(text, place, world, refused):
+    world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
+    assert f"tuned_configs/mine.yaml, {place}" in refused("tuned_configs=mine")
+    assert refused("tuned_configs=mine", "algo.clip=cde").startswith("algo.clip=cde ") or "clip" not in text
+
+
+def test_a_wrong_value_of_an_included_file_and_of_a_search_is_named_with_its_line(world, refused):
+    world("experiments/env/mine.yaml", "frame_stack: 0\ndefaults: [atari]\ngame: pong\n")
+    world("experiments/env/other.yaml", "defaults: [mine]\n")
+    assert "env/mine.yaml, line 1: env.frame_stack=0 " in refused("env=other")
+    text = (ROOT / "tune_searches/cartpole_ppo.yaml").read_text().replace("trials: 16", "trials: x")
+    world("tune_searches/mine.yaml", text)
+    line = text[: text.index("trials: x")].count("\n") + 1
+    assert f"tune_searches/mine.yaml, line {line}: search.trials=x " in refused("tune_searches=mine")
 
 
 def test_a_key_that_a_file_forgot_is_refused(world, refused):
@@ -956,13 +999,17 @@ def test_an_environment_s_file_without_its_first_line_is_refused_by_file_and_lin
 )
 def test_a_file_cannot_say_what_only_a_command_line_may(text, world, refused):
     world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
-    assert re.search(f"^{text.replace(': ', '=').replace('true', 'True')} .*YAML", refused("tuned_configs=mine"))
+    assert re.search(
+        f"mine.yaml, line 2: {text.replace(': ', '=').replace('true', 'True')} .*YAML", refused("tuned_configs=mine")
+    )
 
 
 @pytest.mark.parametrize("text", ["command: evaluate", "command: promote", "command: record", "search: {trials: 3}"])
 def test_a_file_cannot_choose_what_is_not_a_training(text, world, refused):
     world("tuned_configs/mine.yaml", f"# @package _global_\n{text}\n")
-    assert re.search(f"^{text.partition(': {')[0].replace(': ', '=')} .*YAML", refused("tuned_configs=mine"))
+    assert re.search(
+        f"mine.yaml, line 2: {text.partition(': {')[0].replace(': ', '=')} .*YAML", refused("tuned_configs=mine")
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "promote", "submit", "[1]"])
@@ -1261,10 +1308,12 @@ def test_words_are_checked_before_anything_heavy_is_imported(words):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize("word", ["model.hidden.mlp=[8]", "model.hidden.x=8"])
+@pytest.mark.parametrize(
+    "word", ["model.hidden.mlp=[8]", "model.hidden.x=8", "model.hidden.7=8", "model.hidden={mlp:[8]}"]
+)
 def test_a_name_below_a_list_is_told_that_it_is_one(word, refused):
     message = refused("env=cartpole", word)
-    assert re.search(rf"^{word.partition('=')[0]}: model\.hidden .*\bmodel\.hidden=\[\.\.\.\]$", message)
+    assert re.search(rf"^{re.escape(word.partition('=')[0])}: model\.hidden .*\bmodel\.hidden=\[64,64\]$", message)
 
 
 def test_more_envs_than_a_machine_can_play_are_refused(refused):

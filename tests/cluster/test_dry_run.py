@@ -112,3 +112,14 @@ def test_a_dry_run_starts_nothing(shared_ray, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"^ppo .*cartpole, 8 envs x 128 steps", printed) and "training process 1 CPU" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_runs_and_trials_are_counted_with_how_many_there_are_at_once(compose):
+    words = ["env=cartpole", "cluster.num_env_runners=0"]
+    assert "3 runs, one per seed (1, 2, 3), side by side" in plan_for(compose([*words, "seed=1,2,3"]))
+    assert "7 runs" in (text := plan_for(compose([*words, "seed=range(1,8)"]))) and ", 5 at once" in text
+    assert " runs" not in plan_for(compose(words))
+    settings = compose(["tune_searches=cartpole_ppo"])
+    assert "16 trials of 1 seed, 5 at once" in plan_for(settings)
+    settings["search"] = settings["search"] | {"concurrent": 2, "seeds_per_trial": 3}
+    assert "16 trials of 3 seeds, 2 at once" in plan_for(settings)

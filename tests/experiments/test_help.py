@@ -6,6 +6,7 @@ import run
 from experiments.composition import GROUPS, list_options
 from experiments.help import SECTIONS, format_help
 from settings.algorithms import ALGORITHMS
+from settings.commands import PLAYER_COMMANDS, READER_SETTINGS
 from settings.mistakes import Mistake
 from settings.runs import RunSettings
 from settings.searches import SearchSettings
@@ -57,6 +58,22 @@ def test_one_setting_can_be_asked_for_whichever_algorithm_has_it():
     assert format_help(["algo.lr=3"]) == format_help(["algo.lr"]) and "env.game=" in format_help(["env=qbert"])
     assert format_help(["env.id"]).startswith("env=cartpole\n  env.id=CartPole-v1\n")
     assert format_help(["stop.agent_steps"]).startswith("  stop.agent_steps=10_000_000\n")
+
+
+@pytest.mark.parametrize("command", READER_SETTINGS)
+def test_the_page_of_a_command_has_the_settings_that_it_reads(command):
+    page = format_help([f"command={command}"])
+    assert all(f"\n  {name}=" in page for name in READER_SETTINGS[command])
+    assert ("\n  env.sticky=" in page) == (command in PLAYER_COMMANDS)
+    assert command != "record" or "\n  way=stochastic\n" in page
+
+
+def test_a_page_says_whose_settings_it_shows():
+    assert "algo=ppo, the default" in format_help(["algo"]) and "env=assault, the default" in format_help(["env"])
+    assert "\n  env.game=qbert\n" in format_help(["env=qbert"]) and " zaxxon" in format_help(["env.game"])
+    described = [line.split() for line in format_help(["env"]).splitlines() if line.startswith("  ")]
+    assert all(len(next(words for words in described if words[0] == env)) > 3 for env in list_options("env"))
+    assert "\n  -m " in format_help([]) and "docs/comparing.md" in format_help([])
 
 
 @pytest.mark.parametrize(

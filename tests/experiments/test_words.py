@@ -9,11 +9,12 @@ from ale_py import roms
 import run
 from environments.games import NOT_OPENED
 from experiments.composition import GROUPS, compose_settings, list_dotted_keys, list_options, parse_overrides
-from experiments.words import HINTS, SYNONYMS, expand_override
+from experiments.words import expand_override
 from run_directory.layout import STARTS
 from run_directory.outputs import find_newest_run
 from settings.mistakes import Mistake
 from settings.setting import Setting
+from settings.synonyms import HINTS, SYNONYMS
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,9 @@ def test_what_there_is_no_setting_for_is_said_too(word):
     ("words", "named"),
     [
         (["vf_coef=1"], r"\balgo\.vf_coeff\b.*\b0\.5\b"),
-        (["algo=a2c", "algo.clip=0.2"], r"^algo\.clip: .*\bother experiments\b"),
-        (["env=cartpole", "env.sticky=0.2"], r"^env\.sticky: .*\bother experiments\b"),
-        (["algo=a2c", "clip_range=0.1"], r"^clip_range: .*\balgo\.clip\b.*\bother experiments\b"),
+        (["algo=a2c", "algo.clip=0.2"], r"^algo\.clip: .*\balgo=ppo\b"),
+        (["env=cartpole", "env.sticky=0.2"], r"^env\.sticky: .*\bALE\b"),
+        (["algo=a2c", "clip_range=0.1"], r"^clip_range: .*\balgo\.clip\b.*\balgo=ppo\b"),
         (["search.trials=3"], "tune_searches=<name>"),
         (["env.id=my.module:Mine-v0"], r"env=cartpole env\.id="),
         (["env="], r"^env=: .*\bassault\b"),
@@ -109,7 +110,7 @@ def test_every_game_of_ale_is_an_env():
         ("ALE/Assault-v5", "env=assault; "),
         ("ALE/Pong", "env=pong\n"),
         ("atari/pong", "env=pong\n"),
-        ("ALE/Foo-v5", "game of ALE\n"),
+        ("ALE/Foo-v5", "game of ALE "),
         ("Assault-v5", "env=assault;"),
         ("AssaultNoFrameskip-v4", "env=assault\n"),
         ("AssaultDeterministic-v0", "env=assault\n"),
@@ -122,7 +123,7 @@ def test_every_game_of_ale_is_an_env():
         ("Acrobot-v1", "env=cartpole env.id=Acrobot-v1\n"),
         ("asault", " assault?"),
         ("qbrt", " qbert?"),
-        ("nonsense", "game of ALE\n"),
+        ("nonsense", "game of ALE "),
     ],
 )
 def test_an_environment_in_other_words_is_answered_with_ours(typed, said, capsys):
@@ -175,6 +176,23 @@ def test_what_is_no_number_of_agent_steps_is_refused(typed):
         (["--algo", "ppo"], "algo=ppo"),
         (["--algo=ppo"], "algo=ppo"),
         (["--foo"], "--help"),
+        (["report"], "command=compare"),
+        (["PPO"], "algo=ppo"),
+        (["Pong"], "env=pong"),
+        (["lr=1e-4"], "algo.lr=1e-4"),
+        (["use_lstm=true"], "model.lstm_size\n"),
+        (["num_workers=2"], "cluster.num_env_runners=2"),
+        (["num_workers=2"], "algo=a3c has algo.num_workers"),
+        (["algo.num_workers=2"], "algo=a3c"),
+        (["algo.num_workers=2"], "cluster.num_env_runners=2"),
+        (["device=cpu"], "nothing is needed"),
+        (["device=cuda"], "cluster=one_gpu"),
+        (["env_id=PongNoFrameskip-v4"], "env=pong\n"),
+        (["env=cartpole", "env.game=pong"], "env=pong\n"),
+        (["--env-id", "pong"], "type env=pong\n"),
+        (["--total-timesteps", "1e6"], "type stop.agent_steps=1e6\n"),
+        (["--env-id=ALE/Pong-v5", "--num-envs", "8", "--seed", "3"], "type env=pong algo.num_envs=8 seed=3\n"),
+        (["env.game=nosuch"], "--help env.game"),
     ],
     ids=str,
 )

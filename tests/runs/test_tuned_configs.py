@@ -4,13 +4,13 @@ import pytest
 import ray
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-import run
 from cluster.plan import make_plan
 from environments.games import make_games
+from experiments.composition import list_options
 from runs.build import build_config
 from tests.runs.tiny_runs import directory_in, go, rows_of
 
-NAMES = run.list_options("tuned_configs")
+NAMES = list_options("tuned_configs")
 LECTURE = {  # what its slides say; each file's header has the way from RLlib's numbers to these
     "cartpole_a2c": {
         "algo.lr": 1e-3,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-import run
+from experiments.composition import list_options
 from settings.mistakes import Mistake
 from tune_searches.space import KINDS, draw_values, parse_space, replace_values
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_searched_is_refused(space, named, settings):
         parse_space(space, settings)
 
 
-@pytest.mark.parametrize("name", run.list_options("tune_searches"))
+@pytest.mark.parametrize("name", list_options("tune_searches"))
 def test_every_search_composes_and_its_space_can_be_drawn(name, compose):
     settings = compose([f"tune_searches={name}"])
     space = parse_space(settings["search"]["space"], settings)
@@ -144,5 +144,5 @@ def test_every_search_composes_and_its_space_can_be_drawn(name, compose):
 
 def test_the_homework_has_a_search_for_each_algorithm():
     assert {f"assault_{algo}" for algo in ("pg", "a2c", "a3c", "ppo")} | {"cartpole_ppo"} <= set(
-        run.list_options("tune_searches")
+        list_options("tune_searches")
     )

@@ -1,0 +1,53 @@
+"""The settings that each command reads, as tables; `experiments/commands.py` refuses all others."""
+
+from settings.environments import AtariSettings
+from settings.protocols import PROTOCOLS
+from settings.setting import list_settings
+
+VIDEO_SETTINGS = ("format", "scale", "fps")
+# Commands that read a run directory, each with the only overrides that it reads; all other settings are the run's own.
+READER_SETTINGS = {
+    "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
+    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
+    "page": ("run", "checkpoint"),
+    "watch": ("run", "checkpoint", "port"),
+    "compare": ("runs", "out"),
+    "promote": ("run",),
+}
+READER_COMMANDS = "command=evaluate, record, page, watch and promote"
+PLAYER_COMMANDS = ("evaluate", "record")  # reader commands that also read env.<field> of a protocol
+PROTOCOL_SETTINGS = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
+# Settings that a command which composes an experiment does not read -> the end of the message that refuses them.
+READER_ONLY_SETTINGS = {
+    "run": f"only {READER_COMMANDS} read it; to continue a run, give resume=<it>",
+    "checkpoint": "only command=evaluate, record, page and watch play with a checkpoint; a run that continues "
+    "takes the newest, leave it out",
+    "way": "only command=evaluate and command=record read it; leave it out",
+    "port": "only command=watch serves a page; leave it out",
+    "runs": "only command=compare reads it; leave it out",
+    "out": "only command=compare reads it; output_dir says where runs go",
+    "max_runs": "only a grid reads it; add -m, or leave it out",
+} | dict.fromkeys(("games", *VIDEO_SETTINGS, "replay"), "only command=record makes videos; leave it out")
+IGNORED_SETTINGS = {
+    "train": {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
+    "search": {
+        "page": "a search has a page of its own; leave it out",
+        "evaluate": "a search compares training scores and plays no evaluation; leave it out",
+        "episodes": "a search plays no evaluation; leave it out",
+        "label": "a search is filed under search.name; set that one",
+        "keep_milestones": "a search keeps no milestones, because its many trials would fill the disk; leave it out",
+    },
+}
+IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
+# Settings that only a command line may set, with their defaults.
+COMMAND_LINE_DEFAULTS = {
+    "run": None,
+    "runs": None,
+    "out": None,
+    "checkpoint": None,
+    "way": "both",
+    "resume": None,
+    "trust": False,
+}
+COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
+DERIVED_NAMES = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}
