@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comparisons.labels import label_runs
 from evidence.curves import SCORE, SMALL_CURVES
+from evidence.labels import label_runs
 from run_directory.layout import list_seed_runs
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.saved_settings import read_run_settings

@@ -82,11 +82,11 @@ class LoadedAgent:
             raise ValueError(f"the agent observes {shape}, or N of them; this observation is {observation.shape}")
         batch = torch.from_numpy(np.ascontiguousarray(observation[None] if is_single else observation))
         with torch.inference_mode():
-            state = self.network.make_initial_state(len(batch)) if state is None else state
-            parameters, _, state = self.network.act(batch, self._packed, state)
+            before = self.network.make_initial_state(len(batch)) if state is None else state
+            parameters, _, after = self.network.act(batch, self._packed, before)
             policy = self.network.Policy(parameters)
             actions = (policy.mode() if greedy else policy.sample(self._generator)).numpy()
-        return (actions[0] if is_single else actions), state
+        return (actions[0] if is_single else actions), after
 
 
 def load_agent(run: str | Path, checkpoint: str | None = None) -> LoadedAgent:

@@ -1,4 +1,4 @@
-from comparisons.labels import label_runs
+from evidence.labels import label_runs
 
 
 def settings(algo="ppo", **changed) -> dict:
