@@ -9,11 +9,17 @@ LINE_EVERY_S = 10  # seconds between two plain lines, outside of a terminal
 
 
 class Screen:
-    """A terminal with a live table, or a file with plain lines."""
+    """A terminal with a live table, or a file with plain lines.
 
-    def __init__(self, console: Console | None):
+    Args:
+        console: where progress is shown; None for standard output.
+        vanishes: whether the live table is erased at its end, because results are printed after it.
+    """
+
+    def __init__(self, console: Console | None, vanishes: bool = False):
         self.console = console or Console()
-        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+        live = self.console.is_terminal
+        self._live = Live(console=self.console, refresh_per_second=2, transient=vanishes) if live else None
 
     def __enter__(self):
         if self._live:

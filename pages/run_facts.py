@@ -3,6 +3,7 @@
 run directory -> config.yaml, progress.csv, run.json, evaluations -> plain data that run_page.html draws
 """
 
+import re
 import shlex
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from evidence.human import find_random_score, find_references
 from evidence.publication import AGENT
 from run_directory.checkpoints import read_totals
 from run_directory.files import read_json
-from run_directory.layout import evaluation_path
+from run_directory.layout import PROGRESS_CSV, evaluation_path
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.starts import find_starts
 from settings.mistakes import format_count
@@ -26,7 +27,7 @@ from settings.protocols import describe_protocol
 
 COLUMNS = ("agent_steps", "wall_time_s", SCORE)
 CURVES = {  # column of progress.csv -> its name on the page
-    SCORE: "score, the mean of the last 100 games",
+    SCORE: "score, the mean of the last 100 games, or of all so far",
     "policy_loss": "policy loss",
     "value_loss": "value loss",
     "entropy": "entropy of the policy, in nats",
@@ -42,7 +43,8 @@ def describe_run(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
     totals = read_totals(checkpoint)
     steps = totals.get("agent_steps")
     facts = [
-        f"Protocol {describe_protocol(env)}, seed {settings['seed']}, model {settings['model']['torso']}"
+        (f"Protocol {describe_protocol(env)}, seed" if "protocol" in env else "Seed")
+        + f" {settings['seed']}, model {settings['model']['torso']}"
         + (f" with an LSTM of {settings['model']['lstm_size']}" if settings["model"].get("lstm_size") else "")
         + (f"; trained for {steps:,} agent steps" if isinstance(steps, int) else "")
         + (f" of {budget:,}." if isinstance(budget, int) else "."),
@@ -51,6 +53,8 @@ def describe_run(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
         facts.append(f"Random play scores {random.source}.")
     if known := find_references(env):
         facts.append("Humans score " + ", ".join(f"{one.human:,g} ({one.table})" for one in known) + ".")
+    if (run / AGENT).is_file() and not (run / PROGRESS_CSV).exists():
+        facts.append("This is a published agent: the curves and clips of its training are not kept with it.")
     return {
         "title": make_title(settings),
         "score": find_score(run, checkpoint, totals),
@@ -59,8 +63,13 @@ def describe_run(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def make_title(settings: dict) -> str:
-    """Return the algorithm and the environment of a run: `PPO on Ms pacman`."""
-    return f"{settings['algo']['name'].upper()} on {settings['env']['name'].replace('_', ' ').capitalize()}"
+    """Return the algorithm and the environment of a run: `PPO on Ms pacman`, `PPO on CartPole` for CartPole-v1."""
+    env = settings["env"]
+    if "id" in env:  # in its own spelling, without module, namespace and version
+        name = re.sub(r"-v\d+$", "", re.split("[:/]", env["id"])[-1])
+    else:
+        name = env["name"].replace("_", " ").capitalize()
+    return f"{settings['algo']['name'].upper()} on {name}"
 
 
 def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str, Any]:
@@ -83,9 +92,12 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
                 }
     mean = totals.get(SCORE)
     mean = mean if isinstance(mean, int | float) and np.isfinite(mean) else None
+    games = totals.get("episodes", 100)
+    last = f"the mean of the last {format_count(int(min(100, games)), 'game')} of training"
     return {
         "mean": mean,
-        "how": f"the mean of the last 100 games of training; command=evaluate plays {DEFAULT_EPISODES} for an interval",
+        "how": (last if games else "as no game of training has ended yet")
+        + f"; command=evaluate plays {DEFAULT_EPISODES} for an interval",
     }
 
 
@@ -129,7 +141,9 @@ def describe_origin(settings: dict, run: Path) -> dict[str, Any]:
         command = start["command"] if isinstance(start["command"], str) else shlex.join(start["command"])
         commit = git["commit"] + (", changed" if git["dirty"] else "")
         facts = {"commit": commit} | start["hardware"] | start["packages"]
-        starts.append(f"{command}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+        if settings.get("cluster", {}).get("gpus_per_learner") and "gpu" not in facts:
+            facts |= {"gpu": "of a kind that was not recorded"}
+        starts.append(f"{command}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items() if value))
     return {
         "starts": list(dict.fromkeys(starts)) or ["not recorded"],
         "settings": yaml.safe_dump(mask_passwords(settings), sort_keys=False),

@@ -1,6 +1,6 @@
 """Games for the page of a run: they are played now, played again from their actions, and filmed.
 
-    milestone -> film_clip -> the first 20 seconds of a game
+    milestones, last checkpoint -> choose_clips -> film_clip -> the first 20 seconds of a game
     checkpoint -> film_game -> one game, with the policy, the values and the saliency of every agent step
 
 Each game begins from the seed of the run.
@@ -25,6 +25,9 @@ from recordings.saliency import Saliency, measure_saliency
 from recordings.video import iterate_pictures
 from recordings.video_file import Picture, write_video
 from run_directory.checkpoints import read_totals
+from run_directory.layout import checkpoint_path
+from run_directory.manifest import find_damage
+from run_directory.milestones import find_milestones
 from run_directory.saved_settings import read_run_settings
 from settings.mistakes import format_count
 
@@ -34,8 +37,26 @@ CLIP_FPS = 30
 SILENCE = np.empty(0, np.uint8)
 
 
+def choose_clips(run: Path) -> list[Path]:
+    """Return the checkpoints whose games show how a run learned, in the order of their agent steps.
+
+    They are its milestones, and its last checkpoint, because a run that ends before its budget is used up has no last
+    milestone. Of several with the same agent steps only the first is chosen.
+
+    Raises:
+        Mistake: a milestone is damaged; a damaged last checkpoint is left out.
+    """
+    milestones, last = find_milestones(run), checkpoint_path(run, "last")
+    if milestones and last.is_dir() and find_damage(last) is None:
+        milestones.append(last)
+    chosen: dict[int, Path] = {}
+    for folder in milestones:
+        chosen.setdefault(int(read_totals(folder).get("agent_steps", 0)), folder)
+    return list(chosen.values())
+
+
 def film_clip(run: Path, milestone: Path, display: GamesDisplay, folder: Path) -> dict[str, str]:
-    """Play the beginning of a game with the weights of a milestone, and film it.
+    """Play the beginning of a game with the weights of a milestone, or of another checkpoint, and film it.
 
     Args:
         run: the run directory.

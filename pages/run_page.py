@@ -15,12 +15,11 @@ import torch
 from rich.console import Console
 
 from pages.run_facts import describe_origin, describe_run, read_curves
-from pages.run_games import film_clip, film_game
+from pages.run_games import choose_clips, film_clip, film_game
 from pages.templates import read_template
 from playing.games_display import GamesDisplay
 from recordings.replayed_game import has_pictures
 from run_directory.checkpoints import find_checkpoint
-from run_directory.milestones import find_milestones
 from run_directory.saved_settings import read_run_settings
 from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake
@@ -54,10 +53,10 @@ def write_page(run: Path, checkpoint: str | None = None, console: Console | None
     content |= describe_origin(settings, run)
     content |= {"clips": [], "game": None, "clips_how": ""}
     if has_pictures(settings["env"]):
-        milestones = find_milestones(run)
-        with GamesDisplay(len(milestones) + 1, console) as display, tempfile.TemporaryDirectory() as folder:
+        clips = choose_clips(run)
+        with GamesDisplay(len(clips) + 1, console) as display, tempfile.TemporaryDirectory() as folder:
             display.begin("the page")
-            content["clips"] = [film_clip(run, milestone, display, Path(folder)) for milestone in milestones]
+            content["clips"] = [film_clip(run, one, display, Path(folder)) for one in clips]
             content["game"] = film_game(run, best, display, Path(folder))
         content["clips_how"] = "The first 20 seconds of a game, from the same start, after more and more training."
     text = json.dumps(content, allow_nan=False).replace("</", "<\\/")

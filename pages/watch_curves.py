@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from environments.screen import format_duration
 from run_directory.layout import PROGRESS_CSV
 from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake
@@ -27,8 +28,8 @@ class WatchCurves:
         """Return the data that the page draws for the run; read the table again if it has grown.
 
         Returns:
-            The curves, see `read_curves`; `title`; `budget`, the agent steps of the whole run; `note`, what is wrong
-            with the files; and `age_s`, seconds since the table was written.
+            The curves, see `read_curves`; `title`; `budget`, the agent steps of the whole run; `progress`, see
+            `measure_progress`; `note`, what is wrong with the files; and `age_s`, seconds since the table was written.
         """
         from pages.run_facts import make_title, read_curves  # takes seconds
 
@@ -42,9 +43,9 @@ class WatchCurves:
             began = time.monotonic()
             try:
                 settings = read_run_settings(self._run)
-                budget = settings.get("stop", {}).get("agent_steps")
-                facts = {"title": make_title(settings), "budget": budget, "note": ""}
-                self._content = facts | read_curves(settings, self._run)
+                stop, curves = settings.get("stop", {}), read_curves(settings, self._run)
+                facts = {"title": make_title(settings), "budget": stop.get("agent_steps"), "note": ""}
+                self._content = facts | curves | {"progress": measure_progress(stop, curves["axes"])}
             except (Mistake, OSError) as error:  # the files may be incomplete because they are being written
                 self._content = {"curves": [], "title": self._run.name} | self._content | {"note": str(error)}
             spent = time.monotonic() - began
@@ -57,6 +58,7 @@ class WatchCurves:
 
         content = self.read_content()
         summary = {"note": content["note"], "age_s": content["age_s"], "budget": content.get("budget")}
+        summary["progress"] = content.get("progress")
         if not content["curves"]:
             return summary | {"agent_steps": None, "score": None, "speed": None, "xs": [], "ys": []}
         xs, ys = content["axes"]["agent_steps"], content["curves"][0]["values"]
@@ -66,3 +68,28 @@ class WatchCurves:
         every = max(1, len(xs) // POINTS)
         curve = {"xs": xs[::-every][::-1], "ys": ys[::-every][::-1]}
         return summary | {"agent_steps": xs[-1], "score": ys[-1], "speed": speed} | curve
+
+
+def measure_progress(stop: dict[str, Any], axes: dict[str, list[float]]) -> dict[str, Any] | None:
+    """Return how far a run has come, as the terminal of its training shows it.
+
+    Args:
+        stop: the `stop.` settings of the run.
+        axes: `agent_steps` and `wall_time_s` of its rows.
+
+    Returns:
+        `share`, from 0 to 1, of the agent steps or of the time, the larger one; `of`, what it is a share of, in words;
+        and `left`, the time left in words. None before the first row, and for a run without a budget.
+    """
+    from runs.display import Display
+
+    total, time_s = stop.get("agent_steps"), stop.get("time_s")
+    if not total or not axes["agent_steps"]:
+        return None
+    row = {name: values[-1] for name, values in axes.items()}
+    display = Display([], total, time_s)
+    share = display.compute_share(row)
+    of = f"{total:,} agent steps"
+    if time_s is not None and row["wall_time_s"] / time_s > row["agent_steps"] / total:
+        of = f"the {format_duration(time_s)} of training that stop.time_s allows"
+    return {"share": share, "of": of, "left": display.estimate_time_left(row) if share < 1 else None}

@@ -1,4 +1,4 @@
-"""The display of games that are played: a live line in a terminal, elsewhere a line every ten seconds."""
+"""The display of games that are played: a live line in a terminal until they are over, elsewhere plain lines."""
 
 import time
 
@@ -11,14 +11,15 @@ from environments.screen import LINE_EVERY_S, Screen, format_duration
 class GamesDisplay(Screen):
     """Shows how many games have ended, the agent steps so far, and the time left.
 
-    The time left is estimated from the mean time of the games that have ended.
+    The time left is estimated from the mean time of the games that have ended. In a terminal the line vanishes at the
+    end of the `with` block, so results are printed after it.
 
     Args:
         total: the number of games, of all agents and ways of playing.
     """
 
     def __init__(self, total: int, console: Console | None = None):
-        super().__init__(console)
+        super().__init__(console, vanishes=True)
         self.total, self.done, self.steps, self.label = total, 0, 0, ""
         self._began = self._spoken = time.monotonic()
 

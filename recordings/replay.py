@@ -21,7 +21,7 @@ import numpy as np
 from ale_py import Action
 
 from environments.games import NOT_OPENED, is_game
-from settings.mistakes import Mistake, format_error
+from settings.mistakes import Mistake
 
 VERSION = 1  # of the layout of the file
 POLICIES = ("probabilities", "gaussian", "q_values")  # [A] each action; [2 D] means, then deviations; [A] each action
@@ -84,31 +84,34 @@ def read_replay(path: Path) -> Replay:
     try:
         with np.load(path, allow_pickle=False) as file:
             if sum(entry.file_size for entry in file.zip.infolist()) > MAX_BYTES:
-                raise ValueError("it is too large for a game")
+                raise ValueError("the content is too large for a game")
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
     except FileNotFoundError as error:
         raise Mistake(f"replay={path}: there is no such file; command=record run=<run> makes one") from error
     except OSError as error:
         raise Mistake(f"replay={path} cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # zip and numpy may raise anything for damaged bytes
-        raise report_damage(path, format_error(error)) from error
+    except Exception as error:  # zip and numpy may raise anything, and numpy's words advise to open pickles
+        raise refuse_file(path) from error
     if not isinstance(header, dict) or header.pop("version", None) != VERSION:
-        raise report_damage(path, f"its header is not one of version {VERSION}")
+        raise refuse_file(path, f"its header is not one of version {VERSION}")
     content: dict[str, Any] = {"values": None, "entropy": None} | header | arrays
     try:
         replay = Replay(**content)
         wrong = find_fault(replay)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise report_damage(path, format_error(error)) from error
+        raise refuse_file(path, "its fields are not those of a game") from error
     if wrong:
-        raise report_damage(path, wrong)
+        raise refuse_file(path, wrong)
     return replay
 
 
-def report_damage(path: Path, why: str) -> Mistake:
-    """Return the Mistake for a file that is damaged or no replay."""
-    return Mistake(f"replay={path} is damaged, or no replay: {' '.join(why.split())[:200]}; record the game again")
+def refuse_file(path: Path, why: str = "") -> Mistake:
+    """Return the Mistake for a file that is no recording of this suite, or a damaged one."""
+    detail = f" ({' '.join(why.split())[:200]})" if why else ""
+    return Mistake(
+        f"replay={path} is no recording of this suite, or it is damaged{detail}; command=record run=<run> makes one"
+    )
 
 
 def find_fault(replay: Replay) -> str | None:

@@ -74,22 +74,22 @@ def film_replay(replay: Replay, path: Path, look: VideoFormat, label: str, conso
 
     If the video cannot be written, the game is still played again and compared.
     """
-    with VideoDisplay(len(replay.actions), label, console) as display:
-        video, why = None, ""
-        try:
+    steps, video = f"{len(replay.actions):,} agent steps", None
+    display = VideoDisplay(len(replay.actions), label, console)
+    try:
+        with display:
             try:
-                video = make_video(replay, path, look, display.step)
+                video, why = make_video(replay, path, look, display.step), ""
             except OSError as error:
                 why = str(error)
                 for _ in replay_game(replay, open_game(replay, pictures=False)):
                     pass
-        except ReplayMismatch as error:
-            display.print_line(f"{label}: {error}; no video is kept")
-            return 1
-        steps = f"{len(replay.actions):,} agent steps"
-        display.print_line(f"{label}: score {replay.score:,g} in {steps}, and the replay scores the same")
-        size = f"{video.stat().st_size / 1e6:,.2f} MB" if video else ""
-        display.print_line(f"  video: {video} ({size})" if video else f"  the video was not saved: {why}")
+    except ReplayMismatch as error:
+        display.print_line(f"{label}: {error}; no video is kept")
+        return 1
+    display.print_line(f"{label}: score {replay.score:,g} in {steps}, and the replay scores the same")
+    size = f"{video.stat().st_size / 1e6:,.2f} MB" if video else ""
+    display.print_line(f"  video: {video} ({size})" if video else f"  the video was not saved: {why}")
     return 0 if video else 1
 
 
@@ -161,7 +161,7 @@ def combine_frames(frames: list[np.ndarray], flickers: bool) -> np.ndarray:
 
 
 class VideoDisplay(Screen):
-    """Shows how much of a game has been played again.
+    """Shows how much of a game has been played again; in a terminal the line vanishes at the end.
 
     Args:
         total: the agent steps of the game.
@@ -169,7 +169,7 @@ class VideoDisplay(Screen):
     """
 
     def __init__(self, total: int, label: str, console: Console | None = None):
-        super().__init__(console)
+        super().__init__(console, vanishes=True)
         self._total, self._done, self._label, self._spoken = total, 0, label, time.monotonic()
 
     def step(self) -> None:

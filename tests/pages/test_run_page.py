@@ -14,12 +14,14 @@ from small_worlds import ASSAULT, NATURE, write_run
 
 from custom_models.distributions import Categorical
 from evidence.publication import publish_agent
-from pages.run_games import make_agent
+from pages.run_facts import make_title
+from pages.run_games import choose_clips, make_agent
 from pages.run_page import write_page
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays
 from recordings.saliency import PARTS, measure_importance
 from run_directory.checkpoints import find_checkpoint
+from run_directory.manifest import write_manifest
 from settings.mistakes import Mistake
 
 av = pytest.importorskip("av")
@@ -98,6 +100,57 @@ def test_milestones_are_clips_in_their_order_and_the_rest_is_said(assault_page):
     assert len(text) < 12 * 2**20 and not re.search(r'(src|href)="?https?:', text)
 
 
+def test_a_run_that_ended_early_has_a_clip_of_its_last_agent_and_no_clip_twice(tmp_path):
+    """Milestones 1 and 3 are of one row of a tiny run, and stop.time_s ended it before 10 % of its budget."""
+    run = tmp_path / "run"
+    names = ("milestone_0", "milestone_1", "milestone_3", "last")
+    write_run(run, env=ASSAULT | {"max_episode_frames": 80}, model=NATURE, checkpoints=names)
+    for name, steps in zip(names, (0, 1000, 1000, 1700), strict=True):
+        folder = run / "checkpoints" / name
+        (folder / "progress.json").write_text(json.dumps({"agent_steps": steps}))
+        write_manifest(folder)
+    assert [folder.name for folder in choose_clips(run)] == ["milestone_0", "milestone_1", "last"]
+    clips = content_of(write_page(run))["clips"]
+    assert [clip["name"] for clip in clips] == ["0 agent steps", "1,000 agent steps", "1,700 agent steps"]
+    (run / "checkpoints" / "last" / "progress.json").write_text("damaged")
+    assert [folder.name for folder in choose_clips(run)] == ["milestone_0", "milestone_1"]
+
+
+@pytest.mark.parametrize(
+    ("env", "title"),
+    [
+        ({"id": "CartPole-v1", "name": "cartpole"}, "PPO on CartPole"),
+        ({"id": "my_games:maze/BigMaze-v10", "name": "BigMaze-v10"}, "PPO on BigMaze"),
+        ({"game": "ms_pacman", "name": "ms_pacman"}, "PPO on Ms pacman"),
+    ],
+)
+def test_an_environment_is_called_as_its_id_spells_it(env, title):
+    assert make_title({"algo": {"name": "ppo"}, "env": env}) == title
+
+
+@pytest.mark.parametrize(
+    ("episodes", "words"), [(0, "no game"), (1, "last 1 game "), (23, "last 23 games"), (500, "100")]
+)
+def test_the_score_says_of_how_many_games_it_is_the_mean(episodes, words, make_run):
+    run = make_run("Scripted-v0")
+    folder = run / "checkpoints" / "last"
+    (folder / "progress.json").write_text(json.dumps({"episodes": episodes, "episode_return_mean": 5.0}))
+    write_manifest(folder)
+    content = content_of(write_page(run))
+    assert words in content["score"]["how"]
+    assert content["facts"][0].startswith("Seed 1, ") and "rotocol" not in content["facts"][0]
+
+
+@pytest.mark.parametrize("gpu", [{"gpu": "NVIDIA H100"}, {}])
+def test_the_gpu_of_a_run_is_named_where_it_is_known(gpu, make_run):
+    run = make_run("Scripted-v0")
+    config = run / "config.yaml"
+    config.write_text(config.read_text() + "cluster: {gpus_per_learner: 1}\n")
+    (run / "run.json").write_text(json.dumps({"starts": [START | {"hardware": {"cpu": None, "cpus": 2} | gpu}]}))
+    (start,) = content_of(write_page(run))["starts"]
+    assert f"gpu {gpu.get('gpu', 'of a kind that was not recorded')}" in start and "None" not in start
+
+
 def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
     run = make_run("Scripted-v0", checkpoints=("best",))
     before = content_of(write_page(run))["score"]
@@ -115,6 +168,8 @@ def test_a_published_agent_has_a_page_with_its_score_and_where_it_is_from(make_r
     content = content_of(write_page(tmp_path / "agent"))
     assert content["score"]["mean"] == agent["evaluation"]["stochastic"]["mean"]
     assert "abc123, changed" in content["starts"][0] and content["curves"] == []
+    assert "published agent" in content["facts"][-1]
+    assert not any("published" in fact for fact in content_of(write_page(run))["facts"])
 
 
 def test_an_environment_without_pictures_has_a_page_without_games(make_run):
@@ -167,8 +222,13 @@ const until = async (what, done) => { for (let i = 0; i < 300 && !done(); i++) a
 const painted = canvas => canvas.getContext('2d').getImageData(0, 0, 84, 84).data.some((v, i) => i % 4 < 3 && v > 60);
 const key = name => document.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true }));
 const slider = $('scrubber');
-slider.value = 41; slider.dispatchEvent(new Event('input'));
+said.range = [slider.min, slider.max]; slider.value = 42; slider.dispatchEvent(new Event('input'));
 said.at = $('status').textContent;
+const ends = texts => [texts[0].textContent, texts[2].textContent];
+said.axis = [...document.querySelectorAll('#replay svg')].map(svg => ends(svg.querySelectorAll('text[y="136"]')));
+const box = e => e.getBoundingClientRect(), screen = box(document.querySelector('.screen video'));
+const controls = ['scrubber', 'play', 'speed'].map(id => box($(id)));
+said.under = controls.every(it => it.top >= screen.bottom && it.bottom < screen.bottom + 120);
 said.bars = [...document.querySelectorAll('#policy i')].map(e => Math.round(parseFloat(e.style.width)));
 await until('painted', () => [...document.querySelectorAll('.sees canvas')].every(painted));
 key('ArrowRight'); said.next = $('status').textContent;
@@ -187,7 +247,46 @@ def test_a_browser_shows_the_step_that_is_asked_for(assault_page, tmp_path):
     game = content_of(assault_page)["game"]
     said = run_in_browser(assault_page.as_uri(), SCRUB, tmp_path, width=500)
     assert said["at"].startswith("agent step 42 of 60, score ") and said["next"].startswith("agent step 43 of 60")
+    assert said["range"] == ["1", "60"] and said["axis"] == [["1", "60"]] * 3
+    assert said["under"], "the controls are not under the picture"
     assert f"plays {game['labels'][array_of(game['actions'])[41]]}" in said["at"]
     assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
     assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
     assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0
+
+
+DRAW = """
+const box = document.createElement('div'), said = {};
+box.style.width = '300px'; document.body.append(box);
+const draw = (...words) => {
+  box.replaceChildren(); chart(box, 'a curve', ...words); return [...box.querySelectorAll('text')];
+};
+const where = text => text.getBBox(), texts = all => all.map(text => text.textContent);
+const names = { 'random play 245.76': 245.76, 'human 742': 742, 'human 740 of another table': 740 };
+const lines = Object.entries(names).map(([name, score]) => ({ name, score }));
+const named = draw([0, 1, 2], [240, 230, 238], { height: 240, lines }).slice(-3), boxes = named.map(where);
+said.inside = boxes.every(b => b.y >= 0 && b.x >= 0 && b.x + b.width <= 300);
+const before = (a, b) => a.x + a.width <= b.x || a.y + a.height <= b.y + 2;
+said.apart = boxes.every((a, i) => boxes.every((b, j) => i == j || before(a, b) || before(b, a)));
+const one = draw([0, 1, 2], [240, 230, 238], { lines: lines.slice(0, 1) }).slice(-1).map(where)[0];
+said.above = one.y >= 0 && one.y + one.height <= +box.querySelector('.reference').getAttribute('y1');
+said.background = getComputedStyle(box.querySelector('.name')).paintOrder.startsWith('stroke');
+const steps = Float64Array.from({ length: 5000 }, (_, i) => i + 1);
+const labels = texts(draw(steps, steps.map(i => i % 2 ? 9e-8 : 2 + i / 5000)));
+said.low = labels[0];
+said.points = box.querySelector('.line').getAttribute('d').match(/[ML]/g).length;
+const ys = box.querySelector('.line').getAttribute('d').split(/[ML]/).slice(1).map(place => +place.split(' ')[1]);
+said.jumps = Math.max(...ys.slice(1).map((y, i) => Math.abs(y - ys[i])));
+said.range = !!box.querySelector('.range');
+draw([1, 2, 3], [1, 2, 3]); said.plain = !box.querySelector('.range');
+said.distinct = new Set(texts(draw([1, 2], [1.9412, 1.9431])).slice(0, 3)).size == 3;
+return said;
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NONE)
+def test_the_name_of_a_line_can_be_read_and_thousands_of_steps_are_a_curve(assault_page, tmp_path):
+    said = run_in_browser(assault_page.as_uri(), DRAW, tmp_path)
+    for what in ("inside", "apart", "above", "background", "range", "plain", "distinct"):
+        assert said[what], (what, said)
+    assert said["low"] == "0" and said["points"] <= 100 and said["jumps"] < 15

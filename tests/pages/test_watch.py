@@ -1,6 +1,7 @@
 """Watching a run: who may, what a page is sent, and what a browser shows of a run that is under way."""
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -18,7 +19,9 @@ import aiohttp
 import numpy as np
 import pytest
 import requests
+import yaml
 from browser import CHROMIUM, NONE, run_in_browser
+from rich.console import Console
 from small_worlds import ASSAULT, NATURE
 
 import run as command_line
@@ -30,6 +33,7 @@ from recordings.replayed_game import Emulator
 from run_directory.layout import MANIFEST
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
+from runs.display import Display
 from settings.mistakes import Mistake
 
 HEAD = "agent_steps,wall_time_s,episode_return_mean,policy_loss,agent_steps_per_s\n"
@@ -361,6 +365,32 @@ def test_a_new_row_is_shown_and_a_table_that_has_not_grown_is_not_read_again(ass
     assert row["age_s"] < 60
 
 
+@pytest.mark.parametrize(
+    ("stop", "share", "of", "left"),
+    [
+        ({"agent_steps": 200_000, "time_s": 8.0}, 0.75, "8 s", "2 s"),  # of the time: 6 s of 8 s
+        ({"agent_steps": 4000, "time_s": 800.0}, 0.75, "4,000 agent steps", "2 s"),
+        ({"agent_steps": 200_000, "time_s": None}, 0.015, "200,000 agent steps", "6 min 34 s"),
+        ({"agent_steps": 200_000, "time_s": 6.0}, 1, "6 s", None),
+    ],
+    ids=str,
+)
+def test_the_page_agrees_with_the_terminal_on_how_far_a_run_has_come(stop, share, of, left, assault_run):
+    config = assault_run / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"stop": stop}))
+    progress = WatchCurves(assault_run).summarize()["progress"]
+    assert progress["share"] == pytest.approx(share) and of in progress["of"] and progress["left"] == left
+    assert ("stop.time_s" in progress["of"]) == (of in ("8 s", "6 s"))
+    console, row = (
+        Console(file=io.StringIO(), force_terminal=True, width=100),
+        {"agent_steps": 3000, "wall_time_s": 6.0},
+    )
+    display = Display([1], stop["agent_steps"], stop["time_s"], console)
+    display.show_row(1, row)
+    (bar,) = (line for line in display.draw_progress(80).plain.splitlines() if " left" in line)
+    assert f"{progress['share']:.0%} " in bar and (left or "0 s") + " left" in bar
+
+
 def test_reading_a_table_again_takes_a_fiftieth_of_the_time_at_most(assault_run, monkeypatch):
     clock, reads = [100.0], []
     monkeypatch.setattr("pages.watch_curves.time.monotonic", lambda: clock[0])
@@ -402,7 +432,7 @@ def test_the_seeds_of_a_run_and_the_trials_of_a_search_are_on_one_wall(make_run,
         (folder / name / "config.yaml").write_text((folder / "one" / "config.yaml").read_text())
     state = state_of(serve(folder / "seeds"), "seed_2")
     assert list(state["runs"]) == ["seed_2", "seed_10"] and not state["search"] and state["chosen"]["curves"]
-    assert state["title"] == "PPO on Cartpole"
+    assert state["title"] == "PPO on CartPole"
     state = state_of(serve(folder / "hunt"), "nothing")
     assert list(state["runs"]) == ["trials/0000", "trials/0001", "fresh/default/seed_3"]
     assert state["search"] and state["chosen"] is None
@@ -431,7 +461,7 @@ await until('policy', () => $('policy').querySelectorAll('.bar').length == 7 && 
 said.bars = [...document.querySelectorAll('#policy i')].reduce((sum, e) => sum + parseFloat(e.style.width), 0);
 said.agent = $('agent').textContent; said.game = $('game').textContent;
 await until('curves', () => document.querySelectorAll('#wide path, #charts path').length >= 3);
-said.status = $('status').textContent;
+said.status = $('status').textContent; said.share = $('share').textContent; said.bar = $('budget').value;
 $('speeds').querySelector('[data-speed="0"]').click();
 await later(1000);
 const still = picture(); await later(700); said.paused = picture() == still;
@@ -448,12 +478,18 @@ return said;
 
 @pytest.mark.skipif(CHROMIUM is None, reason=NONE)
 def test_a_browser_shows_the_game_the_policy_and_the_curves(assault_run, serve, tmp_path):
+    config = assault_run / "config.yaml"
+    stop = {"agent_steps": 200_000, "time_s": 8.0}
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"stop": stop}))
     said = run_in_browser(f"{serve(assault_run)}/?token=secret", LOOK, tmp_path, width=500)
     for what in ("plays", "moves", "policy", "curves", "paused", "goes_on", "next_game", "fits"):
         assert said[what], (what, said)
     assert 97 < said["bars"] < 103 and said["trouble"] == "" and said["fetched"] == 0
     assert "1,000 agent steps" in said["agent"] and said["game"].startswith("game 1, agent step ")
-    assert re.findall(r"[\d,]*\d", said["status"])[:3] == ["3,000", "320", "520"]  # steps, score, steps per second
+    numbers = re.findall(r"[\d,]*\d", said["status"])
+    assert numbers[:4] == ["3,000", "200,000", "320", "520"]  # steps, budget, score, steps per second
+    assert ", 2 s left" in said["status"] and said["bar"] == 0.75
+    assert said["share"].startswith("75 % of the 8 s ") and "stop.time_s" in said["share"]
 
 
 WALL = (

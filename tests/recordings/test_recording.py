@@ -1,10 +1,14 @@
 """Recordings: what an agent played is kept, proven and filmed; what cannot be is said before it plays."""
 
+import io
+import re
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from small_worlds import ASSAULT, MLP, MODULE, NATURE, CountsActions, Scripted, SumsABox
 
 import run as command_line
@@ -93,6 +97,32 @@ def test_games_are_kept_proven_and_filmed_with_sound(make_run, capsys):
         for t in (0, 59, 119):
             assert np.abs(drawn[t].astype(int) - frames[t].repeat(2, 0).repeat(2, 1)).mean() < 2
     assert read_replay(recordings(run)[0]).seed + 1 == read_replay(recordings(run)[1]).seed
+
+
+def read_screen(written: str) -> list[str]:
+    """The lines that a terminal shows in the end; of Rich's codes, moves up (A) and erased lines (K) are obeyed."""
+    lines, row = [""], 0
+    for part in re.split(r"(\x1b\[[\d;?]*[A-Za-z]|\r|\n)", written):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part.endswith("A") and part.startswith("\x1b["):
+            row -= int(part[2:-1] or 1)
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part != "\r" and not part.startswith("\x1b["):
+            lines[row] += part
+    return [line for line in lines if line.strip()]
+
+
+def test_in_a_terminal_only_results_stay_and_they_are_in_their_order(make_run):
+    run = make_run(env=SHORT, model=NATURE)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, legacy_windows=False)
+    assert record(run, 2, look=SMALL, console=console) == 0
+    shown = read_screen(console.file.getvalue())
+    assert [line.split()[0] for line in shown] == ["game", "video:", "replay:"] * 2, shown
+    assert "recording, stochastic: 2 of 2 games" in console.file.getvalue()
+    assert "game 2 of 2: replayed 100%" in console.file.getvalue()
 
 
 def test_a_recording_plays_as_an_evaluation_does(make_run):

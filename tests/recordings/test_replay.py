@@ -2,6 +2,8 @@
 
 import io
 import json
+import pickle
+import zipfile
 from dataclasses import replace
 
 import gymnasium
@@ -151,6 +153,28 @@ def refusal(path, content: bytes, capsys) -> str:
 def test_what_is_written_is_read(whole, tmp_path):
     (tmp_path / "game.npz").write_bytes(pack_replay(whole))
     assert equal(read_replay(tmp_path / "game.npz"), whole)
+
+
+def pack_zip(**files: bytes) -> bytes:
+    """A zip file that no numpy has written."""
+    with zipfile.ZipFile(packed := io.BytesIO(), "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return packed.getvalue()
+
+
+def test_a_file_that_is_no_recording_is_refused_in_words_of_the_suite(whole, tmp_path, capsys):
+    """numpy advises to open such files with allow_pickle=True, which would run what is in them."""
+    np.save(array := io.BytesIO(), np.zeros(3))
+    np.savez(other := io.BytesIO(), weights=np.zeros(3))
+    np.savez(pickled := io.BytesIO(), header=np.array([{"a": 1}], dtype=object))
+    files = [b"a text file\n", b"", pickle.dumps({"a": 1}), array.getvalue(), other.getvalue(), pickled.getvalue()]
+    files += [pack_zip(text=b"a text file"), pack_replay(whole)[:-30], changed_file(whole, drop="actions")]
+    files += [changed_file(whole, {"env": {"id": 3}}), changed_file(whole, rewards=np.array(["x"] * 50))]
+    for content in files:
+        said = refusal(tmp_path / "game.npz", content, capsys)
+        assert "no recording of this suite" in said and "pickle" not in said.lower(), said
+        assert not any(word in said for word in ("Error", "__init__", "argument", "loaded")), said
 
 
 def test_a_damaged_file_is_one_sentence_or_the_same_game(whole, tmp_path, capsys):
