@@ -78,5 +78,5 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
 
 
 def name_game(env: dict) -> str:
-    """Return the game and its protocol: `assault, protocol classic`."""
-    return f"{env['name']}, protocol {describe_protocol(env)}"
+    """Return the game and its protocol, `assault, protocol classic`; of other environments the name."""
+    return f"{env['name']}, protocol {describe_protocol(env)}" if "game" in env else env["name"]
