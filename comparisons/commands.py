@@ -40,7 +40,8 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int
     from comparisons.grid import run_grid
 
     folder, code = run_grid(grid, ["python", "run.py", *argv], overrides)
-    code = show_grid(folder, grid.arms) or code
+    if not Interrupt.stop_requested:
+        code = show_grid(folder, grid.arms) or code
     print(f"grid directory: {folder}")
     return code
 
@@ -49,7 +50,7 @@ def show_grid(folder: Path, arms: list[Any]) -> int:
     """Evaluate the arms of a grid as far as their settings ask for it, and compare them; return the exit code."""
     from pages.commands import show_training
 
-    codes = [show_training(folder / arm.name, arm.settings) for arm in arms if has_played(folder / arm.name)]
+    codes = [show_training(folder / arm.name, arm.settings) for arm in arms if is_to_be_shown(folder / arm.name)]
     try:
         return max(*codes, compare([(None, str(folder))], None), 0)
     except Mistake as mistake:  # the training is done all the same
@@ -57,10 +58,11 @@ def show_grid(folder: Path, arms: list[Any]) -> int:
         return max(*codes, 0, 0)
 
 
-def has_played(run: Path) -> bool:
-    """Return whether every seed of a run has a checkpoint and rows."""
+def is_to_be_shown(run: Path) -> bool:
+    """Return whether every seed of a run has a checkpoint and rows, and not every seed has been evaluated already."""
     runs = list_seed_runs(run)
-    return all(list_checkpoints(one) and (one / PROGRESS_CSV).exists() for one in runs)
+    has_played = all(list_checkpoints(one) and (one / PROGRESS_CSV).exists() for one in runs)
+    return has_played and not all(any((one / "checkpoints").glob("evaluation_*.json")) for one in runs)
 
 
 def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
