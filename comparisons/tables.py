@@ -4,6 +4,7 @@ runs -> rows -> compare.md: verdicts, arms, runs, settings that differ, commands
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -84,14 +85,19 @@ def write_markdown(parts: list[Part], starts: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n" + name_starts(starts)
 
 
+def describe_start(start: dict[str, Any]) -> str:
+    """Return the command and the commit of a start."""
+    git = start["git"] or {"commit": "no git checkout", "dirty": False}
+    return f"{shlex.join(start['command'])}  # {git['commit']}{', changed' if git['dirty'] else ''}"
+
+
 def name_starts(starts: list[dict[str, Any]]) -> str:
     """Return the part of compare.md on the commands, commits, machines and packages; `starts` as above."""
     lines = ["## Commands", ""]
     for group in starts:
         lines += [f"{', '.join(group['runs'])}:", ""]
-        for start in group["starts"]:
-            git = start["git"] or {"commit": "no git checkout", "dirty": False}
-            lines += [f"    {shlex.join(start['command'])}  # {git['commit']}{', changed' if git['dirty'] else ''}"]
+        for command, number in Counter(map(describe_start, group["starts"])).items():
+            lines += [f"    {command}{f', {number} starts' if number > 1 else ''}"]
         lines += [""] if group["starts"] else ["    not recorded", ""]
     lines += ["## Machines and packages", ""]
     facts = [start[kind] for group in starts for start in group["starts"] for kind in ("hardware", "packages")]
