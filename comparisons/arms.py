@@ -54,10 +54,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Grid:
-    """The arms of a grid, and the name of its directory."""
+    """The arms of a grid.
+
+    Attributes:
+        name: of its directory.
+        arms: one for each combination of values.
+        experiment: a key of everything that its arms learn from; seeds can be added, and `stop.` can change.
+    """
 
     name: str
     arms: list[Arm]
+    experiment: str
 
 
 def read_grid(overrides: list[str]) -> Grid:
@@ -95,7 +102,8 @@ def read_grid(overrides: list[str]) -> Grid:
     runs = sum(len(seeds) if isinstance(seeds := arm.settings["seed"], list) else 1 for arm in arms)
     if runs > limit:
         raise Mistake(explain_limit(runs, "runs", limit))
-    return Grid(arms[0].settings["label"] or name_grid(list(swept), arms), arms)
+    experiment = compute_grid_key([arm.settings | {"stop": None} for arm in arms])
+    return Grid(arms[0].settings["label"] or name_grid(list(swept), arms), arms, experiment)
 
 
 def split_limit(overrides: list[str]) -> tuple[list[str], int]:
@@ -143,9 +151,17 @@ def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
 
 def name_grid(keys: list[str], arms: list[Arm]) -> str:
     """Return the name of a grid without a label. The same experiments have the same name on every machine."""
-    # Seeds that are added later belong to the same grid.
-    key = compute_key({str(index): compute_key(arm.settings | {"seed": None}) for index, arm in enumerate(arms)})
-    return "_".join([*(key.rpartition(".")[2] for key in keys[:4]), key.removeprefix("auto_")[:6]])
+    return "_".join(
+        [*(key.rpartition(".")[2] for key in keys[:4]), compute_grid_key([arm.settings for arm in arms])[:6]]
+    )
+
+
+def compute_grid_key(experiments: list[dict[str, Any]]) -> str:
+    """Return a key of several experiments. Seeds can be added to it; but one seed and several differ, as a run of one
+    seed has no directory below its own."""
+    several = [isinstance(settings["seed"], list) and len(settings["seed"]) > 1 for settings in experiments]
+    keys = [compute_key(settings | {"seed": more}) for settings, more in zip(experiments, several, strict=True)]
+    return compute_key({str(index): key for index, key in enumerate(keys)}).removeprefix("auto_")
 
 
 def refuse_equal_arms(arms: list[Arm]) -> None:

@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from cluster.plan import Plan, make_plan
 from comparisons.arms import Arm, Grid
-from comparisons.grid_directory import GridRun, write_arms, write_grid
+from comparisons.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
 from experiments.resume import keep_rules
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
@@ -101,6 +101,8 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
     first = grid.arms[0].settings
     refuse_unwritable_output(first)
     folder = Path(first["output_dir"]).expanduser().resolve() / "grids" / grid.name
+    values = {arm.name: arm.values for arm in grid.arms}
+    refuse_another_grid(folder, grid.experiment, values)
     begun = [arm for arm in grid.arms if (folder / arm.name / STARTS).exists()]
     for arm in begun:
         refuse_untrusted_directory(folder / arm.name, overrides)
@@ -113,7 +115,7 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
         if not begun:
             make_folder(first, "grids", grid.name)
             lock_grid(stack, folder, grid)
-        write_grid(folder, argv, overrides, {arm.name: arm.values for arm in grid.arms})
+        write_grid(folder, argv, overrides, grid.experiment, values)
         return folder, train_arms(grid, plans, folder, argv, overrides)
 
 

@@ -45,26 +45,43 @@ def write_arms(folder: Path, runs: list[GridRun]) -> None:
     write_table(folder / ARMS_CSV, ("arm", "seed", "state", "agent_steps", "score", "failure", *keys), rows)
 
 
-def write_grid(folder: Path, argv: list[str], overrides: list[str], arms: dict[str, dict[str, str]]) -> None:
-    """Write grid.json: this start is added to the earlier ones.
+def refuse_another_grid(folder: Path, experiment: str, arms: dict[str, dict[str, str]]) -> None:
+    """Refuse to continue a grid with other arms or other settings, which a label would let into the same folder.
+
+    Args:
+        folder: of the grid; it need not exist.
+        experiment: `Grid.experiment`.
+        arms: name -> swept values.
 
     Raises:
-        Mistake: another grid with other arms is in the folder; they have the same label.
+        Mistake: another grid is in the folder.
     """
-    path, starts = folder / GRID_JSON, []
-    if path.exists():
-        before = read_grid_file(folder)
-        if before["arms"] != arms:
-            raise Mistake(
-                f"{folder} holds another grid, of the arms {', '.join(before['arms'])}; give this one another label"
-            )
-        starts = before["starts"]
+    if not (folder / GRID_JSON).exists():
+        return
+    before = read_grid_file(folder)
+    if before["arms"] != mask_passwords(arms) or before.get("experiment") != experiment:
+        raise Mistake(
+            f"{folder} holds another grid: its arms are {', '.join(before['arms'])}, and a setting, or one seed in the "
+            "place of several, may differ too; give this one another label"
+        )
+
+
+def write_grid(
+    folder: Path, argv: list[str], overrides: list[str], experiment: str, arms: dict[str, dict[str, str]]
+) -> None:
+    """Write grid.json: this start is added to the earlier ones. Arguments as in `refuse_another_grid`."""
+    path = folder / GRID_JSON
+    starts = read_grid_file(folder)["starts"] if path.exists() else []
     start = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": mask_passwords(argv),
         "overrides": mask_passwords(overrides),
     }
-    write_file(path, json.dumps({"arms": mask_passwords(arms), "starts": [*starts, start]}, indent=1) + "\n")
+    write_file(
+        path,
+        json.dumps({"experiment": experiment, "arms": mask_passwords(arms), "starts": [*starts, start]}, indent=1)
+        + "\n",
+    )
 
 
 def read_grid_file(folder: Path) -> dict[str, Any]:

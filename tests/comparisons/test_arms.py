@@ -81,8 +81,17 @@ def test_a_larger_grid_is_run_if_it_is_asked_for():
 
 
 def test_seeds_can_be_added_to_a_grid():
-    names = {read_grid(["env=cartpole", "algo=a2c,ppo", f"seed={seeds}"]).name for seeds in ("1", "1,2", "1,2,3")}
-    assert len(names) == 1
+    names = {read_grid(["env=cartpole", "algo=a2c,ppo", f"seed={seeds}"]).name for seeds in ("1,2", "1,2,3")}
+    assert len(names) == 1 and read_grid(["env=cartpole", "algo=a2c,ppo", "seed=1"]).name not in names
+
+
+def test_under_a_label_seeds_and_the_end_may_change_and_nothing_else():
+    def read(*words: str) -> str:
+        return read_grid(["env=cartpole", "algo=a2c,ppo", "label=mine", *words]).experiment
+
+    known = read("seed=1,2")
+    assert read("seed=1,2,3", "stop.agent_steps=7000") == known
+    assert known not in (read("seed=1,2", "algo.gamma=0.5"), read("seed=1"))
 
 
 @pytest.mark.parametrize(

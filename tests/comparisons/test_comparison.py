@@ -296,7 +296,7 @@ def test_runs_of_two_environments_are_kept_apart_whatever_an_earlier_version_cal
 def test_a_grid_stands_for_its_arms(tmp_path):
     for arm in ("a2c", "ppo"):
         write_run(tmp_path / arm, [300, 400])
-    write_grid(tmp_path, [], [], {arm: {"algo": arm} for arm in ("a2c", "ppo", "not_begun")})
+    write_grid(tmp_path, [], [], "x", {arm: {"algo": arm} for arm in ("a2c", "ppo", "not_begun")})
     [one] = compare_runs([(None, tmp_path)])
     assert list(one.arms) == ["a2c", "ppo"]
 

@@ -90,10 +90,12 @@ def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monke
 
 
 def test_two_grids_do_not_share_a_label(tmp_path):
-    from comparisons.grid_directory import write_grid
+    from comparisons.grid_directory import refuse_another_grid, write_grid
     from settings.mistakes import Mistake
 
-    write_grid(tmp_path, [], [], {"a2c": {"algo": "a2c"}})
-    write_grid(tmp_path, [], [], {"a2c": {"algo": "a2c"}})
-    with pytest.raises(Mistake, match="a2c"):
-        write_grid(tmp_path, [], [], {"ppo": {"algo": "ppo"}})
+    refuse_another_grid(tmp_path, "x", {"a2c": {"algo": "a2c"}})
+    write_grid(tmp_path, [], [], "x", {"a2c": {"algo": "a2c"}})
+    refuse_another_grid(tmp_path, "x", {"a2c": {"algo": "a2c"}})
+    for experiment, arm in ("x", "ppo"), ("y", "a2c"):
+        with pytest.raises(Mistake, match="a2c"):
+            refuse_another_grid(tmp_path, experiment, {arm: {"algo": arm}})
