@@ -5,8 +5,8 @@
 Scores are log-normal: exp(normal) with the standard deviation `--log-sd`, 0.35 by default, about that of agents on one
 game after the same training. False alarms: arms that do not differ, and a verdict all the same; with several arms, one
 verdict of all pairs is enough. Power: the share of comparisons of two arms that shows a ratio. Beside it stand two
-methods that are not used: Welch's t on the scores themselves, and percentile bootstrap intervals of both means that do
-not overlap zero difference.
+methods that are not used: Welch's t on the scores themselves, and the percentile bootstrap interval of the difference
+of the means, which alarms where it leaves out 0.
 """
 
 import argparse

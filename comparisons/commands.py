@@ -52,10 +52,10 @@ def show_grid(folder: Path, arms: list[Any]) -> int:
 
     codes = [show_training(folder / arm.name, arm.settings) for arm in arms if is_to_be_shown(folder / arm.name)]
     try:
-        return max(*codes, compare([(None, str(folder))], None), 0)
+        codes.append(compare([(None, str(folder))], None))
     except Mistake as mistake:  # the training is done all the same
         print(f"nothing to compare: {mistake}")
-        return max(*codes, 0, 0)
+    return max(codes, default=0)
 
 
 def is_to_be_shown(run: Path) -> bool:
@@ -85,10 +85,8 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
     folder = resolve_path(out, "out") if out else default
     for one in comparisons:
         print(one.game)
-        for line in [verdict.describe() for verdict in one.verdicts] or [
-            "one arm: there is nothing to compare it with"
-        ]:
-            print(f"  {line}")
+        verdicts = [verdict.describe() for verdict in one.verdicts]
+        print("\n".join(f"  {line}" for line in verdicts or ["one arm: there is nothing to compare it with"]))
     try:
         write_comparison(comparisons, folder)
         write_page(comparisons, folder)

@@ -65,6 +65,8 @@ class Comparison:
     def share_streams(self, first: str, second: str) -> bool:
         """Return whether the same seed of two arms starts from the same weights and plays the same first games."""
         runs = [self.arms[label] for label in (first, second)]
+        if any(not np.isfinite(run.score) for of_arm in runs for run in of_arm):  # a seed would meet another one
+            return False
         if [run.settings["seed"] for run in runs[0]] != [run.settings["seed"] for run in runs[1]]:
             return False
         differ = find_differences([of_arm[0] for of_arm in runs])
@@ -94,7 +96,7 @@ def compare_runs(groups: list[tuple[str | None, Path]]) -> list[Comparison]:
         groups: the label of an arm, or None, and the directory of a run or a grid.
 
     Raises:
-        Mistake: a directory is not a run or has no rows yet, a seed is there twice, or there is nothing to compare.
+        Mistake: a directory is not a run, no run has rows yet, or a run is there twice.
     """
     runs = read_runs([pair for label, path in groups for pair in expand_grid(label, path)])
     games: dict[str, dict[str, list[Run]]] = {}

@@ -56,7 +56,7 @@ def write_game(comparison: Comparison, console: Console | None) -> list[str]:
     """Return the parts of the page for one game, in HTML."""
     curves = {label: [run.progress for run in of_arm] for label, of_arm in comparison.arms.items()}
     lines = list_reference_lines(comparison.env)
-    verdicts = [line.removeprefix("- ") for line in list_verdicts(comparison) if line]
+    verdicts = [line.removeprefix("- ") for line in list_verdicts(comparison.verdicts) if line]
     parts = [
         f"<h1>{html.escape(', '.join(comparison.arms))}</h1>",
         f'<p class="dim">{html.escape(comparison.game)}</p>',

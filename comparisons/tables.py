@@ -79,7 +79,7 @@ def write_markdown(parts: list[Part], starts: list[dict[str, Any]]) -> str:
     """
     lines = []
     for part in parts:
-        lines += [f"# {part.game}", "", *list_verdicts(part), "", *list_arms(part.arms), ""]
+        lines += [f"# {part.game}", "", *list_verdicts(part.verdicts), "", *list_arms(part.arms), ""]
         lines += ["## Runs", "", *list_runs([run for of_arm in part.arms.values() for run in of_arm]), ""]
         lines += [f"![learning curves]({part.figure})", "", *list_differences(part.differences)]
     return "\n".join(lines) + "\n" + name_starts(starts)
@@ -105,13 +105,13 @@ def name_starts(starts: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def list_verdicts(part: Any) -> list[str]:
+def list_verdicts(verdicts: list[Verdict]) -> list[str]:
     """Return a line for each pair of arms, and how they were compared; of one arm, a line that says so."""
-    if not part.verdicts:
+    if not verdicts:
         return ["One arm: there is nothing to compare it with."]
-    lines = [f"- {verdict.describe()}" for verdict in part.verdicts]
-    ratio = any(verdict.is_ratio for verdict in part.verdicts)
-    paired = any(verdict.is_paired for verdict in part.verdicts)
+    lines = [f"- {verdict.describe()}" for verdict in verdicts]
+    ratio = any(verdict.is_ratio for verdict in verdicts)
+    paired = any(verdict.is_paired for verdict in verdicts)
     how = (
         "Student's t of the same seeds where they share their random streams, else Welch's t,"
         if paired
@@ -122,7 +122,7 @@ def list_verdicts(part: Any) -> list[str]:
     return [
         *lines,
         "",
-        f"{how} {on}; p after Holm's correction over {format_count(len(part.verdicts), 'pair')}.{interval}",
+        f"{how} {on}; p after Holm's correction over {format_count(len(verdicts), 'pair')}.{interval}",
     ]
 
 

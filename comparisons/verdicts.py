@@ -113,7 +113,7 @@ def compare_arms(
     Args:
         scores: name of each arm -> the score of each of its seeds, in the same order of seeds where streams are shared.
         share_streams: whether the runs of two arms with the same seed start from the same weights and games, so that
-            the same seeds can be compared with each other; see `paired`.
+            the same seeds can be compared with each other.
 
     Returns:
         A verdict per pair, in the order of the arms; p values are corrected over all of them.

@@ -552,6 +552,7 @@ def test_a_run_whose_process_dies_too_often_ends_with_1_and_can_be_continued(sha
     assert kill.happened_at
     assert code == 1
     path = directory_in(printed)
+    assert "env.id=CartPole-v1" in printed  # where it may have crashed
     assert "seed 1 failed: ActorDiedError: " in printed and f"python run.py resume={path}" in printed
     assert "Traceback" not in printed
     assert_no_gap_and_no_double(rows_of(path))
