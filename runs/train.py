@@ -101,9 +101,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
         settings = keep_rules(settings, resumed, overrides)
     plan = make_plan(settings)
     if resumed:
-        with lock_folder(
-            resumed
-        ):  # first: a run that is under way, or refused for another reason, need not wait for Ray
+        with lock_folder(resumed):  # first: a run that is under way or is refused need not wait for Ray
             starts, done = find_starts(resumed, plan)
             todo = [seed for seed in plan.seeds if seed not in done]
             if not todo:

@@ -26,6 +26,7 @@ from experiments.help import EXAMPLES
 from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
+from run_directory.writing import lock_folder
 from runs import train
 from runs.build import build_config
 from runs.train import describe_next_steps
@@ -665,6 +666,13 @@ def test_a_run_that_stopped_before_its_first_checkpoint_cannot_be_resumed(old_ru
     assert message.startswith(f"resume={path}: no checkpoint")
 
 
+def test_a_run_that_still_trains_before_its_first_checkpoint_is_not_called_stopped(old_run, refused):
+    path = old_run("env=cartpole")
+    with lock_folder(path):
+        message = refused(f"resume={path}")
+    assert str(path) in message and "checkpoint" not in message
+
+
 def test_a_run_without_a_checkpoint_cannot_be_evaluated(old_run, refused):
     path = old_run("env=cartpole")
     message = refused("command=evaluate", f"run={path}")
@@ -973,6 +981,13 @@ def test_a_yaml_file_in_another_encoding_is_refused(text, world, refused):
     world("tuned_configs/damaged.yaml", "")
     (composition.ROOT / "tuned_configs" / "damaged.yaml").write_bytes(text)
     assert "tuned_configs/damaged.yaml, line" in refused("tuned_configs=damaged")
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_a_yaml_file_is_not_waited_for(world, refused):
+    world("tuned_configs/damaged.yaml", "")
+    os.mkfifo(composition.ROOT / "tuned_configs" / "pipe.yaml")
+    assert "tuned_configs/pipe.yaml" in refused("tuned_configs=pipe")
 
 
 @pytest.mark.parametrize("text", [TUNED, TUNED.replace("\n", "\r\n"), TUNED.rstrip(), TUNED + "...\n", TUNED + "# é\n"])

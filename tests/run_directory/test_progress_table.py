@@ -6,6 +6,7 @@ import pytest
 
 from run_directory import writing
 from run_directory.progress_table import ProgressTable, read_rows
+from settings.mistakes import Mistake
 
 
 @pytest.fixture
@@ -93,6 +94,14 @@ def test_a_new_column_is_empty_above_and_the_old_rows_stay(path):
     assert path.read_text().splitlines() == ["agent_steps,loss,kl", "10,1.0,", "20,2.0,", "30,3.0,0.5", "40,,0.6"]
     fill(path, 50)
     assert steps_in(path) == [10, 20, 30, 40, 50]
+
+
+def test_a_count_that_no_run_can_reach_is_damage(path):
+    path.write_text(f"agent_steps\n{10**14}\n")
+    assert read_rows(path) == [{"agent_steps": str(10**14)}]
+    path.write_text(f"agent_steps\n{10**15}\n")
+    with pytest.raises(Mistake, match=str(10**15)):
+        read_rows(path)
 
 
 def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):

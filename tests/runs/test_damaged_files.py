@@ -246,6 +246,15 @@ def test_a_damaged_file_of_a_checkpoint_is_named_and_nothing_is_played(whole_run
     assert answer(evaluated(run), capsys)[0] == 0
 
 
+@pytest.mark.parametrize("name", ["trials.csv", "seeds.csv"])
+def test_a_table_of_a_search_that_was_emptied_is_not_blamed_on_the_other_one(name, whole_search, tmp_path, capsys):
+    folder = shutil.copytree(whole_search, tmp_path / "search")
+    put(folder / name, b"")
+    code, said = answer(lambda: command_line.main(["command=promote", f"run={folder}"]), capsys)
+    other = {"trials.csv": "seeds.csv", "seeds.csv": "trials.csv"}[name]
+    assert code == 2 and other not in said
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "trials.csv", "seeds.csv", "study.db"])
 def test_a_damaged_file_of_a_search_is_named_or_changes_nothing(name, whole_search, tmp_path, capsys):
     folder, into = shutil.copytree(whole_search, tmp_path / "search"), tmp_path / "tuned_configs"

@@ -1,6 +1,7 @@
 """Runs from end to end, as typed: what they leave behind, and how they continue."""
 
 import copy
+import dataclasses
 import errno
 import json
 import math
@@ -28,7 +29,7 @@ from run_directory.starts import read_overrides
 from run_directory.tensorboard import CurveWriter
 from runs import interrupt, train, tuning
 from runs.interrupt import REPEAT_AFTER_S, Interrupt
-from runs.train import explain_overshoot, has_reached_stop
+from runs.train import count_room, explain_overshoot, has_reached_stop
 from runs.training_process import TrainingProcess
 from tests.runs.tiny_runs import (
     RESTARTED,
@@ -678,3 +679,12 @@ def test_a_table_that_lost_rows_is_noticed_when_its_run_goes_on(rows, checkpoint
     for steps in rows:
         table.append({"agent_steps": steps})
     assert train.lacks_rows(tmp_path / PROGRESS_CSV, checkpoint) == lacks
+
+
+@pytest.mark.parametrize(("cpus", "taken", "room"), [(2, 1, 2), (2, 2, 1), (8, 3, 2), (2, 4, 1)])
+def test_as_many_seeds_train_at_once_as_there_are_cpus_for(cpus, taken, room, compose, monkeypatch):
+    plan = dataclasses.replace(make_plan(compose(["env=cartpole"])), training_cpus=taken)
+    monkeypatch.setattr("runs.train.count_cpus", lambda: cpus)
+    assert count_room(plan) == room
+    elsewhere = plan.settings | {"cluster": plan.settings["cluster"] | {"address": "auto"}}
+    assert count_room(dataclasses.replace(plan, settings=elsewhere)) is None
