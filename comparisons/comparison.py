@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from comparisons.grid_directory import GRID_JSON, read_grid_file
-from comparisons.run_groups import Run, name_game, read_runs
 from comparisons.tables import Part, group_starts, make_row, write_markdown
 from comparisons.verdicts import Verdict, compare_arms
 from evidence.curves import SCORE, SMALL_CURVES, ReferenceLine, choose_rows, draw_curves
 from evidence.human import find_random_score, find_references
 from evidence.labels import flatten_settings
+from evidence.run_groups import Run, name_game, read_runs
 from run_directory.writing import explain_unwritable, write_file, write_table
 from settings.mistakes import Mistake
 

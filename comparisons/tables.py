@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comparisons.run_groups import Run
 from comparisons.verdicts import Verdict
 from environments.passwords import mask_passwords
 from evidence.curves import SCORE
 from evidence.human import find_random_score, find_references
+from evidence.run_groups import Run
 from evidence.statistics import t_interval
 from run_directory.checkpoints import MIN_GAMES
 from settings.mistakes import format_count
