@@ -11,6 +11,7 @@ seconds.
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -54,7 +55,7 @@ class WatchServer:
         self._curves: dict[str, WatchCurves] = {}
         self._sockets: set[web.WebSocketResponse] = set()
         self._readers = ThreadPoolExecutor(1)
-        self._players = ThreadPoolExecutor(1, initializer=limit_threads)
+        self._players = ThreadPoolExecutor(1, initializer=prepare_player)
 
     async def start(self, listener: socket.socket) -> web.AppRunner:
         """Start to serve on a socket; `cleanup` of the returned runner ends the server."""
@@ -205,11 +206,13 @@ class GameControls:
         return wanted
 
 
-def limit_threads() -> None:
-    """Let PyTorch use one thread: beside a training, several threads would mostly wait for each other."""
+def prepare_player() -> None:
+    """Let the thread that plays take only CPU time that a training leaves, and PyTorch compute in this thread alone."""
     import torch
 
     torch.set_num_threads(1)
+    if hasattr(os, "SCHED_IDLE"):  # on Linux: a thread of this class never interrupts one of a training
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def open_live_game(run: Path, checkpoint: str | None) -> Any:
