@@ -29,7 +29,8 @@ if __name__ == "__main__":  # before the other imports, which take seconds and m
 try:
     import yaml
 
-    from experiments.composition import explain_flag, refuse_bare_words, remove_resume
+    from command_line.flags import refuse_bare_words, split_arguments
+    from experiments.composition import remove_resume
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -41,18 +42,18 @@ def main(argv: list[str]) -> int:
     """Run a command line, without the name of the program; return the exit code."""
     try:
         if argv[:1] == ["--complete"]:  # a shell calls this at every Tab
-            from experiments.completion import complete_word
+            from command_line.completion import complete_word
 
             print("\n".join(complete_word("".join(argv[1:2]), argv[2:])))
             return 0
         if argv[:1] == ["--completion"]:
-            from experiments.completion import get_completion_script
+            from command_line.completion import get_completion_script
 
             print(get_completion_script(" ".join(argv[1:])))
             return 0
         overrides, flags = split_arguments(argv)
         if "--help" in flags:
-            from experiments.help import format_help
+            from command_line.help import format_help
 
             print(format_help(overrides))
             return 0
@@ -79,30 +80,6 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:  # before or after training; during training, the run writes a checkpoint first
         print("stopped", file=sys.stderr)
         return 1
-
-
-def split_arguments(argv: list[str]) -> tuple[list[str], set[str]]:
-    """Split a command line into its overrides and its flags.
-
-    Raises:
-        Mistake: a flag does not exist.
-    """
-    words, flags, overrides = list(argv), set(), []
-    while words:
-        word = words.pop(0)
-        if word in ("-h", "--help"):
-            flags.add("--help")
-        elif word in ("-m", "--multirun"):
-            flags.add("--multirun")
-        elif word in ("-c", "--cfg"):
-            if not words or words.pop(0) != "job":
-                raise Mistake("--cfg prints the experiment; type it as --cfg job")
-            flags.add("--cfg")
-        elif word.startswith("-"):
-            raise Mistake(explain_flag([word, *words], overrides))
-        else:
-            overrides.append(word)
-    return overrides, flags
 
 
 def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:

@@ -18,13 +18,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from environments.spelling import suggest_env, translate_env
+from environments.spelling import suggest_env
 from experiments.words import expand_override, spell_override
 from experiments.yaml_files import check_global_file, check_group_file, find_key_line, read_yaml_nodes
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
 from settings.suggestions import suggest_option
-from settings.synonyms import COMMANDS, explain_unknown_key, suggest_overrides
+from settings.synonyms import COMMANDS, explain_unknown_key
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
@@ -283,26 +283,6 @@ def list_fitting_models(overrides: list[str]) -> list[str]:
         made_for = ("42" in torso) == (env.get("dim") == 42) or torso == "mlp"
         fitting += [option] if (torso != "mlp") == ("game" in env) and made_for else []
     return fitting
-
-
-def refuse_bare_words(overrides: list[str]) -> None:
-    """Refuse a word without `=` that is an option of a group, such as `ppo`, a game, or the name of a command."""
-    for word in (word for word in overrides if "=" not in word):
-        if groups := [group for group in GROUPS if word.lower() in list_options(group)]:
-            raise Mistake(f"{word}: did you mean {groups[0]}={word.lower()}?")
-        if word.lower() in COMMANDS:
-            raise Mistake(f"{word}: did you mean command={COMMANDS[word.lower()]}?")
-        if game := translate_env(word, list_options("env")):
-            raise Mistake(f"{word}: did you mean {game}?")
-
-
-def explain_flag(words: list[str], overrides: list[str]) -> str:
-    """Return the sentence for an unknown flag, the first of `words`; `overrides` stand before it."""
-    try:
-        known = list_dotted_keys(compose_settings([*overrides, *(word for word in words if word.startswith("algo="))]))
-    except Mistake:  # of a grid, or with a second mistake, which is answered when the flag has gone
-        known = list_dotted_keys(compose_settings([]))
-    return f"{words[0]}: there is no such flag; {suggest_overrides(words, [*known, *GROUPS], spell)}"
 
 
 def spell(name: str, value: str) -> str:

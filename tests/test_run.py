@@ -16,13 +16,13 @@ from ray import tune
 
 import run
 from cluster.plan import make_plan
+from command_line.help import EXAMPLES
 from environments import names
 from environments.machine import count_cpus
 from environments.names import name_environment
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from experiments.check import check_settings
-from experiments.help import EXAMPLES
 from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start

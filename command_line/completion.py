@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ale_py import roms
 
+from command_line.help import SECTIONS, list_defaults
 from experiments.composition import GROUPS, PATH_SETTINGS, list_options
-from experiments.help import SECTIONS, list_defaults
 from run_directory.layout import CHECKPOINT_NAMES
 from settings.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
 from settings.mistakes import Mistake

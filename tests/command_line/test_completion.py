@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import run
-from experiments.completion import SHELLS, complete_word, get_completion_script
+from command_line.completion import SHELLS, complete_word, get_completion_script
 from experiments.composition import GROUPS, ROOT, list_options
 
 

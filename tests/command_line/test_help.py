@@ -3,8 +3,8 @@
 import pytest
 
 import run
+from command_line.help import SECTIONS, format_help
 from experiments.composition import GROUPS, list_options
-from experiments.help import SECTIONS, format_help
 from settings.algorithms import ALGORITHMS
 from settings.commands import PLAYER_COMMANDS, READER_SETTINGS
 from settings.mistakes import Mistake
