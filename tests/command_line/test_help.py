@@ -3,8 +3,8 @@
 import pytest
 
 import run
+from command_line.help import SECTIONS, format_help
 from experiments.composition import GROUPS, list_options
-from experiments.help import SECTIONS, format_help
 from settings.algorithms import ALGORITHMS
 from settings.commands import PLAYER_COMMANDS, READER_SETTINGS
 from settings.mistakes import Mistake
@@ -66,6 +66,14 @@ def test_the_page_of_a_command_has_the_settings_that_it_reads(command):
     assert all(f"\n  {name}=" in page for name in READER_SETTINGS[command])
     assert ("\n  env.sticky=" in page) == (command in PLAYER_COMMANDS)
     assert command != "record" or "\n  way=stochastic\n" in page
+
+
+@pytest.mark.parametrize(("command", "there", "missing"), [("train", "evaluate", "games"), ("search", "trust", "page")])
+def test_the_page_of_a_training_and_of_a_search_has_the_settings_that_they_read(command, there, missing):
+    page = format_help([f"command={command}"])
+    assert f"\n  {there}=" in page and "\n  seed=1\n" in page and "--help algo" in page
+    assert f"\n  {missing}=" not in page and "\n  run=" not in page
+    assert ("--help search" in page) == (command == "search")
 
 
 def test_a_page_says_whose_settings_it_shows():
