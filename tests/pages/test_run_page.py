@@ -185,6 +185,22 @@ def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
     assert len(pictures_in(game["video"])) == game["steps"] == len(array_of(game["rewards"]))
 
 
+def test_an_action_of_several_parts_has_a_bar_for_each_value_of_each_part(make_run):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Matching-v0", "frameskip": 1, "clip_rewards": False}
+    game = content_of(write_page(make_run(env=env, bias=[9.0, 0, 0, 0, 9, 0, 0, 9, 0])))["game"]
+    assert len(game["labels"]) == 9 and game["labels"][3] == "part 2: 0"
+    np.testing.assert_array_equal(array_of(game["actions"]), [[0, 4, 7]] * 8)  # places among the bars
+
+
+def test_pictures_that_are_not_square_are_shown_as_the_network_sees_them(make_run):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Wide-v0", "frameskip": 1, "clip_rewards": False}
+    model = {"torso": "minigrid_cnn", "hidden": 16, "activation": "relu"}
+    game = content_of(write_page(make_run(env=env | {"frame_stack": 2}, model=model)))["game"]
+    assert (game["sees"]["width"], game["sees"]["height"], game["sees"]["stack"]) == (52, 36, 2)
+    assert pictures_in(game["sees"]["video"])[0].shape[:2] == (36, 104)
+    assert array_of(game["importance"]).shape == (1, PARTS, PARTS)
+
+
 def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setattr("pages.run_games.play_replays", None)
