@@ -77,7 +77,7 @@ def test_the_page_holds_the_game_that_was_played_and_what_the_agent_thought_and_
     with GamesDisplay(1) as display:
         (replay,) = play_replays(agent, 1, greedy=False, display=display)
     assert game["steps"] == len(replay.actions) == 60 and "cut after 60 agent steps" in game["how"]
-    np.testing.assert_array_equal(array_of(game["actions"]), replay.actions)
+    np.testing.assert_array_equal(array_of(game["actions"])[:, 0], replay.actions)
     np.testing.assert_array_equal(array_of(game["rewards"]), replay.rewards.astype(np.float32))
     np.testing.assert_allclose(array_of(game["policy"]) / 255, replay.policy, atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(array_of(game["values"]), replay.values, rtol=1e-6)
@@ -265,7 +265,7 @@ def test_a_browser_shows_the_step_that_is_asked_for(assault_page, tmp_path):
     assert said["at"].startswith("agent step 42 of 60, score ") and said["next"].startswith("agent step 43 of 60")
     assert said["range"] == ["1", "60"] and said["axis"] == [["1", "60"]] * 3
     assert said["under"], "the controls are not under the picture"
-    assert f"plays {game['labels'][array_of(game['actions'])[41]]}" in said["at"]
+    assert f"plays {game['labels'][int(array_of(game['actions'])[41, 0])]}" in said["at"]
     assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
     assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
     assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0
