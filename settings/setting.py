@@ -57,8 +57,8 @@ class Setting:
 
     Attributes:
         meaning: its meaning with its unit, which --help prints.
-        kind: int, float, bool, str, or list.
-        item: the kind of each item of a list, int or str.
+        kind: int, float, bool, str, list, or dict.
+        item: the kind of each item of a list: int, str, or str | dict.
         low, high: the smallest and the largest allowed value.
         above: a limit that the value must exceed.
         options: the only values allowed.
@@ -72,7 +72,7 @@ class Setting:
     above: float | None = None
     options: tuple = ()
     optional: bool = False
-    item: type = int
+    item: Any = int
 
     def check(self, key: str, value: Any) -> Any:
         """Return the value as its kind: where the setting is a whole number, 2e5 as 200000 and `10k` as 10000.
@@ -98,7 +98,7 @@ class Setting:
         if type(value) is not self.kind or (self.kind is list and not items):
             raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}", key)
         for item in items:
-            if self.kind is list and type(item) is not self.item:
+            if self.kind is list and type(item) is not self.item and type(item) not in get_args(self.item):
                 raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}", key)
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
@@ -118,6 +118,8 @@ class Setting:
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
             self.kind, "a list of whole numbers" if self.item is int else "a list of words"
         )
+        if self.kind is dict:
+            words = "names with values, {name: value}"
         if self.low is not None and self.high is not None:
             words += f" from {spell_limit(self.low)} to {spell_limit(self.high)}"
         elif self.low is not None:
