@@ -88,8 +88,10 @@ def find_place(key: str, overrides: list[str]) -> str | None:
 
 
 def quote_path(override: str) -> str:
-    """Return an override with quotes around a path, so that Hydra accepts every character in it."""
+    """Return an override as Hydra reads it: with quotes around a path, which may have every character."""
     key, equals, value = override.partition("=")
+    if key == "callbacks":  # Hydra takes no colon in the key of a dictionary
+        return re.sub(r"([\w.]+):([^\W\d]\w*)(?=\s*:)", r"\1\\:\2", override)
     # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
     # ${oc.env:NAME} has to stay a reference to an environment variable.
     a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
