@@ -27,10 +27,9 @@ if __name__ == "__main__":  # before the other imports, which take seconds and m
     protect_output_streams()
 
 try:
-    import yaml
-
-    from command_line.flags import refuse_bare_words, split_arguments
+    from command_line.flags import format_experiment, refuse_bare_words, split_arguments
     from experiments.composition import remove_resume
+    from experiments.config_dir import open_typed_folder
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -51,22 +50,27 @@ def main(argv: list[str]) -> int:
 
             print(get_completion_script(" ".join(argv[1:])))
             return 0
-        overrides, flags = split_arguments(argv)
+        arguments = split_arguments(argv)
+        overrides, flags = arguments.overrides, arguments.flags
+        open_typed_folder(overrides)
         if "--help" in flags:
             from command_line.help import format_help
 
-            print(format_help(overrides))
+            print(format_help([override for override in overrides if not override.startswith("config_dir=")]))
             return 0
         refuse_bare_words(overrides)
+        to_submit = [override for override in overrides if override != "command=submit"]
         if "--multirun" in flags:
-            from comparisons.commands import run_multirun
+            from comparisons.commands import run_multirun, submit_grid
 
-            return run_multirun(argv, overrides, print_only="--cfg" in flags)
+            if to_submit != overrides and "--cfg" not in flags:
+                return submit_grid(to_submit)
+            return run_multirun(argv, overrides, print_only="--cfg" in flags, package=arguments.package)
         if "command=submit" in overrides and "--cfg" not in flags:
-            return submit_experiment([override for override in overrides if override != "command=submit"])
+            return submit_experiment(to_submit)
         settings, resumed = read_experiment(overrides)
         if "--cfg" in flags:
-            print(yaml.safe_dump(mask_passwords(settings), sort_keys=False), end="")
+            print(format_experiment(settings, arguments.package), end="")
             return 0
         if settings["command"] == "submit":  # set in another way, which the job would inherit
             raise Mistake("command=submit has to be typed on the command line, in this form")
@@ -92,7 +96,7 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     from tune_searches.check import check_search_part
 
     settings, resumed = check_overrides(overrides)
-    with name_place_of_mistake(overrides):
+    with name_place_of_mistake(overrides, resumed):
         return check_search_part(settings), resumed
 
 

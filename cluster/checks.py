@@ -165,7 +165,7 @@ def refuse_nodes_without_modules(modules: dict[str, str], found: list[Node]) -> 
         for node, why in ask_nodes(explain_import, found, module):
             if why:
                 raise Mistake(
-                    f"{setting}: node {node.name} cannot import {module} ({why}); --config-dir=<its folder> sends it "
+                    f"{setting}: node {node.name} cannot import {module} ({why}); --config-dir <its folder> sends it "
                     "there with what it needs in that folder, and packages have to be installed on all nodes"
                 )
 

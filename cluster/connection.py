@@ -8,6 +8,7 @@ If the run cannot work there, a Mistake says so before the run directory is crea
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import ray
@@ -22,10 +23,9 @@ from cluster.checks import (
     refuse_unshared_folder,
 )
 from cluster.local_ray import LOCAL, describe_token, start_ray
-from cluster.package import MAX_DRIVER_BYTES, refuse_large_package
+from cluster.package import MAX_DRIVER_BYTES, OWN_FOLDER, pack_code
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
-from environments.checkout import ROOT
 from environments.passwords import mask_passwords
 from rollouts.private_ray import change_command_line, disable_tune_signals
 from settings.mistakes import Mistake, format_count
@@ -70,18 +70,18 @@ def connect_to_ray(plan: Plan) -> None:
     head = find_head(address)
     refuse_unreachable_head(address, head)
     # The driver of a job has its code from the job. Other drivers send it now, without the files that .rayignore names.
-    code = {} if JOB_VARIABLE in os.environ else {"working_dir": str(ROOT)}
-    if code:
-        refuse_large_package(ROOT, MAX_DRIVER_BYTES)
-    try:
-        context = ray.init(
-            address=head,
-            runtime_env={**code, "env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # Ray raises ConnectionError, RuntimeError and its own exceptions
-        raise Mistake(explain_failed_connection(address, head, error)) from error
+    own = {OWN_FOLDER: Path(settings["config_dir"])} if settings["config_dir"] else {}
+    with nullcontext({}) if JOB_VARIABLE in os.environ else pack_code(own, MAX_DRIVER_BYTES) as code:
+        variables = {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]} | code.get("env_vars", {})
+        try:
+            context = ray.init(
+                address=head,
+                runtime_env=code | {"env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # Ray raises ConnectionError, RuntimeError and its own exceptions
+            raise Mistake(explain_failed_connection(address, head, error)) from error
     try:
         found = list_nodes()
         if not settings["cluster"]["grows"]:

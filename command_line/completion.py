@@ -11,8 +11,10 @@ from pathlib import Path
 
 from ale_py import roms
 
+from command_line.flags import split_arguments
 from command_line.help import SECTIONS, list_defaults
-from experiments.composition import GROUPS, PATH_SETTINGS, list_options
+from experiments.composition import FILE_GROUPS, GROUPS, PATH_SETTINGS, list_options
+from experiments.config_dir import open_typed_folder
 from run_directory.layout import CHECKPOINT_NAMES
 from settings.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
 from settings.mistakes import Mistake
@@ -20,13 +22,14 @@ from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings
 from settings.suggestions import suggest_option
 
-FLAGS = ("--help", "--cfg", "--completion")
+FLAGS = ("--help", "--multirun", "--cfg", "--package", "--config-dir", "--completion")
 PATH_NAMES = {  # settings whose values are paths -> names that they take instead of a path
     "run": ("latest",),
     "resume": ("latest", "auto"),
     "checkpoint": CHECKPOINT_NAMES,
     "replay": (),
     "output_dir": (),
+    "config_dir": (),
 }
 SHELLS = {
     # Bash ends a word at `=`, so a reply holds only the text after the last `=`. Commands without run.py get files.
@@ -74,9 +77,17 @@ def complete_word(current: str, before: list[str]) -> list[str]:
         current: the word under the cursor, up to the cursor; it may be empty.
         before: the words before it. If they contain a mistake, they are ignored.
     """
-    overrides = [word for word in before if not word.startswith("-")]
+    try:
+        overrides = split_arguments(before).overrides
+        open_typed_folder(overrides)
+    except Mistake:
+        overrides = [word for word in before if not word.startswith("-")]
     if before[-1:] == ["--cfg"]:
         offered: Iterable[str] = ["job"]
+    elif before[-1:] == ["--config-dir"]:
+        offered = list_folders(current)
+    elif before[-1:] == ["--package"]:
+        offered = [section for section in SECTIONS if section != "run"]
     elif before[-1:] == ["--completion"]:
         offered = SHELLS
     elif current.startswith("-"):
@@ -95,7 +106,9 @@ def list_overrides(current: str, before: list[str]) -> list[str]:
     key, equals, path = current.partition("=")
     if not equals:
         return list_keys(current, before)
-    values = [*PATH_NAMES[key], *list_folders(path)] if key in PATH_SETTINGS else list_values(key, before)
+    values = [*PATH_NAMES.get(key, ()), *list_folders(path)] if key in PATH_SETTINGS else list_values(key, before)
+    if key in FILE_GROUPS and path:
+        values = [*values, *list_folders(path), *list_yaml_files(path)]
     return [f"{key}={value}" for value in values]
 
 
@@ -138,6 +151,12 @@ def list_values(key: str, before: list[str]) -> list[str]:
     setting = table[name]
     values = ["true", "false"] if setting.kind is bool else [str(option) for option in setting.options]
     return [*values, *(["null"] if setting.optional else [])]
+
+
+def list_yaml_files(path: str) -> list[str]:
+    """Return the YAML files whose paths begin with `path`."""
+    parent = path.rpartition("/")[0] + "/" if "/" in path else ""
+    return [f"{parent}{file.name}" for file in Path(parent or ".").expanduser().glob("*.yaml")]
 
 
 def list_folders(path: str) -> list[str]:

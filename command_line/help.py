@@ -21,11 +21,17 @@ from experiments.composition import (
     compose_config,
     compose_settings,
     explain_typed_key,
-    get_group_folder,
+    find_option_file,
     list_options,
 )
 from experiments.words import expand_override
-from settings.commands import PLAYER_COMMANDS, PROTOCOL_SETTINGS, READER_SETTINGS
+from settings.commands import (
+    IGNORED_SETTINGS,
+    PLAYER_COMMANDS,
+    PROTOCOL_SETTINGS,
+    READER_ONLY_SETTINGS,
+    READER_SETTINGS,
+)
 from settings.experiment import select_classes
 from settings.mistakes import Mistake
 from settings.runs import SEED, RunSettings
@@ -55,6 +61,9 @@ examples
 
 flags
   --help      this text      --cfg job   print the experiment, run nothing
+  --cfg job --package algo   print one group of it
+  --config-dir mine   use your own algo/, env/ ... in this folder, too
+  tuned_configs=mine.yaml (or experiment=)   use a file of your own
   -m          a grid of experiments, and their comparison: docs/comparing.md
   --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
   --completion bash (or zsh)   Tab completes: eval "$(python run.py ...)"
@@ -110,9 +119,14 @@ def format_section(word: str) -> list[str]:
 
 
 def format_command(command: str) -> list[str]:
-    """Return the lines on all settings that a command reads which reads a run directory; none for other commands."""
+    """Return the lines on all settings outside of groups that a command reads."""
     if command not in READER_SETTINGS:
-        return []
+        left_out = {"command", *READER_ONLY_SETTINGS, *IGNORED_SETTINGS[command]}
+        groups = [section for section in SECTIONS[:-1] if command == "search" or section != "search"]
+        table = {key: line for key, line in list_defaults("run", []).items() if key not in left_out}
+        pages = ", ".join(f"--help {group}" for group in groups)
+        lines = ["", *wrap_text("", f"settings of this command, beside those of groups: {pages}")]
+        return [*lines, *(line for key, one in table.items() for line in format_setting(key, *one))]
     of_run = {"seed": SEED} | (
         {f"env.{key}": one for key, one in PROTOCOL_SETTINGS.items()} if command in PLAYER_COMMANDS else {}
     )
@@ -160,9 +174,10 @@ def format_options(group: str) -> list[str]:
 
 def read_header(group: str, option: str) -> list[str]:
     """Return the lines of the comment at the top of an option's file."""
-    if option not in (options := list_options(group)):
-        raise Mistake(f"--help {group}={option}: there is no such option; {suggest_option(option, options)}")
-    lines = (get_group_folder(group) / f"{option}.yaml").read_text().splitlines()
+    if not (path := find_option_file(group, option)):
+        hint = suggest_option(option, list_options(group))
+        raise Mistake(f"--help {group}={option}: there is no such option; {hint}")
+    lines = path.read_text().splitlines()
     comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     count = sum(not line.startswith("# @package") for line in lines[:end])

@@ -117,10 +117,11 @@ def read_grid(overrides: list[str]) -> Grid:
 
 
 def split_limit(overrides: list[str]) -> tuple[list[str], int]:
-    """Return the overrides without max_runs, and its value."""
-    typed = [override for override in overrides if override.partition("=")[0] == "max_runs"]
-    value = compose_settings(typed)["max_runs"]
-    limit = list_settings(RunSettings)["max_runs"].check("max_runs", value)
+    """Return the overrides without max_runs and trust, which belong to the whole grid, and the value of max_runs."""
+    keys = ("max_runs", "trust")
+    typed = [override for override in overrides if override.partition("=")[0] in keys]
+    composed, known = compose_settings(typed), list_settings(RunSettings)
+    limit, _ = (known[key].check(key, composed[key]) for key in keys)
     return [override for override in overrides if override not in typed], limit
 
 
@@ -152,7 +153,10 @@ def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
     """Return a directory name for each combination: the option of a group, and key and value of a setting."""
     names: list[str] = []
     for values in combinations:
-        parts = [("" if key in GROUPS else f"{key.rpartition('.')[2]}_", value) for key, value in values.items()]
+        parts = [
+            ("", re.sub(r".*/|\.ya?ml$", "", value)) if key in GROUPS else (f"{key.rpartition('.')[2]}_", value)
+            for key, value in values.items()
+        ]
         base = "_".join(key + re.sub(r"[^\w.+-]+", "~", value).strip("~.") for key, value in parts)[:80]
         numbers = (f"{base}~{number}" for number in itertools.count(2))
         names.append(base if base not in names else next(name for name in numbers if name not in names))

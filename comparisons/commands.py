@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from command_line.flags import select_group
 from comparisons.arms import read_grid
 from comparisons.grid_directory import GRID_JSON
 from environments.passwords import mask_passwords
@@ -21,8 +22,14 @@ from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
 from settings.mistakes import Mistake, format_error, resolve_path
 
 
-def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int:
+def run_multirun(argv: list[str], overrides: list[str], print_only: bool, package: str | None = None) -> int:
     """Check a grid and run it, or only print the settings of its arms; return the exit code.
+
+    Args:
+        argv: the command line.
+        overrides: of the command line.
+        print_only: whether --cfg job is typed.
+        package: the only group to print.
 
     Raises:
         Mistake: there is no grid in the overrides, or some arms cannot work.
@@ -30,7 +37,8 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int
     Interrupt.message = MESSAGE_BEFORE_TRAINING
     grid = read_grid(overrides)
     if print_only:
-        print(yaml.safe_dump({arm.name: mask_passwords(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
+        arms = {arm.name: mask_passwords(select_group(arm.settings, package)) for arm in grid.arms}
+        print(yaml.safe_dump(arms, sort_keys=False), end="")
         return 0
     if grid.arms[0].settings["dry_run"]:
         from comparisons.grid_dry_run import describe_grid
@@ -44,6 +52,19 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int
         code = show_grid(folder, grid.arms) or code
     print(f"grid directory: {folder}")
     return code
+
+
+def submit_grid(overrides: list[str]) -> int:
+    """Check a grid, then submit it as one job on a cluster, which types the same grid there; return the exit code.
+
+    Raises:
+        Mistake: there is no grid in the overrides, some arms cannot work, or the cluster does not accept the job.
+    """
+    from cluster.submit import add_trust_override, submit_job
+
+    grid = read_grid(add_trust_override(overrides))
+    print(submit_job(grid.arms[0].settings, overrides, grid.name))
+    return 0
 
 
 def show_grid(folder: Path, arms: list[Any]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from environments.passwords import mask_passwords
-from run_directory.files import check_kind, read_json
+from run_directory.files import check_kind, read_count, read_json, read_table
 from run_directory.writing import write_file, write_table
 from settings.mistakes import Mistake
 
@@ -35,14 +35,20 @@ class GridRun(NamedTuple):
 
 
 def write_arms(folder: Path, runs: list[GridRun]) -> None:
-    """Write arms.csv, one row per seed of each arm."""
+    """Write arms.csv, one row per seed of each arm; rows of seeds that only an earlier start named stay as they are.
+
+    Raises:
+        Mistake: the arms.csv of the earlier start is damaged.
+    """
     keys = list(dict.fromkeys(key for run in runs for key in run.values))
-    rows = [
-        (run.arm, run.seed, run.state, run.agent_steps, "" if math.isnan(run.score) else run.score, run.failure)
-        + tuple(run.values.get(key, "") for key in keys)
-        for run in runs
-    ]
-    write_table(folder / ARMS_CSV, ("arm", "seed", "state", "agent_steps", "score", "failure", *keys), rows)
+    header = ("arm", "seed", "state", "agent_steps", "score", "failure", *keys)
+    rows = {(row["arm"], row["seed"]): row for row in read_table(folder / ARMS_CSV, {"seed": read_count}, header[:2])}
+    for run in runs:
+        score = "" if math.isnan(run.score) else run.score
+        rows[run.arm, run.seed] = run._asdict() | {"score": score} | run.values
+    arms = list(dict.fromkeys([*(run.arm for run in runs), *(arm for arm, _ in rows)]))
+    ordered = sorted(rows, key=lambda row: (arms.index(row[0]), row[1]))
+    write_table(folder / ARMS_CSV, header, ([rows[row].get(name, "") for name in header] for row in ordered))
 
 
 def refuse_another_grid(folder: Path, experiment: str, arms: dict[str, dict[str, str]]) -> None:

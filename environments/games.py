@@ -10,6 +10,7 @@ where the protocol presses FIRE then; what that step scores belongs to the game,
 """
 
 import difflib
+import dis
 import importlib
 from typing import Any, NamedTuple
 
@@ -242,7 +243,9 @@ class GymnasiumGames(Games):
         """
         try:
             return method(*words, **named)
-        except (Exception, SystemExit) as error:  # an environment may raise anything
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # an environment may raise anything
+            if isinstance(error, KeyboardInterrupt) and not is_raised_by_code(error):
+                raise  # Ctrl-C
             raise EnvironmentFault(
                 f"env.id={self._id}: {method.__name__} raised {format_error(error)} (after {self._steps:,} agent steps "
                 "in this process)"
@@ -264,3 +267,11 @@ class GymnasiumGames(Games):
                 f"env.id={self._id}: the {what} of agent step {self._steps:,} in this process is "
                 f"{values[env][~finite[env]].flat[0]:g} (env {env + 1} of {len(values)}); mend the environment"
             )
+
+
+def is_raised_by_code(error: BaseException) -> bool:
+    """Return whether a `raise` statement raised an exception, and no signal."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]

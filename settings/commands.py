@@ -7,10 +7,10 @@ from settings.setting import list_settings
 VIDEO_SETTINGS = ("format", "scale", "fps")
 # Commands that read a run directory, each with the only overrides that it reads; all other settings are the run's own.
 READER_SETTINGS = {
-    "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
-    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
-    "page": ("run", "checkpoint"),
-    "watch": ("run", "checkpoint", "port"),
+    "evaluate": ("run", "checkpoint", "way", "seed", "episodes", "config_dir"),
+    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay", "config_dir"),
+    "page": ("run", "checkpoint", "config_dir"),
+    "watch": ("run", "checkpoint", "port", "config_dir"),
     "compare": ("runs", "out"),
     "promote": ("run",),
 }
@@ -47,6 +47,7 @@ COMMAND_LINE_DEFAULTS = {
     "checkpoint": None,
     "way": "both",
     "resume": None,
+    "config_dir": None,
     "trust": False,
 }
 COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from settings.mistakes import Mistake
 
 FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # module:Class
-WHERE = "put its folder on the path with --config-dir=<folder>, or with PYTHONPATH"
+WHERE = "put its folder on the path with --config-dir <folder>, or with PYTHONPATH"
 
 ROOT = Path(__file__).resolve().parent.parent
 STDLIB = Path(traceback.__file__).resolve().parent

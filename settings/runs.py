@@ -51,6 +51,9 @@ class RunSettings:
     """The settings that belong to no group: the command and its settings, directories, and records."""
 
     output_dir: str = any_value("runs go to <output_dir>/<algo>/<env>/")
+    config_dir: str | None = any_value(
+        "a folder of your own, searched for YAML groups and for modules; also --config-dir <folder>"
+    )
     label: str | None = any_value("a word that is added to the run directory's name")
     run: str | None = any_value(
         "the run directory that command=evaluate, record, page, watch and promote read; or latest"

@@ -20,6 +20,7 @@ from command_line.help import EXAMPLES
 from environments import names
 from environments.machine import count_cpus
 from environments.names import name_environment
+from environments.own_folder import OwnFolder
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from experiments.check import check_settings
@@ -715,6 +716,17 @@ def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):
     assert "above 0" in refused(f"resume={old_run(name='other')}", "algo.lr=-1")
 
 
+def test_a_mistake_of_a_file_beside_resume_and_of_the_run_itself_is_named_with_its_line(world, old_run, refused):
+    path = old_run("env=cartpole")
+    world("tuned_configs/mine.yaml", "# @package _global_\nstop:\n  time_s: abc\n")
+    assert "tuned_configs/mine.yaml, line 3: stop.time_s=abc " in refused(f"resume={path}", "tuned_configs=mine")
+    text = (path / "config.yaml").read_text().replace("gamma: 0.99", "gamma: abc")
+    (path / "config.yaml").write_text(text)
+    line = text[: text.index("gamma: abc")].count("\n") + 1
+    assert f"{path}/config.yaml, line {line}: algo.gamma=abc " in refused(f"resume={path}")
+    assert refused(f"resume={path}", "algo.gamma=cde").startswith("algo.gamma=cde ")
+
+
 # Resume, as far as the settings go.
 
 
@@ -1186,7 +1198,8 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
     **{"keep_milestones": False, "page": True},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
-    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "callbacks": ["extensions.callbacks:Callback"]},
+    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "config_dir": "elsewhere"},
+    **{"callbacks": ["extensions.callbacks:Callback"]},
 }
 COMMANDS = {
     "train": ["env=cartpole"],
@@ -1217,10 +1230,11 @@ def test_a_setting_that_no_training_depends_on_makes_no_other_experiment(key, co
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, capsys):
     """Used: what the command is told differs from what it is told without the word."""
+    Path("elsewhere").mkdir()
     told = []
 
     def record(*arguments, **named):
-        told.append((arguments, named))
+        told.append((arguments, named, OwnFolder.path))
         raise Mistake("told")
 
     for place in (

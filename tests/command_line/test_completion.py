@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import run
-from command_line.completion import SHELLS, complete_word, get_completion_script
+from command_line.completion import FLAGS, SHELLS, complete_word, get_completion_script
 from experiments.composition import GROUPS, ROOT, list_options
 
 
@@ -43,7 +43,7 @@ def test_values_are_offered_where_they_can_be_named_and_end_a_word():
 
 def test_a_command_that_reads_a_run_is_offered_what_it_reads():
     words = complete_word("", ["command=evaluate"])
-    assert words == ["checkpoint=", "env.", "episodes=", "run=", "seed=", "way="]
+    assert words == ["checkpoint=", "config_dir=", "env.", "episodes=", "run=", "seed=", "way="]
     assert "env.sticky=" in complete_word("env.", ["command=evaluate"]) and complete_word("", ["command=promote"]) == [
         "run="
     ]
@@ -57,10 +57,13 @@ def test_paths_are_completed_folder_by_folder(tmp_path, monkeypatch):
     assert complete_word("run=", []) == ["run=latest ", "run=outputs/"]
     assert complete_word("run=outputs/p", []) == ["run=outputs/ppo/"]
     assert complete_word("output_dir=.h", []) == ["output_dir=.hidden/"] and complete_word("run=nowhere/", []) == []
+    assert complete_word("out=o", []) == ["out=outputs/"]
 
 
 def test_flags_and_their_words_are_offered():
-    assert complete_word("--", []) == ["--cfg ", "--completion ", "--help "]
+    assert complete_word("--c", []) == ["--cfg ", "--completion ", "--config-dir "]
+    assert complete_word("--", []) == [f"{flag} " for flag in sorted(FLAGS)]
+    assert complete_word("al", ["--cfg", "job", "--package"]) == ["algo "]
     assert complete_word("", ["--cfg"]) == ["job "] and complete_word("z", ["--completion"]) == ["zsh "]
 
 
@@ -83,7 +86,7 @@ def test_a_script_is_free_of_syntax_errors(shell):
     [
         ("python run.py algo=pp", ["ppo "]),  # what follows the last =
         ("python run.py algo=a3c algo.num_wor", ["algo.num_workers="]),
-        ("python run.py algo=a3c -", ["--cfg ", "--completion ", "--help "]),
+        ("python run.py algo=a3c --c", ["--cfg ", "--completion ", "--config-dir "]),
         ("python other.py al", []),
         ("python run.p", []),
     ],

@@ -68,6 +68,14 @@ def test_the_page_of_a_command_has_the_settings_that_it_reads(command):
     assert command != "record" or "\n  way=stochastic\n" in page
 
 
+@pytest.mark.parametrize(("command", "there", "missing"), [("train", "evaluate", "games"), ("search", "trust", "page")])
+def test_the_page_of_a_training_and_of_a_search_has_the_settings_that_they_read(command, there, missing):
+    page = format_help([f"command={command}"])
+    assert f"\n  {there}=" in page and "\n  seed=1\n" in page and "--help algo" in page
+    assert f"\n  {missing}=" not in page and "\n  run=" not in page
+    assert ("--help search" in page) == (command == "search")
+
+
 def test_a_page_says_whose_settings_it_shows():
     assert "algo=ppo, the default" in format_help(["algo"]) and "env=assault, the default" in format_help(["env"])
     assert "\n  env.game=qbert\n" in format_help(["env=qbert"]) and " zaxxon" in format_help(["env.game"])

@@ -50,6 +50,7 @@ def test_the_same_line_has_the_same_name_and_another_line_another():
         (["algo=glob(x*)"], ["algo=glob(x*)", "a2c"]),
         (["algo.lr=glob(x*)"], ["algo.lr=glob(x*)"]),
         (["algo=a2c,ppo", "resume=x"], ["resume=x"]),
+        (["algo=a2c,ppo", "trust=maybe"], ["trust=maybe"]),
         (["algo=a2c,ppo", "tune_searches=cartpole_ppo"], ["tune_searches=cartpole_ppo", "-m"]),
         (["algo=a2c,ppo", "command=evaluate"], ["command=evaluate"]),
         (["algo=a2c,ppo", "max_failures=1,2"], ["max_failures=1,2"]),
@@ -78,6 +79,10 @@ def test_all_arms_that_cannot_work_are_listed_each_reason_once():
 def test_a_larger_grid_is_run_if_it_is_asked_for():
     words = ["algo=a2c,ppo", "seed=range(0,120)", "max_runs=240"]
     assert [len(arm["seed"]) for arm in list_arms(*words).values()] == [120, 120]
+
+
+def test_a_grid_of_another_host_is_trusted_if_the_line_says_so():
+    assert list(list_arms("algo=a2c,ppo", "trust=true")) == ["a2c", "ppo"]
 
 
 def test_seeds_can_be_added_to_a_grid():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -87,6 +88,21 @@ def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monke
     code, printed = go("-m", "algo=a2c,ppo", "env=cartpole", "seed=1,2,3", f"output_dir={tmp_path}", "dry_run=true")
     assert code == 0 and re.search(r"\b2 arms, 6 runs\b.* \d+ (?:s|min)\b.*\d MB", printed.splitlines()[-1])
     assert not list(tmp_path.iterdir())
+
+
+def test_seeds_of_earlier_starts_stay_in_the_table(tmp_path):
+    from comparisons.grid_directory import GridRun, write_arms
+
+    def row(arm: str, seed: int, score: float) -> GridRun:
+        return GridRun(arm, seed, "COMPLETE", 500, score, "", {"algo": arm})
+
+    write_arms(tmp_path, [row("ppo", 1, 7.0), row("ppo", 2, 8.0), row("a2c", 1, 5.0), row("a2c", 10, math.nan)])
+    write_arms(tmp_path, [row("ppo", 3, 9.0), row("ppo", 2, 8.5), row("a2c", 3, 6.0)])
+    found = [(one["arm"], one["seed"], one["score"], one["algo"]) for one in arms_of(tmp_path)]
+    ppo = [("ppo", seed, score, "ppo") for seed, score in (("1", "7.0"), ("2", "8.5"), ("3", "9.0"))]
+    assert found == [*ppo, *(("a2c", seed, score, "a2c") for seed, score in (("1", "5.0"), ("3", "6.0"), ("10", "")))]
+    write_arms(tmp_path, [row("ppo", 3, 9.0)])
+    assert len(arms_of(tmp_path)) == 6
 
 
 def test_two_grids_do_not_share_a_label(tmp_path):

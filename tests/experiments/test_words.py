@@ -42,7 +42,6 @@ from settings.synonyms import HINTS, SYNONYMS
         (["use_lstm=true"], "model.lstm_size"),
         (["seeds=3"], "seed"),
         (["tuned_config=assault_ppo"], "tuned_configs"),
-        (["experiment=assault_ppo"], "tuned_configs"),
         (["search=assault_ppo"], "tune_searches"),
         (["n_trials=3", "tune_searches=assault_ppo"], "search.trials"),
     ],
