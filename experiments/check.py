@@ -8,14 +8,16 @@ import re
 
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
-from custom_models.convolutions import compute_smallest_dim
-from environments.games import NOT_OPENED, is_game, may_never_end, near_games
-from environments.gymnasium_ids import check_id, check_spaces
+from custom_models.convolutions import compute_smallest_dim, refuse_small_pictures
+from environments.frames import layout_of
+from environments.games import check_game, may_never_end
+from environments.gymnasium_ids import check_environment
 from environments.names import name_environment
 from settings.algorithms import find_base
 from settings.experiment import select_tables
 from settings.mistakes import Mistake
 from settings.own_parts import is_own
+from settings.protocols import complete_rules
 from settings.runs import RunSettings
 from settings.setting import explain_unknown, list_settings, name_kind
 
@@ -44,7 +46,8 @@ def check_settings(settings: dict) -> dict:
                 f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings",
                 group,
             )
-    settings["env"]["name"] = name_environment(settings["env"])
+    env = settings["env"] | ({} if "game" in settings["env"] else complete_rules(settings["env"]))
+    settings["env"] = env | {"name": name_environment(env)}
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
@@ -91,34 +94,21 @@ def _check_env(settings: dict) -> None:
     """Refuse an environment that does not exist, or that the algorithm or the evaluation cannot play."""
     env = settings["env"]
     if "game" in env:
-        if not is_game(env["game"]):
-            near = near_games(env["game"])
-            spelling = "games are spelt like assault or ms_pacman, and --help env.game lists them"
-            hint = f"did you mean {' or '.join(near)}?" if near else spelling
-            raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}", "env.game")
-        if env["game"] in NOT_OPENED:
-            raise Mistake(
-                f"env.game={env['game']} is a game for several players, which ALE cannot open for one agent; "
-                "choose another game, such as env.game=assault"
-            )
+        check_game(env["game"])
     else:
-        check_id(env["id"])
-        check_spaces(env["id"], find_base(settings["algo"]) or "")
+        check_environment(env, find_base(settings["algo"]) or "")
         if settings["evaluate"] and settings["command"] == "train" and may_never_end(env):
             raise Mistake(
                 f"evaluate=true: env.id={env['id']} has no time limit, and an evaluation plays complete games only; "
-                "give it max_episode_steps where it is registered, or type evaluate=false"
+                "add env.kwargs={max_episode_steps: 1000}, or type evaluate=false"
             )
 
 
 def _check_model(settings: dict) -> None:
     """Refuse a torso that does not fit the observations, and an LSTM without a shared trunk."""
     model, env = settings["model"], settings["env"]
-    torso, smallest = model["torso"], compute_smallest_dim(model["torso"])
-    if smallest and "game" not in env:
-        raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
-    if smallest and env["dim"] < smallest:
-        raise Mistake(f"env.dim={env['dim']} is too small for model.torso={torso}, which needs {smallest} pixels")
+    if compute_smallest_dim(model["torso"]):
+        refuse_small_pictures(model["torso"], env, layout_of(env))
     if model["lstm_size"] and not model["shared_trunk"]:
         raise Mistake(
             f"model.lstm_size={model['lstm_size']} is one memory for both heads, and model.shared_trunk=false gives "
@@ -229,7 +219,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
     if may_never_end(env):
         raise Mistake(
             f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
-            "give it max_episode_steps where it is registered, or use algo=a2c"
+            "add env.kwargs={max_episode_steps: 1000}, or use algo=a2c"
         )
 
 

@@ -129,9 +129,11 @@ def find_place(key: str, overrides: list[str]) -> str | None:
 
 
 def quote_path(override: str) -> str:
-    """Return an override as Hydra reads it: with quotes around a path, which may have every character."""
+    """Return an override as Hydra reads it: quotes around a path, because it has no rules for characters in paths."""
     key, equals, value = override.partition("=")
-    if key == "callbacks":  # Hydra takes no colon in the key of a dictionary
+    if key == "env.kwargs" or key.startswith("env.kwargs."):  # the environment has these names, not a YAML file
+        return f"++{override}"
+    if key in ("env.wrappers", "callbacks"):  # Hydra takes no colon in the key of a dictionary
         return re.sub(r"([\w.]+):([^\W\d]\w*)(?=\s*:)", r"\1\\:\2", override)
     # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
     # ${oc.env:NAME} has to stay a reference to an environment variable.

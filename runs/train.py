@@ -15,6 +15,7 @@ from cluster.local_ray import LOCAL
 from cluster.plan import Plan, describe_update, make_plan
 from environments.checkout import ROOT
 from environments.games import may_never_end
+from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
@@ -255,6 +256,8 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
+    if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
+        print(f"warning: {note}")
     print(f"writing to {run}")
     print(f"to watch it in a browser:  {format_command('command=watch', f'run={shorten_path(run)}')}")
     print("starting the training process; its first numbers come in some seconds", flush=True)

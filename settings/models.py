@@ -9,7 +9,7 @@ from typing import Any
 from settings.own_parts import is_own
 from settings.setting import MANY, any_value, at_least, one_of
 
-CNNS = ("nature_cnn", "a3c_cnn", "cnn42", "rllib42")  # torsos whose convolutions are in custom_models/convolutions.py
+CNNS = ("nature_cnn", "a3c_cnn", "cnn42", "rllib42", "minigrid_cnn")  # as in custom_models/convolutions.py
 RESNETS = ("impala",)
 
 

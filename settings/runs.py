@@ -4,7 +4,6 @@ Their values stand in experiments/config.yaml and experiments/cluster/.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from settings.setting import MANY, PROCESSES, STEPS, YEAR_S, Setting, above, any_value, at_least, one_of
 
@@ -95,7 +94,7 @@ class RunSettings:
         "keep the weights at 0, 1, 3, 10, 30 and 100 % of stop.agent_steps, to play with; see checkpoint"
     )
     report_every: int = at_least(1, "agent steps per row of progress.csv, rounded up to whole rollouts", most=STEPS)
-    callbacks: list[Any] | None = any_value(
+    callbacks: list[str | dict] | None = any_value(
         "your own classes that hear of a run's start, rows, checkpoints and end: [module:Class], or with arguments "
         "[{module:Class: {argument: value}}]"
     )

@@ -57,8 +57,8 @@ class Setting:
 
     Attributes:
         meaning: its meaning with its unit, which --help prints.
-        kind: int, float, bool, str, list, or Any for what a user's own class reads.
-        item: the kind of each item of a list, int, str or Any.
+        kind: int, float, bool, str, list, dict, or Any for what a user's own class reads.
+        item: the kind of each item of a list: int, str, or str | dict.
         low, high: the smallest and the largest allowed value.
         above: a limit that the value must exceed.
         options: the only values allowed.
@@ -100,7 +100,7 @@ class Setting:
         if type(value) is not self.kind or (self.kind is list and not items):
             raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}", key)
         for item in items:
-            if self.kind is list and self.item not in (Any, type(item)):
+            if self.kind is list and type(item) is not self.item and type(item) not in get_args(self.item):
                 raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}", key)
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
@@ -117,10 +117,11 @@ class Setting:
         """Return the possible values of the setting in words: `a whole number of at least 1`."""
         if self.options:
             return "one of " + ", ".join(map(str, self.options))
-        lists = {int: "a list of whole numbers", str: "a list of words", Any: "a list"}
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", Any: "any value"}.get(
-            self.kind, lists[self.item]
+            self.kind, "a list of whole numbers" if self.item is int else "a list of words"
         )
+        if self.kind is dict:
+            words = "names with values, {name: value}"
         if self.low is not None and self.high is not None:
             words += f" from {spell_limit(self.low)} to {spell_limit(self.high)}"
         elif self.low is not None:

@@ -44,6 +44,8 @@ SYNONYMS = {
     "cluster.cpus": "cpus num_cpus threads num_threads",
     "env": "env_id env_name environment gym_id id task",
     "env.game": "game rom",
+    "env.kwargs": "env_kwargs env_config gym_kwargs env_args",
+    "env.wrappers": "env_wrapper env_wrappers wrapper wrappers",
     "env.frame_stack": "frame_stack framestack n_stack num_stack frame_stacks",
     "env.frameskip": "frameskip frame_skip action_repeat",
     "env.sticky": "sticky sticky_actions repeat_action_probability",
@@ -215,7 +217,7 @@ def suggest_setting(key: str, value: str, known: list[str], spell: Spell) -> str
     if key.startswith("search.") and list_owners(key):
         return "searches have it; choose one with tune_searches=<name>"
     if key == "env.id":
-        return f"for an environment of Gymnasium, type env=cartpole env.id={value or '<id>'}"
+        return f"for an environment of Gymnasium, type env=gymnasium env.id={value or '<id>'}"
     if key == "env.game" and value:
         return f"type {spell('env', value)}"
     group, _, word = key.lower().replace("-", "_").rpartition(".")

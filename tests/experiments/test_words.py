@@ -119,7 +119,7 @@ def test_every_game_of_ale_is_an_env():
         ("MsPacman", "env=ms_pacman\n"),
         ("Qbert", "env=qbert\n"),
         ("CartPole-v1", "env=cartpole\n"),
-        ("Acrobot-v1", "env=cartpole env.id=Acrobot-v1\n"),
+        ("Acrobot-v1", "env=gymnasium env.id=Acrobot-v1\n"),
         ("asault", " assault?"),
         ("qbrt", " qbert?"),
         ("nonsense", "game of ALE "),

@@ -77,7 +77,7 @@ def test_the_page_holds_the_game_that_was_played_and_what_the_agent_thought_and_
     with GamesDisplay(1) as display:
         (replay,) = play_replays(agent, 1, greedy=False, display=display)
     assert game["steps"] == len(replay.actions) == 60 and "cut after 60 agent steps" in game["how"]
-    np.testing.assert_array_equal(array_of(game["actions"]), replay.actions)
+    np.testing.assert_array_equal(array_of(game["actions"])[:, 0], replay.actions)
     np.testing.assert_array_equal(array_of(game["rewards"]), replay.rewards.astype(np.float32))
     np.testing.assert_allclose(array_of(game["policy"]) / 255, replay.policy, atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(array_of(game["values"]), replay.values, rtol=1e-6)
@@ -185,6 +185,22 @@ def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
     assert len(pictures_in(game["video"])) == game["steps"] == len(array_of(game["rewards"]))
 
 
+def test_an_action_of_several_parts_has_a_bar_for_each_value_of_each_part(make_run):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Matching-v0", "frameskip": 1, "clip_rewards": False}
+    game = content_of(write_page(make_run(env=env, bias=[9.0, 0, 0, 0, 9, 0, 0, 9, 0])))["game"]
+    assert len(game["labels"]) == 9 and game["labels"][3] == "part 2: 0"
+    np.testing.assert_array_equal(array_of(game["actions"]), [[0, 4, 7]] * 8)  # places among the bars
+
+
+def test_pictures_that_are_not_square_are_shown_as_the_network_sees_them(make_run):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Wide-v0", "frameskip": 1, "clip_rewards": False}
+    model = {"torso": "minigrid_cnn", "hidden": 16, "activation": "relu"}
+    game = content_of(write_page(make_run(env=env | {"frame_stack": 2}, model=model)))["game"]
+    assert (game["sees"]["width"], game["sees"]["height"], game["sees"]["stack"]) == (52, 36, 2)
+    assert pictures_in(game["sees"]["video"])[0].shape[:2] == (36, 104)
+    assert array_of(game["importance"]).shape == (1, PARTS, PARTS)
+
+
 def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setattr("pages.run_games.play_replays", None)
@@ -249,7 +265,7 @@ def test_a_browser_shows_the_step_that_is_asked_for(assault_page, tmp_path):
     assert said["at"].startswith("agent step 42 of 60, score ") and said["next"].startswith("agent step 43 of 60")
     assert said["range"] == ["1", "60"] and said["axis"] == [["1", "60"]] * 3
     assert said["under"], "the controls are not under the picture"
-    assert f"plays {game['labels'][array_of(game['actions'])[41]]}" in said["at"]
+    assert f"plays {game['labels'][int(array_of(game['actions'])[41, 0])]}" in said["at"]
     assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
     assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
     assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0

@@ -65,3 +65,14 @@ def test_a_run_of_several_seeds_and_a_folder_without_a_run_are_refused(make_run,
         load_agent(tmp_path / "several")
     with pytest.raises(Mistake):
         load_agent(tmp_path / "none")
+
+
+@pytest.mark.parametrize("world", ["Matching", "Switches", "Board", "Parts", "Matrix"])
+def test_an_agent_plays_environments_of_one_s_own(world, make_run):
+    from evidence.evaluate import evaluate
+
+    env = {"name": "own", "id": f"tests.environments.own_worlds:{world}-v0", "frameskip": 1, "clip_rewards": False}
+    run = make_run(env=env | {"wrappers": [{"tests.environments.own_worlds:Doubled": {"factor": 3.0}}]})
+    seed, _ = derive_seeds(1)
+    expected = evaluate(run, episodes=1, ways=("greedy",))["greedy"]["mean"]
+    assert play_game(load_agent(run), seed, greedy=True) == pytest.approx(expected)
