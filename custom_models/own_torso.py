@@ -47,7 +47,7 @@ class OwnTorso(nn.Module):
 
     def __init__(self, model: dict, shape: tuple[int, ...]):
         super().__init__()
-        self.pixels, self.zero_mean = model.get("pixels"), model["zero_mean"]
+        self.pixels, self.zero_mean = model.get("pixels"), model.get("zero_mean", False)
         self.dtype, name = getattr(torch, model["dtype"]), model["torso"]
         kind = import_class(name, "model.torso")
         if not issubclass(kind, nn.Module) or "forward" not in dir(kind) or kind.forward is nn.Module.forward:
