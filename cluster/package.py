@@ -2,8 +2,8 @@
 
     overrides -> files of the user that they name -> their places in the package -> a folder of links, which Ray packs
 
-The folder of `--config-dir` becomes config_dir/ in the package, whose modules every process can import. YAML files that
-are named by their paths go to files/.
+The folder of `--config-dir` becomes own_folder/ in the package, whose modules every process can import. YAML files that
+are named by their paths go to own_files/.
 """
 
 import re
@@ -19,7 +19,10 @@ from settings.mistakes import Mistake
 
 MAX_JOB_BYTES = 100 * 2**20  # of the package of a job; Ray refuses a larger one too, but only after packing it
 MAX_DRIVER_BYTES = get_package_limit()  # of the package of a driver that is not a job
-OWN_FOLDER, OWN_FILES = "config_dir", "files"  # of the user, in the package
+OWN_FOLDER, OWN_FILES = (
+    "own_folder",
+    "own_files",
+)  # in the package; no names of settings, or Hydra takes them for groups
 
 
 def place_own_files(words: list[str]) -> tuple[list[str], dict[str, Path]]:

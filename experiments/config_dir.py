@@ -10,6 +10,8 @@ from environments.own_folder import share_modules
 from experiments.composition import GROUPS, ROOT, get_group_folder
 from run_directory.continuation import refuse_untrusted_directory
 from settings.mistakes import Mistake, resolve_path
+from settings.runs import RunSettings
+from settings.setting import list_settings
 
 HINT = "name a folder with folders such as algo/, env/ or tuned_configs/ in it"
 
@@ -58,9 +60,17 @@ def open_folder(path: str | None) -> None:
     if folder:
         if not folder.is_dir():
             raise Mistake(f"config_dir={path}: there is no such folder; {HINT}")
+        refuse_folders_of_settings(folder)
         refuse_hidden_options(folder)
         refuse_hidden_modules(folder)
     share_modules(folder)
+
+
+def refuse_folders_of_settings(folder: Path) -> None:
+    """Refuse a folder in it with the name of a setting, which Hydra would take for a group of that name."""
+    for name in {"seed", "search", "stop", "made_for", *list_settings(RunSettings)} - {*GROUPS}:
+        if (folder / name).is_dir():
+            raise Mistake(f"{folder / name} has the name of a setting, and Hydra takes it for a group; rename it")
 
 
 def refuse_hidden_options(folder: Path) -> None:

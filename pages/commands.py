@@ -6,6 +6,7 @@ training or a search.
 The files that play are imported where they are used, because they take seconds; a mistake is answered before.
 """
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
-from settings.mistakes import Mistake, resolve_path
+from settings.mistakes import Mistake, format_error, resolve_path
 
 
 def run_reader(settings: dict) -> int:
@@ -94,14 +95,24 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
 
 
 def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
-    """Check that all seeds of a run have a checkpoint to play with, before slow imports.
+    """Check that all seeds of a run have a checkpoint and an environment to play with, before slow imports.
 
     Raises:
-        Mistake: a seed has no checkpoint, or not the one that was named.
+        Mistake: a seed has no checkpoint, or not the one that was named, or its environment cannot be imported.
     """
     for one in list_seed_runs(run):
-        read_run_settings(one)
+        settings = read_run_settings(one)
         find_checkpoint(one, checkpoint)
+        module, colon, _ = settings["env"].get("id", "").rpartition(":")
+        try:
+            if colon:
+                importlib.import_module(module)
+        except Exception as error:  # the import of a user's module can raise any exception
+            folder = settings.get("config_dir") or "<folder>"
+            raise Mistake(
+                f"run={run}: it plays env.id={settings['env']['id']}, and {module} cannot be imported "
+                f"({format_error(error)}); type --config-dir {folder} if the module lies there"
+            ) from error
 
 
 def show_training(run: Path, settings: dict) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from ray.tune.search import Searcher
 
+from cluster.connection import JOB_VARIABLE
 from cluster.local_ray import LOCAL
 from cluster.plan import Plan, describe_update, make_plan
 from environments.checkout import ROOT
@@ -285,10 +286,12 @@ def describe_next_steps(run: Path, settings: dict) -> str:
     farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
     shown = shorten_path(run)
+    folder = "<your folder>" if JOB_VARIABLE in os.environ else settings["config_dir"]  # that of a job goes with it
+    own = ["--config-dir", folder] if settings["config_dir"] else []  # its modules, which the agent may need
     lines = {"watch the curves": shlex.join(["tensorboard", "--logdir", str(shown)])}
     if not may_never_end(settings["env"]):
-        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100")
-        lines["see it play"] = format_command("command=record", f"run={shown}")
-        lines["a page of it all"] = format_command("command=page", f"run={shown}")
+        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100", *own)
+        lines["see it play"] = format_command("command=record", f"run={shown}", *own)
+        lines["a page of it all"] = format_command("command=page", f"run={shown}", *own)
     lines["train on"] = format_command(f"resume={shown}", *farther)
     return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])

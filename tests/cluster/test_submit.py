@@ -63,7 +63,7 @@ def test_own_files_go_with_a_job(tmp_path, monkeypatch):
 
     def post(address, job):
         package = Path(job["runtime_env"]["working_dir"])
-        posted.append((job, (package / "config_dir/algo/hasty.yaml").read_text()))
+        posted.append((job, (package / "own_folder/algo/hasty.yaml").read_text()))
         inside = shlex.split(job["entrypoint"])[2:]
         monkeypatch.chdir(package)
         settings, _ = run.read_experiment(inside)
@@ -75,7 +75,7 @@ def test_own_files_go_with_a_job(tmp_path, monkeypatch):
     assert run.main(["command=submit", *words, "--config-dir", "own"]) == 0
     (job, text), values = posted
     assert "lr: 0.5" in text and values == (0.5, 0.5)
-    assert job["runtime_env"]["env_vars"]["PYTHONPATH"] == "config_dir"
+    assert job["runtime_env"]["env_vars"]["PYTHONPATH"] == "own_folder"
     assert job["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1" and str(tmp_path) not in job["entrypoint"]
 
 

@@ -111,12 +111,16 @@ def test_a_folder_that_cannot_be_meant_is_refused(words, named, mine, answer, mo
     assert (code, printed, said.count("\n")) == (2, "", 1) and named in said
 
 
-@pytest.mark.parametrize("name", ["algo/ppo.yaml", "settings.py", "queue.py", "runs/__init__.py", "run.py"])
+@pytest.mark.parametrize(
+    "name", ["algo/ppo.yaml", "settings.py", "queue.py", "rollouts/__init__.py", "run.py", "page/x.yaml"]
+)
 def test_a_file_that_hides_or_is_hidden_is_refused(name, mine, answer):
     (mine / name).parent.mkdir(exist_ok=True)
     (mine / name).write_text("lr: 1\n" if name.endswith("yaml") else "")
     code, _, said = answer("--config-dir", mine, "--cfg", "job")
-    assert code == 2 and str(mine / name).removesuffix("/__init__.py") in said and "rename" in said
+    assert (
+        code == 2 and str(mine / name).removesuffix("/__init__.py").removesuffix("/x.yaml") in said and "rename" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,11 +239,11 @@ def test_own_files_have_places_in_the_package(mine, tmp_path):
 
 def test_the_folder_is_packed_beside_the_code_and_counts_as_large(mine, tmp_path):
     (tmp_path / "mine.yaml").write_text("")
-    own = {OWN_FOLDER: mine, "files/0/mine.yaml": tmp_path / "mine.yaml"}
+    own = {OWN_FOLDER: mine, "own_files/0/mine.yaml": tmp_path / "mine.yaml"}
     with pack_code(own, 10**9) as code:
         folder = Path(code["working_dir"])
         packed = {str(path.relative_to(folder)) for path in list_packed_files(folder)}
-    assert {"run.py", "settings/runs.py", f"{OWN_FOLDER}/own_swing.py", "files/0/mine.yaml"} <= packed
+    assert {"run.py", "settings/runs.py", f"{OWN_FOLDER}/own_swing.py", "own_files/0/mine.yaml"} <= packed
     assert not [name for name in packed if name.startswith((".git/", ".venv/", "tests/"))]
     assert code["env_vars"] == {"PYTHONPATH": OWN_FOLDER} and not folder.exists()
     with pack_code({}, 10**9) as code:
