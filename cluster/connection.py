@@ -17,6 +17,7 @@ from cluster.checks import (
     explain_failed_connection,
     find_head,
     refuse_nodes_without_cuda,
+    refuse_nodes_without_modules,
     refuse_small_cluster,
     refuse_unreachable_head,
     refuse_unshared_folder,
@@ -28,6 +29,7 @@ from cluster.plan import Plan
 from environments.passwords import mask_passwords
 from rollouts.private_ray import change_command_line, disable_tune_signals
 from settings.mistakes import Mistake, format_count
+from settings.own_parts import list_own_modules
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job
 
@@ -85,6 +87,7 @@ def connect_to_ray(plan: Plan) -> None:
         if not settings["cluster"]["grows"]:
             refuse_small_cluster(settings["cluster"]["num_env_runners"], plan.bundles, found)
         refuse_unshared_folder(Path(settings["output_dir"]), found)
+        refuse_nodes_without_modules(list_own_modules(settings), found)
         if plan.gpus:
             refuse_nodes_without_cuda(found)
     except BaseException:

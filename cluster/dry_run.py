@@ -17,6 +17,7 @@ from cluster.placement import KINDS, Node, format_resources, place_bundles
 from cluster.plan import Plan, describe_update
 from environments.games import make_games
 from rollouts.rollout import list_columns
+from settings.algorithms import A3CSettings
 from settings.mistakes import Mistake, format_count, format_error
 
 MEASUREMENT_S = 1.0  # the time for which the pace of an env runner is measured
@@ -39,7 +40,7 @@ class EnvRunnerProbe:
         runner = config.env_runner_cls(config=config, worker_index=1)
 
         def play() -> int:
-            if config.algo.name == "a3c":  # A3C's env runners are its workers, which also compute gradients
+            if isinstance(config.algo, A3CSettings):  # A3C's env runners are its workers, which also compute gradients
                 return runner.play_fragment(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
             return runner.sample().agent_steps
 

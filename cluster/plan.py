@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from environments.machine import count_cpus, find_fastest_dtype
+from settings.algorithms import find_base
 from settings.mistakes import Mistake, format_count
 from settings.runs import SEED
 
@@ -116,7 +117,7 @@ def count_training_cpus(settings: dict[str, Any]) -> int:
     cluster, runners = settings["cluster"], count_env_runners(settings)
     if cluster["cpus"] is not None:
         return cluster["cpus"]
-    if settings["algo"]["name"] == "a3c" and runners:
+    if runners and find_base(settings["algo"]) == "a3c":
         return 0
     if settings["model"]["torso"] == "mlp":  # without convolutions one thread is the fastest
         return 1

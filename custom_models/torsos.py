@@ -11,13 +11,17 @@ Pixels enter as whole numbers, which bf16 holds exactly, and the first layer's p
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from custom_models.convolutions import CONVS, SECTIONS, Conv
+from settings.own_parts import is_own
+
+if TYPE_CHECKING:
+    from custom_models.own_torso import OwnTorso
 
 NHWC = torch.channels_last
 # Functions that overwrite their input. Autograd allows it because their gradient needs their output only.
@@ -30,9 +34,13 @@ COPYING_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTorso | MLPTorso":
+def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTorso | MLPTorso | OwnTorso":
     """Return the torso that the settings of a model ask for, for observations of a shape."""
     torso, dtype = model["torso"], getattr(torch, model["dtype"])
+    if is_own(torso):
+        from custom_models.own_torso import OwnTorso  # here, because it uses functions of this file
+
+        return OwnTorso(model, shape)
     # Run directories of earlier versions are without zero_mean.
     rest = model["hidden"], model["activation"], model["init"], dtype, model.get("zero_mean", False)
     if torso in CONVS:

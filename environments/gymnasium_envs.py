@@ -36,6 +36,7 @@ from gymnasium.wrappers import (
 )
 
 from settings.mistakes import Mistake, format_error
+from settings.own_parts import import_class
 
 
 def spec_of(env_id: str) -> EnvSpec | None:
@@ -77,14 +78,8 @@ def import_wrapper(path: str) -> type[gymnasium.Wrapper]:
     if not module:
         there = f"gymnasium.wrappers:{name}" if hasattr(gymnasium.wrappers, name) else f"<module>:{name}"
         raise Mistake(f"env.wrappers: {path} names no module; type {there}")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # the import of a user's module can raise any exception
-        raise Mistake(
-            f"env.wrappers: {path} cannot be imported ({format_error(error)}); name a class of a module that is "
-            "installed, or that lies where run.py does"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, gymnasium.Wrapper)):
+    found = import_class(path, "env.wrappers")
+    if not issubclass(found, gymnasium.Wrapper):
         raise Mistake(f"env.wrappers: {path} is no wrapper; write it as a subclass of gymnasium.Wrapper")
     return found
 

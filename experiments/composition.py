@@ -133,7 +133,7 @@ def quote_path(override: str) -> str:
     key, equals, value = override.partition("=")
     if key == "env.kwargs" or key.startswith("env.kwargs."):  # the environment has these names, not a YAML file
         return f"++{override}"
-    if key == "env.wrappers":  # Hydra takes no colon in the key of a dictionary
+    if key in ("env.wrappers", "callbacks"):  # Hydra takes no colon in the key of a dictionary
         return re.sub(r"([\w.]+):([^\W\d]\w*)(?=\s*:)", r"\1\\:\2", override)
     # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
     # ${oc.env:NAME} has to stay a reference to an environment variable.

@@ -26,6 +26,7 @@ from recordings.replayed_game import has_pictures, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path
 from run_directory.saved_settings import read_run_settings
+from settings.algorithms import find_base
 from settings.mistakes import Mistake
 
 EMPTY = np.empty(0, np.float32)
@@ -93,7 +94,7 @@ class LiveGame:
             "labels": self._labels,
             "how": self._how,
             "policy": [round(float(x), 4) for x in row["policy"][0]],
-            "value": None if self._algo == "pg" else round(float(values[0]), 3),  # PG does not train its value head
+            "value": None if self._base == "pg" else round(float(values[0]), 3),  # PG does not train its value head
             "action": None if kind == "gaussian" else list_played(np.asarray(action)[None], self._factors)[0].tolist(),
             "decided": bool(decided),
         } | self._agent
@@ -119,7 +120,7 @@ class LiveGame:
         env, _ = apply_rules(settings["env"], {})
         if self._network_state is None and not has_pictures(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
-        self._algo, self._games = settings["algo"]["name"], open_games(self._run, env, 1, one_by_one=True)
+        self._base, self._games = find_base(settings["algo"]), open_games(self._run, env, 1, one_by_one=True)
         self._read_newest_checkpoint(settings, env)
         seed = secrets.randbelow(2**30)
         self._stack = FrameStack(self._games.layout, self._games.reset(seed))

@@ -30,6 +30,7 @@ from recordings.video import VideoFormat, film_replay
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import RECORDINGS, list_seed_runs
 from run_directory.writing import choose_free_path, explain_unwritable, save_file
+from settings.algorithms import find_base
 from settings.mistakes import Mistake
 from settings.protocols import describe_protocol
 
@@ -124,7 +125,7 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
         finally:
             envs.close()
         for n, record in enumerate(records):
-            if settings["algo"]["name"] == "pg":
+            if find_base(settings["algo"]) == "pg":
                 record["values"] = None  # the network has a value head, but PG does not train it
             score, names = float(record["rewards"].sum()), envs.action_names
             start = int(envs.start_frames[n]) if "game" in env else 0

@@ -131,7 +131,7 @@ class Interrupt:
     stop_requested = False
     stop_requested_at = 0.0  # in seconds, of time.monotonic
     stop_without_checkpoint = False  # because the disk has no room for one
-    reason = ""  # a sentence for the user, if the disk is the reason to stop
+    reason = ""  # a sentence for the user, if the disk or a callback is the reason to stop
     owns_ray = False  # True if Ray was started by this process and not by a cluster
     training = False  # True after the first report of a trial
     num_checkpoint_requests = 0  # requests of the user, without those of checkpoint_every_s
@@ -184,12 +184,17 @@ class Interrupt:
             result["should_checkpoint"] = True
 
     @classmethod
+    def stop_for(cls, reason: str) -> None:
+        """Request a stop with a checkpoint for a reason, a sentence for the user; the first request stays."""
+        if not cls.stop_requested:
+            cls.stop_requested, cls.reason = True, reason
+
+    @classmethod
     def check_disk_space(cls, path: Path) -> None:
         """Request a stop if the disk of `path` has less than RESERVE_MB left."""
         left = shutil.disk_usage(path).free >> 20
-        if left < RESERVE_MB and not cls.stop_requested:
-            cls.stop_requested = True
-            cls.reason = f"{path} has {left} MB left: stopped with a checkpoint while there was room for it"
+        if left < RESERVE_MB:
+            cls.stop_for(f"{path} has {left} MB left: stopped with a checkpoint while there was room for it")
 
     @classmethod
     def stop_if_disk_full(cls, path: Path, error: BaseException | None) -> bool:

@@ -20,6 +20,7 @@ from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
+from extensions.callbacks import Callbacks
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
@@ -178,6 +179,7 @@ def lacks_rows(progress: Path, agent_steps: float) -> bool:
 def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
     """Train the seeds that are left, each as a trial of Ray Tune; return the exit code."""
     stop, source = plan.settings["stop"], SeedSource(plan, run, todo)
+    callbacks = Callbacks(plan.settings, Interrupt.stop_for)
 
     def is_finished(trial_id: str, result: dict) -> bool:
         return all(has_reached_stop(stop, row) for _, row, *_ in result["reports"])
@@ -188,7 +190,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
 
     with Display(todo, stop["agent_steps"], stop["time_s"]) as display:
         condition = StopCondition(run, is_finished)
-        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings))
+        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings), callbacks)
         try:
             run_trials(recorder, plan.settings["max_failures"])
         except NodeLost as error:

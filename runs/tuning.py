@@ -20,14 +20,15 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.plan import list_seeds
+from extensions.callbacks import Callbacks, Run
 from run_directory import checkpoints
 from run_directory.files import read_yaml
-from run_directory.layout import CONFIG, TUNE, seed_paths
+from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
 from run_directory.row_writer import RowWriter
 from runs.display import Screen
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.metrics import Metrics
-from runs.training_process import TrainingProcess
+from runs.training_process import TrainingProcess, read_trial
 from settings.mistakes import find_cause, format_error
 
 WAIT_S = 60.0  # that no trial runs before the user is told why
@@ -119,6 +120,7 @@ class Recorder(tune.Callback):
         screen: shows notices and faults.
         show: given the config and the result of a trial, shows its numbers.
         metrics: shows the rows to Prometheus.
+        callbacks: the user's own; None: none.
     """
 
     def __init__(
@@ -129,9 +131,10 @@ class Recorder(tune.Callback):
         screen: Screen,
         show: Callable[[dict, dict], None],
         metrics: Metrics,
+        callbacks: Callbacks | None = None,
     ):
         self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
-        self.metrics = metrics
+        self.metrics, self.callbacks = metrics, callbacks or Callbacks({}, Interrupt.stop_for)
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
         self.timer = PlacementTimer()
@@ -160,6 +163,7 @@ class Recorder(tune.Callback):
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
+            self.callbacks.add_row(writer.dirs[seed], row)
             self.show(trial.config, result)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
@@ -169,6 +173,21 @@ class Recorder(tune.Callback):
             dirs = self.open_writer(trial.config["dir"]).dirs
             for seed in trial.config.get("seeds", dirs):
                 checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), dirs[seed])
+                self.callbacks.add_checkpoint(dirs[seed], checkpoint_path(dirs[seed], "last"))
+
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        settings, dirs, seeds = read_trial(trial.config)
+        for seed in seeds:
+            self.callbacks.start(Run(dirs[seed], seed, trial.config["label"], settings))
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        self.end_callbacks(trial, (trial.last_result or {}).get("failure"))
+
+    def end_callbacks(self, trial: Trial, failure: str | None) -> None:
+        """Tell the callbacks that the runs of a trial have ended."""
+        _, dirs, seeds = read_trial(trial.config)
+        for seed in seeds:
+            self.callbacks.end(dirs[seed], failure)
 
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
@@ -192,7 +211,8 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
-            self.source.fail_trial(trial.config, explain_failure(trial))
+            self.source.fail_trial(trial.config, reason := explain_failure(trial))
+            self.end_callbacks(trial, reason)
 
     def print_once(self, sentence: str) -> None:
         """Show a sentence, however often it is reported."""
@@ -268,5 +288,8 @@ def run_trials(
             verbose=0,
         ),
     )
-    with stop_on_full_disk(recorder.folder):  # Tune writes there, too
-        tuner.fit()
+    try:
+        with stop_on_full_disk(recorder.folder):  # Tune writes there, too
+            tuner.fit()
+    finally:
+        recorder.callbacks.end_all("Ray ended")

@@ -94,6 +94,10 @@ class RunSettings:
         "keep the weights at 0, 1, 3, 10, 30 and 100 % of stop.agent_steps, to play with; see checkpoint"
     )
     report_every: int = at_least(1, "agent steps per row of progress.csv, rounded up to whole rollouts", most=STEPS)
+    callbacks: list[str | dict] | None = any_value(
+        "your own classes that hear of a run's start, rows, checkpoints and end: [module:Class], or with arguments "
+        "[{module:Class: {argument: value}}]"
+    )
     max_failures: int = at_least(
         0, "restarts of a run from its last checkpoint after one of its processes has died", most=PROCESSES
     )

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 from settings.mistakes import Mistake
 
@@ -57,7 +57,7 @@ class Setting:
 
     Attributes:
         meaning: its meaning with its unit, which --help prints.
-        kind: int, float, bool, str, list, or dict.
+        kind: int, float, bool, str, list, dict, or Any for what a user's own class reads.
         item: the kind of each item of a list: int, str, or str | dict.
         low, high: the smallest and the largest allowed value.
         above: a limit that the value must exceed.
@@ -66,7 +66,7 @@ class Setting:
     """
 
     meaning: str
-    kind: type
+    kind: Any
     low: float | None = None
     high: float | None = None
     above: float | None = None
@@ -84,6 +84,8 @@ class Setting:
         Raises:
             Mistake: the setting does not take the value.
         """
+        if self.kind is Any:
+            return value
         if value is None:
             if self.optional:
                 return None
@@ -115,7 +117,7 @@ class Setting:
         """Return the possible values of the setting in words: `a whole number of at least 1`."""
         if self.options:
             return "one of " + ", ".join(map(str, self.options))
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", Any: "any value"}.get(
             self.kind, "a list of whole numbers" if self.item is int else "a list of words"
         )
         if self.kind is dict:
@@ -134,12 +136,12 @@ class Setting:
 @functools.cache
 def list_settings(group: type) -> dict[str, Setting]:
     """Return name -> Setting of every field of a dataclass, in its order; the fields of its bases come first."""
-    return {field.name: read_field(field) for field in dataclasses.fields(group)}
+    kinds = get_type_hints(group)  # of annotations that are text, too: from __future__ import annotations
+    return {field.name: read_field(field, kinds[field.name]) for field in dataclasses.fields(group)}
 
 
-def read_field(field: dataclasses.Field) -> Setting:
+def read_field(field: dataclasses.Field, kind: Any) -> Setting:
     """Return the Setting that a field declares: its kind and whether it takes null are read from its annotation."""
-    kind: Any = field.type
     optional = isinstance(kind, UnionType)  # float | None
     if optional:
         kind = get_args(kind)[0]

@@ -19,6 +19,7 @@ FLOORS = {
     "recordings": 6,
     "experiments": 5,
     "algorithms": 4,
+    "extensions": 4,
     "cluster": 4,
     "playing": 4,
     "rollouts": 3,

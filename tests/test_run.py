@@ -1198,6 +1198,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"keep_milestones": False, "page": True},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
     **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "config_dir": "elsewhere"},
+    **{"callbacks": ["extensions.callbacks:Callback"]},
 }
 COMMANDS = {
     "train": ["env=cartpole"],

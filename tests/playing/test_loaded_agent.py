@@ -1,5 +1,7 @@
 """An agent in somebody's own program plays what an evaluation plays."""
 
+import sys
+
 import numpy as np
 import pytest
 from small_worlds import ASSAULT, NATURE
@@ -76,3 +78,18 @@ def test_an_agent_plays_environments_of_one_s_own(world, make_run):
     seed, _ = derive_seeds(1)
     expected = evaluate(run, episodes=1, ways=("greedy",))["greedy"]["mean"]
     assert play_game(load_agent(run), seed, greedy=True) == pytest.approx(expected)
+
+
+def test_an_agent_with_a_torso_of_ones_own_needs_its_module(make_run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from torch import nn\n\n\nclass Net(nn.Sequential):\n    size = 8\n\n"
+    text += "    def __init__(self, model, shape):\n        super().__init__(nn.Linear(*shape, 8), nn.Tanh())\n"
+    (tmp_path / "net_of_a_user.py").write_text(text)
+    run = make_run(model={"torso": "net_of_a_user:Net"})
+    observations = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    actions, _ = load_agent(run).act(observations, greedy=True)
+    assert actions.shape == (5,)
+    (tmp_path / "net_of_a_user.py").unlink()
+    monkeypatch.delitem(sys.modules, "net_of_a_user")
+    with pytest.raises(Mistake, match="^model.torso=net_of_a_user:Net: there is no module net_of_a_user; "):
+        load_agent(run)
