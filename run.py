@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
             return 0
         refuse_bare_words(overrides)
         if "--multirun" in flags:
-            from comparisons.commands import run_multirun
+            from grids.commands import run_multirun
 
             return run_multirun(argv, overrides, print_only="--cfg" in flags)
         if "command=submit" in overrides and "--cfg" not in flags:

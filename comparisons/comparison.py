@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from comparisons.grid_directory import GRID_JSON, read_grid_file
 from comparisons.tables import Part, group_starts, make_row, write_markdown
 from comparisons.verdicts import Verdict, compare_arms
 from evidence.curves import SCORE, SMALL_CURVES, ReferenceLine, choose_rows, draw_curves
+from evidence.grid_arms import expand_grid
 from evidence.human import find_random_score, find_references
 from evidence.labels import flatten_settings
 from evidence.run_groups import Run, name_game, read_runs
 from run_directory.writing import explain_unwritable, write_file, write_table
-from settings.mistakes import Mistake
 
 MARKDOWN, TABLE, CURVES, STARTS = "compare.md", "compare.csv", "curves.csv", "starts.json"
 COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
@@ -104,16 +103,6 @@ def compare_runs(groups: list[tuple[str | None, Path]]) -> list[Comparison]:
         games.setdefault(name_game(run.settings["env"]), {}).setdefault(run.label, []).append(run)
     labels = list(dict.fromkeys(run.label for run in runs))  # in the order in which they were typed
     return [Comparison(game, {label: arms[label] for label in labels if label in arms}) for game, arms in games.items()]
-
-
-def expand_grid(label: str | None, path: Path) -> list[tuple[str | None, Path]]:
-    """Return the arms of a grid with their names as labels; of another directory, the label and the directory."""
-    if not (path / GRID_JSON).is_file():
-        return [(label, path)]
-    arms = [name for name in read_grid_file(path)["arms"] if (path / name / "config.yaml").exists()]
-    if not arms:
-        raise Mistake(f"runs={path}: no arm of this grid has begun yet")
-    return [(" ".join(filter(None, (label, name))), path / name) for name in arms]
 
 
 def list_files(comparisons: list[Comparison]) -> list[str]:

@@ -8,8 +8,8 @@ import yaml
 
 from comparisons.commands import compare
 from comparisons.comparison import compare_runs, write_comparison
-from comparisons.grid_directory import write_grid
 from evidence.human import Measurement
+from grids.grid_directory import write_grid
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS

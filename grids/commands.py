@@ -1,0 +1,62 @@
+"""The command of this room: a grid of experiments (`-m`).
+
+    overrides -> arms -> training -> evaluations and pages of the arms -> comparison
+
+The files that train and play are imported where they are used, because they take seconds; a mistake is answered before.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from comparisons.commands import compare
+from environments.passwords import mask_passwords
+from grids.arms import Arm, read_grid
+from run_directory.checkpoints import list_checkpoints
+from run_directory.layout import PROGRESS_CSV, list_seed_runs
+from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
+from settings.mistakes import Mistake
+
+
+def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int:
+    """Check a grid and run it, or only print the settings of its arms; return the exit code.
+
+    Raises:
+        Mistake: there is no grid in the overrides, or some arms cannot work.
+    """
+    Interrupt.message = MESSAGE_BEFORE_TRAINING
+    grid = read_grid(overrides)
+    if print_only:
+        print(yaml.safe_dump({arm.name: mask_passwords(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
+        return 0
+    if grid.arms[0].settings["dry_run"]:
+        from grids.grid_dry_run import describe_grid
+
+        print(describe_grid(grid))
+        return 0
+    from grids.grid import run_grid
+
+    folder, code = run_grid(grid, ["python", "run.py", *argv], overrides)
+    if not Interrupt.stop_requested:
+        code = show_grid(folder, grid.arms) or code
+    print(f"grid directory: {folder}")
+    return code
+
+
+def show_grid(folder: Path, arms: list[Arm]) -> int:
+    """Evaluate the arms of a grid as far as their settings ask for it, and compare them; return the exit code."""
+    from pages.commands import show_training
+
+    codes = [show_training(folder / arm.name, arm.settings) for arm in arms if is_to_be_shown(folder / arm.name)]
+    try:
+        codes.append(compare([(None, str(folder))], None))
+    except Mistake as mistake:  # the training is done all the same
+        print(f"nothing to compare: {mistake}")
+    return max(codes, default=0)
+
+
+def is_to_be_shown(run: Path) -> bool:
+    """Return whether every seed of a run has a checkpoint and rows, and not every seed has been evaluated already."""
+    runs = list_seed_runs(run)
+    has_played = all(list_checkpoints(one) and (one / PROGRESS_CSV).exists() for one in runs)
+    return has_played and not all(any((one / "checkpoints").glob("evaluation_*.json")) for one in runs)
