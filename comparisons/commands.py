@@ -1,6 +1,6 @@
 """The command of this room: `command=compare`.
 
-    run directories -> comparisons -> verdicts on the screen, tables, figures and a page
+    run directories -> comparisons of each game, and over games -> verdicts on the screen, tables, figures and a page
 
 The files that draw and play are imported where they are used, because they take seconds; a mistake is answered before.
 """
@@ -8,6 +8,7 @@ The files that draw and play are imported where they are used, because they take
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from evidence.grid_arms import is_grid
 from settings.mistakes import format_error, resolve_path
@@ -23,24 +24,40 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
     Raises:
         Mistake: a directory is not a run, or nothing has been trained in it.
     """
-    from comparisons.comparison import compare_runs, format_markdown, write_comparison
+    from comparisons.comparison import compare_runs
+    from comparisons.files import format_markdown, write_comparison
+    from comparisons.overall import summarize_games
     from comparisons.page import PAGE, write_page
 
     groups = [(label, resolve_path(path, "runs")) for label, path in runs]
     comparisons = compare_runs(groups)
+    overall = summarize_games(comparisons)
     of_grid = len(groups) == 1 and is_grid(groups[0][1])
     default = groups[0][1] if of_grid else Path("outputs/comparisons") / time.strftime("%Y-%m-%d_%H-%M-%S")
     folder = resolve_path(out, "out") if out else default
-    for one in comparisons:
-        print(one.game)
-        verdicts = [verdict.describe() for verdict in one.verdicts]
-        print("\n".join(f"  {line}" for line in verdicts or ["one arm: there is nothing to compare it with"]))
+    print_verdicts(comparisons, overall)
     try:
-        write_comparison(comparisons, folder)
-        write_page(comparisons, folder)
+        write_comparison(comparisons, overall, folder)
+        write_page(comparisons, overall, folder)
     except OSError as error:
-        print(format_markdown(comparisons))
+        print(format_markdown(comparisons, overall))
         print(f"the comparison was not saved in {folder}: {format_error(error)}", file=sys.stderr)
         return 1
     print(f"comparison: {folder / PAGE}, with tables and figures beside it")
     return 0
+
+
+def print_verdicts(comparisons: list[Any], overall: Any) -> None:
+    """Print the verdicts on each game and over several games, and what has to be known before scores are compared."""
+    from comparisons.notes import list_notes
+    from comparisons.overall_tables import list_overall_verdicts, name_aggregate
+
+    for one in comparisons:
+        print(one.game)
+        verdicts = [verdict.describe() for verdict in one.verdicts]
+        print("\n".join(f"  {line}" for line in verdicts or ["one arm: there is nothing to compare it with"]))
+    for aggregate in overall.aggregates if overall else []:
+        print(f"human-normalised, over {name_aggregate(aggregate)}")
+        print("\n".join(f"  {line}" for line in list_overall_verdicts(aggregate)))
+    for note in (*list_notes(comparisons), *(overall.notes if overall else [])):
+        print(f"note: {note}")

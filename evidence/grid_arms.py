@@ -11,6 +11,8 @@ from run_directory.layout import CONFIG
 from settings.mistakes import Mistake
 
 GRID_JSON = "grid.json"
+GAME_KEYS = ("env", "env.game", "env.id")  # swept keys that choose the game
+NAMED_GROUPS = ("algo", "model", "cluster", "size", "tuned_configs")  # swept groups whose options speak for themselves
 
 
 def is_grid(folder: Path) -> bool:
@@ -34,10 +36,29 @@ def read_grid_file(folder: Path) -> dict[str, Any]:
 
 
 def expand_grid(label: str | None, path: Path) -> list[tuple[str | None, Path]]:
-    """Return the arms of a grid with their names as labels; of another directory, the label and the directory."""
+    """Return label and run directory of each arm of a grid; of another directory, the label and the directory.
+
+    The label of an arm is its name; that of an arm of a grid over several games leaves out the game, so that one arm
+    plays them all. It is None where nothing is left, and then follows from the settings.
+
+    Raises:
+        Mistake: grid.json is damaged, or no arm has begun.
+    """
     if not is_grid(path):
         return [(label, path)]
-    arms = [name for name in read_grid_file(path)["arms"] if (path / name / CONFIG).exists()]
+    arms = {name: values for name, values in read_grid_file(path)["arms"].items() if (path / name / CONFIG).exists()}
     if not arms:
         raise Mistake(f"runs={path}: no arm of this grid has begun yet")
-    return [(" ".join(filter(None, (label, name))), path / name) for name in arms]
+    games = {tuple(values.get(key) for key in GAME_KEYS) for values in arms.values()}
+    names = {name: label_arm(values) if len(games) > 1 else name for name, values in arms.items()}
+    return [(" ".join(filter(None, (label, names[name]))) or None, path / name) for name in arms]
+
+
+def label_arm(values: dict[str, str]) -> str:
+    """Return the swept values of an arm without its game: `a2c lr=0.0001`.
+
+    Args:
+        values: swept key -> value.
+    """
+    words = {key: f"{key.rpartition('.')[2]}={value}" for key, value in values.items() if key not in GAME_KEYS}
+    return " ".join(values[key] if key in NAMED_GROUPS else word for key, word in words.items())

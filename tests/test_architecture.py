@@ -12,6 +12,7 @@ FLOORS = {
     "grids": 10,
     "comparisons": 9,
     "pages": 8,
+    "verdicts": 7,
     "tune_searches": 7,
     "tuned_configs": 7,
     "runs": 6,

@@ -119,6 +119,7 @@ def test_nothing_else_counts_cpus_or_memory():
         "pages",
         "comparisons",
         "grids",
+        "verdicts",
         "playing",
         "recordings",
         "rollouts",
