@@ -12,8 +12,8 @@ import yaml
 from comparisons.commands import compare
 from environments.passwords import mask_passwords
 from grids.arms import Arm, read_grid
-from run_directory.checkpoints import list_checkpoints
-from run_directory.layout import PROGRESS_CSV, list_seed_runs
+from run_directory.checkpoints import find_checkpoint, list_checkpoints
+from run_directory.layout import PROGRESS_CSV, PROGRESS_JSON, list_seed_runs
 from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
 from settings.mistakes import Mistake
 
@@ -47,7 +47,14 @@ def show_grid(folder: Path, arms: list[Arm]) -> int:
     """Evaluate the arms of a grid as far as their settings ask for it, and compare them; return the exit code."""
     from pages.commands import show_training
 
-    codes = [show_training(folder / arm.name, arm.settings) for arm in arms if is_to_be_shown(folder / arm.name)]
+    codes = []
+    for arm in arms:
+        try:
+            if is_to_be_shown(folder / arm.name, arm.settings):
+                codes.append(show_training(folder / arm.name, arm.settings))
+        except Mistake as mistake:  # such as a damaged checkpoint; the other arms are shown all the same
+            print(f"{arm.name}: {mistake}")
+            codes.append(1)
     try:
         codes.append(compare([(None, str(folder))], None))
     except Mistake as mistake:  # the training is done all the same
@@ -55,8 +62,27 @@ def show_grid(folder: Path, arms: list[Arm]) -> int:
     return max(codes, default=0)
 
 
-def is_to_be_shown(run: Path) -> bool:
-    """Return whether every seed of a run has a checkpoint and rows, and not every seed has been evaluated already."""
+def is_to_be_shown(run: Path, settings: dict) -> bool:
+    """Return whether every seed of a run can be played, and not every one has the evaluation and the page of its
+    present checkpoint that its settings ask for.
+
+    Raises:
+        Mistake: a seed has no whole checkpoint.
+    """
     runs = list_seed_runs(run)
-    has_played = all(list_checkpoints(one) and (one / PROGRESS_CSV).exists() for one in runs)
-    return has_played and not all(any((one / "checkpoints").glob("evaluation_*.json")) for one in runs)
+    if not all(list_checkpoints(one) and (one / PROGRESS_CSV).exists() for one in runs):
+        return False
+    if settings["evaluate"]:
+        from evidence.evaluate import is_evaluated
+
+        if not all(is_evaluated(one, settings["episodes"]) for one in runs):
+            return True
+    return settings["page"] and not all(has_page(one) for one in runs)
+
+
+def has_page(run: Path) -> bool:
+    """Return whether the page of a run of one seed is newer than the checkpoint that plays on it."""
+    from pages.run_page import PAGE
+
+    page = run / PAGE
+    return page.exists() and page.stat().st_mtime >= (find_checkpoint(run, None) / PROGRESS_JSON).stat().st_mtime
