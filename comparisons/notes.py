@@ -7,7 +7,6 @@ from itertools import groupby
 
 from comparisons.comparison import Comparison, find_differences
 from evidence.run_groups import Run
-from settings.mistakes import format_count
 from settings.protocols import describe_protocol
 
 NAMED_RUNS = 6  # runs that a sentence names, at most
@@ -38,10 +37,8 @@ def describe_unfinished(comparison: Comparison) -> list[str]:
         f"{run.name} ({count_steps(run):,} of {run.settings['stop']['agent_steps']:,} agent steps)" for run in left
     ]
     more = f" and {len(names) - NAMED_RUNS} more" if len(names) > NAMED_RUNS else ""
-    return [
-        f"{format_count(len(left), 'run')} not at the end yet: {', '.join(names[:NAMED_RUNS])}{more}. Their scores are "
-        "those of their last rows so far."
-    ]
+    scores = "The score is that of the last row" if len(left) == 1 else "Scores are those of the last rows"
+    return [f"Not at the end yet: {', '.join(names[:NAMED_RUNS])}{more}. {scores} so far."]
 
 
 def describe_unequal(comparison: Comparison) -> list[str]:

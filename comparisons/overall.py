@@ -114,8 +114,8 @@ def summarize_games(comparisons: list[Comparison]) -> Overall | None:
     improvements = list_improvements(comparisons)
     if not improvements:
         notes.append(
-            "No two arms play the same two games, so no arm can be compared with another over games; arms are the same "
-            "where their labels are."
+            "No two arms have scores in the same two games, so no arm can be compared with another over games. An arm "
+            "is the same on two games where its label is."
         )
     return Overall(aggregates, improvements, notes)
 

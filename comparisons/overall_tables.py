@@ -62,15 +62,22 @@ def list_overall_verdicts(aggregate: Aggregate) -> list[str]:
 def explain_aggregate(aggregate: Aggregate) -> list[str]:
     """Return how the arms were compared, and how far the intervals can be trusted, in sentences."""
     pairs = len(aggregate.verdicts)
-    least = min(aggregate.count_seeds(arm)[0] for arm in aggregate.scores)
-    nearest = max((seeds for seeds in COVERAGE if seeds <= max(least, min(COVERAGE))), default=min(COVERAGE))
+    sentence = f"Human-normalised scores: 0 is random play and 1 a human, both from {HUMANS}."
+    if pairs:
+        sentence += (
+            " The verdict is by the IQM, the mean of the middle half of all seeds of all games; p is that of a "
+            "permutation test within games"
+        )
+        sentence += f", after Holm's correction over {format_count(pairs, 'pair')}." if pairs > 1 else "."
+    fewest = [number for arm in aggregate.scores if (number := aggregate.count_seeds(arm)[0]) > 1]
+    if not fewest:
+        return [sentence]
+    seeds = max((number for number in COVERAGE if number <= min(fewest)), default=min(COVERAGE))
     return [
-        f"Human-normalised scores: 0 is random play and 1 a human, both from {HUMANS}. The measure of the verdict is "
-        "the IQM, the mean of the middle half of all seeds of all games; p is that of a permutation test within games"
-        + (f", after Holm's correction over {format_count(pairs, 'pair')}." if pairs > 1 else "."),
+        sentence,
         "Intervals are stratified bootstrap intervals (Agarwal et al. 2021), which are too narrow with few seeds: of "
-        f"{nearest} seeds in each of five games, an interval that says 95 % holds the truth {COVERAGE[nearest]:.0%} of "
-        "the time. The verdict does not rest on them.",
+        f"{seeds} seeds of each of five games, an interval of the IQM that says 95 % holds the truth "
+        f"{100 * COVERAGE[seeds]:.0f} % of the time. The verdict does not rest on it.",
     ]
 
 
@@ -142,9 +149,11 @@ def draw_profiles(aggregate: Aggregate) -> Figure:
         thresholds = np.unique([*np.linspace(low, 1, THRESHOLDS // 2), *np.geomspace(1, high * 1.02, THRESHOLDS // 2)])
         axes.set_xscale("symlog", linthresh=1)
     for index, (arm, games) in enumerate(aggregate.scores.items()):
-        axes.plot(thresholds, compute_profile(games, thresholds), color=f"C{index}", linewidth=2, label=arm)
+        profile = compute_profile(games, thresholds)
+        axes.step(thresholds, profile, where="post", color=f"C{index}", linewidth=2, label=arm)
         if has_intervals(games):
-            axes.fill_between(thresholds, *bootstrap_profile(games, thresholds), color=f"C{index}", alpha=0.2, lw=0)
+            ends = bootstrap_profile(games, thresholds)
+            axes.fill_between(thresholds, *ends, step="post", color=f"C{index}", alpha=0.2, linewidth=0)
     axes.axvline(1, color="gray", linestyle="--", label="human")
     axes.set(
         xlabel="human-normalised score",

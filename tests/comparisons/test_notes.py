@@ -31,7 +31,7 @@ def test_a_run_that_is_not_at_its_end_is_named(tmp_path):
     change(half, "stop", time_s=5.0, episode_return=2.0)  # a mean of 20 games
     assert notes_of(whole, half) == ""
     change(half, "stop", episode_return=2.1)
-    assert "not at the end" in notes_of(whole, half)
+    assert "a2c assault seed 1 (2,000 of 4,000 agent steps)" in notes_of(whole, half)
 
 
 def test_arms_that_were_trained_for_longer_are_named(tmp_path):
