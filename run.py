@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         refuse_bare_words(overrides)
         to_submit = [override for override in overrides if override != "command=submit"]
         if "--multirun" in flags:
-            from comparisons.commands import run_multirun, submit_grid
+            from grids.commands import run_multirun, submit_grid
 
             if to_submit != overrides and "--cfg" not in flags:
                 return submit_grid(to_submit)

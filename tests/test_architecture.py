@@ -8,9 +8,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "run": 10,
+    "run": 11,
+    "grids": 10,
     "comparisons": 9,
     "pages": 8,
+    "verdicts": 7,
     "tune_searches": 7,
     "tuned_configs": 7,
     "command_line": 6,

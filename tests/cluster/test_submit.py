@@ -10,7 +10,7 @@ import pytest
 import run
 from cluster import connection, submit
 from cluster.plan import make_plan
-from comparisons.arms import read_grid
+from grids.arms import read_grid
 from rollouts.private_ray import list_packed_files
 from run_directory import provenance
 from settings.mistakes import Mistake

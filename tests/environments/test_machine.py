@@ -119,6 +119,8 @@ def test_nothing_else_counts_cpus_or_memory():
         "extensions",
         "pages",
         "comparisons",
+        "grids",
+        "verdicts",
         "playing",
         "recordings",
         "rollouts",

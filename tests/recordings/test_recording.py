@@ -20,8 +20,8 @@ from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
 from recordings.replay import label_policy, list_played, pack_replay, read_replay
-from recordings.replayed_game import open_game, replay_game
-from recordings.video import VideoFormat, combine_frames
+from recordings.replayed_game import StepResult, open_game, replay_game
+from recordings.video import VideoFormat, combine_frames, iterate_pictures
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -398,3 +398,16 @@ def test_pictures_of_every_shape_are_played_and_filmed(world, make_run):
     run = make_run(env=env, model=model)
     assert record(run, 1, look=SMALL) == 0
     assert evaluate(run, episodes=2, ways=("greedy",))["greedy"]["mean"] is not None
+
+
+def test_a_game_that_ends_in_the_middle_of_a_picture_is_filmed_to_its_end(monkeypatch):
+    """At 30 pictures a second each takes two frames; the last agent step of a game may have three."""
+    screen, sound = np.zeros((2, 2, 3), np.uint8), np.zeros(512, np.uint8)
+    steps = [StepResult([screen] * frames, sound, 0.0, False, False) for frames in (4, 3)]
+    monkeypatch.setattr("recordings.video.replay_game", lambda *_: iter(steps))
+
+    class Recorded:
+        env = {"game": "pong"}
+
+    pictures = list(iterate_pictures(Recorded(), None, 2))
+    assert [len(picture.sound) for picture in pictures] == [512, 0, 512, 0]

@@ -12,10 +12,10 @@ from pathlib import Path
 from ray.tune.search import Searcher
 
 from cluster.plan import Plan, make_plan
-from comparisons.arms import Arm, Grid
-from comparisons.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
+from grids.arms import Arm, Grid
+from grids.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, format_command, seed_paths

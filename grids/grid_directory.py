@@ -12,14 +12,15 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from environments.passwords import mask_passwords
-from run_directory.files import check_kind, read_count, read_json, read_table
+from evidence.grid_arms import GRID_JSON, read_grid_file
+from run_directory.files import read_count, read_table
 from run_directory.writing import write_file, write_table
 from settings.mistakes import Mistake
 
-GRID_JSON, ARMS_CSV = "grid.json", "arms.csv"
+ARMS_CSV = "arms.csv"
 
 
 class GridRun(NamedTuple):
@@ -88,18 +89,3 @@ def write_grid(
         json.dumps({"experiment": experiment, "arms": mask_passwords(arms), "starts": [*starts, start]}, indent=1)
         + "\n",
     )
-
-
-def read_grid_file(folder: Path) -> dict[str, Any]:
-    """Read grid.json: `arms`, name -> swept values, and `starts`.
-
-    Raises:
-        Mistake: it is missing or damaged.
-    """
-    path = folder / GRID_JSON
-    content = read_json(path, dict)
-    check_kind(path, content.get("arms"), dict, "arms")
-    for name, values in content["arms"].items():
-        check_kind(path, values, dict, f"arms.{name}")
-    check_kind(path, content.get("starts"), list, "starts")
-    return content

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comparisons.arms import name_arms, read_grid
+from grids.arms import name_arms, read_grid
 from settings.mistakes import Mistake
 
 

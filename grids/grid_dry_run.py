@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.plan import Plan, make_plan
-from comparisons.arms import Arm, Grid
-from comparisons.grid import train_configs
-from comparisons.grid_directory import GridRun
 from environments.screen import format_duration
+from grids.arms import Arm, Grid
+from grids.grid import train_configs
+from grids.grid_directory import GridRun
 from run_directory.layout import PERCENTAGES, PROGRESS_CSV, TO_RESUME, WEIGHTS, checkpoint_path
 from run_directory.progress_table import read_progress
 from runs.ray_session import open_ray

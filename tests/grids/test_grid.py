@@ -84,14 +84,14 @@ def test_an_arm_that_fails_leaves_the_others_and_is_named(tmp_path):
 
 @pytest.mark.end_to_end
 def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("comparisons.grid_dry_run.MEASURED_S", 0.5)
+    monkeypatch.setattr("grids.grid_dry_run.MEASURED_S", 0.5)
     code, printed = go("-m", "algo=a2c,ppo", "env=cartpole", "seed=1,2,3", f"output_dir={tmp_path}", "dry_run=true")
     assert code == 0 and re.search(r"\b2 arms, 6 runs\b.* \d+ (?:s|min)\b.*\d MB", printed.splitlines()[-1])
     assert not list(tmp_path.iterdir())
 
 
 def test_seeds_of_earlier_starts_stay_in_the_table(tmp_path):
-    from comparisons.grid_directory import GridRun, write_arms
+    from grids.grid_directory import GridRun, write_arms
 
     def row(arm: str, seed: int, score: float) -> GridRun:
         return GridRun(arm, seed, "COMPLETE", 500, score, "", {"algo": arm})
@@ -106,7 +106,7 @@ def test_seeds_of_earlier_starts_stay_in_the_table(tmp_path):
 
 
 def test_two_grids_do_not_share_a_label(tmp_path):
-    from comparisons.grid_directory import refuse_another_grid, write_grid
+    from grids.grid_directory import refuse_another_grid, write_grid
     from settings.mistakes import Mistake
 
     refuse_another_grid(tmp_path, "x", {"a2c": {"algo": "a2c"}})

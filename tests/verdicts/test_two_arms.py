@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from comparisons.verdicts import compare_arms, correct_holm, count_needed_seeds, t_paired, t_welch
+from verdicts.two_arms import compare_arms, correct_holm, count_needed_seeds, t_paired, t_welch
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(10, 1, 5), RNG.normal(11, 4, 7)
