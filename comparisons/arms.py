@@ -24,6 +24,7 @@ from settings.setting import list_settings
 
 # Settings that all runs of a grid have in common: they say how it is run, and not what is compared.
 COMMON_SETTINGS = ("output_dir", "label", "on_usr1", "max_failures", "dashboard", "dry_run", "trust", "max_runs")
+COMMON_SETTINGS += ("logger",)
 COMMON_CLUSTER_SETTINGS = ("cluster.address", "cluster.grows")
 REFUSED_SETTINGS = {  # setting -> why a grid does not read it
     "resume": "the same line typed again continues a grid; leave it out",

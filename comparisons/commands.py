@@ -15,6 +15,7 @@ import yaml
 from comparisons.arms import read_grid
 from comparisons.grid_directory import GRID_JSON
 from environments.passwords import mask_passwords
+from loggers.check import refuse_unusable_loggers
 from run_directory.checkpoints import list_checkpoints
 from run_directory.layout import PROGRESS_CSV, list_seed_runs
 from runs.interrupt import MESSAGE_BEFORE_TRAINING, Interrupt
@@ -32,6 +33,7 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool) -> int
     if print_only:
         print(yaml.safe_dump({arm.name: mask_passwords(arm.settings) for arm in grid.arms}, sort_keys=False), end="")
         return 0
+    refuse_unusable_loggers(grid.arms[0].settings)
     if grid.arms[0].settings["dry_run"]:
         from comparisons.grid_dry_run import describe_grid
 

@@ -15,6 +15,7 @@ from cluster.plan import Plan, make_plan
 from comparisons.arms import Arm, Grid
 from comparisons.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
 from experiments.resume import keep_rules
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, format_command, seed_paths
@@ -209,7 +210,7 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
         display.num_expected = source.total
         condition = StopCondition(folder, lambda trial_id, result: has_reached_end(source.configs[trial_id], result))
         some = next(iter(plans.values())).settings
-        recorder = Recorder(folder, source, condition, display, show, Metrics(some))
+        recorder = Recorder(folder, source, condition, display, show, Metrics(some), RunLogs(some, folder))
         try:
             run_trials(recorder, some["max_failures"], reuse_actors=True)
         except NodeLost as error:

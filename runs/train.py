@@ -18,6 +18,7 @@ from environments.games import may_never_end
 from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
@@ -186,7 +187,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
 
     with Display(todo, stop["agent_steps"], stop["time_s"]) as display:
         condition = StopCondition(run, is_finished)
-        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings))
+        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings), RunLogs(plan.settings, run))
         try:
             run_trials(recorder, plan.settings["max_failures"])
         except NodeLost as error:
@@ -280,7 +281,9 @@ def describe_next_steps(run: Path, settings: dict) -> str:
     farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
     shown = shorten_path(run)
-    lines = {"watch the curves": shlex.join(["tensorboard", "--logdir", str(shown)])}
+    lines = {}
+    if "tensorboard" in (settings["logger"] or ()):
+        lines["watch the curves"] = shlex.join(["tensorboard", "--logdir", str(shown)])
     if not may_never_end(settings["env"]):
         lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100")
         lines["see it play"] = format_command("command=record", f"run={shown}")

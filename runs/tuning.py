@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.plan import list_seeds
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, TUNE, seed_paths
@@ -119,6 +120,7 @@ class Recorder(tune.Callback):
         screen: shows notices and faults.
         show: given the config and the result of a trial, shows its numbers.
         metrics: shows the rows to Prometheus.
+        logs: sends the rows to the loggers of the run.
     """
 
     def __init__(
@@ -129,9 +131,10 @@ class Recorder(tune.Callback):
         screen: Screen,
         show: Callable[[dict, dict], None],
         metrics: Metrics,
+        logs: RunLogs,
     ):
         self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
-        self.metrics = metrics
+        self.metrics, self.logs = metrics, logs
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
         self.timer = PlacementTimer()
@@ -144,7 +147,7 @@ class Recorder(tune.Callback):
         if directory not in self.writers:
             path = Path(directory)
             seeds = list_seeds(read_yaml(path / CONFIG))
-            self.writers[directory] = RowWriter(seed_paths(path, seeds), path)
+            self.writers[directory] = RowWriter(seed_paths(path, seeds), path, self.logs.tensorboard)
         return self.writers[directory]
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
@@ -154,11 +157,13 @@ class Recorder(tune.Callback):
         for seed, row, workers, began_at in result["reports"]:
             with stop_on_full_disk(self.folder):
                 writer = self.open_writer(str(run))
+                self.logs.begin(writer.dirs[seed], writer.tables[seed].last_step if began_at is None else began_at)
                 if began_at is not None:
                     writer.begin(seed, began_at)
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
+                self.logs.report(writer.dirs[seed], row)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
             self.show(trial.config, result)
 
@@ -172,6 +177,7 @@ class Recorder(tune.Callback):
 
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
+        self.print_all(self.logs.take_notices())
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
@@ -190,9 +196,23 @@ class Recorder(tune.Callback):
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
             self.screen.print_line(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        self.logs.finish(self.list_dirs(trial.config), failed=bool((trial.last_result or {}).get("failure")))
+
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        self.logs.finish(self.list_dirs(trial.config), failed=True)
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
             self.source.fail_trial(trial.config, explain_failure(trial))
+
+    def list_dirs(self, config: dict) -> list[Path]:
+        """Return the run directories of the seeds that a trial trains; none before its first row."""
+        dirs = self.writers[config["dir"]].dirs if config["dir"] in self.writers else {}
+        return [dirs[seed] for seed in config.get("seeds", dirs) if seed in dirs]
+
+    def print_all(self, sentences: list[str]) -> None:
+        """Show sentences, a line each."""
+        for sentence in sentences:
+            self.screen.print_line(sentence)
 
     def print_once(self, sentence: str) -> None:
         """Show a sentence, however often it is reported."""
@@ -268,5 +288,8 @@ def run_trials(
             verbose=0,
         ),
     )
-    with stop_on_full_disk(recorder.folder):  # Tune writes there, too
-        tuner.fit()
+    try:
+        with stop_on_full_disk(recorder.folder):  # Tune writes there, too
+            tuner.fit()
+    finally:
+        recorder.print_all(recorder.logs.close())

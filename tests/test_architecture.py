@@ -19,6 +19,7 @@ FLOORS = {
     "experiments": 5,
     "algorithms": 4,
     "cluster": 4,
+    "loggers": 4,
     "playing": 4,
     "rollouts": 3,
     "run_directory": 3,

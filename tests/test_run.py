@@ -1186,7 +1186,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
     **{"keep_milestones": False, "page": True},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
-    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7},
+    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "logger": "null"},
 }
 COMMANDS = {
     "train": ["env=cartpole"],

@@ -21,6 +21,7 @@ from cluster.plan import Plan, make_plan
 from environments.machine import count_cpus
 from environments.passwords import mask_passwords
 from experiments.resume import keep_rules
+from loggers.run_logs import RunLogs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
@@ -182,7 +183,9 @@ def run_source(
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])
 
-    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings))
+    recorder = Recorder(
+        folder, source, condition, display, show, Metrics(plan.settings), RunLogs(plan.settings, folder)
+    )
     failures, concurrent = plan.settings["max_failures"], count_concurrent_trials(plan)
     try:
         run_trials(recorder, failures, scheduler, concurrent, reuse_actors=True)
