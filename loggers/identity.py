@@ -1,10 +1,12 @@
 """loggers.json: the name under which a run directory is known at W&B and MLflow, so that a resumed run is found again.
 
-    {"id": "3f2a9c01b7d4", "name": "2026-11-22_13-05-41_3f2a", "group": "ppo/assault", "sent": {"wandb": 120000}}
+    {"id": "3f2a9c01b7d4", "name": "2026-11-22_13-05-41_3f2a", "group": "ppo/assault", "sent": {"wandb": 120000},
+     "missing": {}}
 
 Every seed has a run of its own there. Runs of one experiment share a group: `<algo>/<env>`, with the label where there
 is one, `searches/<name>` of the trials of a search, `grids/<name>` of the runs of a grid. `sent` has, for each logger,
-the agent steps of the newest row that it had when the run was last opened.
+the agent steps of the newest row that it had when the run was last opened, and `missing`, for one that has lost rows,
+those of the first of them.
 """
 
 import hashlib
@@ -41,6 +43,7 @@ def make_identity(run: Path, folder: Path, settings: dict) -> dict[str, Any]:
         "name": str(run.relative_to(folder if part else folder.parent)),
         "group": f"{folder.parent.name}/{folder.name}" if part else "/".join(filter(None, words)),
         "sent": {},
+        "missing": {},
     }
 
 
@@ -54,10 +57,11 @@ def read_identity(run: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     identity = read_json(path, dict)
-    for key, kind in {"id": str, "name": str, "group": str, "sent": dict}.items():
+    for key, kind in {"id": str, "name": str, "group": str, "sent": dict, "missing": dict}.items():
         check_kind(path, identity.get(key), kind, key)
-    for name, steps in identity["sent"].items():
-        check_kind(path, steps, int, f"sent.{name}")
+    for key in ("sent", "missing"):
+        for name, steps in identity[key].items():
+            check_kind(path, steps, int, f"{key}.{name}")
     return identity
 
 

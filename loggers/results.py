@@ -15,7 +15,7 @@ from run_directory.files import read_json, read_yaml
 from run_directory.layout import CONFIG, RECORDINGS, list_seed_runs
 from settings.mistakes import Mistake, format_error
 
-UPLOAD_S = 120.0  # that the end of a command waits for videos to be sent
+UPLOAD_S = 60.0  # that the end of a command waits for videos to be sent
 PATTERNS = {  # kind of artifact -> its files
     "evaluation": ("checkpoints/evaluation_*.json",),
     "video": (f"{RECORDINGS}/*.mp4", f"{RECORDINGS}/*.webp", f"{RECORDINGS}/*.gif"),

@@ -4,7 +4,8 @@
 
 A row is sent once. Where a training starts again from a checkpoint, rows are sent from the one on that is beyond all
 that were sent before, because neither W&B nor MLflow takes rows back. A logger that a run has from its middle on is
-sent the earlier rows of progress.csv first; so is W&B offline at every start, since only its newest file counts.
+sent the earlier rows of progress.csv first; so is one that has lost rows before, from the first of these on; and so is
+W&B offline at every start, since only its newest file counts.
 
 Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seconds at most.
 """
@@ -42,6 +43,7 @@ class RunLogs:
         self.settings, self.folder = settings, folder
         self.senders: dict[str, Sender] = {name: Sender(name) for name in names if name != TENSORBOARD}
         self.newest: dict[Path, dict[str, int]] = {}  # open run directory -> logger -> agent steps of its newest row
+        self.refilled: set[tuple[str, str]] = set()  # run directory and logger that lacked rows, which were sent again
         self.notices: list[str] = []
 
     def begin(self, run: Path, agent_steps: int) -> None:
@@ -59,15 +61,16 @@ class RunLogs:
             rows, facts = read_rows(run / PROGRESS_CSV), describe_run(run, identity)
             for name, sender in self.senders.items():
                 sender.open(str(run), facts)
-                if name in identity["sent"] and not (name == "wandb" and get_wandb_mode() == "offline"):
-                    again: list[dict[str, str]] = []
-                    known = [identity["sent"][name], *(int(row["agent_steps"]) for row in rows)]
-                else:
-                    again = [row for row in rows if int(row["agent_steps"]) <= agent_steps]
-                    known = [int(row["agent_steps"]) for row in again]
+                first = find_first_missing(name, identity)
+                again = [row for row in rows if first <= int(row["agent_steps"]) <= agent_steps]
                 if again:
                     sender.send_rows(str(run), [clean_row(row) for row in again])
-                identity["sent"][name] = newest[name] = max(known, default=-1)
+                known = rows if first == math.inf else again
+                least = identity["sent"][name] if first == math.inf else first - 1
+                newest[name] = max([int(least), *(int(row["agent_steps"]) for row in known)])
+                identity["sent"][name] = newest[name]
+                if name in identity["missing"]:
+                    self.refilled.add((str(run), name))
             write_identity(run, identity)
         except Exception as error:  # a damaged file, a full disk: training goes on
             self.notices.append(f"{run}: no rows are sent to {' and '.join(self.senders)}: {format_error(error)}")
@@ -107,26 +110,44 @@ class RunLogs:
             sender.close(deadline)
         sentences = self.take_notices()
         for sender in self.senders.values():
-            if loss := sender.describe_loss():
-                sentences.append(loss)
-            elif sender.unfinished:
+            sentences += (losses := sender.describe_losses())
+            if sender.unfinished and not losses:
                 sentences.append(explain_unfinished(sender, limit_s))
         return sentences + self.record_losses()
 
     def record_losses(self) -> list[str]:
-        """Write into run.json which rows were lost; return a sentence for each file that cannot be written."""
-        losses: dict[str, dict[str, dict[str, Any]]] = {}
-        for name, sender in self.senders.items():
-            for run, rows in sender.lost.items():
-                if rows:
-                    losses.setdefault(run, {})[name] = {"rows": rows, "why": sender.reason}
+        """Write into run.json which rows were lost, and into loggers.json where they begin.
+
+        Returns:
+            A sentence for each run directory that cannot be written.
+        """
         complaints = []
-        for run, lost in losses.items():
+        runs = {run for sender in self.senders.values() for run, rows in sender.lost.items() if rows}
+        for run in runs | {run for run, _ in self.refilled}:
             try:
-                record_loss(Path(run), lost)
+                lost = {
+                    name: {"rows": sender.lost[run], "why": sender.reason}
+                    for name, sender in self.senders.items()
+                    if sender.lost[run]
+                }
+                if lost:
+                    record_loss(Path(run), lost)
+                if identity := read_identity(Path(run)):
+                    for name, sender in self.senders.items():
+                        identity["missing"].pop(name, None)
+                        if run in sender.lost_from:
+                            identity["missing"][name] = sender.lost_from[run]
+                    write_identity(Path(run), identity)
             except (OSError, Mistake) as error:
-                complaints.append(f"{run}: run.json does not say which rows were not sent: {format_error(error)}")
+                complaints.append(f"{run}: it is not recorded there which rows were not sent: {format_error(error)}")
         return complaints
+
+
+def find_first_missing(name: str, identity: dict[str, Any]) -> float:
+    """Return the agent steps from which on a logger lacks rows of a run: 0 if it has none, infinity if it has all."""
+    if name not in identity["sent"] or (name == "wandb" and get_wandb_mode() == "offline"):
+        return 0
+    return identity["missing"].get(name, math.inf)
 
 
 def clean_row(row: Mapping[str, Any]) -> dict[str, float]:

@@ -40,6 +40,8 @@ class Sender:
 
     Attributes:
         lost: run directory -> its rows that were not sent.
+        lost_from: run directory -> the agent steps of the first of them.
+        lost_results: run directories with results that were not sent.
         reason: why the last of them were lost.
         unfinished: run directories whose end the logger has not confirmed.
     """
@@ -48,6 +50,8 @@ class Sender:
         self.name = name
         self.lost: Counter[str] = Counter()
         self.taken: Counter[str] = Counter()  # run directory -> its rows that the logger has taken
+        self.lost_from: dict[str, int] = {}
+        self.lost_results: set[str] = set()
         self.reason = ""
         self.unfinished: set[str] = set()
         self._facts: dict[str, dict[str, Any]] = {}  # run directory -> what its run is opened with
@@ -99,13 +103,15 @@ class Sender:
             while True:
                 self._lose(self._queue.get_nowait(), "it did not answer")
 
-    def describe_loss(self) -> str | None:
-        """Return a sentence on the rows that were lost; None where there are none."""
-        lost, taken = self.lost.total(), self.taken.total()
-        if not lost:
-            return None
-        were = "was" if lost == 1 else "were"
-        return f"logger={self.name}: {lost:,} of {format_count(lost + taken, 'row')} {were} not sent ({self.reason})"
+    def describe_losses(self) -> list[str]:
+        """Return sentences on the rows and results that were lost; none where nothing was."""
+        lost, taken, sentences = self.lost.total(), self.taken.total(), []
+        if lost:
+            were = "was" if lost == 1 else "were"
+            sentences.append(f"{lost:,} of {format_count(lost + taken, 'row')} {were} not sent")
+        if self.lost_results:
+            sentences.append("the evaluations, videos and pages were not sent")
+        return [f"logger={self.name}: {sentence} ({self.reason})" for sentence in sentences]
 
     def _put(self, message: dict[str, Any]) -> None:
         try:
@@ -115,17 +121,22 @@ class Sender:
 
     def _lose(self, message: dict[str, Any], reason: str) -> None:
         """Count the rows of a message as lost; the first time, the user is told why."""
+        run, rows = message["run"], message.get("rows", ())
         with self._lock:
             first, self.reason = not self.reason, reason
-            self.lost[message["run"]] += len(message.get("rows", ()))
+            self.lost[run] += len(rows)
+            for row in rows:
+                self.lost_from[run] = min(int(row["agent_steps"]), self.lost_from.get(run, sys.maxsize))
+            if message["do"] == "add":
+                self.lost_results.add(run)
         if first and not self._killed.is_set():
-            self._notices.put(f"logger={self.name}: {reason}; training goes on, and what is not sent is counted")
+            self._notices.put(f"logger={self.name}: {reason}; the run goes on, and what is not sent is counted")
 
     def _work(self) -> None:
         try:
             self._ask({"do": "load", "run": ""})  # importing a package takes seconds, while Ray starts
         except Exception as error:
-            self._lose({"run": ""}, describe_error(error))
+            self._lose({"do": "load", "run": ""}, describe_error(error))
         while True:
             try:
                 message = self._queue.get(timeout=POLL_S)
@@ -184,12 +195,13 @@ class Sender:
             process.stdin.flush()
             line = process.stdout.readline()
         if not line:
+            code = process.wait()
             self._process = None
             self._opened.clear()
             self._retry_at = time.monotonic() + RETRY_S
             if self._killed.is_set():
                 raise SendError("it did not answer")
-            raise SendError(f"its process ended with code {process.wait()}")
+            raise SendError(f"its process ended with code {code}")
         answer = json.loads(line)
         if "error" in answer:
             raise SendError(answer["error"])

@@ -14,6 +14,7 @@ import wandb  # pyright: ignore[reportMissingImports]
 from loggers.check import get_wandb_mode
 
 PROJECT = "rllib-atari-suite"  # WANDB_PROJECT names another
+INIT_TIMEOUT_S = 30  # for the server's answer; W&B would wait 90
 
 
 class WandbRuns:
@@ -39,7 +40,9 @@ class WandbRuns:
             resume=None if get_wandb_mode() == "offline" else "allow",
             allow_val_change=True,
             reinit="create_new",
-            settings=wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True),
+            settings=wandb.Settings(
+                console="off", silent=True, disable_git=True, x_disable_stats=True, init_timeout=INIT_TIMEOUT_S
+            ),
         )
         opened.define_metric("*", step_metric="agent_steps")
         self.runs[run], self.ids[run] = opened, id

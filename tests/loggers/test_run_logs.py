@@ -80,6 +80,18 @@ def test_rows_that_were_sent_beyond_two_checkpoints_are_remembered(fake_wandb, b
     assert steps_of(told()) == [100, 200, 300, 380]
 
 
+def test_rows_that_were_lost_are_sent_when_the_run_is_opened_again(fake_wandb, begun_run):
+    run, settings = begun_run("logger=wandb")
+    fake_wandb("raises")
+    train(run, settings, 0, [100, 200], end=False).close(20)
+    train(run, settings, 200, [300], end=False).close(20)
+    told = fake_wandb()
+    train(run, settings, 200, [290, 390])  # it goes on from 200; 300, which nobody has got, was dropped
+    assert steps_of(told()) == [100, 200, 290, 390]
+    train(run, settings, 390, [490])
+    assert steps_of(told()) == [100, 200, 290, 390, 490]
+
+
 def test_a_process_that_starts_again_in_the_same_driver_repeats_no_row(fake_wandb, begun_run):
     told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
     logs = train(run, settings, 0, [100, 200], end=False)
@@ -125,7 +137,7 @@ def test_a_logger_that_raises_in_every_call_loses_every_row_and_the_user_hears_o
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100, 200, 300], end=False)
     first, second = (sentence for sentence in logs.close(20) if "fake/run" not in sentence)
-    assert "ConnectionError: the network is gone; training goes on" in first
+    assert "ConnectionError: the network is gone; the run goes on" in first
     assert "3 of 3 rows were not sent (ConnectionError: the network is gone)" in second
     lost = {"rows": 3, "why": "ConnectionError: the network is gone"}
     assert read_starts_of(run)[-1]["rows_not_sent"] == {"wandb": lost}
@@ -182,7 +194,7 @@ def test_a_loss_that_run_json_cannot_hold_is_said(fake_wandb, begun_run):
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100], end=False)
     (run / "run.json").write_text("[]")
-    assert "run.json does not say which rows" in logs.close(20)[-1]
+    assert f"{run}: it is not recorded there" in logs.close(20)[-1]
 
 
 def test_a_driver_that_is_killed_leaves_an_ended_run_and_no_process(fake_wandb, begun_run, tmp_path):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import run
+from comparisons.arms import read_grid
+from comparisons.grid_dry_run import shorten_arm
 from tests.runs.tiny_runs import TINY, directory_in, go, rows_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("shared_ray")]
@@ -50,9 +51,9 @@ def test_every_row_is_sent_of_every_seed_and_resumed_and_evaluated_under_its_id(
     opened = [words for what, words in told() if what == "init"]
     assert len({words["id"] for words in opened}) == 2 and {words["group"] for words in opened} == {"ppo/cartpole"}
     results = [words["values"] for what, words in told() if what == "summary"]
-    assert len(results) == 2 and all(values["evaluation_best/greedy/mean"] > 0 for values in results)
+    assert len(results) == 2 and all(values["evaluation_best_2_games/greedy/mean"] > 0 for values in results)
     artifacts = [words for what, words in told() if what == "artifact"]
-    assert [Path(words["files"][0]).name for words in artifacts] == 2 * ["evaluation_best.json"]
+    assert [Path(words["files"][0]).name for words in artifacts] == 2 * ["evaluation_best_2_games.json"]
     before = len(told())
     code, printed = go(f"resume={path}", "stop.agent_steps=3000")
     assert code == 0, printed
@@ -80,7 +81,13 @@ def test_no_logger_at_all_leaves_the_rows_alone(tmp_path):
 def test_a_search_has_a_run_for_each_trial_and_a_grid_for_each_arm_and_seed(fake_wandb, tmp_path):
     told = fake_wandb()
     words = [*TINY, "report_every=256", "stop.agent_steps=2048", "logger=wandb", f"output_dir={tmp_path}"]
-    search = ["search.trials=2", "search.concurrent=1", "search.contender_seeds=0", "search.fresh_seeds=0"]
+    search = [
+        "search.trials=2",
+        "search.concurrent=1",
+        "search.scheduler=none",
+        "search.contender_seeds=0",
+        "search.fresh_seeds=0",
+    ]
     code, printed = go("tune_searches=cartpole_ppo", *words, *search)
     assert code == 0, printed
     opened = [words for what, words in told() if what == "init"]
@@ -102,7 +109,8 @@ def test_a_search_has_a_run_for_each_trial_and_a_grid_for_each_arm_and_seed(fake
     assert [what for what, _ in told()[before:]].count("finish") == 4
 
 
-def test_the_dry_run_of_a_grid_sends_nothing(fake_wandb, tmp_path):
-    told = fake_wandb()
-    words = [*TINY, "algo.lr=1e-3,2e-3", "logger=wandb", "dry_run=true", f"output_dir={tmp_path}"]
-    assert run.main(["-m", *words]) == 0 and told() == []
+def test_the_dry_run_of_a_grid_sends_nothing(fake_wandb):
+    fake_wandb()
+    grid = read_grid(["env=cartpole", "algo.lr=1e-3,2e-3", "logger=wandb"])
+    assert [arm.settings["logger"] for arm in grid.arms] == 2 * [["wandb"]]
+    assert [shorten_arm(arm).settings["logger"] for arm in grid.arms] == [None, None]
