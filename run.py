@@ -120,6 +120,9 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
         from pages.commands import run_reader
 
         return run_reader(settings)
+    from loggers.check import refuse_unusable_loggers
+
+    refuse_unusable_loggers(settings)
     if settings["dry_run"]:
         return show_plan(settings)
     from pages.commands import show_search, show_training

@@ -153,8 +153,8 @@ def list_defaults(group: str, overrides: list[str]) -> dict[str, tuple[Setting, 
         return {}
     if group == "search" and not overrides:
         overrides = [EXAMPLE_SEARCH]
-    game = {("env=atari",): ["env.game=assault"], ("env=gymnasium",): ["env.id=CartPole-v1"]}.get(tuple(overrides), [])
-    settings = compose_settings([*overrides, *game])  # these two have no default game
+    games = {"env=atari": ["env.game=assault"], "env=gymnasium": ["env.id=CartPole-v1"]}  # they have no default game
+    settings = compose_settings([*overrides, *games.get(" ".join(overrides), [])])
     if group == "run":
         of_run = {"seed": SEED, **list_settings(RunSettings)}
         return {name: (setting, settings[name]) for name, setting in of_run.items()}

@@ -242,8 +242,8 @@ def refuse_invalid_override(override: str, typed: str) -> None:
         ) from error
     if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
-    if parsed.is_sweep_override() and key == "runs":
-        raise Mistake(f"{typed} cannot be read; put brackets around the directories, runs=[{value}]")
+    if parsed.is_sweep_override() and key in ("runs", "logger"):
+        raise Mistake(f"{typed} cannot be read; put brackets around it, {key}=[{value}]")
     if parsed.is_sweep_override():
         raise Mistake(f"{typed} has several values; add -m for a grid of them, as in python run.py -m {typed}")
     if key in GROUPS and not value:

@@ -33,6 +33,7 @@ COMMON_SETTINGS = (
     "trust",
     "max_runs",
     "callbacks",
+    "logger",
 )
 COMMON_CLUSTER_SETTINGS = ("cluster.address", "cluster.grows")
 REFUSED_SETTINGS = {  # setting -> why a grid does not read it

@@ -16,6 +16,7 @@ from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from grids.arms import Arm, Grid
 from grids.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, format_command, seed_paths
@@ -211,7 +212,8 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
         condition = StopCondition(folder, lambda trial_id, result: has_reached_end(source.configs[trial_id], result))
         some = next(iter(plans.values())).settings
         callbacks = Callbacks(some, Interrupt.stop_for)
-        recorder = Recorder(folder, source, condition, display, show, Metrics(some), callbacks)
+        logs = RunLogs(some, folder)
+        recorder = Recorder(folder, source, condition, display, show, Metrics(some), logs, callbacks)
         try:
             run_trials(recorder, some["max_failures"], reuse_actors=True)
         except NodeLost as error:

@@ -61,8 +61,8 @@ def shorten_arm(arm: Arm) -> Arm:
     """Return an arm with one seed that trains for MEASURED_S seconds."""
     settings = arm.settings
     first = make_plan(settings).seeds[0]
-    stop = settings["stop"] | {"time_s": MEASURED_S}
-    return dataclasses.replace(arm, settings=settings | {"seed": first, "stop": stop, "report_every": 1})
+    brief = {"stop": settings["stop"] | {"time_s": MEASURED_S}, "report_every": 1, "logger": None}
+    return dataclasses.replace(arm, settings=settings | {"seed": first} | brief)
 
 
 def measure_arms(arms: list[Arm], plans: dict[str, Plan], folder: Path) -> None:

@@ -8,9 +8,11 @@ The files that play are imported where they are used, because they take seconds;
 
 import importlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from loggers.results import send_results
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
@@ -29,14 +31,17 @@ def run_reader(settings: dict) -> int:
     Raises:
         Mistake: the run directory cannot be read so.
     """
-    command = settings["command"]
+    command, began = settings["command"], time.time()
     if command == "record":
-        return record_games(settings)
+        code = record_games(settings)
+        if settings["run"] and not settings["replay"]:
+            send_results(resolve_path(settings["run"], "run"), began)
+        return code
     run = resolve_path(settings["run"], "run")
-    if command == "evaluate":
-        return evaluate_run(run, settings)
-    if command == "page":
-        return write_pages(run, settings["checkpoint"])
+    if command in ("evaluate", "page"):
+        code = evaluate_run(run, settings) if command == "evaluate" else write_pages(run, settings["checkpoint"])
+        send_results(run, began)
+        return code
     if command == "watch":
         from pages.watch import watch
 
@@ -117,8 +122,12 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
 
 def show_training(run: Path, settings: dict) -> int:
     """Evaluate a run that has ended and write its pages, if its settings say so; return the exit code."""
+    began = time.time()
     code = print_games(run, settings["episodes"]) if settings["evaluate"] else 0
-    return record_and_write_pages(run, settings["env"]) or code if settings["page"] else code
+    if settings["page"]:
+        code = record_and_write_pages(run, settings["env"]) or code
+    send_results(run, began)
+    return code
 
 
 def record_and_write_pages(run: Path, env: dict) -> int:

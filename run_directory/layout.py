@@ -6,7 +6,7 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     git.diff          the uncommitted changes, if there are any, with the untracked files
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were
-    tensorboard/      the same numbers for TensorBoard
+    tensorboard/      the same numbers for TensorBoard; wandb/, loggers.json: for other loggers (docs/loggers.md)
     checkpoints/      last, previous, best, milestone_0 to milestone_100, and the evaluations of each
     recordings/       replays and videos
     tune/             Ray Tune's own files

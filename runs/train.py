@@ -21,6 +21,7 @@ from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
@@ -190,7 +191,8 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
 
     with Display(todo, stop["agent_steps"], stop["time_s"]) as display:
         condition = StopCondition(run, is_finished)
-        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings), callbacks)
+        logs = RunLogs(plan.settings, run)
+        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings), logs, callbacks)
         try:
             run_trials(recorder, plan.settings["max_failures"])
         except NodeLost as error:
@@ -288,7 +290,9 @@ def describe_next_steps(run: Path, settings: dict) -> str:
     shown = shorten_path(run)
     folder = "<your folder>" if JOB_VARIABLE in os.environ else settings["config_dir"]  # that of a job goes with it
     own = ["--config-dir", folder] if settings["config_dir"] else []  # its modules, which the agent may need
-    lines = {"watch the curves": shlex.join(["tensorboard", "--logdir", str(shown)])}
+    lines = {}
+    if "tensorboard" in (settings["logger"] or ()):
+        lines["watch the curves"] = shlex.join(["tensorboard", "--logdir", str(shown)])
     if not may_never_end(settings["env"]):
         lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100", *own)
         lines["see it play"] = format_command("command=record", f"run={shown}", *own)

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from cluster.plan import list_seeds
 from extensions.callbacks import Callbacks, Run
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
@@ -120,6 +121,7 @@ class Recorder(tune.Callback):
         screen: shows notices and faults.
         show: given the config and the result of a trial, shows its numbers.
         metrics: shows the rows to Prometheus.
+        logs: sends the rows to the loggers of the run.
         callbacks: the user's own; None: none.
     """
 
@@ -131,10 +133,11 @@ class Recorder(tune.Callback):
         screen: Screen,
         show: Callable[[dict, dict], None],
         metrics: Metrics,
+        logs: RunLogs,
         callbacks: Callbacks | None = None,
     ):
         self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
-        self.metrics, self.callbacks = metrics, callbacks or Callbacks({}, Interrupt.stop_for)
+        self.metrics, self.logs, self.callbacks = metrics, logs, callbacks or Callbacks({}, Interrupt.stop_for)
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
         self.timer = PlacementTimer()
@@ -147,7 +150,7 @@ class Recorder(tune.Callback):
         if directory not in self.writers:
             path = Path(directory)
             seeds = list_seeds(read_yaml(path / CONFIG))
-            self.writers[directory] = RowWriter(seed_paths(path, seeds), path)
+            self.writers[directory] = RowWriter(seed_paths(path, seeds), path, self.logs.tensorboard)
         return self.writers[directory]
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
@@ -157,11 +160,13 @@ class Recorder(tune.Callback):
         for seed, row, workers, began_at in result["reports"]:
             with stop_on_full_disk(self.folder):
                 writer = self.open_writer(str(run))
+                self.logs.begin(writer.dirs[seed], writer.tables[seed].last_step if began_at is None else began_at)
                 if began_at is not None:
                     writer.begin(seed, began_at)
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
+                self.logs.report(writer.dirs[seed], row)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
             self.callbacks.add_row(writer.dirs[seed], row)
             self.show(trial.config, result)
@@ -181,7 +186,9 @@ class Recorder(tune.Callback):
             self.callbacks.start(Run(dirs[seed], seed, trial.config["label"], settings))
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
-        self.end_callbacks(trial, (trial.last_result or {}).get("failure"))
+        failure = (trial.last_result or {}).get("failure")
+        self.logs.finish(self.list_dirs(trial.config), failed=bool(failure))
+        self.end_callbacks(trial, failure)
 
     def end_callbacks(self, trial: Trial, failure: str | None) -> None:
         """Tell the callbacks that the runs of a trial have ended."""
@@ -191,6 +198,7 @@ class Recorder(tune.Callback):
 
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
+        self.print_all(self.logs.take_notices())
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
@@ -210,9 +218,20 @@ class Recorder(tune.Callback):
             self.screen.print_line(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        self.logs.finish(self.list_dirs(trial.config), failed=True)
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
             self.source.fail_trial(trial.config, reason := explain_failure(trial))
             self.end_callbacks(trial, reason)
+
+    def list_dirs(self, config: dict) -> list[Path]:
+        """Return the run directories of the seeds that a trial trains; none before its first row."""
+        dirs = self.writers[config["dir"]].dirs if config["dir"] in self.writers else {}
+        return [dirs[seed] for seed in config.get("seeds", dirs) if seed in dirs]
+
+    def print_all(self, sentences: list[str]) -> None:
+        """Show sentences, a line each."""
+        for sentence in sentences:
+            self.screen.print_line(sentence)
 
     def print_once(self, sentence: str) -> None:
         """Show a sentence, however often it is reported."""
@@ -293,3 +312,4 @@ def run_trials(
             tuner.fit()
     finally:
         recorder.callbacks.end_all("Ray ended")
+        recorder.print_all(recorder.logs.close())

@@ -89,6 +89,10 @@ class RunSettings:
     episodes: int = at_least(1, "complete games per evaluation and way of playing", most=10_000)
     evaluate: bool = any_value("play complete games at the end of training")
     page: bool = any_value("record a game at the end of training, and write the page of the run")
+    logger: list[str] | None = one_of(
+        ("tensorboard", "wandb", "mlflow"),
+        "where the rows of progress.csv are sent as well; [tensorboard,wandb] for several; null: nowhere",
+    )
     checkpoint_every_s: float = above(0, "seconds between checkpoints; there is one at the end, too", most=YEAR_S)
     keep_milestones: bool = any_value(
         "keep the weights at 0, 1, 3, 10, 30 and 100 % of stop.agent_steps, to play with; see checkpoint"

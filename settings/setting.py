@@ -86,6 +86,8 @@ class Setting:
         """
         if self.kind is Any:
             return value
+        if self.kind is list and self.options:  # one word needs no brackets, and an empty list is null
+            value = [value] if type(value) is str else None if value == [] else value
         if value is None:
             if self.optional:
                 return None
@@ -105,7 +107,7 @@ class Setting:
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise Mistake(f"{key}={value} is not one of {', '.join(map(str, self.options))}{hint}", key)
+                raise Mistake(f"{key}={item} is not one of {', '.join(map(str, self.options))}{hint}", key)
             if isinstance(item, int | float) and not isinstance(item, bool):
                 low, high, above = self.low, self.high, self.above
                 outside = (low is not None and item < low) or (high is not None and item > high)
@@ -116,7 +118,8 @@ class Setting:
     def describe_values(self) -> str:
         """Return the possible values of the setting in words: `a whole number of at least 1`."""
         if self.options:
-            return "one of " + ", ".join(map(str, self.options))
+            several = " or a list of several" + " or null" * self.optional if self.kind is list else ""
+            return "one of " + ", ".join(map(str, self.options)) + several
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", Any: "any value"}.get(
             self.kind, "a list of whole numbers" if self.item is int else "a list of words"
         )

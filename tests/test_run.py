@@ -961,8 +961,7 @@ DAMAGE = {  # what -> the file, and what the answer has to name
     "with a word for a group": (TUNED + "cluster: ray\n", "line 7: cluster"),
     "that is a list": ("# @package _global_\n- algo\n", "line 2"),
     "that is a word": ("# @package _global_\nalgo\n", "line 2"),
-    "with the marks of a merge": (TUNED.replace("algo:\n", "<<<<<<< HEAD\nalgo:\n"), "line"),
-    "with a Python object": (TUNED + "x: !!python/object/apply:os.getcwd []\n", "line 7"),
+    "with the marks of a merge": (TUNED.replace("algo:\n", "    "with a Python object": (TUNED + "x: !!python/object/apply:os.getcwd []\n", "line 7"),
     "with a number as a key": (TUNED + "7: 1\n", "line 7"),
     "with on as a key": (TUNED + "on: 1\n", "line 7"),
     "with two documents": (TUNED + "---\na: 1\n", "line 7"),
@@ -1197,7 +1196,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
     **{"keep_milestones": False, "page": True},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
-    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "config_dir": "elsewhere"},
+    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "config_dir": "elsewhere", "logger": "null"},
     **{"callbacks": ["extensions.callbacks:Callback"]},
 }
 COMMANDS = {

@@ -22,6 +22,7 @@ from environments.machine import count_cpus
 from environments.passwords import mask_passwords
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
+from loggers.run_logs import RunLogs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
@@ -183,8 +184,8 @@ def run_source(
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])
 
-    callbacks = Callbacks(plan.settings, Interrupt.stop_for)
-    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings), callbacks)
+    callbacks, logs = Callbacks(plan.settings, Interrupt.stop_for), RunLogs(plan.settings, folder)
+    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings), logs, callbacks)
     failures, concurrent = plan.settings["max_failures"], count_concurrent_trials(plan)
     try:
         run_trials(recorder, failures, scheduler, concurrent, reuse_actors=True)

@@ -151,7 +151,8 @@ class ProposalSource(SearchSource):
             self.display.pause_trial(config["label"])
             return
         state = self.study.tell(config["number"], steps, result["score"], result["failure"])
-        if math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
+        shown = "tensorboard" in (self.study.settings["logger"] or ())
+        if shown and math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
             write_hparams(Path(config["dir"]), self.values[config["number"]], result["score"])
         write_trials_csv(self.study, self.folder)
         self.display.end_trial(config["label"], state.name, steps, result["score"], result["failure"] or "")

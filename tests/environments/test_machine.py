@@ -117,6 +117,7 @@ def test_nothing_else_counts_cpus_or_memory():
         "environments",
         "evidence",
         "extensions",
+        "loggers",
         "pages",
         "comparisons",
         "grids",
