@@ -62,7 +62,9 @@ def shorten_arm(arm: Arm) -> Arm:
     settings = arm.settings
     first = make_plan(settings).seeds[0]
     stop = settings["stop"] | {"time_s": MEASURED_S}
-    return dataclasses.replace(arm, settings=settings | {"seed": first, "stop": stop, "report_every": 1})
+    return dataclasses.replace(
+        arm, settings=settings | {"seed": first, "stop": stop, "report_every": 1, "evaluate_every": None}
+    )
 
 
 def measure_arms(arms: list[Arm], plans: dict[str, Plan], folder: Path) -> None:

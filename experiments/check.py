@@ -9,6 +9,7 @@ import re
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
 from custom_models.convolutions import compute_smallest_dim
+from environments.evaluations import refuse_impossible_evaluations
 from environments.games import NOT_OPENED, is_game, may_never_end, near_games
 from environments.gymnasium_ids import check_id, check_spaces
 from environments.names import name_environment
@@ -64,6 +65,7 @@ def check_settings(settings: dict) -> dict:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
     _check_env(settings)
+    refuse_impossible_evaluations(settings)
     _check_model(settings)
     _check_sizes(plan)
     refuse_too_large_for_machine(plan)
@@ -99,11 +101,6 @@ def _check_env(settings: dict) -> None:
     else:
         check_id(env["id"])
         check_spaces(env["id"], settings["algo"]["name"])
-        if settings["evaluate"] and settings["command"] == "train" and may_never_end(env):
-            raise Mistake(
-                f"evaluate=true: env.id={env['id']} has no time limit, and an evaluation plays complete games only; "
-                "give it max_episode_steps where it is registered, or type evaluate=false"
-            )
 
 
 def _check_model(settings: dict) -> None:

@@ -8,7 +8,7 @@ in a checkpoint. Tune's own snapshots are not used: they are written seldom, and
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.plan import list_seeds
+from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, TUNE, seed_paths
@@ -119,6 +120,7 @@ class Recorder(tune.Callback):
         screen: shows notices and faults.
         show: given the config and the result of a trial, shows its numbers.
         metrics: shows the rows to Prometheus.
+        evaluation: of `evaluate_every`; None: there is none.
     """
 
     def __init__(
@@ -129,9 +131,10 @@ class Recorder(tune.Callback):
         screen: Screen,
         show: Callable[[dict, dict], None],
         metrics: Metrics,
+        evaluation: PeriodicEvaluation | None = None,
     ):
         self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
-        self.metrics = metrics
+        self.metrics, self.evaluation = metrics, evaluation
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
         self.timer = PlacementTimer()
@@ -156,11 +159,47 @@ class Recorder(tune.Callback):
                 writer = self.open_writer(str(run))
                 if began_at is not None:
                     writer.begin(seed, began_at)
+                    if self.evaluation:
+                        self.evaluation.drop_beyond(writer.dirs[seed], began_at)
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
+                if self.evaluation:
+                    self.evaluation.collect(writer.dirs[seed])
+                    row |= self.add_evaluation(writer, seed)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
             self.show(trial.config, result)
+
+    def add_evaluation(self, writer: RowWriter, seed: int) -> dict[str, Any]:
+        """Add the newest evaluation that has come in to the last row of a seed, and return its columns.
+
+        TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
+        """
+        columns = self.evaluation.take_columns(writer.dirs[seed]) if self.evaluation else {}
+        if columns and writer.tables[seed].rows:
+            row = writer.tables[seed].rows[-1] | columns
+            writer.tables[seed].append(row)
+            if writer.merged:
+                writer.merged.append({"seed": seed} | row)
+        return columns
+
+    def finish_evaluations(self, runs: Iterable[str]) -> None:
+        """Wait for the evaluations that are left, and add the newest to the last rows; a wish to stop ends the wait.
+
+        Args:
+            runs: the run directories.
+        """
+        if self.evaluation is None:
+            return
+        Interrupt.begin_evaluations()
+        writers = [self.open_writer(run) for run in runs]
+        with stop_on_full_disk(self.folder):
+            for directory in (path for writer in writers for path in writer.dirs.values()):
+                self.evaluation.collect(directory)
+            self.evaluation.finish(lambda: Interrupt.stop_requested)
+            for writer in writers:
+                for seed in writer.dirs:
+                    self.add_evaluation(writer, seed)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
@@ -178,6 +217,9 @@ class Recorder(tune.Callback):
             self.screen.print_line("waiting until there is room for all processes; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
+        if self.evaluation:
+            with stop_on_full_disk(self.folder):
+                self.evaluation.poll()
 
     def close_writers(self, trials: list[Trial]) -> None:
         """Close the files of run directories whose trials have all ended; a late row opens them again."""

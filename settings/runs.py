@@ -85,6 +85,11 @@ class RunSettings:
     )
     episodes: int = at_least(1, "complete games per evaluation and way of playing", most=10_000)
     evaluate: bool = any_value("play complete games at the end of training")
+    evaluate_every: int | None = at_least(
+        1,
+        "agent steps between two evaluations of the newest weights, played by a process beside training; null: none",
+        most=STEPS,
+    )
     page: bool = any_value("record a game at the end of training, and write the page of the run")
     checkpoint_every_s: float = above(0, "seconds between checkpoints; there is one at the end, too", most=YEAR_S)
     keep_milestones: bool = any_value(

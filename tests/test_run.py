@@ -865,6 +865,22 @@ def test_episodes_that_may_never_end_are_refused_by_pg_and_by_evaluations_before
     assert re.search(r"^env\.id=Endless-v0 .*\balgo=pg .*\balgo=a2c$", refused("algo=pg", *endless))
     for words in (("evaluate=true",), ("size=short",), ("size=smoke",)):
         assert refused(*endless, *words).startswith("evaluate=true: env.id=Endless-v0 ")
+    assert refused(*endless, "evaluate_every=1000").startswith("evaluate_every=1000: env.id=Endless-v0 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("evaluate_every=0",), r"^evaluate_every=0 "),
+        (("evaluate_every=2000", "stop.agent_steps=1000"), r"^evaluate_every=2000 .*\bstop\.agent_steps=1000\b"),
+        (("evaluate_every=often",), r"^evaluate_every=often "),
+        (("tune_searches=cartpole_ppo", "evaluate_every=1000"), r"^evaluate_every=1000: a search "),
+        (("command=evaluate", "run=here", "evaluate_every=1000"), r"^evaluate_every=1000: command=evaluate "),
+        (("episodes=3",), r"^episodes=3: .*\bevaluate_every="),
+    ],
+)
+def test_evaluations_that_would_never_be_played_are_refused(words, named, refused):
+    assert re.search(named, refused("env=cartpole", *words) if "run=here" not in words else refused(*words))
 
 
 @pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
@@ -1184,7 +1200,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"seed": 7, "output_dir": "elsewhere", "label": "wide", "run": "there", "checkpoint": "last", "way": "greedy"},
     **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
-    **{"keep_milestones": False, "page": True},
+    **{"keep_milestones": False, "page": True, "evaluate_every": 5000},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
     **{"runs": ["there"], "out": "elsewhere", "max_runs": 7},
 }
