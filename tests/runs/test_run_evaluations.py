@@ -80,11 +80,11 @@ def test_a_run_is_evaluated_while_it_trains_in_another_process_and_waits_for_the
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param([*A3C, "cluster.num_env_runners=0"], id="a3c"),
+        pytest.param([*A3C, "cluster.num_env_runners=1"], id="a3c"),
         pytest.param(DQN, id="dqn"),
         pytest.param([*TINY, "model=mlp_lstm"], id="lstm"),
         pytest.param(["algo=pg", "env=cartpole", "report_every=200"], id="pg"),
-        pytest.param([*TINY, "cluster.num_env_runners=2", "keep_milestones=false"], id="remote"),
+        pytest.param([*TINY, "cluster.num_env_runners=1", "keep_milestones=false"], id="remote"),
     ],
 )
 def test_every_algorithm_is_evaluated(words, shared_ray, tmp_path):
