@@ -85,7 +85,7 @@ def connect_to_ray(plan: Plan) -> None:
     try:
         found = list_nodes()
         if not settings["cluster"]["grows"]:
-            refuse_small_cluster(settings["cluster"]["num_env_runners"], plan.bundles, found)
+            refuse_small_cluster(settings["cluster"]["num_env_runners"], plan.all_bundles, found)
         refuse_unshared_folder(Path(settings["output_dir"]), found)
         refuse_nodes_without_modules(list_own_modules(settings), found)
         if plan.gpus:

@@ -56,6 +56,25 @@ class Plan:
         bundles = [training, *others * self.seeds_per_process]
         return [{kind: float(amount) for kind, amount in bundle.items() if amount} for bundle in bundles]
 
+    @cached_property
+    def evaluator(self) -> Bundle | None:
+        """Return what the process of `evaluate_every` takes, one for all seeds; None where the run has no such process.
+
+        It takes a CPU that the seeds leave free, never one of theirs: on this machine it may take none, and then plays
+        at the lowest priority beside them. A cluster is asked for one more.
+        """
+        if not self.settings.get("evaluate_every") or self.settings["command"] == "search":
+            return None
+        there = count_cpus()
+        at_once = min(len(self.seeds), max(1, int(there / self.cpus))) if self.cpus else 1
+        is_free = self.settings["cluster"]["address"] != "local" or at_once * self.cpus + 1 <= there
+        return {"CPU": 1.0} if is_free else {}
+
+    @property
+    def all_bundles(self) -> list[Bundle]:
+        """Return what each process of one seed takes, and then what the process of `evaluate_every` takes."""
+        return self.bundles if self.evaluator is None else [*self.bundles, self.evaluator]
+
     @property
     def cpus(self) -> float:
         """Return the CPUs of all processes together."""

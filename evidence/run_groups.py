@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evidence.curves import SCORE, SMALL_CURVES
+from evidence.curves import EVALUATION, SCORE, SMALL_CURVES
 from evidence.labels import label_runs
 from run_directory.checkpoints import MIN_GAMES
 from run_directory.layout import list_seed_runs
@@ -17,7 +17,7 @@ from settings.mistakes import Mistake
 from settings.protocols import describe_protocol
 
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
-OPTIONAL_COLUMNS = tuple(column for column in SMALL_CURVES if column not in COLUMNS)
+OPTIONAL_COLUMNS = (*(column for column in SMALL_CURVES if column not in COLUMNS), *EVALUATION)
 
 
 class Run(NamedTuple):

@@ -9,6 +9,7 @@ import re
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
 from custom_models.convolutions import compute_smallest_dim, refuse_small_pictures
+from environments.evaluations import refuse_impossible_evaluations
 from environments.frames import layout_of
 from environments.games import check_game, may_never_end
 from environments.gymnasium_ids import check_environment
@@ -71,6 +72,7 @@ def check_settings(settings: dict) -> dict:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
     _check_env(settings)
+    refuse_impossible_evaluations(settings)
     _check_model(settings)
     _check_sizes(plan)
     _check_own_parts(plan)
@@ -97,11 +99,6 @@ def _check_env(settings: dict) -> None:
         check_game(env["game"])
     else:
         check_environment(env, find_base(settings["algo"]) or "")
-        if settings["evaluate"] and settings["command"] == "train" and may_never_end(env):
-            raise Mistake(
-                f"evaluate=true: env.id={env['id']} has no time limit, and an evaluation plays complete games only; "
-                "add env.kwargs={max_episode_steps: 1000}, or type evaluate=false"
-            )
 
 
 def _check_model(settings: dict) -> None:

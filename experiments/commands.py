@@ -69,8 +69,9 @@ def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:
             continue
         if why := IGNORED_SETTINGS[command].get(key.split(".")[0]):
             raise Mistake(f"{override}: {why}")
-        if command == "train" and key == "episodes" and not settings["evaluate"]:
-            raise Mistake(f"{override}: no evaluation follows this training; add evaluate=true")
+        if command == "train" and key == "episodes" and not (settings["evaluate"] or settings["evaluate_every"]):
+            way_out = "add evaluate=true, or evaluate_every=<agent steps>"
+            raise Mistake(f"{override}: no evaluation is part of this training; {way_out}")
         if command == "train" and key == "trust" and not settings["resume"]:
             raise Mistake(f"{override}: this run is not resumed; add resume=<run directory>, or leave it out")
 

@@ -11,15 +11,18 @@ from pathlib import Path
 
 from ray.tune.search import Searcher
 
-from cluster.plan import Plan, make_plan
+from cluster.local_ray import LOCAL
+from cluster.plan import Bundle, Plan, make_plan
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from grids.arms import Arm, Grid
 from grids.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
 from loggers.run_logs import RunLogs
+from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, format_command, seed_paths
+from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import make_folder, refuse_unwritable_output
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay
@@ -152,7 +155,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
         + f"{len(configs)} to train, {steps:,} agent steps at most"
     )
     print(f"writing to {folder}", flush=True)
-    if configs:
+    if configs or any(map(list_weights_to_evaluate, list_directories(runs, plans, folder).values())):
         train_configs(runs, configs, plans, folder)
     for label, run in runs.items():
         if run.state == "FAIL":
@@ -162,7 +165,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
     if left := [label for label, run in runs.items() if run.state != "COMPLETE"]:
         print(f"{format_count(len(left), 'run')} of {len(runs)} left; to continue, type the same line:")
         print(f"    {format_command(*argv[2:])}")
-    return int(bool(left))
+    return int(bool(left) or Interrupt.stop_requested)
 
 
 def list_runs(grid: Grid, plans: dict[str, Plan], folder: Path) -> tuple[dict[str, GridRun], list[dict]]:
@@ -213,8 +216,33 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
         some = next(iter(plans.values())).settings
         callbacks = Callbacks(some, Interrupt.stop_for)
         logs = RunLogs(some, folder)
-        recorder = Recorder(folder, source, condition, display, show, Metrics(some), logs, callbacks)
-        try:
-            run_trials(recorder, some["max_failures"], reuse_actors=True)
-        except NodeLost as error:
-            print(f"the grid stopped: {error}")
+        evaluator = choose_evaluator(plans)
+        labels = {directory: label for label, directory in list_directories(runs, plans, folder).items()}
+
+        def show_evaluation(label: str, text: str) -> None:
+            display.print_line(f"{label} {text}")
+
+        with open_evaluation(evaluator, labels, show_evaluation, display.print_line) as evaluation:
+            recorder = Recorder(folder, source, condition, display, show, Metrics(some), logs, callbacks, evaluation)
+            try:
+                if configs:
+                    run_trials(recorder, some["max_failures"], reuse_actors=True)
+                recorder.finish_evaluations([str(folder / arm) for arm in plans])
+            except NodeLost as error:
+                print(f"the grid stopped: {error}")
+
+
+def choose_evaluator(plans: dict[str, Plan]) -> Bundle | None:
+    """Return what the process of `evaluate_every` takes, one for all arms; None where no arm has evaluations.
+
+    On this machine it plays at the lowest priority: the arms leave it no CPU.
+    """
+    wanted = [plan for plan in plans.values() if plan.evaluator is not None]
+    if not wanted:
+        return None
+    return {} if wanted[0].settings["cluster"]["address"] == LOCAL else wanted[0].evaluator
+
+
+def list_directories(runs: dict[str, GridRun], plans: dict[str, Plan], folder: Path) -> dict[str, Path]:
+    """Return label -> the directory of every seed of every arm."""
+    return {label: seed_paths(folder / run.arm, list(plans[run.arm].seeds))[run.seed] for label, run in runs.items()}

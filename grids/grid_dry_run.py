@@ -62,6 +62,7 @@ def shorten_arm(arm: Arm) -> Arm:
     settings = arm.settings
     first = make_plan(settings).seeds[0]
     brief = {"stop": settings["stop"] | {"time_s": MEASURED_S}, "report_every": 1, "logger": None}
+    brief |= {"evaluate_every": None}
     return dataclasses.replace(arm, settings=settings | {"seed": first} | brief)
 
 

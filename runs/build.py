@@ -48,6 +48,7 @@ def build_config(plan: Plan) -> Any:
     config.report_every = settings["report_every"]
     config.checkpoint_every_s = settings["checkpoint_every_s"]
     config.keep_milestones = settings.get("keep_milestones", False)  # searches of earlier versions were without it
+    config.evaluate_every = settings.get("evaluate_every")  # and so were trainings
     set_processes(config, plan)
     set_learning(config)
     config.environment(env_config=settings["env"])

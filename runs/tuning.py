@@ -8,7 +8,7 @@ in a checkpoint. Tune's own snapshots are not used: they are written seldom, and
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ray.tune.search import Searcher
 from cluster.plan import list_seeds
 from extensions.callbacks import Callbacks, Run
 from loggers.run_logs import RunLogs
+from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
@@ -123,6 +124,7 @@ class Recorder(tune.Callback):
         metrics: shows the rows to Prometheus.
         logs: sends the rows to the loggers of the run.
         callbacks: the user's own; None: none.
+        evaluation: of `evaluate_every`; None: there is none.
     """
 
     def __init__(
@@ -135,9 +137,11 @@ class Recorder(tune.Callback):
         metrics: Metrics,
         logs: RunLogs,
         callbacks: Callbacks | None = None,
+        evaluation: PeriodicEvaluation | None = None,
     ):
         self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
         self.metrics, self.logs, self.callbacks = metrics, logs, callbacks or Callbacks({}, Interrupt.stop_for)
+        self.evaluation = evaluation
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
         self.timer = PlacementTimer()
@@ -163,13 +167,49 @@ class Recorder(tune.Callback):
                 self.logs.begin(writer.dirs[seed], writer.tables[seed].last_step if began_at is None else began_at)
                 if began_at is not None:
                     writer.begin(seed, began_at)
+                    if self.evaluation:
+                        self.evaluation.drop_beyond(writer.dirs[seed], began_at)
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
+                if self.evaluation:
+                    self.evaluation.collect(writer.dirs[seed])
+                    row |= self.add_evaluation(writer, seed)
                 self.logs.report(writer.dirs[seed], row)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
             self.callbacks.add_row(writer.dirs[seed], row)
             self.show(trial.config, result)
+
+    def add_evaluation(self, writer: RowWriter, seed: int) -> dict[str, Any]:
+        """Add the newest evaluation that has come in to the last row of a seed, and return its columns.
+
+        TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
+        """
+        columns = self.evaluation.take_columns(writer.dirs[seed]) if self.evaluation else {}
+        if columns and writer.tables[seed].rows:
+            row = writer.tables[seed].rows[-1] | columns
+            writer.tables[seed].append(row)
+            if writer.merged:
+                writer.merged.append({"seed": seed} | row)
+        return columns
+
+    def finish_evaluations(self, runs: Iterable[str]) -> None:
+        """Wait for the evaluations that are left, and add the newest to the last rows; a wish to stop ends the wait.
+
+        Args:
+            runs: the run directories.
+        """
+        if self.evaluation is None:
+            return
+        Interrupt.begin_evaluations()
+        writers = [self.open_writer(run) for run in runs]
+        with stop_on_full_disk(self.folder):
+            for directory in (path for writer in writers for path in writer.dirs.values()):
+                self.evaluation.collect(directory)
+            self.evaluation.finish(lambda: Interrupt.stop_requested)
+            for writer in writers:
+                for seed in writer.dirs:
+                    self.add_evaluation(writer, seed)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
@@ -205,6 +245,9 @@ class Recorder(tune.Callback):
             self.screen.print_line("waiting until there is room for all processes; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
+        if self.evaluation:
+            with stop_on_full_disk(self.folder):
+                self.evaluation.poll()
 
     def close_writers(self, trials: list[Trial]) -> None:
         """Close the files of run directories whose trials have all ended; a late row opens them again."""

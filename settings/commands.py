@@ -33,6 +33,7 @@ IGNORED_SETTINGS = {
     "search": {
         "page": "a search has a page of its own; leave it out",
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
+        "evaluate_every": "a search compares training scores and plays no evaluation; leave it out",
         "episodes": "a search plays no evaluation; leave it out",
         "label": "a search is filed under search.name; set that one",
         "keep_milestones": "a search keeps no milestones, because its many trials would fill the disk; leave it out",

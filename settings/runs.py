@@ -88,6 +88,11 @@ class RunSettings:
     )
     episodes: int = at_least(1, "complete games per evaluation and way of playing", most=10_000)
     evaluate: bool = any_value("play complete games at the end of training")
+    evaluate_every: int | None = at_least(
+        1,
+        "agent steps between two evaluations of the newest weights, played by a process beside training; null: none",
+        most=STEPS,
+    )
     page: bool = any_value("record a game at the end of training, and write the page of the run")
     logger: list[str] | None = one_of(
         ("tensorboard", "wandb", "mlflow"),

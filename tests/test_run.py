@@ -896,6 +896,22 @@ def test_episodes_that_may_never_end_are_refused_by_pg_and_by_evaluations_before
     assert re.search(r"^env\.id=Endless-v0 .*\balgo=pg .*\balgo=a2c$", refused("algo=pg", *endless))
     for words in (("evaluate=true",), ("size=short",), ("size=smoke",)):
         assert refused(*endless, *words).startswith("evaluate=true: env.id=Endless-v0 ")
+    assert refused(*endless, "evaluate_every=1000").startswith("evaluate_every=1000: env.id=Endless-v0 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("evaluate_every=0",), r"^evaluate_every=0 "),
+        (("evaluate_every=2000", "stop.agent_steps=1000"), r"^evaluate_every=2000 .*\bstop\.agent_steps=1000\b"),
+        (("evaluate_every=often",), r"^evaluate_every=often "),
+        (("tune_searches=cartpole_ppo", "evaluate_every=1000"), r"^evaluate_every=1000: a search "),
+        (("command=evaluate", "run=here", "evaluate_every=1000"), r"^evaluate_every=1000: command=evaluate "),
+        (("episodes=3",), r"^episodes=3: .*\bevaluate_every="),
+    ],
+)
+def test_evaluations_that_would_never_be_played_are_refused(words, named, refused):
+    assert re.search(named, refused("env=cartpole", *words) if "run=here" not in words else refused(*words))
 
 
 @pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
@@ -961,7 +977,8 @@ DAMAGE = {  # what -> the file, and what the answer has to name
     "with a word for a group": (TUNED + "cluster: ray\n", "line 7: cluster"),
     "that is a list": ("# @package _global_\n- algo\n", "line 2"),
     "that is a word": ("# @package _global_\nalgo\n", "line 2"),
-    "with the marks of a merge": (TUNED.replace("algo:\n", "    "with a Python object": (TUNED + "x: !!python/object/apply:os.getcwd []\n", "line 7"),
+    "with the marks of a merge": (TUNED.replace("algo:\n", "<<<<<<< HEAD\nalgo:\n"), "line"),
+    "with a Python object": (TUNED + "x: !!python/object/apply:os.getcwd []\n", "line 7"),
     "with a number as a key": (TUNED + "7: 1\n", "line 7"),
     "with on as a key": (TUNED + "on: 1\n", "line 7"),
     "with two documents": (TUNED + "---\na: 1\n", "line 7"),
@@ -1194,7 +1211,7 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"seed": 7, "output_dir": "elsewhere", "label": "wide", "run": "there", "checkpoint": "last", "way": "greedy"},
     **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
-    **{"keep_milestones": False, "page": True},
+    **{"keep_milestones": False, "page": True, "evaluate_every": 5000},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
     **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "config_dir": "elsewhere", "logger": "null"},
     **{"callbacks": ["extensions.callbacks:Callback"]},

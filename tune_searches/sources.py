@@ -45,7 +45,8 @@ class RunWriter:
     def write_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """Write config.yaml and run.json of a trial; existing ones are replaced, because its values have changed."""
         settings = {k: v for k, v in replace_values(self.settings, values).items() if k != "search"}
-        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0], "keep_milestones": False}
+        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0]}
+        settings |= {"keep_milestones": False, "evaluate_every": None}
         dtype = choose_dtype(settings)
         typed = [override for override in self.overrides if not override.startswith("search.")]
         typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]

@@ -14,6 +14,10 @@ import psutil
 import pytest
 
 import run
+from playing.evaluations import read_evaluations
+from playing.periodic_evaluation import PeriodicEvaluation
+from run_directory.milestones import list_weights_to_evaluate
+from runs.interrupt import MESSAGE_OF_EVALUATIONS, Interrupt
 from tests.runs.tiny_runs import TINY, go, rows_of, wait_for
 
 RUN_PY = Path(run.__file__).resolve()
@@ -115,3 +119,30 @@ def test_two_grids_do_not_share_a_label(tmp_path):
     for experiment, arm in ("x", "ppo"), ("y", "a2c"):
         with pytest.raises(Mistake, match="a2c"):
             refuse_another_grid(tmp_path, experiment, {arm: {"algo": arm}})
+
+
+@pytest.mark.end_to_end
+def test_the_arms_of_a_grid_share_an_evaluator_and_one_that_was_left_is_made_up_by_the_same_line(tmp_path, monkeypatch):
+    words = [*ARMS, "stop.agent_steps=2048", "evaluate_every=1024", "episodes=2", f"output_dir={tmp_path}"]
+    polls = []
+
+    def poll(self) -> None:
+        """No evaluation ever begins; once the grid only waits for them, the user types Ctrl-C."""
+        if Interrupt.stop_message == MESSAGE_OF_EVALUATIONS and not polls:
+            polls.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeriodicEvaluation, "poll", poll)
+        code, printed = go(*words)
+    folder = directory_in(printed)
+    seeds = [folder / arm / f"seed_{seed}" for arm in ("a2c", "ppo") for seed in (1, 2)]
+    assert code == 1 and all(len(list_weights_to_evaluate(seed)) == 2 for seed in seeds), printed
+    assert {row["state"] for row in arms_of(folder)} == {"COMPLETE"}
+    code, printed = go(*words)
+    assert code == 0, printed
+    for seed in seeds:
+        steps = [one.agent_steps for one in read_evaluations(seed)]
+        assert len(steps) == 2 and not list_weights_to_evaluate(seed)
+        assert rows_of(seed)[-1]["evaluation_agent_steps"] == steps[-1]
+    assert "ppo seed 2 evaluated at" in printed and (folder / "compare.html").exists()

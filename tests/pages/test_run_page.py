@@ -178,6 +178,21 @@ def test_an_environment_without_pictures_has_a_page_without_games(make_run):
     assert content["game"] is None and content["clips"] == [] and content["starts"] == ["not recorded"]
 
 
+def test_evaluations_are_dots_at_the_time_at_which_their_weights_were_taken(make_run):
+    run = make_run()
+    (run / "progress.csv").write_text(ROWS)
+    head = "agent_steps,way,games,mean,low,high,cut,seconds\n"
+    rows = "1500,stochastic,30,250.0,200.0,300.0,0,9.5\n2000,stochastic,1,310.0,nan,nan,0,0.3\n"
+    assert content_of(write_page(run))["evaluations"] == []
+    (run / "evaluations.csv").write_text(head + rows)
+    content = content_of(write_page(run))
+    assert content["evaluations"] == [
+        {"agent_steps": 1500, "wall_time_s": 3.0, "mean": 250.0, "low": 200.0, "high": 300.0},
+        {"agent_steps": 2000, "wall_time_s": 4.0, "mean": 310.0, "low": None, "high": None},
+    ]
+    assert "evaluations" in content["curves"][0]["name"]
+
+
 def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
     pytest.importorskip("pygame")
     game = content_of(write_page(make_run("CartPole-v1")))["game"]
@@ -295,6 +310,10 @@ const ys = box.querySelector('.line').getAttribute('d').split(/[ML]/).slice(1).m
 said.jumps = Math.max(...ys.slice(1).map((y, i) => Math.abs(y - ys[i])));
 said.range = !!box.querySelector('.range');
 draw([1, 2, 3], [1, 2, 3]); said.plain = !box.querySelector('.range');
+const sure = { x: 1, mean: 50, low: 40, high: 60 }, single = { x: 2, mean: 20, low: null, high: null };
+draw([0, 1, 2], [10, 20, 30], { dots: [sure, single] });
+const of = (selector, name) => [...box.querySelectorAll(selector)].map(e => +e.getAttribute(name));
+said.dots = [of(".dot", "cy"), of(".whisker", "y1"), of(".whisker", "y2"), of(".dot", "cx")];
 said.distinct = new Set(texts(draw([1, 2], [1.9412, 1.9431])).slice(0, 3)).size == 3;
 return said;
 """
@@ -306,3 +325,5 @@ def test_the_name_of_a_line_can_be_read_and_thousands_of_steps_are_a_curve(assau
     for what in ("inside", "apart", "above", "background", "range", "plain", "distinct"):
         assert said[what], (what, said)
     assert said["low"] == "0" and said["points"] <= 100 and said["jumps"] < 15
+    (first, second), (bottom,), (top,), (left, right) = said["dots"]
+    assert bottom > first > top > 0 and second > bottom and left < right, "one has no interval"

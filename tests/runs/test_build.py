@@ -40,9 +40,11 @@ RLLIBS = [  # setting, value, RLlib's attribute, its value there
     ("seed", 77, "seed", 77),
 ]
 ATTRIBUTES = {"algo", "env_settings", "stop_settings", "report_every", "checkpoint_every_s", "keep_milestones"}
+ATTRIBUTES |= {"evaluate_every"}
 OURS = [  # of the run, beside the settings of the algorithm, the environment and the end
     ("checkpoint_every_s", 7.5),
     ("keep_milestones", False),
+    ("evaluate_every", 5000),
     ("report_every", 333),
 ]
 
