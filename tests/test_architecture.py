@@ -13,6 +13,7 @@ FLOORS = {
     "pages": 8,
     "tune_searches": 7,
     "tuned_configs": 7,
+    "exports": 7,
     "runs": 6,
     "evidence": 6,
     "recordings": 6,

@@ -116,6 +116,7 @@ def test_nothing_else_counts_cpus_or_memory():
         "custom_models",
         "environments",
         "evidence",
+        "exports",
         "pages",
         "comparisons",
         "playing",
