@@ -82,7 +82,9 @@ def load_policy(agent: dict) -> Callable[[Arrays], Arrays]:
     if path.suffix == ".onnx":
         import onnxruntime  # pyright: ignore[reportMissingImports]
 
-        session = onnxruntime.InferenceSession(str(path))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # more would mostly wait for each other: the network is small
+        session = onnxruntime.InferenceSession(str(path), options)
         return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
     import torch
 

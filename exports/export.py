@@ -6,6 +6,7 @@ run directory, checkpoint -> Agent -> ExportedNetwork -> policy.onnx or policy.p
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def export_agent(run: Path, checkpoint: Path, format: str, folder: Path) -> list
         policy = write_policy(network, format, new)
         description = describe_agent(agent, network, games, policy.name, format)
         write_description(description, new)
-        shutil.copyfile(Path(__file__).with_name(PLAYERS["game" in agent.env]), new / "play.py")
+        player = Path(__file__).with_name(PLAYERS["game" in agent.env]).read_text()
+        (new / "play.py").write_text(re.sub(r" +# pyright: .*", "", player))
         os.rename(new, folder)
     finally:
         games.close()
