@@ -97,7 +97,7 @@ def load_policy(agent: dict) -> Callable[[Arrays], Arrays]:
 
 
 def play_game(agent: dict, policy: Callable[[Arrays], Arrays], game: Game, seed: int, way: str) -> tuple[float, int]:
-    """Play a whole game; return its score and its length in agent steps."""
+    """Play a whole game; return its score and its length in steps."""
     random, score, steps, is_over = np.random.default_rng(seed), 0.0, 0, False
     state = {one["name"]: np.zeros((1, *one["shape"][1:]), np.float32) for one in agent["policy"]["inputs"][1:]}
     observation = game.reset(seed)
@@ -121,7 +121,7 @@ def main() -> None:
     for seed in range(options.seed, options.seed + options.games):
         score, steps = play_game(agent, policy, game, seed, options.way)
         scores.append(score)
-        print(f"seed {seed}: score {score:g} in {steps:,} agent steps", flush=True)
+        print(f"seed {seed}: score {score:g} in {steps:,} steps", flush=True)
     print(f"mean score of {len(scores)} games, {options.way}: {np.mean(scores):,.1f}")
 
 

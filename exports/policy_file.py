@@ -24,24 +24,23 @@ def write_policy(network: ExportedNetwork, format: str, folder: Path) -> Path:
     Raises:
         Mistake: torch cannot trace the network, or the file computes something else.
     """
-    path = folder / NAMES[format]
+    path, inputs = folder / NAMES[format], make_random_inputs(network, rows=5)
     try:
         with warnings.catch_warnings():
             # Torch calls both ways old. Their successor for ONNX needs two more packages and writes the same graph.
             # Sizes of pictures become constants, as they should.
             warnings.simplefilter("ignore")
             (write_onnx if format == "onnx" else write_torchscript)(network, path)
+        found = run_policy(path, inputs, network.outputs)
     except OSError:  # of the disk
         raise
-    except Exception as error:  # a torso of the user may raise anything when it is traced
+    except Exception as error:  # a torso of the user may raise anything when it is traced, and so may its file
         raise Mistake(
             f"format={format}: torch cannot trace this network ({format_error(error)}); its torso has to be made of "
-            "torch functions of tensors"
+            "torch functions of tensors, with x.shape[0] and not len(x)"
         ) from error
-    inputs = make_random_inputs(network, rows=5)
-    with torch.inference_mode():
+    with torch.no_grad():
         expected = network(*inputs.values())
-    found = run_policy(path, inputs, network.outputs)
     for name, right in zip(network.outputs, expected, strict=True):
         if found[name].shape != right.shape or not np.allclose(found[name], right, TOLERANCE, TOLERANCE):
             raise Mistake(

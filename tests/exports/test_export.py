@@ -264,4 +264,4 @@ def test_it_plays_in_an_environment_without_ray_and_torch(agent, make_run, tmp_p
     lines = type_words(folder / "play.py", "--games", "2", "--seed", "5", "--way", "greedy").splitlines()
     assert len(lines) == 3 and lines[0].startswith("seed 5: score ") and lines[2].startswith("mean score of 2 games")
     score, steps, _ = play_exported(folder, seed=5)
-    assert lines[0] == f"seed 5: score {score:g} in {steps:,} agent steps"
+    assert lines[0] == f"seed 5: score {score:g} in {steps:,} steps"

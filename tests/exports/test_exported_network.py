@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from custom_models.actor_critic import ActorCritic
 from custom_models.q_network import EVALUATION_EPSILON, QNetwork
 from environments.frames import FrameLayout, to_blocks
+from exports.commands import PACKAGES
 from exports.exported_network import ExportedNetwork
 from exports.policy_file import NAMES, run_policy, write_policy
 from settings.mistakes import Mistake
@@ -123,18 +124,22 @@ def test_a_network_of_bf16_is_exported_in_fp32():
             torch.testing.assert_close(one, other, atol=0, rtol=0)
 
 
-def test_a_torso_that_looks_at_numbers_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "look", [lambda x: 2 if x.sum() > 1e-6 else 1, lambda x: torch.ones(len(x), 1)], ids=["if", "len"]
+)
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_a_torso_that_cannot_be_traced_is_refused(look, format, tmp_path):
+    """One whose branch depends on numbers (examples are zeros), and one made for as many games as the example has."""
+    for package in PACKAGES[format]:
+        pytest.importorskip(package, reason="pip install onnx onnxruntime")
     network, _ = make_network("mlp_lstm")
     exported = ExportedNetwork(network)
-    forward = type(exported.network.torso).forward
-
-    def look(torso, obs, packed):
-        return forward(torso, obs, packed) * (2 if obs.sum() > 1e-6 else 1)  # examples are zeros
-
-    exported.network.torso.forward = look.__get__(exported.network.torso)
-    with warnings.catch_warnings(), pytest.raises(Mistake, match="format=torchscript"):
+    torso = exported.network.torso
+    forward = torso.forward
+    torso.forward = lambda obs, packed: forward(obs, packed) * look(obs)
+    with warnings.catch_warnings(), pytest.raises(Mistake, match=f"format={format}"):
         warnings.simplefilter("ignore")
-        write_policy(exported, "torchscript", tmp_path)
+        write_policy(exported, format, tmp_path)
 
 
 def test_a_policy_of_another_kind_is_refused():
