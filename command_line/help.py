@@ -26,6 +26,7 @@ from experiments.composition import (
 )
 from experiments.words import expand_override
 from settings.commands import (
+    COMMAND_DEFAULTS,
     IGNORED_SETTINGS,
     PLAYER_COMMANDS,
     PROTOCOL_SETTINGS,
@@ -131,8 +132,8 @@ def format_command(command: str) -> list[str]:
         {f"env.{key}": one for key, one in PROTOCOL_SETTINGS.items()} if command in PLAYER_COMMANDS else {}
     )
     table = list_defaults("run", []) | {key: (setting, "...") for key, setting in of_run.items()}
-    if command == "record":
-        table["way"] = table["way"][0], "stochastic"
+    for key, default in COMMAND_DEFAULTS.get(command, {}).items():
+        table[key] = table[key][0], default
     lines = ["", "settings of this command; where ... stands, the default is the value of the run"]
     for key in (*READER_SETTINGS[command], *list(of_run)[1:]):
         lines += format_setting(key, *table[key])

@@ -86,8 +86,8 @@ def unpack_blocks(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
     """Return pixels, uint8 [B, y, x, stack * channels], from stacks in blocks, uint8 [B, h, w, d]; see
     environments/frames.py."""
     (height, width), block = read_sides(pixels), pixels["block"]
-    x = obs.view(len(obs), height // block, width // block, pixels["stack"], block, block, pixels["channels"])
-    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(obs), height, width, -1)
+    x = obs.view(-1, height // block, width // block, pixels["stack"], block, block, pixels["channels"])
+    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, height, width, pixels["stack"] * pixels["channels"])
 
 
 def pack_layer(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,7 +158,7 @@ class ConvTorso(nn.Module):
                 x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
             x = self.activate(F.conv2d(x, weight, bias, layer.stride // block, (top, left)))
             block = 1
-        x = x.permute(0, 2, 3, 1).reshape(len(x), -1)  # [B, y * x * filters]
+        x = x.permute(0, 2, 3, 1).flatten(1)  # [B, y * x * filters]
         return (x if self.fc is None else self.activate(F.linear(x, *packed[-1]))).float()
 
     def _arrange_kernel_in_blocks(self, weight: torch.Tensor) -> torch.Tensor:
@@ -219,7 +219,7 @@ class ResidualTorso(nn.Module):
             for block in (first + 1, first + 3):
                 h = self.activate(F.conv2d(self.activate_copy(x), *convs[block], padding=1))
                 x = F.conv2d(h, *convs[block + 1], padding=1).add_(x)
-        x = self.activate(x).permute(0, 2, 3, 1).reshape(len(x), -1)  # [B, y * x * filters]
+        x = self.activate(x).permute(0, 2, 3, 1).flatten(1)  # [B, y * x * filters]
         return self.activate(F.linear(x, *fc)).float()
 
 
@@ -254,7 +254,7 @@ class MLPTorso(nn.Module):
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return features, fp32 [B, hidden[-1]], for observations [B, ...]."""
-        x = obs.reshape(len(obs), -1)
+        x = obs.reshape(obs.shape[0], -1)  # not len(obs), which torch would take for a constant where it traces
         if obs.dtype == torch.uint8:
             x = convert_pixels(x, self.dtype, self.zero_mean) / (128 if self.zero_mean else 255)
         else:

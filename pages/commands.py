@@ -1,5 +1,5 @@
-"""The commands that read a run directory: evaluate, record, page, watch and promote; and the steps that follow a
-training or a search.
+"""The commands that read a run directory: evaluate, record, page, watch, export and promote; and the steps that follow
+a training or a search.
 
     settings of the command -> is there a checkpoint to play with? -> play, write, print -> exit code
 
@@ -42,6 +42,10 @@ def run_reader(settings: dict) -> int:
         code = evaluate_run(run, settings) if command == "evaluate" else write_pages(run, settings["checkpoint"])
         send_results(run, began)
         return code
+    if command == "export":
+        from exports.commands import export_run
+
+        return export_run(settings)
     if command == "watch":
         from pages.watch import watch
 

@@ -55,22 +55,28 @@ class RunSettings:
     )
     label: str | None = any_value("a word that is added to the run directory's name")
     run: str | None = any_value(
-        "the run directory that command=evaluate, record, page, watch and promote read; or latest"
+        "the run directory that command=evaluate, record, page, watch, export and promote read; or latest"
     )
     runs: list[str] | None = any_value(
         "the run directories that command=compare compares: [<run>,<run>] or {label:<run>}; a grid stands for its arms"
     )
-    out: str | None = any_value("the directory for the files of command=compare; null: outputs/comparisons/<time>")
+    out: str | None = any_value(
+        "the new folder of command=compare or command=export; null: one in outputs/comparisons or outputs/exports"
+    )
     checkpoint: str | None = any_value(
-        "the checkpoint that command=evaluate, record, page and watch play: best, last, previous, milestone_<percent>, "
-        "or a path; null: the best, and the newest for watch"
+        "the checkpoint that command=evaluate, record, page, watch and export take: best, last, previous, "
+        "milestone_<percent>, or a path; null: the best, and the newest for watch"
     )
     way: str = one_of(
         ("stochastic", "greedy", "both"),
         "how command=evaluate chooses actions: drawn, the likeliest, or both in turn; record: one of the first two",
     )
     games: int = at_least(1, "complete games that command=record plays and films", most=1000)
-    format: str = one_of(("mp4", "webp", "gif"), "file format of command=record's videos; only mp4 has sound")
+    format: str = one_of(
+        ("mp4", "webp", "gif", "onnx", "torchscript"),
+        "file format: of command=record's videos one of the first three, of which mp4 has sound; of command=export's "
+        "network one of the others",
+    )
     scale: int | None = at_least(1, "magnification of command=record's videos; null: 2 for Atari, else 1", most=8)
     fps: int | None = one_of((60, 30, 15), "pictures per second of command=record's videos; null: 60 in mp4, else 15")
     replay: str | None = any_value(
@@ -114,7 +120,8 @@ class RunSettings:
     dashboard: bool = any_value("start Ray's dashboard, at http://127.0.0.1:8265")
     dry_run: bool = any_value("print the node of each process and the traffic between processes, and stop")
     command: str = one_of(
-        ("train", "evaluate", "record", "page", "watch", "compare", "search", "promote", "submit"), "the command to run"
+        ("train", "evaluate", "record", "page", "watch", "export", "compare", "search", "promote", "submit"),
+        "the command to run",
     )
     size: str = one_of(
         ("smoke", "short", "full"),

@@ -124,6 +124,7 @@ COMMANDS = {  # word -> the command that does it
     "tune": "search",
     "optimize": "search",
     "learn": "train",
+    "onnx": "export",
 }
 
 

@@ -15,6 +15,7 @@ FLOORS = {
     "verdicts": 7,
     "tune_searches": 7,
     "tuned_configs": 7,
+    "exports": 7,
     "command_line": 6,
     "runs": 6,
     "evidence": 6,

@@ -1224,6 +1224,7 @@ COMMANDS = {
     "record": ["command=record", "run=here"],
     "page": ["command=page", "run=here"],
     "watch": ["command=watch", "run=here"],
+    "export": ["command=export", "run=here"],
     "compare": ["command=compare", "runs=[here]"],
     "promote": ["command=promote", "run=here"],
 }
@@ -1258,6 +1259,7 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         "cluster.submit.submit_job",
         "tuned_configs.promotion.promote_winner",
         "comparisons.commands.compare",
+        "exports.commands.export_run",
     ):
         monkeypatch.setattr(place, record)
     for place in ("evidence.evaluate.evaluate", "recordings.recording.record", "recordings.video.film_file"):

@@ -118,6 +118,7 @@ def test_nothing_else_counts_cpus_or_memory():
         "evidence",
         "extensions",
         "loggers",
+        "exports",
         "pages",
         "comparisons",
         "grids",
