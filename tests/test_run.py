@@ -1344,6 +1344,9 @@ def test_a_training_refuses_what_only_others_read(word, refused):
         ["command=record", "run=/nowhere"],
         ["command=record", "replay=/nowhere"],
         ["algo=ppo", "--cfg", "job"],
+        ["env=swing", "--config-dir", "tests/cluster/own_folder", "--cfg", "job", "-p", "env"],
+        ["--config-dir", "/nowhere"],
+        ["tuned_configs=/nowhere/mine.yaml"],
     ],
     ids=" ".join,
 )

@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 import run
-from cluster.package import OWN_FOLDER, pack_code, place_own_files
+from cluster.package import OWN_FILES, OWN_FOLDER, pack_code, place_own_files
 from command_line.completion import complete_word
 from environments.own_folder import OwnFolder, share_modules
-from experiments.composition import list_options
+from experiments.composition import GROUPS, list_options
 from rollouts.private_ray import list_packed_files
 from settings.mistakes import Mistake
+from settings.runs import RunSettings
+from settings.setting import list_settings
 
 SWING = """# @package _global_
 # A pendulum of two links, which has to swing up.
@@ -235,6 +237,7 @@ def test_own_files_have_places_in_the_package(mine, tmp_path):
     names = moved[1].removeprefix("tuned_configs=choice(").removesuffix(")").split(",")
     assert [own.get(name) for name in names] == [a_file, quick, None] and own[OWN_FOLDER] == mine
     assert place_own_files(["algo=ppo"]) == (["algo=ppo"], {})
+    assert not {OWN_FOLDER, OWN_FILES} & {*GROUPS, *list_settings(RunSettings)}, "Hydra takes a folder for a group"
 
 
 def test_the_folder_is_packed_beside_the_code_and_counts_as_large(mine, tmp_path):
