@@ -79,7 +79,7 @@ def test_what_there_is_no_setting_for_is_said_too(word):
         (["env=cartpole", "env.sticky=0.2"], r"^env\.sticky: .*\bALE\b"),
         (["algo=a2c", "clip_range=0.1"], r"^clip_range: .*\balgo\.clip\b.*\balgo=ppo\b"),
         (["search.trials=3"], "tune_searches=<name>"),
-        (["env.id=my.module:Mine-v0"], r"env=cartpole env\.id="),
+        (["env.id=my.module:Mine-v0"], r"env=gymnasium env\.id="),
         (["env="], r"^env=: .*\bassault\b"),
         (["env=qbert", "env.game=pong"], r"env=qbert .*env\.game=pong\b"),
         (["seed=range(0,1000000000)"], r"1,000,000,000\b.*\b1000\b"),
