@@ -55,7 +55,11 @@ def print_verdicts(comparisons: list[Any], overall: Any) -> None:
     for one in comparisons:
         print(one.game)
         verdicts = [verdict.describe() for verdict in one.verdicts]
-        print("\n".join(f"  {line}" for line in verdicts or ["one arm: there is nothing to compare it with"]))
+        print(
+            "\n".join(
+                f"  {line}" for line in verdicts or ["fewer than two arms have a score: there is nothing to compare"]
+            )
+        )
     for aggregate in overall.aggregates if overall else []:
         print(f"human-normalised, over {name_aggregate(aggregate)}")
         print("\n".join(f"  {line}" for line in list_overall_verdicts(aggregate)))

@@ -42,9 +42,9 @@ def describe_unfinished(comparison: Comparison) -> list[str]:
 
 
 def describe_unequal(comparison: Comparison) -> list[str]:
-    """Return sentences on arms that were trained for longer than others, that play something else than others, and on
-    arms whose own seeds have different settings."""
-    notes = []
+    """Return sentences on arms without a score, that were trained for longer than others, that play something else than
+    others, and on arms whose own seeds have different settings."""
+    notes = [f"{label}: no game has ended, so it has no score." for label, of in comparison.scores.items() if not of]
     steps = {label: max(count_steps(run) for run in of_arm) for label, of_arm in comparison.arms.items()}
     if max(steps.values()) > 1.05 * min(steps.values()):
         listed = ", ".join(f"{label} {number:,}" for label, number in steps.items())

@@ -106,8 +106,7 @@ def summarize_games(comparisons: list[Comparison]) -> Overall | None:
             aggregates.append(aggregate)
     if missing := [one.name for one in comparisons if find_reference(one) is None]:
         notes.append(
-            f"No human score is published for {', '.join(dict.fromkeys(missing))} ({HUMANS}), so there is no "
-            "human-normalised score, and it is left out of the aggregate."
+            f"{', '.join(dict.fromkeys(missing))}: not in the aggregate, as {HUMANS} has no human score for it."
         )
     if not aggregates:
         notes.append("An aggregate takes arms that play at least two games with a human score under one protocol.")

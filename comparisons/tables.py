@@ -109,9 +109,9 @@ def name_starts(starts: list[dict[str, Any]]) -> str:
 
 
 def list_verdicts(verdicts: list[Verdict]) -> list[str]:
-    """Return a line for each pair of arms, and how they were compared; of one arm, a line that says so."""
+    """Return a line for each pair of arms, and how they were compared, or that fewer than two arms have a score."""
     if not verdicts:
-        return ["One arm: there is nothing to compare it with."]
+        return ["Fewer than two arms have a score: there is nothing to compare."]
     lines = [f"- {verdict.describe()}" for verdict in verdicts]
     ratio = any(verdict.is_ratio for verdict in verdicts)
     paired = any(verdict.is_paired for verdict in verdicts)

@@ -51,3 +51,8 @@ def test_seeds_of_one_arm_with_other_settings_are_named(tmp_path):
     runs = [write_run(tmp_path / "arm" / f"seed_{seed}", [1], seed=seed) for seed in (1, 2)]
     change(runs[1], "algo", lr=0.5)
     assert "algo.lr" in notes_of(tmp_path / "arm", labels=["arm"])
+
+
+def test_an_arm_in_which_no_game_has_ended_is_named(tmp_path):
+    runs = write_run(tmp_path / "a", ["nan"]), write_run(tmp_path / "b", [1], algo="a2c")
+    assert notes_of(*runs) == "ppo assault: no game has ended, so it has no score."

@@ -14,6 +14,7 @@ from comparisons.page import write_page
 from evidence.human import WANG_2016
 from grids.grid_directory import write_grid
 from tests.comparisons.made_up_runs import write_run, write_seeds
+from tests.pages.browser import CHROMIUM, NONE, run_in_browser
 
 GAMES = ("breakout", "pong", "assault")
 SHARES = {"a2c": 0.5, "ppo": 1.5}  # human-normalised score of each arm in every game
@@ -155,3 +156,21 @@ def test_the_same_runs_give_the_same_files(grid, tmp_path, monkeypatch):
         write_comparison(comparisons, summarize_games(comparisons), tmp_path / out)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NONE)
+@pytest.mark.parametrize("width", [1200, 500])  # headless Chromium has no narrower window
+def test_a_browser_shows_the_page_without_network_and_nothing_wider_than_the_window(grid, tmp_path, width):
+    comparisons = compare_runs([(None, grid)])
+    page = write_page(comparisons, summarize_games(comparisons), tmp_path)
+    script = """
+    const boxes = [...document.querySelectorAll('svg, table')].map(one => one.getBoundingClientRect());
+    const links = [...document.querySelectorAll('a')].map(one => !!document.querySelector(one.getAttribute('href')));
+    return {shown: boxes.filter(box => box.width > 60 && box.height > 30).length, boxes: boxes.length, links,
+            fits: document.documentElement.scrollWidth <= window.innerWidth,
+            fetched: performance.getEntriesByType('resource').length};
+    """
+    seen = run_in_browser(page.as_uri(), script, tmp_path, width=width)
+    text = page.read_text()
+    assert seen["shown"] == seen["boxes"] == text.count("<svg") + text.count("<table")
+    assert seen["fits"] and seen["fetched"] == 0 and seen["links"] == [True] * len(GAMES)
