@@ -73,8 +73,8 @@ def refuse_changed_environment(env: dict, games: Any) -> None:
     for key in ("kwargs", "wrappers"):
         if env.get(key):
             raise Mistake(
-                f"env.{key}={env[key]}: play.py opens env.id={env['id']} by its id alone; register the environment with "
-                "them under an id of its own, and train with that one"
+                f"env.{key}={env[key]}: play.py opens env.id={env['id']} by its id alone; register the environment "
+                "with them under an id of its own, and train with that one"
             )
     try:
         plain = gymnasium.make(env["id"])
