@@ -243,7 +243,8 @@ def test_the_oldest_weights_are_left_out_where_the_evaluator_cannot_follow_and_t
 
 
 def test_the_end_waits_for_all_evaluations_unless_the_user_stops_it(queue_of, evaluators, said, tmp_path):
-    save_weights(tmp_path, 1000), save_weights(tmp_path, 2000)
+    save_weights(tmp_path, 1000)
+    save_weights(tmp_path, 2000)
     queue = queue_of(tmp_path)
     queue.collect(tmp_path)
     looks = iter([False, False, False, True])
