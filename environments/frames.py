@@ -7,7 +7,7 @@ frame travels as uint8 [21, 21, 16] from the emulator to the learner, and four o
 Pictures of other environments than ALE's travel as they are, uint8 [H, W, C]: in blocks of 1x1.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Space
@@ -71,7 +71,8 @@ def picture_layout(space: Space, env: dict) -> FrameLayout | None:
     """
     if not is_picture(space):
         return None
-    height, width, *channels = space.shape or ()
+    shape: Any = space.shape
+    height, width, *channels = shape
     return FrameLayout(height, channels[0] if channels else 1, env.get("frame_stack", 1), width)
 
 

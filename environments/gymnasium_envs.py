@@ -95,7 +95,9 @@ def open_bare_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
         Mistake: a wrapper does not exist, or cannot be put around the environment.
         Exception: whatever the constructor of the environment raises.
     """
-    kwargs = copy.deepcopy(env.get("kwargs") or {}) | ({"render_mode": render_mode} if render_mode else {})
+    kwargs: dict[str, Any] = copy.deepcopy(env.get("kwargs") or {})
+    if render_mode:
+        kwargs["render_mode"] = render_mode
     if spec_of(env["id"]) is None:
         raise gymnasium.error.UnregisteredEnv("nobody has registered it")
     opened = gymnasium.make(env["id"], **kwargs)
@@ -170,7 +172,8 @@ def flatten_observations(opened: gymnasium.Env) -> gymnasium.Env:
 
 def adapt_picture(opened: gymnasium.Env, env: dict) -> gymnasium.Env:
     """Return an environment of pictures with the colours and the size of the `env.` settings."""
-    height, width, *channels = opened.observation_space.shape or ()
+    shape: Any = opened.observation_space.shape
+    height, width, *channels = shape
     if channels == [1]:  # the two wrappers below take gray pictures without this axis
         opened = ReshapeObservation(opened, (height, width))
     if channels == [3] and env.get("grayscale"):

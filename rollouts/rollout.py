@@ -50,7 +50,7 @@ def list_columns(
     """
     steps = (horizon, num_envs)
     discrete = not isinstance(action_space, Box)
-    size = action_space.shape
+    size = action_space.shape or ()
     table: dict[str, Any] = {
         "actions": ((*steps, *size), np.int64 if discrete else np.float32),
         "logp": (steps, np.float32),

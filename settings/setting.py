@@ -122,6 +122,8 @@ class Setting:
         )
         if self.kind is dict:
             words = "names with values, {name: value}"
+        if get_args(self.item):
+            words = "a list of words, or of words with their arguments, {word: {name: value}}"
         if self.low is not None and self.high is not None:
             words += f" from {spell_limit(self.low)} to {spell_limit(self.high)}"
         elif self.low is not None:

@@ -161,7 +161,7 @@ def test_the_environment_s_settings_travel_as_they_are(settings):
 
 def test_the_model_knows_its_pixels_and_its_dtype(composed):
     model = make_model_config(make_plan(composed["env=assault"]))
-    assert model["pixels"] == {"dim": 84, "channels": 1, "stack": 4, "block": 4}
+    assert model["pixels"] == {"dim": 84, "width": None, "channels": 1, "stack": 4, "block": 4}
     assert model["dtype"] == find_fastest_dtype()
     assert "pixels" not in make_model_config(make_plan(composed["env=cartpole"]))
     assert make_model_config(make_plan(composed["env=cartpole"]))["dtype"] == "float32"
