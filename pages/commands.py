@@ -17,6 +17,7 @@ from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake, format_error, resolve_path
+from settings.own_parts import list_own_modules
 
 
 def run_reader(settings: dict) -> int:
@@ -104,24 +105,23 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
 
 
 def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
-    """Check that all seeds of a run have a checkpoint and an environment to play with, before slow imports.
+    """Check that all seeds of a run have a checkpoint, and the modules to play with it, before slow imports.
 
     Raises:
-        Mistake: a seed has no checkpoint, or not the one that was named, or its environment cannot be imported.
+        Mistake: a seed has no checkpoint, or not the one that was named, or a module of its user cannot be imported.
     """
     for one in list_seed_runs(run):
         settings = read_run_settings(one)
         find_checkpoint(one, checkpoint)
-        module, colon, _ = settings["env"].get("id", "").rpartition(":")
-        try:
-            if colon:
+        for module, setting in list_own_modules(settings).items():
+            try:
                 importlib.import_module(module)
-        except Exception as error:  # the import of a user's module can raise any exception
-            folder = settings.get("config_dir") or "<folder>"
-            raise Mistake(
-                f"run={run}: it plays env.id={settings['env']['id']}, and {module} cannot be imported "
-                f"({format_error(error)}); type --config-dir {folder} if the module lies there"
-            ) from error
+            except (Exception, SystemExit) as error:  # the import of a user's module can raise anything
+                folder = settings.get("config_dir") or "<folder>"
+                raise Mistake(
+                    f"run={run}: it was made with {setting}, and {module} cannot be imported ({format_error(error)}); "
+                    f"type --config-dir {folder} if the module lies there"
+                ) from error
 
 
 def show_training(run: Path, settings: dict) -> int:
