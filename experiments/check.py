@@ -9,11 +9,11 @@ import re
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
 from custom_models.convolutions import compute_smallest_dim, refuse_small_pictures
-from environments.evaluations import refuse_impossible_evaluations
 from environments.frames import layout_of
 from environments.games import check_game, may_never_end
 from environments.gymnasium_ids import check_environment
 from environments.names import name_environment
+from experiments.evaluations import refuse_impossible_evaluations
 from settings.algorithms import find_base
 from settings.experiment import select_tables
 from settings.mistakes import Mistake

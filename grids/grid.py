@@ -17,6 +17,7 @@ from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from grids.arms import Arm, Grid
 from grids.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
+from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
@@ -27,7 +28,6 @@ from run_directory.outputs import make_folder, refuse_unwritable_output
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.train import find_starts, has_reached_stop, record_start
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials

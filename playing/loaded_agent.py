@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from environments.frames import layout_of, to_blocks
-from environments.raw_frames import OWN_GRAY, WIDTH, reduce_frames
 from environments.single_game import SingleGame
 from playing.agent import Agent
+from playing.raw_frames import OWN_GRAY, WIDTH, reduce_frames
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
 from settings.mistakes import Mistake

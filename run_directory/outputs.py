@@ -16,14 +16,9 @@ from pathlib import Path
 from run_directory.layout import CONFIG, STARTS
 from settings.mistakes import Mistake, resolve_path
 from settings.protocols import remove_newer_rules
+from settings.runs import NOT_THE_EXPERIMENT
 
 AUTO = "auto"  # resume=auto continues the run of the same experiment, or starts it where there is none yet
-# Settings that two starts of the same experiment may differ in
-NOT_THE_EXPERIMENT = {"cluster", "output_dir", "label", "resume", "run", "trust", "on_usr1", "dashboard", "dry_run"}
-NOT_THE_EXPERIMENT |= {"max_failures", "checkpoint_every_s", "keep_milestones", "report_every", "evaluate", "page"}
-NOT_THE_EXPERIMENT |= {"episodes", "checkpoint", "way", "games", "format", "scale", "fps", "replay", "port"}
-NOT_THE_EXPERIMENT |= {"max_runs", "runs", "out", "callbacks", "config_dir", "logger", "evaluate_every"}
-NOT_THE_EXPERIMENT |= {"size"}  # the other settings hold the sizes that this name stands for
 
 
 def create_run(settings: dict) -> Path:

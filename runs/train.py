@@ -21,6 +21,7 @@ from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
+from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
@@ -33,7 +34,6 @@ from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.display import Display
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
 from settings.mistakes import format_count

@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from cluster.plan import list_seeds
 from extensions.callbacks import Callbacks, Run
+from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
 from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory import checkpoints
@@ -29,7 +30,6 @@ from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
 from run_directory.row_writer import RowWriter
 from runs.display import Screen
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
 from runs.training_process import TrainingProcess, read_trial
 from settings.mistakes import find_cause, format_error
 

@@ -10,6 +10,13 @@ from settings.setting import MANY, PROCESSES, STEPS, YEAR_S, Setting, above, any
 # An experiment has one seed or a list of seeds; each seed is checked by itself.
 SEED = Setting("seed of all random streams; a list, 1,2,3 or range(1,4), starts one run per seed", int, 0, 2**31 - 1)
 
+# Settings that two starts of the same experiment may differ in
+NOT_THE_EXPERIMENT = {"cluster", "output_dir", "label", "resume", "run", "trust", "on_usr1", "dashboard", "dry_run"}
+NOT_THE_EXPERIMENT |= {"max_failures", "checkpoint_every_s", "keep_milestones", "report_every", "evaluate", "page"}
+NOT_THE_EXPERIMENT |= {"episodes", "checkpoint", "way", "games", "format", "scale", "fps", "replay", "port", "out"}
+NOT_THE_EXPERIMENT |= {"max_runs", "runs", "callbacks", "config_dir", "logger", "evaluate_every"}
+NOT_THE_EXPERIMENT |= {"size"}  # the other settings hold the sizes that this name stands for
+
 
 @dataclass(frozen=True)
 class ClusterSettings:

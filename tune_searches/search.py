@@ -22,6 +22,7 @@ from environments.machine import count_cpus
 from environments.passwords import mask_passwords
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
+from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_resume_command
@@ -31,7 +32,6 @@ from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay, format_values
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, format_count

@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from cluster.plan import make_plan
+from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
 from runs import tuning
 from runs.display import Display
-from runs.metrics import Metrics
 from runs.train import SeedSource
 from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
 

@@ -30,6 +30,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import run
 from evidence.evaluate import evaluate
+from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.checkpoints import read_totals
@@ -37,7 +38,6 @@ from run_directory.manifest import find_damage
 from run_directory.progress_table import ProgressTable
 from runs import interrupt
 from runs.display import SearchDisplay
-from runs.metrics import Metrics
 from runs.tuning import Recorder, StopCondition
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import (

@@ -6,7 +6,7 @@ from ale_py import ALEInterface, LoggerMode, roms
 from ale_py.vector_env import AtariVectorEnv
 
 from environments.frames import FrameLayout
-from environments.raw_frames import average_areas, reduce_frames
+from playing.raw_frames import average_areas, reduce_frames
 
 
 def play_both(game: str, layout: FrameLayout, steps: int):
