@@ -99,7 +99,7 @@ def open_bare_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
     if render_mode:
         kwargs["render_mode"] = render_mode
     if spec_of(env["id"]) is None:
-        raise gymnasium.error.UnregisteredEnv("nobody has registered it")
+        raise gymnasium.error.UnregisteredEnv(f"{env['id']}: nobody has registered it")
     opened = gymnasium.make(env["id"], **kwargs)
     for path, arguments in list_wrappers(env):
         wrapper = import_wrapper(path)

@@ -43,7 +43,8 @@ class ExportedNetwork(nn.Module):
     def __init__(self, network: Any):
         super().__init__()
         if network.Policy not in POLICIES:
-            raise Mistake(f"policies of the kind {network.Policy.__name__} cannot be exported; use load_agent instead")
+            kind = getattr(network.Policy, "func", network.Policy).__name__  # of several actions: a function of it
+            raise Mistake(f"policies of the kind {kind} cannot be exported; use load_agent instead")
         self.kind, outputs = POLICIES[network.Policy]
         self.network: Any = copy_in_float32(network)
         self.pixels: dict | None = self.network.model_config.get("pixels")

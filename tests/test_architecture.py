@@ -24,7 +24,7 @@ FLOORS = {
     "algorithms": 4,
     "extensions": 4,
     "cluster": 4,
-    "loggers": 4,
+    "loggers": 5,
     "playing": 4,
     "rollouts": 3,
     "run_directory": 3,

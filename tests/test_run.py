@@ -940,7 +940,7 @@ def test_actions_that_no_policy_here_can_choose_are_refused(actions, refused):
 def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     """A job has gone to its output_dir; its reader is elsewhere."""
     stop = {"agent_steps": 1000, "time_s": 60.0, "episode_return": None}
-    settings = {"stop": stop, "env": {"game": "pong"}}
+    settings = {"stop": stop, "env": {"game": "pong"}, "config_dir": None, "logger": None}
     monkeypatch.chdir(tmp_path)
     assert f"run={tmp_path}/ppo/x " in describe_next_steps(tmp_path / "ppo" / "x", settings)
     monkeypatch.chdir(ROOT)

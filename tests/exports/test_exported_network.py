@@ -9,6 +9,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from custom_models.actor_critic import ActorCritic
+from custom_models.distributions import Categorical
 from custom_models.q_network import EVALUATION_EPSILON, QNetwork
 from environments.frames import FrameLayout, to_blocks
 from exports.commands import PACKAGES
@@ -76,7 +77,7 @@ def describe(network, parameters: torch.Tensor) -> dict[str, torch.Tensor]:
         shares[torch.arange(len(best)), best] += 1 - EVALUATION_EPSILON
         return {"probabilities": shares, "q_values": parameters}
     policy = network.Policy(parameters)
-    if network.discrete:
+    if network.Policy is Categorical:
         return {"probabilities": policy.log_probs.exp()}
     return {"mean": policy.mean, "std": policy.log_std.exp()}
 

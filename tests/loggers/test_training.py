@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from comparisons.arms import read_grid
-from comparisons.grid_dry_run import shorten_arm
 
+from grids.arms import read_grid
+from grids.grid_dry_run import shorten_arm
 from tests.runs.tiny_runs import TINY, directory_in, go, rows_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("shared_ray")]
