@@ -1,4 +1,5 @@
-# Everything runs in .venv, made from requirements.txt on first use. `make` alone lists the targets.
+# Everything runs in .venv, made from requirements.txt on first use; tests add the extras that pyproject.toml names.
+# `make` alone lists the targets.
 
 PYTHON      ?= python3
 TORCH_INDEX ?=
@@ -8,6 +9,7 @@ SB3         ?=
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+EXTRAS := $(VENV)/.extras
 
 # One line that any Python, even 2.7, can run: a sentence on stderr and exit code 1 where the interpreter will not do.
 CHECK_VERSION = import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
@@ -40,19 +42,23 @@ endif
 	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
+$(EXTRAS): pyproject.toml $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[export]'
+	@touch $@
+
 run: $(STAMP) ## train PPO on Assault for some minutes, evaluate it, say where everything is
 	$(PY) run.py algo=ppo env=assault size=short $(ARGS)
 
 smoke: $(STAMP) ## the same in under a minute: everything touched, nothing learned
 	$(PY) run.py size=smoke $(ARGS)
 
-test: $(STAMP) ## the main paths, in minutes: two tests at a time
+test: $(EXTRAS) ## the main paths, in minutes: two tests at a time
 	$(PY) -m pytest -n 2 --dist loadfile -m "not end_to_end and not slow and not gpu" $(ARGS)
 
-end-to-end: $(STAMP) ## whole runs with several processes, interruptions, faults: a quarter of an hour or more
+end-to-end: $(EXTRAS) ## whole runs with several processes, interruptions, faults: a quarter of an hour or more
 	$(PY) -m pytest -m "end_to_end and not slow and not gpu" $(ARGS)
 
-test-all: $(STAMP) ## all tests, slow ones too, one at a time; those for a GPU skip where there is none
+test-all: $(EXTRAS) ## all tests, slow ones too, one at a time; those for a GPU skip where there is none
 	$(PY) -m pytest $(ARGS)
 
 docs: $(STAMP) ## the pages in docs/ as a site, in site/

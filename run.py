@@ -27,9 +27,9 @@ if __name__ == "__main__":  # before the other imports, which take seconds and m
     protect_output_streams()
 
 try:
-    import yaml
-
-    from experiments.composition import explain_flag, refuse_bare_words, remove_resume
+    from command_line.flags import format_experiment, refuse_bare_words, split_arguments
+    from experiments.composition import remove_resume
+    from experiments.config_dir import open_typed_folder
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -41,31 +41,36 @@ def main(argv: list[str]) -> int:
     """Run a command line, without the name of the program; return the exit code."""
     try:
         if argv[:1] == ["--complete"]:  # a shell calls this at every Tab
-            from experiments.completion import complete_word
+            from command_line.completion import complete_word
 
             print("\n".join(complete_word("".join(argv[1:2]), argv[2:])))
             return 0
         if argv[:1] == ["--completion"]:
-            from experiments.completion import get_completion_script
+            from command_line.completion import get_completion_script
 
             print(get_completion_script(" ".join(argv[1:])))
             return 0
-        overrides, flags = split_arguments(argv)
+        arguments = split_arguments(argv)
+        overrides, flags = arguments.overrides, arguments.flags
+        open_typed_folder(overrides)
         if "--help" in flags:
-            from experiments.help import format_help
+            from command_line.help import format_help
 
-            print(format_help(overrides))
+            print(format_help([override for override in overrides if not override.startswith("config_dir=")]))
             return 0
         refuse_bare_words(overrides)
+        to_submit = [override for override in overrides if override != "command=submit"]
         if "--multirun" in flags:
-            from comparisons.commands import run_multirun
+            from grids.commands import run_multirun, submit_grid
 
-            return run_multirun(argv, overrides, print_only="--cfg" in flags)
+            if to_submit != overrides and "--cfg" not in flags:
+                return submit_grid(to_submit)
+            return run_multirun(argv, overrides, print_only="--cfg" in flags, package=arguments.package)
         if "command=submit" in overrides and "--cfg" not in flags:
-            return submit_experiment([override for override in overrides if override != "command=submit"])
+            return submit_experiment(to_submit)
         settings, resumed = read_experiment(overrides)
         if "--cfg" in flags:
-            print(yaml.safe_dump(mask_passwords(settings), sort_keys=False), end="")
+            print(format_experiment(settings, arguments.package), end="")
             return 0
         if settings["command"] == "submit":  # set in another way, which the job would inherit
             raise Mistake("command=submit has to be typed on the command line, in this form")
@@ -81,30 +86,6 @@ def main(argv: list[str]) -> int:
         return 1
 
 
-def split_arguments(argv: list[str]) -> tuple[list[str], set[str]]:
-    """Split a command line into its overrides and its flags.
-
-    Raises:
-        Mistake: a flag does not exist.
-    """
-    words, flags, overrides = list(argv), set(), []
-    while words:
-        word = words.pop(0)
-        if word in ("-h", "--help"):
-            flags.add("--help")
-        elif word in ("-m", "--multirun"):
-            flags.add("--multirun")
-        elif word in ("-c", "--cfg"):
-            if not words or words.pop(0) != "job":
-                raise Mistake("--cfg prints the experiment; type it as --cfg job")
-            flags.add("--cfg")
-        elif word.startswith("-"):
-            raise Mistake(explain_flag([word, *words], overrides))
-        else:
-            overrides.append(word)
-    return overrides, flags
-
-
 def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     """Return the checked settings of an experiment, and the run directory that is resumed, or None.
 
@@ -115,7 +96,7 @@ def read_experiment(overrides: list[str]) -> tuple[dict, Path | None]:
     from tune_searches.check import check_search_part
 
     settings, resumed = check_overrides(overrides)
-    with name_place_of_mistake(overrides):
+    with name_place_of_mistake(overrides, resumed):
         return check_search_part(settings), resumed
 
 
@@ -139,6 +120,9 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
         from pages.commands import run_reader
 
         return run_reader(settings)
+    from loggers.check import refuse_unusable_loggers
+
+    refuse_unusable_loggers(settings)
     if settings["dry_run"]:
         return show_plan(settings)
     from pages.commands import show_search, show_training

@@ -38,6 +38,7 @@ class SuiteConfig(AlgorithmConfig):
     report_every: int  # agent steps per row of progress.csv
     checkpoint_every_s: float
     keep_milestones: bool
+    evaluate_every: int | None  # agent steps
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class)
@@ -68,9 +69,8 @@ class SuiteAlgorithm(Algorithm):
         run = self.config.run_dirs.get(self.config.seed)
         if run and not Path(run).is_dir():  # a node that joined the cluster after the driver had asked them all
             raise FileNotFoundError(f"node {platform.node()} does not see {run}: output_dir is not shared")
-        self.milestones = MilestoneWriter(
-            Path(run) if run and self.config.keep_milestones else None, self.config.stop_settings.agent_steps
-        )
+        budget = self.config.stop_settings.agent_steps if self.config.keep_milestones else None
+        self.milestones = MilestoneWriter(Path(run) if run else None, budget, self.config.evaluate_every)
         try:
             super().setup(config)
         finally:
@@ -143,7 +143,7 @@ class SuiteAlgorithm(Algorithm):
         return result | {"notices": describe_lost_runners(self.env_runner_group) + self.milestones.complaints}
 
     def write_milestones(self, before: int) -> None:
-        """Write the milestones that the run has passed since it stood at `before` agent steps."""
+        """Write the milestones and weights to evaluate that the run has passed since it had `before` agent steps."""
         if names := self.milestones.list_due_milestones(before, self.progress.agent_steps):
             weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
             self.milestones.write(names, weights, self.progress.compute_totals(self.config.env_settings.frameskip))

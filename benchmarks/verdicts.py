@@ -1,23 +1,31 @@
 """How often the verdicts of a comparison are wrong, and how often they miss a difference, by simulation.
 
-    python -m benchmarks.verdicts
+    python -m benchmarks.verdicts                 verdicts on one game
+    python -m benchmarks.verdicts --games 5       verdicts over several games, and the intervals of their aggregates
 
 Scores are log-normal: exp(normal) with the standard deviation `--log-sd`, 0.35 by default, about that of agents on one
 game after the same training. False alarms: arms that do not differ, and a verdict all the same; with several arms, one
-verdict of all pairs is enough. Power: the share of comparisons of two arms that shows a ratio. Beside it stand two
-methods that are not used: Welch's t on the scores themselves, and the percentile bootstrap interval of the difference
-of the means, which alarms where it leaves out 0.
+verdict of all pairs is enough. Power: the share of comparisons of two arms that shows a ratio, which is the same in
+every game.
+
+On one game two methods stand beside the verdicts that are not used: Welch's t on the scores themselves, and the
+percentile bootstrap interval of the difference of the means, which alarms where it leaves out 0. Over several games,
+whose median human-normalised scores go from LOWEST to HIGHEST, it is the stratified bootstrap interval of the
+difference of the IQMs. Coverage: how often the interval of one arm's aggregate holds what endlessly many seeds give.
 """
 
 import argparse
 
 import numpy as np
 
-from comparisons.verdicts import LEVEL, compare_arms, t_welch
+from verdicts.over_games import MEASURES, Games, bootstrap_games, compare_over_games
+from verdicts.two_arms import LEVEL, compare_arms, t_welch
 
 SEEDS = (3, 5, 10)
 RATIOS = (1.5, 2.0, 3.0)
 NUM_RESAMPLES = 1000
+LOWEST, HIGHEST = 0.2, 5.0  # median human-normalised scores of the worst and the best game
+NUM_TRUE = 200_000  # seeds of each game from which the true aggregates are computed
 
 
 def draw_scores(rng: np.random.Generator, ratio: float, arms: int, seeds: int, log_sd: float) -> dict[str, list[float]]:
@@ -52,12 +60,42 @@ def measure_share(alarm, ratio: float, arms: int, seeds: int, log_sd: float, rou
     return float(np.mean([alarm(draw_scores(rng, ratio, arms, seeds, log_sd), rng) for _ in range(rounds)]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description="Simulated verdicts.")
-    parser.add_argument("--log-sd", type=float, default=0.35, help="standard deviation of the logarithm of scores")
-    parser.add_argument("--rounds", type=int, default=2000, help="simulated comparisons for each number")
-    options = parser.parse_args()
-    print(f"log-normal scores, log sd {options.log_sd}, {options.rounds:,} comparisons each")
+def draw_games(rng: np.random.Generator, arms: int, games: int, seeds: int, log_sd: float) -> dict[str, Games]:
+    """Return the human-normalised scores of arms that do not differ, float [seeds] for each game."""
+    medians = np.geomspace(LOWEST, HIGHEST, games)
+    scores = medians[:, None] * np.exp(rng.normal(0, log_sd, (arms, games, seeds)))
+    return {f"arm {index}": list(of_arm) for index, of_arm in enumerate(scores)}
+
+
+def measure_games(ratio: float, arms: int, games: int, seeds: int, log_sd: float, rounds: int) -> tuple[float, float]:
+    """Return the shares of comparisons over several games in which the verdicts, and the bootstrap intervals that stand
+    beside them, see a difference; the first arm is `ratio` times as good in every game."""
+    rng, verdicts, intervals = np.random.default_rng(1), 0, 0
+    for _ in range(rounds):
+        scores = draw_games(rng, arms, games, seeds, log_sd)
+        scores["arm 0"] = [ratio * game for game in scores["arm 0"]]
+        found = compare_over_games(scores, NUM_RESAMPLES)
+        verdicts += any(one.is_certain for one in found)
+        intervals += any(not one.low <= 0 <= one.high for one in found)
+    return verdicts / rounds, intervals / rounds
+
+
+def measure_coverage(games: int, seeds: int, log_sd: float, rounds: int) -> dict[str, float]:
+    """Return measure -> how often its stratified bootstrap interval holds the true value."""
+    rng = np.random.default_rng(1)
+    (true,) = draw_games(rng, 1, games, NUM_TRUE, log_sd).values()
+    truth = {name: float(measure(true)) for name, measure in MEASURES.items()}
+    held = dict.fromkeys(MEASURES, 0)
+    for index in range(rounds):
+        (scores,) = draw_games(rng, 1, games, seeds, log_sd).values()
+        for name, measure in MEASURES.items():
+            low, high = bootstrap_games(scores, measure, index, NUM_RESAMPLES)
+            held[name] += low <= truth[name] <= high
+    return {name: number / rounds for name, number in held.items()}
+
+
+def print_one_game(log_sd: float, rounds: int) -> None:
+    """Print the table of verdicts on one game."""
     print(
         "| seeds | method | false alarms, 2 arms | 4 arms | " + " | ".join(f"power, {r:g} times" for r in RATIOS) + " |"
     )
@@ -70,12 +108,49 @@ def main() -> None:
     for seeds in SEEDS:
         for name, alarm in methods.items():
             several = alarm is alarm_of_verdicts
-            cells = [measure_share(alarm, 1.0, 2, seeds, options.log_sd, options.rounds)]
-            cells += [measure_share(alarm, 1.0, 4, seeds, options.log_sd, options.rounds) if several else None]
-            cells += [measure_share(alarm, ratio, 2, seeds, options.log_sd, options.rounds) for ratio in RATIOS]
+            cells = [measure_share(alarm, 1.0, 2, seeds, log_sd, rounds)]
+            cells += [measure_share(alarm, 1.0, 4, seeds, log_sd, rounds) if several else None]
+            cells += [measure_share(alarm, ratio, 2, seeds, log_sd, rounds) for ratio in RATIOS]
             print(
                 f"| {seeds} | {name} | " + " | ".join("" if c is None else f"{c:.1%}" for c in cells) + " |", flush=True
             )
+
+
+def print_several_games(games: int, log_sd: float, rounds: int) -> None:
+    """Print the tables of verdicts over several games, and of the coverage of intervals."""
+    print(
+        "| seeds of each game | method | false alarms, 2 arms | 4 arms | "
+        + " | ".join(f"power, {ratio:g} times" for ratio in RATIOS[:2])
+        + " |"
+    )
+    print("|---|---|---|---|" + "---|" * len(RATIOS[:2]))
+    for seeds in SEEDS:
+        cases = [(1.0, 2), (1.0, 4), *((ratio, 2) for ratio in RATIOS[:2])]
+        shares = [measure_games(ratio, arms, games, seeds, log_sd, rounds) for ratio, arms in cases]
+        methods = ("verdicts (permutation within games, Holm)", "bootstrap")
+        for name, cells in zip(methods, zip(*shares, strict=True), strict=True):
+            texts = [f"{cell:.1%}" for cell in cells]
+            texts[1] = "" if name == "bootstrap" else texts[1]  # which no correction would make comparable
+            print(f"| {seeds} | {name} | " + " | ".join(texts) + " |", flush=True)
+    print("\n| seeds of each game | " + " | ".join(f"interval of the {name}" for name in MEASURES) + " |")
+    print("|---|" + "---|" * len(MEASURES))
+    for seeds in SEEDS:
+        coverage = measure_coverage(games, seeds, log_sd, rounds)
+        print(f"| {seeds} | " + " | ".join(f"{share:.1%}" for share in coverage.values()) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description="Simulated verdicts.")
+    parser.add_argument("--log-sd", type=float, default=0.35, help="standard deviation of the logarithm of scores")
+    parser.add_argument("--rounds", type=int, default=2000, help="simulated comparisons for each number")
+    parser.add_argument("--games", type=int, default=1, help="games that each arm plays")
+    options = parser.parse_args()
+    over = f", {options.games} games" if options.games > 1 else ""
+    print(f"log-normal scores, log sd {options.log_sd}{over}, {options.rounds:,} comparisons each")
+    if options.games > 1:
+        print_several_games(options.games, options.log_sd, options.rounds)
+    else:
+        print_one_game(options.log_sd, options.rounds)
 
 
 if __name__ == "__main__":

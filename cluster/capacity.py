@@ -1,5 +1,6 @@
 """Whether a run fits on this machine, and whether a run on a cluster says what it needs; nothing is started for it."""
 
+import math
 from pathlib import Path
 
 from cluster.placement import Node, place_bundles
@@ -44,7 +45,7 @@ def refuse_too_large_for_machine(plan: Plan) -> None:
 def refuse_too_much_memory(algo: dict, env: dict, budget: int) -> None:
     """Refuse a rollout or a replay buffer larger than this process's memory: the kernel would end it unsaid."""
     layout, steps, keys = layout_of(env), algo["num_envs"] * algo.get("horizon", 1), ["num_envs", "horizon"]
-    frame = layout.dim**2 * layout.channels if layout else 0
+    frame = math.prod(layout.picture_shape) if layout else 0
     if "buffer_size" in algo:  # of stacks; it grows with what is played
         steps, keys, frame = min(algo["buffer_size"], budget), ["buffer_size"], frame * (layout.stack if layout else 1)
     wanted, there = steps * (frame + STEP_BYTES) / 2**30, get_memory_bytes() / 2**30

@@ -5,6 +5,7 @@
 Each function named refuse_ raises a Mistake, one sentence, if the run cannot work on the cluster.
 """
 
+import importlib
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.placement import Node, format_resources, place_bundles
 from rollouts.private_ray import ask_head_version, find_head_address
 from settings.mistakes import Mistake, format_error
+from settings.own_parts import describe_error
 
 AUTO = "auto"  # cluster.address of the cluster on this machine, or of RAY_ADDRESS
 ANSWER_TIMEOUT_S = 5  # of the first request to a head
@@ -140,6 +142,32 @@ def ask_nodes(function: Any, found: list[Node], *arguments: str) -> Iterator[tup
             raise Mistake(
                 f"node {node.name} cannot run this suite ({format_error(error)}); install requirements.txt there"
             ) from error
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def explain_import(module: str) -> str:
+    """Return why the node that runs this function cannot import a module; an empty text if it can."""
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # what a user's module runs may raise anything
+        return describe_error(error)
+    return ""
+
+
+def refuse_nodes_without_modules(modules: dict[str, str], found: list[Node]) -> None:
+    """Refuse a node that cannot import a user's own module: every process that Ray places there would fail.
+
+    Args:
+        modules: module -> the setting that names it.
+        found: the nodes of the cluster.
+    """
+    for module, setting in modules.items():
+        for node, why in ask_nodes(explain_import, found, module):
+            if why:
+                raise Mistake(
+                    f"{setting}: node {node.name} cannot import {module} ({why}); --config-dir <its folder> sends it "
+                    "there with what it needs in that folder, and packages have to be installed on all nodes"
+                )
 
 
 @ray.remote(num_cpus=0, max_retries=0)

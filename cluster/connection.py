@@ -8,6 +8,7 @@ If the run cannot work there, a Mistake says so before the run directory is crea
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import ray
@@ -16,18 +17,19 @@ from cluster.checks import (
     explain_failed_connection,
     find_head,
     refuse_nodes_without_cuda,
+    refuse_nodes_without_modules,
     refuse_small_cluster,
     refuse_unreachable_head,
     refuse_unshared_folder,
 )
 from cluster.local_ray import LOCAL, describe_token, start_ray
-from cluster.package import MAX_DRIVER_BYTES, refuse_large_package
+from cluster.package import MAX_DRIVER_BYTES, OWN_FOLDER, pack_code
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
-from environments.checkout import ROOT
 from environments.passwords import mask_passwords
 from rollouts.private_ray import change_command_line, disable_tune_signals
 from settings.mistakes import Mistake, format_count
+from settings.own_parts import list_own_modules
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job
 
@@ -68,23 +70,24 @@ def connect_to_ray(plan: Plan) -> None:
     head = find_head(address)
     refuse_unreachable_head(address, head)
     # The driver of a job has its code from the job. Other drivers send it now, without the files that .rayignore names.
-    code = {} if JOB_VARIABLE in os.environ else {"working_dir": str(ROOT)}
-    if code:
-        refuse_large_package(ROOT, MAX_DRIVER_BYTES)
-    try:
-        context = ray.init(
-            address=head,
-            runtime_env={**code, "env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # Ray raises ConnectionError, RuntimeError and its own exceptions
-        raise Mistake(explain_failed_connection(address, head, error)) from error
+    own = {OWN_FOLDER: Path(settings["config_dir"])} if settings["config_dir"] else {}
+    with nullcontext({}) if JOB_VARIABLE in os.environ else pack_code(own, MAX_DRIVER_BYTES) as code:
+        variables = {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]} | code.get("env_vars", {})
+        try:
+            context = ray.init(
+                address=head,
+                runtime_env=code | {"env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # Ray raises ConnectionError, RuntimeError and its own exceptions
+            raise Mistake(explain_failed_connection(address, head, error)) from error
     try:
         found = list_nodes()
         if not settings["cluster"]["grows"]:
-            refuse_small_cluster(settings["cluster"]["num_env_runners"], plan.bundles, found)
+            refuse_small_cluster(settings["cluster"]["num_env_runners"], plan.all_bundles, found)
         refuse_unshared_folder(Path(settings["output_dir"]), found)
+        refuse_nodes_without_modules(list_own_modules(settings), found)
         if plan.gpus:
             refuse_nodes_without_cuda(found)
     except BaseException:

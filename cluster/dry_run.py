@@ -17,6 +17,7 @@ from cluster.placement import KINDS, Node, format_resources, place_bundles
 from cluster.plan import Plan, describe_update
 from environments.games import make_games
 from rollouts.rollout import list_columns
+from settings.algorithms import A3CSettings
 from settings.mistakes import Mistake, format_count, format_error
 
 MEASUREMENT_S = 1.0  # the time for which the pace of an env runner is measured
@@ -39,7 +40,7 @@ class EnvRunnerProbe:
         runner = config.env_runner_cls(config=config, worker_index=1)
 
         def play() -> int:
-            if config.algo.name == "a3c":  # A3C's env runners are its workers, which also compute gradients
+            if isinstance(config.algo, A3CSettings):  # A3C's env runners are its workers, which also compute gradients
                 return runner.play_fragment(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
             return runner.sample().agent_steps
 
@@ -81,16 +82,17 @@ def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None 
         found: the nodes of the cluster.
         pace: the pace of one env runner; without it, the text has no traffic per second.
     """
-    where, settings = place_bundles(plan.bundles, found), plan.settings
+    where, settings = place_bundles(plan.all_bundles, found), plan.settings
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
     lines = [
         f"{settings['algo']['name']} on {settings['env']['name']}, {describe_update(plan)}",
         f"on {format_count(len(found), 'node')} with {format_resources(total)}:",
     ]
     lines[1:1] = describe_repetitions(plan, found)
-    for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.bundles, strict=True)):
+    for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.all_bundles, strict=True)):
         place = where[i].name if where else "no node: the run does not fit"
-        lines.append(f"  {name:<17}{format_resources(bundle):<14}{place}")
+        takes = format_resources(bundle) if bundle else "low priority"
+        lines.append(f"  {name:<17}{takes:<14}{place}")
     if where:
         lines.append("this placement fits; Ray may choose another one when the run starts")
     return "\n".join([*lines, *describe_traffic(plan, config, pace)])
@@ -119,17 +121,20 @@ def describe_repetitions(plan: Plan, found: list[Node]) -> list[str]:
 def count_places(plan: Plan, found: list[Node]) -> int:
     """Return how many runs, or trials of a search, have room on the nodes at once, as far as there are so many."""
     most = plan.settings["search"]["trials"] if plan.settings["command"] == "search" else len(plan.seeds)
-    count = 0
-    while count < most and place_bundles(plan.bundles * (count + 1), found) is not None:
+    count, evaluator = 0, plan.all_bundles[len(plan.bundles) :]
+    while count < most and place_bundles(plan.bundles * (count + 1) + evaluator, found) is not None:
         count += 1
     return count
 
 
 def name_processes(plan: Plan) -> list[str]:
-    """Return the names of the processes in the order of the bundles; of a trial with several seeds, seed by seed."""
+    """Return the names of the processes in the order of the bundles; of a trial with several seeds, seed by seed.
+
+    The evaluator, which plays the evaluations of `evaluate_every`, is one for all seeds.
+    """
     runners, learners = plan.num_env_runners, plan.settings["cluster"]["num_learners"]
     each = [f"env runner {i + 1}" for i in range(runners)] + [f"learner {i + 1}" for i in range(learners)]
-    return ["training process", *each * plan.seeds_per_process]
+    return ["training process", *each * plan.seeds_per_process, *["evaluator"] * (plan.evaluator is not None)]
 
 
 def describe_traffic(plan: Plan, config: Any, pace: Pace | None) -> Iterable[str]:

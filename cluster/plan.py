@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from environments.machine import count_cpus, find_fastest_dtype
+from settings.algorithms import find_base
 from settings.mistakes import Mistake, format_count
 from settings.runs import SEED
 
@@ -54,6 +55,25 @@ class Plan:
         others = [env_runner] * self.num_env_runners + [learner] * num_learners
         bundles = [training, *others * self.seeds_per_process]
         return [{kind: float(amount) for kind, amount in bundle.items() if amount} for bundle in bundles]
+
+    @cached_property
+    def evaluator(self) -> Bundle | None:
+        """Return what the process of `evaluate_every` takes, one for all seeds; None where the run has no such process.
+
+        It takes a CPU that the seeds leave free, never one of theirs: on this machine it may take none, and then plays
+        at the lowest priority beside them. A cluster is asked for one more.
+        """
+        if not self.settings.get("evaluate_every") or self.settings["command"] == "search":
+            return None
+        there = count_cpus()
+        at_once = min(len(self.seeds), max(1, int(there / self.cpus))) if self.cpus else 1
+        is_free = self.settings["cluster"]["address"] != "local" or at_once * self.cpus + 1 <= there
+        return {"CPU": 1.0} if is_free else {}
+
+    @property
+    def all_bundles(self) -> list[Bundle]:
+        """Return what each process of one seed takes, and then what the process of `evaluate_every` takes."""
+        return self.bundles if self.evaluator is None else [*self.bundles, self.evaluator]
 
     @property
     def cpus(self) -> float:
@@ -116,7 +136,7 @@ def count_training_cpus(settings: dict[str, Any]) -> int:
     cluster, runners = settings["cluster"], count_env_runners(settings)
     if cluster["cpus"] is not None:
         return cluster["cpus"]
-    if settings["algo"]["name"] == "a3c" and runners:
+    if runners and find_base(settings["algo"]) == "a3c":
         return 0
     if settings["model"]["torso"] == "mlp":  # without convolutions one thread is the fastest
         return 1

@@ -14,8 +14,7 @@ from typing import Any
 import requests
 from ray.job_submission import JobSubmissionClient
 
-from cluster.package import MAX_JOB_BYTES, refuse_large_package
-from environments.checkout import ROOT
+from cluster.package import MAX_JOB_BYTES, pack_code, place_own_files
 from environments.passwords import mask_passwords
 from run_directory.outputs import compute_key
 from run_directory.provenance import COMMIT, describe_commit
@@ -27,12 +26,13 @@ READY_TIMEOUT_S = 60  # of a head that has just been started, until it accepts j
 STOP_TIMEOUT_S = 120  # from `ray job stop` to the kill, for the last checkpoint; Ray's default is 3
 
 
-def submit_job(settings: dict, words: list[str]) -> str:
+def submit_job(settings: dict, words: list[str], grid: str | None = None) -> str:
     """Submit a command as a job.
 
     Args:
-        settings: the checked settings, composed from the overrides.
+        settings: the checked settings, composed from the overrides; of a grid, those of one arm.
         words: the overrides of the command line.
+        grid: the name of the grid that the overrides make with -m; None: they make none.
 
     Returns:
         Lines with the commands that follow, stop and watch the job.
@@ -50,27 +50,30 @@ def submit_job(settings: dict, words: list[str]) -> str:
                 f"{word.partition('=')[0]}='${{oc.env:STORAGE}}' and set the environment variable STORAGE here and "
                 "where the head was started"
             )
-    refuse_large_package(ROOT, MAX_JOB_BYTES)
     address = os.environ.get(DASHBOARD_VARIABLE, "http://127.0.0.1:8265")
     if "://" not in address:  # Ray would take it for a cluster's head, and search long
         raise Mistake(f"{DASHBOARD_VARIABLE}={address} is no URL of a dashboard; set it to http://{address}")
-    name = f"{settings['algo']['name']}/{settings['env']['name']}"
-    job = f"{name.replace('/', '-')}-{compute_key(settings).removeprefix('auto_')}-{time.strftime('%m%d-%H%M%S')}"
-    job_request = {
-        "entrypoint": format_entrypoint(words),
-        "submission_id": job,
-        "metadata": describe_job(settings, name),
-        "runtime_env": {"working_dir": str(ROOT), "env_vars": list_variables()},
-    }
-    try:
-        post_job(address, job_request)
-    except Exception as error:  # ConnectionError, RuntimeError and exceptions of the HTTP client
-        raise Mistake(explain_failed_submission(address, error)) from error
+    name = f"grid/{grid}" if grid else f"{settings['algo']['name']}/{settings['env']['name']}"
+    key = "" if grid else f"-{compute_key(settings).removeprefix('auto_')}"
+    job = f"{name.replace('/', '-')}{key}-{time.strftime('%m%d-%H%M%S')}"
+    moved, own = place_own_files(words)
+    with pack_code(own, MAX_JOB_BYTES) as code:
+        job_request = {
+            "entrypoint": format_entrypoint(moved, is_grid=grid is not None),
+            "submission_id": job,
+            "metadata": describe_job(settings, name, is_grid=grid is not None),
+            "runtime_env": code | {"env_vars": list_variables() | code.get("env_vars", {})},
+        }
+        try:
+            post_job(address, job_request)
+        except Exception as error:  # ConnectionError, RuntimeError and exceptions of the HTTP client
+            raise Mistake(explain_failed_submission(address, error)) from error
+    typed = shlex.join(["-m", *words] if grid else words)
     return "\n".join(
         [
-            f"job {job} is submitted: python run.py {shlex.join(words)}",
+            f"job {job} is submitted: python run.py {typed}",
             f"  follow it   ray job logs --address {address} --follow {job}",
-            f"  stop it     ray job stop --address {address} {job}     (after a checkpoint; the same command resumes)",
+            f"  stop it     ray job stop --address {address} {job}     (after a checkpoint; the same line continues)",
             f"  watch it    {address}/#/jobs/{job}",
         ]
     )
@@ -92,26 +95,29 @@ def post_job(address: str, job_request: dict[str, Any]) -> None:
 
 
 def add_resume_overrides(words: list[str]) -> list[str]:
-    """Return the overrides of a job, with resume=auto: a job that is submitted again resumes, on any node.
-
-    trust=true is added, because the user who submits the job has chosen its `output_dir` and trusts the files there.
-    """
+    """Return the overrides of a job, with resume=auto: a job that is submitted again resumes, on any node."""
     resume = [] if any(word.startswith("resume=") for word in words) else ["resume=auto"]
-    trust = [] if any(word.startswith("trust=") for word in words) else ["trust=true"]
-    return [*words, *resume, *trust]
+    return add_trust_override([*words, *resume])
 
 
-def format_entrypoint(words: list[str]) -> str:
-    """Return the command line of a job."""
-    return f"python run.py {shlex.join(add_resume_overrides(words))}"
+def add_trust_override(words: list[str]) -> list[str]:
+    """Return the overrides of a job with trust=true: the user who submits it has chosen its `output_dir`, and trusts
+    the files there, whichever host wrote them."""
+    return [*words, *([] if any(word.startswith("trust=") for word in words) else ["trust=true"])]
 
 
-def describe_job(settings: dict, name: str) -> dict[str, str]:
-    """Return the metadata of a job that the dashboard shows."""
+def format_entrypoint(words: list[str], is_grid: bool = False) -> str:
+    """Return the command line of a job. A grid continues by itself, a run with resume=auto."""
+    typed = ["-m", *add_trust_override(words)] if is_grid else add_resume_overrides(words)
+    return f"python run.py {shlex.join(typed)}"
+
+
+def describe_job(settings: dict, name: str, is_grid: bool = False) -> dict[str, str]:
+    """Return the metadata of a job that the dashboard shows; of a grid without what may differ between its arms."""
+    of_run = {} if is_grid else {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
     return {
         "job_name": name,
-        "algo": settings["algo"]["name"],
-        "env": settings["env"]["name"],
+        **of_run,
         "seed": json.dumps(settings["seed"]),
         "commit": describe_commit() or "unknown",
     }

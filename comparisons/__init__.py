@@ -1,1 +1,1 @@
-"""Grids of experiments, and comparisons of runs: which arm is better, as far as their seeds can tell."""
+"""Comparisons of runs: which arm is better, as far as its seeds can tell, on one game and over several."""

@@ -1,17 +1,16 @@
-"""Comparison of runs: tables, curves and verdicts, small enough to commit.
+"""Comparison of runs: the arms of each game, the verdicts on them, and the settings in which they differ.
 
     python run.py command=compare runs=[<run>,<run>]
     python run.py command=compare runs={bf16:<run>,fp32:<run>} out=results/<study>
 
-    run directories -> progress.csv -> compare.md, compare.csv, curves.csv, curves.png; run.json -> starts.json
+    run directories -> runs of each game, by arm -> Comparison
 
 A run directory is that of one seed, of several seeds, or of a grid, whose arms are then compared. Runs with the same
 label are the seeds of one arm. Without labels, arms are named after the algorithm, the environment and the settings in
-which the runs differ. Each game has tables and verdicts of its own. The same directories always give the same files.
+which the runs differ. Each game has tables and verdicts of its own; comparisons/overall.py adds what can be said over
+several games.
 """
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from comparisons.grid_directory import GRID_JSON, read_grid_file
-from comparisons.tables import Part, group_starts, make_row, write_markdown
-from comparisons.verdicts import Verdict, compare_arms
-from evidence.curves import SCORE, SMALL_CURVES, ReferenceLine, choose_rows, draw_curves
+from evidence.curves import ReferenceLine
+from evidence.grid_arms import expand_grid
 from evidence.human import find_random_score, find_references
 from evidence.labels import flatten_settings
 from evidence.run_groups import Run, name_game, read_runs
-from run_directory.writing import explain_unwritable, write_file, write_table
-from settings.mistakes import Mistake
+from verdicts.two_arms import Verdict, compare_arms
 
-MARKDOWN, TABLE, CURVES, STARTS = "compare.md", "compare.csv", "curves.csv", "starts.json"
 COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
 # Settings that do not change the random streams of a seed: its first weights, games and draws.
 SAME_STREAMS = ("model.dtype", "cluster.")
@@ -46,6 +41,11 @@ class Comparison:
     def runs(self) -> list[Run]:
         """All runs, arm by arm."""
         return [run for of_arm in self.arms.values() for run in of_arm]
+
+    @property
+    def name(self) -> str:
+        """The game without its protocol."""
+        return self.env["name"]
 
     @property
     def env(self) -> dict[str, Any]:
@@ -104,74 +104,6 @@ def compare_runs(groups: list[tuple[str | None, Path]]) -> list[Comparison]:
         games.setdefault(name_game(run.settings["env"]), {}).setdefault(run.label, []).append(run)
     labels = list(dict.fromkeys(run.label for run in runs))  # in the order in which they were typed
     return [Comparison(game, {label: arms[label] for label in labels if label in arms}) for game, arms in games.items()]
-
-
-def expand_grid(label: str | None, path: Path) -> list[tuple[str | None, Path]]:
-    """Return the arms of a grid with their names as labels; of another directory, the label and the directory."""
-    if not (path / GRID_JSON).is_file():
-        return [(label, path)]
-    arms = [name for name in read_grid_file(path)["arms"] if (path / name / "config.yaml").exists()]
-    if not arms:
-        raise Mistake(f"runs={path}: no arm of this grid has begun yet")
-    return [(" ".join(filter(None, (label, name))), path / name) for name in arms]
-
-
-def list_files(comparisons: list[Comparison]) -> list[str]:
-    """Return the names of the files that `write_comparison` writes."""
-    return [MARKDOWN, TABLE, *name_figures(comparisons), CURVES, STARTS]
-
-
-def name_figures(comparisons: list[Comparison]) -> list[str]:
-    """Return the file of each game's curves."""
-    if len(comparisons) == 1:
-        return ["curves.png"]
-    return [f"curves_{number}_{one.env['name']}.png" for number, one in enumerate(comparisons, 1)]
-
-
-def write_comparison(comparisons: list[Comparison], out: Path) -> None:
-    """Write all files of a comparison but the page.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    if why := next((why for name in list_files(comparisons) if (why := explain_unwritable(out / name))), None):
-        raise OSError(why)
-    out.mkdir(parents=True, exist_ok=True)
-    runs = [run for one in comparisons for run in one.runs]
-    rows = [make_row(run) for run in runs]
-    columns = [SCORE, *(name for name in SMALL_CURVES if any(name in run.progress for run in runs))]
-    write_table(out / TABLE, rows[0], [row.values() for row in rows])
-    write_table(out / CURVES, ("label", "env", "seed", "agent_steps", *columns), iterate_points(runs, columns))
-    starts, figures = group_starts(runs), name_figures(comparisons)
-    write_file(out / STARTS, json.dumps(starts, indent=1) + "\n")
-    write_file(out / MARKDOWN, format_markdown(comparisons))
-    for one, figure in zip(comparisons, figures, strict=True):
-        curves = {label: [run.progress for run in of_arm] for label, of_arm in one.arms.items()}
-        draw_curves(one.game, curves, list_reference_lines(one.env), out / figure)
-
-
-def format_markdown(comparisons: list[Comparison]) -> str:
-    """Return the text of compare.md."""
-    starts = group_starts([run for one in comparisons for run in one.runs])
-    parts = [
-        Part(one.game, one.arms, one.verdicts, one.differences, figure)
-        for one, figure in zip(comparisons, name_figures(comparisons), strict=True)
-    ]
-    return write_markdown(parts, starts)
-
-
-def iterate_points(runs: list[Run], columns: list[str]) -> Iterable[tuple[Any, ...]]:
-    """Yield the rows of curves.csv; a cell is empty if a run has no value, such as a score before its first game."""
-    for run in runs:
-        for row in choose_rows(len(run.progress["agent_steps"])):
-            values = [run.progress[name][row] if name in run.progress else np.nan for name in columns]
-            yield (
-                run.label,
-                run.settings["env"]["name"],
-                run.settings["seed"],
-                int(run.progress["agent_steps"][row]),
-                *(f"{value:.6g}" if np.isfinite(value) else "" for value in values),
-            )
 
 
 def list_reference_lines(env: dict) -> list[ReferenceLine]:

@@ -1,35 +1,48 @@
 """The page of a comparison: verdicts, scores, curves, games side by side, what differs, and how all of it was made.
 
-    comparisons -> figures as SVG, a game of each arm as a video -> compare.html
+    comparisons -> figures as SVG, games of each arm as videos -> compare.html
+                -> of several games also what can be said over all of them, first
 
 The page holds all its data and needs no network.
 """
 
 import html
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 
+from comparisons.clips import film_comparisons
 from comparisons.comparison import Comparison, list_reference_lines
+from comparisons.notes import list_notes
+from comparisons.overall import Overall
+from comparisons.overall_tables import (
+    EXPLAIN_CHANCES,
+    draw_profiles,
+    explain_aggregate,
+    list_chances,
+    list_games,
+    list_measures,
+    list_overall_verdicts,
+    name_aggregate,
+)
 from comparisons.tables import group_starts, list_arms, list_differences, list_runs, list_verdicts, name_starts
 from evidence.curves import draw_scores
 from pages.search_figures import export_svg
 from pages.templates import read_template
-from playing.games_display import GamesDisplay
-from run_directory.checkpoints import read_totals
-from run_directory.milestones import find_milestones
 from run_directory.writing import explain_unwritable, save_file
 
 PAGE = "compare.html"
-MAX_CLIPS = 8  # arms of a game that are filmed
 
 
-def write_page(comparisons: list[Comparison], out: Path, console: Console | None = None) -> Path:
+def write_page(
+    comparisons: list[Comparison], overall: Overall | None, out: Path, console: Console | None = None
+) -> Path:
     """Write compare.html into a directory; an existing page is replaced.
 
     Args:
         comparisons: one for each game.
+        overall: what can be said over several games.
         out: the directory.
         console: where progress is shown.
 
@@ -42,73 +55,73 @@ def write_page(comparisons: list[Comparison], out: Path, console: Console | None
     page = out / PAGE
     if why := explain_unwritable(page):
         raise OSError(why)
-    body = [part for one in comparisons for part in write_game(one, console)]
+    names = ", ".join(dict.fromkeys(label for one in comparisons for label in one.arms))
+    body = [f"<h1>{html.escape(names)}</h1>"]
+    if len(comparisons) > 1:
+        links = [f'<a href="#game_{number}">{html.escape(one.game)}</a>' for number, one in enumerate(comparisons, 1)]
+        body.append(f'<p class="dim">{"; ".join(links)}</p>')
+    body += write_notes(list_notes(comparisons))
+    if overall:
+        body += write_overall(overall)
+    clips = film_comparisons(comparisons, console)
+    for number, (one, of_game) in enumerate(zip(comparisons, clips, strict=True), 1):
+        body += write_game(one, of_game, f"game_{number}")
     runs = [run for one in comparisons for run in one.runs]
     body += ["<h2>Commands, machines and packages</h2>", f"<pre>{html.escape(name_starts(group_starts(runs)))}</pre>"]
-    names = ", ".join(dict.fromkeys(label for one in comparisons for label in one.arms))
     text = read_template("compare_page.html").replace("__TITLE__", html.escape(names))
     if why := save_file(page, text.replace("__BODY__", "\n".join(body))):
         raise OSError(why)
     return page
 
 
-def write_game(comparison: Comparison, console: Console | None) -> list[str]:
-    """Return the parts of the page for one game, in HTML."""
+def write_overall(overall: Overall) -> list[str]:
+    """Return the part of the page on several games, in HTML."""
+    parts = ['<h1 class="game">Over several games</h1>']
+    for aggregate in overall.aggregates:
+        parts.append(f'<p class="dim">{html.escape(name_aggregate(aggregate))}</p>')
+        parts += write_verdicts(list_overall_verdicts(aggregate))
+        parts += write_notes(explain_aggregate(aggregate))
+        parts += [write_table(list_measures(aggregate)), write_table(list_games(aggregate))]
+        parts += ["<h2>Share of seeds above each score</h2>", export_svg(draw_profiles(aggregate))]
+    if overall.improvements:
+        parts += ["<h2>Which arm scores more</h2>", write_table(list_chances(overall.improvements))]
+        parts += write_notes([EXPLAIN_CHANCES])
+    return parts + write_notes(overall.notes)
+
+
+def write_game(comparison: Comparison, clips: list[str], name: str) -> list[str]:
+    """Return the parts of the page for one game, in HTML.
+
+    Args:
+        comparison: of the game.
+        clips: from `film_comparisons`.
+        name: of the place on the page, for links.
+    """
     curves = {label: [run.progress for run in of_arm] for label, of_arm in comparison.arms.items()}
     lines = list_reference_lines(comparison.env)
     verdicts = [line.removeprefix("- ") for line in list_verdicts(comparison.verdicts) if line]
-    parts = [
-        f"<h1>{html.escape(', '.join(comparison.arms))}</h1>",
-        f'<p class="dim">{html.escape(comparison.game)}</p>',
-    ]
-    parts += [
-        f'<p class="{"verdict" if index < len(comparison.verdicts) else "dim"}">{html.escape(line)}</p>'
-        for index, line in enumerate(verdicts)
-    ]
+    number = len(comparison.verdicts)
+    parts = [f'<h1 class="game" id="{name}">{html.escape(comparison.game)}</h1>']
+    parts += [*write_verdicts(verdicts[:number]), *write_notes(verdicts[number:])]
     parts.append(write_table(list_arms(comparison.arms)))
     parts += ["<h2>Scores over agent steps</h2>", export_svg(draw_scores(curves, lines, "agent_steps"))]
     parts += ["<h2>Scores over hours of training</h2>", export_svg(draw_scores(curves, lines, "wall_time_s"))]
-    if clips := film_arms(comparison, console):
-        parts += ["<h2>Games</h2>", '<p class="dim">The first 20 seconds of a game of one seed of each arm.</p>']
-        parts.append(f'<div class="row clips">{"".join(clips)}</div>')
+    parts += clips
     if differs := list_differences(comparison.differences):
         parts += ["<h2>What differs</h2>", write_table(differs[2:])]
     table = [line for line in list_runs(comparison.runs) if line.startswith("|")]
     how = [line for line in list_runs(comparison.runs) if line and not line.startswith("|")]
-    parts += ["<h2>Runs</h2>", write_table(table), *(f'<p class="dim">{html.escape(line)}</p>' for line in how)]
-    return parts
+    return [*parts, "<h2>Runs</h2>", write_table(table), *write_notes(how)]
 
 
-def film_arms(comparison: Comparison, console: Console | None) -> list[str]:
-    """Film a game of each arm at the same number of agent steps, as far as the arms kept milestones.
+def write_verdicts(sentences: Iterable[str]) -> list[str]:
+    """Return verdicts as paragraphs."""
+    return [f'<p class="verdict">{html.escape(sentence)}</p>' for sentence in sentences]
 
-    Returns:
-        A figure in HTML for each arm; none where a game cannot be drawn, or there are too many arms.
-    """
 
-    from recordings.replayed_game import has_pictures  # it plays, and its imports take seconds
-
-    if len(comparison.arms) > MAX_CLIPS or not has_pictures(comparison.env):
-        return []
-    milestones = {label: find_milestones(of_arm[0].path) for label, of_arm in comparison.arms.items()}
-    milestones = {label: found for label, found in milestones.items() if found}
-    if not milestones:
-        return []
-    from pages.run_games import film_clip
-
-    ends = [max(read_totals(milestone)["agent_steps"] for milestone in found) for found in milestones.values()]
-    figures = []
-    with GamesDisplay(len(milestones), console) as display, tempfile.TemporaryDirectory() as folder:
-        display.begin("the comparison")
-        for label, found in milestones.items():
-            nearest = min(found, key=lambda milestone: abs(read_totals(milestone)["agent_steps"] - min(ends)))
-            clip = film_clip(comparison.arms[label][0].path, nearest, display, Path(folder))
-            figures.append(
-                f'<figure><video src="{clip["video"]}" muted loop autoplay playsinline></video><figcaption>'
-                f"<b>{html.escape(label)}</b>{html.escape(clip['name'])}, {html.escape(clip['text'])}"
-                "</figcaption></figure>"
-            )
-    return figures
+def write_notes(sentences: Iterable[str]) -> list[str]:
+    """Return notes as paragraphs in smaller, paler type."""
+    return [f'<p class="dim">{html.escape(sentence)}</p>' for sentence in sentences]
 
 
 def write_table(lines: list[str]) -> str:

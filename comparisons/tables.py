@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comparisons.verdicts import Verdict
 from environments.passwords import mask_passwords
 from evidence.curves import SCORE
 from evidence.human import find_random_score, find_references
@@ -18,6 +17,7 @@ from evidence.run_groups import Run
 from evidence.statistics import t_interval
 from run_directory.checkpoints import MIN_GAMES
 from settings.mistakes import format_count
+from verdicts.two_arms import Verdict
 
 WINDOW = 100  # games that a score is the mean of, once a run has played so many
 ARM_COLUMNS = ("arm", "seeds", "mean score", "95 % interval", "lowest", "highest", "agent steps", "hours per seed")
@@ -60,24 +60,27 @@ def group_starts(runs: list[Run]) -> list[dict[str, Any]]:
     The seeds of one command have the same starts.
     """
     groups: list[dict[str, Any]] = []
+    several = len({run.settings["env"]["name"] for run in runs}) > 1
     for run in runs:
         starts = [mask_passwords({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
+        name = f"{run.name} on {run.settings['env']['name']}" if several else run.name
         same = next((group for group in groups if group["starts"] == starts), None)
         if same:
-            same["runs"].append(run.name)
+            same["runs"].append(name)
         else:
-            groups.append({"runs": [run.name], "starts": starts})
+            groups.append({"runs": [name], "starts": starts})
     return groups
 
 
-def write_markdown(parts: list[Part], starts: list[dict[str, Any]]) -> str:
+def write_markdown(head: list[str], parts: list[Part], starts: list[dict[str, Any]]) -> str:
     """Return the text of compare.md.
 
     Args:
+        head: lines above those of the games.
         parts: of each game.
         starts: from `group_starts`.
     """
-    lines = []
+    lines = [*head]
     for part in parts:
         lines += [f"# {part.game}", "", *list_verdicts(part.verdicts), "", *list_arms(part.arms), ""]
         lines += ["## Runs", "", *list_runs([run for of_arm in part.arms.values() for run in of_arm]), ""]
@@ -106,9 +109,9 @@ def name_starts(starts: list[dict[str, Any]]) -> str:
 
 
 def list_verdicts(verdicts: list[Verdict]) -> list[str]:
-    """Return a line for each pair of arms, and how they were compared; of one arm, a line that says so."""
+    """Return a line for each pair of arms, and how they were compared, or that fewer than two arms have a score."""
     if not verdicts:
-        return ["One arm: there is nothing to compare it with."]
+        return ["Fewer than two arms have a score: there is nothing to compare."]
     lines = [f"- {verdict.describe()}" for verdict in verdicts]
     ratio = any(verdict.is_ratio for verdict in verdicts)
     paired = any(verdict.is_paired for verdict in verdicts)

@@ -6,15 +6,16 @@ The suite's runner and learners call `pack`, then `act` (one step), `compute_pol
 or `unroll` (a rollout, with memory). RLlib's loops call the same computation by other names: rllib_interface.py.
 """
 
+import functools
 import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, MultiDiscrete, Space
 from torch import nn
 
-from custom_models.distributions import Categorical, Gaussian
+from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 from custom_models.memory import LSTM, State
 from custom_models.rllib_interface import RLlibInterface
 from custom_models.torsos import initialize_layer, make_torso
@@ -22,18 +23,31 @@ from custom_models.torsos import initialize_layer, make_torso
 HEAD_GAINS = {"policy": 0.01, "value": 1.0}  # Huang et al. 2022, detail 2
 
 
+def choose_policy(space: Space) -> tuple[Any, int]:
+    """Return the distribution over the actions of a space, and how many numbers the policy head computes for it.
+
+    Args:
+        space: Discrete from 0 on, MultiDiscrete with one axis and from 0 on, or Box.
+    """
+    if isinstance(space, Discrete):
+        return Categorical, int(space.n)
+    if isinstance(space, MultiDiscrete):
+        sizes = tuple(int(size) for size in space.nvec)
+        return functools.partial(MultiCategorical, sizes=sizes), sum(sizes)
+    return Gaussian, math.prod(space.shape or ())
+
+
 class ActorCritic(RLlibInterface):
     """Policy and value of one agent.
 
     `model_config` holds the `model.` settings (torso, hidden, activation, init, zero_mean, shared_trunk, lstm_size,
-    dtype) and, for games with pixels, `pixels` (dim, channels, stack, block).
+    dtype) and, for games with pixels, `pixels` (dim, channels, stack, block,
+    width).
     """
 
     def setup(self) -> None:
         model = self.model_config
-        self.discrete = isinstance(self.action_space, Discrete)
-        self.Policy = Categorical if self.discrete else Gaussian
-        outputs = int(self.action_space.n) if self.discrete else math.prod(self.action_space.shape)
+        self.Policy, outputs = choose_policy(self.action_space)
         self.torso = make_torso(model, self.observation_space.shape)
         self.value_torso = None if model["shared_trunk"] else make_torso(model, self.observation_space.shape)
         size = model.get("lstm_size")  # run directories older than it are without it
@@ -44,7 +58,8 @@ class ActorCritic(RLlibInterface):
         self.value = nn.Linear(size, 1)
         initialize_layer(self.policy, model["init"], HEAD_GAINS["policy"])
         initialize_layer(self.value, model["init"], HEAD_GAINS["value"])
-        self.log_std = None if self.discrete else nn.Parameter(torch.zeros(outputs))  # Huang et al. 2022, detail 24
+        continuous = self.Policy is Gaussian
+        self.log_std = nn.Parameter(torch.zeros(outputs)) if continuous else None  # Huang et al. 2022, detail 24
 
     def pack(self) -> dict[str, Any]:
         """Return the weights of torso and heads in the layout that the methods below need; gradients pass through."""

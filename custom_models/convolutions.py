@@ -1,6 +1,8 @@
 """The convolutions of each torso, and the smallest picture that each can take. This file needs no torch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from settings.mistakes import Mistake
 
 
 class Conv(NamedTuple):
@@ -32,6 +34,7 @@ CONVS = {
     "cnn42": (*(Conv(32, 3, 2, same=True),) * 3, Conv(32, 3, 2)),
     # RLlib's default for 42 x 42; its third, 256 of 11 x 11 on what is then 11 x 11, is `hidden` here
     "rllib42": (Conv(16, 4, 2, same=True), Conv(32, 4, 2, same=True)),
+    "minigrid_cnn": (Conv(16, 2, 1), Conv(32, 2, 1), Conv(64, 2, 1)),  # Minigrid's documentation, for 7 x 7 cells
 }
 SECTIONS = {"impala": (16, 32, 32)}  # Espeholt et al. 2018, figure 3, right
 
@@ -44,3 +47,27 @@ def compute_smallest_dim(torso: str) -> int | None:
     for conv in reversed(CONVS.get(torso, ())):
         side = conv.compute_smallest_side(side)
     return side if torso in CONVS else None
+
+
+def refuse_small_pictures(torso: str, env: dict, layout: Any) -> None:
+    """Refuse a torso with convolutions for observations that are no pictures, or pictures that it shrinks to nothing.
+
+    Args:
+        torso: `model.torso`, with convolutions.
+        env: the `env.` settings.
+        layout: a FrameLayout of environments/frames.py; None if observations are no pictures.
+
+    Raises:
+        Mistake: the observations do not fit.
+    """
+    smallest = compute_smallest_dim(torso) or 1
+    if layout is None:
+        raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
+    height, width, _ = layout.picture_shape
+    if min(height, width) < smallest and env["dim"] is not None:
+        raise Mistake(f"env.dim={env['dim']} is too small for model.torso={torso}, which needs {smallest} pixels")
+    if min(height, width) < smallest:
+        raise Mistake(
+            f"model.torso={torso} needs {smallest} x {smallest} pixels, and the pictures of env.id={env['id']} have "
+            f"{height} x {width}; add env.dim=84, or try model=minigrid_cnn"
+        )

@@ -1,6 +1,6 @@
-"""The two kinds of policy: a categorical distribution over A actions, and a Gaussian over a box.
+"""The three kinds of policy: categorical over A actions, the same for each factor of an action, Gaussian over a box.
 
-RLlib has both on top of torch.distributions. The formulas here are the same, without torch's checks of arguments: for
+RLlib has them on top of torch.distributions. The formulas here are the same, without torch's checks of arguments: for
 the small batch of one agent step the checks would take more time than the formulas.
 """
 
@@ -54,6 +54,48 @@ class Categorical:
     def kl(self, other: "Categorical") -> torch.Tensor:
         """Return KL(self || other) [...], in nats."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
+
+
+class MultiCategorical:
+    """Independent categorical distributions over D factors of an action, made from unnormalised log probabilities.
+
+    Args:
+        logits: [..., n_1 + ... + n_D], those of the first factor first.
+        sizes: n_1, ..., n_D, the numbers of values of each factor.
+
+    Log probability, entropy and KL are the sums of those of the factors.
+    """
+
+    def __init__(self, logits: torch.Tensor, sizes: tuple[int, ...]):
+        self.sizes = sizes
+        self.log_probs = torch.cat([part.log_softmax(-1) for part in logits.split(sizes, -1)], -1)
+
+    def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
+        """Return random actions, int64 [..., D]; for the arguments see Categorical."""
+        noise = allocate_noise(self.log_probs, of).exponential_(generator=generator).log_()
+        return self._choose(self.log_probs - noise[first:][: len(self.log_probs)])
+
+    def mode(self) -> torch.Tensor:
+        """Return the likeliest actions, int64 [..., D]."""
+        return self._choose(self.log_probs)
+
+    def logp(self, actions: torch.Tensor) -> torch.Tensor:
+        """Return the log probabilities of actions [...]."""
+        ends = torch.tensor(self.sizes, device=actions.device).cumsum(0)
+        places = actions + ends - ends.diff(prepend=ends.new_zeros(1))  # of the chosen values among all logits
+        return self.log_probs.gather(-1, places).sum(-1)
+
+    def entropy(self) -> torch.Tensor:
+        """Return the entropy [...], in nats."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def kl(self, other: "MultiCategorical") -> torch.Tensor:
+        """Return KL(self || other) [...], in nats."""
+        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
+
+    def _choose(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the place of the largest score of each factor, int64 [..., D]."""
+        return torch.stack([part.argmax(-1) for part in scores.split(self.sizes, -1)], -1)
 
 
 class Gaussian:

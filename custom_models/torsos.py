@@ -11,13 +11,17 @@ Pixels enter as whole numbers, which bf16 holds exactly, and the first layer's p
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from custom_models.convolutions import CONVS, SECTIONS, Conv
+from settings.own_parts import is_own
+
+if TYPE_CHECKING:
+    from custom_models.own_torso import OwnTorso
 
 NHWC = torch.channels_last
 # Functions that overwrite their input. Autograd allows it because their gradient needs their output only.
@@ -30,9 +34,13 @@ COPYING_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTorso | MLPTorso":
+def make_torso(model: dict, shape: tuple[int, ...]) -> "ConvTorso | ResidualTorso | MLPTorso | OwnTorso":
     """Return the torso that the settings of a model ask for, for observations of a shape."""
     torso, dtype = model["torso"], getattr(torch, model["dtype"])
+    if is_own(torso):
+        from custom_models.own_torso import OwnTorso  # here, because it uses functions of this file
+
+        return OwnTorso(model, shape)
     # Run directories of earlier versions are without zero_mean.
     rest = model["hidden"], model["activation"], model["init"], dtype, model.get("zero_mean", False)
     if torso in CONVS:
@@ -69,13 +77,17 @@ def scale_weight(weight: torch.Tensor, zero_mean: bool) -> torch.Tensor:
     return weight / (128 if zero_mean else 255)
 
 
+def read_sides(pixels: dict) -> tuple[int, int]:
+    """Return height and width of the pictures that a network gets. Those of ALE are square, and have no width here."""
+    return pixels["dim"], pixels.get("width") or pixels["dim"]
+
+
 def unpack_blocks(obs: torch.Tensor, pixels: dict) -> torch.Tensor:
     """Return pixels, uint8 [B, y, x, stack * channels], from stacks in blocks, uint8 [B, h, w, d]; see
     environments/frames.py."""
-    dim, block = pixels["dim"], pixels["block"]
-    side = dim // block
-    x = obs.view(len(obs), side, side, pixels["stack"], block, block, pixels["channels"])
-    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(obs), dim, dim, -1)
+    (height, width), block = read_sides(pixels), pixels["block"]
+    x = obs.view(-1, height // block, width // block, pixels["stack"], block, block, pixels["channels"])
+    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, height, width, pixels["stack"] * pixels["channels"])
 
 
 def pack_layer(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,7 +103,7 @@ class ConvTorso(nn.Module):
     environments/frames.py); otherwise the blocks are first turned into pixels.
 
     Args:
-        pixels: dim, channels, stack and block of the pictures.
+        pixels: dim, channels, stack and block of the pictures, and width where they are not square.
         layers: the convolutions.
         hidden: features of the output; None: the last convolution's maps, flattened.
         activation: name of the function after every layer.
@@ -113,13 +125,14 @@ class ConvTorso(nn.Module):
         super().__init__()
         self.pixels, self.layers, self.dtype, self.zero_mean = pixels, layers, dtype, zero_mean
         self.activate = ACTIVATIONS[activation]
-        depth, side = pixels["stack"] * pixels["channels"], pixels["dim"]
+        depth, sides = pixels["stack"] * pixels["channels"], read_sides(pixels)
         self.convs: Any = nn.ModuleList()
         for layer in layers:
             self.convs.append(nn.Conv2d(depth, layer.filters, layer.kernel, layer.stride))
-            depth, side = layer.filters, layer.compute_side(side)
-        self.size = hidden or side * side * depth
-        self.fc = nn.Linear(side * side * depth, hidden) if hidden else None  # columns in the order y, x, filter
+            depth, sides = layer.filters, (layer.compute_side(sides[0]), layer.compute_side(sides[1]))
+        flat = math.prod(sides) * depth
+        self.size = hidden or flat
+        self.fc = nn.Linear(flat, hidden) if hidden else None  # columns in the order y, x, filter
         for layer in self.convs if self.fc is None else (*self.convs, self.fc):
             initialize_layer(layer, init, 2**0.5)
         first, block = layers[0], pixels["block"]
@@ -140,12 +153,12 @@ class ConvTorso(nn.Module):
         pixels = obs if self.in_blocks else unpack_blocks(obs, self.pixels)
         x = convert_pixels(pixels, self.dtype, self.zero_mean).permute(0, 3, 1, 2)
         for (weight, bias), layer in zip(packed, self.layers, strict=False):
-            before, after = layer.compute_padding(x.shape[-1])
-            if before < after:  # conv2d pads both sides equally only
-                x, before = F.pad(x, (before, after, before, after)), 0
-            x = self.activate(F.conv2d(x, weight, bias, layer.stride // block, before))
+            (top, bottom), (left, right) = (layer.compute_padding(side) for side in x.shape[-2:])
+            if top < bottom or left < right:  # conv2d pads both sides equally only
+                x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+            x = self.activate(F.conv2d(x, weight, bias, layer.stride // block, (top, left)))
             block = 1
-        x = x.permute(0, 2, 3, 1).reshape(len(x), -1)  # [B, y * x * filters]
+        x = x.permute(0, 2, 3, 1).flatten(1)  # [B, y * x * filters]
         return (x if self.fc is None else self.activate(F.linear(x, *packed[-1]))).float()
 
     def _arrange_kernel_in_blocks(self, weight: torch.Tensor) -> torch.Tensor:
@@ -179,13 +192,13 @@ class ResidualTorso(nn.Module):
         super().__init__()
         self.pixels, self.dtype, self.zero_mean, self.size = pixels, dtype, zero_mean, hidden
         self.activate, self.activate_copy = ACTIVATIONS[activation], COPYING_ACTIVATIONS[activation]
-        depth, side = pixels["stack"] * pixels["channels"], pixels["dim"]
+        depth, (height, width) = pixels["stack"] * pixels["channels"], read_sides(pixels)
         self.convs: Any = nn.ModuleList()  # five per section: one, and two of each block
         for filters in sections:
             self.convs.append(nn.Conv2d(depth, filters, 3, padding=1))
             self.convs.extend(nn.Conv2d(filters, filters, 3, padding=1) for _ in range(4))
-            depth, side = filters, -(-side // 2)
-        self.fc = nn.Linear(side * side * depth, hidden)  # columns in the order y, x, filter
+            depth, height, width = filters, -(-height // 2), -(-width // 2)
+        self.fc = nn.Linear(height * width * depth, hidden)  # columns in the order y, x, filter
         for layer in (*self.convs, self.fc):
             initialize_layer(layer, init, 2**0.5)
 
@@ -206,7 +219,7 @@ class ResidualTorso(nn.Module):
             for block in (first + 1, first + 3):
                 h = self.activate(F.conv2d(self.activate_copy(x), *convs[block], padding=1))
                 x = F.conv2d(h, *convs[block + 1], padding=1).add_(x)
-        x = self.activate(x).permute(0, 2, 3, 1).reshape(len(x), -1)  # [B, y * x * filters]
+        x = self.activate(x).permute(0, 2, 3, 1).flatten(1)  # [B, y * x * filters]
         return self.activate(F.linear(x, *fc)).float()
 
 
@@ -241,7 +254,7 @@ class MLPTorso(nn.Module):
 
     def forward(self, obs: torch.Tensor, packed: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
         """Return features, fp32 [B, hidden[-1]], for observations [B, ...]."""
-        x = obs.reshape(len(obs), -1)
+        x = obs.reshape(obs.shape[0], -1)  # not len(obs), which torch would take for a constant where it traces
         if obs.dtype == torch.uint8:
             x = convert_pixels(x, self.dtype, self.zero_mean) / (128 if self.zero_mean else 255)
         else:

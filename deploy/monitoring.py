@@ -1,6 +1,6 @@
 """A row "RLlib" in the Metrics tab of Ray's dashboard: `make monitoring`, on the head, after `ray start --head`.
 
-    runs/metrics.py -> Ray's metrics agents -> Prometheus -> Grafana, which Ray's dashboard shows
+    loggers/metrics.py -> Ray's metrics agents -> Prometheus -> Grafana, which Ray's dashboard shows
 
 Ray writes its Grafana dashboards again whenever a head starts. This script adds the suite's panels to the dashboard of
 the Metrics tab, writes them as a separate dashboard too, and prints the commands that start Prometheus and Grafana. It

@@ -10,18 +10,18 @@ where the protocol presses FIRE then; what that step scores belongs to the game,
 """
 
 import difflib
-import importlib
+import dis
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from ale_py import Action, roms
 from ale_py.vector_env import AtariVectorEnv
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
-from environments.frames import FrameLayout, atari_layout, to_blocks
-from settings.mistakes import EnvironmentFault, NonFiniteValue, format_error
+from environments.frames import FrameLayout, atari_layout, picture_layout, to_blocks
+from environments.gymnasium_envs import list_wrappers, open_envs, spec_of
+from settings.mistakes import EnvironmentFault, Mistake, NonFiniteValue, format_error
 from settings.protocols import complete_rules
 
 # ALE ships these ROMs without knowing what scores in them or when they end, and opening one ends the process: they are
@@ -52,25 +52,34 @@ def near_games(name: str) -> list[str]:
     return difflib.get_close_matches(name, set(roms.get_all_rom_ids()) - set(NOT_OPENED), n=3)
 
 
-def spec_of(env_id: str) -> EnvSpec | None:
-    """What Gymnasium knows of an environment, if anything; `module:Id` imports the module that registers it first.
+def check_game(name: str) -> None:
+    """Check that ALE has a game for one agent of this name.
 
     Raises:
-        ImportError: there is no such module, or it cannot be imported.
+        Mistake: it has not.
     """
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    return gymnasium.registry.get(name)
+    if not is_game(name):
+        near = near_games(name)
+        spelling = "games are spelt like assault or ms_pacman, and --help env.game lists them"
+        hint = f"did you mean {' or '.join(near)}?" if near else spelling
+        raise Mistake(f"env.game={name}: ALE has no such game; {hint}", "env.game")
+    if name in NOT_OPENED:
+        raise Mistake(
+            f"env.game={name} is a game for several players, which ALE cannot open for one agent; "
+            "choose another game, such as env.game=assault"
+        )
 
 
 def may_never_end(env: dict) -> bool:
-    """Whether nothing ends a game of these `env.` settings for certain: it was registered without a time limit.
+    """Whether nothing ends a game of these `env.` settings for certain: it has no time limit.
 
-    A limit that an environment keeps inside cannot be seen from here; Gymnasium's own is max_episode_steps.
+    The limit is that of its registration, or max_episode_steps in env.kwargs, or that of a wrapper called TimeLimit. A
+    limit that an environment keeps inside cannot be seen from here.
     """
     spec = spec_of(env["id"]) if "id" in env else None
-    return spec is not None and spec.max_episode_steps is None
+    if spec is None or any(path.endswith(":TimeLimit") for path, _ in list_wrappers(env)):
+        return False
+    return (env.get("kwargs") or {}).get("max_episode_steps", spec.max_episode_steps) in (None, -1)
 
 
 def make_games(env: dict, num_envs: int, num_threads: int, one_by_one: bool = False) -> "Games":
@@ -187,43 +196,39 @@ class AtariGames(Games):
 
 
 class GymnasiumGames(Games):
-    """Any Gymnasium environment: its own vector where it has one, else Gymnasium's SYNC vector."""
+    """Any Gymnasium environment, see environments/gymnasium_envs.py. Pictures are uint8 [N, H, W, C]."""
 
     def __init__(self, env: dict, num_envs: int, one_by_one: bool):
-        spec = spec_of(env["id"])
-        own_vector = not one_by_one and spec is not None and spec.vector_entry_point is not None
-        self._env = (
-            gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
-            if own_vector
-            else gymnasium.make_vec(
-                env["id"], num_envs, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
-            )
-        )
+        self._env = open_envs(env, num_envs, one_by_one)
         self._id, self._steps = env["id"], 0  # of all envs together, since they were opened
         self.same_step = self._env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
         self.observation_space = self._env.single_observation_space
         self.action_space = self._env.single_action_space
+        self.layout = picture_layout(self.observation_space, env)
+        if self.layout is not None:
+            self.observation_space = gymnasium.spaces.Box(0, 255, self.layout.stack_shape, np.uint8)
         self.ignores_next = np.zeros(num_envs, bool)
 
     def reset(self, seed: int | None) -> np.ndarray:
         self.ignores_next = np.zeros_like(self.ignores_next)
         obs = self._ask(self._env.reset, seed=seed)[0]
         self._refuse_nonfinite("observation", obs)
-        return obs
+        return self._add_channels(obs)
 
     def step(self, actions: np.ndarray) -> Transition:
         obs, rewards, terminated, truncated, info = self._ask(self._env.step, self.played_actions(actions))
         self._steps += len(rewards)
         self._refuse_nonfinite("reward", rewards)
         self._refuse_nonfinite("observation", obs)
-        finished = terminated | truncated
+        finished, obs = terminated | truncated, self._add_channels(obs)
         if not self.same_step:
             restarted, self.ignores_next = self.ignores_next, finished
             rewards = np.where(restarted, 0.0, rewards)  # CartPole gives 1 for the step that restarts it
             return Transition(obs, rewards, terminated, truncated, finished, restarted, ~restarted, None)
         final_obs = None
         if truncated.any():  # Gymnasium gives an array of objects, None where nothing ended
-            final_obs = np.stack([o if last is None else last for o, last in zip(obs, info["final_obs"], strict=True)])
+            last = zip(obs, info["final_obs"], strict=True)
+            final_obs = np.stack([o if one is None else np.reshape(one, o.shape) for o, one in last])
             self._refuse_nonfinite("observation", final_obs)
         return Transition(obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs)
 
@@ -234,6 +239,10 @@ class GymnasiumGames(Games):
     def close(self) -> None:
         self._env.close()
 
+    def _add_channels(self, obs: np.ndarray) -> np.ndarray:
+        """Return gray pictures [N, H, W] as [N, H, W, 1], and all other observations as they are."""
+        return obs if self.layout is None else obs.reshape(len(obs), *self.layout.frame_shape)
+
     def _ask(self, method: Any, *words: Any, **named: Any) -> Any:
         """Return what a method of the environment does.
 
@@ -242,7 +251,9 @@ class GymnasiumGames(Games):
         """
         try:
             return method(*words, **named)
-        except (Exception, SystemExit) as error:  # an environment may raise anything
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # an environment may raise anything
+            if isinstance(error, KeyboardInterrupt) and not is_raised_by_code(error):
+                raise  # Ctrl-C
             raise EnvironmentFault(
                 f"env.id={self._id}: {method.__name__} raised {format_error(error)} (after {self._steps:,} agent steps "
                 "in this process)"
@@ -264,3 +275,11 @@ class GymnasiumGames(Games):
                 f"env.id={self._id}: the {what} of agent step {self._steps:,} in this process is "
                 f"{values[env][~finite[env]].flat[0]:g} (env {env + 1} of {len(values)}); mend the environment"
             )
+
+
+def is_raised_by_code(error: BaseException) -> bool:
+    """Return whether a `raise` statement raised an exception, and no signal."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]

@@ -1,12 +1,57 @@
-"""The check of a Gymnasium id: that the environment is registered, can be made, and has spaces that the models take."""
+"""The check of a Gymnasium environment: its id, its arguments and wrappers, and spaces that the networks take."""
 
 import difflib
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
+from gymnasium.spaces.utils import flatdim
 
-from environments.games import spec_of
+from environments.frames import picture_layout
+from environments.gymnasium_envs import (
+    find_unusable_part,
+    import_wrapper,
+    list_wrappers,
+    open_bare_env,
+    open_env,
+    spec_of,
+)
 from settings.mistakes import Mistake
+from settings.protocols import EARLIER_OF_GYMNASIUM
+
+MOST_NUMBERS = 2**20  # of one observation: a Discrete space of a million states has as many
+
+
+def check_environment(env: dict, algo: str) -> None:
+    """Check that an environment can be made, and that the networks and an algorithm take its observations and actions.
+
+    Modules that are named in `env.id` and `env.wrappers` are imported.
+
+    Args:
+        env: the `env.` settings of an environment of Gymnasium.
+        algo: the name of the algorithm.
+
+    Raises:
+        Mistake: it is unknown, it is a game of ALE, it cannot be made, or its observations or actions are of a kind
+            that the networks or the algorithm do not take.
+    """
+    check_id(env["id"])
+    check_arguments(env)
+    try:
+        bare = open_bare_env(env)
+    except Mistake:
+        raise
+    except Exception as error:  # the constructor of an environment can raise any exception
+        given = ", and see that env.kwargs is what it takes" if env["kwargs"] else ""
+        why = " ".join(str(error).split())
+        raise Mistake(f"env.id={env['id']}: it cannot be made here ({why}); install what it needs{given}") from error
+    is_ale_game, spec = type(bare.unwrapped).__module__.startswith("ale_py"), bare.spec
+    bare.close()
+    if is_ale_game:
+        raise _explain_ale_game(env["id"], spec)
+    check_observations(env, bare.observation_space)
+    check_actions(env, bare.action_space, algo)
+    check_pictures(env)
 
 
 def check_id(env_id: str) -> None:
@@ -32,46 +77,119 @@ def check_id(env_id: str) -> None:
         raise _explain_ale_game(env_id, spec)
 
 
+def check_arguments(env: dict) -> None:
+    """Check the names in `env.kwargs`, and import the wrappers of `env.wrappers`.
+
+    Raises:
+        Mistake: a name is no argument of Python, a wrapper does not exist, or games would open windows.
+    """
+    for name, value in (env["kwargs"] or {}).items():
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise Mistake(f"env.kwargs: {name} is no name of an argument; write {{name: value}}, such as {{size: 8}}")
+        if name == "render_mode" and value not in (None, "rgb_array"):
+            raise Mistake(
+                f"env.kwargs.render_mode={value}: games are played without a window; leave it out, or give rgb_array "
+                "where the observations are drawn (command=watch and command=record show games)"
+            )
+    for path, _ in list_wrappers(env):
+        import_wrapper(path)
+
+
+def check_observations(env: dict, space: Space) -> None:
+    """Check that an observation is a picture or can be turned into an array of numbers.
+
+    Raises:
+        Mistake: a part of it is text, a graph, or of variable length; or it has too many numbers.
+    """
+    if found := find_unusable_part(space):
+        name, part = found
+        what = f"{name} of its observations" if name else "its observation"
+        usable = [key for key, one in space.items() if not find_unusable_part(one)] if isinstance(space, Dict) else []
+        way_out = "turn it into numbers with a wrapper of your own, env.wrappers=[module:Class]"
+        if usable:
+            keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{','.join(usable)}]}}}}]"
+            way_out = f"leave it out with {keep}, or {way_out}"
+        raise Mistake(f"env.id={env['id']}: {what} is {type(part).__name__}, which no network takes; {way_out}")
+    if flatdim(space) > MOST_NUMBERS:
+        raise Mistake(
+            f"env.id={env['id']}: an observation would be {flatdim(space):,} numbers, because a Discrete one has a "
+            "number for each value; turn it into fewer numbers with a wrapper of your own"
+        )
+
+
+def check_actions(env: dict, space: Space, algo: str) -> None:
+    """Check that policies and the algorithm can choose the actions.
+
+    Raises:
+        Mistake: they are not Discrete, MultiDiscrete, MultiBinary or Box; or the algorithm is DQN, and they are not
+            Discrete.
+    """
+    if not isinstance(space, Discrete | MultiDiscrete | MultiBinary | Box):
+        raise Mistake(
+            f"env.id={env['id']} takes actions of {type(space).__name__}, and policies choose Discrete, MultiDiscrete, "
+            "MultiBinary and Box ones; translate them with a gymnasium.ActionWrapper, env.wrappers=[module:Class]"
+        )
+    if algo == "dqn" and not isinstance(space, Discrete):
+        kind = "continuous ones" if isinstance(space, Box) else f"ones of several parts ({type(space).__name__})"
+        raise Mistake(
+            f"algo=dqn needs one number out of a few as an action, and env.id={env['id']} has {kind}; try algo=ppo, or "
+            "an environment with Discrete actions"
+        )
+
+
+def check_pictures(env: dict) -> None:
+    """Check that `env.dim`, `env.grayscale` and `env.frame_stack` can be applied.
+
+    Raises:
+        Mistake: the observations are no pictures, or the pictures cannot be resized.
+    """
+    keys = [key for key in ("dim", "grayscale", "frame_stack") if env[key] != EARLIER_OF_GYMNASIUM[key]]
+    wanted = [f"env.{key}={str(env[key]).lower()}" for key in keys]
+    if not wanted:
+        return
+    try:
+        opened = open_env(env)
+    except Exception as error:  # Gymnasium's wrappers raise an empty AssertionError for other bounds than 0 and 255
+        raise Mistake(
+            f"{wanted[0]}: the pictures of env.id={env['id']} cannot be changed so ({type(error).__name__} {error}); "
+            "they have to be uint8 from 0 to 255, and resizing needs opencv-python-headless"
+        ) from error
+    opened.close()
+    if picture_layout(opened.observation_space, env) is None:
+        raise Mistake(
+            f"{wanted[0]}: env.id={env['id']} has no pictures (uint8 [H, W] or [H, W, C]); leave it out; "
+            "for a stack of other observations add "
+            "env.wrappers=[{gymnasium.wrappers:FrameStackObservation: {stack_size: 4}}]"
+        )
+
+
+def describe_flattened_picture(env: dict, torso: str) -> str | None:
+    """Return a sentence for the user if a network of fully connected layers gets pictures; None if it does not.
+
+    Args:
+        env: the `env.` settings, checked.
+        torso: `model.torso`.
+    """
+    if torso != "mlp" or "game" in env:
+        return None
+    bare, adapted = open_bare_env(env), open_env(env)
+    spaces = bare.observation_space, adapted.observation_space
+    bare.close()
+    adapted.close()
+    layout = picture_layout(spaces[1], env)
+    if layout is not None and layout.channels > 1:
+        height, width, channels = layout.picture_shape
+        small = "model=minigrid_cnn" if min(height, width) < 20 else "model=nature_cnn env.dim=84"
+        return f"model.torso=mlp sees pictures of {height} x {width} x {channels} as rows of numbers; try {small}"
+    parts = spaces[0].items() if isinstance(spaces[0], Dict) else ()
+    pictures = [key for key, part in parts if picture_layout(part, env)] if layout is None else []
+    if pictures:
+        keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{pictures[0]}]}}}}]"
+        return f"{pictures[0]}, a picture, becomes a row of numbers from 0 to 255; to see it alone and whole add {keep}"
+    return None
+
+
 def _explain_ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
     """Return the Mistake for a Gymnasium id of an ALE game: Gymnasium would skip frames and bypass the protocol."""
     game = spec.kwargs.get("game", "<game>") if spec else "<game>"
     return Mistake(f"env.id={env_id} is a game of ALE, played under a protocol; type env=atari env.game={game} instead")
-
-
-def check_spaces(env_id: str, algo: str) -> None:
-    """Check that an environment can be made, and that the models and an algorithm take its spaces.
-
-    Raises:
-        Mistake: it cannot be made, or its observations or actions are of a kind that they do not take.
-    """
-    try:
-        env = gymnasium.make(env_id)
-    except Exception as error:  # the constructor of an environment can raise any exception
-        why = " ".join(str(error).split())
-        raise Mistake(f"env.id={env_id}: it cannot be made here ({why}); install what it needs") from error
-    observation, action = env.observation_space, env.action_space
-    is_ale_game, spec = type(env.unwrapped).__module__.startswith("ale_py"), env.spec
-    env.close()
-    if is_ale_game:
-        raise _explain_ale_game(env_id, spec)
-    box = isinstance(action, gymnasium.spaces.Box)
-    if not isinstance(observation, gymnasium.spaces.Box) or not (box or isinstance(action, gymnasium.spaces.Discrete)):
-        raise Mistake(
-            f"env.id={env_id} has observations {observation} and actions {action}; "
-            "the models take Box observations, and Box or Discrete actions"
-        )
-    if box and action.shape is not None and len(action.shape) != 1:
-        raise Mistake(
-            f"env.id={env_id} takes actions of shape {action.shape}, and the policy draws a row of numbers; wrap it in "
-            "gymnasium.wrappers.TransformAction, which can reshape them"
-        )
-    if isinstance(action, gymnasium.spaces.Discrete) and action.start != 0:
-        raise Mistake(
-            f"env.id={env_id} counts its actions from {action.start}, and the policy from 0; wrap it in "
-            "gymnasium.wrappers.TransformAction, which can shift them"
-        )
-    if algo == "dqn" and box:
-        raise Mistake(
-            f"algo=dqn needs a finite number of actions, and env.id={env_id} has continuous ones; "
-            "try algo=ppo, or an environment with Discrete actions"
-        )

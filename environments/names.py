@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from environments.games import is_game
+from environments.own_folder import OwnFolder
 
 FOLDER = Path(__file__).resolve().parent.parent / "experiments" / "env"
 
@@ -17,13 +18,14 @@ def name_environment(env: dict) -> str:
         env: the `env.` settings.
 
     Returns:
-        For a game of ALE, `env.game`. For a Gymnasium environment, the name of the file in experiments/env/ that has
-        its id and the same name inside; without such a file, the id. The id loses its module (`module:Id`) unless the
-        rest is already the name of a game or of a file.
+        For a game of ALE, `env.game`. For a Gymnasium environment, the name of the file in experiments/env/, or in
+        env/ of `--config-dir`, that has its id and the same name inside; without such a file, the id. The id loses its
+        module (`module:Id`) unless the rest is already the name of a game or of a file.
     """
     if "game" in env:
         return str(env["game"])
-    env_id, files = str(env.get("id")), sorted(FOLDER.glob("*.yaml"))
+    folders = [FOLDER, *([OwnFolder.path / "env"] if OwnFolder.path else [])]
+    env_id, files = str(env.get("id")), sorted(path for folder in folders for path in folder.glob("*.yaml"))
     names = [path.stem for path in files if gives_name(path, env_id)]
     if env.get("name") in names:
         return env["name"]

@@ -34,7 +34,7 @@ def translate_env(value: str, envs: list[str]) -> str | None:
     name = (found.group(1) if found else word).lower()
     if name in envs:
         return f"env={name}"
-    return f"env=cartpole env.id={value}" if found and word == value else None
+    return f"env=gymnasium env.id={value}" if found and word == value else None
 
 
 def find_game(word: str) -> str | None:

@@ -20,6 +20,7 @@ SMALL_CURVES = {  # column of progress.csv -> title of the small figure below th
     "entropy": "entropy",
     "agent_steps_per_s": "agent steps/s",
 }
+EVALUATION = ("evaluation_agent_steps", "evaluation_mean")  # columns of runs with evaluate_every
 MIN_SHARE = 0.4  # of the height of the axes that the curves keep; a reference line that leaves less is not drawn
 
 Curve = tuple[np.ndarray, np.ndarray]  # agent steps [P], values [P]
@@ -97,7 +98,7 @@ def draw_scores(groups: dict[str, list[dict[str, np.ndarray]]], lines: list[Refe
 def draw_groups(
     axes: Axes, groups: dict[str, list[dict[str, np.ndarray]]], column: str, axis: str = "agent_steps"
 ) -> None:
-    """Draw one column of progress.csv for all groups."""
+    """Draw one column of progress.csv for all groups; beside the score, the evaluations where the runs have any."""
     for index, (label, runs) in enumerate(groups.items()):
         curves = [curve for run in runs if column in run and len((curve := extract_curve(run, column, axis))[0])]
         for x, y in curves:
@@ -107,6 +108,11 @@ def draw_groups(
             axes.plot(
                 *average_curves(curves), color=f"C{index}", linewidth=2 if column == SCORE else 1.2, label=label + seeds
             )
+        if column == SCORE and axis == "agent_steps":
+            dots = [extract_curve(run, EVALUATION[1], EVALUATION[0]) for run in runs if EVALUATION[1] in run]
+            name = f"{label}, evaluations"
+            for number, (x, y) in enumerate(dot for dot in dots if len(dot[0])):
+                axes.plot(x, y, "o", color=f"C{index}", markersize=3, label=None if number else name)
 
 
 def draw_reference_lines(axes: Axes, lines: list[ReferenceLine]) -> None:

@@ -24,6 +24,7 @@ from playing.agent import Agent, choose_dtype
 from playing.games_display import GamesDisplay
 from playing.whole_games import derive_seeds, play_games, share_games
 from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.files import read_json
 from run_directory.layout import CHECKPOINT_NAMES, evaluation_path, list_seed_runs
 from run_directory.saved_settings import read_run_settings
 from run_directory.writing import explain_unwritable, save_file
@@ -133,8 +134,31 @@ def result_path(agent: Agent, episodes: int, ways: list[str]) -> Path:
         words.append(f"seed_{agent.games_seed}")
     words += agent.rule_words
     words += [] if ways == list(WAYS) else ways
-    words += [] if episodes == DEFAULT_EPISODES else [f"{episodes}_games"]
-    return evaluation_path(agent.run, "_".join(words))
+    return evaluation_path(agent.run, "_".join([*words, *name_episodes(episodes)]))
+
+
+def name_episodes(episodes: int) -> list[str]:
+    """Return the word for the number of games in the name of a result; none for the default."""
+    return [] if episodes == DEFAULT_EPISODES else [f"{episodes}_games"]
+
+
+def is_evaluated(run: Path, episodes: int) -> bool:
+    """Return whether the checkpoint that `evaluate` would play has been evaluated, as it is now.
+
+    Args:
+        run: the run directory of one seed.
+        episodes: whole games for each way of playing; an evaluation of another number of games is another one.
+
+    Raises:
+        Mistake: the run has no whole checkpoint.
+    """
+    checkpoint = find_checkpoint(run, None)
+    path = evaluation_path(run, "_".join([checkpoint.name, *name_episodes(episodes)]))
+    try:
+        played = read_json(path, dict).get("agent_steps") if path.is_file() else None
+    except Mistake:  # a damaged result is no result
+        return False
+    return played is not None and played == read_totals(checkpoint).get("agent_steps")
 
 
 def summarize_games(scores: list[float], lengths: list[int], cut: int, env: dict) -> dict[str, Any]:

@@ -9,16 +9,24 @@ MAX_DIFFERENCES = 3  # in one label
 
 
 def label_runs(runs: list[dict]) -> list[str]:
-    """Return a label for each run, such as `ppo assault lr=0.0003`.
+    """Return a label for each run, such as `ppo assault lr=0.0003`; where several games are played, `ppo lr=0.0003`.
 
     Args:
         runs: the settings of each run.
 
     Returns:
         The labels. Two runs have the same label if they differ only in the seed and in settings outside of the groups
-        above, or if they agree in the first three of the settings in which any runs differ.
+        above, or if they agree in the first three of the settings in which any runs differ. Runs of one algorithm on
+        several games have the same label if they differ only in what sets the games apart, so that they are one arm.
     """
-    return [label_run(run, [one for one in runs if name_run(one) == name_run(run)]) for run in runs]
+    several = len({run["env"]["name"] for run in runs}) > 1
+    keys = {name_run(run): find_differing_keys([one for one in runs if name_run(one) == name_run(run)]) for run in runs}
+    if not several:
+        return [label_run(name_run(run), run, keys[name_run(run)]) for run in runs]
+    of_algo: dict[str, dict[str, None]] = {}
+    for run in runs:
+        of_algo.setdefault(run["algo"]["name"], {}).update(dict.fromkeys(keys[name_run(run)]))
+    return [label_run(run["algo"]["name"], run, list(of_algo[run["algo"]["name"]])) for run in runs]
 
 
 def name_run(run: dict) -> str:
@@ -26,16 +34,22 @@ def name_run(run: dict) -> str:
     return f"{run['algo']['name']} {run['env']['name']}"
 
 
-def label_run(run: dict, others: list[dict]) -> str:
-    """Return the label of a run among all runs of the same algorithm and environment, itself included."""
-    flat, all_flat = flatten_settings(run), [flatten_settings(one) for one in others]
+def find_differing_keys(runs: list[dict]) -> list[str]:
+    """Return the dotted keys in which runs of one algorithm and environment differ: those of LEARNING_GROUPS, or if
+    there are none, those of OTHER_GROUPS."""
+    flat = [flatten_settings(one) for one in runs]
     for groups in (LEARNING_GROUPS, OTHER_GROUPS):
-        keys = dict.fromkeys(key for one in all_flat for key in one if key.split(".")[0] in groups)
-        differ = [key for key in keys if any(one.get(key) != all_flat[0].get(key) for one in all_flat)]
-        if differ:
-            words = [write_setting(key, flat[key]) for key in differ[:MAX_DIFFERENCES] if flat.get(key) is not None]
-            return " ".join([name_run(run), *words])
-    return name_run(run)
+        keys = dict.fromkeys(key for one in flat for key in one if key.split(".")[0] in groups)
+        if differ := [key for key in keys if any(one.get(key) != flat[0].get(key) for one in flat)]:
+            return differ
+    return []
+
+
+def label_run(name: str, run: dict, keys: list[str]) -> str:
+    """Return a name followed by the first of the settings of a run that are named by their dotted keys."""
+    flat = flatten_settings(run)
+    words = [write_setting(key, flat[key]) for key in keys[:MAX_DIFFERENCES] if flat.get(key) is not None]
+    return " ".join([name, *words])
 
 
 def flatten_settings(settings: dict, prefix: str = "") -> dict[str, Any]:

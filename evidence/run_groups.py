@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evidence.curves import SCORE, SMALL_CURVES
+from evidence.curves import EVALUATION, SCORE, SMALL_CURVES
 from evidence.labels import label_runs
+from run_directory.checkpoints import MIN_GAMES
 from run_directory.layout import list_seed_runs
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.saved_settings import read_run_settings
@@ -16,7 +17,7 @@ from settings.mistakes import Mistake
 from settings.protocols import describe_protocol
 
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "agent_steps_per_s", SCORE)
-OPTIONAL_COLUMNS = tuple(column for column in SMALL_CURVES if column not in COLUMNS)
+OPTIONAL_COLUMNS = (*(column for column in SMALL_CURVES if column not in COLUMNS), *EVALUATION)
 
 
 class Run(NamedTuple):
@@ -32,6 +33,17 @@ class Run(NamedTuple):
     def score(self) -> float:
         """The mean score of the last 100 games of training; NaN before the first game has ended."""
         return float(self.progress[SCORE][-1])
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the last row satisfies one of the `stop.` settings of the run; also where none are saved."""
+        stop = self.settings.get("stop") or {"agent_steps": 0}
+        reached = {"agent_steps": "agent_steps", "time_s": "wall_time_s"}
+        if self.progress["episodes"][-1] >= MIN_GAMES:
+            reached["episode_return"] = SCORE
+        return any(
+            stop.get(key) is not None and self.progress[column][-1] >= stop[key] for key, column in reached.items()
+        )
 
     @property
     def name(self) -> str:

@@ -8,12 +8,17 @@ import re
 
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
-from custom_models.convolutions import compute_smallest_dim
-from environments.games import NOT_OPENED, is_game, may_never_end, near_games
-from environments.gymnasium_ids import check_id, check_spaces
+from custom_models.convolutions import compute_smallest_dim, refuse_small_pictures
+from environments.frames import layout_of
+from environments.games import check_game, may_never_end
+from environments.gymnasium_ids import check_environment
 from environments.names import name_environment
+from experiments.evaluations import refuse_impossible_evaluations
+from settings.algorithms import find_base
 from settings.experiment import select_tables
 from settings.mistakes import Mistake
+from settings.own_parts import is_own
+from settings.protocols import complete_rules
 from settings.runs import RunSettings
 from settings.setting import explain_unknown, list_settings, name_kind
 
@@ -42,11 +47,12 @@ def check_settings(settings: dict) -> dict:
                 f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings",
                 group,
             )
-    settings["env"]["name"] = name_environment(settings["env"])
+    env = settings["env"] | ({} if "game" in settings["env"] else complete_rules(settings["env"]))
+    settings["env"] = env | {"name": name_environment(env)}
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
-            if key not in table:
+            if key not in table and not (group == "model" and is_own(settings[group].get("torso"))):
                 raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
         for key, setting in table.items():
             if key not in settings[group]:
@@ -57,15 +63,19 @@ def check_settings(settings: dict) -> dict:
             raise explain_unknown(key, "an experiment", [*of_run, *SETTING_GROUPS, "seed"])
         if key in of_run:
             settings[key] = of_run[key].check(key, value)
-    for key, name in ("env.name", settings["env"]["name"]), ("label", settings["label"]):
+    for key, name in [(f"{group}.name", settings[group]["name"]) for group in ("algo", "env")] + [
+        ("label", settings["label"])
+    ]:
         if name is not None and not re.fullmatch(r"[\w.-]*\w", name):
             raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _", key)
     if not settings["output_dir"]:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
     _check_env(settings)
+    refuse_impossible_evaluations(settings)
     _check_model(settings)
     _check_sizes(plan)
+    _check_own_parts(plan)
     refuse_too_large_for_machine(plan)
     return settings | {"search": search} if settings["command"] == "search" else settings
 
@@ -86,34 +96,16 @@ def _check_env(settings: dict) -> None:
     """Refuse an environment that does not exist, or that the algorithm or the evaluation cannot play."""
     env = settings["env"]
     if "game" in env:
-        if not is_game(env["game"]):
-            near = near_games(env["game"])
-            spelling = "games are spelt like assault or ms_pacman, and --help env.game lists them"
-            hint = f"did you mean {' or '.join(near)}?" if near else spelling
-            raise Mistake(f"env.game={env['game']}: ALE has no such game; {hint}", "env.game")
-        if env["game"] in NOT_OPENED:
-            raise Mistake(
-                f"env.game={env['game']} is a game for several players, which ALE cannot open for one agent; "
-                "choose another game, such as env.game=assault"
-            )
+        check_game(env["game"])
     else:
-        check_id(env["id"])
-        check_spaces(env["id"], settings["algo"]["name"])
-        if settings["evaluate"] and settings["command"] == "train" and may_never_end(env):
-            raise Mistake(
-                f"evaluate=true: env.id={env['id']} has no time limit, and an evaluation plays complete games only; "
-                "give it max_episode_steps where it is registered, or type evaluate=false"
-            )
+        check_environment(env, find_base(settings["algo"]) or "")
 
 
 def _check_model(settings: dict) -> None:
     """Refuse a torso that does not fit the observations, and an LSTM without a shared trunk."""
     model, env = settings["model"], settings["env"]
-    torso, smallest = model["torso"], compute_smallest_dim(model["torso"])
-    if smallest and "game" not in env:
-        raise Mistake(f"model.torso={torso} needs pixels, and env={env['name']} has none; try model=mlp")
-    if smallest and env["dim"] < smallest:
-        raise Mistake(f"env.dim={env['dim']} is too small for model.torso={torso}, which needs {smallest} pixels")
+    if compute_smallest_dim(model["torso"]):
+        refuse_small_pictures(model["torso"], env, layout_of(env))
     if model["lstm_size"] and not model["shared_trunk"]:
         raise Mistake(
             f"model.lstm_size={model['lstm_size']} is one memory for both heads, and model.shared_trunk=false gives "
@@ -125,9 +117,10 @@ def _check_sizes(plan: Plan) -> None:
     """Refuse envs, minibatches or processes whose numbers do not fit each other."""
     settings, runners = plan.settings, plan.num_env_runners
     algo, model = settings["algo"], settings["model"]
+    base = find_base(algo)
     players, players_key = (
         (max(1, algo["num_workers"]), "algo.num_workers")
-        if algo["name"] == "a3c"
+        if base == "a3c"
         else (max(1, runners), "cluster.num_env_runners")
     )
     if algo["num_envs"] % players:
@@ -156,10 +149,27 @@ def _check_sizes(plan: Plan) -> None:
                 f"algo.{size}={algo[size]} is shorter than a sequence, algo.horizon={algo['horizon']}: an LSTM learns "
                 "from whole sequences; raise the first or lower the second"
             )
-    if algo["name"] == "pg":
+    if base == "pg":
         _check_episodes(settings, max(1, runners))
-    if algo["name"] == "dqn":
+    if base == "dqn":
         _check_dqn(settings, runners)
+
+
+def _check_own_parts(plan: Plan) -> None:
+    """Refuse parts from a user's own modules that cannot work; without such parts, nothing is imported for it."""
+    settings = plan.settings
+    if settings["callbacks"]:
+        from extensions.callbacks import check_callbacks
+
+        check_callbacks(settings["callbacks"])
+    if "implementation" in settings["algo"]:
+        from experiments.own_parts import check_implementation
+
+        check_implementation(settings["algo"])
+    if is_own(settings["model"]["torso"]):
+        from experiments.own_parts import check_torso
+
+        check_torso(settings["model"] | {"dtype": plan.dtype}, settings["env"])
 
 
 def _check_runners(algo: dict, runners: int, gpus: float) -> None:
@@ -169,7 +179,7 @@ def _check_runners(algo: dict, runners: int, gpus: float) -> None:
             "algo.overlap=true needs env runners, which play while the training process learns, and "
             "cluster.num_env_runners=0; set cluster.num_env_runners=1 or more, or algo.overlap=false"
         )
-    if gpus and algo["name"] in ("a3c", "dqn"):
+    if gpus and find_base(algo) in ("a3c", "dqn"):
         raise Mistake(
             f"cluster.gpus_per_runner={gpus:g}: algo={algo['name']} acts on the CPU; leave it at 0, or use algo=ppo"
         )
@@ -184,7 +194,7 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
     """Refuse several learners if the algorithm has one, if they share a GPU, or if they cannot share the rollouts."""
     if learners <= 1:
         return
-    if algo["name"] in ("a3c", "dqn"):
+    if find_base(algo) in ("a3c", "dqn"):
         raise Mistake(f"cluster.num_learners={learners}: algo={algo['name']} has one learner; leave it at 0")
     if 0 < gpus < 1:
         raise Mistake(f"cluster.gpus_per_learner={gpus:g}: several learners cannot share a GPU; set it to 1")
@@ -206,7 +216,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
     if may_never_end(env):
         raise Mistake(
             f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
-            "give it max_episode_steps where it is registered, or use algo=a2c"
+            "add env.kwargs={max_episode_steps: 1000}, or use algo=a2c"
         )
 
 

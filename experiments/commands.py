@@ -3,7 +3,9 @@
 from typing import Any
 
 from settings.commands import (
+    COMMAND_DEFAULTS,
     COMMAND_LINE_DEFAULTS,
+    COMMAND_OPTIONS,
     DERIVED_NAMES,
     IGNORED_SETTINGS,
     PLAYER_COMMANDS,
@@ -48,11 +50,9 @@ def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
                 f"{key}={settings[key]} stands in a YAML file; remove it there, and type it on the command line", key
             )
     if settings["command"] in READER_SETTINGS:
-        message = f"command={settings['command']} stands in a YAML file; remove it there, and type it with run="
-        raise Mistake(message, "command")
+        raise Mistake(f"command={settings['command']} stands in a YAML file; type it instead, with run=", "command")
     if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
-        message = "search stands in a YAML file, and this command is a training; move it to tune_searches/"
-        raise Mistake(message, "search")
+        raise Mistake("search stands in a YAML file, and this is a training; move it to tune_searches/", "search")
 
 
 def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:
@@ -69,8 +69,9 @@ def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:
             continue
         if why := IGNORED_SETTINGS[command].get(key.split(".")[0]):
             raise Mistake(f"{override}: {why}")
-        if command == "train" and key == "episodes" and not settings["evaluate"]:
-            raise Mistake(f"{override}: no evaluation follows this training; add evaluate=true")
+        if command == "train" and key == "episodes" and not (settings["evaluate"] or settings["evaluate_every"]):
+            way_out = "add evaluate=true, or evaluate_every=<agent steps>"
+            raise Mistake(f"{override}: no evaluation is part of this training; {way_out}")
         if command == "train" and key == "trust" and not settings["resume"]:
             raise Mistake(f"{override}: this run is not resumed; add resume=<run directory>, or leave it out")
 
@@ -92,6 +93,7 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
     """
     keys = READER_SETTINGS[command]
     result: dict[str, Any] = {"command": command} | {key: defaults[key] for key in keys}
+    result |= COMMAND_DEFAULTS.get(command, {})
     rules: dict[str, Any] = {}
     if "seed" in keys:
         result["seed"] = None
@@ -102,6 +104,8 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
         elif key in keys:
             setting = SEED if key == "seed" else list_settings(RunSettings)[key]
             result[key] = setting.check(key, value)
+            if (options := COMMAND_OPTIONS.get(command, {}).get(key)) and value not in options:
+                raise Mistake(f"{key}={value}: command={command} takes {key}={' or '.join(options)}; type one of them")
         elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
             rules[field] = PROTOCOL_SETTINGS[field].check(key, value)
         elif key != "command":
@@ -114,7 +118,6 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
             )
     if command == "record":
         check_recording_settings(typed, result)
-        result["way"] = typed.get("way", "stochastic")
     if command == "compare":
         if not result["runs"]:
             raise Mistake("runs is not set; command=compare takes runs=[<run directory>,<run directory>]")
@@ -141,9 +144,7 @@ def read_labels(value: Any) -> list[tuple[str | None, str]]:
 
 
 def check_recording_settings(typed: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Refuse way=both for a recording, and overrides that a replay does not read."""
-    if typed.get("way") == "both":
-        raise Mistake("way=both: a recording plays in one way; give way=stochastic or way=greedy")
+    """Refuse overrides that a replay does not read."""
     if settings["replay"] is None:
         return
     if settings["replay"] == "":

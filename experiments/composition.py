@@ -5,6 +5,7 @@
 A mistake in the overrides or in a YAML file becomes one sentence. This is the only file that imports Hydra.
 """
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -12,23 +13,27 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from environments.spelling import suggest_env, translate_env
+from environments.own_folder import OwnFolder
+from environments.spelling import suggest_env
 from experiments.words import expand_override, spell_override
 from experiments.yaml_files import check_global_file, check_group_file, find_key_line, read_yaml_nodes
-from settings.mistakes import Mistake
+from settings.mistakes import Mistake, resolve_path
 from settings.protocols import PROTOCOLS
 from settings.suggestions import suggest_option
-from settings.synonyms import COMMANDS, explain_unknown_key, suggest_overrides
+from settings.synonyms import COMMANDS, explain_unknown_key
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
-PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay")  # their values are taken literally
+FILE_GROUPS = ("tuned_configs", "tune_searches")  # their options may be files anywhere, tuned_configs=mine.yaml
+PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir")  # taken literally
+NAMED_FILES: dict[tuple[str, str], Path] = {}  # group, option -> its file, which a command line named by its path
 
 
 def remove_resume(overrides: list[str]) -> list[str]:
@@ -42,11 +47,11 @@ def compose_settings(overrides: list[str]) -> dict:
     Raises:
         Mistake: an override cannot be parsed, or names a group option or a key that does not exist.
     """
-    os.environ["SUITE_ROOT"] = str(ROOT)
+    os.environ |= {"SUITE_ROOT": str(ROOT), "SUITE_CONFIG_DIR": str(OwnFolder.path or ROOT)}  # for config.yaml
     if not OmegaConf.has_resolver("protocol"):
         OmegaConf.register_new_resolver("protocol", get_protocol_rule)
     refuse_two_games(overrides)
-    overrides = [word for override in overrides for word in expand_override(override, list_options("env"))]
+    overrides = expand_overrides(overrides)
     for override in overrides:
         if override[:1] == "+":
             key, others = override.partition("=")[0].lstrip("+"), [o for o in overrides if o[:1] != "+"]
@@ -57,12 +62,49 @@ def compose_settings(overrides: list[str]) -> dict:
         config = compose_config(overrides)
         settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        for path in sorted((ROOT / "experiments").rglob("*.yaml")):  # names a damaged file and its line; Hydra does not
-            read_yaml_nodes(path)
+        for folder in (ROOT / "experiments", *([OwnFolder.path] if OwnFolder.path else [])):
+            for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]):
+                read_yaml_nodes(path)  # names a damaged file and its line; Hydra does not
         raise Mistake(explain_error(error, overrides)) from error
     if not isinstance(settings, dict):
         raise Mistake(f"{ROOT / 'experiments' / 'config.yaml'} composes to no settings")
     return settings
+
+
+def expand_overrides(overrides: list[str]) -> list[str]:
+    """Return overrides as Hydra takes them: short forms expanded, and options in place of paths of YAML files.
+
+    Raises:
+        Mistake: a short form or a file cannot be used.
+    """
+    words = [word for override in overrides for word in expand_override(override, list_options("env"))]
+    return [name_file(word) if is_file_option(word) else word for word in words]
+
+
+def is_file_option(override: str) -> bool:
+    """Return whether an override chooses a file by its path: `tuned_configs=mine.yaml` or a longer one."""
+    group, _, value = override.partition("=")
+    looks_so = value.endswith((".yaml", ".yml")) or "/" in value
+    several = "," in value or "(" in value  # of a grid, unless there is a file of this name
+    return group in FILE_GROUPS and looks_so and (not several or os.path.isfile(os.path.expanduser(value)))
+
+
+def name_file(override: str) -> str:
+    """Check a YAML file that an override names by its path, and make it an option of its group; return its override.
+
+    Raises:
+        Mistake: there is no such file, or `check_global_file` refuses it.
+    """
+    group, _, value = override.partition("=")
+    path = resolve_path(value, group)
+    if not path.is_file():
+        near = f"; {group}={path.stem} is the one of the suite" if path.stem in list_options(group) else ""
+        raise Mistake(f"{override}: there is no such file{near or f', seen from {Path.cwd()}'}")
+    check_global_file(path, {group: list_options(group) for group in GROUPS})
+    option = re.sub(r"\W", "_", path.stem) + "_" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    ConfigStore.instance().store(group=group, name=option, node=OmegaConf.load(path), package="_global_")
+    NAMED_FILES[group, option] = path
+    return f"{group}={option}"
 
 
 def compose_config(overrides: list[str], with_hydra: bool = False) -> Any:
@@ -77,19 +119,22 @@ def find_place(key: str, overrides: list[str]) -> str | None:
 
     `hydra.runtime.choices` lists the chosen options, and the files that override others first.
     """
-    words = [word for override in overrides for word in expand_override(override, list_options("env"))]
-    choices = compose_config(words, with_hydra=True).hydra.runtime.choices
+    choices = compose_config(expand_overrides(overrides), with_hydra=True).hydra.runtime.choices
     for choice, option in choices.items():
         group, _, package = choice.partition("@")
-        path = get_group_folder(group) / f"{option}.yaml"
-        if option and path.exists() and (place := find_key_line(path, key, package or group)):
+        path = find_option_file(group, option) if option else None
+        if path and (place := find_key_line(path, key, package or group, list_group_folders(group))):
             return place
     return find_key_line(ROOT / "experiments" / "config.yaml", key, "_global_")
 
 
 def quote_path(override: str) -> str:
-    """Return an override with quotes around a path, so that Hydra accepts every character in it."""
+    """Return an override as Hydra reads it: quotes around a path, because it has no rules for characters in paths."""
     key, equals, value = override.partition("=")
+    if key == "env.kwargs" or key.startswith("env.kwargs."):  # the environment has these names, not a YAML file
+        return f"++{override}"
+    if key in ("env.wrappers", "callbacks"):  # Hydra takes no colon in the key of a dictionary
+        return re.sub(r"([\w.]+):([^\W\d]\w*)(?=\s*:)", r"\1\\:\2", override)
     # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
     # ${oc.env:NAME} has to stay a reference to an environment variable.
     a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
@@ -107,6 +152,9 @@ def parse_overrides(overrides: list[str]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for override in (word for given in overrides for word in expand_override(given, list_options("env"))):
+        if is_file_option(override):
+            values[override.partition("=")[0]] = override.partition("=")[2]
+            continue
         refuse_invalid_override(quote_path(override), override)
         key, _, path = override.partition("=")
         value = OverridesParser.create().parse_override(quote_path(override)).value()  # of a path, still with escapes
@@ -151,10 +199,10 @@ def check_option_file(override: str) -> None:
     group, _, option = override.partition("=")
     if group not in GROUPS or option not in list_options(group):
         return
-    path = get_group_folder(group) / f"{option}.yaml"
-    if group in ("tuned_configs", "tune_searches"):
+    path = find_option_file(group, option)
+    if path and group in FILE_GROUPS:
         check_global_file(path, {group: list_options(group) for group in GROUPS})
-    else:
+    elif path:
         check_group_file(path, group)
 
 
@@ -194,8 +242,8 @@ def refuse_invalid_override(override: str, typed: str) -> None:
         ) from error
     if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
-    if parsed.is_sweep_override() and key == "runs":
-        raise Mistake(f"{typed} cannot be read; put brackets around the directories, runs=[{value}]")
+    if parsed.is_sweep_override() and key in ("runs", "logger"):
+        raise Mistake(f"{typed} cannot be read; put brackets around it, {key}=[{value}]")
     if parsed.is_sweep_override():
         raise Mistake(f"{typed} has several values; add -m for a grid of them, as in python run.py -m {typed}")
     if key in GROUPS and not value:
@@ -232,8 +280,8 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         return explain_typed_key(key, known, value)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, option = found.groups()
-        other = get_group_folder(group) / f"{option}.yml"
-        if other.exists():
+        others = [folder / f"{option}.yml" for folder in list_group_folders(group)]
+        if other := next((path for path in others if path.exists()), None):
             return f"{group}={option}: {other} has to end in .yaml; rename it"
         return explain_unknown_option(group, option, overrides)
     if found := re.search(r"Error merging override ([^=]+)=|invalid literal for int\(\) with base 10: '(\w+)'", text):
@@ -278,31 +326,12 @@ def list_fitting_models(overrides: list[str]) -> list[str]:
     """Return the models that fit the observations of an experiment: convolutions for pixels, made for their size."""
     env, fitting = compose_settings(overrides)["env"], []
     for option in list_options("model"):
-        found = re.search(r"^torso: (\w+)", (get_group_folder("model") / f"{option}.yaml").read_text(), re.M)
+        path = find_option_file("model", option)
+        found = re.search(r"^torso: (\w+)", path.read_text(), re.M) if path else None
         torso = found.group(1) if found else ""
         made_for = ("42" in torso) == (env.get("dim") == 42) or torso == "mlp"
         fitting += [option] if (torso != "mlp") == ("game" in env) and made_for else []
     return fitting
-
-
-def refuse_bare_words(overrides: list[str]) -> None:
-    """Refuse a word without `=` that is an option of a group, such as `ppo`, a game, or the name of a command."""
-    for word in (word for word in overrides if "=" not in word):
-        if groups := [group for group in GROUPS if word.lower() in list_options(group)]:
-            raise Mistake(f"{word}: did you mean {groups[0]}={word.lower()}?")
-        if word.lower() in COMMANDS:
-            raise Mistake(f"{word}: did you mean command={COMMANDS[word.lower()]}?")
-        if game := translate_env(word, list_options("env")):
-            raise Mistake(f"{word}: did you mean {game}?")
-
-
-def explain_flag(words: list[str], overrides: list[str]) -> str:
-    """Return the sentence for an unknown flag, the first of `words`; `overrides` stand before it."""
-    try:
-        known = list_dotted_keys(compose_settings([*overrides, *(word for word in words if word.startswith("algo="))]))
-    except Mistake:  # of a grid, or with a second mistake, which is answered when the flag has gone
-        known = list_dotted_keys(compose_settings([]))
-    return f"{words[0]}: there is no such flag; {suggest_overrides(words, [*known, *GROUPS], spell)}"
 
 
 def spell(name: str, value: str) -> str:
@@ -317,7 +346,8 @@ def explain_typed_key(key: str, known: list[str], value: str = "") -> str:
 
 def find_line(pattern: str) -> str | None:
     """Return the first YAML file and line that match, `experiments/env/mine.yaml, line 2`; None if no line does."""
-    for path in sorted(path for group in GROUPS for path in get_group_folder(group).glob("*.yaml")):
+    folders = [folder for group in GROUPS for folder in list_group_folders(group)]
+    for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if re.search(pattern, line.partition("#")[0]):
                 return f"{path}, line {number}"
@@ -333,10 +363,21 @@ def list_dotted_keys(settings: dict, prefix: str = "") -> list[str]:
 
 
 def get_group_folder(group: str) -> Path:
-    """Return the folder that holds the YAML files of a group."""
-    return (ROOT if group in ("tuned_configs", "tune_searches") else ROOT / "experiments") / group
+    """Return the folder of the suite that holds the YAML files of a group."""
+    return (ROOT if group in FILE_GROUPS else ROOT / "experiments") / group
+
+
+def list_group_folders(group: str) -> list[Path]:
+    """Return the folders that hold the YAML files of a group: that of the suite, then that of `--config-dir`."""
+    return [get_group_folder(group), *([OwnFolder.path / group] if OwnFolder.path else [])]
+
+
+def find_option_file(group: str, option: str) -> Path | None:
+    """Return the YAML file of an option of a group, or None if there is none."""
+    paths = [folder / f"{option}.yaml" for folder in list_group_folders(group)]
+    return NAMED_FILES.get((group, option)) or next((path for path in paths if path.exists()), None)
 
 
 def list_options(group: str) -> list[str]:
     """Return the options of a group, sorted: the names of its YAML files."""
-    return sorted(path.stem for path in get_group_folder(group).glob("*.yaml"))
+    return sorted({path.stem for folder in list_group_folders(group) for path in folder.glob("*.yaml")})

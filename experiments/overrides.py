@@ -25,8 +25,11 @@ from experiments.composition import (
     parse_overrides,
     remove_resume,
 )
+from experiments.config_dir import open_saved_folder, open_typed_folder
 from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
+from experiments.yaml_files import find_key_line
 from run_directory.continuation import open_run
+from run_directory.layout import CONFIG
 from run_directory.outputs import AUTO, find_begun_run, find_newest_run
 from run_directory.starts import read_overrides
 from settings.commands import READER_SETTINGS
@@ -35,16 +38,35 @@ from settings.suggestions import refuse_missing_directory
 
 
 @contextmanager
-def name_place_of_mistake(overrides: list[str]) -> Iterator[None]:
-    """Add the YAML file and its line to a Mistake about a key that is not on the command line."""
+def name_place_of_mistake(overrides: list[str], resumed: Path | None = None) -> Iterator[None]:
+    """Add the YAML file and its line to a Mistake about a key that is not on the command line.
+
+    Args:
+        overrides: the command line.
+        resumed: the run directory that it continues; a setting that no typed file sets stands in config.yaml there.
+    """
     try:
         yield
     except Mistake as mistake:
-        typed, key = {*parse_overrides(remove_resume(overrides))} - {*GROUPS}, mistake.key
+        words, key = remove_resume(overrides), mistake.key
+        typed = {*parse_overrides(words)} - {*GROUPS}
         if key is None or any(key == one or key.startswith(f"{one}.") for one in typed):
             raise
-        place = find_place(key, remove_resume(overrides))
+        place = find_place(key, words) if resumed is None else find_resumed_place(key, words, resumed)
         raise Mistake(f"{place}: {mistake}" if place else str(mistake)) from mistake
+
+
+def find_resumed_place(key: str, words: list[str], run: Path) -> str | None:
+    """Return the YAML file and line that set a key of a resumed run, or None.
+
+    Args:
+        key: the dotted key.
+        words: the new overrides; a file that they choose goes before the config.yaml of the run.
+        run: the run directory.
+    """
+    before = read_overrides(run)
+    place = find_place(key, [*before, *words])
+    return place if place != find_place(key, before) else find_key_line(run / CONFIG, key, "_global_")
 
 
 def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
@@ -69,6 +91,8 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     for key, path in typed.items():
         if path and path != "auto":
             resolve_path(path, key)
+    if typed.get("config_dir"):  # run.py has opened it already; others who call this have not
+        open_typed_folder(overrides)
     if command in READER_SETTINGS:
         settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
@@ -95,12 +119,14 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     resume = find_newest_run(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
+    open_saved_folder(run, saved, overrides)
     typed = remove_resume(overrides)
     # The difference between today's compositions without and with the new overrides is applied to the saved settings.
     # So an override of a group (size=short) works, and new defaults of the YAML files do not change the run.
     before, after = compose_settings(read_overrides(run)), compose_settings([*read_overrides(run), *typed])
     settings = apply_overrides(merge_settings(saved, before, after), after, typed)
     refuse_another_model(saved, settings)
-    settings = check_settings(settings | {"resume": None})
+    with name_place_of_mistake(overrides, run):
+        settings = check_settings(settings | {"resume": None})
     refuse_ignored_settings(overrides, settings | {"resume": resume})
     return settings, run

@@ -68,7 +68,7 @@ def refuse_another_model(saved: dict, settings: dict) -> None:
     """Refuse overrides of settings that a checkpoint depends on: algorithm, environment's spaces, model and seeds."""
     pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
     fixed = [f"algo.{key}" for key in ("name", *PART_OF_WEIGHTS)]
-    fixed += [*(f"env.{key}" for key in ("name", "game", "id", *pixels)), "seed"]
+    fixed += [*(f"env.{key}" for key in ("name", "game", "id", "kwargs", "wrappers", *pixels)), "seed"]
     fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
     for key in fixed:
         group, _, name = key.partition(".")

@@ -5,7 +5,7 @@ without a message. Therefore the files that a command line chooses are checked b
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -59,13 +59,14 @@ def get_line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
-def find_key_line(path: Path, key: str, package: str) -> str | None:
+def find_key_line(path: Path, key: str, package: str, folders: Sequence[Path] = ()) -> str | None:
     """Return the file and line that set a key, `tuned_configs/mine.yaml, line 3`, or None.
 
     Args:
         path: a file, which is read together with the files of its group that it includes.
         key: the dotted key, `algo.lr`.
         package: the group that the settings of the file belong to; `_global_`: several.
+        folders: those that hold the files of the group; the files that a file includes lie in one of them.
     """
     root = read_yaml_nodes(path)
     is_global = package == "_global_" or path.read_text().startswith(GLOBAL_PACKAGE)
@@ -80,8 +81,9 @@ def find_key_line(path: Path, key: str, package: str) -> str | None:
     for word, value in root.value if root else []:
         included = value.value if word.value == "defaults" and isinstance(value, yaml.SequenceNode) else []
         for entry in (one.value for one in included if isinstance(one, yaml.ScalarNode) and one.value != "_self_"):
-            if (other := path.parent / f"{entry}.yaml").exists() and (place := find_key_line(other, key, package)):
-                return place
+            for other in (folder / f"{entry}.yaml" for folder in folders):
+                if other.exists() and (place := find_key_line(other, key, package, folders)):
+                    return place
     return None
 
 

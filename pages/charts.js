@@ -29,8 +29,10 @@ function placeNames(lines, Y, left, right) {
     return { name: line.name, y, side, x: side == "end" ? right - 2 : left + 4 };
   });
 }
-// Draws a curve that is as wide as its place. `onpick` receives the x that is clicked, and `move` moves the needle.
-function chart(place, title, xs, ys, { height = 140, lines = [], onpick = null, hours = false, axis = true } = {}) {
+// The evaluations of a run as dots of its score, over agent steps or seconds of training.
+const dotsOver = ({ evaluations = [] }, axis) => evaluations.map(one => ({ x: one[axis], mean: one.mean, low: one.low, high: one.high }));
+// Draws a curve that is as wide as its place, and `dots` with their intervals: x, mean, low, high. `onpick` receives the x that is clicked, and `move` moves the needle.
+function chart(place, title, xs, ys, { height = 140, lines = [], onpick = null, hours = false, axis = true, dots = [] } = {}) {
   const points = [...xs.keys()].filter(i => ys[i] != null && isFinite(ys[i]));
   const box = element("div", {}, element("p", { className: "dim", textContent: title }));
   place.append(box);
@@ -39,6 +41,7 @@ function chart(place, title, xs, ys, { height = 140, lines = [], onpick = null, 
   const least = (f, values) => values.reduce((a, b) => f(a, b));
   let low = least(Math.min, points.map(i => ys[i])), high = least(Math.max, points.map(i => ys[i]));
   for (const line of lines) { low = Math.min(low, line.score); high = Math.max(high, line.score); }
+  for (const dot of dots) { low = Math.min(low, dot.low ?? dot.mean); high = Math.max(high, dot.high ?? dot.mean); }
   if (low == high) { low -= 1; high += 1; }
   const x0 = xs[points[0]], x1 = xs[points[points.length - 1]], left = 54, bottom = 18, top = lines.length ? 22 : 6;
   const X = x => left + (x - x0) / (x1 - x0 || 1) * (width - left - 6), Y = y => top + (high - y) / (high - low) * (height - top - bottom);
@@ -57,6 +60,10 @@ function chart(place, title, xs, ys, { height = 140, lines = [], onpick = null, 
     svg.append(part("path", { class: "range", d: path(columns.map(({ x, low }) => [x, low])) + path(columns.map(({ x, high }) => [x, high]).reverse(), "L") + "Z" }));
   }
   svg.append(part("path", { class: "line", d: path(places) }));
+  for (const { x, mean, low, high } of dots) {
+    if (low != null) svg.append(part("line", { class: "whisker", x1: X(x), x2: X(x), y1: Y(low), y2: Y(high) }));
+    svg.append(part("circle", { class: "dot", cx: X(x), cy: Y(mean), r: 3 }));
+  }
   for (const { name, x, y, side } of placeNames(lines, Y, left, width - 6)) svg.append(part("text", { class: "name", x, y, "text-anchor": side }, name));
   const needle = part("line", { class: "needle", x1: left, x2: left, y1: top, y2: height - bottom, visibility: onpick ? "visible" : "hidden" });
   svg.append(needle); box.append(svg);

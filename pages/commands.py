@@ -1,19 +1,23 @@
-"""The commands that read a run directory: evaluate, record, page, watch and promote; and the steps that follow a
-training or a search.
+"""The commands that read a run directory: evaluate, record, page, watch, export and promote; and the steps that follow
+a training or a search.
 
     settings of the command -> is there a checkpoint to play with? -> play, write, print -> exit code
 
 The files that play are imported where they are used, because they take seconds; a mistake is answered before.
 """
 
+import importlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from loggers.results import send_results
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
-from settings.mistakes import Mistake, resolve_path
+from settings.mistakes import Mistake, format_error, resolve_path
+from settings.own_parts import list_own_modules
 
 
 def run_reader(settings: dict) -> int:
@@ -28,14 +32,21 @@ def run_reader(settings: dict) -> int:
     Raises:
         Mistake: the run directory cannot be read so.
     """
-    command = settings["command"]
+    command, began = settings["command"], time.time()
     if command == "record":
-        return record_games(settings)
+        code = record_games(settings)
+        if settings["run"] and not settings["replay"]:
+            send_results(resolve_path(settings["run"], "run"), began)
+        return code
     run = resolve_path(settings["run"], "run")
-    if command == "evaluate":
-        return evaluate_run(run, settings)
-    if command == "page":
-        return write_pages(run, settings["checkpoint"])
+    if command in ("evaluate", "page"):
+        code = evaluate_run(run, settings) if command == "evaluate" else write_pages(run, settings["checkpoint"])
+        send_results(run, began)
+        return code
+    if command == "export":
+        from exports.commands import export_run
+
+        return export_run(settings)
     if command == "watch":
         from pages.watch import watch
 
@@ -94,20 +105,33 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
 
 
 def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
-    """Check that all seeds of a run have a checkpoint to play with, before slow imports.
+    """Check that all seeds of a run have a checkpoint, and the modules to play with it, before slow imports.
 
     Raises:
-        Mistake: a seed has no checkpoint, or not the one that was named.
+        Mistake: a seed has no checkpoint, or not the one that was named, or a module of its user cannot be imported.
     """
     for one in list_seed_runs(run):
-        read_run_settings(one)
+        settings = read_run_settings(one)
         find_checkpoint(one, checkpoint)
+        for module, setting in list_own_modules(settings).items():
+            try:
+                importlib.import_module(module)
+            except (Exception, SystemExit) as error:  # the import of a user's module can raise anything
+                folder = settings.get("config_dir") or "<folder>"
+                raise Mistake(
+                    f"run={run}: it was made with {setting}, and {module} cannot be imported ({format_error(error)}); "
+                    f"type --config-dir {folder} if the module lies there"
+                ) from error
 
 
 def show_training(run: Path, settings: dict) -> int:
     """Evaluate a run that has ended and write its pages, if its settings say so; return the exit code."""
+    began = time.time()
     code = print_games(run, settings["episodes"]) if settings["evaluate"] else 0
-    return record_and_write_pages(run, settings["env"]) or code if settings["page"] else code
+    if settings["page"]:
+        code = record_and_write_pages(run, settings["env"]) or code
+    send_results(run, began)
+    return code
 
 
 def record_and_write_pages(run: Path, env: dict) -> int:

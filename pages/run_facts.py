@@ -17,6 +17,7 @@ from evidence.curves import SCORE, choose_rows
 from evidence.evaluate import DEFAULT_EPISODES
 from evidence.human import find_random_score, find_references
 from evidence.publication import AGENT
+from playing.evaluations import read_evaluations
 from run_directory.checkpoints import read_totals
 from run_directory.files import read_json
 from run_directory.layout import PROGRESS_CSV, evaluation_path
@@ -113,11 +114,13 @@ def read_curves(settings: dict, run: Path) -> dict[str, Any]:
         axes: `agent_steps` and `wall_time_s` of each point.
         curves: `name` and `values` of each curve, the score first; None where there is no value.
         lines: `name` and `score` of random play and of humans whose score is not far above the curve.
+        evaluations: `agent_steps` and `wall_time_s` at which weights were taken, and `mean`, `low` and `high` of the
+            games that were played with them while the run trained; None for the ends of an interval of one game.
     """
     try:
         progress = read_progress(run, COLUMNS, [name for name in CURVES if name not in COLUMNS])
     except NoRows:
-        return {"axes": {"agent_steps": [], "wall_time_s": []}, "curves": [], "lines": []}
+        return {"axes": {"agent_steps": [], "wall_time_s": []}, "curves": [], "lines": [], "evaluations": []}
     rows = choose_rows(len(progress["agent_steps"]))
     axes = {name: progress[name][rows].tolist() for name in ("agent_steps", "wall_time_s")}
     curves = [
@@ -130,7 +133,19 @@ def read_curves(settings: dict, run: Path) -> dict[str, Any]:
     for one in find_references(settings["env"]):
         if len(scores) and one.human < 2 * scores.max():
             lines.append({"name": f"human {one.human:g} ({one.table})", "score": one.human})
-    return {"axes": axes, "curves": curves, "lines": lines}
+    if evaluations := place_evaluations(run, progress):
+        curves[0]["name"] += "; dots: means of evaluations, with 95 % intervals"
+    return {"axes": axes, "curves": curves, "lines": lines, "evaluations": evaluations}
+
+
+def place_evaluations(run: Path, progress: dict[str, np.ndarray]) -> list[dict[str, float | None]]:
+    """Return the `evaluations` of `read_curves`, each at the time of training at which its weights were taken."""
+    found = []
+    for one in read_evaluations(run):
+        values = {name: getattr(one, name) for name in ("agent_steps", "mean", "low", "high")}
+        values["wall_time_s"] = float(np.interp(one.agent_steps, progress["agent_steps"], progress["wall_time_s"]))
+        found.append({name: value if np.isfinite(value) else None for name, value in values.items()})
+    return found
 
 
 def describe_origin(settings: dict, run: Path) -> dict[str, Any]:

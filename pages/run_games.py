@@ -19,7 +19,7 @@ from evidence.curves import SCORE
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays
-from recordings.replay import Replay, label_policy
+from recordings.replay import Replay, label_policy, list_played
 from recordings.replayed_game import open_game
 from recordings.saliency import Saliency, measure_saliency
 from recordings.video import iterate_pictures
@@ -111,7 +111,7 @@ def film_game(run: Path, checkpoint: Path, display: GamesDisplay, folder: Path) 
     game.close()
     labels, how = label_policy(replay)
     cut = f", cut after {format_count(steps, 'agent step')}" if replay.cut else ""
-    is_distribution = replay.policy_kind == "probabilities"
+    is_distribution, played = replay.policy_kind == "probabilities", list_played(replay.actions, replay.factors)
     content = {
         "how": f"Score {replay.score:,g}{cut}. Space plays and pauses, the arrow keys go one agent step or one second.",
         "fps": fps,
@@ -121,9 +121,7 @@ def film_game(run: Path, checkpoint: Path, display: GamesDisplay, folder: Path) 
         "policy_kind": replay.policy_kind,
         "policy_how": how,
         "policy": encode_array((replay.policy * 255).round().astype(np.uint8) if is_distribution else replay.policy),
-        "actions": encode_array(
-            replay.actions.astype(np.uint8) if replay.actions.ndim == 1 else np.zeros(steps, np.uint8)
-        ),
+        "actions": encode_array(played),  # [steps, factors], places in the policy
         "decided": encode_array(replay.decided.astype(np.uint8)),
         "rewards": encode_array(replay.rewards),
         "values": encode_array(replay.values),
@@ -134,10 +132,12 @@ def film_game(run: Path, checkpoint: Path, display: GamesDisplay, folder: Path) 
     if sight := measure_frame_saliency(agent, replay):
         content["sees"] = {
             "video": encode_video(show_frame_stacks(sight), Fraction(fps).limit_denominator(1000), folder),
-            "dim": sight.frames.shape[1],
+            "width": sight.frames.shape[2],
+            "height": sight.frames.shape[1],
             "stack": sight.stack,
             "every": sight.every,
-            "how": f"What the network sees: its last {sight.stack} frames, {sight.frames.shape[1]} pixels wide",
+            "how": f"What the network sees: its last {format_count(sight.stack, 'frame')}, "
+            f"{sight.frames.shape[2]} pixels wide",
             "looks_how": "Where it looks: hiding an orange part would change the policy, the stronger the more "
             f"(occlusion, every {format_count(sight.every, 'agent step')})",
         }

@@ -19,6 +19,7 @@ from playing.rules import apply_rules
 from playing.whole_games import open_games
 from run_directory.saved_settings import read_run_settings
 from run_directory.weights import read_weights
+from settings.algorithms import find_base
 from settings.mistakes import Mistake, format_error
 from settings.protocols import PROTOCOLS
 
@@ -53,7 +54,7 @@ class Agent:
         if may_never_end(self.env):
             raise Mistake(
                 f"run={run}: env.id={self.env['id']} has no time limit, and an evaluation plays complete games only; "
-                "give it max_episode_steps where it is registered"
+                "give it max_episode_steps where it is registered, or train with env.kwargs={max_episode_steps: 1000}"
             )
         self.notes = []
         named = PROTOCOLS.get(rules.get("protocol", ""), self.env)
@@ -104,10 +105,12 @@ def load_network(
     logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)  # RLModule uses what RLlib deprecates
     spaces = {"observation_space": games.observation_space, "action_space": games.action_space}
     try:
-        if algo is not None and algo["name"] == "dqn":
+        if algo is not None and find_base(algo) == "dqn":
             network = QNetwork(**spaces, model_config=model | {"dueling": algo["dueling"]})
         else:
             network = ActorCritic(**spaces, model_config=model)
+    except Mistake:  # of a module that a user has named
+        raise
     except Exception as error:  # torch may raise anything where settings were damaged
         run = checkpoint.parent.parent
         raise Mistake(f"run={run}: model in its config.yaml makes no network ({format_error(error)})") from error

@@ -10,6 +10,8 @@ while not ended:
     action, state = agent.act(observation, state)
     observation, reward, terminated, truncated, _ = env.step(action)
     ended = terminated or truncated
+
+A program with an emulator of its own gives `act` the emulator's frames instead: docs/agents.md.
 """
 
 from pathlib import Path
@@ -18,8 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from environments.frames import layout_of, to_blocks
 from environments.single_game import SingleGame
 from playing.agent import Agent
+from playing.raw_frames import OWN_GRAY, WIDTH, reduce_frames
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
 from settings.mistakes import Mistake
@@ -49,7 +53,9 @@ class LoadedAgent:
         self.observation_space, self.action_space = games.observation_space, games.action_space
         self.action_names = games.action_names
         games.close()
-        with torch.inference_mode():
+        env = self.settings["env"]
+        self._layout = layout_of(env) if "game" in env and not (env["grayscale"] and env["game"] in OWN_GRAY) else None
+        with torch.no_grad():
             self._packed = self.network.pack()
         self._generator = torch.Generator().manual_seed(self._agent.games_seed)
 
@@ -65,9 +71,13 @@ class LoadedAgent:
         """Choose an action for one environment, or for each of N.
 
         Args:
-            observation: [...] of one environment, or [N, ...] of N, in the shape of `observation_space`.
+            observation: [...] of one environment, or [N, ...] of N, in the shape of `observation_space`. For a game of
+                ALE also the emulator's frames in colours after each agent step, which lasts `env.frameskip` frames:
+                uint8 [H, 160, 3] of one game, [N, H, 160, 3] of N games, or [N, 2, H, 160, 3], the last two of the
+                step, whose maximum the agent was trained on. They are reduced and stacked here.
             state: None before the first action of a game, then what the last call returned. With N environments, set
-                the rows of those that begin a new game to 0; networks without an LSTM have an empty state.
+                the rows of those that begin a new game to 0. It is the state of the LSTM, () without one; of frames
+                also the stack, uint8 [N, ...].
             greedy: take the likeliest action instead of sampling one.
 
         Returns:
@@ -79,14 +89,36 @@ class LoadedAgent:
         observation, shape = np.asarray(observation), self.observation_space.shape
         is_single = observation.shape == shape
         if not is_single and observation.shape[1:] != shape:
-            raise ValueError(f"the agent observes {shape}, or N of them; this observation is {observation.shape}")
+            if self._layout and observation.shape[-2:] == (WIDTH, 3) and observation.ndim in (3, 4, 5):
+                return self._act_on_frames(observation, state, greedy)
+            frames = f", or frames of the emulator, (210, {WIDTH}, 3)" if self._layout else ""
+            raise ValueError(
+                f"the agent observes {shape}, or N of them{frames}; this observation is {observation.shape}"
+            )
         batch = torch.from_numpy(np.ascontiguousarray(observation[None] if is_single else observation))
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode, whose tensors the caller could not set to 0
             before = self.network.make_initial_state(len(batch)) if state is None else state
             parameters, _, after = self.network.act(batch, self._packed, before)
             policy = self.network.Policy(parameters)
             actions = (policy.mode() if greedy else policy.sample(self._generator)).numpy()
         return (actions[0] if is_single else actions), after
+
+    def _act_on_frames(self, frames: np.ndarray, state: State | None, greedy: bool) -> tuple[Any, State]:
+        """Do what `act` does with frames of the emulator: reduce them, add them to the stacks, and choose actions."""
+        assert self._layout is not None
+        is_single = frames.ndim == 3
+        frames = frames[None] if is_single else frames
+        pictures = reduce_frames(frames[:, None] if frames.ndim == 4 else frames, self._layout)
+        blocks = np.empty((len(pictures), *self._layout.frame_shape), np.uint8)
+        to_blocks(blocks, pictures, self._layout)
+        newest = torch.from_numpy(blocks)[..., None, :]  # [N, height, width, 1, depth]
+        before = (
+            newest.new_zeros(newest.shape).expand(-1, -1, -1, self._layout.stack, -1) if state is None else state[-1]
+        )
+        stacks = torch.cat([before[..., 1:, :], newest], -2)
+        observations = stacks.reshape(len(stacks), *self._layout.stack_shape).numpy()
+        actions, after = self.act(observations, None if state is None else state[:-1], greedy)
+        return (actions[0] if is_single else actions), (*after, stacks)
 
 
 def load_agent(run: str | Path, checkpoint: str | None = None) -> LoadedAgent:

@@ -21,11 +21,12 @@ from playing.agent import choose_dtype, load_network
 from playing.rules import apply_rules
 from playing.whole_games import open_games
 from recordings.recording import describe_policy
-from recordings.replay import Replay, label_policy
+from recordings.replay import Replay, label_policy, list_factors, list_played
 from recordings.replayed_game import has_pictures, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path
 from run_directory.saved_settings import read_run_settings
+from settings.algorithms import find_base
 from settings.mistakes import Mistake
 
 EMPTY = np.empty(0, np.float32)
@@ -93,8 +94,8 @@ class LiveGame:
             "labels": self._labels,
             "how": self._how,
             "policy": [round(float(x), 4) for x in row["policy"][0]],
-            "value": None if self._algo == "pg" else round(float(values[0]), 3),  # PG does not train its value head
-            "action": int(action) if np.ndim(action) == 0 and kind != "gaussian" else None,
+            "value": None if self._base == "pg" else round(float(values[0]), 3),  # PG does not train its value head
+            "action": None if kind == "gaussian" else list_played(np.asarray(action)[None], self._factors)[0].tolist(),
             "decided": bool(decided),
         } | self._agent
         frames, seconds = combine_flickering(moment.frames, every), len(moment.frames) / self._screen.fps
@@ -119,7 +120,7 @@ class LiveGame:
         env, _ = apply_rules(settings["env"], {})
         if self._network_state is None and not has_pictures(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
-        self._algo, self._games = settings["algo"]["name"], open_games(self._run, env, 1, one_by_one=True)
+        self._base, self._games = find_base(settings["algo"]), open_games(self._run, env, 1, one_by_one=True)
         self._read_newest_checkpoint(settings, env)
         seed = secrets.randbelow(2**30)
         self._stack = FrameStack(self._games.layout, self._games.reset(seed))
@@ -129,7 +130,9 @@ class LiveGame:
             kind, row = describe_policy(self._network.Policy(parameters))
         start, names = int(self._games.start_frames[0]) if "game" in env else 0, self._games.action_names
         arrays = (EMPTY, EMPTY, EMPTY, row["policy"][:0], None, None)
-        replay = Replay(env, seed, start, names, kind, 0.0, False, {}, *arrays)  # of a game without steps yet
+        self._factors = list_factors(self._games.action_space)
+        # Of a game without steps yet.
+        replay = Replay(env, seed, start, names, kind, 0.0, False, {}, *arrays, self._factors)
         self._screen = open_game(replay)
         self._labels, self._how = label_policy(replay)
         self._score, self._steps, self._over = 0.0, 0, False

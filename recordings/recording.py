@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from custom_models.actor_critic import ActorCritic
-from custom_models.distributions import Categorical, Gaussian
+from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.games import Games
@@ -24,12 +24,13 @@ from environments.threads import configure_threads
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from playing.whole_games import MAX_ENVS, derive_seeds
-from recordings.replay import Replay, pack_replay
+from recordings.replay import Replay, list_factors, pack_replay
 from recordings.replayed_game import Environment, name_package
 from recordings.video import VideoFormat, film_replay
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import RECORDINGS, list_seed_runs
 from run_directory.writing import choose_free_path, explain_unwritable, save_file
+from settings.algorithms import find_base
 from settings.mistakes import Mistake
 from settings.protocols import describe_protocol
 
@@ -124,11 +125,12 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
         finally:
             envs.close()
         for n, record in enumerate(records):
-            if settings["algo"]["name"] == "pg":
+            if find_base(settings["algo"]) == "pg":
                 record["values"] = None  # the network has a value head, but PG does not train it
             score, names = float(record["rewards"].sum()), envs.action_names
             start = int(envs.start_frames[n]) if "game" in env else 0
-            replays.append(Replay(env, env_seed + first + n, start, names, score=score, origin=origin, **record))
+            record |= {"score": score, "origin": origin, "factors": list_factors(envs.action_space)}
+            replays.append(Replay(env, env_seed + first + n, start, names, **record))
     return replays
 
 
@@ -181,7 +183,7 @@ def describe_policy(policy: Any) -> tuple[str, dict[str, np.ndarray]]:
         The kind of the policy, from POLICIES; and `policy`, float32 [N, P], and unless they are Q-values `entropy`,
         float32 [N].
     """
-    if isinstance(policy, Categorical):
+    if isinstance(policy, Categorical | MultiCategorical):
         kind, numbers = "probabilities", policy.log_probs.exp()
     elif isinstance(policy, Gaussian):
         kind, numbers = "gaussian", torch.cat([policy.mean, policy.log_std.exp()], -1)

@@ -13,18 +13,20 @@ and continuous actions clipped to their box. `decided` says which actions the ag
 import io
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ale_py import Action
+from gymnasium.spaces import MultiDiscrete, Space
 
 from environments.games import NOT_OPENED, is_game
 from settings.mistakes import Mistake
 
 VERSION = 1  # of the layout of the file
-POLICIES = ("probabilities", "gaussian", "q_values")  # [A] each action; [2 D] means, then deviations; [A] each action
+# [A] each action, or each value of each factor of an action; [2 D] means, then deviations; [A] each action
+POLICIES = ("probabilities", "gaussian", "q_values")
 ARRAYS = ("actions", "decided", "rewards", "policy", "values", "entropy")
 RULES = {"game": str, "frameskip": int, "sticky": float, "fire_reset": bool, "max_episode_frames": int}
 MAX_BYTES = 2**30  # of the unpacked content, more than 200 hours of play have
@@ -43,12 +45,13 @@ class Replay:
         score: the sum of `rewards`.
         cut: whether a limit has cut the game before its end.
         origin: the source of the game: run, checkpoint, agent_steps, algo, seed, protocol, way, date, packages.
-        actions: int64 [T], or float32 [T, ...] for continuous actions.
+        actions: int64 [T], or [T, D] for actions of D factors; float32 [T, D] for continuous actions.
         decided: bool [T], false where the protocol and not the agent chose the action: FIRE after a lost life.
         rewards: float64 [T], unclipped.
         policy: float32 [T, P], the policy before each action.
         values: float32 [T], the critic's values, in units of the training reward; None without a critic (PG).
         entropy: float32 [T], the entropy of the policy in nats; None for Q-values.
+        factors: the number of values of each factor of an action; empty if an action is one number, or continuous.
     """
 
     env: dict[str, Any]
@@ -65,11 +68,14 @@ class Replay:
     policy: np.ndarray
     values: np.ndarray | None
     entropy: np.ndarray | None
+    factors: list[int] = field(default_factory=list)
 
 
 def pack_replay(replay: Replay) -> bytes:
     """Return the content of the file of a replay: a compressed npz without pickles."""
     header = asdict(replay)
+    if not replay.factors:  # earlier versions can read the file then
+        del header["factors"]
     arrays = {name: array for name in ARRAYS if (array := header.pop(name)) is not None}
     np.savez_compressed(packed := io.BytesIO(), header=json.dumps(header | {"version": VERSION}), **arrays)
     return packed.getvalue()
@@ -132,6 +138,8 @@ def find_fault(replay: Replay) -> str | None:
             continue
         if array.dtype.kind != kind or array.ndim != dimensions or len(array) != steps or not np.isfinite(array).all():
             return f"{name} is {array.dtype} {array.shape} of {steps} agent steps, or not finite"
+    if replay.factors and (fault := find_factor_fault(replay)):
+        return fault
     actions, names = replay.actions, replay.action_names
     if len(actions) != steps or actions.dtype.kind not in "if" or not np.isfinite(actions).all():
         return f"actions are {actions.dtype} {actions.shape} of {steps} agent steps, or not finite"
@@ -150,6 +158,34 @@ def find_fault(replay: Replay) -> str | None:
     return None if in_range else "an action has no name"
 
 
+def find_factor_fault(replay: Replay) -> str | None:
+    """Return a description of the first wrong value in the factors of the actions of a replay, or None."""
+    factors, actions = replay.factors, replay.actions
+    if not (isinstance(factors, list) and all(is_of_type(size, int) and size > 0 for size in factors)):
+        return f"factors are {factors!r:.80}"
+    if replay.policy_kind != "probabilities" or replay.policy.shape[1] != sum(factors):
+        return "its policy has not a probability for each value of each factor"
+    in_range = actions.dtype.kind == "i" and actions.shape == (len(actions), len(factors))
+    return None if in_range and (actions >= 0).all() and (actions < factors).all() else "an action has no such factors"
+
+
+def list_factors(space: Space) -> list[int]:
+    """Return the number of values of each factor of an action; empty if an action is one number, or continuous."""
+    return space.nvec.tolist() if isinstance(space, MultiDiscrete) else []
+
+
+def list_played(actions: np.ndarray, factors: list[int]) -> np.ndarray:
+    """Return the places of the played values in the numbers of the policies: int64 [T, D], or [T, 1] of single actions.
+
+    Args:
+        actions: int64 [T] or [T, D]. Continuous actions have no such places; then 0 is returned.
+        factors: the number of values of each factor of an action, as in a Replay.
+    """
+    if actions.dtype.kind != "i":
+        return np.zeros((len(actions), 1), np.int64)
+    return actions.reshape(len(actions), -1) + np.cumsum([0, *factors[:-1]])
+
+
 def is_of_type(value: Any, kind: type) -> bool:
     """Return whether a JSON value has a type; whole numbers count as floats, and true and false are no numbers."""
     return isinstance(value, (float, int) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
@@ -162,6 +198,9 @@ def label_policy(replay: Replay) -> tuple[list[str], str]:
         half = width // 2
         names = [f"{what} {i + 1}" for what in ("mean", "deviation") for i in range(half)]
         return names, "The policy before this step: a normal distribution for each part of the action"
+    if replay.factors:
+        names = [f"part {i}: {value}" for i, size in enumerate(replay.factors, 1) for value in range(size)]
+        return names, "The policy before this step: for each part of the action, in per cent; orange was drawn from it"
     names = [name.lower().replace("_", " ") for name in replay.action_names] or [f"action {i}" for i in range(width)]
     if replay.policy_kind == "q_values":
         return names, "What each action would bring, as the network expects before this step; orange was played"

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from ale_py import Action, ALEInterface, LoggerMode, roms
 
-from environments.games import spec_of
+from environments.gymnasium_envs import open_env
 from recordings.replay import Replay
 from settings.mistakes import EnvironmentFault, Mistake, format_error
 
@@ -162,11 +162,11 @@ class Environment:
         try:
             with warnings.catch_warnings():  # Gymnasium warns of missing pictures; the Mistake below says it
                 warnings.simplefilter("ignore")
-                if spec_of(self._id) is None:
-                    raise gymnasium.error.UnregisteredEnv("nobody has registered it")
-                self._env = gymnasium.make(self._id, render_mode="rgb_array" if pictures else None)
+                self._env = open_env(env, render_mode="rgb_array" if pictures else None)
             self._env.reset(seed=seed)
             picture = self.read_screen() if pictures else None
+        except Mistake:  # of a wrapper
+            raise
         except Exception as error:  # an environment may raise anything
             what = "opened and drawn" if pictures else "opened"
             raise Mistake(

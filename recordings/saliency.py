@@ -26,7 +26,7 @@ class Saliency(NamedTuple):
     """The frames that an agent saw in a game of T agent steps, and the importance of their parts.
 
     Attributes:
-        frames: uint8 [T, dim, dim] or [T, dim, dim, 3], the newest frame of the stack at each step.
+        frames: uint8 [T, height, width] or [T, height, width, 3], the newest frame of the stack at each step.
         stack: how many frames the network sees at once.
         every: importance is measured at every so many agent steps.
         importance: float32 [ceil(T / every), PARTS, PARTS], total variation distance; None if the policy is not
@@ -84,16 +84,17 @@ def measure_importance(
         network: the network that gives the policy.
         packed: its weights, from `pack`.
         state: the state of its memory before this step.
-        blocks: the frame stack, uint8 [1, side, side, stack, depth].
+        blocks: the frame stack, uint8 [1, height, width, stack, depth].
         policy: the policy with nothing hidden.
         stack_shape: the shape of one observation, as the network takes it.
     """
-    edges = np.linspace(0, blocks.shape[1], PARTS + 1).round().astype(int)
+    rows, columns = (np.linspace(0, side, PARTS + 1).round().astype(int) for side in blocks.shape[1:3])
     hidden = np.repeat(blocks, PARTS**2, axis=0)
     for part, frames in enumerate(hidden):
         row, column = divmod(part, PARTS)
-        here = frames[edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
-        here[...] = here.mean(axis=(0, 1, 3), keepdims=True)  # a mean for each frame
+        here = frames[rows[row] : rows[row + 1], columns[column] : columns[column + 1]]
+        if here.size:  # a picture of few pixels has parts without any
+            here[...] = here.mean(axis=(0, 1, 3), keepdims=True)  # a mean for each frame
     state = tuple(one.expand(PARTS**2, *one.shape[1:]).contiguous() for one in state)
     parameters, _, _ = network.act(torch.from_numpy(hidden.reshape(-1, *stack_shape)), packed, state)
     without: Any = network.Policy(parameters)

@@ -148,8 +148,8 @@ def iterate_pictures(
             yield Picture(combine_frames(frames[:every], flickers), np.concatenate([*sounds, np.empty(0, np.uint8)]))
             frames, sounds = frames[every:], []
         on_step()
-    if frames:
-        yield Picture(combine_frames(frames, flickers), np.concatenate(sounds))
+    if frames:  # their sound may have gone out with the picture before
+        yield Picture(combine_frames(frames, flickers), np.concatenate([*sounds, np.empty(0, np.uint8)]))
 
 
 def combine_frames(frames: list[np.ndarray], flickers: bool) -> np.ndarray:

@@ -5,7 +5,7 @@ and games are whole: the loss clips rewards and ends episodes at lost lives, so 
 
     frames      uint8   [T + stack, N, h, w, d]  each picture once, in blocks; obs t is frames t .. t + stack - 1
     obs         dtype   [T + 1, N, ...]          instead of frames, where there are no pixels
-    actions     int64   [T, N] or float32 [T, N, D]
+    actions     int64   [T, N], or [T, N, D] of D factors, or float32 [T, N, D]
     logp        float32 [T, N]                   log-probability of the action under the policy that chose it
     policy      float32 [T, N, P]                that policy's parameters; only where the loss asks for them
     rewards     float32 [T, N]                   raw
@@ -50,7 +50,7 @@ def list_columns(
     """
     steps = (horizon, num_envs)
     discrete = not isinstance(action_space, Box)
-    size = () if discrete else action_space.shape
+    size = action_space.shape or ()
     table: dict[str, Any] = {
         "actions": ((*steps, *size), np.int64 if discrete else np.float32),
         "logp": (steps, np.float32),

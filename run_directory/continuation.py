@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from run_directory.files import check_kind, explain_damage, read_yaml
-from run_directory.layout import CONFIG, HINT, PROGRESS_CSV, STARTS, WORKERS_CSV
+from run_directory.layout import CONFIG, EVALUATIONS_CSV, HINT, PROGRESS_CSV, STARTS, WORKERS_CSV
 from run_directory.progress_table import read_rows
 from run_directory.provenance import identify_user
 from run_directory.starts import read_starts
@@ -54,7 +54,7 @@ def refuse_damaged_files(folder: Path) -> None:
         read_yaml(path)
         if path.with_name(STARTS).exists():
             read_starts(path.with_name(STARTS))
-        for name in (PROGRESS_CSV, WORKERS_CSV):
+        for name in (PROGRESS_CSV, WORKERS_CSV, EVALUATIONS_CSV):
             read_rows(path.with_name(name))
 
 

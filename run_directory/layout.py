@@ -6,7 +6,8 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     git.diff          the uncommitted changes, if there are any, with the untracked files
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were
-    tensorboard/      the same numbers for TensorBoard
+    evaluations.csv   one row per evaluation that was played while the run trained (evaluate_every)
+    tensorboard/      the same numbers for TensorBoard; wandb/, loggers.json: for other loggers (docs/loggers.md)
     checkpoints/      last, previous, best, milestone_0 to milestone_100, and the evaluations of each
     recordings/       replays and videos
     tune/             Ray Tune's own files
@@ -29,7 +30,7 @@ from pathlib import Path
 from settings.mistakes import Mistake
 
 CONFIG, STARTS, DIFF = "config.yaml", "run.json", "git.diff"
-PROGRESS_CSV, WORKERS_CSV = "progress.csv", "workers.csv"
+PROGRESS_CSV, WORKERS_CSV, EVALUATIONS_CSV = "progress.csv", "workers.csv", "evaluations.csv"
 TENSORBOARD, RECORDINGS, TUNE = "tensorboard", "recordings", "tune"
 MANIFEST, PROGRESS_JSON, WEIGHTS = "manifest.json", "progress.json", "weights.safetensors"
 MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # where RLlib saves the same weights
@@ -38,6 +39,7 @@ TO_PLAY = ("best", "last", "previous")  # the first one that exists plays, if th
 TO_RESUME = ("last", "previous", "best")  # the newest first
 PERCENTAGES = {f"milestone_{percentage}": percentage for percentage in (0, 1, 3, 10, 30, 100)}  # of the budget
 MILESTONES = tuple(PERCENTAGES)
+TO_EVALUATE = "evaluate_"  # and agent steps: the name of weights that wait for their evaluation
 CHECKPOINT_NAMES = (*TO_PLAY, *MILESTONES)  # every name that `checkpoint=` may have
 
 LAUNCHER = ("python", "-m", "run") if ("-m", "run") in pairwise(sys.orig_argv) else ("python", "run.py")

@@ -15,15 +15,10 @@ from pathlib import Path
 
 from run_directory.layout import CONFIG, STARTS
 from settings.mistakes import Mistake, resolve_path
-from settings.protocols import EARLIER
+from settings.protocols import remove_newer_rules
+from settings.runs import NOT_THE_EXPERIMENT
 
 AUTO = "auto"  # resume=auto continues the run of the same experiment, or starts it where there is none yet
-# Settings that two starts of the same experiment may differ in
-NOT_THE_EXPERIMENT = {"cluster", "output_dir", "label", "resume", "run", "trust", "on_usr1", "dashboard", "dry_run"}
-NOT_THE_EXPERIMENT |= {"max_failures", "checkpoint_every_s", "keep_milestones", "report_every", "evaluate", "page"}
-NOT_THE_EXPERIMENT |= {"episodes", "checkpoint", "way", "games", "format", "scale", "fps", "replay", "port"}
-NOT_THE_EXPERIMENT |= {"max_runs", "runs", "out"}
-NOT_THE_EXPERIMENT |= {"size"}  # the other settings hold the sizes that this name stands for
 
 
 def create_run(settings: dict) -> Path:
@@ -76,12 +71,11 @@ def compute_key(settings: dict) -> str:
 def find_begun_run(settings: dict) -> Path | None:
     """Return the run directory that an earlier start with `resume=auto` has made for the experiment, or None.
 
-    If an earlier version of the suite has made it, its name was computed without the newer rules of protocols.
+    If an earlier version of the suite has made it, its name was computed without the newer settings of environments.
     """
     path = Path(settings["output_dir"]).expanduser().resolve()
     path = path / settings["algo"]["name"] / settings["env"]["name"]
-    earlier = {name: value for name, value in settings["env"].items() if name not in EARLIER}
-    keys = compute_key(settings), compute_key(settings | {"env": earlier})
+    keys = compute_key(settings), compute_key(settings | {"env": remove_newer_rules(settings["env"])})
     return next((path / key for key in keys if (path / key / STARTS).exists()), None)
 
 

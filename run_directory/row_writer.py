@@ -15,10 +15,11 @@ class RowWriter:
     Args:
         dirs: seed -> run directory.
         parent: with several seeds, the directory above them; its progress.csv has all rows, and a column `seed`.
+        tensorboard: whether TensorBoard gets the rows as well.
     """
 
-    def __init__(self, dirs: dict[int, Path], parent: Path):
-        self.dirs = dirs
+    def __init__(self, dirs: dict[int, Path], parent: Path, tensorboard: bool = True):
+        self.dirs, self.tensorboard = dirs, tensorboard
         self.tables = {seed: ProgressTable(path / PROGRESS_CSV) for seed, path in dirs.items()}
         self.workers: dict[int, ProgressTable] = {}
         self.merged = ProgressTable(parent / PROGRESS_CSV) if parent not in dirs.values() else None
@@ -40,7 +41,8 @@ class RowWriter:
             self.open_worker_table(seed).drop_rows_beyond(agent_steps)
         if seed in self.curves:
             self.curves.pop(seed).close()
-        self.curves[seed] = CurveWriter(self.dirs[seed], agent_steps + 1)
+        if self.tensorboard:
+            self.curves[seed] = CurveWriter(self.dirs[seed], agent_steps + 1)
 
     def open_worker_table(self, seed: int) -> ProgressTable:
         """Return the table of A3C's workers; the first call reads it."""
@@ -55,9 +57,10 @@ class RowWriter:
             self.merged.append({"seed": seed} | row)
         for worker in workers:
             self.open_worker_table(seed).append({"agent_steps": row["agent_steps"]} | worker)
-        if seed not in self.curves:
+        if self.tensorboard and seed not in self.curves:
             self.curves[seed] = CurveWriter(self.dirs[seed], row["agent_steps"])
-        self.curves[seed].add(row)
+        if self.tensorboard:
+            self.curves[seed].add(row)
 
     def close(self) -> None:
         """Close the files of TensorBoard. `close` may be called again; `add` opens a new file if it has to."""

@@ -9,9 +9,10 @@ from settings.mistakes import Mistake
 from settings.protocols import describe_protocol
 
 TEXTS = ("algo.name", "env.name", "env.id", "env.game", "model.torso", "model.dtype")
-WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max", "env.dim")
+WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max")
 # The types of the settings that these commands use
 KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}
+NULLABLE_KINDS = {"env.dim": int, "env.kwargs": dict, "env.wrappers": list}
 REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 
 
@@ -29,12 +30,13 @@ def read_run_settings(run: Path) -> dict:
 
 
 def _read_checked(path: Path) -> dict:
-    """Read a config.yaml and check the types of the settings in KINDS."""
+    """Read a config.yaml and check the types of the settings in KINDS and NULLABLE_KINDS."""
     settings = read_yaml(path)
-    for name, kind in KINDS.items():
+    for name, kind in (KINDS | NULLABLE_KINDS).items():
         group, _, key = name.partition(".")
         values = settings if not key else check_kind(path, settings.get(group), dict, group)
-        if name in REQUIRED or (key or group) in values:
+        is_null = name in NULLABLE_KINDS and values.get(key) is None
+        if name in REQUIRED or ((key or group) in values and not is_null):
             check_kind(path, values.get(key or group), kind, name)
     try:
         describe_protocol(settings["env"])

@@ -21,11 +21,12 @@ class CurveWriter:
     Args:
         run: the run directory.
         agent_steps: the agent steps at which the curves begin. TensorBoard hides later points of older files.
+        part: the name of a folder of its own, which TensorBoard shows as another run.
     """
 
-    def __init__(self, run: Path, agent_steps: int):
-        folder = run / TENSORBOARD
-        folder.mkdir(exist_ok=True)
+    def __init__(self, run: Path, agent_steps: int, part: str = ""):
+        folder = run / TENSORBOARD / part
+        folder.mkdir(parents=True, exist_ok=True)
         # The default name has whole seconds, so a restart within a second would overwrite the last file.
         self.events = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
         start = SessionLog(status=SessionLog.START)

@@ -10,7 +10,13 @@ from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
 from cluster.plan import Plan
 from environments.frames import layout_of
-from settings.algorithms import A3CSettings, ActorCriticSettings, DQNSettings, PPOSettings
+from settings.algorithms import (
+    A3CSettings,
+    ActorCriticSettings,
+    DQNSettings,
+    PPOSettings,
+    import_implementation,
+)
 from settings.experiment import make_settings
 
 CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig, "dqn": DQNConfig}
@@ -35,13 +41,14 @@ def build_config(plan: Plan) -> Any:
     SuiteConfig.
     """
     settings = plan.settings
-    config: Any = CONFIGS[settings["algo"]["name"]]()
+    config = make_config(settings["algo"])
     config.algo = make_settings("algo", settings)
     config.env_settings = make_settings("env", settings)
     config.stop_settings = make_settings("stop", settings)
     config.report_every = settings["report_every"]
     config.checkpoint_every_s = settings["checkpoint_every_s"]
     config.keep_milestones = settings.get("keep_milestones", False)  # searches of earlier versions were without it
+    config.evaluate_every = settings.get("evaluate_every")  # and so were trainings
     set_processes(config, plan)
     set_learning(config)
     config.environment(env_config=settings["env"])
@@ -51,6 +58,16 @@ def build_config(plan: Plan) -> Any:
     config.delay_between_env_runner_restarts_s = 0.0
     config.env_runner_health_probe_timeout_s = 0.5  # asks lost ones at every row; waiting longer would stall training
     return config
+
+
+def make_config(algo: dict) -> Any:
+    """Return the empty config of an algorithm; one from outside of the suite has that of the class it derives from."""
+    own = import_implementation(algo)
+    if own is None:
+        return CONFIGS[algo["name"]]()
+    config = own.Algorithm.get_default_config()
+    config.algo_class = own.Algorithm
+    return config.learners(learner_class=own.Learner)
 
 
 def set_processes(config: Any, plan: Plan) -> None:

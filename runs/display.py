@@ -56,6 +56,7 @@ class Display(Screen):
         self.scores: dict[int, list[float]] = {seed: [] for seed in seeds}  # seed -> scores of all its rows so far
         self.seeds, self.total = seeds, total
         self._printed_at: dict[int, float] = {}  # seed -> the time of its last plain line, in seconds
+        self.evaluation = ""  # the newest one of a single seed, as text
 
     def show_row(self, seed: int, row: dict[str, Any]) -> None:
         """Show a new row of progress.csv."""
@@ -68,6 +69,14 @@ class Display(Screen):
         if now - self._printed_at.get(seed, -math.inf) >= LINE_EVERY_S or row["agent_steps"] >= self.total:
             self._printed_at[seed] = now
             self.print_line(self._format_plain_line(seed, row))
+
+    def show_evaluation(self, name: str, text: str) -> None:
+        """Show an evaluation that has come in: in the table of a single seed, else in a line."""
+        if self._live and len(self.seeds) == 1 and self.rows:
+            self.evaluation = text
+            self._live.update(self.draw_progress(min(self.console.width - MARGIN, 100)))
+        else:
+            self.print_line(f"{name} {text}")
 
     def draw_progress(self, width: int) -> Text:
         """Return the text for a terminal, in lines of at most `width` characters; each of several seeds has one."""
@@ -108,6 +117,7 @@ class Display(Screen):
         score = f"score {score}, the mean of the last {last}" if games else "no game has ended yet"
         losses = [f"{name} {format_number(row[key], form)}" for key, name, form in LOSS_COLUMNS if key in row]
         lines = [draw_bar(share, width - len(facts)) + facts, *wrap_words(words, width), *wrap_words([score], width)]
+        lines += [self.evaluation[:width]]
         lines += [draw_sparkline(self.scores[seed], min(60, width)), *wrap_words(losses, width)]
         return [line for line in lines if line]
 

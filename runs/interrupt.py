@@ -29,6 +29,8 @@ FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
 STOP_SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
 MESSAGE_BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
+MESSAGE_OF_STOP = "stopping: waiting for the update under way, then writing a checkpoint (again to stop at once)"
+MESSAGE_OF_EVALUATIONS = "stopping: the evaluations that are left are played when the run is continued"
 # A second signal counts as a second request only after this time: a terminal that closes, and schedulers, send several
 # signals within milliseconds.
 REPEAT_AFTER_S = 1.0
@@ -128,10 +130,11 @@ class Interrupt:
     """
 
     message = MESSAGE_BEFORE_TRAINING  # printed at an exit with nothing to save
+    stop_message = MESSAGE_OF_STOP  # printed at the first request
     stop_requested = False
     stop_requested_at = 0.0  # in seconds, of time.monotonic
     stop_without_checkpoint = False  # because the disk has no room for one
-    reason = ""  # a sentence for the user, if the disk is the reason to stop
+    reason = ""  # a sentence for the user, if the disk or a callback is the reason to stop
     owns_ray = False  # True if Ray was started by this process and not by a cluster
     training = False  # True after the first report of a trial
     num_checkpoint_requests = 0  # requests of the user, without those of checkpoint_every_s
@@ -142,6 +145,12 @@ class Interrupt:
         """Forget all requests."""
         cls.stop_requested, cls.stop_without_checkpoint, cls.reason = False, False, ""
         cls.training, cls.num_checkpoint_requests, cls.num_answered = False, 0, {}
+        cls.stop_message = MESSAGE_OF_STOP
+
+    @classmethod
+    def begin_evaluations(cls) -> None:
+        """Note that all trials have ended, and that the driver waits for evaluations: a request ends the wait."""
+        cls.training, cls.stop_message = True, MESSAGE_OF_EVALUATIONS
 
     @classmethod
     def request_stop(cls, number: int, frame: Any) -> None:
@@ -161,10 +170,7 @@ class Interrupt:
                 os.kill(os.getpid(), number)
             return
         cls.stop_requested, cls.stop_requested_at = True, time.monotonic()
-        print(
-            "\nstopping: waiting for the update under way, then writing a checkpoint (again to stop at once)",
-            flush=True,
-        )
+        print(f"\n{cls.stop_message}", flush=True)
 
     @classmethod
     def request_checkpoint(cls, number: int, frame: Any) -> None:
@@ -184,12 +190,17 @@ class Interrupt:
             result["should_checkpoint"] = True
 
     @classmethod
+    def stop_for(cls, reason: str) -> None:
+        """Request a stop with a checkpoint for a reason, a sentence for the user; the first request stays."""
+        if not cls.stop_requested:
+            cls.stop_requested, cls.reason = True, reason
+
+    @classmethod
     def check_disk_space(cls, path: Path) -> None:
         """Request a stop if the disk of `path` has less than RESERVE_MB left."""
         left = shutil.disk_usage(path).free >> 20
-        if left < RESERVE_MB and not cls.stop_requested:
-            cls.stop_requested = True
-            cls.reason = f"{path} has {left} MB left: stopped with a checkpoint while there was room for it"
+        if left < RESERVE_MB:
+            cls.stop_for(f"{path} has {left} MB left: stopped with a checkpoint while there was room for it")
 
     @classmethod
     def stop_if_disk_full(cls, path: Path, error: BaseException | None) -> bool:

@@ -11,23 +11,29 @@ from pathlib import Path
 import torch
 from ray.tune.search import Searcher
 
+from cluster.connection import JOB_VARIABLE
 from cluster.local_ray import LOCAL
 from cluster.plan import Plan, describe_update, make_plan
 from environments.checkout import ROOT
 from environments.games import may_never_end
+from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.resume import keep_rules
+from extensions.callbacks import Callbacks
+from loggers.metrics import Metrics
+from loggers.run_logs import RunLogs
+from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
+from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import read_rows
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.display import Display
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
 from settings.mistakes import format_count
@@ -104,9 +110,11 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
         with lock_folder(resumed):  # first: a run that is under way or is refused need not wait for Ray
             starts, done = find_starts(resumed, plan)
             todo = [seed for seed in plan.seeds if seed not in done]
-            if not todo:
+            if not todo and not (plan.evaluator is not None and has_evaluations_left(resumed, plan)):
                 return resumed, 0
             with open_ray(plan):
+                if not todo:
+                    return resumed, train_seeds(plan, resumed, [])
                 return resumed, train_run(plan, resumed, argv, overrides, todo, starts)
     refuse_unwritable_output(settings)
     with open_ray(plan):
@@ -173,9 +181,19 @@ def lacks_rows(progress: Path, agent_steps: float) -> bool:
     return agent_steps - known[-1] > 2 * apart
 
 
+def has_evaluations_left(run: Path, plan: Plan) -> bool:
+    """Return whether weights of a run still wait for their evaluation (`evaluate_every`)."""
+    return any(list_weights_to_evaluate(path) for path in seed_paths(run, list(plan.seeds)).values())
+
+
 def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
-    """Train the seeds that are left, each as a trial of Ray Tune; return the exit code."""
+    """Train the seeds that are left, each as a trial of Ray Tune, and wait for the evaluations that are left.
+
+    Returns:
+        The exit code.
+    """
     stop, source = plan.settings["stop"], SeedSource(plan, run, todo)
+    callbacks = Callbacks(plan.settings, Interrupt.stop_for)
 
     def is_finished(trial_id: str, result: dict) -> bool:
         return all(has_reached_stop(stop, row) for _, row, *_ in result["reports"])
@@ -184,20 +202,28 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
         for seed, row, *_ in result["reports"]:
             display.show_row(seed, row)
 
+    dirs = seed_paths(run, list(plan.seeds))
     with Display(todo, stop["agent_steps"], stop["time_s"]) as display:
         condition = StopCondition(run, is_finished)
-        recorder = Recorder(run, source, condition, display, show, Metrics(plan.settings))
-        try:
-            run_trials(recorder, plan.settings["max_failures"])
-        except NodeLost as error:
-            source.failures |= dict.fromkeys(todo, str(error))
+        logs = RunLogs(plan.settings, run)
+        labels = {path: f"seed {seed}" for seed, path in dirs.items()}
+        with open_evaluation(plan.evaluator, labels, display.show_evaluation, display.print_line) as evaluation:
+            recorder = Recorder(
+                run, source, condition, display, show, Metrics(plan.settings), logs, callbacks, evaluation
+            )
+            try:
+                if todo:
+                    run_trials(recorder, plan.settings["max_failures"])
+                recorder.finish_evaluations([str(run)])
+            except NodeLost as error:
+                source.failures |= dict.fromkeys(todo, str(error))
         writer = recorder.open_writer(str(run))
         with stop_on_full_disk(run):
             writer.close()
     for seed in todo:
         if overshoot := explain_overshoot(plan, writer.tables[seed].last_step):
             print(f"seed {seed} {overshoot}")
-    return conclude(source.failures, seed_paths(run, list(plan.seeds)), run)
+    return conclude(source.failures, dirs, run)
 
 
 def explain_overshoot(plan: Plan, agent_steps: int) -> str | None:
@@ -253,6 +279,14 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
+    if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
+        print(f"warning: {note}")
+    if plan.evaluator is not None:
+        how = "with a CPU of its own" if plan.evaluator else "at the lowest priority, as no CPU is left for it"
+        print(
+            f"{format_count(settings['episodes'], 'game')} with the newest weights every "
+            f"{settings['evaluate_every']:,} agent steps, in a process {how}"
+        )
     print(f"writing to {run}")
     print(f"to watch it in a browser:  {format_command('command=watch', f'run={shorten_path(run)}')}")
     print("starting the training process; its first numbers come in some seconds", flush=True)
@@ -280,10 +314,14 @@ def describe_next_steps(run: Path, settings: dict) -> str:
     farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
     shown = shorten_path(run)
-    lines = {"watch the curves": shlex.join(["tensorboard", "--logdir", str(shown)])}
+    folder = "<your folder>" if JOB_VARIABLE in os.environ else settings["config_dir"]  # that of a job goes with it
+    own = ["--config-dir", folder] if settings["config_dir"] else []  # its modules, which the agent may need
+    lines = {}
+    if "tensorboard" in (settings["logger"] or ()):
+        lines["watch the curves"] = shlex.join(["tensorboard", "--logdir", str(shown)])
     if not may_never_end(settings["env"]):
-        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100")
-        lines["see it play"] = format_command("command=record", f"run={shown}")
-        lines["a page of it all"] = format_command("command=page", f"run={shown}")
+        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100", *own)
+        lines["see it play"] = format_command("command=record", f"run={shown}", *own)
+        lines["a page of it all"] = format_command("command=page", f"run={shown}", *own)
     lines["train on"] = format_command(f"resume={shown}", *farther)
     return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])

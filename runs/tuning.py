@@ -8,7 +8,7 @@ in a checkpoint. Tune's own snapshots are not used: they are written seldom, and
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,17 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from cluster.plan import list_seeds
+from extensions.callbacks import Callbacks, Run
+from loggers.metrics import Metrics
+from loggers.run_logs import RunLogs
+from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory import checkpoints
 from run_directory.files import read_yaml
-from run_directory.layout import CONFIG, TUNE, seed_paths
+from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
 from run_directory.row_writer import RowWriter
 from runs.display import Screen
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
-from runs.training_process import TrainingProcess
+from runs.training_process import TrainingProcess, read_trial
 from settings.mistakes import find_cause, format_error
 
 WAIT_S = 60.0  # that no trial runs before the user is told why
@@ -119,6 +122,9 @@ class Recorder(tune.Callback):
         screen: shows notices and faults.
         show: given the config and the result of a trial, shows its numbers.
         metrics: shows the rows to Prometheus.
+        logs: sends the rows to the loggers of the run.
+        callbacks: the user's own; None: none.
+        evaluation: of `evaluate_every`; None: there is none.
     """
 
     def __init__(
@@ -129,9 +135,13 @@ class Recorder(tune.Callback):
         screen: Screen,
         show: Callable[[dict, dict], None],
         metrics: Metrics,
+        logs: RunLogs,
+        callbacks: Callbacks | None = None,
+        evaluation: PeriodicEvaluation | None = None,
     ):
         self.folder, self.source, self.stop, self.screen, self.show = folder, source, stop, screen, show
-        self.metrics = metrics
+        self.metrics, self.logs, self.callbacks = metrics, logs, callbacks or Callbacks({}, Interrupt.stop_for)
+        self.evaluation = evaluation
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
         self.timer = PlacementTimer()
@@ -144,7 +154,7 @@ class Recorder(tune.Callback):
         if directory not in self.writers:
             path = Path(directory)
             seeds = list_seeds(read_yaml(path / CONFIG))
-            self.writers[directory] = RowWriter(seed_paths(path, seeds), path)
+            self.writers[directory] = RowWriter(seed_paths(path, seeds), path, self.logs.tensorboard)
         return self.writers[directory]
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
@@ -154,13 +164,52 @@ class Recorder(tune.Callback):
         for seed, row, workers, began_at in result["reports"]:
             with stop_on_full_disk(self.folder):
                 writer = self.open_writer(str(run))
+                self.logs.begin(writer.dirs[seed], writer.tables[seed].last_step if began_at is None else began_at)
                 if began_at is not None:
                     writer.begin(seed, began_at)
+                    if self.evaluation:
+                        self.evaluation.drop_beyond(writer.dirs[seed], began_at)
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
                 writer.add(seed, row, workers)
+                if self.evaluation:
+                    self.evaluation.collect(writer.dirs[seed])
+                    row |= self.add_evaluation(writer, seed)
+                self.logs.report(writer.dirs[seed], row)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
+            self.callbacks.add_row(writer.dirs[seed], row)
             self.show(trial.config, result)
+
+    def add_evaluation(self, writer: RowWriter, seed: int) -> dict[str, Any]:
+        """Add the newest evaluation that has come in to the last row of a seed, and return its columns.
+
+        TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
+        """
+        columns = self.evaluation.take_columns(writer.dirs[seed]) if self.evaluation else {}
+        if columns and writer.tables[seed].rows:
+            row = writer.tables[seed].rows[-1] | columns
+            writer.tables[seed].append(row)
+            if writer.merged:
+                writer.merged.append({"seed": seed} | row)
+        return columns
+
+    def finish_evaluations(self, runs: Iterable[str]) -> None:
+        """Wait for the evaluations that are left, and add the newest to the last rows; a wish to stop ends the wait.
+
+        Args:
+            runs: the run directories.
+        """
+        if self.evaluation is None:
+            return
+        Interrupt.begin_evaluations()
+        writers = [self.open_writer(run) for run in runs]
+        with stop_on_full_disk(self.folder):
+            for directory in (path for writer in writers for path in writer.dirs.values()):
+                self.evaluation.collect(directory)
+            self.evaluation.finish(lambda: Interrupt.stop_requested)
+            for writer in writers:
+                for seed in writer.dirs:
+                    self.add_evaluation(writer, seed)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
@@ -169,15 +218,36 @@ class Recorder(tune.Callback):
             dirs = self.open_writer(trial.config["dir"]).dirs
             for seed in trial.config.get("seeds", dirs):
                 checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), dirs[seed])
+                self.callbacks.add_checkpoint(dirs[seed], checkpoint_path(dirs[seed], "last"))
+
+    def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        settings, dirs, seeds = read_trial(trial.config)
+        for seed in seeds:
+            self.callbacks.start(Run(dirs[seed], seed, trial.config["label"], settings))
+
+    def on_trial_complete(self, iteration, trials, trial, **info) -> None:
+        failure = (trial.last_result or {}).get("failure")
+        self.logs.finish(self.list_dirs(trial.config), failed=bool(failure))
+        self.end_callbacks(trial, failure)
+
+    def end_callbacks(self, trial: Trial, failure: str | None) -> None:
+        """Tell the callbacks that the runs of a trial have ended."""
+        _, dirs, seeds = read_trial(trial.config)
+        for seed in seeds:
+            self.callbacks.end(dirs[seed], failure)
 
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
+        self.print_all(self.logs.take_notices())
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
             self.screen.print_line("waiting until there is room for all processes; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
+        if self.evaluation:
+            with stop_on_full_disk(self.folder):
+                self.evaluation.poll()
 
     def close_writers(self, trials: list[Trial]) -> None:
         """Close the files of run directories whose trials have all ended; a late row opens them again."""
@@ -191,8 +261,20 @@ class Recorder(tune.Callback):
             self.screen.print_line(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
+        self.logs.finish(self.list_dirs(trial.config), failed=True)
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
-            self.source.fail_trial(trial.config, explain_failure(trial))
+            self.source.fail_trial(trial.config, reason := explain_failure(trial))
+            self.end_callbacks(trial, reason)
+
+    def list_dirs(self, config: dict) -> list[Path]:
+        """Return the run directories of the seeds that a trial trains; none before its first row."""
+        dirs = self.writers[config["dir"]].dirs if config["dir"] in self.writers else {}
+        return [dirs[seed] for seed in config.get("seeds", dirs) if seed in dirs]
+
+    def print_all(self, sentences: list[str]) -> None:
+        """Show sentences, a line each."""
+        for sentence in sentences:
+            self.screen.print_line(sentence)
 
     def print_once(self, sentence: str) -> None:
         """Show a sentence, however often it is reported."""
@@ -268,5 +350,9 @@ def run_trials(
             verbose=0,
         ),
     )
-    with stop_on_full_disk(recorder.folder):  # Tune writes there, too
-        tuner.fit()
+    try:
+        with stop_on_full_disk(recorder.folder):  # Tune writes there, too
+            tuner.fit()
+    finally:
+        recorder.callbacks.end_all("Ray ended")
+        recorder.print_all(recorder.logs.close())

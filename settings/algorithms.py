@@ -3,9 +3,26 @@
 Their values stand in experiments/algo/, with the reasons. A loss reads them as attributes: `algo.clip`.
 """
 
+import dataclasses
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
-from settings.setting import ENVS, MANY, PROCESSES, STEPS, YEAR_S, above, any_value, at_least, one_of
+from settings.mistakes import Mistake
+from settings.own_parts import import_module
+from settings.setting import (
+    ENVS,
+    MANY,
+    PROCESSES,
+    STEPS,
+    YEAR_S,
+    Setting,
+    above,
+    any_value,
+    at_least,
+    list_settings,
+    one_of,
+)
 
 LINEAR = ("linear", "constant")
 MICROBATCH = "agent steps whose gradient is computed at once, to save memory; null: all"
@@ -127,3 +144,66 @@ class DQNSettings(AlgorithmSettings):
 
 
 ALGORITHMS = {"pg": PGSettings, "a2c": A2CSettings, "a3c": A3CSettings, "ppo": PPOSettings, "dqn": DQNSettings}
+IMPLEMENTATION = Setting("the module of an algorithm from outside of the suite; see docs/extending.md", str)
+
+
+def import_implementation(algo: dict[str, Any]) -> ModuleType | None:
+    """Return the module of an algorithm from outside of the suite; None for the suite's own algorithms.
+
+    Args:
+        algo: the `algo.` settings. `implementation` names a module with the classes Settings, Algorithm and Learner.
+
+    Raises:
+        Mistake: the module cannot be imported, or its Settings cannot be the settings of an algorithm.
+    """
+    name = algo.get("implementation")
+    if name is None:
+        return None
+    typed = f"algo.implementation={name}"
+    if not isinstance(name, str) or ":" in name:
+        raise Mistake(f"{typed}: write the name of a module, without a class", "algo.implementation")
+    module = import_module(name, typed)
+    settings = getattr(module, "Settings", None)
+    if not (isinstance(settings, type) and issubclass(settings, (PolicyGradientSettings, DQNSettings))):
+        raise Mistake(
+            f"{typed}: {module.__file__} needs a class Settings that derives from one of settings/algorithms.py, such "
+            "as A2CSettings"
+        )
+    try:
+        list_settings(settings)
+    except (TypeError, NameError) as error:
+        fields = [f.name for f in dataclasses.fields(settings) if "meaning" not in f.metadata]
+        name = fields[0] if fields else "one"
+        raise Mistake(
+            f"{typed}: Settings.{name} in {module.__file__} is no setting; declare it as settings/setting.py does, "
+            f'{name}: float = above(0, "what it means")'
+        ) from error
+    return module
+
+
+def get_settings_class(algo: dict[str, Any]) -> type[AlgorithmSettings]:
+    """Return the class of the settings of an algorithm, given its `algo.` settings.
+
+    Raises:
+        Mistake: there is no such algorithm, or its own module cannot be used.
+    """
+    module = import_implementation(algo)
+    if module is None:
+        if algo.get("name") not in ALGORITHMS:
+            raise Mistake(f"algo.name={algo.get('name')} is not one of {', '.join(ALGORITHMS)}")
+        return ALGORITHMS[algo["name"]]
+    if algo.get("name") in ALGORITHMS:
+        raise Mistake(
+            f"algo.name={algo['name']} is an algorithm of the suite, and algo.implementation={algo['implementation']} "
+            "another one; give it a name of its own"
+        )
+    return module.Settings
+
+
+def find_base(algo: dict[str, Any]) -> str | None:
+    """Return the name of the suite's algorithm that an algorithm is or builds on: that whose settings it derives from.
+
+    None: it derives from the settings of no algorithm, but from those that several have.
+    """
+    names = {settings: name for name, settings in ALGORITHMS.items()}
+    return next((names[one] for one in get_settings_class(algo).__mro__ if one in names), None)

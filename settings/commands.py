@@ -7,32 +7,41 @@ from settings.setting import list_settings
 VIDEO_SETTINGS = ("format", "scale", "fps")
 # Commands that read a run directory, each with the only overrides that it reads; all other settings are the run's own.
 READER_SETTINGS = {
-    "evaluate": ("run", "checkpoint", "way", "seed", "episodes"),
-    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay"),
-    "page": ("run", "checkpoint"),
-    "watch": ("run", "checkpoint", "port"),
+    "evaluate": ("run", "checkpoint", "way", "seed", "episodes", "config_dir"),
+    "record": ("run", "checkpoint", "way", "seed", "games", *VIDEO_SETTINGS, "replay", "config_dir"),
+    "page": ("run", "checkpoint", "config_dir"),
+    "watch": ("run", "checkpoint", "port", "config_dir"),
+    "export": ("run", "checkpoint", "format", "out", "config_dir"),
     "compare": ("runs", "out"),
     "promote": ("run",),
 }
-READER_COMMANDS = "command=evaluate, record, page, watch and promote"
+READER_COMMANDS = "command=evaluate, record, page, watch, export and promote"
 PLAYER_COMMANDS = ("evaluate", "record")  # reader commands that also read env.<field> of a protocol
+# What a setting is for a command, where that is not what experiments/config.yaml and the setting's own options say.
+COMMAND_DEFAULTS = {"record": {"way": "stochastic"}, "export": {"format": "onnx"}}
+COMMAND_OPTIONS = {
+    "record": {"way": ("stochastic", "greedy"), "format": ("mp4", "webp", "gif")},
+    "export": {"format": ("onnx", "torchscript")},
+}
 PROTOCOL_SETTINGS = {name: list_settings(AtariSettings)[name] for name in ("protocol", *PROTOCOLS["classic"])}
 # Settings that a command which composes an experiment does not read -> the end of the message that refuses them.
 READER_ONLY_SETTINGS = {
     "run": f"only {READER_COMMANDS} read it; to continue a run, give resume=<it>",
-    "checkpoint": "only command=evaluate, record, page and watch play with a checkpoint; a run that continues "
+    "checkpoint": "only command=evaluate, record, page, watch and export take a checkpoint; a run that continues "
     "takes the newest, leave it out",
     "way": "only command=evaluate and command=record read it; leave it out",
     "port": "only command=watch serves a page; leave it out",
     "runs": "only command=compare reads it; leave it out",
-    "out": "only command=compare reads it; output_dir says where runs go",
+    "out": "only command=compare and command=export read it; output_dir says where runs go",
     "max_runs": "only a grid reads it; add -m, or leave it out",
-} | dict.fromkeys(("games", *VIDEO_SETTINGS, "replay"), "only command=record makes videos; leave it out")
+    "format": "only command=record and command=export read it; leave it out",
+} | dict.fromkeys(("games", "scale", "fps", "replay"), "only command=record makes videos; leave it out")
 IGNORED_SETTINGS = {
     "train": {"search": "only a search reads it; choose one with tune_searches=<name>, or leave it out"},
     "search": {
         "page": "a search has a page of its own; leave it out",
         "evaluate": "a search compares training scores and plays no evaluation; leave it out",
+        "evaluate_every": "a search compares training scores and plays no evaluation; leave it out",
         "episodes": "a search plays no evaluation; leave it out",
         "label": "a search is filed under search.name; set that one",
         "keep_milestones": "a search keeps no milestones, because its many trials would fill the disk; leave it out",
@@ -47,6 +56,7 @@ COMMAND_LINE_DEFAULTS = {
     "checkpoint": None,
     "way": "both",
     "resume": None,
+    "config_dir": None,
     "trust": False,
 }
 COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}

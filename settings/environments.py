@@ -40,5 +40,14 @@ class GymnasiumSettings:
 
     name: str = any_value("the name under which results are filed")
     id: str = any_value("an id of Gymnasium, such as CartPole-v1; module:Id imports the module first")
+    kwargs: dict | None = any_value(
+        "arguments of gymnasium.make, such as {is_slippery: false} or {max_episode_steps: 500}"
+    )
+    wrappers: list[str | dict] | None = any_value(
+        "what is put around the environment, the innermost first: [module:Class, {module:Class: {argument: value}}]"
+    )
+    dim: int | None = at_least(1, "height and width that pictures are resized to, in pixels; null: as they are", 1024)
+    grayscale: bool = any_value("gray instead of RGB, of pictures")
+    frame_stack: int = at_least(1, "pictures that the agent sees at once", most=16)
     frameskip: int = at_least(1, "steps of the environment per agent step", most=1)
     clip_rewards: bool = any_value("learn from the sign of rewards; scores stay what they are")

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from settings.algorithms import ALGORITHMS
+from settings.algorithms import IMPLEMENTATION, get_settings_class
 from settings.environments import AtariSettings, GymnasiumSettings
 from settings.mistakes import Mistake
-from settings.models import MODELS
+from settings.models import get_model_class
 from settings.protocols import complete_rules
 from settings.runs import ClusterSettings, StopSettings
 from settings.setting import Setting, list_settings, name_kind
@@ -21,12 +21,10 @@ def select_classes(settings: dict) -> dict[str, type]:
     for key, value in {"algo.name": algo, "env.name": env, "model.torso": torso}.items():
         if value is not None and not isinstance(value, str):
             raise Mistake(f"{key}={value} is {name_kind(value)}; it takes a word")
-    if algo not in ALGORITHMS:
-        raise Mistake(f"algo.name={algo} is not one of {', '.join(ALGORITHMS)}")
     return {
-        "algo": ALGORITHMS[algo],
+        "algo": get_settings_class(settings["algo"]),
         "env": AtariSettings if "game" in settings["env"] else GymnasiumSettings,
-        "model": MODELS.get(str(torso), MODELS["mlp"]),  # the check of model.torso refuses unknown torsos
+        "model": get_model_class(torso),
         "cluster": ClusterSettings,
         "stop": StopSettings,
     }
@@ -38,7 +36,10 @@ def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
     classes = select_classes(settings)
     owners = {"algo": str(algo.get("name")).upper(), "env": str(env.get("name")), "model": str(model.get("torso"))}
     owners |= {"cluster": "a cluster", "stop": "stop"}
-    return {group: (list_settings(classes[group]), owners[group]) for group in classes}
+    tables = {group: list_settings(classes[group]) for group in classes}
+    if "implementation" in algo:
+        tables["algo"] = {"implementation": IMPLEMENTATION} | tables["algo"]
+    return {group: (tables[group], owners[group]) for group in classes}
 
 
 def make_settings(group: str, settings: dict) -> Any:

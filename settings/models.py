@@ -4,10 +4,12 @@ Their values stand in experiments/model/; custom_models/ builds the network.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+from settings.own_parts import is_own
 from settings.setting import MANY, any_value, at_least, one_of
 
-CNNS = ("nature_cnn", "a3c_cnn", "cnn42", "rllib42")  # torsos whose convolutions are in custom_models/convolutions.py
+CNNS = ("nature_cnn", "a3c_cnn", "cnn42", "rllib42", "minigrid_cnn")  # as in custom_models/convolutions.py
 RESNETS = ("impala",)
 
 
@@ -15,7 +17,9 @@ RESNETS = ("impala",)
 class ModelSettings:
     """The settings of every network."""
 
-    torso: str = one_of((*CNNS, *RESNETS, "mlp"), "the network from observations to features")
+    torso: str = one_of(
+        (*CNNS, *RESNETS, "mlp"), "the network from observations to features; module:Class is one of your own"
+    )
     activation: str = one_of(("relu", "elu", "tanh"), "activation function after each layer")
     init: str = one_of(("orthogonal", "he_uniform", "torch"), "initialisation of the weights")
     zero_mean: bool = any_value("scale pixels from -1 to 1 instead of 0 to 1")
@@ -52,3 +56,16 @@ MODELS: dict[str, type[ModelSettings]] = {
     **dict.fromkeys(RESNETS, ResNetSettings),
     "mlp": MLPSettings,
 }
+
+
+@dataclass(frozen=True)
+class OwnTorsoSettings(ModelSettings):
+    """The settings of a torso from a user's own module, which may read more than these from its YAML file."""
+
+    torso: str = any_value("the class of a torso, module:Class; see custom_models/own_torso.py")
+    hidden: Any = any_value("what the class makes of it")
+
+
+def get_model_class(torso: Any) -> type[ModelSettings]:
+    """Return the class of the settings of a torso; of an unknown one that of `mlp`, whose check refuses it."""
+    return OwnTorsoSettings if is_own(torso) else MODELS.get(str(torso), MLPSettings)

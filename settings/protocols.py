@@ -36,11 +36,21 @@ PROTOCOLS = {
 
 # Rules that are missing in settings of earlier versions, with the values that those versions played by.
 EARLIER = {"fire_on_life_loss": False}
+# The same of the settings of a Gymnasium environment.
+EARLIER_OF_GYMNASIUM = {"kwargs": None, "wrappers": None, "dim": None, "grayscale": False, "frame_stack": 1}
 
 
 def complete_rules(env: dict) -> dict:
-    """Return the settings of `env`, with the rules of earlier versions where the saved settings have none."""
-    return EARLIER | env if "game" in env else env
+    """Return the settings of `env`, with the values of earlier versions where the saved settings have none."""
+    return (EARLIER if "game" in env else EARLIER_OF_GYMNASIUM) | env
+
+
+def remove_newer_rules(env: dict) -> dict:
+    """Return the settings of `env` as an earlier version had them: without the rules that it did not know."""
+    if "game" in env:
+        return {name: value for name, value in env.items() if name not in EARLIER}
+    unchanged = EARLIER_OF_GYMNASIUM.items()
+    return {name: value for name, value in env.items() if (name, value) not in unchanged}
 
 
 def describe_protocol(env: dict) -> str:

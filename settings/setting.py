@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 from settings.mistakes import Mistake
 
@@ -57,8 +57,8 @@ class Setting:
 
     Attributes:
         meaning: its meaning with its unit, which --help prints.
-        kind: int, float, bool, str, or list.
-        item: the kind of each item of a list, int or str.
+        kind: int, float, bool, str, list, dict, or Any for what a user's own class reads.
+        item: the kind of each item of a list: int, str, or str | dict.
         low, high: the smallest and the largest allowed value.
         above: a limit that the value must exceed.
         options: the only values allowed.
@@ -66,13 +66,13 @@ class Setting:
     """
 
     meaning: str
-    kind: type
+    kind: Any
     low: float | None = None
     high: float | None = None
     above: float | None = None
     options: tuple = ()
     optional: bool = False
-    item: type = int
+    item: Any = int
 
     def check(self, key: str, value: Any) -> Any:
         """Return the value as its kind: where the setting is a whole number, 2e5 as 200000 and `10k` as 10000.
@@ -84,6 +84,10 @@ class Setting:
         Raises:
             Mistake: the setting does not take the value.
         """
+        if self.kind is Any:
+            return value
+        if self.kind is list and self.options:  # one word needs no brackets, and an empty list is null
+            value = [value] if type(value) is str else None if value == [] else value
         if value is None:
             if self.optional:
                 return None
@@ -98,12 +102,12 @@ class Setting:
         if type(value) is not self.kind or (self.kind is list and not items):
             raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}", key)
         for item in items:
-            if self.kind is list and type(item) is not self.item:
+            if self.kind is list and type(item) is not self.item and type(item) not in get_args(self.item):
                 raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}", key)
             if self.options and item not in self.options:
                 near = difflib.get_close_matches(str(item), [str(o) for o in self.options], n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                raise Mistake(f"{key}={value} is not one of {', '.join(map(str, self.options))}{hint}", key)
+                raise Mistake(f"{key}={item} is not one of {', '.join(map(str, self.options))}{hint}", key)
             if isinstance(item, int | float) and not isinstance(item, bool):
                 low, high, above = self.low, self.high, self.above
                 outside = (low is not None and item < low) or (high is not None and item > high)
@@ -114,10 +118,15 @@ class Setting:
     def describe_values(self) -> str:
         """Return the possible values of the setting in words: `a whole number of at least 1`."""
         if self.options:
-            return "one of " + ", ".join(map(str, self.options))
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}.get(
+            several = " or a list of several" + " or null" * self.optional if self.kind is list else ""
+            return "one of " + ", ".join(map(str, self.options)) + several
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", Any: "any value"}.get(
             self.kind, "a list of whole numbers" if self.item is int else "a list of words"
         )
+        if self.kind is dict:
+            words = "names with values, {name: value}"
+        if get_args(self.item):
+            words = "a list of words, or of words with their arguments, {word: {name: value}}"
         if self.low is not None and self.high is not None:
             words += f" from {spell_limit(self.low)} to {spell_limit(self.high)}"
         elif self.low is not None:
@@ -132,12 +141,12 @@ class Setting:
 @functools.cache
 def list_settings(group: type) -> dict[str, Setting]:
     """Return name -> Setting of every field of a dataclass, in its order; the fields of its bases come first."""
-    return {field.name: read_field(field) for field in dataclasses.fields(group)}
+    kinds = get_type_hints(group)  # of annotations that are text, too: from __future__ import annotations
+    return {field.name: read_field(field, kinds[field.name]) for field in dataclasses.fields(group)}
 
 
-def read_field(field: dataclasses.Field) -> Setting:
+def read_field(field: dataclasses.Field, kind: Any) -> Setting:
     """Return the Setting that a field declares: its kind and whether it takes null are read from its annotation."""
-    kind: Any = field.type
     optional = isinstance(kind, UnionType)  # float | None
     if optional:
         kind = get_args(kind)[0]

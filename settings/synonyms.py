@@ -44,6 +44,8 @@ SYNONYMS = {
     "cluster.cpus": "cpus num_cpus threads num_threads",
     "env": "env_id env_name environment gym_id id task",
     "env.game": "game rom",
+    "env.kwargs": "env_kwargs env_config gym_kwargs env_args",
+    "env.wrappers": "env_wrapper env_wrappers wrapper wrappers",
     "env.frame_stack": "frame_stack framestack n_stack num_stack frame_stacks",
     "env.frameskip": "frameskip frame_skip action_repeat",
     "env.sticky": "sticky sticky_actions repeat_action_probability",
@@ -66,6 +68,7 @@ SYNONYMS = {
     "evaluate": "eval evaluation",
     "checkpoint_every_s": "checkpoint_freq checkpoint_frequency save_freq save_every save_every_sec checkpoint_every",
     "report_every": "report_frequency log_interval log_freq min_sample_timesteps_per_iteration",
+    "logger": "loggers report_to",
     "tuned_configs": "tuned_config experiment experiments config conf preset exp yaml",
     "tune_searches": "tune_search search searches tune sweep optuna hpo optimize optimize_hyperparameters",
     "search.trials": "trials n_trials num_samples num_trials",
@@ -75,7 +78,7 @@ SYNONYMS = {
 GPU_HINT = "cluster=one_gpu learns on the GPU; for the CPU nothing is needed, leave it out"
 BATCH_HINT = "an update learns from algo.num_envs x algo.horizon agent steps; set these two"
 NUM_ENVS_HINT = "algo.num_envs counts the envs of all processes together"
-TENSORBOARD_HINT = "curves are in TensorBoard: tensorboard --logdir outputs"
+LOGGER_HINT = "curves are in TensorBoard, tensorboard --logdir outputs; logger=wandb and logger=mlflow send them there"
 HINTS = {  # name in another library -> the message where no setting of SYNONYMS fits
     "device": GPU_HINT,
     "cuda": GPU_HINT,
@@ -92,8 +95,9 @@ HINTS = {  # name in another library -> the message where no setting of SYNONYMS
     "num_envs_per_env_runner": NUM_ENVS_HINT,
     "target_kl": "no update stops early; in PPO, algo.kl_coeff above 0 penalises a KL beyond algo.kl_target",
     "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits the change of a value, as in baselines",
-    "wandb": TENSORBOARD_HINT,
-    "track": TENSORBOARD_HINT,
+    "wandb": LOGGER_HINT,
+    "track": LOGGER_HINT,
+    "mlflow": LOGGER_HINT,
     "torch_deterministic": "the same seed on the same machine gives the same numbers already, except with A3C",
     "verbose": "the output has one level only; progress.csv in the run directory has every row",
     "render_mode": "command=record run=<run directory> makes videos of a trained agent",
@@ -120,6 +124,7 @@ COMMANDS = {  # word -> the command that does it
     "tune": "search",
     "optimize": "search",
     "learn": "train",
+    "onnx": "export",
 }
 
 
@@ -215,7 +220,7 @@ def suggest_setting(key: str, value: str, known: list[str], spell: Spell) -> str
     if key.startswith("search.") and list_owners(key):
         return "searches have it; choose one with tune_searches=<name>"
     if key == "env.id":
-        return f"for an environment of Gymnasium, type env=cartpole env.id={value or '<id>'}"
+        return f"for an environment of Gymnasium, type env=gymnasium env.id={value or '<id>'}"
     if key == "env.game" and value:
         return f"type {spell('env', value)}"
     group, _, word = key.lower().replace("-", "_").rpartition(".")

@@ -16,13 +16,14 @@ from ray import tune
 
 import run
 from cluster.plan import make_plan
+from command_line.help import EXAMPLES
 from environments import names
 from environments.machine import count_cpus
 from environments.names import name_environment
+from environments.own_folder import OwnFolder
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition
 from experiments.check import check_settings
-from experiments.help import EXAMPLES
 from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
@@ -200,6 +201,8 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
     words = [f"{group}={option}"]
     if words == ["env=atari"]:
         words += ["env.game=qbert"]
+    if words == ["env=gymnasium"]:
+        words += ["env.id=FrozenLake-v1"]
     if words == ["command=search"]:
         words += ["tune_searches=cartpole_ppo"]
     if words in (["cluster=ray"], ["cluster=gpu_workers"]):
@@ -528,9 +531,26 @@ def test_an_unknown_gymnasium_id_is_refused(env_id, wanted, refused):
     assert f"env.id={env_id}" in message and wanted in message
 
 
-@pytest.mark.parametrize("env_id", ["FrozenLake-v1", "Blackjack-v1"])
-def test_an_environment_whose_observations_no_model_takes_is_refused(env_id, refused):
-    assert f"env.id={env_id}" in refused("env=cartpole", f"env.id={env_id}")
+@pytest.mark.parametrize("case", ["text", "sequence", "graph"])
+def test_an_environment_whose_observations_no_model_takes_is_refused(case, refused):
+    env_id = "tests.environments.own_worlds:Unusable-v0"
+    message = refused("env=gymnasium", f"env.id={env_id}", f"env.kwargs={{case: {case}}}")
+    assert message.startswith(f"env.id={env_id}: ") and case.capitalize() in message
+
+
+@pytest.mark.parametrize("key", ["env.kwargs", "env.wrappers"])
+def test_arguments_and_wrappers_take_their_kind(key, refused):
+    assert refused("env=gymnasium", "env.id=CartPole-v1", f"{key}=5").startswith(f"{key}=5 ")
+
+
+def test_arguments_and_wrappers_are_typed_as_data(printed):
+    order, limit = "gymnasium.wrappers:OrderEnforcing", "gymnasium.wrappers:TimeLimit"
+    words = ("env=gymnasium", "env.id=FrozenLake-v1", "env.kwargs={is_slippery: false, map_name: 8x8}")
+    wrappers = f"env.wrappers=[{order},{{{limit}: {{max_episode_steps:9}}}}]"
+    env = printed(*words, "env.kwargs.is_slippery=true", wrappers)["env"]
+    assert env["kwargs"] == {"is_slippery": True, "map_name": "8x8"}
+    assert env["wrappers"] == [order, {limit: {"max_episode_steps": 9}}]
+    assert env["name"] == "FrozenLake-v1"
 
 
 def test_an_environment_that_lacks_its_package_is_refused(refused):
@@ -715,6 +735,17 @@ def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):
     assert "above 0" in refused(f"resume={old_run(name='other')}", "algo.lr=-1")
 
 
+def test_a_mistake_of_a_file_beside_resume_and_of_the_run_itself_is_named_with_its_line(world, old_run, refused):
+    path = old_run("env=cartpole")
+    world("tuned_configs/mine.yaml", "# @package _global_\nstop:\n  time_s: abc\n")
+    assert "tuned_configs/mine.yaml, line 3: stop.time_s=abc " in refused(f"resume={path}", "tuned_configs=mine")
+    text = (path / "config.yaml").read_text().replace("gamma: 0.99", "gamma: abc")
+    (path / "config.yaml").write_text(text)
+    line = text[: text.index("gamma: abc")].count("\n") + 1
+    assert f"{path}/config.yaml, line {line}: algo.gamma=abc " in refused(f"resume={path}")
+    assert refused(f"resume={path}", "algo.gamma=cde").startswith("algo.gamma=cde ")
+
+
 # Resume, as far as the settings go.
 
 
@@ -865,6 +896,22 @@ def test_episodes_that_may_never_end_are_refused_by_pg_and_by_evaluations_before
     assert re.search(r"^env\.id=Endless-v0 .*\balgo=pg .*\balgo=a2c$", refused("algo=pg", *endless))
     for words in (("evaluate=true",), ("size=short",), ("size=smoke",)):
         assert refused(*endless, *words).startswith("evaluate=true: env.id=Endless-v0 ")
+    assert refused(*endless, "evaluate_every=1000").startswith("evaluate_every=1000: env.id=Endless-v0 ")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("evaluate_every=0",), r"^evaluate_every=0 "),
+        (("evaluate_every=2000", "stop.agent_steps=1000"), r"^evaluate_every=2000 .*\bstop\.agent_steps=1000\b"),
+        (("evaluate_every=often",), r"^evaluate_every=often "),
+        (("tune_searches=cartpole_ppo", "evaluate_every=1000"), r"^evaluate_every=1000: a search "),
+        (("command=evaluate", "run=here", "evaluate_every=1000"), r"^evaluate_every=1000: command=evaluate "),
+        (("episodes=3",), r"^episodes=3: .*\bevaluate_every="),
+    ],
+)
+def test_evaluations_that_would_never_be_played_are_refused(words, named, refused):
+    assert re.search(named, refused("env=cartpole", *words) if "run=here" not in words else refused(*words))
 
 
 @pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
@@ -883,31 +930,11 @@ def test_an_evaluation_of_the_default_number_of_games_has_the_plain_name(compose
     assert compose()["episodes"] == DEFAULT_EPISODES
 
 
-class Acting(gymnasium.Env):
-    """Only the spaces matter."""
-
-    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
-
-    def __init__(self, actions):
-        self.action_space = actions
-
-
-@pytest.mark.parametrize(
-    ("actions", "named"),
-    [
-        (gymnasium.spaces.Box(-1, 1, (2, 2)), r" \(2, 2\), "),
-        (gymnasium.spaces.Box(-1, 1, ()), r" \(\), "),
-        (gymnasium.spaces.Discrete(3, start=1), r" 1, .* 0;"),
-    ],
-)
-def test_actions_that_no_policy_here_can_choose_are_refused(actions, named, refused):
-    gymnasium.register("Acting-v0", lambda: Acting(actions), max_episode_steps=9)
-    try:
-        assert re.search(
-            rf"^env\.id=Acting-v0 .*{named}.*\bTransformAction\b", refused("env=cartpole", "env.id=Acting-v0")
-        )
-    finally:
-        del gymnasium.registry["Acting-v0"]
+@pytest.mark.parametrize("actions", ["dict_action"])
+def test_actions_that_no_policy_here_can_choose_are_refused(actions, refused):
+    env_id = "tests.environments.own_worlds:Unusable-v0"
+    message = refused("env=gymnasium", f"env.id={env_id}", f"env.kwargs={{case: {actions}}}")
+    assert message.startswith(f"env.id={env_id} ") and "ActionWrapper" in message
 
 
 def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
@@ -1184,9 +1211,10 @@ TYPED = {  # top-level setting -> a value that differs from the default
     **{"seed": 7, "output_dir": "elsewhere", "label": "wide", "run": "there", "checkpoint": "last", "way": "greedy"},
     **{"resume": "auto", "trust": True, "on_usr1": "stop", "episodes": 3, "evaluate": True, "checkpoint_every_s": 9.0},
     **{"report_every": 700, "max_failures": 1, "dashboard": True, "dry_run": True, "size": "short"},
-    **{"keep_milestones": False, "page": True},
+    **{"keep_milestones": False, "page": True, "evaluate_every": 5000},
     **{"games": 5, "format": "gif", "scale": 3, "fps": 30, "replay": "there.npz", "port": 9000},
-    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7},
+    **{"runs": ["there"], "out": "elsewhere", "max_runs": 7, "config_dir": "elsewhere", "logger": "null"},
+    **{"callbacks": ["extensions.callbacks:Callback"]},
 }
 COMMANDS = {
     "train": ["env=cartpole"],
@@ -1196,6 +1224,7 @@ COMMANDS = {
     "record": ["command=record", "run=here"],
     "page": ["command=page", "run=here"],
     "watch": ["command=watch", "run=here"],
+    "export": ["command=export", "run=here"],
     "compare": ["command=compare", "runs=[here]"],
     "promote": ["command=promote", "run=here"],
 }
@@ -1217,10 +1246,11 @@ def test_a_setting_that_no_training_depends_on_makes_no_other_experiment(key, co
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, capsys):
     """Used: what the command is told differs from what it is told without the word."""
+    Path("elsewhere").mkdir()
     told = []
 
     def record(*arguments, **named):
-        told.append((arguments, named))
+        told.append((arguments, named, OwnFolder.path))
         raise Mistake("told")
 
     for place in (
@@ -1229,6 +1259,7 @@ def test_a_typed_setting_is_used_or_refused_by_name(command, key, monkeypatch, c
         "cluster.submit.submit_job",
         "tuned_configs.promotion.promote_winner",
         "comparisons.commands.compare",
+        "exports.commands.export_run",
     ):
         monkeypatch.setattr(place, record)
     for place in ("evidence.evaluate.evaluate", "recordings.recording.record", "recordings.video.film_file"):
@@ -1313,6 +1344,9 @@ def test_a_training_refuses_what_only_others_read(word, refused):
         ["command=record", "run=/nowhere"],
         ["command=record", "replay=/nowhere"],
         ["algo=ppo", "--cfg", "job"],
+        ["env=swing", "--config-dir", "tests/cluster/own_folder", "--cfg", "job", "-p", "env"],
+        ["--config-dir", "/nowhere"],
+        ["tuned_configs=/nowhere/mine.yaml"],
     ],
     ids=" ".join,
 )

@@ -8,7 +8,7 @@ from cluster.plan import make_plan
 from environments.machine import count_cpus, count_gpus
 from environments.passwords import is_masked
 from experiments.check import check_settings
-from settings.algorithms import PART_OF_WEIGHTS
+from settings.algorithms import PART_OF_WEIGHTS, find_base
 from settings.mistakes import Mistake, format_count
 from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
@@ -78,7 +78,7 @@ def check_search(search: Any, settings: dict) -> dict:
     space = parse_space(checked.get("space", {}), settings)
     pbt = checked["scheduler"] == "pbt"
     if pbt:
-        _check_population(checked, space, settings["algo"]["name"])
+        _check_population(checked, space, settings["algo"])
     algo, stop = settings["algo"], settings["stop"]
     for key in ("time_s", "episode_return"):
         if stop[key] is not None:
@@ -118,16 +118,17 @@ def check_search(search: Any, settings: dict) -> dict:
     return checked
 
 
-def _check_population(search: dict, space: list[Parameter], algo: str) -> None:
+def _check_population(search: dict, space: list[Parameter], algo: dict) -> None:
     """Raise a Mistake if the search cannot be a population, search.scheduler=pbt."""
     if search["sampler"] != "random":
         raise Mistake(
             f"search.sampler={search['sampler']}: search.scheduler=pbt gives a schedule, not a point that a sampler "
             "could learn from; set search.sampler=random"
         )
-    if algo == "dqn":
+    if find_base(algo) == "dqn":
         raise Mistake(
-            "algo=dqn: a checkpoint has no replay buffer, so search.scheduler=pbt would empty it over and over"
+            f"algo={algo['name']}: a checkpoint has no replay buffer, so search.scheduler=pbt would empty it over and "
+            "over"
         )
     if search["trials"] < 2:
         raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")

@@ -21,6 +21,9 @@ from cluster.plan import Plan, make_plan
 from environments.machine import count_cpus
 from environments.passwords import mask_passwords
 from experiments.resume import keep_rules
+from extensions.callbacks import Callbacks
+from loggers.metrics import Metrics
+from loggers.run_logs import RunLogs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
@@ -29,7 +32,6 @@ from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay, format_values
 from runs.interrupt import Interrupt, stop_on_full_disk
-from runs.metrics import Metrics
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, format_count
@@ -182,7 +184,8 @@ def run_source(
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])
 
-    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings))
+    callbacks, logs = Callbacks(plan.settings, Interrupt.stop_for), RunLogs(plan.settings, folder)
+    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings), logs, callbacks)
     failures, concurrent = plan.settings["max_failures"], count_concurrent_trials(plan)
     try:
         run_trials(recorder, failures, scheduler, concurrent, reuse_actors=True)

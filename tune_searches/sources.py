@@ -45,7 +45,8 @@ class RunWriter:
     def write_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """Write config.yaml and run.json of a trial; existing ones are replaced, because its values have changed."""
         settings = {k: v for k, v in replace_values(self.settings, values).items() if k != "search"}
-        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0], "keep_milestones": False}
+        settings |= {"command": "train", "seed": seeds if len(seeds) > 1 else seeds[0]}
+        settings |= {"keep_milestones": False, "evaluate_every": None}
         dtype = choose_dtype(settings)
         typed = [override for override in self.overrides if not override.startswith("search.")]
         typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
@@ -151,7 +152,8 @@ class ProposalSource(SearchSource):
             self.display.pause_trial(config["label"])
             return
         state = self.study.tell(config["number"], steps, result["score"], result["failure"])
-        if math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
+        shown = "tensorboard" in (self.study.settings["logger"] or ())
+        if shown and math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
             write_hparams(Path(config["dir"]), self.values[config["number"]], result["score"])
         write_trials_csv(self.study, self.folder)
         self.display.end_trial(config["label"], state.name, steps, result["score"], result["failure"] or "")

@@ -33,7 +33,7 @@ from sqlalchemy import event
 from environments.passwords import find_password, hide_password, mask_passwords
 from run_directory.files import check_kind, explain_damage
 from settings.mistakes import Mistake
-from settings.protocols import EARLIER
+from settings.protocols import EARLIER, EARLIER_OF_GYMNASIUM
 from tune_searches.check import check_experiment
 from tune_searches.space import Parameter, draw_values, replace_values
 
@@ -102,8 +102,9 @@ class Study:
         if self.settings["search"]["storage"] not in FILE_STORAGES:
             ours["folder"] = str(folder)  # in a database, two searches of one name would share their trials
         theirs = self.optuna.user_attrs.get(FINGERPRINT_KEY)
-        if theirs and "env.game" in theirs:
-            theirs = {f"env.{name}": value for name, value in EARLIER.items()} | theirs
+        if theirs:
+            newer = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
+            theirs = {f"env.{name}": value for name, value in newer.items()} | theirs
         if theirs is None and (self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE):
             raise Mistake(f"search.name={name}: the study of that name was not made by this suite; give another name")
         if theirs is None:

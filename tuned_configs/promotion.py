@@ -132,7 +132,7 @@ def read_all_starts(folder: Path, required: tuple[str, ...]) -> list[dict[str, A
 def format_settings(settings: dict[str, Any]) -> str:
     """Return all settings of the agent as YAML; it names every setting, so that later defaults do not change it."""
     algo, env = settings["algo"]["name"], settings["env"]["name"]
-    option = "atari" if "game" in settings["env"] else "cartpole"  # if the environment has no YAML file of its own
+    option = "atari" if "game" in settings["env"] else "gymnasium"  # if the environment has no YAML file of its own
     option = env if (TUNED_CONFIGS.parent / "experiments" / "env" / f"{env}.yaml").exists() else option
     config: dict[str, Any] = {
         "defaults": [{"override /algo": algo}, {"override /env": option}],

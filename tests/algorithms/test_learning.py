@@ -115,3 +115,56 @@ def test_pendulum_swings_up(algo, seed, compose):
             first = row["episode_return_mean"]
     algorithm.stop()
     assert first is not None and row["episode_return_mean"] >= first + 500
+
+
+WORLDS = "env.id=tests.environments.own_worlds"
+OWN = {  # one environment for each kind of observation and action; what it takes, and a score that nobody has by chance
+    "one-hot": (("env.id=FrozenLake-v1", "env.kwargs={is_slippery: false}"), 0.9),
+    "factors": ((f"{WORLDS}:Matching-v0",), 7.0),
+    "switches": ((f"{WORLDS}:Switches-v0",), 7.0),
+    "dict, actions from 5": ((f"{WORLDS}:Parts-v0",), 7.0),
+    "gray picture": ((f"{WORLDS}:Catch-v0", "model=minigrid_cnn"), 0.7),
+    "colours, resized": ((f"{WORLDS}:Screens-v0", "env.dim=12", "model=minigrid_cnn"), 7.0),
+}
+
+
+FAST_KINDS = ("one-hot", "factors")
+KINDS = [kind if kind in FAST_KINDS else pytest.param(kind, marks=pytest.mark.end_to_end) for kind in OWN]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_environment_is_learned(kind, compose):
+    words, enough = OWN[kind]
+    overrides = ("env=gymnasium", *words, *FAST, "algo.lr=1e-3", "algo.horizon=32", "stop.agent_steps=60_000")
+    assert best_return(compose, *overrides, enough=enough) >= enough
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c"])
+def test_factors_are_learned_by_every_algorithm(algo, compose):
+    words = ("env=gymnasium", f"{WORLDS}:Matching-v0", *CUE[algo], "stop.agent_steps=60_000")
+    assert best_return(compose, f"algo={algo}", *words, enough=6.5) >= 6.5
+
+
+@pytest.mark.end_to_end
+def test_dqn_learns_states_and_pictures(compose):
+    small = ("algo.learning_starts=500", "algo.buffer_size=5000", "algo.train_every=4", "algo.lr=1e-3")
+    small += ("algo.epsilon_agent_steps=4000", "algo.target_every=500", "stop.agent_steps=15_000")
+    assert best_return(compose, "algo=dqn", "env=gymnasium", f"{WORLDS}:Parts-v0", *small, enough=6.0) >= 6.0
+
+
+PICTURES = (f"{WORLDS}:Wide-v0", "env.frame_stack=3", "model=impala")
+
+
+@pytest.mark.parametrize("words", [(f"{WORLDS}:Switches-v0",), PICTURES])
+def test_env_runners_in_processes_of_their_own_play_the_same_games(words, compose, machine_with):
+    machine_with(cpus=4)
+    overrides = ("env=gymnasium", *words, "algo.num_envs=4", "algo.horizon=16", "algo.minibatch_size=32")
+    overrides += ("model.dtype=float32", "env.wrappers=[tests.environments.own_worlds:Doubled]", "report_every=64")
+    rows = []
+    for runners in (0, 2):
+        algorithm = build_config(make_plan(compose([*overrides, f"cluster.num_env_runners={runners}"]))).build_algo()
+        row = algorithm.train()["row"]
+        rows.append([row[name] for name in ("agent_steps", "episodes", "episode_return_mean")])
+        algorithm.stop()
+    assert rows[0] == rows[1] and rows[0][1] > 0

@@ -20,6 +20,7 @@ TORSOS = {  # the network, and the picture it was made for
     "a3c_cnn": ("model.hidden=16", "env.dim=84"),
     "cnn42": ("env.dim=42",),
     "rllib42": ("model.hidden=16", "env.dim=42"),
+    "minigrid_cnn": ("model.hidden=16", "env.dim=8"),
     "impala": ("model.hidden=16", "env.dim=84"),
     "dense512": ("model.hidden=[16]", "env.dim=42"),
 }
@@ -40,8 +41,10 @@ def random_rollout(learner, memory_size: int) -> Rollout:
 
 
 # A torso and an algorithm meet in the features alone: each pair of torso and memory, and of algorithm and memory.
-CASES = [(algo, torso, 0) for algo, torso in zip(["pg", "a2c", "a3c", "ppo", "pg", "a2c"], TORSOS, strict=True)]
-CASES += [(algo, torso, H) for algo, torso in zip(["a3c", "ppo", "pg", "a2c", "a3c", "ppo"], TORSOS, strict=True)]
+CASES = [(algo, torso, 0) for algo, torso in zip(["pg", "a2c", "a3c", "ppo", "pg", "a2c", "ppo"], TORSOS, strict=True)]
+CASES += [
+    (algo, torso, H) for algo, torso in zip(["a3c", "ppo", "pg", "a2c", "a3c", "ppo", "a3c"], TORSOS, strict=True)
+]
 
 
 @pytest.mark.parametrize(("algo", "torso", "memory_size"), CASES)

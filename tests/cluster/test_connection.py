@@ -213,28 +213,6 @@ def test_metrics_are_off_only_where_nobody_could_see_them(compose, monkeypatch):
 # On two nodes.
 
 
-@pytest.fixture
-def start_cluster(monkeypatch):
-    """Starts two nodes in a process of their own; gives what they print and the environment that reaches them."""
-    started = []
-
-    def start(*words: str, **variables: str) -> tuple[str, str, dict[str, str]]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
-        environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **variables}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-        script = Path(__file__).parent / "two_nodes.py"
-        command = [sys.executable, str(script), *words]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        started.append(subprocess.Popen(command, env=environment, text=True, cwd="/", **pipes))
-        address, dashboard = started[-1].stdout.readline().split()
-        return address, f"http://{dashboard}", environment
-
-    yield start
-    for process in started:
-        process.stdin.close()
-        process.wait(timeout=60)
-
-
 @pytest.mark.slow
 def test_a_run_on_two_nodes_needs_both_and_comes_to_its_end(start_cluster, tmp_path):
     """One CPU here, two there, and three processes: the run spans both, and its code has travelled."""

@@ -123,3 +123,12 @@ def test_several_runs_and_trials_are_counted_with_how_many_there_are_at_once(com
     assert "16 trials of 1 seed, 5 at once" in plan_for(settings)
     settings["search"] = settings["search"] | {"concurrent": 2, "seeds_per_trial": 3}
     assert "16 trials of 3 seeds, 2 at once" in plan_for(settings)
+
+
+def test_the_process_that_plays_evaluations_has_a_line_and_takes_its_cpu_once(compose):
+    words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=0", "evaluate_every=1000"]
+    text = plan_for(compose(words))
+    assert re.search(r"^  evaluator +1 CPU +(large|small)$", text, re.MULTILINE), text
+    assert "7 runs" in (text := plan_for(compose([*words, "seed=range(1,8)"]))) and ", 4 at once" in text
+    assert text.count("evaluator") == 1
+    assert "evaluator" not in plan_for(compose(words[:-1]))

@@ -3,12 +3,14 @@
 import re
 import shlex
 import socket
+from pathlib import Path
 
 import pytest
 
 import run
 from cluster import connection, submit
 from cluster.plan import make_plan
+from grids.arms import read_grid
 from rollouts.private_ray import list_packed_files
 from run_directory import provenance
 from settings.mistakes import Mistake
@@ -33,6 +35,48 @@ def test_a_job_may_be_told_what_it_is_told_anyway(monkeypatch):
     words = ["cluster=ray", "output_dir=/shared", "cluster.num_env_runners=1", "cluster.cpus=1"]
     assert run.main(["command=submit", *words, "trust=true"]) == run.main(["command=submit", *words]) == 0
     assert told == [[*words, "trust=true"], words]
+
+
+def test_a_grid_is_one_job_which_types_the_same_grid_there(monkeypatch, capsys):
+    posted = []
+    monkeypatch.setattr("cluster.submit.post_job", lambda address, job: posted.append(job))
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    words = ["algo=a2c,ppo", "env=cartpole", "seed=range(1,3)", *ON_RAY]
+    assert run.main(["-m", "command=submit", *words]) == 0
+    assert "ray job logs" in capsys.readouterr().out
+    (job,) = posted
+    typed = shlex.split(job["entrypoint"])
+    assert typed == ["python", "run.py", "-m", *words, "trust=true"]
+    metadata = job["metadata"]
+    name = read_grid(typed[3:]).name
+    assert metadata["job_name"] == f"grid/{name}" and "algo" not in metadata and metadata["seed"] == "[1, 2]"
+    assert job["submission_id"].startswith(f"grid-{name}-")
+    assert run.main(["-m", "command=submit", "algo=a2c,ppp", "env=cartpole", *ON_RAY]) == 2 and len(posted) == 1
+    assert run.main(["-m", "command=submit", "algo=a2c,ppo", "env=cartpole"]) == 2 and len(posted) == 1  # no cluster
+
+
+def test_own_files_go_with_a_job(tmp_path, monkeypatch):
+    (tmp_path / "own" / "algo").mkdir(parents=True)
+    (tmp_path / "own" / "algo" / "hasty.yaml").write_text("defaults: [ppo]\nlr: 0.5\n")
+    (tmp_path / "mine.yaml").write_text("# @package _global_\nalgo: {gamma: 0.5}\n")
+    posted = []
+
+    def post(address, job):
+        package = Path(job["runtime_env"]["working_dir"])
+        posted.append((job, (package / "own_folder/algo/hasty.yaml").read_text()))
+        inside = shlex.split(job["entrypoint"])[2:]
+        monkeypatch.chdir(package)
+        settings, _ = run.read_experiment(inside)
+        posted.append((settings["algo"]["lr"], settings["algo"]["gamma"]))
+
+    monkeypatch.setattr("cluster.submit.post_job", post)
+    monkeypatch.chdir(tmp_path)
+    words = ["algo=hasty", "env=cartpole", "tuned_configs=mine.yaml", *ON_RAY]
+    assert run.main(["command=submit", *words, "--config-dir", "own"]) == 0
+    (job, text), values = posted
+    assert "lr: 0.5" in text and values == (0.5, 0.5)
+    assert job["runtime_env"]["env_vars"]["PYTHONPATH"] == "own_folder"
+    assert job["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1" and str(tmp_path) not in job["entrypoint"]
 
 
 def test_a_job_says_what_it_is_and_what_its_processes_need(compose, monkeypatch):

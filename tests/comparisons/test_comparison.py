@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from comparisons.commands import compare
-from comparisons.comparison import compare_runs, write_comparison
-from comparisons.grid_directory import write_grid
+from comparisons.comparison import compare_runs
+from comparisons.files import write_comparison
+from comparisons.overall import summarize_games
 from evidence.human import Measurement
+from grids.grid_directory import write_grid
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS
@@ -28,7 +30,8 @@ START = {
 
 def write(groups, out):
     """Write the comparison of labelled directories."""
-    write_comparison(compare_runs(groups), out)
+    comparisons = compare_runs(groups)
+    write_comparison(comparisons, summarize_games(comparisons), out)
 
 
 def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfloat16", starts=(START,)) -> Path:
@@ -48,7 +51,7 @@ def write_run(run: Path, scores: list, *, seed=1, protocol="classic", dtype="bfl
 def few_figures(request, monkeypatch):
     """Curves are drawn where a test asks for it."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("comparisons.comparison.draw_curves", lambda *_: None)
+        monkeypatch.setattr("comparisons.files.draw_curves", lambda *_: None)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal, kl_divergence
 
-from custom_models.distributions import Categorical, Gaussian
+from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 
 
 def parameters(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -69,3 +69,52 @@ def test_a_generator_repeats_its_draws(kind):
 def test_the_mode_is_the_likeliest_action():
     assert Categorical(torch.tensor([[0.0, 3.0, 1.0]])).mode().tolist() == [1]
     assert Gaussian(torch.tensor([[1.0, -2.0, 5.0, 5.0]])).mode().tolist() == [[1.0, -2.0]]
+
+
+SIZES = (3, 1, 4)  # values of each factor
+
+
+def torchs_factors(logits: torch.Tensor) -> list[TorchCategorical]:
+    """The same policy as torch has it, factor by factor."""
+    return [TorchCategorical(logits=part) for part in logits.split(SIZES, -1)]
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (3, 2, 8)], ids=["B", "TN"])
+def test_logp_entropy_and_kl_of_factors_are_sums_of_torchs(shape):
+    old, new = parameters(0, shape), parameters(1, shape)
+    ours, reference, other = MultiCategorical(old, SIZES), torchs_factors(old), torchs_factors(new)
+    actions = torch.stack([one.sample() for one in reference], -1)
+    logp = sum(one.log_prob(actions[..., i]) for i, one in enumerate(reference))
+    torch.testing.assert_close(ours.logp(actions), logp)
+    torch.testing.assert_close(ours.entropy(), sum(one.entropy() for one in reference))
+    kl = sum(kl_divergence(*pair) for pair in zip(reference, other, strict=True))
+    torch.testing.assert_close(ours.kl(MultiCategorical(new, SIZES)), kl)
+    assert ours.logp(actions).shape == ours.entropy().shape == shape[:-1]
+    torch.testing.assert_close(ours.mode(), torch.stack([one.probs.argmax(-1) for one in reference], -1))
+
+
+def test_gradients_of_factors_are_torchs():
+    logits = parameters(2, (5, 8)).requires_grad_()
+    actions = torch.stack([one.sample() for one in torchs_factors(logits.detach())], -1)
+    ours = MultiCategorical(logits, SIZES)
+    (mine,) = torch.autograd.grad((ours.logp(actions) + ours.entropy()).sum(), logits)
+    total = sum(one.log_prob(actions[:, i]) + one.entropy() for i, one in enumerate(torchs_factors(logits)))
+    (theirs,) = torch.autograd.grad(total.sum(), logits)
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_factors_are_drawn_as_often_as_they_say_and_independently():
+    logits = torch.tensor([0.0, 1.0, -1.0, 5.0, 0.5, -0.5, 0.0, 2.0])
+    drawn = MultiCategorical(logits.expand(200_000, 8), SIZES).sample(torch.Generator().manual_seed(0))
+    assert drawn.dtype == torch.int64 and drawn.shape == (200_000, 3)
+    for factor, part in enumerate(logits.split(SIZES)):
+        frequencies = drawn[:, factor].bincount(minlength=len(part)) / len(drawn)
+        torch.testing.assert_close(frequencies, part.softmax(-1), atol=0.005, rtol=0)
+    assert abs(torch.corrcoef(drawn[:, [0, 2]].T.float())[0, 1]) < 0.01
+
+
+def test_each_runner_draws_the_factors_of_its_own_envs():
+    logits = torch.randn(6, 8, generator=torch.Generator().manual_seed(3))
+    every = MultiCategorical(logits, SIZES).sample(torch.Generator().manual_seed(1))
+    halves = [MultiCategorical(logits[i : i + 3], SIZES).sample(torch.Generator().manual_seed(1), i, 6) for i in (0, 3)]
+    assert torch.equal(torch.cat(halves), every)

@@ -16,6 +16,7 @@ from settings.models import CNNS, RESNETS
 
 LAYOUTS = {"gray": FrameLayout(84, 1, 4), "rgb": FrameLayout(84, 3, 2), "dim42": FrameLayout(42, 3, 4)}
 LAYOUTS |= {"dim43": FrameLayout(43, 1, 3), "dim50": FrameLayout(50, 3, 1)}
+LAYOUTS |= {"wide": FrameLayout(40, 3, 2, 53), "high": FrameLayout(47, 1, 1, 38)}  # of other environments than ALE's
 TORSOS = (*CONVS, *SECTIONS)
 
 
@@ -34,13 +35,17 @@ def test_the_torsos_one_can_choose_are_those_that_are_built():
 
 def stacks(layout: FrameLayout, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     """The same pictures twice: in blocks, as they travel, and as plain channels [B, stack * channels, y, x]."""
-    shape = (batch, layout.stack, layout.dim, layout.dim, layout.channels)
+    height, width, channels = layout.picture_shape
+    shape = (batch, layout.stack, height, width, channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     blocks = np.empty((layout.stack, batch, *layout.frame_shape), np.uint8)
     for age in range(layout.stack):
+        if layout.width:
+            blocks[age] = pixels[:, age]
+            continue
         frames = pixels[:, age, None] if layout.channels == 3 else pixels[:, age, None, ..., 0]
         to_blocks(blocks[age], np.ascontiguousarray(frames), layout)
-    plain = torch.from_numpy(pixels).permute(0, 1, 4, 2, 3).reshape(batch, -1, layout.dim, layout.dim)
+    plain = torch.from_numpy(pixels).permute(0, 1, 4, 2, 3).reshape(batch, -1, height, width)
     return torch.from_numpy(np.concatenate(blocks, -1)), plain
 
 
@@ -55,18 +60,18 @@ def apply_plainly(name: str, torso, plain: torch.Tensor, activate=F.relu) -> tor
     x = plain.to(torso.convs[0].weight.dtype)
     x = (x - 128) / 128 if torso.zero_mean else x / 255
     convs = list(torso.convs)
-    if name in ("nature_cnn", "a3c_cnn"):
-        for conv, stride in zip(convs, (4, 2, 1), strict=False):
+    if name in ("nature_cnn", "a3c_cnn", "minigrid_cnn"):
+        for conv, stride in zip(convs, (1, 1, 1) if name == "minigrid_cnn" else (4, 2, 1), strict=False):
             x = activate(F.conv2d(x, conv.weight, conv.bias, stride))
     elif name == "cnn42":  # TensorFlow's "same": nothing before an even side, one after; one and one around an odd side
         for conv in convs[:3]:
-            before = x.shape[-1] % 2
-            x = activate(F.conv2d(F.pad(x, (before, 1, before, 1)), conv.weight, conv.bias, 2))
+            top, left = x.shape[-2] % 2, x.shape[-1] % 2
+            x = activate(F.conv2d(F.pad(x, (left, 1, top, 1)), conv.weight, conv.bias, 2))
         x = activate(F.conv2d(x, convs[3].weight, convs[3].bias, 2))
     elif name == "rllib42":  # with a kernel of 4: one and one around an even side, one and two around an odd one
         for conv in convs:
-            after = 1 + x.shape[-1] % 2
-            x = activate(F.conv2d(F.pad(x, (1, after, 1, after)), conv.weight, conv.bias, 2))
+            bottom, right = 1 + x.shape[-2] % 2, 1 + x.shape[-1] % 2
+            x = activate(F.conv2d(F.pad(x, (1, right, 1, bottom)), conv.weight, conv.bias, 2))
     else:
         while convs:
             first, *blocks = (convs.pop(0) for _ in range(5))
@@ -104,7 +109,7 @@ def test_without_a_fully_connected_layer_the_maps_are_the_features(zero_mean):
 
 def test_a_kernel_that_does_not_fit_the_blocks_takes_them_apart():
     layout = LAYOUTS["rgb"]
-    assert [make_torso(name, layout).in_blocks for name in CONVS] == [True, True, False, False]
+    assert [make_torso(name, layout).in_blocks for name in CONVS] == [True, True, False, False, False]
     layers = Conv(8, 7, 3), Conv(8, 4, 2)
     torso = ConvTorso(layout._asdict() | {"block": 4}, layers, None, "relu", "torch", torch.float32)
     assert not torso.in_blocks
@@ -183,7 +188,8 @@ def test_cnn42_is_rllibs_vision_network(dim):
 
 
 @pytest.mark.parametrize(
-    ("name", "smallest"), [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17), ("rllib42", 1), ("impala", 1)]
+    ("name", "smallest"),
+    [("nature_cnn", 36), ("a3c_cnn", 20), ("cnn42", 17), ("rllib42", 1), ("minigrid_cnn", 4), ("impala", 1)],
 )
 def test_the_smallest_picture_leaves_one_pixel_and_a_smaller_one_none(name, smallest):
     assert compute_smallest_dim(name) == smallest

@@ -17,8 +17,8 @@ import pytest
 from ray.dashboard.modules.metrics.grafana_dashboard_factory import generate_default_grafana_dashboard
 
 import run
+from loggers.metrics import Metrics
 from runs import metrics
-from runs.metrics import Metrics
 
 ROOT = Path(run.__file__).resolve().parent
 SPEC = importlib.util.spec_from_file_location("monitoring", ROOT / "deploy" / "monitoring.py")

@@ -331,6 +331,7 @@ WORLD = "tests.runs.broken_env:{}-v0"
 FAULTS = {
     "Broken": (EnvironmentFault, "step raised ValueError: .*licence"),
     "Exits": (EnvironmentFault, "step raised SystemExit: .*licence"),
+    "Interrupts": (EnvironmentFault, "step raised KeyboardInterrupt: .*licence"),
     "NanReward": (NonFiniteValue, "reward .* nan"),
     "InfiniteReward": (NonFiniteValue, r"reward .* 1e\+300"),
     "NanObservation": (NonFiniteValue, "observation .* nan"),
@@ -348,3 +349,11 @@ def test_what_an_environment_raises_and_numbers_that_are_none_name_it(world):
         for _ in range(300):
             games.step(np.zeros(2, np.int64))
     assert type(told.value) is kind
+
+
+def test_ctrl_c_while_an_environment_plays_is_no_fault_of_it():
+    games = make_games({"id": WORLD.format("Signalled")}, 2, 1)
+    games.reset(1)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(300):
+            games.step(np.zeros(2, np.int64))

@@ -52,3 +52,16 @@ def test_runs_in_which_no_game_has_ended_still_show_what_they_are_compared_with(
         "game", {"a": [progress(np.nan, np.nan)]}, [ReferenceLine("random play", 5.0, ":")], tmp_path / "curves.png"
     )
     assert [list(line.get_ydata()) for line in figures[0].axes[0].lines] == [[5.0, 5.0]]
+
+
+def test_evaluations_are_dots_at_the_agent_steps_of_their_weights(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves.plt, "close", figures.append)
+    evaluated = {"evaluation_agent_steps": np.array([np.nan, 1.0, np.nan, 3.0])}
+    evaluated |= {"evaluation_mean": np.array([np.nan, 30.0, np.nan, 60.0])}
+    groups = {"a": [progress(10, 20, 30, 40) | evaluated, progress(1, 2, 3, 4) | evaluated], "b": [progress(1, 2)]}
+    draw_curves("game", groups, [], tmp_path / "curves.png")
+    axes = figures[0].axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [(list(dot.get_xdata()), list(dot.get_ydata())) for dot in dots] == [([1, 3], [30, 60])] * 2
+    assert [text.get_text() for text in axes.get_legend().get_texts()].count("a, evaluations") == 1

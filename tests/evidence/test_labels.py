@@ -52,3 +52,17 @@ def test_how_long_and_where_runs_went_is_named_only_where_nothing_else_differs()
     ]
     runs = [settings(), settings(algo__lr=0.001, stop__agent_steps=2000)]
     assert label_runs(runs) == ["ppo assault lr=0.00025", "ppo assault lr=0.001"]
+
+
+def test_on_several_games_an_arm_is_named_without_the_game_and_what_sets_games_apart():
+    pong = {"env__name": "pong", "algo__horizon": 64}
+    runs = [settings(), settings("a2c"), settings(**pong), settings("a2c", **pong)]
+    assert label_runs(runs) == ["ppo", "a2c", "ppo", "a2c"]
+    runs += [settings(algo__lr=0.001), settings(algo__lr=0.001, **pong)]
+    assert label_runs(runs)[::2] == ["ppo lr=0.00025", "ppo lr=0.00025", "ppo lr=0.001"]
+    assert label_runs(runs)[5] == "ppo lr=0.001"
+
+
+def test_a_difference_on_one_game_names_the_arm_on_all():
+    runs = [settings(), settings(algo__lr=0.001), settings(env__name="pong", algo__lr=0.001)]
+    assert label_runs(runs) == ["ppo lr=0.00025", "ppo lr=0.001", "ppo lr=0.001"]

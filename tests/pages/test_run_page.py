@@ -77,7 +77,7 @@ def test_the_page_holds_the_game_that_was_played_and_what_the_agent_thought_and_
     with GamesDisplay(1) as display:
         (replay,) = play_replays(agent, 1, greedy=False, display=display)
     assert game["steps"] == len(replay.actions) == 60 and "cut after 60 agent steps" in game["how"]
-    np.testing.assert_array_equal(array_of(game["actions"]), replay.actions)
+    np.testing.assert_array_equal(array_of(game["actions"])[:, 0], replay.actions)
     np.testing.assert_array_equal(array_of(game["rewards"]), replay.rewards.astype(np.float32))
     np.testing.assert_allclose(array_of(game["policy"]) / 255, replay.policy, atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(array_of(game["values"]), replay.values, rtol=1e-6)
@@ -178,11 +178,42 @@ def test_an_environment_without_pictures_has_a_page_without_games(make_run):
     assert content["game"] is None and content["clips"] == [] and content["starts"] == ["not recorded"]
 
 
+def test_evaluations_are_dots_at_the_time_at_which_their_weights_were_taken(make_run):
+    run = make_run()
+    (run / "progress.csv").write_text(ROWS)
+    head = "agent_steps,way,games,mean,low,high,cut,seconds\n"
+    rows = "1500,stochastic,30,250.0,200.0,300.0,0,9.5\n2000,stochastic,1,310.0,nan,nan,0,0.3\n"
+    assert content_of(write_page(run))["evaluations"] == []
+    (run / "evaluations.csv").write_text(head + rows)
+    content = content_of(write_page(run))
+    assert content["evaluations"] == [
+        {"agent_steps": 1500, "wall_time_s": 3.0, "mean": 250.0, "low": 200.0, "high": 300.0},
+        {"agent_steps": 2000, "wall_time_s": 4.0, "mean": 310.0, "low": None, "high": None},
+    ]
+    assert "evaluations" in content["curves"][0]["name"]
+
+
 def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):
     pytest.importorskip("pygame")
     game = content_of(write_page(make_run("CartPole-v1")))["game"]
     assert game["sees"] is None and game["importance"] is None and game["labels"] == ["action 0", "action 1"]
     assert len(pictures_in(game["video"])) == game["steps"] == len(array_of(game["rewards"]))
+
+
+def test_an_action_of_several_parts_has_a_bar_for_each_value_of_each_part(make_run):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Matching-v0", "frameskip": 1, "clip_rewards": False}
+    game = content_of(write_page(make_run(env=env, bias=[9.0, 0, 0, 0, 9, 0, 0, 9, 0])))["game"]
+    assert len(game["labels"]) == 9 and game["labels"][3] == "part 2: 0"
+    np.testing.assert_array_equal(array_of(game["actions"]), [[0, 4, 7]] * 8)  # places among the bars
+
+
+def test_pictures_that_are_not_square_are_shown_as_the_network_sees_them(make_run):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Wide-v0", "frameskip": 1, "clip_rewards": False}
+    model = {"torso": "minigrid_cnn", "hidden": 16, "activation": "relu"}
+    game = content_of(write_page(make_run(env=env | {"frame_stack": 2}, model=model)))["game"]
+    assert (game["sees"]["width"], game["sees"]["height"], game["sees"]["stack"]) == (52, 36, 2)
+    assert pictures_in(game["sees"]["video"])[0].shape[:2] == (36, 104)
+    assert array_of(game["importance"]).shape == (1, PARTS, PARTS)
 
 
 def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
@@ -249,7 +280,7 @@ def test_a_browser_shows_the_step_that_is_asked_for(assault_page, tmp_path):
     assert said["at"].startswith("agent step 42 of 60, score ") and said["next"].startswith("agent step 43 of 60")
     assert said["range"] == ["1", "60"] and said["axis"] == [["1", "60"]] * 3
     assert said["under"], "the controls are not under the picture"
-    assert f"plays {game['labels'][array_of(game['actions'])[41]]}" in said["at"]
+    assert f"plays {game['labels'][int(array_of(game['actions'])[41, 0])]}" in said["at"]
     assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
     assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
     assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0
@@ -279,6 +310,10 @@ const ys = box.querySelector('.line').getAttribute('d').split(/[ML]/).slice(1).m
 said.jumps = Math.max(...ys.slice(1).map((y, i) => Math.abs(y - ys[i])));
 said.range = !!box.querySelector('.range');
 draw([1, 2, 3], [1, 2, 3]); said.plain = !box.querySelector('.range');
+const sure = { x: 1, mean: 50, low: 40, high: 60 }, single = { x: 2, mean: 20, low: null, high: null };
+draw([0, 1, 2], [10, 20, 30], { dots: [sure, single] });
+const of = (selector, name) => [...box.querySelectorAll(selector)].map(e => +e.getAttribute(name));
+said.dots = [of(".dot", "cy"), of(".whisker", "y1"), of(".whisker", "y2"), of(".dot", "cx")];
 said.distinct = new Set(texts(draw([1, 2], [1.9412, 1.9431])).slice(0, 3)).size == 3;
 return said;
 """
@@ -290,3 +325,5 @@ def test_the_name_of_a_line_can_be_read_and_thousands_of_steps_are_a_curve(assau
     for what in ("inside", "apart", "above", "background", "range", "plain", "distinct"):
         assert said[what], (what, said)
     assert said["low"] == "0" and said["points"] <= 100 and said["jumps"] < 15
+    (first, second), (bottom,), (top,), (left, right) = said["dots"]
+    assert bottom > first > top > 0 and second > bottom and left < right, "one has no interval"

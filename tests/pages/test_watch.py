@@ -211,7 +211,7 @@ def test_a_page_is_sent_60_frames_a_second_with_what_the_agent_thought(make_run,
     assert len({frame.tobytes() for frame in frames[20:60]}) > 15
     for header, _ in messages:
         assert abs(sum(header["policy"]) - 1) < 1e-2 and len(header["policy"]) == len(header["labels"]) == 7
-        assert header["labels"][header["action"]] and isinstance(header["value"], float)
+        assert header["labels"][header["action"][0]] and isinstance(header["value"], float)
         assert header["agent_steps"] == 1000 and header["checkpoint"] == "last"
     games = [header["game"] for header, _ in messages]
     steps = [header["step"] for header, _ in messages]

@@ -1,7 +1,10 @@
 """An agent in somebody's own program plays what an evaluation plays."""
 
+import sys
+
 import numpy as np
 import pytest
+from ale_py import ALEInterface, LoggerMode, roms
 from small_worlds import ASSAULT, NATURE
 
 from playing import load_agent
@@ -65,3 +68,76 @@ def test_a_run_of_several_seeds_and_a_folder_without_a_run_are_refused(make_run,
         load_agent(tmp_path / "several")
     with pytest.raises(Mistake):
         load_agent(tmp_path / "none")
+
+
+@pytest.mark.parametrize("world", ["Matching", "Switches", "Board", "Parts", "Matrix"])
+def test_an_agent_plays_environments_of_one_s_own(world, make_run):
+    from evidence.evaluate import evaluate
+
+    env = {"name": "own", "id": f"tests.environments.own_worlds:{world}-v0", "frameskip": 1, "clip_rewards": False}
+    run = make_run(env=env | {"wrappers": [{"tests.environments.own_worlds:Doubled": {"factor": 3.0}}]})
+    seed, _ = derive_seeds(1)
+    expected = evaluate(run, episodes=1, ways=("greedy",))["greedy"]["mean"]
+    assert play_game(load_agent(run), seed, greedy=True) == pytest.approx(expected)
+
+
+def test_an_agent_with_a_torso_of_ones_own_needs_its_module(make_run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from torch import nn\n\n\nclass Net(nn.Sequential):\n    size = 8\n\n"
+    text += "    def __init__(self, model, shape):\n        super().__init__(nn.Linear(*shape, 8), nn.Tanh())\n"
+    (tmp_path / "net_of_a_user.py").write_text(text)
+    run = make_run(model={"torso": "net_of_a_user:Net"})
+    observations = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    actions, _ = load_agent(run).act(observations, greedy=True)
+    assert actions.shape == (5,)
+    (tmp_path / "net_of_a_user.py").unlink()
+    monkeypatch.delitem(sys.modules, "net_of_a_user")
+    with pytest.raises(Mistake, match="^model.torso=net_of_a_user:Net: there is no module net_of_a_user; "):
+        load_agent(run)
+
+
+@pytest.mark.parametrize("model", [{}, {"lstm_size": 8}], ids=["no-memory", "lstm"])
+def test_an_emulator_s_frames_have_the_actions_that_the_suite_s_stacks_have(model, make_run):
+    """Two games side by side, one a step behind the other: each has its stack and its memory."""
+    rules = {"noop_max": 1, "fire_reset": False, "max_episode_frames": 400}
+    agent = load_agent(make_run(env=ASSAULT | rules, model=NATURE | model))
+    for parameter in agent.network.parameters():  # else the policy hardly depends on what it sees
+        parameter.data *= 3
+    env = agent.make_env()
+    observation, _ = env.reset(seed=7)
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    ale = ALEInterface()
+    ale.setInt("random_seed", 7)
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.loadROM(roms.get_rom_path("assault"))
+    ale.reset_game()
+    buttons, frames, state, of_suite = ale.getMinimalActionSet(), [ale.getScreenRGB()] * 2, None, None
+    behind, chosen = np.zeros_like(np.stack(frames)), []
+    for step in range(60):
+        now = np.stack(frames[-2:])
+        expected, of_suite = agent.act(observation, of_suite, greedy=True)
+        pair, state = agent.act(np.stack([now, behind]), state, greedy=True)
+        if step == 0:
+            for part in state:
+                part[1] = 0  # the second game begins with the next call
+        elif step > 0:
+            assert pair[1] == chosen[-1]
+        assert pair[0] == expected
+        chosen.append(int(expected))
+        behind, frames = now, []
+        for _ in range(4):
+            ale.act(buttons[expected])
+            frames.append(ale.getScreenRGB())
+        observation = env.step(expected)[0]
+    assert len(set(chosen)) > 1
+
+
+def test_one_frame_is_one_game_and_other_sizes_are_refused(make_run):
+    agent = load_agent(make_run(env=ASSAULT, model=NATURE))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 210, 160, 3), np.uint8)
+    many, state = agent.act(frames, greedy=True)
+    assert list(many) == [agent.act(frame, greedy=True)[0] for frame in frames]
+    assert many.shape == (3,) and state[-1].shape == (3, 21, 21, 4, 16)
+    for shape in ((210, 161, 3), (1, 1, 1, 210, 160, 3)):
+        with pytest.raises(ValueError, match="210, 160, 3"):
+            agent.act(np.zeros(shape, np.uint8))

@@ -1,5 +1,6 @@
 """Recordings: what an agent played is kept, proven and filmed; what cannot be is said before it plays."""
 
+import dataclasses
 import io
 import re
 
@@ -18,9 +19,9 @@ from evidence.evaluate import evaluate
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
-from recordings.replay import read_replay
-from recordings.replayed_game import open_game, replay_game
-from recordings.video import VideoFormat, combine_frames
+from recordings.replay import label_policy, list_played, pack_replay, read_replay
+from recordings.replayed_game import StepResult, open_game, replay_game
+from recordings.video import VideoFormat, combine_frames, iterate_pictures
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -344,3 +345,69 @@ def test_another_protocol_and_seed_name_the_recording(make_run):
     assert record(run, 1, seed=7, way="greedy", rules=rules, look=SMALL) == 0
     assert recordings(run)[0].stem == "last_greedy_sticky_0.25_seed_7_game_1"
     assert read_replay(recordings(run)[0]).env["sticky"] == 0.25
+
+
+# Environments of one's own.
+
+OWN = {"name": "own", "frameskip": 1, "clip_rewards": False, "wrappers": ["tests.environments.own_worlds:Doubled"]}
+OWN_WORLDS = {  # -> numbers of the policy, shape of an action, values of its factors
+    "Matching": (9, (3,), [3, 2, 4]),
+    "Switches": (8, (4,), [2, 2, 2, 2]),
+    "Board": (11, (4,), [2, 3, 4, 2]),
+    "Parts": (3, (), []),
+    "Matrix": (8, (4,), []),
+}
+
+
+@pytest.mark.parametrize("world", OWN_WORLDS)
+def test_games_of_every_kind_of_action_are_kept_proven_and_filmed(world, make_run):
+    width, shape, factors = OWN_WORLDS[world]
+    run = make_run(env=OWN | {"id": f"tests.environments.own_worlds:{world}-v0"})
+    assert record(run, 2, look=SMALL) == 0  # 1 if a replay does not score what was played
+    for path in recordings(run):
+        replay = read_replay(path)
+        assert replay.policy.shape == (8, width) and replay.actions.shape == (8, *shape) and replay.factors == factors
+        assert path.with_suffix(".gif").exists() and replay.env["wrappers"] == OWN["wrappers"]
+        if factors:
+            parts = np.split(replay.policy, np.cumsum(factors)[:-1], axis=1)
+            assert all(np.allclose(part.sum(1), 1, atol=1e-5) for part in parts)
+            played = np.take_along_axis(replay.policy, list_played(replay.actions, factors), 1)
+            assert (played > 0).all() and np.isclose(replay.entropy, -sum((p * np.log(p)).sum(1) for p in parts)).all()
+            assert [label.split(":")[0] for label in label_policy(replay)[0]] == [
+                f"part {i}" for i, size in enumerate(factors, 1) for _ in range(size)
+            ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"factors": [3, 2]}, "probability"), ({"factors": [2, 2, 5]}, "factors"), ({"factors": "9"}, "factors")],
+)
+def test_a_replay_with_other_factors_than_its_actions_is_refused(changes, named, make_run, tmp_path):
+    run = make_run(env=OWN | {"id": "tests.environments.own_worlds:Matching-v0"}, bias=[0, 0, 9.0, 0, 9, 0, 0, 0, 9])
+    assert record(run, 1, look=SMALL) == 0
+    replay = read_replay(recordings(run)[0])
+    (tmp_path / "other.npz").write_bytes(pack_replay(dataclasses.replace(replay, **changes)))
+    with pytest.raises(Mistake, match=named):
+        read_replay(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("world", ["Catch", "Screens", "Wide"])
+def test_pictures_of_every_shape_are_played_and_filmed(world, make_run):
+    model = {"torso": "minigrid_cnn", "hidden": 16, "activation": "relu"}
+    env = OWN | {"id": f"tests.environments.own_worlds:{world}-v0", "frame_stack": 2}
+    run = make_run(env=env, model=model)
+    assert record(run, 1, look=SMALL) == 0
+    assert evaluate(run, episodes=2, ways=("greedy",))["greedy"]["mean"] is not None
+
+
+def test_a_game_that_ends_in_the_middle_of_a_picture_is_filmed_to_its_end(monkeypatch):
+    """At 30 pictures a second each takes two frames; the last agent step of a game may have three."""
+    screen, sound = np.zeros((2, 2, 3), np.uint8), np.zeros(512, np.uint8)
+    steps = [StepResult([screen] * frames, sound, 0.0, False, False) for frames in (4, 3)]
+    monkeypatch.setattr("recordings.video.replay_game", lambda *_: iter(steps))
+
+    class Recorded:
+        env = {"game": "pong"}
+
+    pictures = list(iterate_pictures(Recorded(), None, 2))
+    assert [len(picture.sound) for picture in pictures] == [512, 0, 512, 0]

@@ -11,7 +11,12 @@ from run_directory import milestones
 from run_directory.checkpoints import find_checkpoint, find_newest_checkpoint, list_checkpoints, read_totals
 from run_directory.layout import MILESTONES
 from run_directory.manifest import find_damage
-from run_directory.milestones import MilestoneWriter, list_passed_milestones, write_milestone
+from run_directory.milestones import (
+    MilestoneWriter,
+    list_passed_milestones,
+    list_weights_to_evaluate,
+    write_milestone,
+)
 from run_directory.weights import read_weights
 from settings.mistakes import Mistake
 
@@ -121,3 +126,30 @@ def test_no_run_continues_from_a_milestone(tmp_path):
     assert list_checkpoints(tmp_path) == []
     with pytest.raises(Mistake, match=f"resume={tmp_path}: no checkpoint"):
         find_newest_checkpoint(tmp_path)
+
+
+# Weights that an evaluation waits for.
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "due"),
+    [(-1, 0, []), (0, 999, []), (0, 1000, [1000]), (999, 1024, [1024]), (1024, 1999, []), (1024, 4096, [4096])],
+)
+def test_weights_are_kept_for_an_evaluation_by_the_row_that_passes_a_multiple_and_once_for_several(
+    before, now, due, tmp_path
+):
+    writer = MilestoneWriter(tmp_path, None, evaluate_every=1000)
+    assert writer.list_due_milestones(before, now) == [f"evaluate_{steps}" for steps in due]
+    assert MilestoneWriter(None, 1000, 1000).list_due_milestones(-1, 1000) == []
+    assert MilestoneWriter(tmp_path, None).list_due_milestones(-1, 1000) == []
+
+
+def test_weights_that_wait_are_found_in_order_and_dropped_beyond_a_checkpoint(tmp_path):
+    for steps in (10_000, 9_000, 2_000):
+        put(tmp_path, f"evaluate_{steps}", steps)
+    (tmp_path / "checkpoints" / "evaluate_mine").mkdir()
+    assert list(list_weights_to_evaluate(tmp_path)) == [2_000, 9_000, 10_000]
+    assert find_damage(list_weights_to_evaluate(tmp_path)[9_000]) is None
+    MilestoneWriter(tmp_path, None).drop_milestones_ahead(9_000)
+    assert list(list_weights_to_evaluate(tmp_path)) == [2_000, 9_000]
+    assert list_checkpoints(tmp_path) == [], "nothing continues from them"

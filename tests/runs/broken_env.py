@@ -1,6 +1,7 @@
 """Environments that work for a while: CartPole for 300 steps, and then what ends a run."""
 
 import math
+import signal
 
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
@@ -24,6 +25,18 @@ class Broken(CartPoleEnv):
 class Exits(Broken):
     def fail(self, *step):
         raise SystemExit("the licence has expired")
+
+
+class Interrupts(Broken):
+    def fail(self, *step):
+        raise KeyboardInterrupt("the licence has expired")
+
+
+class Signalled(Broken):
+    """Ctrl-C while the environment plays."""
+
+    def fail(self, *step):
+        signal.raise_signal(signal.SIGINT)
 
 
 class NanReward(Broken):
@@ -56,5 +69,5 @@ class Unstartable(CartPoleEnv):
         raise ValueError("the licence has expired")
 
 
-for world in (Broken, Exits, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable):
+for world in (Broken, Exits, Interrupts, Signalled, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable):
     gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=500, disable_env_checker=True)

@@ -40,9 +40,11 @@ RLLIBS = [  # setting, value, RLlib's attribute, its value there
     ("seed", 77, "seed", 77),
 ]
 ATTRIBUTES = {"algo", "env_settings", "stop_settings", "report_every", "checkpoint_every_s", "keep_milestones"}
+ATTRIBUTES |= {"evaluate_every"}
 OURS = [  # of the run, beside the settings of the algorithm, the environment and the end
     ("checkpoint_every_s", 7.5),
     ("keep_milestones", False),
+    ("evaluate_every", 5000),
     ("report_every", 333),
 ]
 
@@ -161,7 +163,7 @@ def test_the_environment_s_settings_travel_as_they_are(settings):
 
 def test_the_model_knows_its_pixels_and_its_dtype(composed):
     model = make_model_config(make_plan(composed["env=assault"]))
-    assert model["pixels"] == {"dim": 84, "channels": 1, "stack": 4, "block": 4}
+    assert model["pixels"] == {"dim": 84, "width": None, "channels": 1, "stack": 4, "block": 4}
     assert model["dtype"] == find_fastest_dtype()
     assert "pixels" not in make_model_config(make_plan(composed["env=cartpole"]))
     assert make_model_config(make_plan(composed["env=cartpole"]))["dtype"] == "float32"

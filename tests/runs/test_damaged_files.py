@@ -44,7 +44,7 @@ def no_ray(monkeypatch, one_thread):
 
     monkeypatch.setattr("runs.train.open_ray", refuse)
     monkeypatch.setattr("tune_searches.search.open_ray", refuse)
-    monkeypatch.setattr("comparisons.comparison.draw_curves", lambda *_: None)
+    monkeypatch.setattr("comparisons.files.draw_curves", lambda *_: None)
     monkeypatch.setattr("comparisons.page.write_page", lambda *_: None)
 
 

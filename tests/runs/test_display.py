@@ -237,3 +237,19 @@ def test_where_there_is_no_utf8_the_picture_is_in_ascii():
         for score in (1.0, 2.0, 8.0):
             shown_to.show_row(1, ROW | {"episode_return_mean": score})
         assert shown_to.draw_progress(60).plain.isascii() and "##--" in shown_to.draw_progress(60).plain
+
+
+def test_an_evaluation_stands_in_the_table_of_a_single_seed_and_is_a_line_elsewhere():
+    text = "evaluated at 1,000 agent steps: 20.0"
+    shown_to = Display([1], 5000, console=terminal())
+    with shown_to:
+        shown_to.show_row(1, ROW)
+        shown_to.show_evaluation("seed 1", text)
+        assert text in shown_to.draw_progress(80).plain.splitlines()
+        shown_to.show_row(1, ROW | {"agent_steps": 2000})
+        assert text in shown_to.draw_progress(80).plain.splitlines()
+    for seeds, console in ([1], plain()), ([1, 2], plain()), ([1, 2], terminal()):
+        with Display(seeds, 5000, console=console) as shown_to:
+            shown_to.show_row(1, ROW)
+            shown_to.show_evaluation("seed 1", text)
+        assert f"seed 1 {text}" in text_of(console)

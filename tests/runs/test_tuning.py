@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from cluster.plan import make_plan
+from loggers.metrics import Metrics
+from loggers.run_logs import RunLogs
 from runs import tuning
 from runs.display import Display
-from runs.metrics import Metrics
 from runs.train import SeedSource
 from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
 
@@ -30,7 +31,8 @@ def test_all_seeds_ask_for_their_places_at_the_same_time(concurrent, expected, c
     source = SeedSource(plan, tmp_path, list(plan.seeds))
     stop = StopCondition(tmp_path, lambda *_: True)
     screen = Display([1, 2, 3], 100, console=Console(file=io.StringIO()))
-    recorder = Recorder(tmp_path, source, stop, screen, lambda config, result: None, Metrics(plan.settings))
+    logs = RunLogs(plan.settings, tmp_path)
+    recorder = Recorder(tmp_path, source, stop, screen, lambda config, result: None, Metrics(plan.settings), logs)
     run_trials(recorder, max_failures=0, concurrent=concurrent)
     assert configs[0].max_concurrent_trials == expected and configs[0].num_samples == 3
 

@@ -100,3 +100,13 @@ def test_the_rules_of_a_protocol_are_settings_of_a_game():
     for rules in PROTOCOLS.values():
         for name, value in rules.items():
             assert list_settings(AtariSettings)[name].check(name, value) == value
+
+
+def test_settings_of_data_take_mappings_and_lists_of_both_kinds():
+    kwargs, wrappers = (list_settings(GymnasiumSettings)[name] for name in ("kwargs", "wrappers"))
+    assert kwargs.check("env.kwargs", {"size": [1, {"a": None}]}) == {"size": [1, {"a": None}]}
+    assert kwargs.check("env.kwargs", None) is wrappers.check("env.wrappers", None) is None
+    assert wrappers.check("env.wrappers", ["a:B", {"c:D": {}}]) == ["a:B", {"c:D": {}}]
+    for setting, value in ((kwargs, "a"), (kwargs, ["a"]), (wrappers, "a:B"), (wrappers, [3]), (wrappers, [])):
+        with pytest.raises(Mistake, match=r"^env\.x=.* or null$"):
+            setting.check("env.x", value)

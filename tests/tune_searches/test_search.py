@@ -30,13 +30,14 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import run
 from evidence.evaluate import evaluate
+from loggers.metrics import Metrics
+from loggers.run_logs import RunLogs
 from run_directory import checkpoints
 from run_directory.checkpoints import read_totals
 from run_directory.manifest import find_damage
 from run_directory.progress_table import ProgressTable
 from runs import interrupt
 from runs.display import SearchDisplay
-from runs.metrics import Metrics
 from runs.tuning import Recorder, StopCondition
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import (
@@ -150,9 +151,10 @@ def test_a_storage_that_fails_while_it_is_written_to_stops_the_search_with_a_sen
     assert code == 0 and "1 of 1 trials: 1 complete" in printed
 
 
-def make_recorder(folder: Path, display: SearchDisplay, metrics: Metrics) -> Recorder:
+def make_recorder(folder: Path, display: SearchDisplay, settings: dict, metrics: type[Metrics] = Metrics) -> Recorder:
     stop = StopCondition(folder, lambda _, result: result["agent_steps"] >= 100)
-    return Recorder(folder, SearchSource(display), stop, display, lambda config, result: None, metrics)
+    reporters = metrics(settings), RunLogs(settings, folder)
+    return Recorder(folder, SearchSource(display), stop, display, lambda config, result: None, *reporters)
 
 
 def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
@@ -161,7 +163,7 @@ def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
 
     said = io.StringIO()
     display = SearchDisplay(lambda: "", Console(file=said))
-    recorder = make_recorder(tmp_path, display, Metrics(compose([])))
+    recorder = make_recorder(tmp_path, display, compose([]))
     result = {"failure": None, "reports": [], "agent_steps": 1, "score": 1.0}
     for _ in range(2):
         recorder.on_trial_result(1, [], Trial(), result | {"notices": [(1, "worker 2")]})
@@ -435,7 +437,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     Path(Trial.config["dir"]).mkdir(parents=True)
     Path(Trial.config["dir"], "config.yaml").write_text("seed: 3\n")
     display = SearchDisplay(lambda: "", Console(file=io.StringIO()))
-    recorder = make_recorder(folder, display, Seen(settings))
+    recorder = make_recorder(folder, display, settings, Seen)
     result = {"failure": None, "notices": [], "agent_steps": 5, "score": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
     assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]

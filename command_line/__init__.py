@@ -1,0 +1,1 @@
+"""What a command line is answered with before an experiment runs: its flags, --help, and completion in a shell."""

@@ -1,0 +1,199 @@
+"""The text of --help: all groups with examples, or each setting of a group with its meaning, values and default.
+
+    python run.py --help             groups and examples
+    python run.py --help algo        the options of a group, and the settings of its default option
+    python run.py --help algo=a2c    the settings of A2C
+    python run.py --help algo.lr     one setting
+
+Meanings and values come from the classes in settings/, defaults from the YAML files in experiments/.
+"""
+
+import itertools
+import re
+import shutil
+import textwrap
+from typing import Any
+
+from ale_py import roms
+
+from experiments.composition import (
+    GROUPS,
+    compose_config,
+    compose_settings,
+    explain_typed_key,
+    find_option_file,
+    list_options,
+)
+from experiments.words import expand_override
+from settings.commands import (
+    COMMAND_DEFAULTS,
+    IGNORED_SETTINGS,
+    PLAYER_COMMANDS,
+    PROTOCOL_SETTINGS,
+    READER_ONLY_SETTINGS,
+    READER_SETTINGS,
+)
+from settings.experiment import select_classes
+from settings.mistakes import Mistake
+from settings.runs import SEED, RunSettings
+from settings.searches import SearchSettings
+from settings.setting import Setting, list_settings
+from settings.suggestions import suggest_option
+
+WIDTH = 80  # columns, where the terminal does not say how many it has
+EXAMPLES = """
+examples
+  python run.py                             PPO on Assault, 10M agent steps
+  python run.py size=short                  the same, within some minutes
+  python run.py env=qbert                   any game of ALE
+  python run.py env=pong env.protocol=machado         sticky actions, all 18
+  python run.py env=cartpole stop.agent_steps=100k
+  python run.py seed=1,2,3 algo.lr=1e-4     one run per seed
+  python run.py tune_searches=assault_ppo   search for better settings
+  python run.py resume=latest               continue the newest run
+  python run.py resume=auto algo=ppo        continue it, or begin it
+  python run.py command=evaluate run=latest episodes=30
+  python run.py command=record run=latest games=3     videos of it
+  python run.py command=page run=latest     a page with curves and a played game
+  python run.py command=watch run=latest    watch the training in a browser
+  python run.py command=promote run=latest  keep the settings of a search
+  python run.py algo=a3c dry_run=true       print where processes would run
+  python run.py cluster=ray output_dir=/shared/runs   on a Ray cluster
+
+flags
+  --help      this text      --cfg job   print the experiment, run nothing
+  --cfg job --package algo   print one group of it
+  --config-dir mine   use your own algo/, env/ ... in this folder, too
+  tuned_configs=mine.yaml (or experiment=)   use a file of your own
+  -m          a grid of experiments, and their comparison: docs/comparing.md
+  --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
+  --completion bash (or zsh)   Tab completes: eval "$(python run.py ...)"
+"""
+SECTIONS = ("algo", "env", "model", "cluster", "stop", "search", "run")  # run stands for the settings of no group
+EXAMPLE_SEARCH = "tune_searches=assault_ppo"  # an experiment without a search has no search settings to show
+
+
+def format_help(words: list[str]) -> str:
+    """Return the text of --help for some words, one after the other; without words, the overview.
+
+    Raises:
+        Mistake: a word is neither a group, nor an option of a group, nor a setting.
+    """
+    return "\n\n".join("\n".join(format_section(word)) for word in words) if words else format_overview()
+
+
+def format_overview() -> str:
+    """Return the text on all groups with their options, and the examples."""
+    lines = ["RLlib Atari suite: policy-gradient experiments on Ray RLlib", ""]
+    lines += ["usage: python run.py [group=option] [key=value] ...", "", "groups"]
+    for group in GROUPS:
+        lines += wrap_text(f"  {group:<14} ", ", ".join(list_options(group)) or "(none yet)")
+    return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
+
+
+def format_section(word: str) -> list[str]:
+    """Return the lines on one word: a group, `group=option`, or a setting."""
+    group, equals, option = word.partition("=")
+    if equals and group in GROUPS:
+        words = expand_override(word, list_options("env"))  # two for any game of ALE
+        file = words[0].partition("=")[2]
+        lines = [line for text in read_header(group, file) for line in (wrap_text("  ", text) if text else [""])]
+        return [word, *lines, *(format_command(option) if group == "command" else format_settings(group, words))]
+    if group in (*GROUPS, *SECTIONS) and not equals:
+        settings = format_settings(group, [])
+        if group in GROUPS and settings:
+            default = f"{compose_config([], with_hydra=True).hydra.runtime.choices[group]}, the default"
+            title = EXAMPLE_SEARCH if group == "tune_searches" else f"{group}={default}"
+            return [*format_options(group), "", f"settings of {title}", *settings]
+        title = "settings outside of groups" if group == "run" else group
+        return [*(format_options(group) if group in GROUPS else [title]), *settings]
+    key = group  # of algo.lr=3, algo.lr
+    group, _, name = key.rpartition(".")
+    options = list_options(group) if group in ("algo", "env", "model") else []
+    for overrides in [[], *([f"{group}={option}"] for option in options)]:
+        table = list_defaults(group or "run", overrides)
+        if name in table:
+            games = wrap_text("      ", f"Games: {', '.join(roms.get_all_rom_ids())}") if key == "env.game" else []
+            return [*overrides, *format_setting(key, *table[name]), *games]
+    known = [f"{section}.{name}" for section in SECTIONS[:-1] for name in list_defaults(section, [])]
+    raise Mistake(f"--help {explain_typed_key(key, known)}")
+
+
+def format_command(command: str) -> list[str]:
+    """Return the lines on all settings outside of groups that a command reads."""
+    if command not in READER_SETTINGS:
+        left_out = {"command", *READER_ONLY_SETTINGS, *IGNORED_SETTINGS[command]}
+        groups = [section for section in SECTIONS[:-1] if command == "search" or section != "search"]
+        table = {key: line for key, line in list_defaults("run", []).items() if key not in left_out}
+        pages = ", ".join(f"--help {group}" for group in groups)
+        lines = ["", *wrap_text("", f"settings of this command, beside those of groups: {pages}")]
+        return [*lines, *(line for key, one in table.items() for line in format_setting(key, *one))]
+    of_run = {"seed": SEED} | (
+        {f"env.{key}": one for key, one in PROTOCOL_SETTINGS.items()} if command in PLAYER_COMMANDS else {}
+    )
+    table = list_defaults("run", []) | {key: (setting, "...") for key, setting in of_run.items()}
+    for key, default in COMMAND_DEFAULTS.get(command, {}).items():
+        table[key] = table[key][0], default
+    lines = ["", "settings of this command; where ... stands, the default is the value of the run"]
+    for key in (*READER_SETTINGS[command], *list(of_run)[1:]):
+        lines += format_setting(key, *table[key])
+    return lines
+
+
+def format_settings(group: str, overrides: list[str]) -> list[str]:
+    """Return the lines on all settings of a group."""
+    lines, group = [], "search" if group == "tune_searches" else group
+    for name, (setting, default) in list_defaults(group, overrides).items():
+        lines += format_setting(name if group == "run" else f"{group}.{name}", setting, default)
+    return lines
+
+
+def list_defaults(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]:
+    """Return name -> setting and default of a group of SECTIONS, in the order of its YAML file; else nothing."""
+    if group not in SECTIONS:
+        return {}
+    if group == "search" and not overrides:
+        overrides = [EXAMPLE_SEARCH]
+    games = {"env=atari": ["env.game=assault"], "env=gymnasium": ["env.id=CartPole-v1"]}  # they have no default game
+    settings = compose_settings([*overrides, *games.get(" ".join(overrides), [])])
+    if group == "run":
+        of_run = {"seed": SEED, **list_settings(RunSettings)}
+        return {name: (setting, settings[name]) for name, setting in of_run.items()}
+    table = list_settings(SearchSettings if group == "search" else select_classes(settings)[group])
+    names = [name for name in settings[group] if name in table and (name != "name" or group == "search")]
+    return {name: (table[name], settings[group][name]) for name in names}
+
+
+def format_options(group: str) -> list[str]:
+    """Return the lines on the options of a group, each with the first sentence of its file."""
+    lines = [f"{group}="]
+    for option in list_options(group):
+        head = " ".join(itertools.takewhile(bool, read_header(group, option)))
+        lines += wrap_text(f"  {option:<20} ", re.split(r"(?<=[.])\s+(?=[A-Z])", head)[0])
+    return lines
+
+
+def read_header(group: str, option: str) -> list[str]:
+    """Return the lines of the comment at the top of an option's file."""
+    if not (path := find_option_file(group, option)):
+        hint = suggest_option(option, list_options(group))
+        raise Mistake(f"--help {group}={option}: there is no such option; {hint}")
+    lines = path.read_text().splitlines()
+    comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
+    end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    count = sum(not line.startswith("# @package") for line in lines[:end])
+    return comments[:count]
+
+
+def format_setting(key: str, setting: Setting, default: Any) -> list[str]:
+    """Return the lines on a setting: its default as an override, then its meaning and the values that it takes."""
+    shown = {type(None): "null", bool: str(default).lower()}.get(type(default), str(default))
+    if type(default) is int and default >= 100_000:
+        shown = f"{default:_}"
+    return [f"  {key}={shown}", *wrap_text("      ", f"{setting.meaning}. Takes {setting.describe_values()}")]
+
+
+def wrap_text(first: str, text: str) -> list[str]:
+    """Return `first` and a text as lines that fit the terminal; the text is indented below its own first line."""
+    width = min(shutil.get_terminal_size((WIDTH, 24)).columns, 120)
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first)) or [first.rstrip()]

@@ -1,0 +1,64 @@
+"""What a reader has to know before scores are compared: other rules, runs that are not at their end, unequal training.
+
+comparisons -> a sentence for each thing that makes scores less comparable than they look
+"""
+
+from itertools import groupby
+
+from comparisons.comparison import Comparison, find_differences
+from evidence.run_groups import Run
+from settings.protocols import describe_protocol
+
+NAMED_RUNS = 6  # runs that a sentence names, at most
+
+
+def list_notes(comparisons: list[Comparison]) -> list[str]:
+    """Return the sentences on all comparisons; those on one game begin with its name where there are several."""
+    notes = []
+    for name, same in groupby(sorted(comparisons, key=lambda one: one.name), lambda one: one.name):
+        protocols = [describe_protocol(one.env) for one in same]
+        if len(protocols) > 1:
+            notes.append(
+                f"{name} was played under {len(protocols)} protocols ({'; '.join(protocols)}). Scores of different "
+                "protocols are never compared, so each has tables and verdicts of its own."
+            )
+    for one in comparisons:
+        start = f"{one.game}: " if len(comparisons) > 1 else ""
+        notes += [start + note for note in (*describe_unfinished(one), *describe_unequal(one))]
+    return notes
+
+
+def describe_unfinished(comparison: Comparison) -> list[str]:
+    """Return a sentence on the runs that have not reached the end that their settings name."""
+    left = [run for run in comparison.runs if not run.is_at_end]
+    if not left:
+        return []
+    names = [
+        f"{run.name} ({count_steps(run):,} of {run.settings['stop']['agent_steps']:,} agent steps)" for run in left
+    ]
+    more = f" and {len(names) - NAMED_RUNS} more" if len(names) > NAMED_RUNS else ""
+    scores = "The score is that of the last row" if len(left) == 1 else "Scores are those of the last rows"
+    return [f"Not at the end yet: {', '.join(names[:NAMED_RUNS])}{more}. {scores} so far."]
+
+
+def describe_unequal(comparison: Comparison) -> list[str]:
+    """Return sentences on arms without a score, that were trained for longer than others, that play something else than
+    others, and on arms whose own seeds have different settings."""
+    notes = [f"{label}: no game has ended, so it has no score." for label, of in comparison.scores.items() if not of]
+    steps = {label: max(count_steps(run) for run in of_arm) for label, of_arm in comparison.arms.items()}
+    if max(steps.values()) > 1.05 * min(steps.values()):
+        listed = ", ".join(f"{label} {number:,}" for label, number in steps.items())
+        notes.append(f"The arms were trained for different numbers of agent steps: {listed}.")
+    if rules := [key for key in comparison.differences if key.startswith("env.")]:
+        notes.append(f"The arms differ in what they play or see ({', '.join(rules)}), so their scores may not compare.")
+    for label, of_arm in comparison.arms.items():
+        if differ := [key for key in find_differences(of_arm) if not key.startswith("cluster.")]:
+            notes.append(
+                f"The seeds of {label} differ in {', '.join(differ)}, and are compared as one arm all the same."
+            )
+    return notes
+
+
+def count_steps(run: Run) -> int:
+    """Return the agent steps of the last row of a run."""
+    return int(run.progress["agent_steps"][-1])

@@ -1,0 +1,124 @@
+"""A torso from a user's own module: `model.torso=my_module:MyTorso`.
+
+    class MyTorso(nn.Module):
+        def __init__(self, model, shape):   # the `model.` settings; the shape of one observation
+            ...
+            self.size = ...                 # D, the features of the output
+
+        def forward(self, obs):             # fp32 [B, *shape] -> [B, D]
+            ...
+
+Pictures have the shape [stack * channels, y, x], the oldest frame first, with pixels from 0 to 1, or from -1 to 1 where
+`model.zero_mean` is true. All other observations come as they are, in fp32. Where `model.dtype` is bfloat16, torch's
+autocast lets layers compute in it.
+
+A class that is to be faster can have a third method, `pack()`: what it returns is the second argument of
+`forward(obs, packed)`. It is called once per rollout by env runners and in each forward pass by learners, so gradients
+have to pass through it. Every parameter has to take part in the features, and the features of an observation must not
+depend on the others of the batch (no BatchNorm) or on chance (no dropout): a policy that acts is the one that learns.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from custom_models.torsos import convert_pixels, unpack_blocks
+from settings.mistakes import Mistake
+from settings.own_parts import describe_error, import_class
+
+BATCH = 2  # observations that a torso is tried with
+
+
+class OwnTorso(nn.Module):
+    """A user's torso with the methods of the suite's torsos.
+
+    Args:
+        model: the `model.` settings with a dtype that is not auto and, for pictures, `pixels`.
+        shape: of one observation; of pictures in blocks.
+
+    Attributes:
+        net: the object of the user's class.
+        size: D, the features of the output.
+
+    Raises:
+        Mistake: the class cannot be imported, or its constructor fails.
+    """
+
+    def __init__(self, model: dict, shape: tuple[int, ...]):
+        super().__init__()
+        self.pixels, self.zero_mean = model.get("pixels"), model.get("zero_mean", False)
+        self.dtype, name = getattr(torch, model["dtype"]), model["torso"]
+        kind = import_class(name, "model.torso")
+        if not issubclass(kind, nn.Module) or "forward" not in dir(kind) or kind.forward is nn.Module.forward:
+            raise Mistake(
+                f"model.torso={name}: it is no torch.nn.Module with a method forward(obs); see docs/extending.md"
+            )
+        if self.pixels:
+            shape = tuple(self._convert(torch.zeros(1, *shape, dtype=torch.uint8)).shape[1:])
+        try:
+            self.net: Any = kind({key: value for key, value in model.items() if key != "pixels"}, shape)
+        except (Exception, SystemExit) as error:  # a user's constructor may raise anything
+            raise Mistake(
+                f"model.torso={name}: it cannot be made for observations of shape {shape} ({describe_error(error)})"
+            ) from error
+        size = getattr(self.net, "size", None)
+        if not isinstance(size, int) or size < 1:
+            raise Mistake(
+                f"model.torso={name}: its constructor has to set self.size, the number of features; it is {size}"
+            )
+        self.size = size
+
+    def pack(self) -> Any:
+        """Return what `forward` gets as `packed`: the result of the torso's own `pack`, or None where it has none."""
+        return self.net.pack() if hasattr(self.net, "pack") else None
+
+    def forward(self, obs: torch.Tensor, packed: Any) -> torch.Tensor:
+        """Return features, fp32 [B, size], for observations [B, ...], pixels as uint8 stacks in blocks."""
+        x = self._convert(obs)
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
+            features = self.net(x) if packed is None else self.net(x, packed)
+        return features.float()
+
+    def _convert(self, obs: torch.Tensor) -> torch.Tensor:
+        """Return observations as the user's torso gets them, fp32 [B, *shape]."""
+        if not self.pixels:
+            return obs.float()
+        x = convert_pixels(unpack_blocks(obs, self.pixels), torch.float32, self.zero_mean).permute(0, 3, 1, 2)
+        return x.div_(128 if self.zero_mean else 255)
+
+
+def try_torso(model: dict, shape: tuple[int, ...], is_uint8: bool) -> None:
+    """Try a user's torso with observations of zeros, and refuse it where it cannot work.
+
+    Args:
+        model, shape: as in OwnTorso.
+        is_uint8: whether observations are bytes, as pictures are.
+
+    Raises:
+        Mistake: its class cannot be used, `forward` raises an error or returns another shape than [B, size], or a
+            parameter has no part in the features.
+    """
+    torso = OwnTorso(model, shape)
+    name, obs = model["torso"], torch.zeros(BATCH, *shape, dtype=torch.uint8 if is_uint8 else torch.float32)
+    try:
+        features = torso(obs, torso.pack())
+    except (Exception, SystemExit) as error:  # a user's network may raise anything
+        seen = list(torso._convert(obs).shape)
+        raise Mistake(
+            f"model.torso={name}: it cannot be run on observations {seen} ({describe_error(error)})"
+        ) from error
+    if features.shape != (BATCH, torso.size):
+        raise Mistake(
+            f"model.torso={name}: its output is {list(features.shape)} where the batch has {BATCH} observations and "
+            f"self.size is {torso.size}; return [B, size]"
+        )
+    used = features.sum()
+    if used.requires_grad:
+        used.backward()
+    unused = [name for name, one in torso.net.named_parameters() if one.requires_grad and one.grad is None]
+    if unused:
+        raise Mistake(
+            f"model.torso={name}: its parameter {unused[0]} has no part in the features, so it would never learn; "
+            "remove it, or set requires_grad to False"
+        )

@@ -1,0 +1,94 @@
+"""The check of the user's own folder, `--config-dir mine`, before it is searched beside experiments/.
+
+overrides or a saved run -> folder -> check of its files -> options of groups, modules
+"""
+
+import sys
+from pathlib import Path
+
+from environments.own_folder import share_modules
+from experiments.composition import GROUPS, ROOT, get_group_folder
+from run_directory.continuation import refuse_untrusted_directory
+from settings.mistakes import Mistake, resolve_path
+from settings.runs import RunSettings
+from settings.setting import list_settings
+
+HINT = "name a folder with folders such as algo/, env/ or tuned_configs/ in it"
+
+
+def open_typed_folder(overrides: list[str]) -> None:
+    """Search the folder that the overrides name, `config_dir=mine`, from now on; none if they name none.
+
+    Raises:
+        Mistake: as `open_folder`, or two folders are named.
+    """
+    typed = [override.partition("=")[2] for override in overrides if override.startswith("config_dir=")]
+    if len(set(typed)) > 1:
+        raise Mistake(f"config_dir={typed[1]}: config_dir={typed[0]} is named already; leave one out")
+    if typed and not typed[0]:
+        raise Mistake(f"config_dir=: {HINT}, or leave it out")
+    open_folder(typed[0] if typed and typed[0] != "null" else None)
+
+
+def open_saved_folder(run: Path, saved: dict, overrides: list[str]) -> None:
+    """Search the folder that a resumed run was started with, unless the overrides name another one.
+
+    Commands that only read a run do not do this: modules run code, and whoever made the run chose the folder.
+
+    Raises:
+        Mistake: the run is not the user's own, or the folder is not there any more, or cannot be searched.
+    """
+    folder = saved.get("config_dir")
+    if not folder or any(override.startswith("config_dir=") for override in overrides):
+        return
+    refuse_untrusted_directory(run, overrides)
+    if not Path(folder).is_dir():
+        raise Mistake(
+            f"{run} was started with --config-dir {folder}, and there is no such folder here; type --config-dir and "
+            "where the folder is now"
+        )
+    open_folder(folder)
+
+
+def open_folder(path: str | None) -> None:
+    """Search a folder beside experiments/, and make its modules importable; the folder before it is left.
+
+    Raises:
+        Mistake: there is no such folder, or a file in it would take the place of one of the suite, or of Python.
+    """
+    folder = resolve_path(path, "config_dir") if path else None
+    if folder:
+        if not folder.is_dir():
+            raise Mistake(f"config_dir={path}: there is no such folder; {HINT}")
+        refuse_folders_of_settings(folder)
+        refuse_hidden_options(folder)
+        refuse_hidden_modules(folder)
+    share_modules(folder)
+
+
+def refuse_folders_of_settings(folder: Path) -> None:
+    """Refuse a folder in it with the name of a setting, which Hydra would take for a group of that name."""
+    for name in {"seed", "search", "stop", "made_for", *list_settings(RunSettings)} - {*GROUPS}:
+        if (folder / name).is_dir():
+            raise Mistake(f"{folder / name} has the name of a setting, and Hydra takes it for a group; rename it")
+
+
+def refuse_hidden_options(folder: Path) -> None:
+    """Refuse a file with the name of one of the suite's in the same group, which Hydra would read in its place."""
+    for group in (*GROUPS, "shortened"):
+        for path in sorted((folder / group).glob("*.yaml")):
+            other = get_group_folder(group) / path.name
+            if other.exists() and other.read_bytes() != path.read_bytes():
+                raise Mistake(
+                    f"{path}: the suite has {group}={path.stem} already, and would read its own file; rename yours"
+                )
+
+
+def refuse_hidden_modules(folder: Path) -> None:
+    """Refuse a module with the name of a room of the suite or of a module of Python: one would hide the other."""
+    for path in sorted([*folder.glob("*.py"), *(init.parent for init in folder.glob("*/__init__.py"))]):
+        if path.stem in sys.stdlib_module_names:
+            raise Mistake(f"{path} would hide the module {path.stem} of Python; rename it")
+        own = ROOT / path.stem
+        if folder != ROOT and ((own / "__init__.py").exists() or own.with_suffix(".py").exists()):
+            raise Mistake(f"{path} would be hidden by {path.stem}, a part of the suite; rename it")

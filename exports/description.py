@@ -1,0 +1,127 @@
+"""agent.json: the inputs and outputs of an exported policy, the rules of its games, its score and origin."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+from environments.checkout import read_commit
+from environments.passwords import mask_passwords
+from evidence.publication import AGENT, describe_start
+from exports.exported_network import ExportedNetwork
+from playing.agent import Agent
+from run_directory.checkpoints import read_totals
+from run_directory.files import read_json
+from run_directory.layout import evaluation_path
+from run_directory.starts import find_starts
+from settings.protocols import complete_rules, describe_protocol
+
+WAYS = ("stochastic", "greedy")
+STATISTICS = ("mean", "std", "iqm", "iqm_interval")
+PLAYERS = {True: ("ale-py", "numpy"), False: ("gymnasium", "numpy")}  # is it a game of ALE? -> what play.py imports
+RUNTIMES = {"onnx": "onnxruntime", "torchscript": "torch"}
+
+
+def describe_agent(agent: Agent, network: ExportedNetwork, games: Any, file: str, format: str) -> dict[str, Any]:
+    """Return the content of agent.json.
+
+    Args:
+        agent: the agent.
+        network: its exported network.
+        games: open environments of the agent.
+        file: the name of the network's file.
+        format: `onnx` or `torchscript`.
+    """
+    env, starts = complete_rules(agent.env), find_starts(agent.run)
+    totals, published = read_totals(agent.checkpoint), read_published(agent.run)
+    origin = [describe_start(start) for start in starts] or published.get("starts", [])
+    needed = (*PLAYERS["game" in env], RUNTIMES[format])
+    return {
+        "algo": agent.settings["algo"]["name"],
+        "env": mask_passwords(env),
+        "protocol": describe_protocol(env),
+        "preprocessing": describe_preprocessing(env),
+        "policy": {
+            "file": file,
+            "kind": network.kind,
+            "inputs": [describe_tensor(name, example) for name, example in network.inputs.items()],
+            "outputs": list(network.outputs),
+        },
+        "actions": describe_actions(games),
+        "score": find_scores(agent, published),
+        "checkpoint": {"name": agent.checkpoint.name} | {key: totals.get(key) for key in ("agent_steps", "env_frames")},
+        "seed": agent.settings["seed"],
+        "model": agent.settings["model"],
+        "trained_by": origin[-1] if origin else None,
+        "exported_by": {
+            "commit": find_commit(),
+            "packages": {name: find_version(name) for name in ("torch", "onnx", *needed)},
+        },
+        "needs": [f"{name}=={find_version(name)}" for name in needed],
+    }
+
+
+def describe_tensor(name: str, example: Any) -> dict[str, Any]:
+    """Return name, dtype and shape of an input; the first axis is as long as there are games, which "N" stands for."""
+    return {"name": name, "dtype": str(example.dtype).removeprefix("torch."), "shape": ["N", *example.shape[1:]]}
+
+
+def describe_preprocessing(env: dict) -> dict[str, Any]:
+    """Return how observations are made from what the environment shows."""
+    if "game" not in env:
+        return {"observation": "as the environment gives it"}
+    return {
+        "frames_per_action": env["frameskip"],
+        "maximum_of_last_frames": 2,
+        "colours": "gray, by ALE's palette" if env["grayscale"] else "RGB",
+        "size": [env["dim"], env["dim"]],
+        "resizing": "area averages, as cv2.INTER_AREA",
+        "stack": env["frame_stack"],
+        "stack_order": "oldest first; 0 before the first frame of a game",
+    }
+
+
+def describe_actions(games: Any) -> list[str] | dict[str, Any]:
+    """Return the names of ALE's actions; of another environment their number, or the box they are clipped to."""
+    if games.action_names:
+        return games.action_names
+    space = games.action_space
+    if hasattr(space, "n"):
+        return [str(action) for action in range(int(space.n))]
+    return {"low": space.low.tolist(), "high": space.high.tolist()}
+
+
+def read_published(run: Path) -> dict[str, Any]:
+    """Return the content of the agent.json of a published agent; {} for a run."""
+    return read_json(run / AGENT, dict) if (run / AGENT).is_file() else {}
+
+
+def find_scores(agent: Agent, published: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the statistics of the evaluation of this checkpoint for each way of playing; None where there was none."""
+    path = evaluation_path(agent.run, agent.name)
+    result = read_json(path, dict) if path.is_file() else published.get("evaluation")
+    if not isinstance(result, dict) or result.get("checkpoint") != agent.checkpoint.name:
+        return None
+    scores = {way: {key: result[way][key] for key in STATISTICS} for way in WAYS if way in result}
+    return {"games": result["episodes"], "games_seed": result["games_seed"], "dtype": result.get("dtype")} | scores
+
+
+def find_commit() -> str | None:
+    """Return the commit of the suite; None where git cannot tell."""
+    try:
+        return read_commit()
+    except OSError:
+        return None
+
+
+def find_version(package: str) -> str | None:
+    """Return the version of an installed package without its build (`+cpu`); None where it is not installed."""
+    try:
+        return importlib.metadata.version(package).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_description(description: dict[str, Any], folder: Path) -> None:
+    """Write agent.json."""
+    (folder / AGENT).write_text(json.dumps(description, indent=1) + "\n")

@@ -1,0 +1,94 @@
+"""`dry_run=true` of a grid: how many runs, how long, and how much disk, from training every arm for some seconds.
+
+arms -> each trained for MEASURED_S seconds in a temporary folder -> its speed, the size of a checkpoint -> text
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from cluster.plan import Plan, make_plan
+from environments.screen import format_duration
+from grids.arms import Arm, Grid
+from grids.grid import train_configs
+from grids.grid_directory import GridRun
+from run_directory.layout import PERCENTAGES, PROGRESS_CSV, TO_RESUME, WEIGHTS, checkpoint_path
+from run_directory.progress_table import read_progress
+from runs.ray_session import open_ray
+from runs.train import count_room, record_start
+from settings.mistakes import format_count
+
+MEASURED_S = 5.0
+
+
+class Cost(NamedTuple):
+    """What one seed of an arm costs."""
+
+    time_s: float | None  # None where the arm could not be measured
+    disk_bytes: int
+
+
+def describe_grid(grid: Grid) -> str:
+    """Train every arm of a grid for some seconds, and return a text on the runs, their time and their disk.
+
+    Raises:
+        Mistake: an arm cannot work on the cluster that is named.
+    """
+    brief = [shorten_arm(arm) for arm in grid.arms]
+    plans = {arm.name: make_plan(arm.settings) for arm in brief}
+    largest = max(plans.values(), key=lambda plan: (plan.gpus, plan.cpus))
+    with tempfile.TemporaryDirectory() as folder, open_ray(largest):
+        measure_arms(brief, plans, Path(folder))
+        costs = {arm.name: compute_cost(arm, Path(folder) / arm.name) for arm in grid.arms}
+    lines, time_s, disk = [], 0.0, 0
+    for arm in grid.arms:
+        plan, cost = make_plan(arm.settings), costs[arm.name]
+        runs = len(plan.seeds)
+        speed = "could not be measured" if cost.time_s is None else f"{format_duration(cost.time_s)} each"
+        lines.append(f"  {arm.label}: {format_count(runs, 'run')}, {speed}, {cost.disk_bytes / 1e6:,.0f} MB each")
+        time_s += runs * (cost.time_s or 0.0) / (count_room(plan) or 1)
+        disk += runs * cost.disk_bytes
+    runs = sum(len(make_plan(arm.settings).seeds) for arm in grid.arms)
+    total = f"{format_count(len(grid.arms), 'arm')}, {format_count(runs, 'run')}: about {format_duration(time_s)}"
+    place = (
+        "here" if count_room(largest) else "one after the other; a cluster runs as many side by side as it has room for"
+    )
+    return "\n".join([*lines, f"{total} {place}, {disk / 1e6:,.0f} MB; evaluations come on top"])
+
+
+def shorten_arm(arm: Arm) -> Arm:
+    """Return an arm with one seed that trains for MEASURED_S seconds."""
+    settings = arm.settings
+    first = make_plan(settings).seeds[0]
+    brief = {"stop": settings["stop"] | {"time_s": MEASURED_S}, "report_every": 1, "logger": None}
+    brief |= {"evaluate_every": None}
+    return dataclasses.replace(arm, settings=settings | {"seed": first} | brief)
+
+
+def measure_arms(arms: list[Arm], plans: dict[str, Plan], folder: Path) -> None:
+    """Train arms with one seed each, and leave their run directories in a folder."""
+    runs, configs = {}, []
+    for arm in arms:
+        plan, path = plans[arm.name], folder / arm.name
+        path.mkdir()
+        record_start(plan, path, [], [], list(plan.seeds))
+        runs[arm.name] = GridRun(arm.name, plan.seeds[0], "WAITING", 0, float("nan"), "", arm.values)
+        config = {"label": arm.name, "arm": arm.name, "dir": str(path), "seeds": list(plan.seeds)}
+        configs.append(config | {"settings": plan.settings | {"model": plan.settings["model"] | {"dtype": plan.dtype}}})
+    train_configs(runs, configs, plans, folder)
+
+
+def compute_cost(arm: Arm, path: Path) -> Cost:
+    """Return what a seed of an arm costs, from the run directory of its measurement."""
+    if not (path / PROGRESS_CSV).exists():
+        return Cost(None, 0)
+    speeds = read_progress(path, ("agent_steps", "agent_steps_per_s"))["agent_steps_per_s"]
+    stop = arm.settings["stop"]
+    time_s = float(stop["agent_steps"] / speeds[len(speeds) // 2 :].mean())
+    last = checkpoint_path(path, "last")
+    checkpoint = sum(file.stat().st_size for file in last.rglob("*") if file.is_file())
+    milestone = (last / WEIGHTS).stat().st_size if (last / WEIGHTS).exists() else 0
+    milestones = len(PERCENTAGES) if arm.settings["keep_milestones"] else 0
+    disk = len(TO_RESUME) * checkpoint + milestones * milestone
+    return Cost(time_s if stop["time_s"] is None else min(time_s, stop["time_s"]), disk)

@@ -1,0 +1,1 @@
+"""Loggers: rows, evaluations and videos of runs for Weights & Biases and MLflow."""

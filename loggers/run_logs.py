@@ -1,0 +1,162 @@
+"""Rows of progress.csv for Weights & Biases and MLflow: every seed's run directory is a run there.
+
+    row -> RunLogs -> a Sender for each logger (sender.py: queue, thread, process) -> W&B, MLflow
+
+A row is sent once. Where a training starts again from a checkpoint, rows are sent from the one on that is beyond all
+that were sent before, because neither W&B nor MLflow takes rows back. A logger that a run has from its middle on is
+sent the earlier rows of progress.csv first; so is one that has lost rows before, from the first of these on; and so is
+W&B offline at every start, since only its newest file counts.
+
+Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seconds at most.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from loggers.check import TENSORBOARD, get_wandb_mode
+from loggers.identity import describe_run, make_identity, read_identity, record_loss, write_identity
+from loggers.sender import Sender
+from run_directory.layout import PROGRESS_CSV
+from run_directory.progress_table import read_rows
+from settings.mistakes import Mistake, format_error
+
+CLOSE_S = 15.0  # that the end of a training waits for loggers
+
+
+class RunLogs:
+    """The loggers of a training, a search or a grid.
+
+    Args:
+        settings: of the run, the search or an arm of the grid; `logger` names the loggers.
+        folder: of the run, the search or the grid.
+
+    Attributes:
+        tensorboard: whether the files of TensorBoard are written, which run_directory/ does.
+    """
+
+    def __init__(self, settings: dict, folder: Path):
+        names = dict.fromkeys(settings["logger"] or ())
+        self.tensorboard = TENSORBOARD in names
+        self.settings, self.folder = settings, folder
+        self.senders: dict[str, Sender] = {name: Sender(name) for name in names if name != TENSORBOARD}
+        self.newest: dict[Path, dict[str, int]] = {}  # open run directory -> logger -> agent steps of its newest row
+        self.refilled: set[tuple[str, str]] = set()  # run directory and logger that lacked rows, which were sent again
+        self.notices: list[str] = []
+
+    def begin(self, run: Path, agent_steps: int) -> None:
+        """Open the run of a seed; it has to be called before the rows beyond its checkpoint are dropped.
+
+        Args:
+            run: the run directory of the seed.
+            agent_steps: those from which it trains on.
+        """
+        if not self.senders or run in self.newest:
+            return
+        newest = self.newest[run] = dict[str, int]()
+        try:
+            identity = read_identity(run) or make_identity(run, self.folder, self.settings)
+            rows, facts = read_rows(run / PROGRESS_CSV), describe_run(run, identity)
+            for name, sender in self.senders.items():
+                sender.open(str(run), facts)
+                first = find_first_missing(name, identity)
+                again = [row for row in rows if first <= int(row["agent_steps"]) <= agent_steps]
+                if again:
+                    sender.send_rows(str(run), [clean_row(row) for row in again])
+                known = rows if first == math.inf else again
+                least = identity["sent"][name] if first == math.inf else first - 1
+                newest[name] = max([int(least), *(int(row["agent_steps"]) for row in known)])
+                identity["sent"][name] = newest[name]
+                if name in identity["missing"]:
+                    self.refilled.add((str(run), name))
+            write_identity(run, identity)
+        except Exception as error:  # a damaged file, a full disk: training goes on
+            self.notices.append(f"{run}: no rows are sent to {' and '.join(self.senders)}: {format_error(error)}")
+            newest.clear()
+
+    def report(self, run: Path, row: Mapping[str, Any]) -> None:
+        """Send a new row, unless a row with as many agent steps was sent before."""
+        newest = self.newest.get(run, {})
+        for name, steps in newest.items():
+            if row["agent_steps"] > steps:
+                self.senders[name].send_rows(str(run), [clean_row(row)])
+                newest[name] = int(row["agent_steps"])
+
+    def finish(self, runs: Iterable[Path], failed: bool) -> None:
+        """End the runs of seeds that no longer train, if they are open."""
+        for run in runs:
+            if run in self.newest:
+                del self.newest[run]
+                for sender in self.senders.values():
+                    sender.finish(str(run), failed)
+
+    def take_notices(self) -> list[str]:
+        """Return what the user should know and has not been told yet."""
+        notices, self.notices = self.notices, []
+        return notices + [sentence for sender in self.senders.values() for sentence in sender.take_notices()]
+
+    def close(self, limit_s: float | None = None) -> list[str]:
+        """End all runs, and wait until everything is sent, `limit_s` seconds at most, by default CLOSE_S.
+
+        Returns:
+            Sentences for the user; one for each logger that has lost rows. run.json has the same.
+        """
+        limit_s = CLOSE_S if limit_s is None else limit_s
+        self.finish(list(self.newest), failed=False)
+        deadline = time.monotonic() + limit_s
+        for sender in self.senders.values():
+            sender.close(deadline)
+        sentences = self.take_notices()
+        for sender in self.senders.values():
+            sentences += (losses := sender.describe_losses())
+            if sender.unfinished and not losses:
+                sentences.append(explain_unfinished(sender, limit_s))
+        return sentences + self.record_losses()
+
+    def record_losses(self) -> list[str]:
+        """Write into run.json which rows were lost, and into loggers.json where they begin.
+
+        Returns:
+            A sentence for each run directory that cannot be written.
+        """
+        complaints = []
+        runs = {run for sender in self.senders.values() for run, rows in sender.lost.items() if rows}
+        for run in runs | {run for run, _ in self.refilled}:
+            try:
+                lost = {
+                    name: {"rows": sender.lost[run], "why": sender.reason}
+                    for name, sender in self.senders.items()
+                    if sender.lost[run]
+                }
+                if lost:
+                    record_loss(Path(run), lost)
+                if identity := read_identity(Path(run)):
+                    for name, sender in self.senders.items():
+                        identity["missing"].pop(name, None)
+                        if run in sender.lost_from:
+                            identity["missing"][name] = sender.lost_from[run]
+                    write_identity(Path(run), identity)
+            except (OSError, Mistake) as error:
+                complaints.append(f"{run}: it is not recorded there which rows were not sent: {format_error(error)}")
+        return complaints
+
+
+def find_first_missing(name: str, identity: dict[str, Any]) -> float:
+    """Return the agent steps from which on a logger lacks rows of a run: 0 if it has none, infinity if it has all."""
+    if name not in identity["sent"] or (name == "wandb" and get_wandb_mode() == "offline"):
+        return 0
+    return identity["missing"].get(name, math.inf)
+
+
+def clean_row(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a row that are finite; `row` has numbers or the texts of a CSV file."""
+    numbers = {name: float(value) for name, value in row.items() if value != ""}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def explain_unfinished(sender: Sender, limit_s: float) -> str:
+    """Return a sentence on a logger that has all rows, and had not finished when it was ended."""
+    how = "; wandb sync <run directory>/wandb/<its newest folder> sends the rest" if sender.name == "wandb" else ""
+    return f"logger={sender.name}: it was still sending after {limit_s:g} s, and was ended{how}"

@@ -1,0 +1,94 @@
+"""--help: every setting has a meaning and a default, and the pages fit a terminal."""
+
+import pytest
+
+import run
+from command_line.help import SECTIONS, format_help
+from experiments.composition import GROUPS, list_options
+from settings.algorithms import ALGORITHMS
+from settings.commands import PLAYER_COMMANDS, READER_SETTINGS
+from settings.mistakes import Mistake
+from settings.runs import RunSettings
+from settings.searches import SearchSettings
+from settings.setting import list_settings
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+PAGES = [
+    *dict.fromkeys((*GROUPS, *SECTIONS)),
+    *(f"{group}={option}" for group in GROUPS for option in list_options(group)),
+]
+
+
+@pytest.mark.parametrize("words", [[], *([word] for word in PAGES)], ids=str)
+def test_a_page_fits_eighty_columns(words):
+    lines = format_help(words).splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_every_setting_of_an_algorithm_is_there(algo):
+    page = format_help([f"algo={algo}"])
+    for name, setting in list_settings(ALGORITHMS[algo]).items():
+        assert (f"  algo.{name}=" in page) == (name != "name") and setting.meaning and setting.describe_values()
+
+
+def test_settings_of_a_search_and_of_no_group_are_there():
+    for name in list_settings(SearchSettings):
+        assert f"  search.{name}=" in format_help(["search"]) and f"  search.{name}=" in format_help(["tune_searches"])
+    for name in ("seed", *list_settings(RunSettings)):
+        assert f"  {name}=" in format_help(["run"])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_is_listed_and_has_a_page(group):
+    page = format_help([group])
+    for option in list_options(group):
+        assert option in page
+    assert format_help([f"{group}={list_options(group)[0]}"]).startswith(f"{group}={list_options(group)[0]}\n  ")
+
+
+def test_one_setting_can_be_asked_for_whichever_algorithm_has_it():
+    assert format_help(["algo.lr"]).startswith("  algo.lr=0.00025\n")
+    assert format_help(["algo.num_workers"]).startswith("algo=a3c\n  algo.num_workers=16\n")
+    assert format_help(["algo.lr=3"]) == format_help(["algo.lr"]) and "env.game=" in format_help(["env=qbert"])
+    assert format_help(["env.id"]).startswith("env=cartpole\n  env.id=CartPole-v1\n")
+    assert format_help(["stop.agent_steps"]).startswith("  stop.agent_steps=10_000_000\n")
+
+
+@pytest.mark.parametrize("command", READER_SETTINGS)
+def test_the_page_of_a_command_has_the_settings_that_it_reads(command):
+    page = format_help([f"command={command}"])
+    assert all(f"\n  {name}=" in page for name in READER_SETTINGS[command])
+    assert ("\n  env.sticky=" in page) == (command in PLAYER_COMMANDS)
+    assert command != "record" or "\n  way=stochastic\n" in page
+
+
+@pytest.mark.parametrize(("command", "there", "missing"), [("train", "evaluate", "games"), ("search", "trust", "page")])
+def test_the_page_of_a_training_and_of_a_search_has_the_settings_that_they_read(command, there, missing):
+    page = format_help([f"command={command}"])
+    assert f"\n  {there}=" in page and "\n  seed=1\n" in page and "--help algo" in page
+    assert f"\n  {missing}=" not in page and "\n  run=" not in page
+    assert ("--help search" in page) == (command == "search")
+
+
+def test_a_page_says_whose_settings_it_shows():
+    assert "algo=ppo, the default" in format_help(["algo"]) and "env=assault, the default" in format_help(["env"])
+    assert "\n  env.game=qbert\n" in format_help(["env=qbert"]) and " zaxxon" in format_help(["env.game"])
+    described = [line.split() for line in format_help(["env"]).splitlines() if line.startswith("  ")]
+    assert all(len(next(words for words in described if words[0] == env)) > 3 for env in list_options("env"))
+    assert "\n  -m " in format_help([]) and "docs/comparing.md" in format_help([])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("algo.learning_rate", "algo.lr"), ("algoo", "algo"), ("algo=ppp", "ppo"), ("env.foo", "no such setting")],
+)
+def test_help_on_what_there_is_not_is_a_mistake(word, said, capsys):
+    with pytest.raises(Mistake, match=said):
+        format_help([word])
+    assert run.main(["--help", word]) == 2

@@ -1,0 +1,58 @@
+"""What makes scores less comparable than they look is said."""
+
+import yaml
+
+from comparisons.comparison import compare_runs
+from comparisons.notes import list_notes
+from tests.comparisons.made_up_runs import write_run
+
+
+def notes_of(*paths, labels=None) -> str:
+    """All notes on a comparison of directories."""
+    return "\n".join(list_notes(compare_runs(list(zip(labels or [None] * len(paths), paths, strict=True)))))
+
+
+def change(run, group: str, **values) -> None:
+    """Change settings in the config.yaml of a run."""
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings[group] = settings[group] | values
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+
+
+def test_whole_runs_of_one_game_need_no_note(tmp_path):
+    assert notes_of(write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2], algo="a2c")) == ""
+
+
+def test_a_run_that_is_not_at_its_end_is_named(tmp_path):
+    whole, half = write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2], algo="a2c", budget=4000)
+    assert "a2c assault seed 1 (2,000 of 4,000 agent steps)" in notes_of(whole, half)
+    change(half, "stop", time_s=4.0)  # which it has trained for
+    assert notes_of(whole, half) == ""
+    change(half, "stop", time_s=5.0, episode_return=2.0)  # a mean of 20 games
+    assert notes_of(whole, half) == ""
+    change(half, "stop", episode_return=2.1)
+    assert "a2c assault seed 1 (2,000 of 4,000 agent steps)" in notes_of(whole, half)
+
+
+def test_arms_that_were_trained_for_longer_are_named(tmp_path):
+    short, long = write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2, 3], algo="a2c")
+    assert "ppo assault 2,000, a2c assault 3,000" in notes_of(short, long)
+
+
+def test_two_protocols_of_one_game_are_named_and_so_are_other_rules(tmp_path):
+    classic, machado = write_run(tmp_path / "a", [1]), write_run(tmp_path / "b", [1], protocol="machado")
+    assert "assault was played under 2 protocols" in notes_of(classic, machado, labels=["a", "b"])
+    other = write_run(tmp_path / "c", [1])
+    change(other, "env", frameskip=2)
+    assert "env.frameskip" in notes_of(classic, other, labels=["a", "c"])
+
+
+def test_seeds_of_one_arm_with_other_settings_are_named(tmp_path):
+    runs = [write_run(tmp_path / "arm" / f"seed_{seed}", [1], seed=seed) for seed in (1, 2)]
+    change(runs[1], "algo", lr=0.5)
+    assert "algo.lr" in notes_of(tmp_path / "arm", labels=["arm"])
+
+
+def test_an_arm_in_which_no_game_has_ended_is_named(tmp_path):
+    runs = write_run(tmp_path / "a", ["nan"]), write_run(tmp_path / "b", [1], algo="a2c")
+    assert notes_of(*runs) == "ppo assault: no game has ended, so it has no score."

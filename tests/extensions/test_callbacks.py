@@ -1,0 +1,108 @@
+"""Callbacks: when they are called, with what, and what becomes of their exceptions."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from extensions.callbacks import Callback, Callbacks, Run, check_callbacks
+from runs.interrupt import Interrupt
+from settings.mistakes import Mistake
+
+RUN = Run(Path("/runs/one"), 3, "seed 3", {"algo": {"name": "ppo"}})
+HEARD: list[tuple] = []
+
+
+class Listener(Callback):
+    """Writes down what it hears."""
+
+    def __init__(self, name: str = "listener"):
+        self.name = name
+
+    def on_start(self, run):
+        HEARD.append((self.name, "start", run.seed))
+
+    def on_row(self, run, row):
+        HEARD.append((self.name, "row", row["agent_steps"]))
+
+    def on_checkpoint(self, run, checkpoint):
+        HEARD.append((self.name, "checkpoint", checkpoint))
+
+    def on_end(self, run, failure):
+        HEARD.append((self.name, "end", failure))
+
+
+class OnlyRows:
+    """Derives from nothing, and has one method."""
+
+    def on_row(self, run, row):
+        raise KeyError(row["agent_steps"])
+
+
+@pytest.fixture(autouse=True)
+def users_code(monkeypatch):
+    module = types.ModuleType("users_code")
+    module.__file__, module.Listener, module.OnlyRows, module.Path = "users_code.py", Listener, OnlyRows, Path
+    monkeypatch.setitem(sys.modules, "users_code", module)
+    HEARD.clear()
+
+
+def make_callbacks(*value) -> tuple[Callbacks, list[str]]:
+    said: list[str] = []
+    return Callbacks({"callbacks": list(value)}, said.append), said
+
+
+def test_all_callbacks_hear_everything_in_their_order():
+    callbacks, said = make_callbacks("users_code:Listener", {"users_code:Listener": {"name": "other"}})
+    callbacks.start(RUN)
+    callbacks.start(RUN)  # after its process was lost
+    callbacks.add_row(RUN.directory, {"agent_steps": 7})
+    callbacks.add_checkpoint(RUN.directory, RUN.directory / "checkpoints" / "last")
+    callbacks.end(RUN.directory)
+    callbacks.end(RUN.directory)
+    last = RUN.directory / "checkpoints" / "last"
+    wanted = [("start", 3), ("row", 7), ("checkpoint", last), ("end", None)]
+    assert [(name, *what) for what in wanted for name in ("listener", "other")] == HEARD
+    assert said == []
+
+
+def test_runs_that_are_left_are_ended_with_a_reason():
+    callbacks, _ = make_callbacks("users_code:Listener")
+    callbacks.start(RUN)
+    callbacks.end_all("no node is left")
+    assert HEARD[-1] == ("listener", "end", "no node is left")
+
+
+def test_the_first_exception_stops_the_training_and_silences_all_callbacks():
+    callbacks, said = make_callbacks("users_code:OnlyRows", "users_code:Listener")
+    callbacks.start(RUN)
+    callbacks.add_row(RUN.directory, {"agent_steps": 7})
+    callbacks.add_row(RUN.directory, {"agent_steps": 8})
+    callbacks.end(RUN.directory)
+    assert HEARD == [("listener", "start", 3)]
+    (sentence,) = said
+    assert re.search(r"^callbacks: .*OnlyRows\.on_row raised KeyError: 7 \(test_callbacks\.py, line \d+\)$", sentence)
+
+
+def test_the_reason_of_a_callback_stays_that_of_the_stop():
+    Interrupt.clear()
+    Interrupt.stop_for("a callback")
+    Interrupt.stop_for("another")
+    assert Interrupt.stop_requested and Interrupt.reason == "a callback" and not Interrupt.stop_without_checkpoint
+    Interrupt.clear()
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("users_code:Listner", "did you mean users_code:Listener"),
+        ("users_code:Path", "none of the methods on_start, on_row"),
+        ({"users_code:Listener": {"nam": "x"}}, "does not take these arguments .*nam"),
+        ("nowhere_to_be_found:Listener", "no module nowhere_to_be_found"),
+    ],
+)
+def test_a_callback_that_cannot_work_is_refused(entry, said):
+    with pytest.raises(Mistake, match=f"^callbacks=.*{said}"):
+        check_callbacks([entry])

@@ -1,0 +1,136 @@
+"""The examples of docs/extending.md: run from outside of the suite, on other processes, and as a job."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import run
+from settings.environments import GymnasiumSettings
+from settings.setting import list_settings
+from tests.runs.tiny_runs import TINY, directory_in
+
+RUN_PY = Path(run.__file__).resolve()
+EXAMPLES = RUN_PY.parent / "docs" / "extending"
+PAGE = RUN_PY.parent / "docs" / "extending.md"
+TORSO = "model.torso=layer_norm_torso:LayerNormTorso"
+TINY_A2C = ["env=cartpole", "algo.num_envs=4", "cluster.cpus=1", "report_every=200", "checkpoint_every_s=0.01"]
+
+
+@pytest.fixture
+def type_there(tmp_path):
+    """Type run.py in a folder of a user's own, which has the examples in mine/; returns what came of it."""
+    shutil.copytree(EXAMPLES, tmp_path / "mine", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def start(*words: str, code: int = 0, folder: bool = True, timeout: float = 300) -> subprocess.CompletedProcess:
+        flags = ["--config-dir", "mine"] if folder else []
+        command = [sys.executable, str(RUN_PY), *flags, *words]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment["RAY_AUTH_MODE"] = "disabled"
+        pipes = {"capture_output": True, "text": True, "timeout": timeout}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, **pipes)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return start
+
+
+def read_rows(directory: Path) -> list[dict[str, str]]:
+    with open(directory / "progress.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_shows_the_files_that_are_run():
+    shown = dict(re.findall(r"^`docs/extending/([\w/.]+)`\n```\w+\n(.*?)\n```$", PAGE.read_text(), re.M | re.S))
+    files = [path for path in EXAMPLES.rglob("*") if path.suffix in (".py", ".yaml")]
+    assert set(shown) == {str(path.relative_to(EXAMPLES)) for path in files}
+    for name, code in shown.items():
+        assert code == (EXAMPLES / name).read_text().rstrip(), name
+
+
+def test_the_torso_of_the_page_is_short():
+    lines = (EXAMPLES / "layer_norm_torso.py").read_text().splitlines()
+    assert sum(bool(line) for line in lines[2:]) <= 25
+
+
+@pytest.mark.end_to_end
+def test_a_torso_from_outside_is_trained_by_other_processes_evaluated_recorded_and_resumed(type_there):
+    words = [*TINY, TORSO, "cluster.num_env_runners=1", "stop.agent_steps=1024", "evaluate=true", "episodes=1"]
+    trained = directory_in(type_there(*words).stdout)
+    assert yaml.safe_load((trained / "config.yaml").read_text())["model"]["torso"] == TORSO.partition("=")[2]
+    assert int(read_rows(trained)[-1]["agent_steps"]) >= 1024
+    assert list(trained.glob("checkpoints/evaluation_*.json"))
+    play = [f"run={trained}", "way=greedy"]
+    type_there("command=evaluate", *play, "episodes=2")
+    type_there("command=record", *play, "games=1")
+    again = directory_in(type_there(f"resume={trained}", "stop.agent_steps=2048").stdout)
+    assert again == trained and int(read_rows(trained)[-1]["agent_steps"]) >= 2048
+    lost = type_there("command=evaluate", *play, folder=False, code=2)
+    assert re.search(r"^error: run=.* model\.torso=layer_norm_torso:\w+, .*--config-dir \S+/mine\b", lost.stderr)
+    assert lost.stderr.count("\n") == 1
+
+
+@pytest.mark.end_to_end
+def test_workers_of_a3c_and_pixels_take_a_torso_from_outside(type_there):
+    words = [TORSO, "algo=a3c", "algo.num_workers=2", "cluster.num_env_runners=1", "cluster.cpus=1"]
+    cartpole = ["env=cartpole", "algo.num_envs=4", "stop.agent_steps=1000", "report_every=500"]
+    trained = directory_in(type_there(*words, *cartpole).stdout)
+    assert int(read_rows(trained)[-1]["agent_steps"]) >= 1000
+    assault = ["env=assault", "algo.num_envs=2", "stop.agent_steps=400", "report_every=200", "model.lstm_size=16"]
+    trained = directory_in(type_there(*words, *assault, "model.shared_trunk=true").stdout)
+    assert int(read_rows(trained)[-1]["agent_steps"]) >= 400
+
+
+@pytest.mark.end_to_end
+def test_an_algorithm_from_outside_trains_goes_on_and_can_be_played_with(type_there):
+    words = ["algo=normalized_a2c", *TINY_A2C, "cluster.num_env_runners=1", "algo.scale_decay=0.9"]
+    trained = directory_in(type_there(*words, "stop.agent_steps=1000").stdout)
+    assert trained.parent.parent.name == "normalized_a2c"
+    scales = [float(row["return_scale"]) for row in read_rows(trained)]
+    assert all(0 < scale < 100 for scale in scales) and len(set(scales)) > 1
+    type_there(f"resume={trained}", "stop.agent_steps=2000")
+    after = [float(row["return_scale"]) for row in read_rows(trained)]
+    assert after[: len(scales)] == scales and abs(after[len(scales)] - scales[-1]) < abs(after[len(scales)] - 1)
+    type_there("command=evaluate", f"run={trained}", "way=greedy", "episodes=2")
+    wrong = type_there(*words, "algo.scale_decay=2", code=2)
+    assert wrong.stderr.startswith("error: algo.scale_decay=2") and wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.end_to_end
+def test_callbacks_hear_of_a_run_and_an_exception_of_one_stops_it_with_a_checkpoint(type_there, tmp_path):
+    words = [*TINY, "stop.agent_steps=1024", "seed=1,2"]
+    done = type_there(*words, "callbacks=[{score_file:ScoreFile: {least: 5}}]")
+    for seed in (1, 2):
+        run_directory = directory_in(done.stdout) / f"seed_{seed}"
+        best = json.loads((run_directory / "best_score.json").read_text())
+        scores = [float(row["episode_return_mean"] or "nan") for row in read_rows(run_directory)]
+        assert best["score"] == max(score for score in scores if score == score)
+        assert re.search(rf"^seed {seed}: ended, best score {best['score']:.1f}$", done.stdout, re.M)
+    broken = (
+        "class Broken:\n    def on_row(self, run, row):\n        if row['agent_steps'] > 500:\n            row['x']\n"
+    )
+    (tmp_path / "mine" / "broken.py").write_text(broken)
+    stopped = type_there(*TINY, "stop.agent_steps=100_000", "callbacks=[broken:Broken]", code=1)
+    assert "callbacks: broken:Broken.on_row raised KeyError: 'x' (broken.py, line 4)" in stopped.stdout
+    trained = directory_in(stopped.stdout)
+    assert 500 < int(read_rows(trained)[-1]["agent_steps"]) < 5000
+    type_there(f"resume={trained}", "callbacks=null", "stop.agent_steps=2048")
+    refused = type_there(*TINY, "callbacks=[score_file:ScoreFiles]", code=2)
+    assert refused.stderr.startswith("error: callbacks=score_file:ScoreFiles: ") and refused.stderr.count("\n") == 1
+
+
+@pytest.mark.end_to_end
+def test_games_of_the_curriculum_grow(type_there):
+    if "wrappers" not in list_settings(GymnasiumSettings):
+        pytest.skip("env.wrappers is not there")
+    wrapper = "env.wrappers=[{growing_games:GrowingGames: {first: 5, over: 1000}}]"
+    trained = directory_in(type_there(*TINY, "stop.agent_steps=4096", wrapper, "cluster.num_env_runners=1").stdout)
+    rows = read_rows(trained)
+    assert float(rows[0]["episode_length_mean"]) <= 10 < float(rows[-1]["episode_length_mean"])

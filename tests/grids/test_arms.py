@@ -1,0 +1,111 @@
+"""What -m means: which arms a command line makes, and what is refused."""
+
+import pytest
+
+from grids.arms import name_arms, read_grid
+from settings.mistakes import Mistake
+
+
+def list_arms(*words: str) -> dict[str, dict]:
+    """Return name -> settings of the arms of a command line on CartPole."""
+    return {arm.name: arm.settings for arm in read_grid(["env=cartpole", *words]).arms}
+
+
+def test_every_combination_of_values_is_an_arm_and_every_arm_has_all_seeds():
+    arms = list_arms("algo=a2c,ppo", "algo.lr=choice(0.001,0.0003)", "seed=range(1,4)")
+    found = {(name, arm["algo"]["name"], arm["algo"]["lr"]) for name, arm in arms.items()}
+    assert found == {
+        ("a2c_lr_0.001", "a2c", 0.001),
+        ("a2c_lr_0.0003", "a2c", 0.0003),
+        ("ppo_lr_0.001", "ppo", 0.001),
+        ("ppo_lr_0.0003", "ppo", 0.0003),
+    }
+    assert all(arm["seed"] == [1, 2, 3] for arm in arms.values())
+
+
+def test_ranges_and_patterns_are_values_too():
+    assert [arm["algo"]["horizon"] for arm in list_arms("algo.horizon=range(64,193,64)").values()] == [64, 128, 192]
+    assert list(list_arms("tuned_configs=glob(cartpole_p*)")) == ["cartpole_pg", "cartpole_ppo"]
+    assert [arm["env"]["game"] for arm in list_arms_of_games("qbert,pong")] == ["qbert", "pong"]
+
+
+def list_arms_of_games(games: str) -> list[dict]:
+    """Return the settings of the arms of `env=<games>`."""
+    return [arm.settings for arm in read_grid([f"env={games}"]).arms]
+
+
+def test_the_same_line_has_the_same_name_and_another_line_another():
+    names = [read_grid(["env=cartpole", f"algo={algos}"]).name for algos in ("a2c,ppo", "a2c,ppo", "pg,ppo")]
+    assert names[0] == names[1] != names[2]
+    assert read_grid(["env=cartpole", "algo=a2c,ppo", "label=mine"]).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["seed=1,2"], ["-m"]),  # a grid of one
+        (["algo=ppo"], ["-m"]),
+        (["algo=a2c,a2c"], ["algo=a2c,a2c"]),
+        (["algo.lr=interval(0,1)"], ["algo.lr=interval(0,1)", "tune_searches"]),
+        (["algo=glob(x*)"], ["algo=glob(x*)", "a2c"]),
+        (["algo.lr=glob(x*)"], ["algo.lr=glob(x*)"]),
+        (["algo=a2c,ppo", "resume=x"], ["resume=x"]),
+        (["algo=a2c,ppo", "trust=maybe"], ["trust=maybe"]),
+        (["algo=a2c,ppo", "tune_searches=cartpole_ppo"], ["tune_searches=cartpole_ppo", "-m"]),
+        (["algo=a2c,ppo", "command=evaluate"], ["command=evaluate"]),
+        (["algo=a2c,ppo", "max_failures=1,2"], ["max_failures=1,2"]),
+        (["algo=a2c,ppo", "cluster.address=local,auto"], ["cluster.address=local,auto"]),
+        (["algo=a2c,ppo", "seed=range(0,120)"], ["240", "max_runs=200", "max_runs=240"]),
+        (["algo.lr=range(1,2001)"], ["2,000", "max_runs=200"]),
+        (["algo.gamma=0.99,0.990"], ["algo.gamma"]),
+    ],
+)
+def test_a_grid_that_cannot_be_meant_is_refused(words, named):
+    with pytest.raises(Mistake) as caught:
+        read_grid(["env=cartpole", *words])
+    assert [word for word in named if word not in str(caught.value)] == []
+
+
+def test_all_arms_that_cannot_work_are_listed_each_reason_once():
+    with pytest.raises(Mistake) as caught:
+        read_grid(["env=cartpole", "algo=a2c,ppo,pg", "algo.clip=0.1,0.2"])
+    first, *reasons = str(caught.value).splitlines()
+    assert "4 of 6" in first
+    assert len(reasons) == 1
+    arms = reasons[0].partition(": ")[0]
+    assert "algo=a2c" in arms and "algo=pg" in arms and "algo=ppo" not in arms
+
+
+def test_a_larger_grid_is_run_if_it_is_asked_for():
+    words = ["algo=a2c,ppo", "seed=range(0,120)", "max_runs=240"]
+    assert [len(arm["seed"]) for arm in list_arms(*words).values()] == [120, 120]
+
+
+def test_a_grid_of_another_host_is_trusted_if_the_line_says_so():
+    assert list(list_arms("algo=a2c,ppo", "trust=true")) == ["a2c", "ppo"]
+
+
+def test_seeds_can_be_added_to_a_grid():
+    names = {read_grid(["env=cartpole", "algo=a2c,ppo", f"seed={seeds}"]).name for seeds in ("1,2", "1,2,3")}
+    assert len(names) == 1 and read_grid(["env=cartpole", "algo=a2c,ppo", "seed=1"]).name not in names
+
+
+def test_under_a_label_seeds_and_the_end_may_change_and_nothing_else():
+    def read(*words: str) -> str:
+        return read_grid(["env=cartpole", "algo=a2c,ppo", "label=mine", *words]).experiment
+
+    known = read("seed=1,2")
+    assert read("seed=1,2,3", "stop.agent_steps=7000") == known
+    assert known not in (read("seed=1,2", "algo.gamma=0.5"), read("seed=1"))
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["[8]", "[16]", "[8,8]"], ["h_8", "h_16", "h_8~8"]),
+        (["0.9", "0.95", "0", "-1"], ["h_0.9", "h_0.95", "h_0", "h_-1"]),
+        (["1", "1;", "1~2"], ["h_1", "h_1~2", "h_1~2~2"]),
+    ],
+)
+def test_every_arm_has_a_directory_of_its_own(values, names):
+    assert name_arms([{"model.h": value} for value in values]) == names

@@ -1,0 +1,148 @@
+"""A grid from the command line to its verdict: killed, typed again, compared."""
+
+import csv
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+import run
+from playing.evaluations import read_evaluations
+from playing.periodic_evaluation import PeriodicEvaluation
+from run_directory.milestones import list_weights_to_evaluate
+from runs.interrupt import MESSAGE_OF_EVALUATIONS, Interrupt
+from tests.runs.tiny_runs import TINY, go, rows_of, wait_for
+
+RUN_PY = Path(run.__file__).resolve()
+ARMS = ["-m", "algo=a2c,ppo", "env=cartpole", "seed=1,2", "report_every=200", "checkpoint_every_s=0.01"]
+TINY_PPO = [word for word in TINY if word.startswith("algo.")]
+
+
+def arms_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of arms.csv."""
+    with open(folder / "arms.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def directory_in(printed: str) -> Path:
+    """The directory that a grid prints last."""
+    words, _, path = printed.splitlines()[-1].partition(": ")
+    assert words == "grid directory"
+    return Path(path)
+
+
+@pytest.mark.end_to_end
+def test_a_killed_grid_goes_on_by_the_same_line_and_ends_with_a_comparison(tmp_path):
+    words = [*ARMS, "stop.agent_steps=6000", f"output_dir={tmp_path}"]
+    process = subprocess.Popen([sys.executable, RUN_PY, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    begun = list[Path]()
+
+    def has_a_checkpoint() -> bool:
+        begun[:] = tmp_path.glob("grids/*/*/seed_1/checkpoints/last/manifest.json")
+        return bool(begun) or process.poll() is not None
+
+    wait_for(has_a_checkpoint, timeout_s=240)
+    below = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for one in below:
+        one.kill()
+    code, printed = go(*words)
+    assert code == 0, printed
+    folder = directory_in(printed)
+    assert begun[0].is_relative_to(folder)
+    rows = arms_of(folder)
+    assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
+        (arm, seed, "COMPLETE") for arm in ("a2c", "ppo") for seed in ("1", "2")
+    ]
+    assert [row["algo"] for row in rows] == ["a2c", "a2c", "ppo", "ppo"]
+    assert all(int(row["agent_steps"]) >= 6000 and float(row["score"]) > 0 for row in rows)
+    for arm in ("a2c", "ppo"):
+        for seed in (1, 2):
+            steps = [row["agent_steps"] for row in rows_of(folder / arm / f"seed_{seed}")]
+            assert steps == sorted(set(steps)) and steps[-1] >= 6000
+    assert re.search(r"\bppo\b.*\ba2c\b.* 2 seeds|better than", printed)
+    assert (folder / "compare.html").exists() and (folder / "compare.md").exists()
+    assert len(json.loads((folder / "grid.json").read_text())["starts"]) == 2
+    code, printed = go(*words)  # nothing is left to do
+    assert code == 0 and directory_in(printed) == folder
+
+
+@pytest.mark.end_to_end
+def test_an_arm_that_fails_leaves_the_others_and_is_named(tmp_path):
+    words = ["-m", "algo.lr=1e-3,1e30", "env=cartpole", "seed=1", "stop.agent_steps=2000", *TINY_PPO]
+    code, printed = go(*words, f"output_dir={tmp_path}", "report_every=200")
+    folder = directory_in(printed)
+    states = {row["arm"]: row["state"] for row in arms_of(folder)}
+    assert code == 1 and states == {"lr_0.001": "COMPLETE", "lr_1e+30": "FAIL"}
+    assert re.search(r"^lr_1e\+30 seed 1 failed: ", printed, re.MULTILINE)
+    assert "-m algo.lr=1e-3,1e30" in printed  # to type again
+
+
+@pytest.mark.end_to_end
+def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("grids.grid_dry_run.MEASURED_S", 0.5)
+    code, printed = go("-m", "algo=a2c,ppo", "env=cartpole", "seed=1,2,3", f"output_dir={tmp_path}", "dry_run=true")
+    assert code == 0 and re.search(r"\b2 arms, 6 runs\b.* \d+ (?:s|min)\b.*\d MB", printed.splitlines()[-1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_of_earlier_starts_stay_in_the_table(tmp_path):
+    from grids.grid_directory import GridRun, write_arms
+
+    def row(arm: str, seed: int, score: float) -> GridRun:
+        return GridRun(arm, seed, "COMPLETE", 500, score, "", {"algo": arm})
+
+    write_arms(tmp_path, [row("ppo", 1, 7.0), row("ppo", 2, 8.0), row("a2c", 1, 5.0), row("a2c", 10, math.nan)])
+    write_arms(tmp_path, [row("ppo", 3, 9.0), row("ppo", 2, 8.5), row("a2c", 3, 6.0)])
+    found = [(one["arm"], one["seed"], one["score"], one["algo"]) for one in arms_of(tmp_path)]
+    ppo = [("ppo", seed, score, "ppo") for seed, score in (("1", "7.0"), ("2", "8.5"), ("3", "9.0"))]
+    assert found == [*ppo, *(("a2c", seed, score, "a2c") for seed, score in (("1", "5.0"), ("3", "6.0"), ("10", "")))]
+    write_arms(tmp_path, [row("ppo", 3, 9.0)])
+    assert len(arms_of(tmp_path)) == 6
+
+
+def test_two_grids_do_not_share_a_label(tmp_path):
+    from grids.grid_directory import refuse_another_grid, write_grid
+    from settings.mistakes import Mistake
+
+    refuse_another_grid(tmp_path, "x", {"a2c": {"algo": "a2c"}})
+    write_grid(tmp_path, [], [], "x", {"a2c": {"algo": "a2c"}})
+    refuse_another_grid(tmp_path, "x", {"a2c": {"algo": "a2c"}})
+    for experiment, arm in ("x", "ppo"), ("y", "a2c"):
+        with pytest.raises(Mistake, match="a2c"):
+            refuse_another_grid(tmp_path, experiment, {arm: {"algo": arm}})
+
+
+@pytest.mark.end_to_end
+def test_the_arms_of_a_grid_share_an_evaluator_and_one_that_was_left_is_made_up_by_the_same_line(tmp_path, monkeypatch):
+    words = [*ARMS, "stop.agent_steps=2048", "evaluate_every=1024", "episodes=2", f"output_dir={tmp_path}"]
+    polls = []
+
+    def poll(self) -> None:
+        """No evaluation ever begins; once the grid only waits for them, the user types Ctrl-C."""
+        if Interrupt.stop_message == MESSAGE_OF_EVALUATIONS and not polls:
+            polls.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeriodicEvaluation, "poll", poll)
+        code, printed = go(*words)
+    folder = directory_in(printed)
+    seeds = [folder / arm / f"seed_{seed}" for arm in ("a2c", "ppo") for seed in (1, 2)]
+    assert code == 1 and all(len(list_weights_to_evaluate(seed)) == 2 for seed in seeds), printed
+    assert {row["state"] for row in arms_of(folder)} == {"COMPLETE"}
+    code, printed = go(*words)
+    assert code == 0, printed
+    for seed in seeds:
+        steps = [one.agent_steps for one in read_evaluations(seed)]
+        assert len(steps) == 2 and not list_weights_to_evaluate(seed)
+        assert rows_of(seed)[-1]["evaluation_agent_steps"] == steps[-1]
+    assert "ppo seed 2 evaluated at" in printed and (folder / "compare.html").exists()
