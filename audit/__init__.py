@@ -1,1 +1,1 @@
-"""The audit of an experiment: probes of its live objects, compared with the papers and other implementations."""
+"""The audit of an experiment or a run: all probes, a table and files."""

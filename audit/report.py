@@ -1,22 +1,23 @@
 """The audit: all probes that apply to an experiment, their table on a terminal, and the files with the same."""
 
+import importlib
 import json
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from audit.probe import DIFFERS, FAIL, PASS, PROBES, Finding, Probe
-from audit.subject import Subject
+from probes.audit_file import AUDIT_JSON, AUDIT_MD
+from probes.probe import DIFFERS, FAIL, PASS, PROBES, Finding, Probe
+from probes.subject import Subject
 from run_directory.provenance import describe_commit
-from run_directory.writing import write_file
 from settings.mistakes import format_error
 
 SUBJECTS = ("frames", "games", "seeds", "returns", "loss", "optimizer", "network", "run", "settings")
 WIDTH = 80
-FILES = AUDIT_JSON, AUDIT_MD = "audit.json", "audit.md"
+MODULES = [f"probes.{name}" for name in ("frames", "games", "returns", "losses", "optimizers", "networks")]
+MODULES.append("audit.run_probes")
 
 
 class Answer(NamedTuple):
@@ -28,14 +29,8 @@ class Answer(NamedTuple):
 
 def list_probes(words: set[str]) -> list[Probe]:
     """Return the probes that apply to a subject with these words, in the order of the table."""
-    import audit.frame_probes  # noqa: F401  each import adds the probes of its file
-    import audit.game_probes  # noqa: F401
-    import audit.loss_probes  # noqa: F401
-    import audit.network_probes  # noqa: F401
-    import audit.optimizer_probes  # noqa: F401
-    import audit.return_probes  # noqa: F401
-    import audit.run_probes  # noqa: F401
-
+    for module in MODULES:  # each adds its probes when it is imported
+        importlib.import_module(module)
     chosen = [probe for probe in PROBES if probe.needs <= words]
     return sorted(chosen, key=lambda probe: SUBJECTS.index(probe.subject))
 
@@ -96,16 +91,15 @@ def describe_audit(subject: Subject, answers: list[Answer], title: str, seconds:
     }
 
 
-def write_audit(folder: Path, content: dict[str, Any], command: str) -> None:
-    """Write `audit.json`, and the same as a table in `audit.md`."""
+def format_files(content: dict[str, Any], command: str) -> dict[str, str]:
+    """Return the texts of AUDIT_JSON and AUDIT_MD, the same as a table, for what `describe_audit` returned."""
     rows = [
         f"| {a['status']} | {a['subject']}: {a['question']} | {a['found']} | {a['others']} | `{a['code']}` |"
         for a in content["answers"]
     ]
     counts = Counter(a["status"] for a in content["answers"])
     head = [f"# Audit: {content['title']}", "", f"    {command}", ""]
-    head += [f"{content['date']}, {content['dtype']}: " + ", ".join(f"{counts[s]} {s}" for s in (PASS, DIFFERS, FAIL)), ""]
-    table = ["| | what is asked | what was found | paper and other implementations | code |", "|---|---|---|---|---|"]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / AUDIT_JSON, json.dumps(content, indent=1) + "\n")
-    write_file(folder / AUDIT_MD, "\n".join([*head, *table, *rows]) + "\n")
+    numbers = ", ".join(f"{counts[status]} {status}" for status in (PASS, DIFFERS, FAIL))
+    head += [f"{content['date']}, {content['commit'] or 'no commit'}, {content['dtype']}: {numbers}.", ""]
+    head += ["| | what is asked | what was found | paper and other implementations | code |", "|---|---|---|---|---|"]
+    return {AUDIT_JSON: json.dumps(content, indent=1) + "\n", AUDIT_MD: "\n".join([*head, *rows]) + "\n"}

@@ -1,5 +1,6 @@
 """Probes of a run: its random streams, what it counts, its checkpoints, and whether its policy moves."""
 
+import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 import torch
 
 from algorithms.a3c import list_workers
-from audit.probe import Finding, judge, probe
-from audit.subject import Subject
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
 from rollouts.streams import seed_streams
 
 STREAMS = "rollouts/streams.py"
@@ -62,7 +63,9 @@ def repeat_rollout(subject: Subject) -> Finding:
     first, again, other = (sample_with(subject, s) for s in (seed, seed, seed + 1))
     same = [name for name in first if np.array_equal(first[name], again[name])]
     differ = not np.array_equal(first["actions"], other["actions"])
-    return judge(len(same) == len(first) and differ, f"{len(same)} of {len(first)} columns equal; other seed differs: {differ}")
+    return judge(
+        len(same) == len(first) and differ, f"{len(same)} of {len(first)} columns equal; other seed differs: {differ}"
+    )
 
 
 @probe(
@@ -112,16 +115,18 @@ def restore_checkpoint(subject: Subject) -> Finding:
         subject.algorithm.load_checkpoint(folder)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     count, differ = list_differences(before, copy_state(learner))
-    found = f"{count} parts, {size / 2**20:.1f} MiB; an update changed {len(moved)}, after restoring {len(differ)} differ"
+    found = (
+        f"{count} parts, {size / 2**20:.1f} MiB; an update changed {len(moved)}, after restoring {len(differ)} differ"
+    )
     return judge(not differ and len(moved) > 0, found)
 
 
 def copy_state(learner: Any) -> dict[str, Any]:
     """Return a copy of the weights, the optimizer's state and the state of the shuffling."""
     optimizer = next(iter(learner.get_state(components=["optimizer"])["optimizer"].values()))
-    state = {"net": learner.net.state_dict(), "optimizer": optimizer["state"] if "state" in optimizer else optimizer}
+    state = {"net": learner.net.state_dict(), "optimizer": optimizer.get("state", optimizer)}
     state["generator"] = learner._generator.get_state()
-    return {name: np.array(leaf, copy=True) for name, leaf in flatten_state(state).items()}
+    return copy.deepcopy(flatten_state(state))
 
 
 @probe(

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from audit.probe import Finding, judge, probe
-from audit.subject import Subject
 from custom_models.optimizers import make_optimizer
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
 
 OPTIMIZERS = "custom_models/optimizers.py"
 DECAY, BETA1, BETA2 = 0.99, 0.9, 0.999
@@ -55,20 +55,6 @@ def compare_steps(subject: Subject) -> Finding:
     return judge(worst < 1e-9, found)
 
 
-def measure_gradient(subject: Subject) -> float:
-    """Return the root mean square of one gradient's numbers, in the first update from the live Rollout."""
-    learner, squares = subject.copy_learner(), []
-    move = learner.move_weights
-
-    def record() -> None:
-        squares.append(float(torch.cat([p.grad.flatten() for p in learner.parameters]).square().mean().sqrt()))
-        move()
-
-    learner.move_weights = record
-    subject.record_update(learner)
-    return squares[0]
-
-
 @probe(
     "optimizer",
     "the first steps have their full size",
@@ -78,7 +64,7 @@ def measure_gradient(subject: Subject) -> float:
     {"optimizer_rmsprop"},
 )
 def measure_first_steps(subject: Subject) -> Finding:
-    size, updates = measure_gradient(subject), 5_000
+    size, updates = subject.first_update.gradients[0], 5_000
     places = run_optimizer(subject, np.full(updates, size))
     steps = -np.diff(places, prepend=0.0) / subject.algo.lr
     half = int(np.argmax(steps >= steps[-1] / 2)) + 1
@@ -86,10 +72,15 @@ def measure_first_steps(subject: Subject) -> Finding:
     return judge(True, f"{found}{half:,} updates", differs=half > 1)
 
 
-@probe("optimizer", "the first steps have their full size", OPTIMIZERS, "Kingma and Ba 2015: bias is corrected",
-       {"optimizer_adam"})
+@probe(
+    "optimizer",
+    "the first steps have their full size",
+    OPTIMIZERS,
+    "Kingma and Ba 2015: bias is corrected",
+    {"optimizer_adam"},
+)
 def measure_first_adam_steps(subject: Subject) -> Finding:
-    size = measure_gradient(subject)
+    size = subject.first_update.gradients[0]
     steps = -np.diff(run_optimizer(subject, np.full(1_000, size)), prepend=0.0) / subject.algo.lr
     found = f"gradient {size:.1e}: step {steps[0]:.2f} lr at first, {steps[-1]:.2f} lr after 1,000 updates"
     return judge(bool(steps[0] > 0.5 * steps[-1]), found)
@@ -127,7 +118,9 @@ def clip_gradient(subject: Subject) -> Finding:
         p.grad = torch.full_like(p, 3.0)
     before = float(learner.clip_gradient())
     after = float(torch.cat([p.grad.flatten() for p in learner.parameters]).norm())
-    right = abs(after - before) < 1e-2 * before if limit is None else after <= limit * 1.01  # float32 sums of a million numbers
+    right = (
+        abs(after - before) < 1e-2 * before if limit is None else after <= limit * 1.01
+    )  # float32 sums of a million numbers
     return judge(right, f"norm {before:,.0f} becomes {after:,.3g}; limit {limit}")
 
 
@@ -138,9 +131,6 @@ def clip_gradient(subject: Subject) -> Finding:
     "all: the same; PG's value head is never trained",
 )
 def follow_parameters(subject: Subject) -> Finding:
-    learner = subject.copy_learner()
-    before = {name: p.detach().clone() for name, p in learner.net.named_parameters()}
-    subject.record_update(learner)
-    still = [name for name, p in learner.net.named_parameters() if torch.equal(p, before[name])]
-    allowed = {name for name in before if name.startswith("value")} if subject.algo_name == "pg" else set()
-    return judge(set(still) <= allowed, f"{len(before) - len(still)} of {len(before)} moved; still: {still or 'none'}")
+    _, _, count, still = subject.first_update
+    allowed = {name for name in still if name.startswith("value")} if subject.algo_name == "pg" else set()
+    return judge(set(still) <= allowed, f"{count - len(still)} of {count} moved; still: {', '.join(still) or 'none'}")

@@ -1,16 +1,16 @@
 """The subject of an audit: the live objects of an experiment, in this process, as a training builds them.
 
-    settings -> plan -> RLlib config -> Algorithm: env runner, learner, network -> one Rollout, random games
+settings -> plan -> RLlib config -> Algorithm: env runner, learner, network -> one Rollout, random games
 """
 
 import copy
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.a3c import A3CRunner
@@ -19,6 +19,7 @@ from environments.games import Games, Transition, make_games
 from rollouts.private_ray import get_local_learner
 from rollouts.rollout import Rollout, RolloutData
 from runs.build import build_config
+from settings.algorithms import find_base
 
 ALONE = {"num_env_runners": 0, "num_learners": 0, "gpus_per_learner": 0, "gpus_per_runner": 0, "cpus": 1}
 RANDOM_ENVS, RANDOM_STEPS = 8, 2_000
@@ -31,6 +32,15 @@ class RandomPlay(NamedTuple):
     actions: list[np.ndarray]  # int [N], what was asked for
     played: list[np.ndarray]  # int [N], what the emulator got
     ignored: list[np.ndarray]  # bool [N], whether the games said beforehand that they would ignore the action
+
+
+class FirstUpdate(NamedTuple):
+    """What a learner did in one update."""
+
+    minibatches: list[dict[str, torch.Tensor]]  # that its loss read, in order
+    gradients: list[float]  # root mean square of the gradient's numbers, one per step of the optimizer
+    parameters: int  # how many tensors of weights there are
+    still: list[str]  # names of those that have not changed
 
 
 class Subject:
@@ -48,7 +58,7 @@ class Subject:
     def __init__(self, settings: dict, checkpoint: Path | None = None, agent_steps: int = 20_000):
         self.agent_steps = agent_steps
         self.settings = copy.deepcopy(settings) | {"cluster": settings["cluster"] | ALONE}
-        self.env, self.algo_name = self.settings["env"], self.settings["algo"]["name"]
+        self.env, self.algo_name = self.settings["env"], find_base(self.settings["algo"])
         self.plan = make_plan(self.settings)
         self.config = build_config(self.plan)
         self.algorithm: Any = self.config.build_algo()
@@ -60,10 +70,11 @@ class Subject:
         runner: Any = self.algorithm.env_runner_group.local_env_runner
         self.runner: Any = next(iter(runner.workers.values())) if isinstance(runner, A3CRunner) else runner
         self.atari = "game" in self.env
-        pair = {"pg": "monte_carlo", "dqn": "replay"}.get(self.algo_name, "actor_critic")
-        self.words = {self.algo_name, "atari" if self.atari else "gymnasium", pair}
+        pair = "monte_carlo" if self.algo_name == "pg" else "actor_critic"
+        self.words = {str(self.algo_name), "atari" if self.atari else "gymnasium", pair}
         self.words |= {"one_step"} if self.algo_name in ("pg", "a2c", "a3c") else set()
-        self.words |= {"discrete"} if self.net.discrete else {"continuous"}
+        self.discrete = isinstance(self.net.action_space, Discrete)
+        self.words |= {"discrete"} if self.discrete else set()
         self.words |= {"recurrent"} if self.net.recurrent else set()
         self.words |= {self.settings["model"]["torso"], f"optimizer_{self.algo.optimizer}"}
         self.words |= {"fresh"} if checkpoint is None else {"trained"}
@@ -105,7 +116,7 @@ class Subject:
         space.seed(1)
         play, ended = RandomPlay([], [], [], []), np.zeros(RANDOM_ENVS, bool)
         while not ended.all() and len(play.actions) < RANDOM_STEPS:
-            if self.net.discrete:
+            if self.discrete:
                 actions = rng.integers(0, self.count_actions(), RANDOM_ENVS)
             else:
                 actions = np.stack([space.sample() for _ in range(RANDOM_ENVS)])
@@ -117,23 +128,33 @@ class Subject:
         games.close()
         return play
 
+    @cached_property
+    def first_update(self) -> "FirstUpdate":
+        """The first update from the Rollout, by a learner with the present weights."""
+        learner = self.copy_learner()
+        before = {name: p.detach().clone() for name, p in learner.net.named_parameters()}
+        gradients, move = [], learner.move_weights
+
+        def record() -> None:
+            numbers = torch.cat([p.grad.flatten() for p in learner.parameters if p.grad is not None])
+            gradients.append(float(numbers.square().mean().sqrt()))
+            move()
+
+        learner.move_weights = record
+        minibatches = self.record_update(learner)
+        still = [name for name, p in learner.net.named_parameters() if torch.equal(p, before[name])]
+        return FirstUpdate(minibatches, gradients, len(before), still)
+
     def count_actions(self) -> int:
         """Return the number of discrete actions."""
         return int(self.net.action_space.n)
 
-    def record_update(self, learner: Any, watch: Callable[[Any], None] | None = None) -> list[dict[str, torch.Tensor]]:
-        """Let a learner update itself from the Rollout; returns the minibatches that it learned from, in order.
-
-        Args:
-            learner: of `copy_learner`.
-            watch: called with the loss's minibatch before the network runs on it.
-        """
+    def record_update(self, learner: Any) -> list[dict[str, torch.Tensor]]:
+        """Let a learner of `copy_learner` update itself from the Rollout; returns its minibatches, in order."""
         minibatches, forward = [], learner.forward
 
         def record(minibatch: dict[str, torch.Tensor]) -> Any:
             minibatches.append({name: column.clone() for name, column in minibatch.items()})
-            if watch:
-                watch(minibatch)
             return forward(minibatch)
 
         learner.forward = record

@@ -1,4 +1,4 @@
-"""Probes of pictures: the frames of ALE's vector environment beside gymnasium's AtariPreprocessing, and their stacks."""
+"""Probes of pictures: those of ALE's vector environment beside gymnasium's AtariPreprocessing, and their stacks."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
-from audit.probe import Finding, judge, probe
-from audit.subject import Subject
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
 from rollouts.rollout import stack_frames
 
 STEPS = 300  # agent steps that are compared

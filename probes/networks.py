@@ -1,4 +1,4 @@
-"""Probes of the network: its layers beside a plain network of PyTorch, its first weights, its first policy, its memory."""
+"""Probes of the network: its layers beside ordinary ones of PyTorch, its first weights and policy, its memory."""
 
 import math
 from typing import Any
@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from audit.probe import Finding, judge, probe
-from audit.subject import Subject
 from custom_models.convolutions import CONVS
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
 
 MODELS = "custom_models/"
 
@@ -88,8 +88,12 @@ def compare_network(subject: Subject) -> Finding:
     return judge(worst < allowed, f"{len(obs)} observations in {subject.plan.dtype}: largest difference {worst:.1e}")
 
 
-@probe("network", "its layers are the paper's", f"{MODELS}convolutions.py", "Mnih et al. 2015: 32 8x8/4, 64 4x4/2, "
-       "64 3x3/1, 512; Espeholt et al. 2018: Impala")
+@probe(
+    "network",
+    "its layers are the paper's",
+    f"{MODELS}convolutions.py",
+    "Mnih et al. 2015: 32 8x8/4, 64 4x4/2, 64 3x3/1, 512; Espeholt et al. 2018: Impala",
+)
 def list_layers(subject: Subject) -> Finding:
     torso, names = subject.net.torso, []
     for conv in getattr(torso, "convs", []):
@@ -142,7 +146,9 @@ def measure_entropy(subject: Subject) -> Finding:
     policy, _ = run_network(subject, read_observations(subject))
     entropy, most = float(subject.net.Policy(policy).entropy().mean()), math.log(subject.count_actions())
     small = subject.settings["model"]["init"] == "orthogonal"
-    return judge(entropy > 0.99 * most or not small, f"entropy {entropy:.5f} of ln {subject.count_actions()} = {most:.5f}")
+    return judge(
+        entropy > 0.99 * most or not small, f"entropy {entropy:.5f} of ln {subject.count_actions()} = {most:.5f}"
+    )
 
 
 @probe(

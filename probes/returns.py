@@ -1,10 +1,12 @@
 """Probes of returns and advantages: the code beside sums that are written out, in float64."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
-from audit.probe import Finding, judge, probe
-from audit.subject import Subject
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
 from rollouts.returns import gae, monte_carlo
 
 RETURNS = "rollouts/returns.py"
@@ -40,10 +42,10 @@ def sum_slowly(rows: dict[str, torch.Tensor], gamma: float, lam: float) -> np.nd
     return result
 
 
-def compute_gae(rows: dict[str, torch.Tensor], gamma: float, lam: float) -> np.ndarray:
+def compute_gae(rows: dict[str, torch.Tensor], gamma: float, lam: float, valid: Any = None) -> np.ndarray:
     """Return the suite's advantages of these rows."""
-    names = ("rewards", "values", "final_values", "terminated", "truncated")
-    return gae(*(rows[name] for name in names), gamma, lam).numpy()
+    ends = rows["final_values"], rows["terminated"], rows["truncated"]
+    return gae(rows["rewards"], rows["values"], *ends, gamma, lam, valid).numpy()
 
 
 @probe(
@@ -126,10 +128,9 @@ def look_behind_ignored_row(subject: Subject) -> Finding:
     rows["terminated"][:] = rows["truncated"][:] = False
     valid = torch.ones_like(rows["terminated"])
     valid[10] = False
-    names = ("rewards", "values", "final_values", "terminated", "truncated")
-    before = gae(*(rows[name] for name in names), 0.99, 0.95, valid)
+    before = compute_gae(rows, 0.99, 0.95, valid)
     rows["values"][10] += 100.0
-    moved = (gae(*(rows[name] for name in names), 0.99, 0.95, valid) - before)[:10].abs().max()
+    moved = np.abs(compute_gae(rows, 0.99, 0.95, valid) - before)[:10].max()
     return judge(float(moved) < 1e-12, f"its value raised by 100 moves advantages before it by {float(moved):.1e}")
 
 

@@ -9,9 +9,9 @@ import torch
 from algorithms.a2c import a2c_loss
 from algorithms.pg import pg_loss
 from algorithms.ppo import ppo_loss
-from audit.probe import Finding, judge, probe
-from audit.subject import Subject
 from custom_models.distributions import Categorical, Gaussian
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
 
 ROWS, ACTIONS = 16, 5
 LOSSES = {"a2c": a2c_loss, "a3c": a2c_loss, "ppo": ppo_loss, "pg": pg_loss}
@@ -113,7 +113,7 @@ def compare_gradient(subject: Subject) -> Finding:
 def compare_distribution(subject: Subject) -> Finding:
     generator = torch.Generator().manual_seed(1)
     numbers = torch.randn(32, 6, generator=generator, dtype=torch.float64)
-    if subject.net.discrete:
+    if subject.discrete:
         ours, theirs = Categorical(numbers), torch.distributions.Categorical(logits=numbers)
         actions = torch.randint(0, 6, (32,), generator=generator)
         pairs = (ours.logp(actions), theirs.log_prob(actions)), (ours.entropy(), theirs.entropy())
@@ -167,7 +167,7 @@ def compare_policies(subject: Subject) -> Finding:
     {"ppo"},
 )
 def count_rows(subject: Subject) -> Finding:
-    minibatches = subject.record_update(subject.copy_learner())
+    minibatches = subject.first_update.minibatches
     rows, epochs = int(subject.batch["valid"].sum()), subject.algo.num_epochs
     axis = 1 if subject.net.recurrent else 0
     sizes = [len(m["actions"]) if axis == 0 else int(m["valid"].sum()) for m in minibatches]
@@ -184,22 +184,14 @@ def count_rows(subject: Subject) -> Finding:
     {"one_step"},
 )
 def count_steps(subject: Subject) -> Finding:
-    learner, steps = subject.copy_learner(), []
-    move = learner.move_weights
-
-    def count() -> None:
-        steps.append(1)
-        move()
-
-    learner.move_weights = count
-    parts = subject.record_update(learner)
+    steps, parts = subject.first_update.gradients, subject.first_update.minibatches
     return judge(len(steps) == 1, f"{len(steps)} step of the optimizer; its gradient is summed over {len(parts)} parts")
 
 
 def measure_scope(subject: Subject, column: str) -> list[tuple[float, float]]:
     """Return mean and standard deviation of a column in every minibatch of one update."""
     found = []
-    for minibatch in subject.record_update(subject.copy_learner()):
+    for minibatch in subject.first_update.minibatches:
         numbers = minibatch[column][minibatch["valid"]] if "valid" in minibatch else minibatch[column]
         found.append((float(numbers.mean()), float(numbers.std(correction=0))))
     return found
