@@ -116,6 +116,10 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
         from comparisons.commands import compare
 
         return compare(settings["runs"], settings["out"])
+    if settings["command"] == "audit":
+        from audit.commands import audit
+
+        return audit(settings, ["python", "run.py", *argv])
     if settings["command"] in READER_SETTINGS:
         from pages.commands import run_reader
 

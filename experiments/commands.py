@@ -49,7 +49,7 @@ def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
             raise Mistake(
                 f"{key}={settings[key]} stands in a YAML file; remove it there, and type it on the command line", key
             )
-    if settings["command"] in READER_SETTINGS:
+    if settings["command"] in READER_SETTINGS and "command" not in typed:
         raise Mistake(f"command={settings['command']} stands in a YAML file; type it instead, with run=", "command")
     if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
         raise Mistake("search stands in a YAML file, and this is a training; move it to tune_searches/", "search")

@@ -93,7 +93,7 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
             resolve_path(path, key)
     if typed.get("config_dir"):  # run.py has opened it already; others who call this have not
         open_typed_folder(overrides)
-    if command in READER_SETTINGS:
+    if command in READER_SETTINGS and (command != "audit" or any(o.startswith("run=") for o in overrides)):
         settings = check_reader_settings(command, parse_overrides(overrides), compose_settings([]))
         kinds = {"promote": ("search",), "watch": ("train", "search")}.get(command, ("train",))
         if settings.get("run"):  # command=record with a replay needs no run, command=compare reads several

@@ -13,9 +13,10 @@ READER_SETTINGS = {
     "watch": ("run", "checkpoint", "port", "config_dir"),
     "export": ("run", "checkpoint", "format", "out", "config_dir"),
     "compare": ("runs", "out"),
+    "audit": ("run", "checkpoint", "config_dir"),  # or an experiment, without run
     "promote": ("run",),
 }
-READER_COMMANDS = "command=evaluate, record, page, watch, export and promote"
+READER_COMMANDS = "command=evaluate, record, page, watch, export, audit and promote"
 PLAYER_COMMANDS = ("evaluate", "record")  # reader commands that also read env.<field> of a protocol
 # What a setting is for a command, where that is not what experiments/config.yaml and the setting's own options say.
 COMMAND_DEFAULTS = {"record": {"way": "stochastic"}, "export": {"format": "onnx"}}
@@ -27,8 +28,8 @@ PROTOCOL_SETTINGS = {name: list_settings(AtariSettings)[name] for name in ("prot
 # Settings that a command which composes an experiment does not read -> the end of the message that refuses them.
 READER_ONLY_SETTINGS = {
     "run": f"only {READER_COMMANDS} read it; to continue a run, give resume=<it>",
-    "checkpoint": "only command=evaluate, record, page, watch and export take a checkpoint; a run that continues "
-    "takes the newest, leave it out",
+    "checkpoint": "only command=evaluate, record, page, watch, export and audit take a checkpoint; a run that "
+    "continues takes the newest, leave it out",
     "way": "only command=evaluate and command=record read it; leave it out",
     "port": "only command=watch serves a page; leave it out",
     "runs": "only command=compare reads it; leave it out",
@@ -48,6 +49,10 @@ IGNORED_SETTINGS = {
     },
 }
 IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
+IGNORED_SETTINGS["audit"] = IGNORED_SETTINGS["train"] | dict.fromkeys(
+    ("evaluate", "evaluate_every", "episodes", "page", "label", "logger", "callbacks", "dry_run"),
+    "an audit trains no run; leave it out",
+)
 # Settings that only a command line may set, with their defaults.
 COMMAND_LINE_DEFAULTS = {
     "run": None,

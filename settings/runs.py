@@ -127,7 +127,7 @@ class RunSettings:
     dashboard: bool = any_value("start Ray's dashboard, at http://127.0.0.1:8265")
     dry_run: bool = any_value("print the node of each process and the traffic between processes, and stop")
     command: str = one_of(
-        ("train", "evaluate", "record", "page", "watch", "export", "compare", "search", "promote", "submit"),
+        ("train", "evaluate", "record", "page", "watch", "export", "compare", "audit", "search", "promote", "submit"),
         "the command to run",
     )
     size: str = one_of(

@@ -1226,6 +1226,7 @@ COMMANDS = {
     "watch": ["command=watch", "run=here"],
     "export": ["command=export", "run=here"],
     "compare": ["command=compare", "runs=[here]"],
+    "audit": ["command=audit", "run=here"],
     "promote": ["command=promote", "run=here"],
 }
 

@@ -120,6 +120,8 @@ def test_nothing_else_counts_cpus_or_memory():
         "loggers",
         "exports",
         "pages",
+        "audit",
+        "probes",
         "comparisons",
         "grids",
         "verdicts",

@@ -1,0 +1,1 @@
+"""The audit of an experiment or a run: all probes, a table and files."""

@@ -1,0 +1,267 @@
+"""Probes of a run: its random streams, what it counts, its checkpoints, and whether its policy moves."""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from algorithms.a3c import list_workers
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
+from rollouts.streams import seed_streams
+
+STREAMS = "rollouts/streams.py"
+
+
+@probe(
+    "seeds",
+    "workers, envs and actions have random streams of their own",
+    STREAMS,
+    "baselines and SB3: seed + rank; streams of neighbouring seeds then share games",
+)
+def compare_streams(subject: Subject) -> Finding:
+    workers, envs = max(16, getattr(subject.algo, "num_workers", 0)), subject.runner.num_envs
+    pairs = [seed_streams(subject.config.seed, worker, 0) for worker in range(workers)]
+    seeds = [env + n for env, _ in pairs for n in range(envs)] + [action for _, action in pairs]
+    found = f"{workers} workers of {envs} envs: {len(set(seeds))} different seeds of {len(seeds)}"
+    return judge(len(set(seeds)) == len(seeds), found)
+
+
+@probe(
+    "seeds",
+    "a run that is resumed plays other games than those it began with",
+    STREAMS,
+    "SB3 and CleanRL do not resume in this sense",
+)
+def compare_resumed(subject: Subject) -> Finding:
+    seeds = {seed_streams(subject.config.seed, 0, steps)[0] for steps in (0, 1_000, 10_000)}
+    return judge(len(seeds) == 3, f"{len(seeds)} different seeds at 0, 1,000 and 10,000 agent steps")
+
+
+def sample_with(subject: Subject, seed: int) -> dict[str, np.ndarray]:
+    """Return the first Rollout of a new env runner with this seed and the present weights."""
+    config = subject.config.copy(copy_frozen=False)
+    config.seed = seed
+    runner = type(subject.runner)(config=config, module=subject.net)
+    rollout = runner.sample()
+    runner.stop()
+    return dict(rollout.arrays)
+
+
+@probe(
+    "seeds",
+    "the same seed gives the same rollout to the bit, another seed another",
+    "rollouts/runner.py",
+    "CleanRL: torch_deterministic; on a GPU none promises it",
+)
+def repeat_rollout(subject: Subject) -> Finding:
+    seed = subject.config.seed
+    first, again, other = (sample_with(subject, s) for s in (seed, seed, seed + 1))
+    same = [name for name in first if np.array_equal(first[name], again[name])]
+    differ = not np.array_equal(first["actions"], other["actions"])
+    return judge(
+        len(same) == len(first) and differ, f"{len(same)} of {len(first)} columns equal; other seed differs: {differ}"
+    )
+
+
+@probe(
+    "run",
+    "agent steps are counted, and rows that ignore their action are not",
+    "rollouts/rollout.py: agent_steps",
+    "baselines and SB3 count env steps the same way",
+)
+def count_agent_steps(subject: Subject) -> Finding:
+    rollout = subject.rollout
+    valid, rows = int(rollout["valid"].sum()), rollout["valid"].size
+    return judge(rollout.agent_steps == valid <= rows, f"{rollout.agent_steps:,} agent steps in {rows:,} rows")
+
+
+def flatten_state(state: Any, path: str = "") -> dict[str, Any]:
+    """Return path -> leaf of nested dicts and lists."""
+    if isinstance(state, dict):
+        parts = [flatten_state(value, f"{path}.{key}") for key, value in state.items()]
+    elif isinstance(state, list | tuple):
+        parts = [flatten_state(value, f"{path}.{n}") for n, value in enumerate(state)]
+    else:
+        return {path: state}
+    return {name: leaf for part in parts for name, leaf in part.items()}
+
+
+def list_differences(before: Any, after: Any) -> tuple[int, list[str]]:
+    """Return how many leaves two states have, and the paths of those that differ."""
+    one, two = flatten_state(before), flatten_state(after)
+    equal = lambda a, b: bool(np.array_equal(np.asarray(a), np.asarray(b)))  # noqa: E731
+    return len(one), [name for name in one if name not in two or not equal(one[name], two[name])]
+
+
+@probe(
+    "run",
+    "a checkpoint restores weights, optimizer and shuffling to the bit",
+    "algorithms/suite_algorithm.py: save_checkpoint, load_checkpoint",
+    "SB3: weights and optimizer; CleanRL: weights",
+)
+def restore_checkpoint(subject: Subject) -> Finding:
+    subject.train(1)
+    learner = subject.learner
+    with tempfile.TemporaryDirectory() as folder:
+        before = copy_state(learner)
+        subject.algorithm.save_checkpoint(folder)
+        subject.train(1)
+        moved = list_differences(before, copy_state(learner))[1]
+        subject.algorithm.load_checkpoint(folder)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    count, differ = list_differences(before, copy_state(learner))
+    found = (
+        f"{count} parts, {size / 2**20:.1f} MiB; an update changed {len(moved)}, after restoring {len(differ)} differ"
+    )
+    return judge(not differ and len(moved) > 0, found)
+
+
+def copy_state(learner: Any) -> dict[str, Any]:
+    """Return a copy of the weights, the optimizer's state and the state of the shuffling."""
+    optimizer = next(iter(learner.get_state(components=["optimizer"])["optimizer"].values()))
+    state = {"net": learner.net.state_dict(), "optimizer": optimizer.get("state", optimizer)}
+    state["generator"] = learner._generator.get_state()
+    return copy.deepcopy(flatten_state(state))
+
+
+@probe(
+    "run",
+    "the policy has moved from its beginning",
+    "algorithms/",
+    "baselines: entropy in the log; Huang et al. 2022: a policy that stays uniform is a first sign of a fault",
+)
+def follow_policy(subject: Subject) -> Finding:
+    obs = subject.batch["obs"].flatten(0, 1)[:256]
+    before = describe_policy(subject, obs)
+    fresh = subject.algorithm.progress.agent_steps
+    steps = subject.train(subject.agent_steps)
+    after = describe_policy(subject, obs)
+    kl, moved = max(0.0, float(before.kl(after).mean())), float((before.mode() != after.mode()).float().mean())
+    entropies = f"entropy {float(before.entropy().mean()):.5f} -> {float(after.entropy().mean()):.5f}"
+    found = f"{steps:,} agent steps from {fresh:,} on: {entropies}, KL {kl:.1e}"
+    return judge(kl > 0 or moved > 0, f"{found}, another likeliest action in {moved:.0%}", differs=kl < 1e-4)
+
+
+def describe_policy(subject: Subject, obs: torch.Tensor) -> Any:
+    """Return the present policy for these observations."""
+    net = subject.net
+    with torch.no_grad():
+        return net.Policy(net.act(obs, net.pack(), net.make_initial_state(len(obs)))[0].clone())
+
+
+@probe(
+    "run",
+    "all numbers of its rows are finite, and the loss terms are there",
+    "algorithms/suite_algorithm.py: step",
+    "all: none checks it",
+)
+def look_at_row(subject: Subject) -> Finding:
+    row = subject.last_row
+    numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
+    bad = [name for name, value in numbers.items() if not np.isfinite(value) and not name.startswith("episode_")]
+    return judge(not bad and "entropy" in row, f"{len(numbers)} numbers; not finite: {', '.join(bad) or 'none'}")
+
+
+@probe(
+    "run",
+    "gradients are of weights that are some updates old, and the row says how many",
+    "algorithms/a3c.py: apply_fragment",
+    "Mnih et al. 2016: Hogwild, unmeasured",
+    {"a3c"},
+)
+def follow_staleness(subject: Subject) -> Finding:
+    row = subject.last_row
+    found = f"{row.get('staleness', -1):g} in the mean here, where one process plays all workers in turn"
+    return judge(row.get("staleness", -1) >= 0, found)
+
+
+@probe(
+    "run",
+    "all workers share one optimizer, whose statistics see every gradient",
+    "algorithms/a3c.py: A3CLearner.apply_gradient",
+    "Mnih et al. 2016: shared RMSProp, the most robust of three in their figure 8",
+    {"a3c"},
+)
+def count_optimizers(subject: Subject) -> Finding:
+    runner: Any = subject.algorithm.env_runner_group.local_env_runner
+    optimizer = runner.learner.get_optimizer("default_policy")
+    centre, worker = len(subject.learner.get_optimizer("default_policy").state), len(optimizer.state)
+    numbers = [w for process in range(1) for w in list_workers(process, subject.config)]
+    found = f"{len(numbers)} workers; statistics of {centre} parameters at the centre, of {worker} at the workers"
+    return judge(centre > 0 and worker == 0, found)
+
+
+Reader = Callable[[Subject], Any]
+# What the paper's table has -> (its value, how the live objects are asked, why it differs here).
+TABLES: dict[str, tuple[str, dict[str, tuple[Any, Reader, str]]]] = {
+    "ppo": (
+        "Schulman et al. 2017, Table 5",
+        {
+            "horizon T": (128, lambda s: s.runner.horizon, ""),
+            "Adam step size": (2.5e-4, lambda s: s.algo.lr, ""),
+            "epochs": (3, lambda s: s.algo.num_epochs, "baselines, which made the figures: 4"),
+            "minibatch size": (256, lambda s: s.algo.minibatch_size, ""),
+            "discount gamma": (0.99, lambda s: s.algo.gamma, ""),
+            "GAE lambda": (0.95, lambda s: s.algo.gae_lambda, ""),
+            "actors N": (8, lambda s: s.runner.num_envs, ""),
+            "clip epsilon": (0.1, lambda s: s.algo.clip, ""),
+            "value coefficient c1": (1.0, lambda s: s.algo.vf_coeff, "baselines: 0.5, both on half the square"),
+            "entropy coefficient c2": (0.01, lambda s: s.algo.entropy_coeff, ""),
+        },
+    ),
+    "a2c": (
+        "openai/baselines a2c",
+        {
+            "envs N": (16, lambda s: s.runner.num_envs, ""),
+            "steps T": (5, lambda s: s.runner.horizon, ""),
+            "step size": (7e-4, lambda s: s.algo.lr, ""),
+            "optimizer": ("rmsprop", lambda s: s.algo.optimizer, ""),
+            "epsilon": (1e-5, lambda s: s.algo.optimizer_eps, ""),
+            "gradient norm": (0.5, lambda s: s.algo.max_grad_norm, ""),
+            "discount gamma": (0.99, lambda s: s.algo.gamma, ""),
+            "value coefficient": (0.5, lambda s: s.algo.vf_coeff, ""),
+            "entropy coefficient": (0.01, lambda s: s.algo.entropy_coeff, ""),
+        },
+    ),
+    "a3c": (
+        "Mnih et al. 2016, section 8",
+        {
+            "workers": (16, lambda s: s.algo.num_workers, ""),
+            "t_max": (5, lambda s: s.runner.horizon, ""),
+            "optimizer": ("rmsprop", lambda s: s.algo.optimizer, ""),
+            "discount gamma": (0.99, lambda s: s.algo.gamma, ""),
+            "entropy coefficient": (0.01, lambda s: s.algo.entropy_coeff, ""),
+        },
+    ),
+    "pg": (
+        "RLlib's PG, which the lecture configures",
+        {
+            "step size": (4e-4, lambda s: s.algo.lr, ""),
+            "optimizer": ("adam", lambda s: s.algo.optimizer, ""),
+            "discount gamma": (0.99, lambda s: s.algo.gamma, ""),
+            "gradient norm": (None, lambda s: s.algo.max_grad_norm, ""),
+        },
+    ),
+}
+
+
+def add_table(algo: str) -> None:
+    """Add a probe for each setting in the table of an algorithm's paper."""
+    source, rows = TABLES[algo]
+    for name, (value, read, why) in rows.items():
+
+        def compare(subject: Subject, value: Any = value, read: Reader = read, why: str = why) -> Finding:
+            here = read(subject)
+            note = f"; {why}" if why and here != value else ""
+            return judge(True, f"{here} here, {value} there{note}", differs=here != value)
+
+        probe("settings", f"{name}", f"experiments/algo/{algo}.yaml", source, {algo, "atari"})(compare)
+
+
+for _algo in TABLES:
+    add_table(_algo)

@@ -1,0 +1,336 @@
+"""Probes of the rules of a game: its start, lost lives, its end, rewards, and random play's score."""
+
+import ale_py
+import numpy as np
+import torch
+from ale_py import Action, roms
+
+from evidence.human import find_random_score
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
+
+GAMES = "environments/games.py: AtariGames"
+STARTS = 32  # games whose starts are looked at
+
+
+def presses_fire(subject: Subject) -> bool:
+    """Return whether the protocol presses FIRE at the start, in a game that has it."""
+    games = subject.open_games()
+    games.close()
+    return bool(subject.env["fire_reset"]) and "FIRE" in games.action_names
+
+
+@probe(
+    "games",
+    "a game begins after random no-ops",
+    GAMES,
+    "Mnih et al. 2015, baselines, SB3, CleanRL: 1 to 30, each as likely",
+    {"atari"},
+)
+def count_noops(subject: Subject) -> Finding:
+    games = subject.open_games(STARTS)
+    games.reset(5)
+    noops = games.start_frames - presses_fire(subject)
+    games.close()
+    most = subject.env["noop_max"]
+    found = f"{noops.min()} to {noops.max()} frames in {STARTS} games, mean {noops.mean():.1f}; noop_max {most}"
+    if most == 0:
+        return judge(bool((noops == 0).all()), found)
+    spread = len(np.unique(noops)) > min(most, STARTS) // 3
+    return judge(noops.min() >= 0 and noops.max() < most and spread, found, differs=True)
+
+
+@probe(
+    "games",
+    "FIRE is pressed at the start where the protocol says so",
+    GAMES,
+    "baselines, SB3, CleanRL: FireResetEnv presses FIRE and one more button",
+    {"atari"},
+)
+def compare_start(subject: Subject) -> Finding:
+    games, fire, same = subject.open_games(4), presses_fire(subject), {True: 0, False: 0}
+    assert games.layout is not None
+    pictures = [games.layout.to_pixels(obs) for obs in games.reset(7)]
+    for n, picture in enumerate(pictures):
+        for pressed in (True, False):
+            same[pressed] += np.array_equal(picture, replay_start(subject, 7 + n, int(games.start_frames[n]), pressed))
+    games.close()
+    found = f"{same[fire]} of 4 first pictures are those of a start {'with' if fire else 'without'} FIRE"
+    return judge(same[fire] == 4, f"{found}, {same[not fire]} those of one {'without' if fire else 'with'} it")
+
+
+def replay_start(subject: Subject, seed: int, frames: int, fire: bool) -> np.ndarray:
+    """Return the picture at an emulator frame, after FIRE or not and no-ops, from an emulator of its own."""
+    import cv2
+
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("random_seed", seed)
+    ale.loadROM(str(roms.get_rom_path(subject.env["game"])))
+    ale.reset_game()
+    screens = [np.zeros_like(read_screen(ale, subject)), read_screen(ale, subject)]
+    for frame in range(frames):
+        ale.act(Action.FIRE if fire and frame == 0 else Action.NOOP)
+        screens = [screens[-1], read_screen(ale, subject)]
+    picture, dim = screens[-1], subject.env["dim"]
+    return cv2.resize(picture, (dim, dim), interpolation=cv2.INTER_AREA)
+
+
+def read_screen(ale: ale_py.ALEInterface, subject: Subject) -> np.ndarray:
+    """Return the present frame in gray, or in colour where the experiment has it."""
+    return ale.getScreenGrayscale() if subject.env["grayscale"] else ale.getScreenRGB()
+
+
+@probe(
+    "games",
+    "a lost life ends the training episode, and the game goes on",
+    GAMES,
+    "baselines, SB3, CleanRL: EpisodicLifeEnv, the same (Mnih et al. 2015); Machado et al. 2018: it does not",
+    {"atari"},
+)
+def follow_lost_lives(subject: Subject) -> Finding:
+    ended = finished = 0
+    for step in subject.random_play.transitions:
+        lost = step.terminated & ~step.finished
+        ended += int(lost.sum())
+        finished += int((lost & step.game_reset).sum())
+    wanted = subject.env["life_loss"]
+    found = f"{ended} episodes of random play ended while their game went on, {finished} of them with a new game"
+    return (
+        judge(finished == 0 and (ended > 0 if wanted else ended == 0), found)
+        if ended or not wanted
+        else judge(True, "no life was lost while others were left, so there was nothing to see")
+    )
+
+
+@probe(
+    "games",
+    "FIRE is pressed once after a lost life, and nobody learns from that row",
+    GAMES,
+    "baselines, SB3, CleanRL: EpisodicLife inside of FireReset presses it",
+    {"atari"},
+)
+def follow_fire(subject: Subject) -> Finding:
+    play, games = subject.random_play, subject.open_games()
+    games.close()
+    fire = games.action_names.index("FIRE") if "FIRE" in games.action_names else -1
+    pressed = wrong = learned = 0
+    for step, played, ignored in zip(play.transitions, play.played, play.ignored, strict=True):
+        pressed += int(ignored.sum())
+        wrong += int((played[ignored] != fire).sum())
+        learned += int((ignored & step.valid).sum())
+    wanted = bool(subject.env.get("fire_on_life_loss")) and fire >= 0
+    lost = sum(int((s.terminated & ~s.finished).sum()) for s in play.transitions)
+    found = f"{pressed} times after {lost} lost lives; {wrong} times another button, {learned} such rows learned from"
+    return judge(wrong == learned == 0 and (pressed > 0) == (wanted and lost > 0), found)
+
+
+@probe(
+    "games",
+    "a game over ends the episode, and the next picture is a new game's",
+    "environments/games.py",
+    "all: the same",
+)
+def follow_game_over(subject: Subject) -> Finding:
+    over = wrong = 0
+    for step, later in zip(subject.random_play.transitions, subject.random_play.transitions[1:], strict=False):
+        over += int(step.finished.sum())
+        wrong += int((step.finished & ~(step.terminated | step.truncated)).sum())
+        wrong += int((step.finished & ~(step.game_reset | later.game_reset)).sum())
+    return judge(wrong == 0, f"{over} games ended, {wrong} of them not as they should")
+
+
+@probe(
+    "games",
+    "a time limit is a truncation: the value of what would come counts",
+    "environments/games.py, rollouts/returns.py: next_values",
+    "baselines and CleanRL: an end like a death; SB3: bootstraps too (Pardo et al. 2018)",
+    {"atari"},
+)
+def follow_time_limit(subject: Subject) -> Finding:
+    steps, skip = 30, subject.env["frameskip"]
+    games = subject.open_games(2, max_episode_frames=steps * skip, noop_max=0, fire_reset=False)
+    games.reset(3)
+    seen = 1
+    cut = games.step(np.zeros(2, np.int64))
+    while not cut.finished.any() and seen < 2 * steps:
+        cut, seen = games.step(np.zeros(2, np.int64)), seen + 1
+    games.close()
+    right = bool(cut.truncated.all() and not cut.terminated.any() and cut.final_obs is not None)
+    return judge(right, f"cut after {seen} agent steps of {skip} frames: truncated, with the last picture", True)
+
+
+@probe(
+    "games",
+    "the agent has the game's own buttons, or all 18 where the protocol says so",
+    GAMES,
+    "classic: the minimal set; Machado et al. 2018: all 18",
+    {"atari"},
+)
+def list_buttons(subject: Subject) -> Finding:
+    ale = open_emulator(subject)
+    expected = ale.getLegalActionSet() if subject.env["full_action_space"] else ale.getMinimalActionSet()
+    games = subject.open_games()
+    games.close()
+    names = games.action_names
+    return judge(names == [button.name for button in expected], f"{len(names)}: {' '.join(names)}")
+
+
+def open_emulator(subject: Subject) -> ale_py.ALEInterface:
+    """Return an emulator with the game loaded."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.loadROM(str(roms.get_rom_path(subject.env["game"])))
+    return ale
+
+
+@probe(
+    "games",
+    "sticky actions are as the protocol has them",
+    GAMES,
+    "classic: none; Machado et al. 2018: 0.25",
+    {"atari"},
+)
+def compare_two_seeds(subject: Subject) -> Finding:
+    plain = {"noop_max": 0, "fire_reset": False}
+    pictures = []
+    for seed in (11, 12):
+        games, rng = subject.open_games(1, **plain), np.random.default_rng(4)
+        games.reset(seed)
+        pictures.append([games.step(rng.integers(0, subject.count_actions(), 1)).obs.copy() for _ in range(60)])
+        games.close()
+    same = sum(np.array_equal(a, b) for a, b in zip(*pictures, strict=True))
+    sticky = subject.env["sticky"]
+    found = f"two seeds, the same 60 actions: {same} equal pictures; probability {sticky}"
+    return judge((same == 60) == (sticky == 0), found)
+
+
+@probe(
+    "games",
+    "the same seed plays the same games, another seed others",
+    "environments/games.py",
+    "all: the same",
+)
+def repeat_games(subject: Subject) -> Finding:
+    plays = {}
+    for name, seed in (("first", 21), ("again", 21), ("other", 22)):
+        games = subject.open_games(2)
+        games.action_space.seed(5)
+        seen = [games.reset(seed).copy()]
+        for _ in range(40):
+            actions = np.stack([games.action_space.sample() for _ in range(2)])
+            seen.append(games.step(actions).obs.copy())
+        games.close()
+        plays[name] = np.stack(seen)
+    same, other = np.array_equal(plays["first"], plays["again"]), np.array_equal(plays["first"], plays["other"])
+    fixed = subject.atari and subject.env["sticky"] == 0 and subject.env["noop_max"] == 0
+    found = f"40 steps: equal with the same seed: {same}; with another: {other}"
+    return judge(same and (fixed or not other), found)
+
+
+@probe(
+    "games",
+    "a score is the sum of raw rewards over the whole game",
+    "rollouts/runner.py: VectorEnvRunner.sample",
+    "all: RecordEpisodeStatistics or Monitor outside of the clipping",
+    {"actor_critic"},
+)
+def compare_scores(subject: Subject) -> Finding:
+    scores, total, rollouts = [], np.zeros(subject.runner.num_envs), 0
+    expected: list[float] = []
+    player = subject.runner
+    player.start_games(agent_steps=12345)
+    while not scores and rollouts < 200:
+        rollout = player.sample()
+        rollouts += 1
+        scores += list(rollout.scores)
+        for t in range(len(rollout["rewards"])):
+            total += rollout["rewards"][t]
+            game_over = (
+                rollout["game_reset"][t]
+                if player.games.same_step
+                else (rollout["terminated"][t] | rollout["truncated"][t])
+            )
+            for n in np.flatnonzero(game_over):
+                expected.append(float(total[n]))
+                total[n] = 0
+    if not scores:
+        return judge(True, f"no game ended within {rollouts} rollouts")
+    return judge(np.allclose(scores, expected), f"{len(scores)} games, the first of {scores[0]:,g}")
+
+
+@probe(
+    "games",
+    "a score is the sum of raw rewards over the whole game",
+    "rollouts/episodes.py: EpisodeRunner.sample",
+    "all: RecordEpisodeStatistics or Monitor outside of the clipping",
+    {"monte_carlo"},
+)
+def compare_episode_scores(subject: Subject) -> Finding:
+    rollout = subject.rollout
+    scores, rewards = sum(rollout.scores), float(rollout["rewards"][rollout["valid"]].sum())
+    return judge(
+        bool(np.isclose(scores, rewards)), f"{len(rollout.scores)} games score {scores:,g} together: {rewards:,g}"
+    )
+
+
+@probe(
+    "games",
+    "rewards are clipped in the loss and nowhere else",
+    "rollouts/returns.py: clip_to_sign",
+    "baselines, SB3, CleanRL: ClipRewardEnv clips in the environment, the score is taken before it",
+    {"atari"},
+)
+def compare_rewards(subject: Subject) -> Finding:
+    rewards = np.stack([step.rewards for step in subject.random_play.transitions])
+    clipped = np.unique(subject_rewards(subject, torch.tensor(rewards)).numpy())
+    largest = float(np.abs(rewards).max())
+    wanted = {-1.0, 0.0, 1.0} if subject.env["clip_rewards"] else set(np.unique(rewards).tolist())
+    found = f"raw up to {largest:g}; the loss learns from {', '.join(f'{x:g}' for x in clipped[:5])}"
+    return judge(set(clipped.tolist()) <= wanted, found)
+
+
+def subject_rewards(subject: Subject, rewards: torch.Tensor) -> torch.Tensor:
+    """Return what the algorithm's loss makes of rewards: with gamma 0 and no values, advantages are just that."""
+    import importlib
+
+    from rollouts.returns import clip_to_sign
+
+    if subject.algo_name == "pg":
+        return clip_to_sign(rewards) if subject.env["clip_rewards"] else rewards
+    module = importlib.import_module(type(subject.learner.update.__self__).__module__)
+    estimate = getattr(module, "estimate_advantages", None)
+    if estimate is None:  # A3C learns by A2C's
+        from algorithms.a2c import estimate_advantages as estimate
+    shape, none = rewards.shape, torch.zeros(rewards.shape, dtype=torch.bool)
+    batch = {
+        "rewards": rewards.float(),
+        "values": torch.zeros(shape[0] + 1, *shape[1:]),
+        "final_values": torch.zeros(shape),
+        "terminated": none,
+        "truncated": none,
+        "valid": ~none,
+    }
+    return estimate(batch, 0.0, 0.0, subject.env["clip_rewards"])["advantages"]
+
+
+@probe(
+    "games",
+    "random play scores what is known of it",
+    "environments/games.py, settings/protocols.py",
+    "Wang et al. 2016: the table that rliable and Dopamine use; or a measurement of 1,000 games here",
+    {"atari"},
+)
+def score_random_play(subject: Subject) -> Finding:
+    total, scores = np.zeros(len(subject.random_play.actions[0])), []
+    for step in subject.random_play.transitions:
+        total += step.rewards
+        scores += total[step.finished].tolist()
+        total[step.finished] = 0
+    reference = find_random_score(subject.env)
+    if len(scores) < 2 or reference is None:
+        return judge(True, f"{len(scores)} games ended; there is no known score to compare with")
+    mean, error = float(np.mean(scores)), float(np.std(scores, ddof=1)) / len(scores) ** 0.5
+    near = abs(mean - reference.score) <= 4 * error + 0.25 * abs(reference.score)  # few games, of a skewed kind
+    return judge(near, f"{mean:,.1f} +- {error:,.1f} in {len(scores)} games; known: {reference.source}")

@@ -1,0 +1,187 @@
+"""Probes of the network: its layers beside ordinary ones of PyTorch, its first weights and policy, its memory."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from custom_models.convolutions import CONVS
+from probes.probe import Finding, judge, probe
+from probes.subject import Subject
+
+MODELS = "custom_models/"
+
+
+def read_observations(subject: Subject) -> torch.Tensor:
+    """Return observations of the live Rollout [B, ...], as the network takes them."""
+    return subject.batch["obs"].flatten(0, 1)[:64]
+
+
+def run_network(subject: Subject, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the policy's parameters [B, P] and the values [B] of observations [B, ...]; memory is empty."""
+    net = subject.net
+    with torch.no_grad():
+        return net.act(obs, net.pack(), net.make_initial_state(len(obs)))[:2]
+
+
+def run_plainly(net: Any, obs: torch.Tensor, layout: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the same from ordinary layers in fp32, on pixels [B, C, H, W] from 0 to 1, or on numbers."""
+    if layout is None:
+        x = run_layers(net, net.torso, obs)
+    else:
+        pixels = [layout.to_pixels(one) for one in split_stack(obs.numpy(), layout)]
+        stacks = np.stack(pixels).reshape(len(obs), layout.stack, layout.dim, layout.dim, -1)
+        x = torch.from_numpy(stacks).permute(0, 1, 4, 2, 3).flatten(1, 2).float()
+        x = (x - 128) / 128 if net.torso.zero_mean else x / 255
+        for conv, layer in zip(net.torso.convs, net.torso.layers, strict=True):
+            before, after = layer.compute_padding(x.shape[-1])
+            x = activate(net, F.conv2d(F.pad(x, (before, after) * 2), conv.weight, conv.bias, layer.stride))
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        if net.torso.fc is not None:
+            x = activate(net, net.torso.fc(x))
+    policy = net.policy(x)
+    if net.log_std is not None:
+        policy = torch.cat([policy, net.log_std.expand_as(policy)], -1)
+    return policy, net.value(x if net.value_torso is None else run_layers(net, net.value_torso, obs))[:, 0]
+
+
+def run_layers(net: Any, torso: Any, obs: torch.Tensor) -> torch.Tensor:
+    """Return the features of fully connected layers [B, D] for observations that are numbers."""
+    x = obs.float().flatten(1)
+    for layer in torso.layers:
+        x = activate(net, layer(x))
+    return x
+
+
+def activate(net: Any, x: torch.Tensor) -> torch.Tensor:
+    """Return the model's activation of x."""
+    return {"relu": torch.relu, "elu": F.elu, "tanh": torch.tanh}[net.model_config["activation"]](x)
+
+
+def split_stack(obs: np.ndarray, layout: Any) -> np.ndarray:
+    """Return the frames of stacks in blocks [B, h, w, stack * d]: [B * stack, h, w, d], the oldest first."""
+    parts = obs.reshape(*obs.shape[:3], layout.stack, -1)
+    return np.moveaxis(parts, 3, 1).reshape(-1, *obs.shape[1:3], parts.shape[-1])
+
+
+@probe(
+    "network",
+    "policy and values equal those of ordinary PyTorch layers with the same weights",
+    f"{MODELS}torsos.py, actor_critic.py",
+    "all: Conv2d on pixels / 255, one fully connected layer, two heads",
+)
+def compare_network(subject: Subject) -> Finding:
+    net, torso = subject.net, subject.settings["model"]["torso"]
+    two_torsos_of_pixels = net.value_torso is not None and subject.runner.layout is not None
+    if net.recurrent or two_torsos_of_pixels or not (torso in CONVS or torso == "mlp"):
+        return judge(True, f"{torso} is not written out here; tests/custom_models compares it")
+    obs = read_observations(subject)
+    policy, values = run_network(subject, obs)
+    with torch.no_grad():
+        plain_policy, plain_values = run_plainly(net, obs, subject.runner.layout)
+    worst = max(float((policy - plain_policy).abs().max()), float((values - plain_values).abs().max()))
+    scale = max(1.0, float(plain_values.abs().max()), float(plain_policy.abs().max()))
+    allowed = (0.05 if subject.plan.dtype == "bfloat16" else 1e-3) * scale
+    return judge(worst < allowed, f"{len(obs)} observations in {subject.plan.dtype}: largest difference {worst:.1e}")
+
+
+@probe(
+    "network",
+    "its layers are the paper's",
+    f"{MODELS}convolutions.py",
+    "Mnih et al. 2015: 32 8x8/4, 64 4x4/2, 64 3x3/1, 512; Espeholt et al. 2018: Impala",
+)
+def list_layers(subject: Subject) -> Finding:
+    torso, names = subject.net.torso, []
+    for conv in getattr(torso, "convs", []):
+        names.append(f"{conv.out_channels} {conv.kernel_size[0]}x{conv.kernel_size[1]}/{conv.stride[0]}")
+    for layer in [getattr(torso, "fc", None), *getattr(torso, "layers", [])]:
+        if isinstance(layer, nn.Linear):
+            names.append(str(layer.out_features))
+    memory = f", LSTM {subject.net.memory.size}" if subject.net.recurrent else ""
+    count = sum(p.numel() for p in subject.net.parameters())
+    right = subject.settings["model"]["torso"] != "nature_cnn" or names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"]
+    return judge(right, f"{', '.join(names[:8])}{memory}; {count:,} parameters")
+
+
+def list_linear_layers(subject: Subject) -> list[tuple[str, Any, float]]:
+    """Return name, layer and orthogonal gain of every layer of torso and heads."""
+    torso = subject.net.torso
+    hidden = [*getattr(torso, "convs", []), *([torso.fc] if getattr(torso, "fc", None) is not None else [])]
+    hidden += [layer for layer in getattr(torso, "layers", []) if isinstance(layer, nn.Linear)]
+    named = [(f"layer {n}", layer, 2**0.5) for n, layer in enumerate(hidden, 1)]
+    return [*named, ("policy", subject.net.policy, 0.01), ("value", subject.net.value, 1.0)]
+
+
+@probe(
+    "network",
+    "first weights are orthogonal, with gains of 1.41 in the torso, 0.01 policy, 1 value; biases 0",
+    f"{MODELS}torsos.py: initialize_layer",
+    "baselines and CleanRL the same (Huang et al. 2022, detail 2); the paper does not say",
+    {"fresh"},
+)
+def measure_gains(subject: Subject) -> Finding:
+    if subject.settings["model"]["init"] != "orthogonal":
+        return judge(True, f"model.init={subject.settings['model']['init']}: other first weights were asked for")
+    worst, bias, gains = 0.0, 0.0, []
+    for name, layer, gain in list_linear_layers(subject):
+        singular = torch.linalg.svdvals(layer.weight.detach().flatten(1).double())
+        worst = max(worst, float((singular - gain).abs().max()) / gain)
+        bias = max(bias, float(layer.bias.detach().abs().max()))
+        gains.append(f"{name} {float(singular.mean()):.3g}")
+    return judge(worst < 1e-3 and bias == 0, f"{', '.join(gains)}; largest bias {bias:g}")
+
+
+@probe(
+    "network",
+    "the first policy is nearly uniform",
+    f"{MODELS}actor_critic.py: HEAD_GAINS",
+    "Huang et al. 2022, detail 2; Andrychowicz et al. 2021 find that it matters most of all",
+    {"fresh", "discrete"},
+)
+def measure_entropy(subject: Subject) -> Finding:
+    policy, _ = run_network(subject, read_observations(subject))
+    entropy, most = float(subject.net.Policy(policy).entropy().mean()), math.log(subject.count_actions())
+    small = subject.settings["model"]["init"] == "orthogonal"
+    return judge(
+        entropy > 0.99 * most or not small, f"entropy {entropy:.5f} of ln {subject.count_actions()} = {most:.5f}"
+    )
+
+
+@probe(
+    "network",
+    "the same observation gives the same policy, whatever stands beside it in the batch",
+    f"{MODELS}torsos.py",
+    "all: no layer mixes rows",
+)
+def compare_batches(subject: Subject) -> Finding:
+    obs = read_observations(subject)
+    together, alone = run_network(subject, obs)[0][:8], torch.cat([run_network(subject, o[None])[0] for o in obs[:8]])
+    worst = float((together - alone).abs().max())
+    return judge(worst < (0.05 if subject.plan.dtype == "bfloat16" else 1e-4), f"largest difference {worst:.1e}")
+
+
+@probe(
+    "network",
+    "the memory is empty when a game begins, and goes on between two rollouts",
+    "rollouts/runner.py, custom_models/memory.py",
+    "Mnih et al. 2016; baselines and CleanRL: the same",
+    {"recurrent"},
+)
+def follow_memory(subject: Subject) -> Finding:
+    runner = subject.runner
+    runner.start_games(agent_steps=777)
+    first, second = runner.sample(), runner.sample()
+    zero = float(np.abs(first["memory"]).max())
+    batch = subject.learner.load([first])
+    with torch.no_grad():
+        net = subject.net
+        features = net.torso(batch["obs"].flatten(0, 1), net.pack()["torso"]).unflatten(0, batch["starts"].shape)
+        _, after = net.memory.run_sequence(features, tuple(batch["memory"]), batch["starts"])
+    ended = torch.from_numpy(first["game_reset"][-1].copy())
+    after = torch.stack([part.masked_fill(ended[:, None], 0) for part in after])
+    worst = float((after - torch.from_numpy(second["memory"].copy())).abs().max())
+    return judge(zero == 0 and worst < 0.05, f"at first {zero:g}; between two rollouts a difference of {worst:.1e}")

@@ -1,0 +1,214 @@
+"""The audit: no probe fails on what the suite is, known differences are the known ones, and faults are found."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+import run
+from audit.report import count_answers, format_answer, format_files, list_probes, run_probes
+from custom_models import optimizers
+from custom_models.distributions import Categorical
+from probes.probe import DIFFERS, FAIL, PASS, Finding, Probe
+from probes.subject import Subject
+from rollouts import returns, streams
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("env=cartpole", "model.hidden=[16]")
+TIME_LIMIT = "after a time limit the value of the last observation counts"
+FIRST_STEPS = "the first steps have their full size"
+MOVED = "the policy has moved from its beginning"
+NO_OPS = "a game begins after random no-ops"
+TRUNCATION = "a time limit is a truncation: the value of what would come counts"
+
+
+@pytest.fixture
+def make_subject(shared_ray, compose, one_thread):
+    """Overrides -> the Subject of an audit that trains a little."""
+    made = []
+
+    def make(*overrides: str, agent_steps: int = 300) -> Subject:
+        made.append(Subject(compose(overrides), agent_steps=agent_steps))
+        return made[-1]
+
+    yield make
+    for subject in made:
+        subject.close()
+
+
+def ask(subject: Subject, *questions: str) -> dict[str, Finding]:
+    """Return question -> finding of the probes whose question begins so; of all without one."""
+    chosen = [p for p in list_probes(subject.words) if not questions or p.question.startswith(questions)]
+    assert chosen
+    return {p.question: p.answer(subject) for p in chosen}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "differs"),
+    [
+        (("algo=ppo", "algo.minibatch_size=64"), {TIME_LIMIT}),
+        (("algo=a2c",), {TIME_LIMIT, FIRST_STEPS}),
+        (("algo=a3c", "algo.num_workers=2", "algo.num_envs=4"), {TIME_LIMIT, FIRST_STEPS}),
+        (("algo=pg",), set()),
+    ],
+    ids=["ppo", "a2c", "a3c", "pg"],
+)
+def test_nothing_fails_and_what_differs_is_known(overrides, differs, make_subject):
+    answers = run_probes(make_subject(*SMALL, *overrides))
+    of = {status: {a.probe.question for a in answers if a.finding.status == status} for status in (PASS, DIFFERS, FAIL)}
+    assert of[FAIL] == set()
+    assert of[DIFFERS] - {MOVED} == differs  # 300 agent steps of RMSProp move a policy hardly at all
+    assert len(of[PASS]) >= 25
+
+
+def test_an_atari_experiment_has_at_least_45_probes_and_its_game_is_probed(make_subject):
+    subject = make_subject("algo=ppo", "env=assault", "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
+    assert len(list_probes(subject.words)) >= 45
+    games = [p for p in list_probes(subject.words) if p.subject in ("frames", "games", "network", "settings")]
+    found = {p.question: p.answer(subject) for p in games}
+    assert [q for q, finding in found.items() if finding.status == FAIL] == []
+    different = {q for q, finding in found.items() if finding.status == DIFFERS}
+    assert different >= {
+        NO_OPS,
+        TRUNCATION,
+        "epochs",
+        "value coefficient c1",
+        "horizon T",
+        "actors N",
+        "minibatch size",
+    }
+
+
+def test_an_lstm_s_memory_is_probed(make_subject):
+    subject = make_subject("env=cue", "algo=ppo", "algo.num_envs=4", "algo.horizon=16", "algo.minibatch_size=32")
+    (finding,) = ask(subject, "the memory is empty").values()
+    assert finding.status == PASS
+
+
+def test_continuous_actions_are_probed(make_subject):
+    subject = make_subject("env=pendulum", "algo=ppo", "algo.num_envs=2", "algo.horizon=32", "algo.minibatch_size=32")
+    assert {f.status for f in ask(subject, "log-probability", "the policy that learns").values()} == {PASS}
+
+
+# Faults: (what is broken, the beginning of the question whose probe has to fail)
+def forget_discount(monkeypatch):
+    right = returns.gae
+    monkeypatch.setattr("probes.returns.gae", lambda r, v, *ends, **named: right(r, v, *ends[:3], 1.0, *ends[4:]))
+
+
+def ignore_time_limits(monkeypatch):
+    def next_values(values, final_values, terminated, truncated):
+        return torch.where(terminated | truncated, 0.0, values[1:])
+
+    monkeypatch.setattr(returns, "next_values", next_values)
+
+
+def prefer_the_first_action(monkeypatch):
+    monkeypatch.setattr(Categorical, "sample", lambda self, *_, **__: self.log_probs.argmax(-1))
+
+
+def put_epsilon_outside(monkeypatch):
+    def make(name, parameters, lr, eps):
+        return torch.optim.RMSprop(parameters, lr, alpha=0.99, eps=eps)
+
+    monkeypatch.setattr("probes.optimizers.make_optimizer", make)
+    monkeypatch.setattr(optimizers, "make_optimizer", make)
+
+
+def give_workers_one_stream(monkeypatch):
+    right = streams.seed_streams
+    monkeypatch.setattr("audit.run_probes.seed_streams", lambda seed, worker, steps: right(seed, 0, steps))
+
+
+FAULTS = [
+    (forget_discount, "advantages are sums", "algo=ppo"),
+    (ignore_time_limits, TIME_LIMIT, "algo=ppo"),
+    (prefer_the_first_action, "actions are drawn", "algo=ppo"),
+    (put_epsilon_outside, "steps are those", "algo=a2c"),
+    (give_workers_one_stream, "workers, envs and actions", "algo=ppo"),
+]
+
+
+@pytest.mark.parametrize(("fault", "question", "algo"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS])
+def test_a_fault_is_found(fault, question, algo, make_subject, monkeypatch):
+    subject = make_subject(*SMALL, algo)
+    assert {f.status for f in ask(subject, question).values()} <= {PASS, DIFFERS}
+    fault(monkeypatch)
+    assert {f.status for f in ask(subject, question).values()} == {FAIL}
+
+
+def test_a_stack_with_pictures_of_the_last_game_is_found(make_subject, monkeypatch):
+    subject = make_subject("algo=ppo", "env=assault", "algo.num_envs=1", "algo.horizon=8", "algo.minibatch_size=8")
+    assert next(iter(ask(subject, "a stack holds").values())).status == PASS
+    monkeypatch.setattr("probes.frames.stack_frames", lambda frames, resets, stack: stack_without_resets(frames, stack))
+    assert next(iter(ask(subject, "a stack holds").values())).status == FAIL
+
+
+def stack_without_resets(frames: torch.Tensor, stack: int) -> torch.Tensor:
+    """Return stacks as if no game had ended."""
+    from rollouts.rollout import stack_frames
+
+    return stack_frames(frames, torch.zeros(len(frames) - stack, frames.shape[1], dtype=torch.bool), stack)
+
+
+def test_a_probe_that_raises_has_failed_and_the_others_go_on(make_subject, monkeypatch):
+    subject = make_subject(*SMALL, "algo=ppo")
+
+    def raise_error(subject):
+        raise RuntimeError("broken")
+
+    broken = Probe("returns", "is it broken?", "here", "nobody", frozenset(), raise_error)
+    right = Probe("returns", "is it right?", "here", "nobody", frozenset(), lambda subject: Finding(PASS, "yes"))
+    monkeypatch.setattr("audit.report.list_probes", lambda words: [broken, right])
+    lines = []
+    answers = run_probes(subject, lines.append)
+    assert [a.finding.status for a in answers] == [FAIL, PASS] and "broken" in answers[0].finding.found
+    assert count_answers(answers) == "2 probes: 1 pass, 0 differ, 1 fail"
+    assert max(len(line) for text in lines for line in text.split("\n")) <= 80
+    assert "[here]" in format_answer(answers[0]) and "[here]" not in format_answer(answers[1])
+
+
+def test_the_table_has_a_row_for_every_probe():
+    one = {"status": PASS, "subject": "loss", "question": "q", "found": "f", "others": "o", "code": "c"}
+    content = {
+        "title": "ppo on cartpole",
+        "date": "2026-11-27",
+        "commit": "",
+        "dtype": "float32",
+        "answers": [one, one],
+    }
+    texts = format_files(content | {"answers": [one, one]}, "python run.py command=audit")
+    assert texts["audit.md"].count("| PASS | loss: q | f | o | `c` |") == 2
+
+
+def test_random_play_is_of_the_shape_of_the_games(make_subject):
+    play = make_subject(*SMALL, "algo=ppo").random_play
+    assert np.stack(play.actions).shape == (len(play.transitions), 8) and ray.is_initialized()
+
+
+@pytest.mark.end_to_end
+def test_an_audit_of_an_experiment_is_typed(tmp_path):
+    line = ["command=audit", "algo=ppo", "env=cartpole"]
+    done = subprocess.run([sys.executable, ROOT / "run.py", *line], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs" / "audits").iterdir()
+    content = json.loads((folder / "audit.json").read_text())
+    assert len(content["answers"]) >= 25 and not [a for a in content["answers"] if a["status"] == FAIL]
+    assert f"audit: {folder.relative_to(tmp_path) / 'audit.md'}" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_dqn_is_refused(capsys):
+    assert run.main(["command=audit", "algo=dqn", "env=cartpole"]) == 2
+    assert "pg, a2c, a3c and ppo" in capsys.readouterr().err
+
+
+def test_settings_of_a_training_are_refused(capsys):
+    for word in ("evaluate=true", "label=wide", "run=there", "way=greedy"):
+        assert run.main(["command=audit", "env=cartpole", word]) == 2
+    assert "an audit trains no run" in capsys.readouterr().err
