@@ -19,11 +19,11 @@ STREAMS = "rollouts/streams.py"
 
 @probe(
     "seeds",
-    "workers, envs and actions have random streams of their own",
     STREAMS,
     "baselines and SB3: seed + rank; streams of neighbouring seeds then share games",
 )
 def compare_streams(subject: Subject) -> Finding:
+    """Workers, envs and actions have random streams of their own."""
     workers, envs = max(16, getattr(subject.algo, "num_workers", 0)), subject.runner.num_envs
     pairs = [seed_streams(subject.config.seed, worker, 0) for worker in range(workers)]
     seeds = [env + n for env, _ in pairs for n in range(envs)] + [action for _, action in pairs]
@@ -33,11 +33,11 @@ def compare_streams(subject: Subject) -> Finding:
 
 @probe(
     "seeds",
-    "a run that is resumed plays other games than those it began with",
     STREAMS,
     "SB3 and CleanRL do not resume in this sense",
 )
 def compare_resumed(subject: Subject) -> Finding:
+    """A run that is resumed plays other games than those it began with."""
     seeds = {seed_streams(subject.config.seed, 0, steps)[0] for steps in (0, 1_000, 10_000)}
     return judge(len(seeds) == 3, f"{len(seeds)} different seeds at 0, 1,000 and 10,000 agent steps")
 
@@ -54,11 +54,11 @@ def sample_with(subject: Subject, seed: int) -> dict[str, np.ndarray]:
 
 @probe(
     "seeds",
-    "the same seed gives the same rollout to the bit, another seed another",
     "rollouts/runner.py",
     "CleanRL: torch_deterministic; on a GPU none promises it",
 )
 def repeat_rollout(subject: Subject) -> Finding:
+    """The same seed gives the same rollout to the bit, another seed another."""
     seed = subject.config.seed
     first, again, other = (sample_with(subject, s) for s in (seed, seed, seed + 1))
     same = [name for name in first if np.array_equal(first[name], again[name])]
@@ -70,11 +70,11 @@ def repeat_rollout(subject: Subject) -> Finding:
 
 @probe(
     "run",
-    "agent steps are counted, and rows that ignore their action are not",
     "rollouts/rollout.py: agent_steps",
     "baselines and SB3 count env steps the same way",
 )
 def count_agent_steps(subject: Subject) -> Finding:
+    """Agent steps are counted, and rows that ignore their action are not."""
     rollout = subject.rollout
     valid, rows = int(rollout["valid"].sum()), rollout["valid"].size
     return judge(rollout.agent_steps == valid <= rows, f"{rollout.agent_steps:,} agent steps in {rows:,} rows")
@@ -100,11 +100,11 @@ def list_differences(before: Any, after: Any) -> tuple[int, list[str]]:
 
 @probe(
     "run",
-    "a checkpoint restores weights, optimizer and shuffling to the bit",
     "algorithms/suite_algorithm.py: save_checkpoint, load_checkpoint",
     "SB3: weights and optimizer; CleanRL: weights",
 )
 def restore_checkpoint(subject: Subject) -> Finding:
+    """A checkpoint restores weights, optimizer and shuffling to the bit."""
     subject.train(1)
     learner = subject.learner
     with tempfile.TemporaryDirectory() as folder:
@@ -131,11 +131,11 @@ def copy_state(learner: Any) -> dict[str, Any]:
 
 @probe(
     "run",
-    "the policy has moved from its beginning",
     "algorithms/",
     "baselines: entropy in the log; Huang et al. 2022: a policy that stays uniform is a first sign of a fault",
 )
 def follow_policy(subject: Subject) -> Finding:
+    """The policy has moved from its beginning."""
     obs = subject.batch["obs"].flatten(0, 1)[:256]
     before = describe_policy(subject, obs)
     fresh = subject.algorithm.progress.agent_steps
@@ -156,11 +156,11 @@ def describe_policy(subject: Subject, obs: torch.Tensor) -> Any:
 
 @probe(
     "run",
-    "all numbers of its rows are finite, and the loss terms are there",
     "algorithms/suite_algorithm.py: step",
     "all: none checks it",
 )
 def look_at_row(subject: Subject) -> Finding:
+    """All numbers of its rows are finite, and the loss terms are there."""
     row = subject.last_row
     numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
     bad = [name for name, value in numbers.items() if not np.isfinite(value) and not name.startswith("episode_")]
@@ -169,12 +169,12 @@ def look_at_row(subject: Subject) -> Finding:
 
 @probe(
     "run",
-    "gradients are of weights that are some updates old, and the row says how many",
     "algorithms/a3c.py: apply_fragment",
     "Mnih et al. 2016: Hogwild, unmeasured",
     {"a3c"},
 )
 def follow_staleness(subject: Subject) -> Finding:
+    """Gradients are of weights that are some updates old, and the row says how many."""
     row = subject.last_row
     found = f"{row.get('staleness', -1):g} in the mean here, where one process plays all workers in turn"
     return judge(row.get("staleness", -1) >= 0, found)
@@ -182,12 +182,12 @@ def follow_staleness(subject: Subject) -> Finding:
 
 @probe(
     "run",
-    "all workers share one optimizer, whose statistics see every gradient",
     "algorithms/a3c.py: A3CLearner.apply_gradient",
     "Mnih et al. 2016: shared RMSProp, the most robust of three in their figure 8",
     {"a3c"},
 )
 def count_optimizers(subject: Subject) -> Finding:
+    """All workers share one optimizer, whose statistics see every gradient."""
     runner: Any = subject.algorithm.env_runner_group.local_env_runner
     optimizer = runner.learner.get_optimizer("default_policy")
     centre, worker = len(subject.learner.get_optimizer("default_policy").state), len(optimizer.state)
@@ -260,7 +260,8 @@ def add_table(algo: str) -> None:
             note = f"; {why}" if why and here != value else ""
             return judge(True, f"{here} here, {value} there{note}", differs=here != value)
 
-        probe("settings", f"{name}", f"experiments/algo/{algo}.yaml", source, {algo, "atari"})(compare)
+        compare.__doc__ = name
+        probe("settings", f"experiments/algo/{algo}.yaml", source, {algo, "atari"})(compare)
 
 
 for _algo in TABLES:

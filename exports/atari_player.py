@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ale_py import roms
@@ -85,7 +86,8 @@ def load_policy(agent: dict) -> Callable[[Arrays], Arrays]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # more would mostly wait for each other: the network is small
         session = onnxruntime.InferenceSession(str(path), options)
-        return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+        run: Any = session.run  # it says that it may return more than arrays
+        return lambda inputs: dict(zip(names, run(names, inputs), strict=True))
     import torch
 
     module = torch.jit.load(str(path))

@@ -44,12 +44,12 @@ def play_beside_gymnasium(subject: Subject) -> tuple[list[np.ndarray], list[np.n
 
 @probe(
     "frames",
-    "pictures equal those of gymnasium's AtariPreprocessing, pixel by pixel",
     "environments/games.py: AtariGames",
     AREA,
     {"atari"},
 )
 def compare_pictures(subject: Subject) -> Finding:
+    """Pictures equal those of gymnasium's AtariPreprocessing, pixel by pixel."""
     ours, theirs, _ = play_beside_gymnasium(subject)
     worst = max(int(np.abs(a.astype(int) - b.astype(int)).max()) for a, b in zip(ours, theirs, strict=True))
     shape = " x ".join(map(str, ours[0].shape))
@@ -58,12 +58,12 @@ def compare_pictures(subject: Subject) -> Finding:
 
 @probe(
     "frames",
-    "an agent step lasts `frameskip` emulator frames",
     "environments/games.py: AtariGames",
     "all: 4 (Mnih et al. 2015)",
     {"atari"},
 )
 def count_frames(subject: Subject) -> Finding:
+    """An agent step lasts `frameskip` emulator frames."""
     ours, _, game = play_beside_gymnasium(subject)
     frames = int(game.ale.getEpisodeFrameNumber())
     per_step = frames / max(1, len(ours) - 1)
@@ -74,12 +74,12 @@ def count_frames(subject: Subject) -> Finding:
 
 @probe(
     "frames",
-    "a picture is the maximum of the last two frames, because sprites flicker",
     "environments/games.py: AtariGames",
     "Mnih et al. 2015, baselines, SB3, CleanRL: the same",
     {"atari"},
 )
 def compare_maximum(subject: Subject) -> Finding:
+    """A picture is the maximum of the last two frames, because sprites flicker."""
     if not subject.env["grayscale"]:
         return judge(True, "pictures are in colour; the comparison with gymnasium shows it")
     plain = {"noop_max": 0, "fire_reset": False, "fire_on_life_loss": False, "sticky": 0.0}
@@ -114,12 +114,12 @@ def compare_maximum(subject: Subject) -> Finding:
 
 @probe(
     "frames",
-    "a stack holds the last pictures of its own game, and 0 before its first",
     "environments/frame_stack.py, rollouts/rollout.py: stack_frames",
     "ALE and baselines: 0 before the first picture; gymnasium and CleanRL repeat the first one",
     {"atari"},
 )
 def compare_stacks(subject: Subject) -> Finding:
+    """A stack holds the last pictures of its own game, and 0 before its first."""
     frames, resets = subject.rollout["frames"].copy(), subject.rollout["game_reset"].copy()
     resets[len(resets) // 2, 0] = True  # a game that ends in the middle, whether or not one did
     import torch

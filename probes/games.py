@@ -22,12 +22,12 @@ def presses_fire(subject: Subject) -> bool:
 
 @probe(
     "games",
-    "a game begins after random no-ops",
     GAMES,
     "Mnih et al. 2015, baselines, SB3, CleanRL: 1 to 30, each as likely",
     {"atari"},
 )
 def count_noops(subject: Subject) -> Finding:
+    """A game begins after random no-ops."""
     games = subject.open_games(STARTS)
     games.reset(5)
     noops = games.start_frames - presses_fire(subject)
@@ -42,12 +42,12 @@ def count_noops(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "FIRE is pressed at the start where the protocol says so",
     GAMES,
     "baselines, SB3, CleanRL: FireResetEnv presses FIRE and one more button",
     {"atari"},
 )
 def compare_start(subject: Subject) -> Finding:
+    """FIRE is pressed at the start where the protocol says so."""
     games, fire, same = subject.open_games(4), presses_fire(subject), {True: 0, False: 0}
     assert games.layout is not None
     pictures = [games.layout.to_pixels(obs) for obs in games.reset(7)]
@@ -84,12 +84,12 @@ def read_screen(ale: ale_py.ALEInterface, subject: Subject) -> np.ndarray:
 
 @probe(
     "games",
-    "a lost life ends the training episode, and the game goes on",
     GAMES,
     "baselines, SB3, CleanRL: EpisodicLifeEnv, the same (Mnih et al. 2015); Machado et al. 2018: it does not",
     {"atari"},
 )
 def follow_lost_lives(subject: Subject) -> Finding:
+    """A lost life ends the training episode, and the game goes on."""
     ended = finished = 0
     for step in subject.random_play.transitions:
         lost = step.terminated & ~step.finished
@@ -106,12 +106,12 @@ def follow_lost_lives(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "FIRE is pressed once after a lost life, and nobody learns from that row",
     GAMES,
     "baselines, SB3, CleanRL: EpisodicLife inside of FireReset presses it",
     {"atari"},
 )
 def follow_fire(subject: Subject) -> Finding:
+    """FIRE is pressed once after a lost life, and nobody learns from that row."""
     play, games = subject.random_play, subject.open_games()
     games.close()
     fire = games.action_names.index("FIRE") if "FIRE" in games.action_names else -1
@@ -128,11 +128,11 @@ def follow_fire(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "a game over ends the episode, and the next picture is a new game's",
     "environments/games.py",
     "all: the same",
 )
 def follow_game_over(subject: Subject) -> Finding:
+    """A game over ends the episode, and the next picture is a new game's."""
     over = wrong = 0
     for step, later in zip(subject.random_play.transitions, subject.random_play.transitions[1:], strict=False):
         over += int(step.finished.sum())
@@ -143,12 +143,12 @@ def follow_game_over(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "a time limit is a truncation: the value of what would come counts",
     "environments/games.py, rollouts/returns.py: next_values",
     "baselines and CleanRL: an end like a death; SB3: bootstraps too (Pardo et al. 2018)",
     {"atari"},
 )
 def follow_time_limit(subject: Subject) -> Finding:
+    """A time limit is a truncation: the value of what would come counts."""
     steps, skip = 30, subject.env["frameskip"]
     games = subject.open_games(2, max_episode_frames=steps * skip, noop_max=0, fire_reset=False)
     games.reset(3)
@@ -163,12 +163,12 @@ def follow_time_limit(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "the agent has the game's own buttons, or all 18 where the protocol says so",
     GAMES,
     "classic: the minimal set; Machado et al. 2018: all 18",
     {"atari"},
 )
 def list_buttons(subject: Subject) -> Finding:
+    """The agent has the game's own buttons, or all 18 where the protocol says so."""
     ale = open_emulator(subject)
     expected = ale.getLegalActionSet() if subject.env["full_action_space"] else ale.getMinimalActionSet()
     games = subject.open_games()
@@ -187,12 +187,12 @@ def open_emulator(subject: Subject) -> ale_py.ALEInterface:
 
 @probe(
     "games",
-    "sticky actions are as the protocol has them",
     GAMES,
     "classic: none; Machado et al. 2018: 0.25",
     {"atari"},
 )
 def compare_two_seeds(subject: Subject) -> Finding:
+    """Sticky actions are as the protocol has them."""
     plain = {"noop_max": 0, "fire_reset": False}
     pictures = []
     for seed in (11, 12):
@@ -208,11 +208,11 @@ def compare_two_seeds(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "the same seed plays the same games, another seed others",
     "environments/games.py",
     "all: the same",
 )
 def repeat_games(subject: Subject) -> Finding:
+    """The same seed plays the same games, another seed others."""
     plays = {}
     for name, seed in (("first", 21), ("again", 21), ("other", 22)):
         games = subject.open_games(2)
@@ -231,12 +231,12 @@ def repeat_games(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "a score is the sum of raw rewards over the whole game",
     "rollouts/runner.py: VectorEnvRunner.sample",
     "all: RecordEpisodeStatistics or Monitor outside of the clipping",
     {"actor_critic"},
 )
 def compare_scores(subject: Subject) -> Finding:
+    """A score is the sum of raw rewards over the whole game."""
     scores, total, rollouts = [], np.zeros(subject.runner.num_envs), 0
     expected: list[float] = []
     player = subject.runner
@@ -262,12 +262,12 @@ def compare_scores(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "a score is the sum of raw rewards over the whole game",
     "rollouts/episodes.py: EpisodeRunner.sample",
     "all: RecordEpisodeStatistics or Monitor outside of the clipping",
     {"monte_carlo"},
 )
 def compare_episode_scores(subject: Subject) -> Finding:
+    """A score is the sum of raw rewards over the whole game."""
     rollout = subject.rollout
     scores, rewards = sum(rollout.scores), float(rollout["rewards"][rollout["valid"]].sum())
     return judge(
@@ -277,12 +277,12 @@ def compare_episode_scores(subject: Subject) -> Finding:
 
 @probe(
     "games",
-    "rewards are clipped in the loss and nowhere else",
     "rollouts/returns.py: clip_to_sign",
     "baselines, SB3, CleanRL: ClipRewardEnv clips in the environment, the score is taken before it",
     {"atari"},
 )
 def compare_rewards(subject: Subject) -> Finding:
+    """Rewards are clipped in the loss and nowhere else."""
     rewards = np.stack([step.rewards for step in subject.random_play.transitions])
     clipped = np.unique(subject_rewards(subject, torch.tensor(rewards)).numpy())
     largest = float(np.abs(rewards).max())
@@ -317,12 +317,12 @@ def subject_rewards(subject: Subject, rewards: torch.Tensor) -> torch.Tensor:
 
 @probe(
     "games",
-    "random play scores what is known of it",
     "environments/games.py, settings/protocols.py",
     "Wang et al. 2016: the table that rliable and Dopamine use; or a measurement of 1,000 games here",
     {"atari"},
 )
 def score_random_play(subject: Subject) -> Finding:
+    """Random play scores what is known of it."""
     total, scores = np.zeros(len(subject.random_play.actions[0])), []
     for step in subject.random_play.transitions:
         total += step.rewards

@@ -77,8 +77,9 @@ def compute_loss_slowly(subject: Subject, rows: dict[str, np.ndarray]) -> float:
 FORMULAS = "Schulman et al. 2017, eqs. 7 and 9; Mnih et al. 2016, section 8; Williams 1992"
 
 
-@probe("loss", "the loss is the paper's, row by row", "algorithms/: *_loss", FORMULAS)
+@probe("loss", "algorithms/: *_loss", FORMULAS)
 def compare_loss(subject: Subject) -> Finding:
+    """The loss is the paper's, row by row."""
     worst = 0.0
     for seed in range(5):
         rows = make_minibatch(seed)
@@ -86,8 +87,9 @@ def compare_loss(subject: Subject) -> Finding:
     return judge(worst < 1e-12, f"5 minibatches of {ROWS} in float64: largest difference {worst:.1e}")
 
 
-@probe("loss", "its gradient is that of finite differences", "algorithms/: *_loss", "autograd computes it in all")
+@probe("loss", "algorithms/: *_loss", "autograd computes it in all")
 def compare_gradient(subject: Subject) -> Finding:
+    """Its gradient is that of finite differences."""
     rows, step, worst, count = make_minibatch(9), 1e-6, 0.0, 0
     loss, logits, values = compute_loss(subject, rows)
     loss.backward()
@@ -106,11 +108,11 @@ def compare_gradient(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "log-probability and entropy are the formulas'",
     "custom_models/distributions.py",
     "all: torch.distributions or the same formulas",
 )
 def compare_distribution(subject: Subject) -> Finding:
+    """Log-probability and entropy are the formulas'."""
     generator = torch.Generator().manual_seed(1)
     numbers = torch.randn(32, 6, generator=generator, dtype=torch.float64)
     if subject.discrete:
@@ -128,12 +130,12 @@ def compare_distribution(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "actions are drawn as often as the policy says",
     "custom_models/distributions.py: sample",
     "all: the same",
     {"discrete"},
 )
 def count_actions(subject: Subject) -> Finding:
+    """Actions are drawn as often as the policy says."""
     logits, draws = torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0]), 20_000
     policy = Categorical(logits.expand(draws, 5))
     drawn = policy.sample(torch.Generator().manual_seed(3)).bincount(minlength=5).double() / draws
@@ -144,11 +146,11 @@ def count_actions(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "the policy that learns is the policy that acted: the ratio of the first minibatch is 1",
     "algorithms/learner.py: forward, rollouts/runner.py: _play_step",
     "all: the ratio begins at 1 (Huang et al. 2022, a sign of a right implementation)",
 )
 def compare_policies(subject: Subject) -> Finding:
+    """The policy that learns is the policy that acted: the ratio of the first minibatch is 1."""
     batch = subject.batch
     with torch.no_grad():
         policy, _, rows = subject.learner.forward(subject.learner.select_rows(batch, ("actions", "logp")))
@@ -161,12 +163,12 @@ def compare_policies(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "every epoch shows every row once, in minibatches of the size that was set",
     "algorithms/learner.py: iterate_minibatches",
     "baselines, SB3, CleanRL: the same",
     {"ppo"},
 )
 def count_rows(subject: Subject) -> Finding:
+    """Every epoch shows every row once, in minibatches of the size that was set."""
     minibatches = subject.first_update.minibatches
     rows, epochs = int(subject.batch["valid"].sum()), subject.algo.num_epochs
     axis = 1 if subject.net.recurrent else 0
@@ -178,12 +180,12 @@ def count_rows(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "an update is one step on all rows",
     "algorithms/a2c.py, algorithms/pg.py: update",
     "Mnih et al. 2016: one step per worker and t_max steps; baselines a2c: one per batch",
     {"one_step"},
 )
 def count_steps(subject: Subject) -> Finding:
+    """An update is one step on all rows."""
     steps, parts = subject.first_update.gradients, subject.first_update.minibatches
     return judge(len(steps) == 1, f"{len(steps)} step of the optimizer; its gradient is summed over {len(parts)} parts")
 
@@ -199,12 +201,12 @@ def measure_scope(subject: Subject, column: str) -> list[tuple[float, float]]:
 
 @probe(
     "loss",
-    "advantages have mean 0 and standard deviation 1 where that is asked for, else they are raw",
     "algorithms/learner.py: standardize",
     "PPO: per minibatch in baselines and CleanRL, as here; A2C: raw in the paper and baselines",
     {"actor_critic"},
 )
 def measure_advantages(subject: Subject) -> Finding:
+    """Advantages have mean 0 and standard deviation 1 where that is asked for, else they are raw."""
     parts = measure_scope(subject, "advantages")
     mean, std = max(abs(m) for m, _ in parts), [s for _, s in parts]
     standard = mean < 1e-4 and all(abs(s - 1) < 1e-2 or s == 0 for s in std)
@@ -216,12 +218,12 @@ def measure_advantages(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "returns are weighed as the settings say",
     "algorithms/pg.py: weigh_returns",
     "the lecture: returns, or returns less their mean",
     {"pg"},
 )
 def measure_weights(subject: Subject) -> Finding:
+    """Returns are weighed as the settings say."""
     returns, valid = torch.randn(50, 4), torch.ones(50, 4, dtype=torch.bool)
     weights = subject.learner.weigh_returns(returns * 3 + 2, valid)
     mean, std = float(weights.mean()), float(weights.std(correction=0))
@@ -237,12 +239,12 @@ def look_at_three_points(change: Callable[[float], float]) -> list[float]:
 
 @probe(
     "loss",
-    "the clip range falls with the run where that is asked for",
     "algorithms/ppo.py: update",
     "Schulman et al. 2017, Table 5: 0.1 x alpha; SB3's and CleanRL's default is constant",
     {"ppo"},
 )
 def follow_clip(subject: Subject) -> Finding:
+    """The clip range falls with the run where that is asked for."""
     learner, algo = subject.learner, subject.algo
 
     def at(share: float) -> float:

@@ -69,11 +69,11 @@ def split_stack(obs: np.ndarray, layout: Any) -> np.ndarray:
 
 @probe(
     "network",
-    "policy and values equal those of ordinary PyTorch layers with the same weights",
     f"{MODELS}torsos.py, actor_critic.py",
     "all: Conv2d on pixels / 255, one fully connected layer, two heads",
 )
 def compare_network(subject: Subject) -> Finding:
+    """Policy and values equal those of ordinary PyTorch layers with the same weights."""
     net, torso = subject.net, subject.settings["model"]["torso"]
     two_torsos_of_pixels = net.value_torso is not None and subject.runner.layout is not None
     if net.recurrent or two_torsos_of_pixels or not (torso in CONVS or torso == "mlp"):
@@ -90,11 +90,11 @@ def compare_network(subject: Subject) -> Finding:
 
 @probe(
     "network",
-    "its layers are the paper's",
     f"{MODELS}convolutions.py",
     "Mnih et al. 2015: 32 8x8/4, 64 4x4/2, 64 3x3/1, 512; Espeholt et al. 2018: Impala",
 )
 def list_layers(subject: Subject) -> Finding:
+    """Its layers are the paper's."""
     torso, names = subject.net.torso, []
     for conv in getattr(torso, "convs", []):
         names.append(f"{conv.out_channels} {conv.kernel_size[0]}x{conv.kernel_size[1]}/{conv.stride[0]}")
@@ -118,12 +118,12 @@ def list_linear_layers(subject: Subject) -> list[tuple[str, Any, float]]:
 
 @probe(
     "network",
-    "first weights are orthogonal, with gains of 1.41 in the torso, 0.01 policy, 1 value; biases 0",
     f"{MODELS}torsos.py: initialize_layer",
     "baselines and CleanRL the same (Huang et al. 2022, detail 2); the paper does not say",
     {"fresh"},
 )
 def measure_gains(subject: Subject) -> Finding:
+    """First weights are orthogonal, with gains of 1.41 in the torso, 0.01 policy, 1 value; biases 0."""
     if subject.settings["model"]["init"] != "orthogonal":
         return judge(True, f"model.init={subject.settings['model']['init']}: other first weights were asked for")
     worst, bias, gains = 0.0, 0.0, []
@@ -137,12 +137,12 @@ def measure_gains(subject: Subject) -> Finding:
 
 @probe(
     "network",
-    "the first policy is nearly uniform",
     f"{MODELS}actor_critic.py: HEAD_GAINS",
     "Huang et al. 2022, detail 2; Andrychowicz et al. 2021 find that it matters most of all",
     {"fresh", "discrete"},
 )
 def measure_entropy(subject: Subject) -> Finding:
+    """The first policy is nearly uniform."""
     policy, _ = run_network(subject, read_observations(subject))
     entropy, most = float(subject.net.Policy(policy).entropy().mean()), math.log(subject.count_actions())
     small = subject.settings["model"]["init"] == "orthogonal"
@@ -153,11 +153,11 @@ def measure_entropy(subject: Subject) -> Finding:
 
 @probe(
     "network",
-    "the same observation gives the same policy, whatever stands beside it in the batch",
     f"{MODELS}torsos.py",
     "all: no layer mixes rows",
 )
 def compare_batches(subject: Subject) -> Finding:
+    """The same observation gives the same policy, whatever stands beside it in the batch."""
     obs = read_observations(subject)
     together, alone = run_network(subject, obs)[0][:8], torch.cat([run_network(subject, o[None])[0] for o in obs[:8]])
     worst = float((together - alone).abs().max())
@@ -166,12 +166,12 @@ def compare_batches(subject: Subject) -> Finding:
 
 @probe(
     "network",
-    "the memory is empty when a game begins, and goes on between two rollouts",
     "rollouts/runner.py, custom_models/memory.py",
     "Mnih et al. 2016; baselines and CleanRL: the same",
     {"recurrent"},
 )
 def follow_memory(subject: Subject) -> Finding:
+    """The memory is empty when a game begins, and goes on between two rollouts."""
     runner = subject.runner
     runner.start_games(agent_steps=777)
     first, second = runner.sample(), runner.sample()

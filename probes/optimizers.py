@@ -43,12 +43,12 @@ def run_equations(subject: Subject, gradients: np.ndarray) -> np.ndarray:
 
 @probe(
     "optimizer",
-    "steps are those of the paper's equations",
     OPTIMIZERS,
     "Adam: Kingma and Ba 2015; RMSProp: Mnih et al. 2016, eqs. 8 and 9, epsilon under the root; SB3 the same in "
     "RMSpropTFLike, torch's own has it outside",
 )
 def compare_steps(subject: Subject) -> Finding:
+    """Steps are those of the paper's equations."""
     gradients = np.random.default_rng(1).normal(size=50)
     worst = float(np.abs(run_optimizer(subject, gradients) - run_equations(subject, gradients)).max())
     found = f"50 steps of {subject.algo.optimizer}: largest difference {worst:.1e}, step size {subject.algo.lr:g}"
@@ -57,13 +57,13 @@ def compare_steps(subject: Subject) -> Finding:
 
 @probe(
     "optimizer",
-    "the first steps have their full size",
     OPTIMIZERS,
     "the paper begins the mean square at 0, so that first steps are largest; TensorFlow, baselines and SB3's "
     "RMSpropTFLike at 1",
     {"optimizer_rmsprop"},
 )
 def measure_first_steps(subject: Subject) -> Finding:
+    """The first steps have their full size."""
     size, updates = subject.first_update.gradients[0], 5_000
     places = run_optimizer(subject, np.full(updates, size))
     steps = -np.diff(places, prepend=0.0) / subject.algo.lr
@@ -74,12 +74,12 @@ def measure_first_steps(subject: Subject) -> Finding:
 
 @probe(
     "optimizer",
-    "the first steps have their full size",
     OPTIMIZERS,
     "Kingma and Ba 2015: bias is corrected",
     {"optimizer_adam"},
 )
 def measure_first_adam_steps(subject: Subject) -> Finding:
+    """The first steps have their full size."""
     size = subject.first_update.gradients[0]
     steps = -np.diff(run_optimizer(subject, np.full(1_000, size)), prepend=0.0) / subject.algo.lr
     found = f"gradient {size:.1e}: step {steps[0]:.2f} lr at first, {steps[-1]:.2f} lr after 1,000 updates"
@@ -88,11 +88,11 @@ def measure_first_adam_steps(subject: Subject) -> Finding:
 
 @probe(
     "optimizer",
-    "the step size follows its schedule",
     "algorithms/learner.py: anneal",
     "PPO and A3C papers: falls to 0 over the run; SB3's default is constant",
 )
 def follow_step_size(subject: Subject) -> Finding:
+    """The step size follows its schedule."""
     learner, algo, sizes = subject.copy_learner(), subject.algo, []
     for share in (0.0, 0.5, 1.0):
         learner.begin_update(share)
@@ -107,11 +107,11 @@ def follow_step_size(subject: Subject) -> Finding:
 
 @probe(
     "optimizer",
-    "a gradient that is too long is scaled down, all parameters together",
     "algorithms/learner.py: clip_gradient",
     "baselines, SB3, CleanRL: 0.5; the A3C paper has no limit, PFRL 40 on a sum",
 )
 def clip_gradient(subject: Subject) -> Finding:
+    """A gradient that is too long is scaled down, all parameters together."""
     learner, limit = subject.copy_learner(), subject.algo.max_grad_norm
     learner.begin_update(0.0)
     for p in learner.parameters:
@@ -126,11 +126,11 @@ def clip_gradient(subject: Subject) -> Finding:
 
 @probe(
     "optimizer",
-    "every parameter has a gradient and moves in the first update",
     "algorithms/learner.py: step",
     "all: the same; PG's value head is never trained",
 )
 def follow_parameters(subject: Subject) -> Finding:
+    """Every parameter has a gradient and moves in the first update."""
     _, _, count, still = subject.first_update
     allowed = {name for name in still if name.startswith("value")} if subject.algo_name == "pg" else set()
     return judge(set(still) <= allowed, f"{count - len(still)} of {count} moved; still: {', '.join(still) or 'none'}")

@@ -33,10 +33,17 @@ class Probe(NamedTuple):
 PROBES: list[Probe] = []
 
 
-def probe(subject: str, question: str, code: str, others: str, needs: Iterable[str] = ()) -> Callable[[Any], Any]:
-    """Return a decorator that adds a function of a Subject to PROBES."""
+def probe(subject: str, code: str, others: str, needs: Iterable[str] = ()) -> Callable[[Any], Any]:
+    """Return a decorator that adds a function of a Subject to PROBES; its docstring is what is asked.
+
+    Args:
+        subject, code, others, needs: see Probe.
+    """
 
     def add(answer: Callable[[Any], Finding]) -> Callable[[Any], Finding]:
+        question = str(answer.__doc__).rstrip(".")
+        if question[1].islower() or question[1] == " ":
+            question = question[0].lower() + question[1:]
         PROBES.append(Probe(subject, question, code, others, frozenset(needs), answer))
         return answer
 

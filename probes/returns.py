@@ -50,12 +50,12 @@ def compute_gae(rows: dict[str, torch.Tensor], gamma: float, lam: float, valid: 
 
 @probe(
     "returns",
-    "advantages are sums of discounted TD errors, at the experiment's gamma and lambda",
     f"{RETURNS}: gae",
     "Schulman et al. 2016, eq. 16; baselines, SB3, CleanRL: the same",
     {"actor_critic"},
 )
 def compare_gae(subject: Subject) -> Finding:
+    """Advantages are sums of discounted TD errors, at the experiment's gamma and lambda."""
     gamma, lam, rows = subject.algo.gamma, subject.algo.gae_lambda, make_rows(subject, 1)
     worst = float(np.abs(compute_gae(rows, gamma, lam) - sum_slowly(rows, gamma, lam)).max())
     return judge(worst < 1e-12, f"gamma {gamma:g}, lambda {lam:g}: largest difference {worst:.1e}")
@@ -63,12 +63,12 @@ def compare_gae(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "with lambda 1 they are n-step returns less the value, with lambda 0 one-step errors",
     f"{RETURNS}: gae",
     "Mnih et al. 2016 (A3C): n-step returns",
     {"actor_critic"},
 )
 def compare_extremes(subject: Subject) -> Finding:
+    """With lambda 1 they are n-step returns less the value, with lambda 0 one-step errors."""
     rows, gamma = make_rows(subject, 2), subject.algo.gamma
     rows["terminated"][:] = rows["truncated"][:] = False
     r, v, steps = rows["rewards"].numpy(), rows["values"].numpy(), len(rows["rewards"])
@@ -83,12 +83,12 @@ def compare_extremes(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "after a death nothing counts",
     f"{RETURNS}: next_values",
     "all: the same",
     {"actor_critic"},
 )
 def look_behind_death(subject: Subject) -> Finding:
+    """After a death nothing counts."""
     rows = make_rows(subject, 3)
     rows["terminated"][10] = True
     rows["truncated"][10] = False
@@ -101,12 +101,12 @@ def look_behind_death(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "after a time limit the value of the last observation counts",
     f"{RETURNS}: next_values",
     "baselines, CleanRL: nothing counts, as after a death; SB3: the same as here (Pardo et al. 2018)",
     {"actor_critic"},
 )
 def look_behind_limit(subject: Subject) -> Finding:
+    """After a time limit the value of the last observation counts."""
     rows = make_rows(subject, 4)
     rows["terminated"][10], rows["truncated"][10] = False, True
     before = compute_gae(rows, 0.99, 0.95)[10]
@@ -118,12 +118,12 @@ def look_behind_limit(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "rows that ignore their action are stepped over: nobody's value stands between",
     f"{RETURNS}: gae, argument valid",
     "baselines, CleanRL: FIRE and the restart are played inside of reset; there is no such row",
     {"actor_critic"},
 )
 def look_behind_ignored_row(subject: Subject) -> Finding:
+    """Rows that ignore their action are stepped over: nobody's value stands between."""
     rows = make_rows(subject, 5)
     rows["terminated"][:] = rows["truncated"][:] = False
     valid = torch.ones_like(rows["terminated"])
@@ -136,12 +136,12 @@ def look_behind_ignored_row(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "a value's target is its advantage plus the value when the action was chosen",
     "algorithms/: estimate_advantages",
     "baselines, SB3, CleanRL: the same",
     {"actor_critic"},
 )
 def compare_targets(subject: Subject) -> Finding:
+    """A value's target is its advantage plus the value when the action was chosen."""
     from algorithms import a2c, ppo
 
     estimate = ppo.estimate_advantages if subject.algo_name == "ppo" else a2c.estimate_advantages
@@ -153,12 +153,12 @@ def compare_targets(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "returns are discounted sums up to the end of the episode",
     f"{RETURNS}: monte_carlo",
     "Williams 1992, REINFORCE",
     {"monte_carlo"},
 )
 def compare_returns(subject: Subject) -> Finding:
+    """Returns are discounted sums up to the end of the episode."""
     rows, gamma = make_rows(subject, 6), subject.algo.gamma
     rows["terminated"][-1] = True
     ends = (rows["terminated"] | rows["truncated"]).numpy()
@@ -177,12 +177,12 @@ def compare_returns(subject: Subject) -> Finding:
 
 @probe(
     "returns",
-    "an update learns from complete episodes, equally many of each env",
     "rollouts/episodes.py: EpisodeRunner",
     "the lecture's REINFORCE: whole episodes",
     {"monte_carlo"},
 )
 def count_episodes(subject: Subject) -> Finding:
+    """An update learns from complete episodes, equally many of each env."""
     rollout, wanted = subject.rollout, subject.algo.episodes_per_update
     valid, ends = rollout["valid"], rollout["terminated"] | rollout["truncated"]
     last = [bool(ends[np.flatnonzero(valid[:, n])[-1], n]) for n in range(valid.shape[1])]
