@@ -86,8 +86,8 @@ def load_policy(agent: dict) -> Callable[[Arrays], Arrays]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # more would mostly wait for each other: the network is small
         session = onnxruntime.InferenceSession(str(path), options)
-        run: Any = session.run  # it says that it may return more than arrays
-        return lambda inputs: dict(zip(names, run(names, inputs), strict=True))
+        compute: Any = session.run  # it says that it may return more than arrays
+        return lambda inputs: dict(zip(names, compute(names, inputs), strict=True))
     import torch
 
     module = torch.jit.load(str(path))
