@@ -6,6 +6,7 @@ run directory -> config.yaml, progress.csv, run.json, evaluations -> plain data 
 import re
 import shlex
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from evidence.evaluate import DEFAULT_EPISODES
 from evidence.human import find_random_score, find_references
 from evidence.publication import AGENT
 from playing.evaluations import read_evaluations
+from probes.audit_file import read_audit
 from run_directory.checkpoints import read_totals
 from run_directory.files import read_json
-from run_directory.layout import PROGRESS_CSV, evaluation_path
+from run_directory.layout import PROGRESS_CSV, evaluation_path, format_command
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.starts import find_starts
 from settings.mistakes import format_count
@@ -161,6 +163,21 @@ def describe_origin(settings: dict, run: Path) -> dict[str, Any]:
         starts.append(f"{command}\n\n" + ", ".join(f"{name} {value}" for name, value in facts.items() if value))
     return {
         "starts": list(dict.fromkeys(starts)) or ["not recorded"],
+        "audit": describe_audit(run),
         "settings": yaml.safe_dump(mask_passwords(settings), sort_keys=False),
         "made": f"This page was made on {time.strftime('%Y-%m-%d')} by python run.py command=page run=<this run>.",
     }
+
+
+def describe_audit(run: Path) -> dict[str, Any]:
+    """Return title and lines of a run's audit; without one, how to make it.
+
+    Raises:
+        Mistake: its file is damaged.
+    """
+    content = read_audit(run)
+    if content is None:
+        return {"title": "Not audited yet", "lines": [format_command("command=audit", f"run={run}")]}
+    lines = [f"{a['status']:8}{a['subject']}: {a['question']} ({a['found']})" for a in content["answers"]]
+    numbers = ", ".join(f"{n} {status}" for status, n in Counter(a["status"] for a in content["answers"]).items())
+    return {"title": f"Audit at {content['agent_steps']:,} agent steps: {numbers}", "lines": lines}

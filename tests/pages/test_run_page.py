@@ -161,6 +161,21 @@ def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
     assert after["mean"] == 350.5 and "95 % interval 300.0 to 400.0" in after["how"]
 
 
+def test_the_audit_of_a_run_stands_on_its_page(make_run):
+    run = make_run("Scripted-v0")
+    audit = content_of(write_page(run))["audit"]
+    assert audit["title"] == "Not audited yet" and audit["lines"][0].endswith(f"command=audit run={run}")
+    answer = {"subject": "loss", "question": "is it right?", "status": "PASS", "found": "yes"}
+    content = {"agent_steps": 1234, "answers": [answer, answer | {"status": "DIFFERS"}]}
+    (run / "audit.json").write_text(json.dumps(content))
+    audit = content_of(write_page(run))["audit"]
+    assert audit["title"] == "Audit at 1,234 agent steps: 1 PASS, 1 DIFFERS"
+    assert audit["lines"] == ["PASS    loss: is it right? (yes)", "DIFFERS loss: is it right? (yes)"]
+    (run / "audit.json").write_text(json.dumps({"answers": 7}))
+    with pytest.raises(Mistake, match="audit.json"):
+        write_page(run)
+
+
 def test_a_published_agent_has_a_page_with_its_score_and_where_it_is_from(make_run, tmp_path):
     run = make_run("Scripted-v0")
     (run / "run.json").write_text(json.dumps({"starts": [START]}))
