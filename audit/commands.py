@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.plan import make_plan
+from experiments.composition import compose_settings
 from probes.audit_file import AUDIT_JSON, AUDIT_MD
 from probes.probe import FAIL
 from run_directory.checkpoints import find_checkpoint
@@ -32,7 +33,7 @@ def audit(settings: dict[str, Any], command: list[str]) -> int:
     if settings.get("run"):
         run = list_seed_runs(resolve_path(settings["run"], "run"))[0]
         checkpoint = find_checkpoint(run, settings["checkpoint"])
-        settings = read_run_settings(run)
+        settings = compose_settings([]) | read_run_settings(run)  # a published agent has no more than it plays by
     if find_base(settings["algo"]) == "dqn":
         raise Mistake("algo=dqn is RLlib's own, whose objects an audit does not know; it audits pg, a2c, a3c and ppo")
     title = f"{settings['algo']['name']} on {settings['env']['name']}"

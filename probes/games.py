@@ -10,6 +10,7 @@ from probes.probe import Finding, judge, probe
 from probes.subject import Subject
 
 GAMES = "environments/games.py: AtariGames"
+MOST_ROWS = 20_000  # of one env that are played until a game ends
 STARTS = 32  # games whose starts are looked at
 
 
@@ -237,27 +238,25 @@ def repeat_games(subject: Subject) -> Finding:
 )
 def compare_scores(subject: Subject) -> Finding:
     """A score is the sum of raw rewards over the whole game."""
-    scores, total, rollouts = [], np.zeros(subject.runner.num_envs), 0
-    expected: list[float] = []
-    player = subject.runner
-    player.start_games(agent_steps=12345)
-    while not scores and rollouts < 200:
-        rollout = player.sample()
-        rollouts += 1
-        scores += list(rollout.scores)
-        for t in range(len(rollout["rewards"])):
-            total += rollout["rewards"][t]
-            game_over = (
-                rollout["game_reset"][t]
-                if player.games.same_step
-                else (rollout["terminated"][t] | rollout["truncated"][t])
-            )
-            for n in np.flatnonzero(game_over):
-                expected.append(float(total[n]))
-                total[n] = 0
+    config = subject.config.copy(copy_frozen=False)
+    config.num_envs_per_env_runner = 1
+    runner = type(subject.runner)(config=config, module=subject.net)
+    scores, expected, total, rows = [], [], 0.0, 0
+    while not scores and rows < MOST_ROWS:
+        rollout = runner.sample()
+        scores += rollout.scores
+        rows += len(rollout["rewards"])
+        ends = rollout["terminated"] | rollout["truncated"]
+        over = rollout["game_reset"] if runner.games.same_step else ends
+        for reward, last in zip(rollout["rewards"][:, 0], over[:, 0], strict=True):
+            total += float(reward)
+            if last:
+                expected.append(total)
+                total = 0.0
+    runner.stop()
     if not scores:
-        return judge(True, f"no game ended within {rollouts} rollouts")
-    return judge(np.allclose(scores, expected), f"{len(scores)} games, the first of {scores[0]:,g}")
+        return judge(True, f"no game ended within {rows:,} agent steps")
+    return judge(np.allclose(scores, expected), f"{len(scores)} games in {rows:,} rows, the first of {scores[0]:,g}")
 
 
 @probe(

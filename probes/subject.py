@@ -18,6 +18,7 @@ from cluster.plan import make_plan
 from environments.games import Games, Transition, make_games
 from rollouts.private_ray import get_local_learner
 from rollouts.rollout import Rollout, RolloutData
+from run_directory.weights import read_weights
 from runs.build import build_config
 from settings.algorithms import find_base
 
@@ -48,7 +49,7 @@ class Subject:
 
     Args:
         settings: checked settings of the experiment.
-        checkpoint: the checkpoint whose weights are audited; None: those that a training begins with.
+        checkpoint: the checkpoint whose weights are audited, without its optimizer; None: those of a new network.
         agent_steps: how long the last probes train, to see whether the policy moves.
 
     Attributes:
@@ -62,11 +63,12 @@ class Subject:
         self.plan = make_plan(self.settings)
         self.config = build_config(self.plan)
         self.algorithm: Any = self.config.build_algo()
-        if checkpoint:
-            self.algorithm.load_checkpoint(str(checkpoint))
         self.algo = self.algorithm.config.algo
         self.learner: Any = get_local_learner(self.algorithm.learner_group)
         self.net: Any = self.learner.net
+        if checkpoint:  # weights alone: of a published agent there is no more, and they are no pickle
+            weights = {name: torch.as_tensor(array) for name, array in read_weights(checkpoint).items()}
+            self.net.load_state_dict(weights)
         runner: Any = self.algorithm.env_runner_group.local_env_runner
         self.runner: Any = next(iter(runner.workers.values())) if isinstance(runner, A3CRunner) else runner
         self.atari = "game" in self.env
