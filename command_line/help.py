@@ -56,6 +56,9 @@ examples
   python run.py command=record run=latest games=3     videos of it
   python run.py command=page run=latest     a page with curves and a played game
   python run.py command=watch run=latest    watch the training in a browser
+  python run.py command=export run=latest   take the agent along, as ONNX
+  python run.py command=audit algo=a2c      compare it with its paper
+  python run.py logger=[tensorboard,wandb]  send rows to W&B, too
   python run.py command=promote run=latest  keep the settings of a search
   python run.py algo=a3c dry_run=true       print where processes would run
   python run.py cluster=ray output_dir=/shared/runs   on a Ray cluster

@@ -62,7 +62,7 @@ class RunSettings:
     )
     label: str | None = any_value("a word that is added to the run directory's name")
     run: str | None = any_value(
-        "the run directory that command=evaluate, record, page, watch, export and promote read; or latest"
+        "the run directory that command=evaluate, record, page, watch, export, audit and promote read; or latest"
     )
     runs: list[str] | None = any_value(
         "the run directories that command=compare compares: [<run>,<run>] or {label:<run>}; a grid stands for its arms"
@@ -71,7 +71,7 @@ class RunSettings:
         "the new folder of command=compare or command=export; null: one in outputs/comparisons or outputs/exports"
     )
     checkpoint: str | None = any_value(
-        "the checkpoint that command=evaluate, record, page, watch and export take: best, last, previous, "
+        "the checkpoint that command=evaluate, record, page, watch, export and audit take: best, last, previous, "
         "milestone_<percent>, or a path; null: the best, and the newest for watch"
     )
     way: str = one_of(
