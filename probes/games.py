@@ -5,9 +5,11 @@ import numpy as np
 import torch
 from ale_py import Action, roms
 
+from algorithms import a2c, ppo
 from evidence.human import find_random_score
 from probes.probe import Finding, judge, probe
 from probes.subject import Subject
+from rollouts.returns import clip_to_sign
 
 GAMES = "environments/games.py: AtariGames"
 MOST_ROWS = 20_000  # of one env that are played until a game ends
@@ -70,12 +72,10 @@ def replay_start(subject: Subject, seed: int, frames: int, fire: bool) -> np.nda
     ale.setInt("random_seed", seed)
     ale.loadROM(str(roms.get_rom_path(subject.env["game"])))
     ale.reset_game()
-    screens = [np.zeros_like(read_screen(ale, subject)), read_screen(ale, subject)]
     for frame in range(frames):
         ale.act(Action.FIRE if fire and frame == 0 else Action.NOOP)
-        screens = [screens[-1], read_screen(ale, subject)]
-    picture, dim = screens[-1], subject.env["dim"]
-    return cv2.resize(picture, (dim, dim), interpolation=cv2.INTER_AREA)
+    dim = subject.env["dim"]
+    return cv2.resize(read_screen(ale, subject), (dim, dim), interpolation=cv2.INTER_AREA)
 
 
 def read_screen(ale: ale_py.ALEInterface, subject: Subject) -> np.ndarray:
@@ -98,11 +98,9 @@ def follow_lost_lives(subject: Subject) -> Finding:
         finished += int((lost & step.game_reset).sum())
     wanted = subject.env["life_loss"]
     found = f"{ended} episodes of random play ended while their game went on, {finished} of them with a new game"
-    return (
-        judge(finished == 0 and (ended > 0 if wanted else ended == 0), found)
-        if ended or not wanted
-        else judge(True, "no life was lost while others were left, so there was nothing to see")
-    )
+    if wanted and not ended:
+        return judge(True, "no life was lost while others were left, so there was nothing to see")
+    return judge(finished == 0 and bool(ended) == wanted, found)
 
 
 @probe(
@@ -292,16 +290,9 @@ def compare_rewards(subject: Subject) -> Finding:
 
 def subject_rewards(subject: Subject, rewards: torch.Tensor) -> torch.Tensor:
     """Return what the algorithm's loss makes of rewards: with gamma 0 and no values, advantages are just that."""
-    import importlib
-
-    from rollouts.returns import clip_to_sign
-
     if subject.algo_name == "pg":
         return clip_to_sign(rewards) if subject.env["clip_rewards"] else rewards
-    module = importlib.import_module(type(subject.learner.update.__self__).__module__)
-    estimate = getattr(module, "estimate_advantages", None)
-    if estimate is None:  # A3C learns by A2C's
-        from algorithms.a2c import estimate_advantages as estimate
+    estimate = ppo.estimate_advantages if subject.algo_name == "ppo" else a2c.estimate_advantages  # A3C learns by A2C's
     shape, none = rewards.shape, torch.zeros(rewards.shape, dtype=torch.bool)
     batch = {
         "rewards": rewards.float(),

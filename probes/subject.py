@@ -79,7 +79,7 @@ class Subject:
         self.words |= {"discrete"} if self.discrete else set()
         self.words |= {"recurrent"} if self.net.recurrent else set()
         self.words |= {self.settings["model"]["torso"], f"optimizer_{self.algo.optimizer}"}
-        self.words |= {"fresh"} if checkpoint is None else {"trained"}
+        self.words |= {"fresh"} if checkpoint is None else set()
 
     def close(self) -> None:
         """End the env runners and the learner."""
