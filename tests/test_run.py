@@ -157,7 +157,7 @@ def test_every_example_of_the_help_is_understood():
     for words in examples:
         if not any(word.startswith(("resume=", "run=")) for word in words):
             run.read_experiment(words)
-    assert examples[0] == [] and len(examples) == 16
+    assert examples[0] == [] and len(examples) == 19
 
 
 def test_bare_run_py_is_ppo_on_assault_for_ten_million_agent_steps(printed):
