@@ -1,0 +1,67 @@
+"""The figure of README: PG, A2C, A3C and PPO on Assault, from the curves of the studies in results/.
+
+python -m evidence.readme_figure        writes docs/media/algorithms.png
+"""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from evidence.curves import SCORE, draw_groups, shorten_number
+from evidence.human import RANDOM_PLAY
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURE = ROOT / "docs/media/algorithms.png"
+PANELS = {  # title -> label of a curve -> its study, and the label that the curve has there
+    "1 million agent steps, 3 seeds": {
+        "PG": ("2026-11-23_pg_assault", "pg"),
+        "A2C": ("2026-11-22_a2c_assault", "a2c"),
+        "A3C": ("2026-11-22_a3c_assault", "a3c"),
+        "PPO": ("2026-11-22_ppo_assault", "bf16"),
+    },
+    "10 million agent steps, 1 seed": {
+        "A2C": ("2026-11-26_a2c_10m", "a2c"),
+        "PPO": ("2026-11-26_gpu_ppo_10m", "64 envs x 32"),
+    },
+}
+NAMES = ("PG", "A2C", "A3C", "PPO")  # a colour each
+
+
+def read_study(study: str, label: str) -> list[dict[str, np.ndarray]]:
+    """Return the curve of each seed of one label of a study: a table of float [R] by column, as in `draw_groups`."""
+    seeds: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    with (ROOT / "results" / study / "curves.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["label"] == label and row[SCORE]:
+                seeds[row["seed"]].append((float(row["agent_steps"]), float(row[SCORE])))
+    return [dict(zip(("agent_steps", SCORE), np.array(points).T, strict=True)) for points in seeds.values()]
+
+
+def draw_panel(axes: Axes, title: str, studies: dict[str, tuple[str, str]]) -> None:
+    """Draw the curves of one budget, and the score of random play."""
+    draw_groups(axes, {name: read_study(*studies[name]) if name in studies else [] for name in NAMES}, SCORE)
+    axes.axhline(RANDOM_PLAY["assault", "classic"].mean, color="gray", linestyle=":", label="random play")
+    axes.set_title(title, fontsize="medium")
+    axes.set(xlabel="agent steps", ylim=(0, None))
+    axes.xaxis.set_major_formatter(lambda x, _: shorten_number(x))
+    axes.legend(fontsize="small")
+
+
+def main() -> None:
+    """Write the figure."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for axes, (title, studies) in zip(panels, PANELS.items(), strict=True):
+        draw_panel(axes, title, studies)
+    panels[0].set_ylabel("mean score of the last 100 games")
+    figure.savefig(FIGURE, dpi=100, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The figure of README is drawn from curves that are there, and says how many seeds it shows."""
+
+import pytest
+
+from evidence import readme_figure
+from evidence.readme_figure import NAMES, PANELS, read_study
+
+
+@pytest.mark.parametrize(
+    ("title", "name"), [(title, name) for title, studies in PANELS.items() for name in studies], ids=" ".join
+)
+def test_each_curve_of_readme_has_the_seeds_and_the_budget_that_its_title_says(title, name):
+    seeds = read_study(*PANELS[title][name])
+
+    budget, unit, *_, count, _ = title.split()
+    assert unit == "million" and name in NAMES
+    assert len(seeds) == int(count)
+    assert all(seed["agent_steps"][-1] == pytest.approx(float(budget) * 1e6, rel=0.01) for seed in seeds)
+
+
+def test_the_figure_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme_figure, "FIGURE", tmp_path / "figure.png")
+    readme_figure.main()
+    assert readme_figure.FIGURE.read_bytes().startswith(b"\x89PNG")
