@@ -56,7 +56,7 @@ test: $(EXTRAS) ## the main paths, in minutes: two tests at a time
 	$(PY) -m pytest -n 2 --dist loadfile -m "not end_to_end and not slow and not gpu" $(ARGS)
 
 end-to-end: $(EXTRAS) ## whole runs with several processes, interruptions, faults: a quarter of an hour or more
-	$(PY) -m pytest -m "end_to_end and not slow and not gpu" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m "end_to_end and not slow and not gpu" $(ARGS)
 
 test-all: $(EXTRAS) ## all tests, slow ones too, one at a time; those for a GPU skip where there is none
 	$(PY) -m pytest $(ARGS)
