@@ -103,13 +103,15 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_one_update_is_one_step_down_the_gradient(make_learner, make_rollout):
-    learner = make_learner(*A2C, "algo.lr=0.5", "algo.max_grad_norm=null")
+@pytest.mark.parametrize("start", [0, 1])
+def test_one_update_is_one_step_down_the_gradient(start, make_learner, make_rollout):
+    learner = make_learner(*A2C, "algo.lr=0.5", "algo.max_grad_norm=null", f"algo.rmsprop_start={start}")
     before, rollout = [p.detach().clone() for p in learner.net.parameters()], make_rollout()
     learner.begin_update(0.0)
     learner.add_gradient_of_rollouts([rollout])
     expected = [
-        w - 0.5 * g / (0.99 + 0.01 * g**2 + 1e-5).sqrt() for w, g in zip(before, gradients(learner), strict=True)
+        w - 0.5 * g / (0.99 * start + 0.01 * g**2 + 1e-5).sqrt()
+        for w, g in zip(before, gradients(learner), strict=True)
     ]
     learner.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
     learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})
