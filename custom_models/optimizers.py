@@ -19,11 +19,11 @@ class RMSProp(torch.optim.Optimizer):
     - 1, as in TensorFlow and so in openai/baselines: a gradient much smaller than 1 meets a root of about 0.99^(k / 2)
       in step k, so the first steps are small. At an eps of 1e-5, those of a gradient of 0.001 have half their size or
       more only from step 1,027 on.
-    - 0, as in PFRL and torch: step 1 is lr gradient / sqrt(0.01 gradient^2 + eps). With equal
-      gradients and eps = 0, step k is lr / sqrt(1 - 0.99^k): 10 lr, 7.1 lr, 5.8 lr, in step 100 still 1.3 lr. Adam
-      corrects this bias; without a correction, says its paper (Kingma and Ba 2015, section 5), it "leads to very large
-      stepsizes and often divergence". An epsilon under the root bounds every step to lr gradient / sqrt(eps), so only
-      gradients above 10 sqrt(eps), 0.03 at 1e-5, make steps near 10 lr. At 1e-14 all do.
+    - 0, as in PFRL and torch: step 1 is lr gradient / sqrt(0.01 gradient^2 + eps). With equal gradients and eps = 0,
+      step k is lr / sqrt(1 - 0.99^k): 10 lr, 7.1 lr, 5.8 lr, in step 100 still 1.3 lr. Adam corrects this bias; not to
+      correct it, says its paper (Kingma and Ba 2015, section 5), "leads to very large stepsizes and often divergence".
+      An epsilon under the root bounds every step to lr gradient / sqrt(eps), so only gradients that are large beside
+      10 sqrt(eps), 0.03 at 1e-5, make first steps near 10 lr. At 1e-14 nearly all do.
 
     Args:
         parameters: the parameters to optimise.
