@@ -60,7 +60,8 @@ class RolloutLearner(TorchLearner):
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         parameters = list(cast(nn.Module, self.module[module_id]).parameters())
-        optimizer = make_optimizer(self.algo.optimizer, parameters, self.algo.lr, self.algo.optimizer_eps)
+        algo = self.algo
+        optimizer = make_optimizer(algo.optimizer, parameters, algo.lr, algo.optimizer_eps, algo.rmsprop_start)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
     def compute_loss_for_module(self, **kwargs) -> Any:

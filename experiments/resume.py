@@ -6,9 +6,10 @@ from environments.passwords import is_masked
 from experiments.composition import parse_overrides
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG
-from settings.algorithms import PART_OF_WEIGHTS
+from settings.algorithms import EARLIER_OF_OPTIMIZERS, PART_OF_CHECKPOINT
+from settings.experiment import complete_settings
 from settings.mistakes import Mistake, resolve_path
-from settings.protocols import EARLIER, complete_rules
+from settings.protocols import EARLIER
 
 
 def merge_settings(saved: dict, before: dict, after: dict) -> dict:
@@ -41,14 +42,17 @@ def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
 
 
 def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
-    """Return the settings of a resumed experiment (`resume=auto`, a search) with the protocol rules of its directory.
+    """Return the settings of a resumed experiment (`resume=auto`, a search) with the protocol rules of its directory,
+    and with the start of its RMSProp.
 
-    An earlier version of the suite may have begun it under other rules. Overrides of rules still apply.
+    An earlier version of the suite may have begun it under other rules. Overrides of them still apply.
     """
-    saved = complete_rules(read_yaml(folder / CONFIG)["env"])
+    saved = complete_settings(read_yaml(folder / CONFIG))
     typed = {override.partition("=")[0] for override in overrides}
-    own = {name: saved[name] for name in EARLIER if name in saved and f"env.{name}" not in typed}
-    return settings | {"env": settings["env"] | own}
+    for group, names in (("env", EARLIER), ("algo", EARLIER_OF_OPTIMIZERS)):
+        own = {name: saved[group][name] for name in names if name in saved[group] and f"{group}.{name}" not in typed}
+        settings = settings | {group: settings[group] | own}
+    return settings
 
 
 def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
@@ -67,7 +71,7 @@ def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
 def refuse_another_model(saved: dict, settings: dict) -> None:
     """Refuse overrides of settings that a checkpoint depends on: algorithm, environment's spaces, model and seeds."""
     pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
-    fixed = [f"algo.{key}" for key in ("name", *PART_OF_WEIGHTS)]
+    fixed = [f"algo.{key}" for key in ("name", *PART_OF_CHECKPOINT)]
     fixed += [*(f"env.{key}" for key in ("name", "game", "id", "kwargs", "wrappers", *pixels)), "seed"]
     fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
     for key in fixed:

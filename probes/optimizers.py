@@ -15,7 +15,7 @@ DECAY, BETA1, BETA2 = 0.99, 0.9, 0.999
 def run_optimizer(subject: Subject, gradients: np.ndarray, start: float = 0.0) -> np.ndarray:
     """Return where a parameter of the suite's optimizer stands after each of these gradients: float64 [steps]."""
     algo, parameter = subject.algo, torch.full((1,), start, dtype=torch.float64)
-    optimizer = make_optimizer(algo.optimizer, [parameter], algo.lr, algo.optimizer_eps)
+    optimizer = make_optimizer(algo.optimizer, [parameter], algo.lr, algo.optimizer_eps, algo.rmsprop_start)
     places = []
     for gradient in gradients:
         parameter.grad = torch.tensor([gradient], dtype=torch.float64)
@@ -25,9 +25,9 @@ def run_optimizer(subject: Subject, gradients: np.ndarray, start: float = 0.0) -
 
 
 def run_equations(subject: Subject, gradients: np.ndarray) -> np.ndarray:
-    """Return the same from the papers' equations; RMSProp's mean square begins at 1, as in TensorFlow."""
-    algo, place, square, momentum, places = subject.algo, 0.0, 0.0, 0.0, []
-    square = 1.0 if algo.optimizer == "rmsprop" else 0.0
+    """Return the same from the papers' equations; RMSProp's mean square begins at `algo.rmsprop_start`."""
+    algo, place, momentum, places = subject.algo, 0.0, 0.0, []
+    square = float(algo.rmsprop_start) if algo.optimizer == "rmsprop" else 0.0
     for step, gradient in enumerate(gradients, 1):
         if algo.optimizer == "rmsprop":
             square = DECAY * square + (1 - DECAY) * gradient**2
@@ -58,8 +58,8 @@ def compare_steps(subject: Subject) -> Finding:
 @probe(
     "optimizer",
     OPTIMIZERS,
-    "the paper begins the mean square at 0, so that first steps are largest; TensorFlow, baselines and SB3's "
-    "RMSpropTFLike at 1",
+    "algo.rmsprop_start: PFRL and torch begin the mean square at 0, so that first steps are largest; TensorFlow, "
+    "baselines and SB3's RMSpropTFLike at 1",
     {"optimizer_rmsprop"},
 )
 def measure_first_steps(subject: Subject) -> Finding:

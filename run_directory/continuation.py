@@ -8,8 +8,8 @@ from run_directory.layout import CONFIG, EVALUATIONS_CSV, HINT, PROGRESS_CSV, ST
 from run_directory.progress_table import read_rows
 from run_directory.provenance import identify_user
 from run_directory.starts import read_starts
+from settings.experiment import complete_settings
 from settings.mistakes import Mistake, resolve_path
-from settings.protocols import complete_rules
 
 
 def open_run(path: str, setting: str) -> tuple[Path, dict]:
@@ -41,7 +41,7 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
             raise explain_damage(run / STARTS, "it has no starts")
     except Mistake as mistake:
         raise Mistake(f"{setting}={path} is not a run directory ({mistake}); {HINT}") from mistake
-    return run, settings | {"env": complete_rules(settings["env"])}
+    return run, complete_settings(settings)
 
 
 def refuse_damaged_files(folder: Path) -> None:

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from run_directory.layout import CONFIG, STARTS
+from settings.experiment import list_versions
 from settings.mistakes import Mistake, resolve_path
-from settings.protocols import remove_newer_rules
 from settings.runs import NOT_THE_EXPERIMENT
 
 AUTO = "auto"  # resume=auto continues the run of the same experiment, or starts it where there is none yet
@@ -71,11 +71,11 @@ def compute_key(settings: dict) -> str:
 def find_begun_run(settings: dict) -> Path | None:
     """Return the run directory that an earlier start with `resume=auto` has made for the experiment, or None.
 
-    If an earlier version of the suite has made it, its name was computed without the newer settings of environments.
+    If an earlier version of the suite has made it, its name was computed without the newer settings.
     """
     path = Path(settings["output_dir"]).expanduser().resolve()
     path = path / settings["algo"]["name"] / settings["env"]["name"]
-    keys = compute_key(settings), compute_key(settings | {"env": remove_newer_rules(settings["env"])})
+    keys = map(compute_key, list_versions(settings))
     return next((path / key for key in keys if (path / key / STARTS).exists()), None)
 
 

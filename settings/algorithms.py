@@ -26,7 +26,10 @@ from settings.setting import (
 
 LINEAR = ("linear", "constant")
 MICROBATCH = "agent steps whose gradient is computed at once, to save memory; null: all"
-PART_OF_WEIGHTS = ("optimizer", "dueling")  # settings that decide which weights exist; a checkpoint fits one value
+# Settings that decide what a checkpoint holds, the optimizer's statistics among it; it fits one value of each.
+PART_OF_CHECKPOINT = ("optimizer", "rmsprop_start", "dueling")
+# Settings of an optimizer that are missing in settings of earlier versions, with the values that those versions had.
+EARLIER_OF_OPTIMIZERS = {"rmsprop_start": 1}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class PolicyGradientSettings(AlgorithmSettings):
         "the optimizer; rmsprop has epsilon under the root, as in the A3C paper",
     )
     optimizer_eps: float = at_least(0, "epsilon of the optimizer")
+    rmsprop_start: int = one_of(
+        (0, 1),
+        "where RMSProp's mean of squared gradients starts; 1: TensorFlow's, first steps are small; 0: torch's, first "
+        "steps are up to 10 times as large as later ones",
+    )
     max_grad_norm: float | None = above(
         0, "a gradient whose norm, over all parameters, is larger is scaled down to it; null: never"
     )
@@ -198,6 +206,17 @@ def get_settings_class(algo: dict[str, Any]) -> type[AlgorithmSettings]:
             "another one; give it a name of its own"
         )
     return module.Settings
+
+
+def complete_optimizer(algo: dict[str, Any]) -> dict[str, Any]:
+    """Return the `algo.` settings, with the values of earlier versions where a saved optimizer has none."""
+    return (EARLIER_OF_OPTIMIZERS if "optimizer" in algo else {}) | algo
+
+
+def remove_newer_of_optimizer(algo: dict[str, Any]) -> dict[str, Any]:
+    """Return the `algo.` settings as an earlier version had them: without newer settings that change nothing."""
+    unchanged = EARLIER_OF_OPTIMIZERS.items()
+    return {name: value for name, value in algo.items() if (name, value) not in unchanged}
 
 
 def find_base(algo: dict[str, Any]) -> str | None:

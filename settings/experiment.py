@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from settings.algorithms import IMPLEMENTATION, get_settings_class
+from settings.algorithms import IMPLEMENTATION, complete_optimizer, get_settings_class, remove_newer_of_optimizer
 from settings.environments import AtariSettings, GymnasiumSettings
 from settings.mistakes import Mistake
 from settings.models import get_model_class
-from settings.protocols import complete_rules
+from settings.protocols import complete_rules, remove_newer_rules
 from settings.runs import ClusterSettings, StopSettings
 from settings.setting import Setting, list_settings, name_kind
 
@@ -42,6 +42,17 @@ def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
     return {group: (tables[group], owners[group]) for group in classes}
 
 
+def complete_settings(settings: dict) -> dict:
+    """Return the settings of an experiment, with the values of earlier versions where the saved settings have none."""
+    return settings | {"algo": complete_optimizer(settings["algo"]), "env": complete_rules(settings["env"])}
+
+
+def list_versions(settings: dict) -> list[dict]:
+    """Return the settings of an experiment, and how each earlier version of the suite would have saved them."""
+    second = settings | {"algo": remove_newer_of_optimizer(settings["algo"])}
+    return [settings, second, second | {"env": remove_newer_rules(settings["env"])}]
+
+
 def make_settings(group: str, settings: dict) -> Any:
     """Return the settings of a group as an object of their class, such as a PPOSettings.
 
@@ -50,5 +61,5 @@ def make_settings(group: str, settings: dict) -> Any:
         settings: the whole experiment, checked by `experiments.check.check_settings`, or saved by an earlier version.
     """
     chosen = select_classes(settings)[group]
-    values = complete_rules(settings[group]) if group == "env" else settings[group]
+    values = complete_settings(settings)[group]
     return chosen(**{name: values[name] for name in list_settings(chosen)})

@@ -711,6 +711,7 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(old_run, refused):
         ([], ["env.protocol=machado"], ["env.full_action_space=True", "env.full_action_space=False"]),
         ([], ["env.frame_stack=2"], ["env.frame_stack=2", "env.frame_stack=4"]),
         ([], ["algo.optimizer=rmsprop"], ["algo.optimizer=rmsprop", "algo.optimizer=adam"]),
+        (["algo=a2c", "algo.rmsprop_start=0"], ["algo.rmsprop_start=1"], ["_start=1", "_start=0"]),
         (["seed=1"], ["seed=2"], ["seed=2", "seed=1"]),
         (["seed=[1,2]"], ["seed=[1,2,3]"], ["seed=[1, 2, 3]", "seed=[1, 2]"]),
     ],

@@ -8,7 +8,7 @@ from cluster.plan import make_plan
 from environments.machine import count_cpus, count_gpus
 from environments.passwords import is_masked
 from experiments.check import check_settings
-from settings.algorithms import PART_OF_WEIGHTS, find_base
+from settings.algorithms import PART_OF_CHECKPOINT, find_base
 from settings.mistakes import Mistake, format_count
 from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
@@ -134,7 +134,7 @@ def _check_population(search: dict, space: list[Parameter], algo: dict) -> None:
         raise Mistake(f"search.trials={search['trials']} is no population, search.scheduler=pbt; raise it")
     for parameter in space:
         group, _, name = parameter.key.partition(".")
-        if group != "algo" or name in PART_OF_WEIGHTS or parameter.when:
+        if group != "algo" or name in PART_OF_CHECKPOINT or parameter.when:
             raise Mistake(
                 f"search.space.{parameter.key}: search.scheduler=pbt changes settings of algo while a trial trains, "
                 "and neither what its checkpoint is made of nor what depends on another; leave it out"

@@ -21,8 +21,8 @@ from run_directory.layout import CONFIG, STARTS
 from run_directory.searches import TRIALS_CSV, parse_value, trial_path
 from run_directory.starts import read_starts
 from run_directory.writing import save_file
+from settings.experiment import complete_settings
 from settings.mistakes import Mistake
-from settings.protocols import complete_rules
 
 TUNED_CONFIGS = Path(__file__).resolve().parent
 SAVED_GROUPS = ("algo", "env", "model", "stop")
@@ -138,6 +138,6 @@ def format_settings(settings: dict[str, Any]) -> str:
         "defaults": [{"override /algo": algo}, {"override /env": option}],
         "made_for": {"algo": algo, "env": env},
     }
-    settings = settings | {"env": complete_rules(settings["env"])}
+    settings = complete_settings(settings)
     config |= {group: {k: v for k, v in settings[group].items() if k != "name"} for group in SAVED_GROUPS}
     return yaml.safe_dump(config, sort_keys=False)

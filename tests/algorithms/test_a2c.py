@@ -1,4 +1,4 @@
-"""A2C: the loss written out slowly, microbatches that add up, and n-step returns."""
+"""A2C: the loss written out slowly and as Stable-Baselines3 has it, microbatches that add up, and n-step returns."""
 
 import numpy as np
 import pytest
@@ -87,6 +87,51 @@ def test_below_a_lambda_of_one_advantages_are_gae(lam, make_rollout):
     torch.testing.assert_close(batch["targets"], advantages + values[:-1])
 
 
+def compute_sb3_returns(rollout, gamma: float, lam: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return advantages and returns, float64 [T, N], in the way of Stable-Baselines3.
+
+    Source: stable_baselines3/common, RolloutBuffer.compute_returns_and_advantage in buffers.py, and collect_rollouts in
+    on_policy_algorithm.py: where a game is cut, gamma V(last observation) is added to the reward, and the game is lost.
+    """
+    values, done = rollout["values"].astype(float), rollout["terminated"] | rollout["truncated"]
+    cut = rollout["truncated"] & ~rollout["terminated"]
+    rewards = rollout["rewards"] + gamma * np.where(cut, rollout["final_values"], 0.0)
+    advantages, later = np.zeros(rewards.shape), np.zeros(rewards.shape[1])
+    for t in reversed(range(len(rewards))):
+        goes_on = 1.0 - done[t]
+        error = rewards[t] + gamma * values[t + 1] * goes_on - values[t]
+        later = advantages[t] = error + gamma * lam * goes_on * later
+    return advantages, advantages + values[:-1]
+
+
+@pytest.mark.parametrize(("lam", "standardized"), [(1.0, False), (0.9, False), (1.0, True)])
+def test_loss_and_gradient_are_those_of_stable_baselines3(lam, standardized, make_learner, make_rollout):
+    """Source: stable_baselines3/a2c/a2c.py, train, and torch's distributions. Its value loss has no half, so that its
+    vf_coef of 0.5 is algo.vf_coeff=1 here; it standardises by the deviation of the sample, of n - 1."""
+    rollout, vf_coef, ent_coef = make_rollout(), 0.5, 0.03
+    words = (f"algo.gae_lambda={lam}", "algo.gamma=0.9", f"algo.vf_coeff={2 * vf_coef}")
+    words += (f"algo.entropy_coeff={ent_coef}", f"algo.normalize_advantages={standardized}")
+    learner = make_learner(*A2C, *words)
+    learner.begin_update(0.0)
+    learner.add_gradient_of_rollouts([rollout])
+
+    advantages, returns = (torch.from_numpy(x) for x in compute_sb3_returns(rollout, 0.9, lam))
+    if standardized:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    columns, net = columns_of(rollout), learner.net
+    logits, values = net.compute_policy_and_value(columns["obs"][:-1].flatten(0, 1), net.pack())
+    policy = torch.distributions.Categorical(logits=logits)
+    policy_loss = -(advantages.flatten() * policy.log_prob(columns["actions"].flatten())).mean()
+    value_loss = torch.nn.functional.mse_loss(returns.flatten(), values.double())
+    loss = policy_loss - ent_coef * policy.entropy().mean() + vf_coef * value_loss
+
+    for ours, theirs in zip(gradients(learner), torch.autograd.grad(loss, list(net.parameters())), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.01 if standardized else 1e-4, atol=1e-6)
+    (terms,) = learner._log
+    assert terms["policy_loss"].item() == pytest.approx(policy_loss.item(), rel=0.01 if standardized else 1e-4)
+    assert terms["value_loss"].item() == pytest.approx(value_loss.item() / 2, rel=1e-4)
+
+
 @pytest.mark.parametrize("model", [(), LSTM], ids=["mlp", "lstm"])
 @pytest.mark.parametrize("size", [16, 17, 40])
 def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollout):
@@ -103,13 +148,15 @@ def test_microbatches_add_up_to_the_batch(size, model, make_learner, make_rollou
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_one_update_is_one_step_down_the_gradient(make_learner, make_rollout):
-    learner = make_learner(*A2C, "algo.lr=0.5", "algo.max_grad_norm=null")
+@pytest.mark.parametrize("start", [0, 1])
+def test_one_update_is_one_step_down_the_gradient(start, make_learner, make_rollout):
+    learner = make_learner(*A2C, "algo.lr=0.5", "algo.max_grad_norm=null", f"algo.rmsprop_start={start}")
     before, rollout = [p.detach().clone() for p in learner.net.parameters()], make_rollout()
     learner.begin_update(0.0)
     learner.add_gradient_of_rollouts([rollout])
     expected = [
-        w - 0.5 * g / (0.99 + 0.01 * g**2 + 1e-5).sqrt() for w, g in zip(before, gradients(learner), strict=True)
+        w - 0.5 * g / (0.99 * start + 0.01 * g**2 + 1e-5).sqrt()
+        for w, g in zip(before, gradients(learner), strict=True)
     ]
     learner.get_optimizer(DEFAULT_MODULE_ID).zero_grad()
     learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})

@@ -52,11 +52,12 @@ def ask(subject: Subject, *questions: str) -> dict[str, Finding]:
     ("overrides", "differs"),
     [
         (("algo=ppo", "algo.minibatch_size=64"), {TIME_LIMIT}),
-        (("algo=a2c",), {TIME_LIMIT, FIRST_STEPS}),
-        (("algo=a3c", "algo.num_workers=2", "algo.num_envs=4"), {TIME_LIMIT, FIRST_STEPS}),
+        (("algo=a2c", "algo.rmsprop_start=0"), {TIME_LIMIT}),
+        (("algo=a2c", "algo.rmsprop_start=1"), {TIME_LIMIT, FIRST_STEPS}),
+        (("algo=a3c", "algo.num_workers=2", "algo.num_envs=4", "algo.rmsprop_start=1"), {TIME_LIMIT, FIRST_STEPS}),
         (("algo=pg",), set()),
     ],
-    ids=["ppo", "a2c", "a3c", "pg"],
+    ids=["ppo", "a2c from 0", "a2c from 1", "a3c", "pg"],
 )
 def test_nothing_fails_and_what_differs_is_known(overrides, differs, make_subject):
     answers = run_probes(make_subject(*SMALL, *overrides))
@@ -113,7 +114,7 @@ def prefer_the_first_action(monkeypatch):
 
 
 def put_epsilon_outside(monkeypatch):
-    def make(name, parameters, lr, eps):
+    def make(name, parameters, lr, eps, rmsprop_start):
         return torch.optim.RMSprop(parameters, lr, alpha=0.99, eps=eps)
 
     monkeypatch.setattr("probes.optimizers.make_optimizer", make)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ale_py
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from ale_py import Action, roms
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import AtariPreprocessing
 
 from environments.frames import to_blocks
 from environments.games import NOT_OPENED, AtariGames, is_game, make_games, near_games
@@ -96,6 +98,37 @@ def test_atari_games_are_ales_own_with_stacks_put_together_later(env, steps):
         np.testing.assert_array_equal(stacks[t], in_blocks(games, expected[t]), str(t))
     assert truncated and (terminated or not env["life_loss"])
     games.close()
+
+
+@pytest.mark.parametrize(
+    ("game", "changes"),
+    [
+        ("assault", {}),
+        ("breakout", {"dim": 42}),
+        ("space_invaders", {"frameskip": 3}),  # as in Mnih et al. 2013, because its shots blink
+        ("pong", {"grayscale": False}),
+    ],
+)
+def test_pictures_and_rewards_are_those_of_gymnasium_s_wrapper(game, changes):
+    """gymnasium's AtariPreprocessing is Python around one emulator, with OpenCV: other code than ALE's vector env."""
+    plain = {"noop_max": 0, "fire_reset": False, "fire_on_life_loss": False, "life_loss": False}
+    env = atari(game, **plain | changes)
+    games, rng = AtariGames(env, 1, 1), np.random.default_rng(1)
+    emulator = ale_py.AtariEnv(game, frameskip=1, repeat_action_probability=0.0)
+    sizes = {"frame_skip": env["frameskip"], "screen_size": env["dim"], "grayscale_obs": env["grayscale"]}
+    theirs = AtariPreprocessing(emulator, noop_max=0, **sizes)
+    ours, picture, seen, total = games.reset(1)[0], theirs.reset(seed=1)[0], [], 0.0
+    for _ in range(200):
+        np.testing.assert_array_equal(games.layout.to_pixels(ours).reshape(picture.shape), picture)
+        action = int(rng.integers(games.action_space.n))
+        step, (picture, reward, terminated, _, _) = games.step(np.array([action])), theirs.step(action)
+        if terminated or step.finished[0]:
+            break
+        assert step.rewards[0] == reward
+        ours, total = step.obs[0], total + float(reward)
+        seen.append(picture)
+    games.close()
+    assert len(seen) > 100 and len({one.tobytes() for one in seen}) > 50 and total != 0
 
 
 @pytest.mark.parametrize("game", ["breakout", "assault"])

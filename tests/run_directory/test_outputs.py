@@ -34,10 +34,28 @@ def earlier(compose, tmp_path):
     """An Assault run as a version without FIRE after a lost life left it, with its words and its settings."""
     words = ["env=assault", f"output_dir={tmp_path}"]
     settings = compose(words) | {"resume": "auto"}
-    old = settings | {"env": {k: v for k, v in settings["env"].items() if k != "fire_on_life_loss"}}
+    newer = ("fire_on_life_loss", "rmsprop_start")
+    old = settings | {g: {k: v for k, v in settings[g].items() if k not in newer} for g in ("algo", "env")}
     folder = create_run(old)
     write_start(folder, old, [], words, "float32")
     return words, settings, folder
+
+
+@pytest.mark.parametrize("newer_rules", [True, False])
+def test_a_run_that_is_older_than_the_start_of_rmsprop_started_at_1(newer_rules, compose, tmp_path):
+    words = ["algo=a2c", "env=assault", "algo.rmsprop_start=1", f"output_dir={tmp_path}"]
+    settings = compose(words) | {"resume": "auto"}
+    old = settings | {"algo": {k: v for k, v in settings["algo"].items() if k != "rmsprop_start"}}
+    if not newer_rules:
+        old["env"] = {k: v for k, v in settings["env"].items() if k != "fire_on_life_loss"}
+    folder = create_run(old)
+    write_start(folder, old, [], words[:2], "float32")
+    other = settings | {"algo": settings["algo"] | {"rmsprop_start": 0}}
+    assert find_begun_run(settings) == folder and find_begun_run(other) is None
+    assert keep_rules(other, folder, words[:2])["algo"]["rmsprop_start"] == 1
+    assert command_line.read_experiment([f"resume={folder}"])[0]["algo"]["rmsprop_start"] == 1
+    with pytest.raises(Mistake, match=r"algo\.rmsprop_start=0: .* made with algo\.rmsprop_start=1, .* leave it out"):
+        command_line.read_experiment([f"resume={folder}", "algo.rmsprop_start=0"])
 
 
 def test_a_run_of_an_earlier_version_continues_under_its_own_rules(earlier):

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from settings.algorithms import ALGORITHMS
+from settings.algorithms import ALGORITHMS, EARLIER_OF_OPTIMIZERS
 from settings.environments import AtariSettings, GymnasiumSettings
-from settings.experiment import make_settings, select_classes
+from settings.experiment import complete_settings, make_settings, select_classes
 from settings.mistakes import Mistake
 from settings.models import MODELS
 from settings.protocols import EARLIER, PROTOCOLS
@@ -94,6 +94,15 @@ def test_a_game_that_was_saved_by_an_earlier_version_becomes_an_object_too(compo
     settings = compose(())
     del settings["env"]["fire_on_life_loss"]
     assert make_settings("env", settings).fire_on_life_loss == EARLIER["fire_on_life_loss"]
+
+
+def test_an_optimizer_that_was_saved_by_an_earlier_version_becomes_an_object_too(compose):
+    settings = compose(("algo=a2c", "algo.rmsprop_start=0"))
+    assert make_settings("algo", settings).rmsprop_start == 0
+    del settings["algo"]["rmsprop_start"]
+    assert make_settings("algo", settings).rmsprop_start == EARLIER_OF_OPTIMIZERS["rmsprop_start"] == 1
+    dqn = compose(("algo=dqn",))
+    assert complete_settings(dqn) == dqn, "its optimizer is Adam"
 
 
 def test_the_rules_of_a_protocol_are_settings_of_a_game():

@@ -231,6 +231,7 @@ def test_a_mistake_is_one_sentence(words, named, capsys):
     "space",
     [
         {"algo.optimizer": {"choice": ["adam", "rmsprop"]}},
+        {"algo.rmsprop_start": {"choice": [0, 1]}},
         {"env.clip_rewards": {"choice": [True, False]}},
         {"model.zero_mean": {"choice": [True, False]}},
         {

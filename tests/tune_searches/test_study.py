@@ -163,6 +163,17 @@ def test_a_search_of_an_earlier_version_goes_on_under_its_own_rules_only(compose
     Study(kept, parse_space(settings["search"]["space"], kept), tmp_path)
 
 
+def test_a_search_that_is_older_than_the_start_of_rmsprop_started_at_1(compose, tmp_path):
+    settings = compose(["tune_searches=assault_ppo", "search.storage=journal", "algo.rmsprop_start=1"])
+    study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
+    known = study.optuna.user_attrs["search"]
+    study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "algo.rmsprop_start"})
+    Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
+    other = settings | {"algo": settings["algo"] | {"rmsprop_start": 0}}
+    with pytest.raises(Mistake, match=r"algo\.rmsprop_start=1 and this one 0"):
+        Study(other, parse_space(settings["search"]["space"], other), tmp_path)
+
+
 def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(open_study):
     """The pruner has passed the rung by then, and would say go on."""
     study = open_study("search.scheduler=asha")

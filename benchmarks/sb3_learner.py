@@ -1,0 +1,87 @@
+"""A contestant of benchmarks/learning.py that may be missing: Stable-Baselines3 trains Assault with given settings.
+
+    python -m benchmarks.sb3_learner --algo a2c --agent-steps 10000 --sb3-path sb3 --out a2c.json
+
+Settings, and what they are called in this suite, are in benchmarks/learning.py. The score of a game is what
+Stable-Baselines3's Monitor saw: unclipped, from the first frame to the last, over all lives.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ale_py
+import gymnasium
+import torch
+
+from benchmarks import learning, sb3_a2c
+
+
+def fall_to_zero(start: float) -> Callable[[float], float]:
+    """Return a schedule that falls linearly from `start` to 0, of the share of the run that remains."""
+    return lambda remaining: start * remaining
+
+
+def make_arguments(algo: str) -> dict[str, Any]:
+    """Return the keyword arguments of Stable-Baselines3's A2C or PPO that learning.THEIRS stands for."""
+    arguments = {
+        name: fall_to_zero(value) if name in learning.FALLING else value
+        for name, value in learning.THEIRS[algo].items()
+    }
+    num_envs, eps = arguments.pop("num_envs"), arguments.pop("eps")
+    policy: dict[str, Any] = {"optimizer_kwargs": {"eps": eps}}
+    if algo == "a2c":
+        tensorflow_like = importlib.import_module(f"{sb3_a2c.MODULE}.common.sb2_compat.rmsprop_tf_like")
+        policy = {"optimizer_class": tensorflow_like.RMSpropTFLike, "optimizer_kwargs": {"eps": eps, "alpha": 0.99}}
+    return {"num_envs": num_envs, "policy_kwargs": policy} | arguments
+
+
+def train(algo: str, seed: int, agent_steps: int, threads: int, vectorize: str) -> dict[str, Any]:
+    """Train one agent; returns the games that ended, [agent steps, score] each, and how long it took in seconds."""
+    sb3, vectors = (importlib.import_module(f"{sb3_a2c.MODULE}{part}") for part in ("", ".common.vec_env"))
+    make_atari_env = importlib.import_module(f"{sb3_a2c.MODULE}.common.env_util").make_atari_env
+    gymnasium.register_envs(ale_py)
+    torch.set_num_threads(threads)
+    arguments = make_arguments(algo)
+    vector = {"dummy": vectors.DummyVecEnv, "subproc": vectors.SubprocVecEnv}[vectorize]
+    envs = make_atari_env("AssaultNoFrameskip-v4", arguments.pop("num_envs"), seed=seed, vec_env_cls=vector)
+    agent = {"a2c": sb3.A2C, "ppo": sb3.PPO}[algo](
+        "CnnPolicy", vectors.VecFrameStack(envs, 4), seed=seed, device="cpu", **arguments
+    )
+    games: list[tuple[int, float]] = []
+
+    def note_games(names: dict[str, Any], _: dict[str, Any]) -> bool:
+        ended = [info["episode"]["r"] for info in names["infos"] if "episode" in info]
+        games.extend((agent.num_timesteps, float(score)) for score in ended)
+        return True
+
+    start = time.perf_counter()
+    agent.learn(agent_steps, callback=note_games)
+    elapsed_s = time.perf_counter() - start
+    envs.close()
+    return {"games": games, "agent_steps": agent.num_timesteps, "elapsed_s": elapsed_s, "version": sb3.__version__}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algo", choices=list(learning.THEIRS), required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--agent-steps", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=1, help="torch's")
+    parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="dummy")
+    parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    if not sb3_a2c.is_there(options.sb3_path):
+        sys.exit(f"Stable-Baselines3 is not there: {sb3_a2c.INSTALL}, then --sb3-path sb3")
+    result = train(options.algo, options.seed, options.agent_steps, options.threads, options.vectorize)
+    options.out.write_text(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

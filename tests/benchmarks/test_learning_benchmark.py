@@ -1,0 +1,87 @@
+"""The comparison of learning with Stable-Baselines3: equal settings, and what the table makes of the games."""
+
+import sys
+
+import numpy as np
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the benchmarks read /proc", allow_module_level=True)
+
+from benchmarks import learning
+from benchmarks.sb3_learner import fall_to_zero
+from settings.algorithms import ALGORITHMS
+from settings.setting import list_settings
+
+NAMES = {  # what Stable-Baselines3 calls a setting -> what it is called here
+    "num_envs": "num_envs",
+    "n_steps": "horizon",
+    "learning_rate": "lr",
+    "eps": "optimizer_eps",
+    "gamma": "gamma",
+    "gae_lambda": "gae_lambda",
+    "ent_coef": "entropy_coeff",
+    "vf_coef": "vf_coeff",
+    "max_grad_norm": "max_grad_norm",
+    "normalize_advantage": "normalize_advantages",
+    "batch_size": "minibatch_size",
+    "n_epochs": "num_epochs",
+    "clip_range": "clip",
+    "clip_range_vf": "vf_clip",
+}
+
+
+@pytest.mark.parametrize("algo", learning.OURS)
+def test_both_have_the_same_settings(algo, compose):
+    ours, theirs = compose(learning.OURS[algo])["algo"], dict(learning.THEIRS[algo])
+    theirs["vf_coef"] *= 2  # its value loss has no half
+    assert {NAMES[name]: value for name, value in theirs.items()} == {NAMES[name]: ours[NAMES[name]] for name in theirs}
+    assert ours["lr_schedule"] == "linear" and ours.get("clip_schedule", "linear") == "linear"
+    assert {NAMES[name] for name in learning.FALLING} == {"lr", "clip"}
+    assert fall_to_zero(0.4)(0.25) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("algo", learning.OURS)
+def test_every_number_of_an_algorithm_is_typed(algo):
+    """So that another default does not change one of the two alone."""
+    typed = {word.partition("=")[0].removeprefix("algo.") for word in learning.OURS[algo]}
+    apart = {"name", "kl_target", "overlap", "microbatch_size"} | ({"rmsprop_start"} if algo == "ppo" else set())
+    assert set(list_settings(ALGORITHMS[algo])) - typed == apart & set(list_settings(ALGORITHMS[algo]))
+
+
+def test_a_score_is_the_mean_of_the_last_hundred_games():
+    games = [(10 * n, float(n % 7)) for n in range(1, 251)]
+    curve = learning.smooth(games)
+    assert len(curve) == 151 and curve[0][0] == 1000 and curve[-1][0] == 2500
+    assert curve[20][1] == pytest.approx(np.mean([score for _, score in games[20:120]]))
+    assert learning.read_curve(curve, 1005) == curve[0][1] and np.isnan(learning.read_curve(curve, 999))
+    assert learning.smooth(games[:99]) == []
+
+
+def test_the_table_has_every_seed_and_a_verdict():
+    def measured(score: float) -> dict:
+        return {"curve": [(250, 1.0), (1000, score)], "agent_steps": 1000, "elapsed_s": 4.0}
+
+    results = {"a2c": {"suite": [measured(s) for s in (400.0, 410.0)], "sb3": [measured(s) for s in (100.0, 104.0)]}}
+    text = learning.describe(results, [1, 2], 1000)
+    assert "| suite | 2 | 1.0 | 1.0 | 1.0 | 410.0 | 250 |" in text and "suite better than sb3" in text
+    results["a2c"]["sb3"][0]["curve"] = []
+    assert "no verdict" in learning.describe(results, [1, 2], 1000)
+
+
+def test_what_is_done_is_kept(tmp_path, monkeypatch):
+    trained = []
+
+    def train(algo, seed, options):
+        trained.append((algo, seed))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return {"curve": []}
+
+    monkeypatch.setattr(learning, "TRAIN", {"one": train})
+    options = type("Options", (), {"algos": ["a2c"], "seeds": [1, 2, 3], "agent_steps": 10, "threads": 1})()
+    options.out = tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        learning.train_all(options, {})
+    learning.train_all(options, {})
+    assert trained == [("a2c", 1), ("a2c", 2), ("a2c", 3), ("a2c", 3)]
