@@ -32,6 +32,8 @@ from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
 from settings.mistakes import EnvironmentFault, find_cause, format_error
 
+MAX_UNDER_WAY = 2  # fragments of one process: it plays one, and the request of the next is there when it has done so
+MAX_INLINE_BYTES = 100_000  # of weights in the request itself, as Ray has it; larger ones lie in the object store
 MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
 MAX_DEATHS = 5  # recent failures of one process that the run survives
 FORGIVE_S = 600.0  # a failure that is older than this counts no longer, once the process has answered again
@@ -178,16 +180,15 @@ class A3C(A2C):
 
     def setup(self, config: Any) -> None:
         self.version = 0  # gradients applied since the start
-        self.requests: dict[ray.ObjectRef, tuple[int, float]] = {}  # process, and time.monotonic() of the request
+        self.requests: dict[ray.ObjectRef, int] = {}  # fragment under way -> process
+        self.heard: dict[int, float] = {}  # process -> time.monotonic() of its last answer, or when it was first asked
         self.turns: Counter[int] = Counter()  # process -> fragments that were requested
         self.lost: dict[int, float] = {}  # process -> time.monotonic() of the next attempt
         self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of each
         self.notices: list[str] = []  # for the terminal, each of them once
         self.num_replaced = self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker -> gradients
-        self.staleness: dict[int, Counter[int]] = defaultdict(
-            Counter
-        )  # worker -> staleness -> gradients since the last row
+        self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> staleness -> gradients of this row
         self.steps_of: Counter[int] = Counter()  # worker -> agent steps since the last row
         super().setup(config)
 
@@ -215,38 +216,48 @@ class A3C(A2C):
             weights = self.call_learner(A3CLearner.flatten_weights)
             self.apply_fragment(*runner.play_fragment(worker, weights, self.version, self.compute_share_done()))
             return
-        busy, now = {process for process, _ in self.requests.values()}, time.monotonic()
-        self.request_fragments([p for p in self.get_actors() if p not in busy and self.lost.get(p, 0) <= now])
+        self.request_fragments()
         if not self.requests:
             time.sleep(RETRY_S)
-        arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
+        refs, timeout = list(self.requests), self.config.algo.worker_timeout_s
+        arrived = ray.wait(refs, num_returns=len(refs), timeout=0)[0] or ray.wait(refs, timeout=RETRY_S)[0]
         for ref in arrived:
-            process, _ = self.requests.pop(ref)
+            if (process := self.requests.pop(ref, 0)) == 0:  # it has failed at the fragment before
+                continue
             try:
                 content, about = ray.get(ref)
             except RayError as error:
                 self.replace_process(process, error)
                 continue
-            self.deaths[process] = [t for t in self.deaths[process] if time.monotonic() - t < FORGIVE_S]
+            self.heard[process] = now = time.monotonic()
+            self.deaths[process] = [t for t in self.deaths[process] if now - t < FORGIVE_S]
             self.lost.pop(process, None)
             self.apply_fragment(content, about)
-            self.request_fragments([process])
-        timeout = self.config.algo.worker_timeout_s
-        late = [ref for ref, (_, since) in self.requests.items() if time.monotonic() - since > timeout]
-        for ref in ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []:  # without an answer until now
-            self.replace_process(self.requests.pop(ref)[0], TimeoutError(f"no answer for {timeout:g} s"))
+        self.request_fragments()
+        late = [ref for ref, process in self.requests.items() if time.monotonic() - self.heard[process] > timeout]
+        answers, silent = ray.wait(late, num_returns=len(late), timeout=0) if late else ([], [])
+        for process in {self.requests[ref] for ref in silent} - {self.requests[ref] for ref in answers}:
+            self.replace_process(process, TimeoutError(f"no answer for {timeout:g} s"))
 
-    def request_fragments(self, processes: list[int]) -> None:
-        """Ask each of these processes for one fragment, of its next worker, and send it the newest weights."""
-        if not processes:
-            return
-        actors, weights = self.get_actors(), ray.put(self.call_learner(A3CLearner.flatten_weights))
-        for process in processes:
-            if process in self.lost:  # it has started again, and should not repeat its first games
-                actors[process].start_games.remote(self.progress.agent_steps)
-            worker = self.choose_next_worker(process)
-            ref = actors[process].play_fragment.remote(worker, weights, self.version, self.compute_share_done())
-            self.requests[ref] = process, time.monotonic()
+    def request_fragments(self) -> None:
+        """Ask each process for the fragments that are missing under way there, and send it the newest weights.
+
+        A worker has one fragment under way, a process MAX_UNDER_WAY, and one that starts again has one.
+        """
+        under_way, weights, now = Counter(self.requests.values()), None, time.monotonic()
+        for process, actor in self.get_actors().items():
+            most = 1 if process in self.lost else min(MAX_UNDER_WAY, len(list_workers(process, self.config)))
+            for _ in range(most - under_way[process] if self.lost.get(process, 0) <= now else 0):
+                if weights is None:
+                    weights = self.call_learner(A3CLearner.flatten_weights)
+                    weights = ray.put(weights) if weights.nbytes > MAX_INLINE_BYTES else weights
+                if process in self.lost:  # it has started again, and should not repeat its first games
+                    actor.start_games.remote(self.progress.agent_steps)
+                worker = self.choose_next_worker(process)
+                ref = actor.play_fragment.remote(worker, weights, self.version, self.compute_share_done())
+                self.requests[ref] = process
+                if not under_way[process]:
+                    self.heard[process] = now
 
     def choose_next_worker(self, process: int) -> int:
         """Return the worker of a process that plays the next fragment; its workers play in turn."""
@@ -294,6 +305,7 @@ class A3C(A2C):
         """
         if isinstance(cause := find_cause(error), EnvironmentFault):
             raise cause from error
+        self.requests = {ref: p for ref, p in self.requests.items() if p != process}
         self.num_replaced += process not in self.lost
         self.lost[process] = time.monotonic() + RETRY_S
         if isinstance(error, ActorUnavailableError):  # Ray is starting it again

@@ -5,6 +5,7 @@ import signal
 import statistics
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from algorithms import a3c
 from algorithms.a2c import COLUMNS, a2c_loss, estimate_advantages
 from algorithms.a3c import FORGIVE_S, MAX_DEATHS, MAX_DROPPED, A3CLearner, Gradient
 from algorithms.learner import PROGRESS
@@ -119,30 +121,74 @@ class Actor:
     """Stands for a process: remembers what it was asked, and never answers."""
 
     def __init__(self):
-        self.play_fragment, self.asked = self, []
+        self.play_fragment, self.asked, self.refs = self, [], []
 
     def remote(self, *arguments):
         self.asked.append([ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments])
+        self.refs.append([a for a in arguments if isinstance(a, ray.ObjectRef)])
         return object()
 
 
+ABOUT = {"agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
+
+
 @pytest.mark.usefixtures("shared_ray")
-def test_who_is_asked_gets_the_newest_weights_and_their_version(make_centre, monkeypatch):
+@pytest.mark.parametrize("most_inline", [0, 10**6], ids=["store", "inline"])
+def test_who_is_asked_gets_the_newest_weights_and_their_version(most_inline, make_centre, monkeypatch):
+    monkeypatch.setattr(a3c, "MAX_INLINE_BYTES", most_inline)
     algorithm, actors = make_centre(), {1: Actor(), 2: Actor()}
     monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
-    learner, about = algorithm.learner_group._learner, {"agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
+    learner, taken = algorithm.learner_group._learner, Counter()
     downhill = Gradient(np.ones_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
-    algorithm.request_fragments([1, 2])
-    for process in (1, 1, 2, 1):
-        algorithm.apply_fragment(downhill, about | {"worker": process - 1, "version": actors[process].asked[-1][2]})
-        algorithm.request_fragments([process])
+    algorithm.request_fragments()
+    for process in (1, 1, 2, 1):  # each time it answers its oldest request
+        worker, _, version, _ = actors[process].asked[taken[process]]
+        taken[process] += 1
+        del algorithm.requests[next(ref for ref, p in algorithm.requests.items() if p == process)]
+        algorithm.apply_fragment(downhill, ABOUT | {"worker": worker, "version": version})
+        algorithm.request_fragments()
         worker, weights, version, progress = actors[process].asked[-1]
         assert version == algorithm.version and np.array_equal(weights, learner.flatten_weights())
         assert worker % 2 == process - 1 and progress == algorithm.compute_share_done() > 0
-    assert [asked[0] for asked in actors[1].asked] == [0, 2, 0, 2] and [a[0] for a in actors[2].asked] == [1, 3]
-    assert [asked[2] for asked in actors[1].asked] == [0, 1, 2, 4] and [a[2] for a in actors[2].asked] == [0, 3]
-    assert algorithm.staleness == {0: Counter({0: 2, 1: 1}), 1: Counter({2: 1})}
-    assert not np.array_equal(actors[1].asked[0][1], actors[1].asked[1][1])
+    assert [asked[0] for asked in actors[1].asked] == [0, 2, 0, 2, 0] and [a[0] for a in actors[2].asked] == [1, 3, 1]
+    assert [asked[2] for asked in actors[1].asked] == [0, 0, 1, 2, 4] and [a[2] for a in actors[2].asked] == [0, 0, 3]
+    # Applied before each: 0 at version 0 (got 0), 2 at 1 (got 0), 1 at 2 (got 0), 0 at 3 (got 1).
+    assert algorithm.staleness == {0: Counter({0: 1, 2: 1}), 2: Counter({1: 1}), 1: Counter({2: 1})}
+    assert not np.array_equal(actors[1].asked[0][1], actors[1].asked[-1][1])
+    refs = [ref for actor in actors.values() for ref in actor.refs[:2]]  # all of version 0
+    assert len(set(map(str, refs))) == 1 if most_inline == 0 else refs == [[]] * 4
+
+
+@pytest.mark.usefixtures("shared_ray")
+@pytest.mark.parametrize(("workers", "under_way"), [(4, [[0, 2], [1, 3]]), (3, [[0, 2], [1]]), (2, [[0], [1]])])
+def test_a_process_has_two_fragments_under_way_and_a_worker_has_one(workers, under_way, make_centre, monkeypatch):
+    algorithm, actors = make_centre(), {1: Actor(), 2: Actor()}
+    algorithm.config.algo = replace(algorithm.config.algo, num_workers=workers)
+    monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
+    for _ in range(2):  # the second time nothing is missing
+        algorithm.request_fragments()
+        assert [[asked[0] for asked in actor.asked] for actor in actors.values()] == under_way
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_process_that_starts_again_is_asked_for_one_fragment_in_new_games(make_centre, monkeypatch):
+    algorithm, actors, again = make_centre(), {1: Actor(), 2: Actor()}, Actor()
+    actors[1].start_games = again
+    monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
+    algorithm.lost, algorithm.progress.agent_steps = {1: time.monotonic() - 1, 2: time.monotonic() + 100}, 77
+    algorithm.request_fragments()
+    assert len(actors[1].asked) == 1 and again.asked == [[77]] and not actors[2].asked
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_all_that_has_arrived_is_applied_before_anyone_is_asked_again(make_centre, monkeypatch):
+    algorithm, actors = make_centre(), {1: Actor(), 2: Actor()}
+    monkeypatch.setattr(algorithm, "get_actors", lambda: {} if algorithm.version == 0 else actors)
+    nothing = Gradient(np.zeros_like(algorithm.learner_group._learner.flatten_weights()), {"policy_loss": 0.0}, None)
+    answers = [(nothing, ABOUT | {"worker": worker, "version": 0}) for worker in (0, 1, 2)]
+    algorithm.requests = {ray.put(answer): 1 + answer[1]["worker"] % 2 for answer in answers}
+    algorithm.training_step()
+    assert algorithm.version == 3 and {asked[2] for actor in actors.values() for asked in actor.asked} == {3}
 
 
 @pytest.mark.usefixtures("shared_ray")
@@ -323,6 +369,11 @@ def sleeper():
     time.sleep(60)
 
 
+@ray.remote
+def failing():
+    raise RuntimeError("no licence")
+
+
 @pytest.fixture
 def centre(make_centre, monkeypatch):
     """A centre that neither asks processes nor applies what they send nor ends them."""
@@ -334,25 +385,53 @@ def centre(make_centre, monkeypatch):
 
 
 def test_what_a_process_failed_at_is_forgiven_once_it_answers_and_time_has_passed(shared_ray, centre, monkeypatch):
-    monkeypatch.setattr(centre, "request_fragments", lambda processes: None)
+    monkeypatch.setattr(centre, "request_fragments", lambda: None)
     now = time.monotonic()
     centre.deaths[1] = [now - FORGIVE_S - 1, now - 1]
-    centre.requests = {ray.put(ANSWER): (1, now)}
+    centre.requests = {ray.put(ANSWER): 1}
     centre.training_step()
     assert centre.accepted == [0] and centre.deaths[1] == [now - 1]
 
 
 def test_who_has_answered_while_the_centre_was_away_is_not_taken_for_dead(shared_ray, centre, monkeypatch):
-    """Ctrl-Z, a slow disk: every request is old, and only one answer is taken at a time."""
-    replaced, silent, long_ago = [], sleeper.remote(), time.monotonic() - 1000
-    monkeypatch.setattr(centre, "request_fragments", lambda processes: None)
+    """Ctrl-Z, a slow disk: every request is old, and one of them is answered while the centre looks at the others."""
+    replaced, silent, late, long_ago = [], sleeper.remote(), ray.put(ANSWER), time.monotonic() - 1000
+    monkeypatch.setattr(centre, "request_fragments", lambda: None)
     monkeypatch.setattr(centre, "replace_process", lambda process, error: replaced.append(process))
-    centre.requests = {ray.put(ANSWER): (1, long_ago), ray.put(ANSWER): (2, long_ago), silent: (3, long_ago)}
+    centre.requests, centre.heard = {ray.put(ANSWER): 1, silent: 3}, dict.fromkeys((1, 2, 3), long_ago)
+    accept = centre.apply_fragment
+    monkeypatch.setattr(centre, "apply_fragment", lambda *answer: (accept(*answer), centre.requests.update({late: 2})))
     centre.training_step()
-    assert replaced == [3] and centre.accepted == [0] and len(centre.requests) == 1
-    centre.training_step()
-    assert replaced == [3] and centre.accepted == [0, 0] and not centre.requests
+    assert replaced == [3] and centre.accepted == [0] and centre.requests == {silent: 3, late: 2}
     ray.cancel(silent, force=True)
+
+
+def test_a_fragment_that_waits_for_the_one_before_is_not_late(shared_ray, centre, monkeypatch):
+    replaced, waits = [], sleeper.remote()
+    monkeypatch.setattr(centre, "request_fragments", lambda: None)
+    monkeypatch.setattr(centre, "replace_process", lambda process, error: replaced.append(process))
+    centre.requests, centre.heard = {ray.put(ANSWER): 1, waits: 1}, {1: time.monotonic() - 49}
+    centre.training_step()
+    centre.heard[1] -= 49  # its limit is 50
+    centre.training_step()
+    assert centre.accepted == [0] and not replaced
+    centre.heard[1] -= 2
+    centre.training_step()
+    assert replaced == [1]
+    ray.cancel(waits, force=True)
+
+
+def test_one_failure_counts_once_however_many_fragments_are_lost(shared_ray, centre, monkeypatch):
+    monkeypatch.setattr(centre, "request_fragments", lambda: None)
+    centre.requests = {failing.remote(): 1, failing.remote(): 1, (other := sleeper.remote()): 2}
+    centre.heard = dict.fromkeys((1, 2), time.monotonic())
+    monkeypatch.setattr(centre, "get_actors", lambda: {1: None})
+    killed = []
+    monkeypatch.setattr(ray, "kill", lambda actor, no_restart: killed.append(actor))
+    ray.wait(list(centre.requests), num_returns=2)
+    centre.training_step()
+    assert len(centre.deaths[1]) == len(killed) == centre.num_replaced == 1 and centre.requests == {other: 2}
+    ray.cancel(other, force=True)
 
 
 def spoiled(algorithm) -> Gradient:
