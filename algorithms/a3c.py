@@ -13,6 +13,7 @@ Departures from the paper: workers are processes, not threads, so each request c
 never half written; the loss is a mean, and a worker plays several envs at once. docs/algorithms/a3c.md has the list.
 """
 
+import functools
 import time
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple, cast
@@ -20,7 +21,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import ray
 import torch
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
@@ -28,16 +28,13 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
+from rollouts.requests import Requests
 from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
-from settings.mistakes import EnvironmentFault, find_cause, format_error
+from rollouts.shared_memory import Place, SharedVectors, open_vectors
 
 MAX_UNDER_WAY = 2  # fragments of one process: it plays one, and the request of the next is there when it has done so
-MAX_INLINE_BYTES = 100_000  # of weights in the request itself, as Ray has it; larger ones lie in the object store
 MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
-MAX_DEATHS = 5  # recent failures of one process that the run survives
-FORGIVE_S = 600.0  # a failure that is older than this counts no longer, once the process has answered again
-RETRY_S = 1.0  # between two requests to a process that starts again
 
 
 class A3CConfig(A2CConfig):
@@ -55,7 +52,7 @@ class A3CConfig(A2CConfig):
 class Gradient(NamedTuple):
     """The gradient of the loss on one fragment."""
 
-    vector: np.ndarray  # float32 [P], clipped, all parameters in their order
+    vector: np.ndarray | None  # float32 [P], clipped, all parameters in their order; None: it is in shared memory
     terms: dict[str, float]  # of the loss, for the report
     nonfinite: dict[str, Any] | None  # `collect_evidence` of a gradient that is NaN or infinite
 
@@ -116,30 +113,45 @@ class A3CRunner(EnvRunner, Checkpointable):
         self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
         head.module = self.learner.net
         share = {"config": config, "module": self.learner.net}
+        self.vectors: np.ndarray | None = None  # of the training process, where it is on the same machine
         self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in others}
 
     def play_fragment(
-        self, worker: int, weights: np.ndarray, version: int, progress: float
+        self,
+        worker: int,
+        weights: np.ndarray | None,
+        version: int,
+        progress: float,
+        row: int = 0,
+        place: Place | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Play one fragment with `weights`.
 
         Args:
             worker: number of the worker that plays.
-            weights: float32 [P].
+            weights: float32 [P]; None: they are in row `row` of the shared vectors, and the gradient is written there.
             version: number of gradients that these weights have seen.
             progress: share of the run that is done, 0 to 1.
+            row: see `weights`.
+            place: of the shared vectors, which are opened where they can be, for the requests after this one.
 
         Returns:
             The Gradient or, with `ship=experience`, the Rollout; and a summary of it.
         """
-        self.learner.set_flat_weights(weights)
+        if place is not None:
+            self.vectors = open_vectors(place)
+        given = cast(np.ndarray, self.vectors)[row] if weights is None else weights
+        self.learner.set_flat_weights(given)
         rollout = self.workers[worker].sample()
-        about = summarize(rollout) | {"worker": worker, "version": version}
+        about = summarize(rollout) | {"worker": worker, "version": version, "shares_memory": self.vectors is not None}
         content: Any = rollout
         if self.config.algo.ship == "gradients":
             content = self.learner.compute_gradient(rollout, progress)
-            about["num_bytes"] = content.vector.nbytes
-        about["num_bytes"] += weights.nbytes
+            about["num_bytes"] = given.nbytes
+            if weights is None:
+                given[:] = content.vector
+                content = content._replace(vector=None)
+        about["num_bytes"] += given.nbytes
         return content, about
 
     def start_games(self, agent_steps: int) -> None:
@@ -180,17 +192,20 @@ class A3C(A2C):
 
     def setup(self, config: Any) -> None:
         self.version = 0  # gradients applied since the start
-        self.requests: dict[ray.ObjectRef, int] = {}  # fragment under way -> process
-        self.heard: dict[int, float] = {}  # process -> time.monotonic() of its last answer, or when it was first asked
+        self.requests = Requests(lambda: self.get_actors(), self.config.algo.worker_timeout_s)
+        self.near: set[int] = set()  # processes that share memory with this one
         self.turns: Counter[int] = Counter()  # process -> fragments that were requested
-        self.lost: dict[int, float] = {}  # process -> time.monotonic() of the next attempt
-        self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of each
-        self.notices: list[str] = []  # for the terminal, each of them once
-        self.num_replaced = self.num_dropped = 0
+        self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker -> gradients
         self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> staleness -> gradients of this row
         self.steps_of: Counter[int] = Counter()  # worker -> agent steps since the last row
         super().setup(config)
+
+    @functools.cached_property
+    def shared(self) -> SharedVectors:
+        """Return a vector for each fragment under way: it takes the weights to a process, and the gradient back."""
+        size = len(self.call_learner(A3CLearner.flatten_weights))
+        return SharedVectors(MAX_UNDER_WAY * self.config.num_env_runners, size)
 
     def step(self) -> dict[str, Any]:
         result = super().step()
@@ -199,13 +214,13 @@ class A3C(A2C):
         if every:
             mean = sum(s * n for s, n in every.items()) / every.total()
             result["row"] |= {"staleness": mean, "staleness_max": max(every)}
-        result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.num_replaced}
+        result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.requests.num_replaced}
         result["workers"] = [
             {"worker": w, "agent_steps_per_s": round(self.steps_of[w] * speed, 1)}
             | {"gradients": counts.total(), "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts))}
             for w, counts in sorted(self.staleness.items())
         ]
-        result["notices"] = self.notices + self.milestones.complaints
+        result["notices"] = self.requests.notices + self.milestones.complaints
         self.staleness.clear()
         self.steps_of.clear()
         return result
@@ -217,47 +232,36 @@ class A3C(A2C):
             self.apply_fragment(*runner.play_fragment(worker, weights, self.version, self.compute_share_done()))
             return
         self.request_fragments()
-        if not self.requests:
-            time.sleep(RETRY_S)
-        refs, timeout = list(self.requests), self.config.algo.worker_timeout_s
-        arrived = ray.wait(refs, num_returns=len(refs), timeout=0)[0] or ray.wait(refs, timeout=RETRY_S)[0]
-        for ref in arrived:
-            if (process := self.requests.pop(ref, 0)) == 0:  # it has failed at the fragment before
-                continue
-            try:
-                content, about = ray.get(ref)
-            except RayError as error:
-                self.replace_process(process, error)
-                continue
-            self.heard[process] = now = time.monotonic()
-            self.deaths[process] = [t for t in self.deaths[process] if now - t < FORGIVE_S]
-            self.lost.pop(process, None)
+        for (content, about), process, row in self.requests.take_answers():
+            if about["shares_memory"]:
+                self.near.add(process)
+            if isinstance(content, Gradient) and content.vector is None:
+                content = content._replace(vector=self.shared.rows[row])
             self.apply_fragment(content, about)
         self.request_fragments()
-        late = [ref for ref, process in self.requests.items() if time.monotonic() - self.heard[process] > timeout]
-        answers, silent = ray.wait(late, num_returns=len(late), timeout=0) if late else ([], [])
-        for process in {self.requests[ref] for ref in silent} - {self.requests[ref] for ref in answers}:
-            self.replace_process(process, TimeoutError(f"no answer for {timeout:g} s"))
 
     def request_fragments(self) -> None:
         """Ask each process for the fragments that are missing under way there, and send it the newest weights.
 
-        A worker has one fragment under way, a process MAX_UNDER_WAY, and one that starts again has one.
+        A worker has one fragment under way, and a process MAX_UNDER_WAY.
         """
-        under_way, weights, now = Counter(self.requests.values()), None, time.monotonic()
-        for process, actor in self.get_actors().items():
-            most = 1 if process in self.lost else min(MAX_UNDER_WAY, len(list_workers(process, self.config)))
-            for _ in range(most - under_way[process] if self.lost.get(process, 0) <= now else 0):
-                if weights is None:
-                    weights = self.call_learner(A3CLearner.flatten_weights)
-                    weights = ray.put(weights) if weights.nbytes > MAX_INLINE_BYTES else weights
-                if process in self.lost:  # it has started again, and should not repeat its first games
-                    actor.start_games.remote(self.progress.agent_steps)
-                worker = self.choose_next_worker(process)
-                ref = actor.play_fragment.remote(worker, weights, self.version, self.compute_share_done())
-                self.requests[ref] = process
-                if not under_way[process]:
-                    self.heard[process] = now
+        missing = self.requests.list_missing(lambda p: min(MAX_UNDER_WAY, len(list_workers(p, self.config))))
+        if not missing:
+            return
+        actors, weights, sent = self.get_actors(), self.call_learner(A3CLearner.flatten_weights), None
+        for process in missing:
+            worker, about = self.choose_next_worker(process), (self.version, self.compute_share_done())
+            row = MAX_UNDER_WAY * (process - 1) + self.turns[process] % MAX_UNDER_WAY  # of no fragment under way
+            if process in self.requests.lost:  # it starts again
+                self.near.discard(process)  # its last life may still write there
+                actors[process].start_games.remote(self.progress.agent_steps)  # not its first games once more
+            if process in self.near:
+                self.shared.rows[row] = weights
+                request = actors[process].play_fragment.remote(worker, None, *about, row)
+            else:
+                sent = ray.put(weights) if sent is None else sent
+                request = actors[process].play_fragment.remote(worker, sent, *about, row, self.shared.place)
+            self.requests.add(request, process, row)
 
     def choose_next_worker(self, process: int) -> int:
         """Return the worker of a process that plays the next fragment; its workers play in turn."""
@@ -295,29 +299,6 @@ class A3C(A2C):
                 f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
                 f"the batch of the last and the weights are in {path}; a smaller algo.lr may help"
             )
-
-    def replace_process(self, process: int, error: Exception) -> None:
-        """End a process that died, failed or does not answer, and let Ray start it again while the others go on.
-
-        Raises:
-            RuntimeError: the process has failed too often.
-            EnvironmentFault: its environment raised an error, or gave NaN.
-        """
-        if isinstance(cause := find_cause(error), EnvironmentFault):
-            raise cause from error
-        self.requests = {ref: p for ref, p in self.requests.items() if p != process}
-        self.num_replaced += process not in self.lost
-        self.lost[process] = time.monotonic() + RETRY_S
-        if isinstance(error, ActorUnavailableError):  # Ray is starting it again
-            return
-        why = format_error(error)
-        self.deaths[process].append(time.monotonic())
-        if len(self.deaths[process]) > MAX_DEATHS:
-            raise RuntimeError(f"worker process {process} failed {len(self.deaths[process])} times: {why}") from error
-        notice = f"worker process {process} failed and is started again ({why})"
-        self.notices += [notice] * (notice not in self.notices)
-        if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
-            ray.kill(self.get_actors()[process], no_restart=False)
 
     def call_learner(self, function: Any) -> Any:
         """Call a function with the learner, in the learner's process; returns its result."""

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,12 @@ import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from algorithms import a3c
 from algorithms.a2c import COLUMNS, a2c_loss, estimate_advantages
-from algorithms.a3c import FORGIVE_S, MAX_DEATHS, MAX_DROPPED, A3CLearner, Gradient
+from algorithms.a3c import MAX_DROPPED, A3CLearner, Gradient
 from algorithms.learner import PROGRESS
 from algorithms.nonfinite import NonFiniteLoss
 from rollouts.rollout import RolloutData
+from rollouts.shared_memory import SharedVectors
 
 SAME = ("env=cartpole", "model.hidden=[8]", "algo.horizon=16", "algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5")
 ONE = ("algo=a3c", *SAME, "algo.num_workers=0", "algo.num_envs=4")
@@ -117,78 +118,124 @@ def make_centre(make_algorithm):
     return make
 
 
-class Actor:
-    """Stands for a process: remembers what it was asked, and never answers."""
-
-    def __init__(self):
-        self.play_fragment, self.asked, self.refs = self, [], []
-
-    def remote(self, *arguments):
-        self.asked.append([ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments])
-        self.refs.append([a for a in arguments if isinstance(a, ray.ObjectRef)])
-        return object()
-
-
 ABOUT = {"agent_steps": 16, "scores": (), "lengths": (), "num_bytes": 0}
 
 
+class Actor:
+    """Stands for a process: remembers what it was asked, and what the weights were then."""
+
+    def __init__(self, algorithm):
+        self.play_fragment, self.algorithm, self.asked, self.weights, self.answered = self, algorithm, [], [], 0
+
+    def remote(self, worker, weights, version, progress, row, place=None):
+        self.asked.append({"worker": worker, "version": version, "progress": progress, "row": row, "sent": weights})
+        self.weights.append((self.algorithm.shared.rows[row] if weights is None else ray.get(weights)).copy())
+        return object()
+
+
+@pytest.fixture
+def make_actors(make_centre, monkeypatch):
+    """Overrides -> a centre and its two processes, which are Actors."""
+
+    def make(*overrides: str):
+        algorithm = make_centre(*overrides)
+        actors = {process: Actor(algorithm) for process in (1, 2)}
+        monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
+        return algorithm, actors
+
+    return make
+
+
+def answer(algorithm, process: int, gradient: np.ndarray | None, shares_memory: bool) -> None:
+    """Let the centre take a gradient for the oldest request of a process, the way the weights came."""
+    actor, under_way = algorithm.get_actors()[process], algorithm.requests.under_way
+    asked, actor.answered = actor.asked[actor.answered], actor.answered + 1
+    del under_way[next(request for request, (other, _) in under_way.items() if other == process)]
+    if asked["sent"] is None:
+        algorithm.shared.rows[asked["row"]], gradient = gradient, None
+    about = ABOUT | {"worker": asked["worker"], "version": asked["version"], "shares_memory": shares_memory}
+    answers = [((Gradient(gradient, {"policy_loss": 0.0}, None), about), process, asked["row"])]
+    algorithm.requests.take_answers = lambda: answers
+    algorithm.training_step()
+
+
 @pytest.mark.usefixtures("shared_ray")
-@pytest.mark.parametrize("most_inline", [0, 10**6], ids=["store", "inline"])
-def test_who_is_asked_gets_the_newest_weights_and_their_version(most_inline, make_centre, monkeypatch):
-    monkeypatch.setattr(a3c, "MAX_INLINE_BYTES", most_inline)
-    algorithm, actors = make_centre(), {1: Actor(), 2: Actor()}
-    monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
-    learner, taken = algorithm.learner_group._learner, Counter()
-    downhill = Gradient(np.ones_like(learner.flatten_weights()), {"policy_loss": 0.0}, None)
+@pytest.mark.parametrize("shares_memory", [False, True])
+def test_who_is_asked_gets_the_newest_weights_and_their_version(shares_memory, make_actors, make_learner):
+    """Through Ray and through shared memory: what is sent, what comes back, and what is counted."""
+    algorithm, actors = make_actors()
+    learner, reference = algorithm.learner_group._learner, make_learner(*FOUR)
+    reference.set_flat_weights(learner.flatten_weights())
     algorithm.request_fragments()
-    for process in (1, 1, 2, 1):  # each time it answers its oldest request
-        worker, _, version, _ = actors[process].asked[taken[process]]
-        taken[process] += 1
-        del algorithm.requests[next(ref for ref, p in algorithm.requests.items() if p == process)]
-        algorithm.apply_fragment(downhill, ABOUT | {"worker": worker, "version": version})
-        algorithm.request_fragments()
-        worker, weights, version, progress = actors[process].asked[-1]
-        assert version == algorithm.version and np.array_equal(weights, learner.flatten_weights())
-        assert worker % 2 == process - 1 and progress == algorithm.compute_share_done() > 0
-    assert [asked[0] for asked in actors[1].asked] == [0, 2, 0, 2, 0] and [a[0] for a in actors[2].asked] == [1, 3, 1]
-    assert [asked[2] for asked in actors[1].asked] == [0, 0, 1, 2, 4] and [a[2] for a in actors[2].asked] == [0, 0, 3]
-    # Applied before each: 0 at version 0 (got 0), 2 at 1 (got 0), 1 at 2 (got 0), 0 at 3 (got 1).
-    assert algorithm.staleness == {0: Counter({0: 1, 2: 1}), 2: Counter({1: 1}), 1: Counter({2: 1})}
-    assert not np.array_equal(actors[1].asked[0][1], actors[1].asked[-1][1])
-    refs = [ref for actor in actors.values() for ref in actor.refs[:2]]  # all of version 0
-    assert len(set(map(str, refs))) == 1 if most_inline == 0 else refs == [[]] * 4
+    for number, process in enumerate((1, 1, 2, 1, 2, 2)):
+        gradient = np.random.default_rng(number).normal(size=len(learner.flatten_weights())).astype(np.float32)
+        reference.apply_gradient(Gradient(gradient, {}, None), min(1.0, (number + 1) * 16 / 10_000_000))
+        answer(algorithm, process, gradient, shares_memory)
+        newest, weights = actors[process].asked[-1], actors[process].weights[-1]
+        assert np.array_equal(weights, learner.flatten_weights()) and newest["version"] == algorithm.version
+        assert newest["worker"] % 2 == process - 1 and newest["progress"] == algorithm.compute_share_done() > 0
+        assert (newest["sent"] is None) == shares_memory
+    np.testing.assert_allclose(learner.flatten_weights(), reference.flatten_weights(), rtol=1e-5)
+    assert [asked["worker"] for asked in actors[1].asked] == [0, 2, 0, 2, 0]
+    assert [asked["worker"] for asked in actors[2].asked] == [1, 3, 1, 3, 1]
+    assert [asked["version"] for asked in actors[1].asked] == [0, 0, 1, 2, 4]
+    assert [asked["version"] for asked in actors[2].asked] == [0, 0, 3, 5, 6]
+    # Applied before each: 0 at version 0 (got 0), 2 at 1 (0), 1 at 2 (0), 0 at 3 (1), 3 at 4 (0), 1 at 5 (3).
+    expected = {0: Counter({0: 1, 2: 1}), 2: Counter({1: 1}), 1: Counter({2: 2}), 3: Counter({4: 1})}
+    assert algorithm.staleness == expected
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_one_version_of_the_weights_is_stored_once(make_actors):
+    algorithm, actors = make_actors()
+    algorithm.request_fragments()
+    sent = [asked["sent"] for actor in actors.values() for asked in actor.asked]
+    assert len(sent) == 4 and len(set(sent)) == 1
 
 
 @pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize(("workers", "under_way"), [(4, [[0, 2], [1, 3]]), (3, [[0, 2], [1]]), (2, [[0], [1]])])
-def test_a_process_has_two_fragments_under_way_and_a_worker_has_one(workers, under_way, make_centre, monkeypatch):
-    algorithm, actors = make_centre(), {1: Actor(), 2: Actor()}
+def test_a_process_has_two_fragments_under_way_and_a_worker_has_one(workers, under_way, make_actors):
+    algorithm, actors = make_actors()
     algorithm.config.algo = replace(algorithm.config.algo, num_workers=workers)
-    monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
     for _ in range(2):  # the second time nothing is missing
         algorithm.request_fragments()
-        assert [[asked[0] for asked in actor.asked] for actor in actors.values()] == under_way
+        assert [[asked["worker"] for asked in actor.asked] for actor in actors.values()] == under_way
+    rows = [asked["row"] for actor in actors.values() for asked in actor.asked]
+    assert len(set(rows)) == len(rows)
 
 
 @pytest.mark.usefixtures("shared_ray")
-def test_a_process_that_starts_again_is_asked_for_one_fragment_in_new_games(make_centre, monkeypatch):
-    algorithm, actors, again = make_centre(), {1: Actor(), 2: Actor()}, Actor()
-    actors[1].start_games = again
-    monkeypatch.setattr(algorithm, "get_actors", lambda: actors)
-    algorithm.lost, algorithm.progress.agent_steps = {1: time.monotonic() - 1, 2: time.monotonic() + 100}, 77
+def test_a_process_that_starts_again_plays_new_games_and_shares_no_memory_until_it_has_answered(make_actors):
+    algorithm, actors = make_actors()
+    told, actors[1].start_games = [], SimpleNamespace(remote=lambda agent_steps: told.append(agent_steps))
+    algorithm.near, algorithm.progress.agent_steps = {1, 2}, 77
+    algorithm.requests.lost = {1: time.monotonic() - 1}
     algorithm.request_fragments()
-    assert len(actors[1].asked) == 1 and again.asked == [[77]] and not actors[2].asked
+    assert told == [77] and len(actors[1].asked) == 1 and actors[1].asked[0]["sent"] is not None
+    assert [asked["sent"] for asked in actors[2].asked] == [None, None] and algorithm.near == {2}
 
 
-@pytest.mark.usefixtures("shared_ray")
-def test_all_that_has_arrived_is_applied_before_anyone_is_asked_again(make_centre, monkeypatch):
-    algorithm, actors = make_centre(), {1: Actor(), 2: Actor()}
-    monkeypatch.setattr(algorithm, "get_actors", lambda: {} if algorithm.version == 0 else actors)
-    nothing = Gradient(np.zeros_like(algorithm.learner_group._learner.flatten_weights()), {"policy_loss": 0.0}, None)
-    answers = [(nothing, ABOUT | {"worker": worker, "version": 0}) for worker in (0, 1, 2)]
-    algorithm.requests = {ray.put(answer): 1 + answer[1]["worker"] % 2 for answer in answers}
-    algorithm.training_step()
-    assert algorithm.version == 3 and {asked[2] for actor in actors.values() for asked in actor.asked} == {3}
+@pytest.mark.parametrize("ship", ["gradients", "experience"])
+def test_a_process_answers_alike_through_shared_memory(ship, make_runner):
+    runners = [make_runner(*ONE, f"algo.ship={ship}") for _ in range(2)]
+    given = runners[0].learner.flatten_weights() + 0.1
+    shared = SharedVectors(3, len(given))
+    shared.rows[2] = given
+    for runner in runners:  # both open it, and have played a fragment then
+        _, about = runner.play_fragment(0, given, 6, 0.0, 2, shared.place)
+        assert about["shares_memory"] == (shared.place is not None)
+    if shared.place is None:
+        return
+    (sent, about), (left, same) = (
+        runner.play_fragment(0, weights, 7, 0.25, 2) for runner, weights in zip(runners, (given, None), strict=True)
+    )
+    assert about == same
+    if ship == "gradients":
+        assert left.vector is None and np.array_equal(shared.rows[2], sent.vector) and left.terms == sent.terms
+    else:
+        assert all(np.array_equal(sent[name], left[name]) for name in sent.arrays)
+    assert not shared.rows[:2].any()
 
 
 @pytest.mark.usefixtures("shared_ray")
@@ -348,90 +395,6 @@ def test_the_centre_may_be_in_another_process_and_its_death_is_an_error(make_alg
     os.kill(centre, signal.SIGKILL)
     with pytest.raises(ray.exceptions.RayActorError):
         algorithm.call_learner(A3CLearner.flatten_weights)
-
-
-@pytest.mark.end_to_end
-@pytest.mark.usefixtures("shared_ray")
-def test_a_process_that_always_dies_stops_the_run(make_algorithm):
-    algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2")
-    with pytest.raises(RuntimeError, match=rf"process 1 .* {MAX_DEATHS + 1} times.*RuntimeError: no licence"):
-        for _ in range(20):
-            algorithm.replace_process(1, RuntimeError("no licence"))
-    (notice,) = algorithm.notices
-    assert "process 1" in notice and "RuntimeError: no licence" in notice
-
-
-ANSWER = (Gradient(np.zeros(1, np.float32), {"policy_loss": 0.0}, None), {"worker": 0})
-
-
-@ray.remote
-def sleeper():
-    time.sleep(60)
-
-
-@ray.remote
-def failing():
-    raise RuntimeError("no licence")
-
-
-@pytest.fixture
-def centre(make_centre, monkeypatch):
-    """A centre that neither asks processes nor applies what they send nor ends them."""
-    algorithm = make_centre("algo.worker_timeout_s=50")
-    algorithm.accepted = []
-    monkeypatch.setattr(algorithm, "get_actors", dict)
-    monkeypatch.setattr(algorithm, "apply_fragment", lambda content, about: algorithm.accepted.append(about["worker"]))
-    return algorithm
-
-
-def test_what_a_process_failed_at_is_forgiven_once_it_answers_and_time_has_passed(shared_ray, centre, monkeypatch):
-    monkeypatch.setattr(centre, "request_fragments", lambda: None)
-    now = time.monotonic()
-    centre.deaths[1] = [now - FORGIVE_S - 1, now - 1]
-    centre.requests = {ray.put(ANSWER): 1}
-    centre.training_step()
-    assert centre.accepted == [0] and centre.deaths[1] == [now - 1]
-
-
-def test_who_has_answered_while_the_centre_was_away_is_not_taken_for_dead(shared_ray, centre, monkeypatch):
-    """Ctrl-Z, a slow disk: every request is old, and one of them is answered while the centre looks at the others."""
-    replaced, silent, late, long_ago = [], sleeper.remote(), ray.put(ANSWER), time.monotonic() - 1000
-    monkeypatch.setattr(centre, "request_fragments", lambda: None)
-    monkeypatch.setattr(centre, "replace_process", lambda process, error: replaced.append(process))
-    centre.requests, centre.heard = {ray.put(ANSWER): 1, silent: 3}, dict.fromkeys((1, 2, 3), long_ago)
-    accept = centre.apply_fragment
-    monkeypatch.setattr(centre, "apply_fragment", lambda *answer: (accept(*answer), centre.requests.update({late: 2})))
-    centre.training_step()
-    assert replaced == [3] and centre.accepted == [0] and centre.requests == {silent: 3, late: 2}
-    ray.cancel(silent, force=True)
-
-
-def test_a_fragment_that_waits_for_the_one_before_is_not_late(shared_ray, centre, monkeypatch):
-    replaced, waits = [], sleeper.remote()
-    monkeypatch.setattr(centre, "request_fragments", lambda: None)
-    monkeypatch.setattr(centre, "replace_process", lambda process, error: replaced.append(process))
-    centre.requests, centre.heard = {ray.put(ANSWER): 1, waits: 1}, {1: time.monotonic() - 49}
-    centre.training_step()
-    centre.heard[1] -= 49  # its limit is 50
-    centre.training_step()
-    assert centre.accepted == [0] and not replaced
-    centre.heard[1] -= 2
-    centre.training_step()
-    assert replaced == [1]
-    ray.cancel(waits, force=True)
-
-
-def test_one_failure_counts_once_however_many_fragments_are_lost(shared_ray, centre, monkeypatch):
-    monkeypatch.setattr(centre, "request_fragments", lambda: None)
-    centre.requests = {failing.remote(): 1, failing.remote(): 1, (other := sleeper.remote()): 2}
-    centre.heard = dict.fromkeys((1, 2), time.monotonic())
-    monkeypatch.setattr(centre, "get_actors", lambda: {1: None})
-    killed = []
-    monkeypatch.setattr(ray, "kill", lambda actor, no_restart: killed.append(actor))
-    ray.wait(list(centre.requests), num_returns=2)
-    centre.training_step()
-    assert len(centre.deaths[1]) == len(killed) == centre.num_replaced == 1 and centre.requests == {other: 2}
-    ray.cancel(other, force=True)
 
 
 def spoiled(algorithm) -> Gradient:
