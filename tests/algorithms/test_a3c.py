@@ -150,12 +150,12 @@ def answer(algorithm, process: int, gradient: np.ndarray | None, shares_memory: 
     """Let the centre take a gradient for the oldest request of a process, the way the weights came."""
     actor, under_way = algorithm.get_actors()[process], algorithm.requests.under_way
     asked, actor.answered = actor.asked[actor.answered], actor.answered + 1
-    del under_way[next(request for request, (other, _) in under_way.items() if other == process)]
+    oldest = next(request for request, (other, _) in under_way.items() if other == process)
     if asked["sent"] is None:
         algorithm.shared.rows[asked["row"]], gradient = gradient, None
     about = ABOUT | {"worker": asked["worker"], "version": asked["version"], "shares_memory": shares_memory}
-    answers = [((Gradient(gradient, {"policy_loss": 0.0}, None), about), process, asked["row"])]
-    algorithm.requests.take_answers = lambda: answers
+    content = Gradient(gradient, {"policy_loss": 0.0}, None), about
+    algorithm.requests.take_answers = lambda: [(content, process, under_way.pop(oldest)[1])]
     algorithm.training_step()
 
 
@@ -169,13 +169,13 @@ def test_who_is_asked_gets_the_newest_weights_and_their_version(shares_memory, m
     algorithm.request_fragments()
     for number, process in enumerate((1, 1, 2, 1, 2, 2)):
         gradient = np.random.default_rng(number).normal(size=len(learner.flatten_weights())).astype(np.float32)
-        reference.apply_gradient(Gradient(gradient, {}, None), min(1.0, (number + 1) * 16 / 10_000_000))
+        reference.apply_gradient(Gradient(gradient, {}, None), algorithm.compute_share_done())
         answer(algorithm, process, gradient, shares_memory)
         newest, weights = actors[process].asked[-1], actors[process].weights[-1]
         assert np.array_equal(weights, learner.flatten_weights()) and newest["version"] == algorithm.version
         assert newest["worker"] % 2 == process - 1 and newest["progress"] == algorithm.compute_share_done() > 0
         assert (newest["sent"] is None) == shares_memory
-    np.testing.assert_allclose(learner.flatten_weights(), reference.flatten_weights(), rtol=1e-5)
+    assert np.array_equal(learner.flatten_weights(), reference.flatten_weights())
     assert [asked["worker"] for asked in actors[1].asked] == [0, 2, 0, 2, 0]
     assert [asked["worker"] for asked in actors[2].asked] == [1, 3, 1, 3, 1]
     assert [asked["version"] for asked in actors[1].asked] == [0, 0, 1, 2, 4]
