@@ -29,11 +29,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from rollouts.requests import Requests
-from rollouts.rollout import Rollout, summarize
+from rollouts.rollout import Rollout, split_envs, summarize
 from rollouts.runner import VectorEnvRunner
 from rollouts.shared_memory import Place, SharedVectors, open_vectors
 
-MAX_UNDER_WAY = 2  # fragments of one process: it plays one, and the request of the next is there when it has done so
+MAX_UNDER_WAY = 2  # groups of workers of one process: it plays one, and has the request of the next when it is done
 MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
 
 
@@ -98,61 +98,68 @@ def list_workers(process: int, config: Any) -> range:
     return range(max(0, process - 1), max(1, config.algo.num_workers), max(1, config.num_env_runners))
 
 
+def list_groups(process: int, config: Any) -> list[range]:
+    """Return the groups of `workers_together` workers of a process, the last may have fewer; in the training process
+    each worker plays by itself."""
+    workers, size = list_workers(process, config), config.algo.workers_together if config.num_env_runners else 1
+    return [workers[first : first + size] for first in range(0, len(workers), size)]
+
+
 class A3CRunner(EnvRunner, Checkpointable):
-    """One process of A3C: a network, and the workers that use it in turn."""
+    """One process of A3C: a network, and the groups of workers that use it in turn."""
 
     config: Any  # RLlib's class declares few of its attributes
 
     def __init__(self, *, config: Any, **kwargs):
         super().__init__(config=config, **kwargs)
-        first, *others = list_workers(self.worker_index or 0, config)
-        config = config.copy(copy_frozen=False)
+        self.groups = {group[0]: group for group in list_groups(self.worker_index or 0, config)}
+        config, num_envs = config.copy(copy_frozen=False), config.num_envs_per_env_runner
         config.num_learners = config.num_gpus_per_learner = 0  # a worker learns in its own process
         config.num_env_runners = 0  # and its envs are no share of other env runners' envs
-        head = VectorEnvRunner(config=config, worker_index=first)
-        self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
-        head.module = self.learner.net
-        share = {"config": config, "module": self.learner.net}
+        self.workers: dict[int, VectorEnvRunner] = {}  # first worker of a group -> the envs of all of its workers
+        module: Any = None
+        for first, group in self.groups.items():
+            config.num_envs_per_env_runner = num_envs * len(group)
+            self.workers[first] = VectorEnvRunner(config=config, worker_index=first, module=module)
+            if module is None:
+                self.learner: A3CLearner = config.build_learner(spaces=self.workers[first].get_spaces())
+                self.workers[first].module = module = self.learner.net
         self.vectors: np.ndarray | None = None  # of the training process, where it is on the same machine
-        self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in others}
 
-    def play_fragment(
-        self,
-        worker: int,
-        weights: np.ndarray | None,
-        version: int,
-        progress: float,
-        row: int = 0,
-        place: Place | None = None,
-    ) -> tuple[Any, dict[str, Any]]:
-        """Play one fragment with `weights`.
+    def play_fragments(
+        self, first: int, weights: np.ndarray | None, version: int, progress: float, place: Place | None = None
+    ) -> list[tuple[Any, dict[str, Any]]]:
+        """Play one fragment of each worker of a group with `weights`.
 
         Args:
-            worker: number of the worker that plays.
-            weights: float32 [P]; None: they are in row `row` of the shared vectors, and the gradient is written there.
+            first: number of the first worker of the group.
+            weights: float32 [P]; None: they are in row `first` of the shared vectors, and each worker writes its
+                gradient into its own row.
             version: number of gradients that these weights have seen.
             progress: share of the run that is done, 0 to 1.
-            row: see `weights`.
             place: of the shared vectors, which are opened where they can be, for the requests after this one.
 
         Returns:
-            The Gradient or, with `ship=experience`, the Rollout; and a summary of it.
+            Of each worker the Gradient or, with `ship=experience`, the Rollout; and a summary of it.
         """
         if place is not None:
             self.vectors = open_vectors(place)
-        given = cast(np.ndarray, self.vectors)[row] if weights is None else weights
-        self.learner.set_flat_weights(given)
-        rollout = self.workers[worker].sample()
-        about = summarize(rollout) | {"worker": worker, "version": version, "shares_memory": self.vectors is not None}
-        content: Any = rollout
-        if self.config.algo.ship == "gradients":
-            content = self.learner.compute_gradient(rollout, progress)
-            about["num_bytes"] = given.nbytes
-            if weights is None:
-                given[:] = content.vector
-                content = content._replace(vector=None)
-        about["num_bytes"] += given.nbytes
-        return content, about
+        shared: Any = self.vectors if weights is None else None
+        self.learner.set_flat_weights(shared[first] if weights is None else weights)
+        answers, size = [], 4 * sum(p.numel() for p in self.learner.parameters)
+        for worker, rollout in zip(
+            self.groups[first], split_envs(self.workers[first].sample(), len(self.groups[first])), strict=True
+        ):
+            content, about = cast(Any, rollout), summarize(rollout) | {"worker": worker, "version": version}
+            if self.config.algo.ship == "gradients":
+                content, about["num_bytes"] = self.learner.compute_gradient(rollout, progress), size
+                if weights is None:
+                    shared[worker] = content.vector
+                    content = content._replace(vector=None)
+            about["shares_memory"] = self.vectors is not None
+            answers.append((content, about))
+        answers[0][1]["num_bytes"] += size  # the weights
+        return answers
 
     def start_games(self, agent_steps: int) -> None:
         """Start new games; see VectorEnvRunner.start_games."""
@@ -184,7 +191,7 @@ class A3CRunner(EnvRunner, Checkpointable):
 
 
 class A3C(A2C):
-    """The Algorithm: `training_step` applies the fragment that has arrived, and asks its process for the next one."""
+    """The Algorithm: `training_step` applies the fragments that have arrived, and asks their processes for the next."""
 
     @classmethod
     def get_default_config(cls) -> A3CConfig:
@@ -194,7 +201,7 @@ class A3C(A2C):
         self.version = 0  # gradients applied since the start
         self.requests = Requests(lambda: self.get_actors(), self.config.algo.worker_timeout_s)
         self.near: set[int] = set()  # processes that share memory with this one
-        self.turns: Counter[int] = Counter()  # process -> fragments that were requested
+        self.turns: Counter[int] = Counter()  # process -> groups that were asked to play
         self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker -> gradients
         self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> staleness -> gradients of this row
@@ -203,9 +210,8 @@ class A3C(A2C):
 
     @functools.cached_property
     def shared(self) -> SharedVectors:
-        """Return a vector for each fragment under way: it takes the weights to a process, and the gradient back."""
-        size = len(self.call_learner(A3CLearner.flatten_weights))
-        return SharedVectors(MAX_UNDER_WAY * self.config.num_env_runners, size)
+        """Return a vector for each worker: it takes the gradients of the worker, and the weights to its group."""
+        return SharedVectors(max(1, self.config.algo.num_workers), len(self.call_learner(A3CLearner.flatten_weights)))
 
     def step(self) -> dict[str, Any]:
         result = super().step()
@@ -227,47 +233,45 @@ class A3C(A2C):
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
-            worker, runner = self.choose_next_worker(0), cast(A3CRunner, self.env_runner)
-            weights = self.call_learner(A3CLearner.flatten_weights)
-            self.apply_fragment(*runner.play_fragment(worker, weights, self.version, self.compute_share_done()))
+            runner, weights = cast(A3CRunner, self.env_runner), self.call_learner(A3CLearner.flatten_weights)
+            given = self.choose_next_group(0), weights, self.version, self.compute_share_done()
+            for content, about in runner.play_fragments(*given):
+                self.apply_fragment(content, about)
             return
         self.request_fragments()
-        for (content, about), process, row in self.requests.take_answers():
-            if about["shares_memory"]:
-                self.near.add(process)
-            if isinstance(content, Gradient) and content.vector is None:
-                content = content._replace(vector=self.shared.rows[row])
-            self.apply_fragment(content, about)
+        for answers, process in self.requests.take_answers():
+            for content, about in answers:
+                if about["shares_memory"]:
+                    self.near.add(process)
+                if isinstance(content, Gradient) and content.vector is None:
+                    content = content._replace(vector=self.shared.rows[about["worker"]])
+                self.apply_fragment(content, about)
         self.request_fragments()
 
     def request_fragments(self) -> None:
-        """Ask each process for the fragments that are missing under way there, and send it the newest weights.
-
-        A worker has one fragment under way, and a process MAX_UNDER_WAY.
-        """
-        missing = self.requests.list_missing(lambda p: min(MAX_UNDER_WAY, len(list_workers(p, self.config))))
+        """Ask each process to play the groups that are missing under way there, and send it the newest weights."""
+        missing = self.requests.list_missing(lambda p: min(MAX_UNDER_WAY, len(list_groups(p, self.config))))
         if not missing:
             return
         actors, weights, sent = self.get_actors(), self.call_learner(A3CLearner.flatten_weights), None
         for process in missing:
-            worker, about = self.choose_next_worker(process), (self.version, self.compute_share_done())
-            row = MAX_UNDER_WAY * (process - 1) + self.turns[process] % MAX_UNDER_WAY  # of no fragment under way
+            first, about = self.choose_next_group(process), (self.version, self.compute_share_done())
             if process in self.requests.lost:  # it starts again
                 self.near.discard(process)  # its last life may still write there
                 actors[process].start_games.remote(self.progress.agent_steps)  # not its first games once more
             if process in self.near:
-                self.shared.rows[row] = weights
-                request = actors[process].play_fragment.remote(worker, None, *about, row)
+                self.shared.rows[first] = weights
+                request = actors[process].play_fragments.remote(first, None, *about)
             else:
                 sent = ray.put(weights) if sent is None else sent
-                request = actors[process].play_fragment.remote(worker, sent, *about, row, self.shared.place)
-            self.requests.add(request, process, row)
+                request = actors[process].play_fragments.remote(first, sent, *about, self.shared.place)
+            self.requests.add(request, process)
 
-    def choose_next_worker(self, process: int) -> int:
-        """Return the worker of a process that plays the next fragment; its workers play in turn."""
-        workers = list_workers(process, self.config)
+    def choose_next_group(self, process: int) -> int:
+        """Return the first worker of the group of a process that plays next; the groups play in turn."""
+        groups = list_groups(process, self.config)
         self.turns[process] += 1
-        return workers[(self.turns[process] - 1) % len(workers)]
+        return groups[(self.turns[process] - 1) % len(groups)][0]
 
     def apply_fragment(self, content: Any, about: dict[str, Any]) -> None:
         """Take a step with the Gradient, or the Rollout, that a worker has sent; a gradient of NaN is left out."""

@@ -41,7 +41,8 @@ class EnvRunnerProbe:
 
         def play() -> int:
             if isinstance(config.algo, A3CSettings):  # A3C's env runners are its workers, which also compute gradients
-                return runner.play_fragment(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
+                played = runner.play_fragments(0, runner.learner.flatten_weights(), 0, 0.0)
+                return sum(about["agent_steps"] for _, about in played)
             return runner.sample().agent_steps
 
         play()

@@ -29,7 +29,7 @@ class Requests:
         timeout_s: a process that is silent for longer is taken for dead.
 
     Attributes:
-        under_way: request -> its process, and what the caller has noted with it.
+        under_way: request -> its process.
         lost: a process that has failed and not answered since -> time.monotonic() from which on it is asked again.
         notices: sentences for the terminal, each of them once.
         num_replaced: how often a process was lost.
@@ -37,7 +37,7 @@ class Requests:
 
     def __init__(self, get_actors: Callable[[], dict[int, Any]], timeout_s: float):
         self.get_actors, self.timeout_s = get_actors, timeout_s
-        self.under_way: dict[ray.ObjectRef, tuple[int, Any]] = {}
+        self.under_way: dict[ray.ObjectRef, int] = {}
         self.heard: dict[int, float] = {}  # process -> time.monotonic() of its last answer, or when it was asked first
         self.lost: dict[int, float] = {}
         self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of each
@@ -50,18 +50,18 @@ class Requests:
         Args:
             most: returns the number of requests that a process may have under way; one that is lost may have one.
         """
-        count, now = Counter(process for process, _ in self.under_way.values()), time.monotonic()
+        count, now = Counter(self.under_way.values()), time.monotonic()
         due = [process for process in self.get_actors() if self.lost.get(process, 0) <= now]
         return [p for p in due for _ in range((1 if p in self.lost else most(p)) - count[p])]
 
-    def add(self, request: ray.ObjectRef, process: int, note: Any = None) -> None:
+    def add(self, request: ray.ObjectRef, process: int) -> None:
         """Take note of a request that was sent."""
-        if all(process != other for other, _ in self.under_way.values()):
+        if process not in self.under_way.values():
             self.heard[process] = time.monotonic()
-        self.under_way[request] = process, note
+        self.under_way[request] = process
 
-    def take_answers(self) -> Iterator[tuple[Any, int, Any]]:
-        """Wait for an answer, RETRY_S seconds at most, and iterate over all that are there: answer, process, note.
+    def take_answers(self) -> Iterator[tuple[Any, int]]:
+        """Wait for an answer, RETRY_S seconds at most, and iterate over all that are there, each with its process.
 
         Raises:
             RuntimeError: a process has failed too often.
@@ -74,7 +74,7 @@ class Requests:
         for request in there or ray.wait(requests, timeout=RETRY_S)[0]:
             if request not in self.under_way:  # its process has failed at the one before
                 continue
-            process, note = self.under_way.pop(request)
+            process = self.under_way.pop(request)
             try:
                 answer = ray.get(request)
             except RayError as error:
@@ -83,15 +83,15 @@ class Requests:
             self.heard[process] = now = time.monotonic()
             self.deaths[process] = [t for t in self.deaths[process] if now - t < FORGIVE_S]
             self.lost.pop(process, None)
-            yield answer, process, note
+            yield answer, process
         self.replace_silent_processes()
 
     def replace_silent_processes(self) -> None:
         """Replace the processes that have requests, and have answered none of them for `timeout_s`."""
         now = time.monotonic()
-        late = [request for request, (p, _) in self.under_way.items() if now - self.heard[p] > self.timeout_s]
+        late = [request for request, p in self.under_way.items() if now - self.heard[p] > self.timeout_s]
         answered, silent = ray.wait(late, num_returns=len(late), timeout=0)
-        for process in {self.under_way[r][0] for r in silent} - {self.under_way[r][0] for r in answered}:
+        for process in {self.under_way[r] for r in silent} - {self.under_way[r] for r in answered}:
             self.replace_process(process, TimeoutError(f"no answer for {self.timeout_s:g} s"))
 
     def replace_process(self, process: int, error: Exception) -> None:
@@ -103,7 +103,7 @@ class Requests:
         """
         if isinstance(cause := find_cause(error), EnvironmentFault):
             raise cause from error
-        self.under_way = {request: (p, note) for request, (p, note) in self.under_way.items() if p != process}
+        self.under_way = {request: p for request, p in self.under_way.items() if p != process}
         self.num_replaced += process not in self.lost
         self.lost[process] = time.monotonic() + RETRY_S
         if isinstance(error, ActorUnavailableError):  # Ray is starting it again

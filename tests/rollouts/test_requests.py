@@ -58,10 +58,10 @@ def test_who_has_fewer_requests_than_it_may_is_asked_and_who_has_failed_is_asked
 
 
 def test_all_that_has_arrived_is_taken_in_the_order_of_the_requests(centre, silent):
-    for process, (request, note) in enumerate([(ray.put("a"), 7), (silent, 8), (ray.put("b"), 9)], start=1):
-        centre.add(request, process, note)
-    assert list(centre.take_answers()) == [("a", 1, 7), ("b", 3, 9)]
-    assert centre.under_way == {silent: (2, 8)}
+    for process, request in enumerate([ray.put("a"), silent, ray.put("b")], start=1):
+        centre.add(request, process)
+    assert list(centre.take_answers()) == [("a", 1), ("b", 3)]
+    assert centre.under_way == {silent: 2}
 
 
 def test_without_an_answer_one_waits_and_no_longer_than_the_pause_between_requests(centre, silent, monkeypatch):
@@ -88,7 +88,7 @@ def test_one_failure_counts_once_however_many_requests_it_costs(centre, silent, 
         centre.add(request, process)
     assert not list(centre.take_answers())
     assert len(centre.deaths[1]) == centre.num_replaced == 1 and killed == ["one"]
-    assert centre.under_way == {silent: (2, None)} and 1 in centre.lost
+    assert centre.under_way == {silent: 2} and 1 in centre.lost
     (notice,) = centre.notices
     assert "process 1" in notice and "RuntimeError: no licence" in notice
 
@@ -110,12 +110,12 @@ def test_who_has_answered_while_the_caller_was_away_is_not_taken_for_dead(centre
     late = ray.put("late")
     centre.add(ray.put("a"), 1)
     centre.add(silent, 3)
-    for answer, _, _ in centre.take_answers():
+    for answer, _ in centre.take_answers():
         assert answer == "a"
         centre.add(late, 2)
         centre.heard = dict.fromkeys((1, 2, 3), time.monotonic() - 1000)
-    assert killed == ["three"] and centre.under_way == {late: (2, None)}
-    assert [answer for answer, _, _ in centre.take_answers()] == ["late"]
+    assert killed == ["three"] and centre.under_way == {late: 2}
+    assert [answer for answer, _ in centre.take_answers()] == ["late"]
 
 
 def test_a_request_that_waits_for_the_one_before_is_not_late(centre, silent, killed):
