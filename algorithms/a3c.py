@@ -156,9 +156,8 @@ class A3CRunner(EnvRunner, Checkpointable):
                 if weights is None:
                     shared[worker] = content.vector
                     content = content._replace(vector=None)
-            about["shares_memory"] = self.vectors is not None
-            answers.append((content, about))
-        answers[0][1]["num_bytes"] += size  # the weights
+            about["num_bytes"] += size // len(self.groups[first])  # its share of the weights
+            answers.append((content, about | {"shares_memory": self.vectors is not None}))
         return answers
 
     def start_games(self, agent_steps: int) -> None:

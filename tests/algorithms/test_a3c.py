@@ -361,11 +361,11 @@ def test_a_row_says_what_share_of_the_time_the_centre_was_busy(make_algorithm):
 
 @pytest.mark.end_to_end
 @pytest.mark.usefixtures("shared_ray")
-def test_one_copy_of_the_model_travels_each_way(make_algorithm):
+def test_one_copy_of_the_model_travels_to_a_group_and_one_back_from_each_worker(make_algorithm):
     algorithm = make_algorithm(*FOUR, "cluster.num_env_runners=2", "report_every=200")
     row = algorithm.train()["row"]
     size = algorithm.call_learner(A3CLearner.flatten_weights).nbytes
-    assert row["bytes_per_agent_step"] * 2 * 16 == pytest.approx(2 * size, rel=0.35)  # some rows only restart a game
+    assert row["bytes_per_agent_step"] * 2 * 16 == pytest.approx(1.5 * size, rel=0.35)  # some rows only restart a game
 
 
 @pytest.mark.end_to_end
