@@ -29,7 +29,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from rollouts.requests import Requests
-from rollouts.rollout import Rollout, split_envs, summarize
+from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
 from rollouts.shared_memory import Place, SharedVectors, open_vectors
 
@@ -103,6 +103,16 @@ def list_groups(process: int, config: Any) -> list[range]:
     each worker plays by itself."""
     workers, size = list_workers(process, config), config.algo.workers_together if config.num_env_runners else 1
     return [workers[first : first + size] for first in range(0, len(workers), size)]
+
+
+def split_envs(rollout: Rollout, parts: int) -> list[Rollout]:
+    """Return equal shares of the envs of a Rollout, in order; the first has the scores of all."""
+    columns = {name: np.split(array, parts, axis=1) for name, array in rollout.arrays.items()}
+    games = [(rollout.scores, rollout.lengths), *[((), ())] * (parts - 1)]
+    return [
+        Rollout({name: column[i] for name, column in columns.items()}, scores, lengths, rollout.weights_seq_no)
+        for i, (scores, lengths) in enumerate(games)
+    ]
 
 
 class A3CRunner(EnvRunner, Checkpointable):

@@ -183,14 +183,6 @@ def join_envs(tables: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return joined
 
 
-def split_envs(rollout: Rollout, parts: int) -> list[Rollout]:
-    """Return equal shares of the envs of a Rollout, in order; the first has the scores of all."""
-    columns = {name: np.split(array, parts, axis=1) for name, array in rollout.arrays.items()}
-    games = [(rollout.scores, rollout.lengths), *[((), ())] * (parts - 1)]
-    pieces = [{name: column[i] for name, column in columns.items()} for i in range(parts)]
-    return [Rollout(piece, *ended, rollout.weights_seq_no) for piece, ended in zip(pieces, games, strict=True)]
-
-
 def stack_frames(frames: torch.Tensor, game_reset: torch.Tensor, stack: int) -> torch.Tensor:
     """Return the stacks of frames that the policy saw, built on the device of the frames.
 

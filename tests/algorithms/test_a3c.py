@@ -15,7 +15,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.a2c import COLUMNS, a2c_loss, estimate_advantages
-from algorithms.a3c import MAX_DROPPED, A3CLearner, Gradient, list_groups
+from algorithms.a3c import MAX_DROPPED, A3CLearner, Gradient, list_groups, split_envs
 from algorithms.learner import PROGRESS
 from algorithms.nonfinite import NonFiniteLoss
 from rollouts.rollout import RolloutData
@@ -246,6 +246,16 @@ def test_every_worker_is_in_one_group_and_in_the_training_process_alone(make_con
     assert groups == [[[0, 2, 4], [6, 8, 10], [12, 14]], [[1, 3, 5], [7, 9, 11], [13, 15]]]
     config.num_env_runners = 0
     assert [list(group) for group in list_groups(0, config)] == [[worker] for worker in range(16)]
+
+
+def test_what_a_group_has_played_is_shared_out_by_envs(make_rollout):
+    whole = make_rollout(envs=6)
+    whole.scores, whole.lengths = (3.0, 5.0), (3, 5)
+    parts = split_envs(whole, 3)
+    for name, column in whole.arrays.items():
+        assert np.array_equal(np.concatenate([part[name] for part in parts], axis=1), column)
+    assert [part.scores for part in parts] == [(3.0, 5.0), (), ()] and parts[0].lengths == (3, 5)
+    assert sum(part.agent_steps for part in parts) == whole.agent_steps == 16 * 6
 
 
 @pytest.mark.usefixtures("shared_ray")
