@@ -10,7 +10,8 @@ of one Rollout at a time with the weights it has by then. The staleness of a gra
 that were applied since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
 
 Departures from the paper: workers are processes, not threads, so each request carries the weights and an update is
-never half written; the loss is a mean, and a worker plays several envs at once. docs/algorithms/a3c.md has the list.
+never half written; the loss is a mean; a worker plays several envs at once, and a group of workers plays side by side
+with the same weights. docs/algorithms/a3c.md has the list.
 """
 
 import functools
@@ -156,17 +157,16 @@ class A3CRunner(EnvRunner, Checkpointable):
             self.vectors = open_vectors(place)
         shared: Any = self.vectors if weights is None else None
         self.learner.set_flat_weights(shared[first] if weights is None else weights)
-        answers, size = [], 4 * sum(p.numel() for p in self.learner.parameters)
-        for worker, rollout in zip(
-            self.groups[first], split_envs(self.workers[first].sample(), len(self.groups[first])), strict=True
-        ):
+        group, answers, size = self.groups[first], [], 4 * sum(p.numel() for p in self.learner.parameters)
+        rollouts = split_envs(self.workers[first].sample(), len(group))
+        for worker, rollout in zip(group, rollouts, strict=True):
             content, about = cast(Any, rollout), summarize(rollout) | {"worker": worker, "version": version}
             if self.config.algo.ship == "gradients":
                 content, about["num_bytes"] = self.learner.compute_gradient(rollout, progress), size
                 if weights is None:
                     shared[worker] = content.vector
                     content = content._replace(vector=None)
-            about["num_bytes"] += size // len(self.groups[first])  # its share of the weights
+            about["num_bytes"] += size // len(group)  # its share of the weights
             answers.append((content, about | {"shares_memory": self.vectors is not None}))
         return answers
 
@@ -244,8 +244,8 @@ class A3C(A2C):
         if self.config.num_env_runners == 0:
             runner, weights = cast(A3CRunner, self.env_runner), self.call_learner(A3CLearner.flatten_weights)
             given = self.choose_next_group(0), weights, self.version, self.compute_share_done()
-            for content, about in runner.play_fragments(*given):
-                self.apply_fragment(content, about)
+            for answer in runner.play_fragments(*given):
+                self.apply_fragment(*answer)
             return
         self.request_fragments()
         for answers, process in self.requests.take_answers():
