@@ -10,9 +10,11 @@ of one Rollout at a time with the weights it has by then. The staleness of a gra
 that were applied since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
 
 Departures from the paper: workers are processes, not threads, so each request carries the weights and an update is
-never half written; the loss is a mean, and a worker plays several envs at once. docs/algorithms/a3c.md has the list.
+never half written; the loss is a mean; a worker plays several envs at once, and a group of workers plays side by side
+with the same weights. docs/algorithms/a3c.md has the list.
 """
 
+import functools
 import time
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple, cast
@@ -20,7 +22,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import ray
 import torch
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
@@ -28,14 +29,13 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from algorithms.a2c import A2C, A2CConfig, A2CLearner
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
+from rollouts.requests import Requests
 from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
-from settings.mistakes import EnvironmentFault, find_cause, format_error
+from rollouts.shared_memory import Place, SharedVectors, open_vectors
 
+MAX_UNDER_WAY = 2  # groups of workers of one process: it plays one, and has the request of the next when it is done
 MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
-MAX_DEATHS = 5  # recent failures of one process that the run survives
-FORGIVE_S = 600.0  # a failure that is older than this counts no longer, once the process has answered again
-RETRY_S = 1.0  # between two requests to a process that starts again
 
 
 class A3CConfig(A2CConfig):
@@ -53,7 +53,7 @@ class A3CConfig(A2CConfig):
 class Gradient(NamedTuple):
     """The gradient of the loss on one fragment."""
 
-    vector: np.ndarray  # float32 [P], clipped, all parameters in their order
+    vector: np.ndarray | None  # float32 [P], clipped, all parameters in their order; None: it is in shared memory
     terms: dict[str, float]  # of the loss, for the report
     nonfinite: dict[str, Any] | None  # `collect_evidence` of a gradient that is NaN or infinite
 
@@ -99,46 +99,76 @@ def list_workers(process: int, config: Any) -> range:
     return range(max(0, process - 1), max(1, config.algo.num_workers), max(1, config.num_env_runners))
 
 
+def list_groups(process: int, config: Any) -> list[range]:
+    """Return the groups of `workers_together` workers of a process, the last may have fewer; in the training process
+    each worker plays by itself."""
+    workers, size = list_workers(process, config), config.algo.workers_together if config.num_env_runners else 1
+    return [workers[first : first + size] for first in range(0, len(workers), size)]
+
+
+def split_envs(rollout: Rollout, parts: int) -> list[Rollout]:
+    """Return equal shares of the envs of a Rollout, in order; the first has the scores of all."""
+    columns = {name: np.split(array, parts, axis=1) for name, array in rollout.arrays.items()}
+    games = [(rollout.scores, rollout.lengths), *[((), ())] * (parts - 1)]
+    return [
+        Rollout({name: column[i] for name, column in columns.items()}, scores, lengths, rollout.weights_seq_no)
+        for i, (scores, lengths) in enumerate(games)
+    ]
+
+
 class A3CRunner(EnvRunner, Checkpointable):
-    """One process of A3C: a network, and the workers that use it in turn."""
+    """One process of A3C: a network, and the groups of workers that use it in turn."""
 
     config: Any  # RLlib's class declares few of its attributes
 
     def __init__(self, *, config: Any, **kwargs):
         super().__init__(config=config, **kwargs)
-        first, *others = list_workers(self.worker_index or 0, config)
-        config = config.copy(copy_frozen=False)
+        self.groups = {group[0]: group for group in list_groups(self.worker_index or 0, config)}
+        config, num_envs = config.copy(copy_frozen=False), config.num_envs_per_env_runner
         config.num_learners = config.num_gpus_per_learner = 0  # a worker learns in its own process
         config.num_env_runners = 0  # and its envs are no share of other env runners' envs
-        head = VectorEnvRunner(config=config, worker_index=first)
-        self.learner: A3CLearner = config.build_learner(spaces=head.get_spaces())
-        head.module = self.learner.net
-        share = {"config": config, "module": self.learner.net}
-        self.workers = {first: head} | {w: VectorEnvRunner(worker_index=w, **share) for w in others}
+        self.workers: dict[int, VectorEnvRunner] = {}  # first worker of a group -> the envs of all of its workers
+        module: Any = None
+        for first, group in self.groups.items():
+            config.num_envs_per_env_runner = num_envs * len(group)
+            self.workers[first] = VectorEnvRunner(config=config, worker_index=first, module=module)
+            if module is None:
+                self.learner: A3CLearner = config.build_learner(spaces=self.workers[first].get_spaces())
+                self.workers[first].module = module = self.learner.net
+        self.vectors: np.ndarray | None = None  # of the training process, where it is on the same machine
 
-    def play_fragment(
-        self, worker: int, weights: np.ndarray, version: int, progress: float
-    ) -> tuple[Any, dict[str, Any]]:
-        """Play one fragment with `weights`.
+    def play_fragments(
+        self, first: int, weights: np.ndarray | None, version: int, progress: float, place: Place | None = None
+    ) -> list[tuple[Any, dict[str, Any]]]:
+        """Play one fragment of each worker of a group with `weights`.
 
         Args:
-            worker: number of the worker that plays.
-            weights: float32 [P].
+            first: number of the first worker of the group.
+            weights: float32 [P]; None: they are in row `first` of the shared vectors, and each worker writes its
+                gradient into its own row.
             version: number of gradients that these weights have seen.
             progress: share of the run that is done, 0 to 1.
+            place: of the shared vectors, which are opened where they can be, for the requests after this one.
 
         Returns:
-            The Gradient or, with `ship=experience`, the Rollout; and a summary of it.
+            Of each worker the Gradient or, with `ship=experience`, the Rollout; and a summary of it.
         """
-        self.learner.set_flat_weights(weights)
-        rollout = self.workers[worker].sample()
-        about = summarize(rollout) | {"worker": worker, "version": version}
-        content: Any = rollout
-        if self.config.algo.ship == "gradients":
-            content = self.learner.compute_gradient(rollout, progress)
-            about["num_bytes"] = content.vector.nbytes
-        about["num_bytes"] += weights.nbytes
-        return content, about
+        if place is not None:
+            self.vectors = open_vectors(place)
+        shared: Any = self.vectors if weights is None else None
+        self.learner.set_flat_weights(shared[first] if weights is None else weights)
+        group, answers, size = self.groups[first], [], 4 * sum(p.numel() for p in self.learner.parameters)
+        rollouts = split_envs(self.workers[first].sample(), len(group))
+        for worker, rollout in zip(group, rollouts, strict=True):
+            content, about = cast(Any, rollout), summarize(rollout) | {"worker": worker, "version": version}
+            if self.config.algo.ship == "gradients":
+                content, about["num_bytes"] = self.learner.compute_gradient(rollout, progress), size
+                if weights is None:
+                    shared[worker] = content.vector
+                    content = content._replace(vector=None)
+            about["num_bytes"] += size // len(group)  # its share of the weights
+            answers.append((content, about | {"shares_memory": self.vectors is not None}))
+        return answers
 
     def start_games(self, agent_steps: int) -> None:
         """Start new games; see VectorEnvRunner.start_games."""
@@ -170,7 +200,7 @@ class A3CRunner(EnvRunner, Checkpointable):
 
 
 class A3C(A2C):
-    """The Algorithm: `training_step` applies the fragment that has arrived, and asks its process for the next one."""
+    """The Algorithm: `training_step` applies the fragments that have arrived, and asks their processes for the next."""
 
     @classmethod
     def get_default_config(cls) -> A3CConfig:
@@ -178,18 +208,19 @@ class A3C(A2C):
 
     def setup(self, config: Any) -> None:
         self.version = 0  # gradients applied since the start
-        self.requests: dict[ray.ObjectRef, tuple[int, float]] = {}  # process, and time.monotonic() of the request
-        self.turns: Counter[int] = Counter()  # process -> fragments that were requested
-        self.lost: dict[int, float] = {}  # process -> time.monotonic() of the next attempt
-        self.deaths: dict[int, list[float]] = defaultdict(list)  # process -> time.monotonic() of each
-        self.notices: list[str] = []  # for the terminal, each of them once
-        self.num_replaced = self.num_dropped = 0
+        self.requests = Requests(lambda: self.get_actors(), self.config.algo.worker_timeout_s)
+        self.near: set[int] = set()  # processes that share memory with this one
+        self.turns: Counter[int] = Counter()  # process -> groups that were asked to play
+        self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker -> gradients
-        self.staleness: dict[int, Counter[int]] = defaultdict(
-            Counter
-        )  # worker -> staleness -> gradients since the last row
+        self.staleness: dict[int, Counter[int]] = defaultdict(Counter)  # worker -> staleness -> gradients of this row
         self.steps_of: Counter[int] = Counter()  # worker -> agent steps since the last row
         super().setup(config)
+
+    @functools.cached_property
+    def shared(self) -> SharedVectors:
+        """Return a vector for each worker: it takes the gradients of the worker, and the weights to its group."""
+        return SharedVectors(max(1, self.config.algo.num_workers), len(self.call_learner(A3CLearner.flatten_weights)))
 
     def step(self) -> dict[str, Any]:
         result = super().step()
@@ -198,61 +229,58 @@ class A3C(A2C):
         if every:
             mean = sum(s * n for s, n in every.items()) / every.total()
             result["row"] |= {"staleness": mean, "staleness_max": max(every)}
-        result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.num_replaced}
+        result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.requests.num_replaced}
         result["workers"] = [
             {"worker": w, "agent_steps_per_s": round(self.steps_of[w] * speed, 1)}
             | {"gradients": counts.total(), "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts))}
             for w, counts in sorted(self.staleness.items())
         ]
-        result["notices"] = self.notices + self.milestones.complaints
+        result["notices"] = self.requests.notices + self.milestones.complaints
         self.staleness.clear()
         self.steps_of.clear()
         return result
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
-            worker, runner = self.choose_next_worker(0), cast(A3CRunner, self.env_runner)
-            weights = self.call_learner(A3CLearner.flatten_weights)
-            self.apply_fragment(*runner.play_fragment(worker, weights, self.version, self.compute_share_done()))
+            runner, weights = cast(A3CRunner, self.env_runner), self.call_learner(A3CLearner.flatten_weights)
+            given = self.choose_next_group(0), weights, self.version, self.compute_share_done()
+            for answer in runner.play_fragments(*given):
+                self.apply_fragment(*answer)
             return
-        busy, now = {process for process, _ in self.requests.values()}, time.monotonic()
-        self.request_fragments([p for p in self.get_actors() if p not in busy and self.lost.get(p, 0) <= now])
-        if not self.requests:
-            time.sleep(RETRY_S)
-        arrived, _ = ray.wait(list(self.requests), num_returns=1, timeout=RETRY_S)
-        for ref in arrived:
-            process, _ = self.requests.pop(ref)
-            try:
-                content, about = ray.get(ref)
-            except RayError as error:
-                self.replace_process(process, error)
-                continue
-            self.deaths[process] = [t for t in self.deaths[process] if time.monotonic() - t < FORGIVE_S]
-            self.lost.pop(process, None)
-            self.apply_fragment(content, about)
-            self.request_fragments([process])
-        timeout = self.config.algo.worker_timeout_s
-        late = [ref for ref, (_, since) in self.requests.items() if time.monotonic() - since > timeout]
-        for ref in ray.wait(late, num_returns=len(late), timeout=0)[1] if late else []:  # without an answer until now
-            self.replace_process(self.requests.pop(ref)[0], TimeoutError(f"no answer for {timeout:g} s"))
+        self.request_fragments()
+        for answers, process in self.requests.take_answers():
+            for content, about in answers:
+                if about["shares_memory"]:
+                    self.near.add(process)
+                if isinstance(content, Gradient) and content.vector is None:
+                    content = content._replace(vector=self.shared.rows[about["worker"]])
+                self.apply_fragment(content, about)
+        self.request_fragments()
 
-    def request_fragments(self, processes: list[int]) -> None:
-        """Ask each of these processes for one fragment, of its next worker, and send it the newest weights."""
-        if not processes:
+    def request_fragments(self) -> None:
+        """Ask each process to play the groups that are missing under way there, and send it the newest weights."""
+        missing = self.requests.list_missing(lambda p: min(MAX_UNDER_WAY, len(list_groups(p, self.config))))
+        if not missing:
             return
-        actors, weights = self.get_actors(), ray.put(self.call_learner(A3CLearner.flatten_weights))
-        for process in processes:
-            if process in self.lost:  # it has started again, and should not repeat its first games
-                actors[process].start_games.remote(self.progress.agent_steps)
-            worker = self.choose_next_worker(process)
-            ref = actors[process].play_fragment.remote(worker, weights, self.version, self.compute_share_done())
-            self.requests[ref] = process, time.monotonic()
+        actors, weights, sent = self.get_actors(), self.call_learner(A3CLearner.flatten_weights), None
+        for process in missing:
+            first, about = self.choose_next_group(process), (self.version, self.compute_share_done())
+            if process in self.requests.lost:  # it starts again
+                self.near.discard(process)  # its last life may still write there
+                actors[process].start_games.remote(self.progress.agent_steps)  # not its first games once more
+            if process in self.near:
+                self.shared.rows[first] = weights
+                request = actors[process].play_fragments.remote(first, None, *about)
+            else:
+                sent = ray.put(weights) if sent is None else sent
+                request = actors[process].play_fragments.remote(first, sent, *about, self.shared.place)
+            self.requests.add(request, process)
 
-    def choose_next_worker(self, process: int) -> int:
-        """Return the worker of a process that plays the next fragment; its workers play in turn."""
-        workers = list_workers(process, self.config)
+    def choose_next_group(self, process: int) -> int:
+        """Return the first worker of the group of a process that plays next; the groups play in turn."""
+        groups = list_groups(process, self.config)
         self.turns[process] += 1
-        return workers[(self.turns[process] - 1) % len(workers)]
+        return groups[(self.turns[process] - 1) % len(groups)][0]
 
     def apply_fragment(self, content: Any, about: dict[str, Any]) -> None:
         """Take a step with the Gradient, or the Rollout, that a worker has sent; a gradient of NaN is left out."""
@@ -284,28 +312,6 @@ class A3C(A2C):
                 f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
                 f"the batch of the last and the weights are in {path}; a smaller algo.lr may help"
             )
-
-    def replace_process(self, process: int, error: Exception) -> None:
-        """End a process that died, failed or does not answer, and let Ray start it again while the others go on.
-
-        Raises:
-            RuntimeError: the process has failed too often.
-            EnvironmentFault: its environment raised an error, or gave NaN.
-        """
-        if isinstance(cause := find_cause(error), EnvironmentFault):
-            raise cause from error
-        self.num_replaced += process not in self.lost
-        self.lost[process] = time.monotonic() + RETRY_S
-        if isinstance(error, ActorUnavailableError):  # Ray is starting it again
-            return
-        why = format_error(error)
-        self.deaths[process].append(time.monotonic())
-        if len(self.deaths[process]) > MAX_DEATHS:
-            raise RuntimeError(f"worker process {process} failed {len(self.deaths[process])} times: {why}") from error
-        notice = f"worker process {process} failed and is started again ({why})"
-        self.notices += [notice] * (notice not in self.notices)
-        if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state
-            ray.kill(self.get_actors()[process], no_restart=False)
 
     def call_learner(self, function: Any) -> Any:
         """Call a function with the learner, in the learner's process; returns its result."""

@@ -39,16 +39,18 @@ class EnvRunnerProbe:
         """Return the pace of the env runner over MEASUREMENT_S, after a first rollout that is not measured."""
         runner = config.env_runner_cls(config=config, worker_index=1)
 
-        def play() -> int:
+        def play() -> tuple[int, int]:  # agent steps and rollouts
             if isinstance(config.algo, A3CSettings):  # A3C's env runners are its workers, which also compute gradients
-                return runner.play_fragment(0, runner.learner.flatten_weights(), 0, 0.0)[1]["agent_steps"]
-            return runner.sample().agent_steps
+                played = runner.play_fragments(0, runner.learner.flatten_weights(), 0, 0.0)
+                return sum(about["agent_steps"] for _, about in played), len(played)
+            return runner.sample().agent_steps, 1
 
         play()
         played, start = [], time.perf_counter()
         while (took := time.perf_counter() - start) < MEASUREMENT_S:
             played.append(play())
-        return Pace(sum(played) / took, len(played) / took)
+        agent_steps, rollouts = (sum(numbers) / took for numbers in zip(*played, strict=True))
+        return Pace(agent_steps, rollouts)
 
 
 def measure_pace(plan: Plan, config: Any, found: list[Node]) -> Pace | None:

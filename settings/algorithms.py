@@ -99,6 +99,11 @@ class A3CSettings(A2CSettings):
     num_workers: int = at_least(
         0, "workers, each with envs and a copy of the model of its own; 0: one, in the main process", most=PROCESSES
     )
+    workers_together: int = at_least(
+        1,
+        "workers of one process that play side by side, with the same weights; their gradients are applied one by one",
+        most=PROCESSES,
+    )
     ship: str = one_of(
         ("gradients", "experience"),
         "data that workers send: gradients, as in the paper, or the experience, as in the lecture",
