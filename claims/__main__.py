@@ -1,0 +1,108 @@
+"""The command of this room: it tests a claim of the lecture.
+
+    python -m claims                          the claims
+    python -m claims pg_against_dqn           train what is needed, measure, and say whether it holds
+    python -m claims pg_against_dqn out=results/my_study output_dir=/big/disk dry_run=true
+    python -m claims mine.yaml                a claim of your own
+
+Typed again after Ctrl-C, it continues. Exit codes: 0, there is a verdict, whatever it is; 2, the command line cannot
+work; 1, all other failures.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in run.py
+
+if __name__ == "__main__":
+    from runs.interrupt import handle_early_signals, protect_output_streams
+
+    handle_early_signals()
+    protect_output_streams()
+
+from pathlib import Path
+
+from claims.claim import Claim, list_claims, read_claim, read_training
+from settings.mistakes import Mistake, resolve_path
+from settings.suggestions import suggest_option
+
+DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false"}
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line, without the name of the program; return the exit code."""
+    try:
+        if not argv:
+            print("\n".join(f"{claim.name:18} {claim.words}" for claim in list_claims()))
+            print("\npython -m claims <name> tests one of them")
+            return 0
+        claim, options = read_claim(argv[0]), read_options(argv[1:])
+        return test_claim(claim, options, argv)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 1
+
+
+def read_options(words: list[str]) -> dict[str, str]:
+    """Return the options of a command line, with defaults for the others.
+
+    Raises:
+        Mistake: a word is none of them. What is trained, and how, is stated beforehand in the claim's file.
+    """
+    options = dict(DEFAULTS)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in DEFAULTS or not equals:
+            known = suggest_option(key, list(DEFAULTS))
+            raise Mistake(f"{word}: {known}. All else is stated in the claim's file; copy it to test another one")
+        options[key] = value
+    if options["dry_run"] not in ("true", "false"):
+        raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
+    resolve_path(options["out"], "out")
+    return options
+
+
+def test_claim(claim: Claim, options: dict[str, str], argv: list[str]) -> int:
+    """Train the arms of a claim, measure them, and print and write the verdict; return the exit code."""
+    from claims.training import make_grid, read_seeds, refuse_unmeasured, train
+
+    trainings = [read_training(claim, name) for name in claim.trainings]
+    refuse_unmeasured(claim, trainings)
+    grids = [make_grid(one, options["output_dir"]) for one in trainings]
+    if options["dry_run"] == "true":
+        from grids.grid_dry_run import describe_grid
+
+        print("\n".join(describe_grid(grid) for grid in grids) or "nothing to train")
+        return 0
+    runs: dict[str, Path] = {}
+    for one in trainings:
+        trained = train(one, options["output_dir"], ["python", "-m", "claims", *argv])
+        if trained is None:
+            return 1
+        runs |= {arm: run for arm, run in trained.items() if arm in claim.arms}
+
+    from claims.measures import measure_arm
+    from claims.report import describe_finding, write_report
+    from claims.verdict import judge_claim, judge_predictions
+
+    if claim.measurement:
+        from claims.measurements import measure_live_objects
+
+        curves, table = {}, measure_live_objects(claim.measurement, runs)
+    else:
+        curves = {arm: read_seeds(runs[arm]) for arm in claim.arms}
+        table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
+    findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
+    command = " ".join(["python -m claims", argv[0]])
+    path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)
+    print(f"“{claim.words}”\n  {judge_claim(findings)}")
+    print("\n".join(f"  {describe_finding(finding)}" for finding in findings))
+    print(f"claim: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
