@@ -104,6 +104,8 @@ def read_claim(name: str) -> Claim:
         Mistake: there is no such claim, or its file cannot be used.
     """
     path = Path(name).expanduser() if name.endswith(".yaml") else ROOM / f"{name}.yaml"
+    if path.suffix == ".yaml" and path.parent != ROOM and not path.is_file():
+        raise Mistake(f"claim {name}: there is no such file; python -m claims lists those of the suite")
     if not path.is_file():
         raise Mistake(f"claim {name}: {suggest_option(name, sorted(one.stem for one in ROOM.glob('*.yaml')))}")
     content = read_content(path, Claim, ("name", "path"))

@@ -67,7 +67,7 @@ def test_every_claim_has_its_row_in_the_docs():
         (["pg_against_dqn", "seed=3"], "stated in the claim's file"),
         (["pg_against_dqn", "outt=x"], "did you mean out?"),
         (["pg_against_dqn", "dry_run=yes"], "true or false"),
-        (["/nowhere/mine.yaml"], "There are: a2c"),
+        (["/nowhere/mine.yaml"], "there is no such file"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_exit_code_2(words, answer):
