@@ -1,6 +1,6 @@
 """A large discrete action space: a continuous action of one number, as one of many equally spaced values.
 
-    env.wrappers=[{claims.torques:Torques: {count: 1001}}]
+env.wrappers=[{claims.torques:Torques: {count: 1001}}]
 """
 
 import gymnasium
