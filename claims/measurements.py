@@ -91,7 +91,7 @@ def compute_noise(gradients: torch.Tensor) -> tuple[float, float]:
 def measure_gradient_noise(runs: dict[str, Path]) -> Table:
     """Measure the noise of the policy's gradient, with each kind of weights on the same games.
 
-    Policy and critic are those of A2C, `runs["a2c"]`, after 30 % of its training, 15,000 agent steps; an update has 8 games.
+    Policy and critic are those of A2C, `runs["a2c"]`, after 30 % of its 50,000 agent steps; an update has 8 games.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in WEIGHTS}
     with open_subject("algo=pg", *CARTPOLE) as subject:
@@ -150,7 +150,7 @@ def measure_diversity(runs: dict[str, Path]) -> Table:
     """Measure how much of the variance of all states is inside of the experience of WORKERS gradients in a row.
 
     The gradients are those of WORKERS workers of A3C, one each, or all of one worker. A fragment has 5 agent steps of
-    one env. The policy is that of A2C, `runs["a2c"]`, after 30 % of its training, 15,000 agent steps.
+    one env. The policy is that of A2C, `runs["a2c"]`, after 30 % of its 50,000 agent steps.
     """
     table: Table = {}
     for name, count in (("one_worker", 1), ("sixteen_workers", WORKERS)):
