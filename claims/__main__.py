@@ -2,6 +2,7 @@
 
     python -m claims                          the claims
     python -m claims pg_against_dqn           train what is needed, measure, and say whether it holds
+    python -m claims a2c_faster a2c_stabler   several, one after the other; all: every one
     python -m claims pg_against_dqn out=results/my_study output_dir=/big/disk dry_run=true
     python -m claims mine.yaml                a claim of your own
 
@@ -22,7 +23,7 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from claims.claim import Claim, list_claims, read_claim, read_training
+from claims.claim import Claim, Training, list_claims, read_claim, read_training
 from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
@@ -36,8 +37,10 @@ def main(argv: list[str]) -> int:
             print("\n".join(f"{claim.name:18} {claim.words}" for claim in list_claims()))
             print("\npython -m claims <name> tests one of them")
             return 0
-        claim, options = read_claim(argv[0]), read_options(argv[1:])
-        return test_claim(claim, options, argv)
+        names = [word for word in argv if "=" not in word]
+        claims = list_claims() if names == ["all"] else [read_claim(name) for name in names]
+        options = read_options([word for word in argv if "=" in word])
+        return test_claims(claims, options, argv)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
@@ -54,8 +57,8 @@ def read_options(words: list[str]) -> dict[str, str]:
     """
     options = dict(DEFAULTS)
     for word in words:
-        key, equals, value = word.partition("=")
-        if key not in DEFAULTS or not equals:
+        key, _, value = word.partition("=")
+        if key not in DEFAULTS:
             known = suggest_option(key, list(DEFAULTS))
             raise Mistake(f"{word}: {known}. All else is stated in the claim's file; copy it to test another one")
         options[key] = value
@@ -65,20 +68,43 @@ def read_options(words: list[str]) -> dict[str, str]:
     return options
 
 
-def test_claim(claim: Claim, options: dict[str, str], argv: list[str]) -> int:
+def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -> int:
+    """Test claims one after the other, with one Ray for all; return the exit code.
+
+    Raises:
+        Mistake: a claim cannot be tested; then none has been.
+    """
+    from claims.training import make_grid, refuse_unmeasured
+    from cluster.plan import make_plan
+    from experiments.overrides import check_overrides
+
+    trainings = {claim.name: [read_training(claim, name) for name in claim.trainings] for claim in claims}
+    for claim in claims:
+        refuse_unmeasured(claim, trainings[claim.name])
+    needed = {one.name: one for of_claim in trainings.values() for one in of_claim}
+    grids = [make_grid(one, options["output_dir"]) for one in needed.values()]
+    settings, _ = check_overrides(["env=cartpole", f"output_dir={options['output_dir']}"])
+    from runs.ray_session import open_ray
+
+    with open_ray(make_plan(settings)):
+        if options["dry_run"] == "true":
+            from grids.grid_dry_run import describe_grid
+
+            print("\n".join(describe_grid(grid) for grid in grids) or "nothing to train")
+            return 0
+        codes = [test_claim(claim, trainings[claim.name], options, argv) for claim in claims]
+        return max(codes)
+
+
+def test_claim(claim: Claim, trainings: list[Training], options: dict[str, str], argv: list[str]) -> int:
     """Train the arms of a claim, measure them, and print and write the verdict; return the exit code."""
-    from claims.training import make_grid, read_seeds, refuse_unmeasured, train
+    from claims.training import read_seeds, train
+    from runs.interrupt import Interrupt
 
-    trainings = [read_training(claim, name) for name in claim.trainings]
-    refuse_unmeasured(claim, trainings)
-    grids = [make_grid(one, options["output_dir"]) for one in trainings]
-    if options["dry_run"] == "true":
-        from grids.grid_dry_run import describe_grid
-
-        print("\n".join(describe_grid(grid) for grid in grids) or "nothing to train")
-        return 0
     runs: dict[str, Path] = {}
     for one in trainings:
+        if Interrupt.stop_requested:
+            return 1
         trained = train(one, options["output_dir"], ["python", "-m", "claims", *argv])
         if trained is None:
             return 1
@@ -89,14 +115,14 @@ def test_claim(claim: Claim, options: dict[str, str], argv: list[str]) -> int:
     from claims.verdict import judge_claim, judge_predictions
 
     if claim.measurement:
-        from claims.measurements import measure_live_objects
+        from claims.measurements import MEASUREMENTS
 
-        curves, table = {}, measure_live_objects(claim.measurement, runs)
+        curves, table = {}, MEASUREMENTS[claim.measurement](runs)
     else:
         curves = {arm: read_seeds(runs[arm]) for arm in claim.arms}
         table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
-    command = " ".join(["python -m claims", argv[0]])
+    command = f"python -m claims {claim.name}"
     path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)
     print(f"“{claim.words}”\n  {judge_claim(findings)}")
     print("\n".join(f"  {describe_finding(finding)}" for finding in findings))

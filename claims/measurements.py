@@ -15,15 +15,13 @@ import numpy as np
 import torch
 
 from claims.verdict import Table
-from cluster.plan import make_plan
 from experiments.overrides import check_overrides
-from probes.subject import ALONE, Subject
+from probes.subject import Subject
 from rollouts.returns import monte_carlo
 from rollouts.rollout import Rollout, RolloutData
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
 from run_directory.weights import read_weights
-from runs.ray_session import open_ray
 
 SEEDS = range(1, 11)
 UPDATES = 64  # whose gradients, or whose experience, is compared
@@ -190,10 +188,3 @@ MEANINGS = {  # of what they measure, for tables
     "difference": "norm of the difference of the two gradients, divided by the norm of A2C's",
     "diversity": f"share of the variance of all states that is inside of {WORKERS} gradients in a row",
 }
-
-
-def measure_live_objects(name: str, runs: dict[str, Path]) -> Table:
-    """Make one of MEASUREMENTS, with Ray for as long as it takes."""
-    settings, _ = check_overrides(["env=cartpole"])
-    with open_ray(make_plan(settings | {"cluster": settings["cluster"] | ALONE})):
-        return MEASUREMENTS[name](runs)

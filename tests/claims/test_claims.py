@@ -247,7 +247,7 @@ def test_the_first_step_of_ppo_is_that_of_a2c_and_games_without_reward_teach_pg_
 
     monkeypatch.setattr(measurements, "SEEDS", range(1, 2))
     monkeypatch.setattr(measurements, "UPDATES", 4)
-    first = measurements.measure_live_objects("first_step", {})
+    first = measurements.measure_first_step({})
     assert first["ppo"]["difference"].tolist() == pytest.approx([0], abs=1e-5)
-    norms = measurements.measure_live_objects("zero_returns", {})
+    norms = measurements.measure_zero_returns({})
     assert norms["returns"]["gradient"].tolist() == [0] and norms["critic"]["gradient"][0] > 1e-3
