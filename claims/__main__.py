@@ -3,6 +3,7 @@
     python -m claims                          the claims
     python -m claims pg_against_dqn           train what is needed, measure, and say whether it holds
     python -m claims a2c_faster a2c_stabler   several, one after the other; all: every one
+    python -m claims pg_against_dqn seeds=3   a first look; without it, the seeds that come are added to these three
     python -m claims pg_against_dqn out=results/my_study output_dir=/big/disk dry_run=true
     python -m claims mine.yaml                a claim of your own
 
@@ -21,13 +22,14 @@ if __name__ == "__main__":
     handle_early_signals()
     protect_output_streams()
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from claims.claim import Claim, Training, list_claims, read_claim, read_training
 from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
-DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false"}
+DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false", "seeds": "10"}
 
 
 def main(argv: list[str]) -> int:
@@ -64,17 +66,19 @@ def read_options(words: list[str]) -> dict[str, str]:
         options[key] = value
     if options["dry_run"] not in ("true", "false"):
         raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
+    if not options["seeds"].isdigit() or int(options["seeds"]) < 2:
+        raise Mistake(f"seeds={options['seeds']}: it takes a number from 2 on; one seed says nothing about others")
     resolve_path(options["out"], "out")
     return options
 
 
 def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -> int:
-    """Test claims one after the other, with one Ray for all; return the exit code.
+    """Test claims one after the other, with one Ray for all, where one is needed; return the exit code.
 
     Raises:
         Mistake: a claim cannot be tested; then none has been.
     """
-    from claims.training import make_grid, refuse_unmeasured
+    from claims.training import is_complete, make_grid, refuse_unmeasured
     from cluster.plan import make_plan
     from experiments.overrides import check_overrides
 
@@ -82,21 +86,23 @@ def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -
     for claim in claims:
         refuse_unmeasured(claim, trainings[claim.name])
     needed = {one.name: one for of_claim in trainings.values() for one in of_claim}
-    grids = [make_grid(one, options["output_dir"]) for one in needed.values()]
+    seeds = int(options["seeds"])
+    grids = [make_grid(one, seeds, options["output_dir"]) for one in needed.values()]
     settings, _ = check_overrides(["env=cartpole", f"output_dir={options['output_dir']}"])
     from runs.ray_session import open_ray
 
-    with open_ray(make_plan(settings)):
+    needs_ray = any(claim.measurement for claim in claims) or not all(map(is_complete, grids))
+    with open_ray(make_plan(settings)) if needs_ray else nullcontext():
         if options["dry_run"] == "true":
             from grids.grid_dry_run import describe_grid
 
             print("\n".join(describe_grid(grid) for grid in grids) or "nothing to train")
             return 0
-        codes = [test_claim(claim, trainings[claim.name], options, argv) for claim in claims]
+        codes = [test_claim(claim, trainings[claim.name], seeds, options, argv) for claim in claims]
         return max(codes)
 
 
-def test_claim(claim: Claim, trainings: list[Training], options: dict[str, str], argv: list[str]) -> int:
+def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dict[str, str], argv: list[str]) -> int:
     """Train the arms of a claim, measure them, and print and write the verdict; return the exit code."""
     from claims.training import read_seeds, train
     from runs.interrupt import Interrupt
@@ -105,7 +111,7 @@ def test_claim(claim: Claim, trainings: list[Training], options: dict[str, str],
     for one in trainings:
         if Interrupt.stop_requested:
             return 1
-        trained = train(one, options["output_dir"], ["python", "-m", "claims", *argv])
+        trained = train(one, seeds, options["output_dir"], ["python", "-m", "claims", *argv])
         if trained is None:
             return 1
         runs |= {arm: run for arm, run in trained.items() if arm in claim.arms}
@@ -117,9 +123,9 @@ def test_claim(claim: Claim, trainings: list[Training], options: dict[str, str],
     if claim.measurement:
         from claims.measurements import MEASUREMENTS
 
-        curves, table = {}, MEASUREMENTS[claim.measurement](runs)
+        curves, table = {}, MEASUREMENTS[claim.measurement](seeds, runs)
     else:
-        curves = {arm: read_seeds(runs[arm]) for arm in claim.arms}
+        curves = {arm: read_seeds(runs[arm], seeds) for arm in claim.arms}
         table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
     command = f"python -m claims {claim.name}"

@@ -1,7 +1,7 @@
 """Claims: what the lecture says, and what was stated about its test before the first run.
 
 claims/<name>.yaml -> Claim, with its predictions
-claims/trainings/<name>.yaml -> Training: arms, seeds and budget, which several claims share
+claims/trainings/<name>.yaml -> Training: arms and budget, which several claims share
 """
 
 import typing
@@ -81,13 +81,11 @@ class Training:
 
     Attributes:
         name: of its file.
-        seeds: of each arm: 1 to `seeds`.
         common: the overrides of all arms.
         arms: name -> its own overrides.
     """
 
     name: str
-    seeds: int
     common: tuple[str, ...]
     arms: dict[str, tuple[str, ...]]
 
@@ -138,7 +136,7 @@ def read_training(claim: Claim, name: str) -> Training:
         raise Mistake(f"{claim.path}: trainings: there is no {path}")
     content = read_content(path, Training, ("name",))
     common, arms = tuple(content["common"]), {arm: tuple(words) for arm, words in content["arms"].items()}
-    return Training(name, content["seeds"], common, arms)
+    return Training(name, common, arms)
 
 
 def read_content(path: Path, kind: type, derived: tuple[str, ...]) -> dict[str, Any]:

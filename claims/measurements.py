@@ -2,8 +2,8 @@
 
     settings -> network, env runner and learner of an experiment (probes/subject.py) -> games -> a number per seed
 
-Each function takes the run directories of the arms that were trained for a claim, and returns the table that its
-predictions are about. The same seed of all arms is measured on the same network.
+Each function takes a number of seeds and the run directories of the arms that were trained for a claim, and returns the
+table that its predictions are about. The same seed of all arms is measured on the same network.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,8 +23,7 @@ from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
 from run_directory.weights import read_weights
 
-SEEDS = range(1, 11)
-UPDATES = 64  # whose gradients, or whose experience, is compared
+UPDATES = 32  # whose gradients, or whose experience, is compared
 MOST_GAMES = 10 * UPDATES  # that are played for them
 WORKERS = 16
 CARTPOLE = ("env=cartpole", "model.hidden=[256,256]")  # the network of tuned_configs=cartpole_a2c
@@ -86,14 +85,14 @@ def compute_noise(gradients: torch.Tensor) -> tuple[float, float]:
     return float(noise), float(noise / gradients.mean(0).norm())
 
 
-def measure_gradient_noise(runs: dict[str, Path]) -> Table:
+def measure_gradient_noise(seeds: int, runs: dict[str, Path]) -> Table:
     """Measure the noise of the policy's gradient, with each kind of weights on the same games.
 
     Policy and critic are those of A2C, `runs["a2c"]`, after 30 % of its 50,000 agent steps; an update has 8 games.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in WEIGHTS}
     with open_subject("algo=pg", *CARTPOLE) as subject:
-        for run in list_seed_runs(runs["a2c"]):
+        for run in list_seed_runs(runs["a2c"])[:seeds]:
             load_weights(subject, run, MILESTONE)
             updates = [compute_gradients(subject, subject.runner.sample()) for _ in range(UPDATES)]
             for name in WEIGHTS:
@@ -102,14 +101,14 @@ def measure_gradient_noise(runs: dict[str, Path]) -> Table:
     return {name: {"noise": noise, "noise_to_signal": ratio} for name, (noise, ratio) in columns.items()}
 
 
-def measure_zero_returns(runs: dict[str, Path]) -> Table:
+def measure_zero_returns(seeds: int, runs: dict[str, Path]) -> Table:
     """Measure the gradient of games that ended without any reward, in FrozenLake, with each kind of weights.
 
     Every seed has a new network. An update has one game; the first UPDATES games with a return of 0 are measured.
     """
     norms: dict[str, list[float]] = {name: [] for name in WEIGHTS}
     lake = ("env=gymnasium", "env.id=FrozenLake-v1", "env.kwargs.is_slippery=false")
-    for seed in SEEDS:
+    for seed in range(1, seeds + 1):
         with open_subject("algo=pg", "algo.num_envs=1", "algo.episodes_per_update=1", *lake, f"seed={seed}") as subject:
             games = (subject.runner.sample() for _ in range(MOST_GAMES))
             lost = islice((game for game in games if not any(game.scores)), UPDATES)
@@ -129,13 +128,13 @@ def record_gradient(subject: Subject, weights: dict[str, torch.Tensor], rollout:
     return gradient
 
 
-def measure_first_step(runs: dict[str, Path]) -> Table:
+def measure_first_step(seeds: int, runs: dict[str, Path]) -> Table:
     """Measure how far the gradient of PPO's first step is from A2C's, on the same Rollout and weights.
 
     PPO has one epoch of one minibatch, so its update is this step alone, and else the settings of A2C.
     """
     difference = []
-    for seed in SEEDS:
+    for seed in range(1, seeds + 1):
         one_seed = (*EQUAL, f"seed={seed}")
         with open_subject("algo=ppo", *ONE_STEP, *one_seed) as ppo, open_subject("algo=a2c", *one_seed) as a2c:
             weights, rollout = ppo.net.state_dict(), ppo.rollout
@@ -144,7 +143,7 @@ def measure_first_step(runs: dict[str, Path]) -> Table:
     return {"ppo": {"difference": np.array(difference)}}
 
 
-def measure_diversity(runs: dict[str, Path]) -> Table:
+def measure_diversity(seeds: int, runs: dict[str, Path]) -> Table:
     """Measure how much of the variance of all states is inside of the experience of WORKERS gradients in a row.
 
     The gradients are those of WORKERS workers of A3C, one each, or all of one worker. A fragment has 5 agent steps of
@@ -156,7 +155,7 @@ def measure_diversity(runs: dict[str, Path]) -> Table:
         workers = (f"algo.num_workers={count}", f"algo.num_envs={count}", "algo.horizon=5")
         with open_subject("algo=a3c", *workers, *CARTPOLE) as subject:
             runner = subject.algorithm.env_runner_group.local_env_runner
-            for run in list_seed_runs(runs["a2c"]):
+            for run in list_seed_runs(runs["a2c"])[:seeds]:
                 load_weights(runner.learner, run, MILESTONE)
                 fragments = list(runner.workers.values()) * (WORKERS // count)
                 states = [[one.sample().arrays["obs"][:-1] for one in fragments] for _ in range(2 * UPDATES)]
@@ -175,7 +174,7 @@ def compute_variance_inside(states: np.ndarray) -> float:
     return float(np.mean(states.var(1).mean(0) / states.reshape(-1, states.shape[-1]).var(0)))
 
 
-MEASUREMENTS: dict[str, Callable[[dict[str, Path]], Table]] = {
+MEASUREMENTS: dict[str, Callable[[int, dict[str, Path]], Table]] = {
     "gradient_noise": measure_gradient_noise,
     "zero_returns": measure_zero_returns,
     "first_step": measure_first_step,

@@ -1,7 +1,7 @@
 """Environments as some claims need them: with many actions, or slow.
 
-    env.wrappers=[{claims.wrappers:Torques: {count: 1001}}]
-    env.wrappers=[{claims.wrappers:Slow: {seconds: 0.005}}]
+env.wrappers=[{claims.wrappers:Torques: {count: 1001}}]
+env.wrappers=[{claims.wrappers:Slow: {seconds: 0.005}}]
 """
 
 import time

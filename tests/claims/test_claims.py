@@ -5,7 +5,6 @@ import io
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +41,9 @@ def test_every_arm_of_every_claim_composes_and_every_prediction_can_be_measured(
     claim = CLAIMS[name]
     trainings = [read_training(claim, one) for one in claim.trainings]
     for training in trainings:
-        for arm in make_grid(training, "outputs").arms:
+        for arm in make_grid(training, 10, "outputs").arms:
             assert arm.settings["stop"]["episode_return"] is None, f"{arm.name} would stop at a score"
-            assert arm.settings["seed"] == list(range(1, training.seeds + 1))
+            assert arm.settings["seed"] == list(range(1, 11))
             assert arm.settings["stop"]["agent_steps"] >= claim.until
     refuse_unmeasured(claim, trainings)
 
@@ -67,6 +66,7 @@ def test_every_claim_has_its_row_in_the_docs():
         (["pg_against_dqn", "seed=3"], "stated in the claim's file"),
         (["pg_against_dqn", "outt=x"], "did you mean out?"),
         (["pg_against_dqn", "dry_run=yes"], "true or false"),
+        (["pg_against_dqn", "seeds=1"], "from 2 on"),
         (["/nowhere/mine.yaml"], "there is no such file"),
     ],
 )
@@ -106,7 +106,7 @@ def write_claim(folder: Path, **change) -> Path:
     (folder / "trainings").mkdir()
     short = ["env=cartpole", "stop.agent_steps=600", "report_every=100", "logger=null", "cluster.cpus=1"]
     arms = {"tiny": ["algo=a2c", "algo.num_envs=4"], "pg": ["algo=pg", "algo.num_envs=4", "algo.episodes_per_update=4"]}
-    (folder / "trainings" / "two.yaml").write_text(yaml.safe_dump({"seeds": 2, "common": short, "arms": arms}))
+    (folder / "trainings" / "two.yaml").write_text(yaml.safe_dump({"common": short, "arms": arms}))
     content = {"number": 1, "slide": "A slide", "words": "A2C is tiny.", "stated": "Beforehand.", "trainings": "two"}
     content |= {"arms": ["tiny", "pg"], "until": 600, "threshold": 10}
     content |= {"predictions": [{"measure": "area", "of": "tiny", "is": "above", "than": 1000}]} | change
@@ -228,26 +228,24 @@ def test_the_list_names_every_claim():
 @pytest.mark.end_to_end
 def test_a_tiny_claim_is_trained_once_measured_and_reported(tmp_path):
     path = write_claim(tmp_path)
-    words = [str(path), f"output_dir={tmp_path}", f"out={tmp_path / 'found'}"]
+    words = [str(path), "seeds=2", f"output_dir={tmp_path}", f"out={tmp_path / 'found'}"]
     code, printed = go(*words)
     assert code == 0 and "does not hold here" in printed, printed
     report = (tmp_path / "found" / "mine.md").read_text()
     assert "A2C is tiny." in report and "Beforehand." in report and "| tiny | 2 |" in report
     assert (tmp_path / "found" / "mine.png").stat().st_size < 100_000
     assert len((tmp_path / "found" / "mine.csv").read_text().splitlines()) == 5  # a header, and two seeds of two arms
-    began = time.monotonic()
     code, again = go(*words)
     assert code == 0 and again.splitlines()[-4:] == printed.splitlines()[-4:]
-    assert "4 at their end already" in again and time.monotonic() - began < 60
+    assert "starting Ray" not in again and "to train" not in again
 
 
 @pytest.mark.end_to_end
 def test_the_first_step_of_ppo_is_that_of_a2c_and_games_without_reward_teach_pg_nothing(monkeypatch, shared_ray):
     from claims import measurements
 
-    monkeypatch.setattr(measurements, "SEEDS", range(1, 2))
     monkeypatch.setattr(measurements, "UPDATES", 4)
-    first = measurements.measure_first_step({})
+    first = measurements.measure_first_step(1, {})
     assert first["ppo"]["difference"].tolist() == pytest.approx([0], abs=1e-5)
-    norms = measurements.measure_zero_returns({})
+    norms = measurements.measure_zero_returns(1, {})
     assert norms["returns"]["gradient"].tolist() == [0] and norms["critic"]["gradient"][0] > 1e-3
