@@ -98,19 +98,18 @@ def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -
 
             print("\n".join(describe_grid(grid) for grid in grids) or "nothing to train")
             return 0
-        codes = [test_claim(claim, trainings[claim.name], seeds, options, argv) for claim in claims]
-        return max(codes)
+        for claim in claims:
+            if code := test_claim(claim, trainings[claim.name], seeds, options, argv):
+                return code  # Ctrl-C, or a run that failed: what is left needs it, or is continued by the same line
+        return 0
 
 
 def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dict[str, str], argv: list[str]) -> int:
     """Train the arms of a claim, measure them, and print and write the verdict; return the exit code."""
     from claims.training import read_seeds, train
-    from runs.interrupt import Interrupt
 
     runs: dict[str, Path] = {}
     for one in trainings:
-        if Interrupt.stop_requested:
-            return 1
         trained = train(one, seeds, options["output_dir"], ["python", "-m", "claims", *argv])
         if trained is None:
             return 1

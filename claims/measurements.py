@@ -23,7 +23,7 @@ from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
 from run_directory.weights import read_weights
 
-UPDATES = 32  # whose gradients, or whose experience, is compared
+UPDATES = 64  # whose gradients, or whose experience, is compared
 MOST_GAMES = 10 * UPDATES  # that are played for them
 WORKERS = 16
 CARTPOLE = ("env=cartpole", "model.hidden=[256,256]")  # the network of tuned_configs=cartpole_a2c
