@@ -79,7 +79,7 @@ def compute_noise(gradients: torch.Tensor) -> tuple[float, float]:
 
     Returns:
         The root of the trace of their covariance, and this divided by the norm of their mean. The mean of K updates is
-        itself noisy, which makes it longer: the second number is understated, and hardly ever above the root of K.
+        itself noisy, which makes it longer on average: about the root of K comes out where there is only noise.
     """
     noise = gradients.var(0).sum().sqrt()
     return float(noise), float(noise / gradients.mean(0).norm())

@@ -115,5 +115,5 @@ def draw_figure(
         one.set_xticks(range(len(table)), list(table), rotation=20, fontsize="small")
         one.set_xlim(-0.6, len(table) - 0.4)
     figure.suptitle(f"{claim.slide}: {judge_claim(findings)}", fontsize="medium")
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    figure.savefig(path, dpi=75, metadata={"Software": None})
     plt.close(figure)
