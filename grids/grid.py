@@ -6,6 +6,7 @@ The same command line started again continues: each seed from its newest checkpo
 """
 
 import math
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -164,7 +165,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
         print(Interrupt.reason)
     if left := [label for label, run in runs.items() if run.state != "COMPLETE"]:
         print(f"{format_count(len(left), 'run')} of {len(runs)} left; to continue, type the same line:")
-        print(f"    {format_command(*argv[2:])}")
+        print(f"    {format_command(*argv[2:]) if argv[1] == 'run.py' else shlex.join(argv)}")
     return int(bool(left) or Interrupt.stop_requested)
 
 

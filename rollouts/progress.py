@@ -7,9 +7,15 @@ minibatch again.
 import math
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 WINDOW = 100  # full games whose mean is episode_return_mean
+
+
+def compute_mean(numbers: Collection[float]) -> float:
+    """Return the mean of some numbers; nan where there are none."""
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 class Progress:
@@ -21,6 +27,7 @@ class Progress:
         self.wall_time_s = 0.0  # of training, over all starts
         self.scores: deque[float] = deque(maxlen=WINDOW)
         self.lengths: deque[int] = deque(maxlen=WINDOW)
+        self.recent_scores: list[float] = []  # since the last row
         self._start: int | None = 0  # agent steps at the start of this process; None once `take_start` returned it
         self._since = math.nan  # time.perf_counter() at wall_time_s = 0; nan while the clock stands
         self._last = (0, 0.0)
@@ -52,6 +59,7 @@ class Progress:
         for s in summaries:
             self.scores.extend(s["scores"])
             self.lengths.extend(s["lengths"])
+            self.recent_scores += s["scores"]
             self.episodes += len(s["scores"])
 
     def make_row(self, frameskip: int) -> dict[str, float]:
@@ -62,6 +70,8 @@ class Progress:
         speed = {"agent_steps_per_s": round(steps / max(seconds, 1e-9), 1)}
         if self.learning_s:  # the learner waits for rollouts the rest of the time, or sends weights
             speed["learner_busy"], self.learning_s = round(min(1.0, self.learning_s / max(seconds, 1e-9)), 3), 0.0
+        speed["recent_return_mean"] = compute_mean(self.recent_scores)
+        self.recent_scores.clear()
         return self.compute_totals(frameskip) | speed | {"bytes_per_agent_step": round(self.bytes_per_agent_step, 1)}
 
     def compute_totals(self, frameskip: int) -> dict[str, float]:
@@ -71,8 +81,8 @@ class Progress:
             "env_frames": self.agent_steps * frameskip,
             "wall_time_s": round(self.wall_time_s, 6),
             "episodes": self.episodes,
-            "episode_return_mean": sum(self.scores) / len(self.scores) if self.scores else float("nan"),
-            "episode_length_mean": sum(self.lengths) / len(self.lengths) if self.lengths else float("nan"),
+            "episode_return_mean": compute_mean(self.scores),
+            "episode_length_mean": compute_mean(self.lengths),
         }
 
     def get_state(self) -> dict[str, Any]:
@@ -85,3 +95,4 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {name: deque(state[name], WINDOW) for name in ("scores", "lengths")})
         self._start, self._since = self.agent_steps, math.nan
+        self.recent_scores = []

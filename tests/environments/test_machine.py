@@ -124,6 +124,7 @@ def test_nothing_else_counts_cpus_or_memory():
         "probes",
         "comparisons",
         "grids",
+        "claims",
         "verdicts",
         "playing",
         "recordings",

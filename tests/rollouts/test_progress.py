@@ -38,6 +38,17 @@ def test_the_reported_return_is_that_of_the_last_hundred_games(progress):
     assert row["episode_length_mean"] == (40 * 1 + sum(range(60))) / 100
 
 
+def test_a_row_has_the_mean_of_the_games_that_ended_since_the_row_before(progress):
+    progress.count_rollouts([summary(10, [1.0, 2.0], [1, 1]), summary(10, [6.0], [1])], remote=False)
+    assert progress.make_row(1)["recent_return_mean"] == 3
+    assert math.isnan(progress.make_row(1)["recent_return_mean"])
+    progress.count_rollouts([summary(10, [50.0], [1])], remote=False)
+    progress.set_state(progress.get_state() | {"scores": [1.0]})  # of a checkpoint: the game of 50 is not its
+    progress.start_clock()
+    progress.count_rollouts([summary(10, [4.0], [1])], remote=False)
+    assert progress.make_row(1)["recent_return_mean"] == 4
+
+
 def test_before_the_first_game_ends_there_is_no_return(progress):
     progress.count_rollouts([summary(10)], remote=False)
     assert math.isnan(progress.make_row(1)["episode_return_mean"])

@@ -1,0 +1,139 @@
+"""The command of this room: it tests a claim of the lecture.
+
+    python -m claims                          the claims
+    python -m claims pg_against_dqn           train what is needed, measure, and say whether it holds
+    python -m claims a2c_faster a2c_stabler   several, one after the other; all: every one
+    python -m claims pg_against_dqn seeds=3   a first look; without it, the seeds that come are added to these three
+    python -m claims pg_against_dqn out=results/my_study output_dir=/big/disk dry_run=true
+    python -m claims mine.yaml                a claim of your own
+
+Typed again after Ctrl-C, it continues. Exit codes: 0, there is a verdict, whatever it is; 2, the command line cannot
+work; 1, all other failures.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in run.py
+
+if __name__ == "__main__":
+    from runs.interrupt import handle_early_signals, protect_output_streams
+
+    handle_early_signals()
+    protect_output_streams()
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from claims.claim import Claim, Training, list_claims, read_claim, read_training
+from settings.mistakes import Mistake, resolve_path
+from settings.suggestions import suggest_option
+
+DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false", "seeds": "10"}
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line, without the name of the program; return the exit code."""
+    try:
+        if not argv:
+            print("\n".join(f"{claim.name:18} {claim.words}" for claim in list_claims()))
+            print("\npython -m claims <name> tests one of them")
+            return 0
+        names = [word for word in argv if "=" not in word]
+        claims = list_claims() if names == ["all"] else [read_claim(name) for name in names]
+        options = read_options([word for word in argv if "=" in word])
+        return test_claims(claims, options, argv)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 1
+
+
+def read_options(words: list[str]) -> dict[str, str]:
+    """Return the options of a command line, with defaults for the others.
+
+    Raises:
+        Mistake: a word is none of them. What is trained, and how, is stated beforehand in the claim's file.
+    """
+    options = dict(DEFAULTS)
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in DEFAULTS:
+            known = suggest_option(key, list(DEFAULTS))
+            raise Mistake(f"{word}: {known}. All else is stated in the claim's file; copy it to test another one")
+        options[key] = value
+    if options["dry_run"] not in ("true", "false"):
+        raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
+    if not options["seeds"].isdigit() or int(options["seeds"]) < 2:
+        raise Mistake(f"seeds={options['seeds']}: it takes a number from 2 on; one seed says nothing about others")
+    resolve_path(options["out"], "out")
+    return options
+
+
+def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -> int:
+    """Test claims one after the other, with one Ray for all, where one is needed; return the exit code.
+
+    Raises:
+        Mistake: a claim cannot be tested; then none has been.
+    """
+    from claims.training import is_complete, make_grid, refuse_unmeasured
+    from cluster.plan import make_plan
+    from experiments.overrides import check_overrides
+
+    trainings = {claim.name: [read_training(claim, name) for name in claim.trainings] for claim in claims}
+    for claim in claims:
+        refuse_unmeasured(claim, trainings[claim.name])
+    needed = {one.name: one for of_claim in trainings.values() for one in of_claim}
+    seeds = int(options["seeds"])
+    grids = [make_grid(one, seeds, options["output_dir"]) for one in needed.values()]
+    settings, _ = check_overrides(["env=cartpole", f"output_dir={options['output_dir']}"])
+    from runs.ray_session import open_ray
+
+    needs_ray = any(claim.measurement for claim in claims) or not all(map(is_complete, grids))
+    with open_ray(make_plan(settings)) if needs_ray else nullcontext():
+        if options["dry_run"] == "true":
+            from grids.grid_dry_run import describe_grid
+
+            print("\n".join(describe_grid(grid) for grid in grids) or "nothing to train")
+            return 0
+        for claim in claims:
+            if code := test_claim(claim, trainings[claim.name], seeds, options, argv):
+                return code  # Ctrl-C, or a run that failed: what is left needs it, or is continued by the same line
+        return 0
+
+
+def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dict[str, str], argv: list[str]) -> int:
+    """Train the arms of a claim, measure them, and print and write the verdict; return the exit code."""
+    from claims.training import read_seeds, train
+
+    runs: dict[str, Path] = {}
+    for one in trainings:
+        trained = train(one, seeds, options["output_dir"], ["python", "-m", "claims", *argv])
+        if trained is None:
+            return 1
+        runs |= {arm: run for arm, run in trained.items() if arm in claim.arms}
+
+    from claims.measures import measure_arm
+    from claims.report import describe_finding, write_report
+    from claims.verdict import judge_claim, judge_predictions
+
+    if claim.measurement:
+        from claims.measurements import MEASUREMENTS
+
+        curves, table = {}, MEASUREMENTS[claim.measurement](seeds, runs)
+    else:
+        curves = {arm: read_seeds(runs[arm], seeds) for arm in claim.arms}
+        table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
+    findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
+    command = f"python -m claims {claim.name}"
+    path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)
+    print(f"“{claim.words}”\n  {judge_claim(findings)}")
+    print("\n".join(f"  {describe_finding(finding)}" for finding in findings))
+    print(f"claim: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

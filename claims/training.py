@@ -1,0 +1,111 @@
+"""The training of a claim's arms: each training is a grid, which several claims share and which continues.
+
+Training -> Grid -> grids/grid.py -> run directories -> rows of every seed
+"""
+
+from pathlib import Path
+
+from claims.claim import Claim, Training
+from claims.measures import COLUMNS, MEASURES, Progress
+from evidence.grid_arms import GRID_JSON
+from experiments.overrides import check_overrides
+from grids.arms import Arm, Grid, compute_grid_key
+from grids.grid_directory import refuse_another_grid
+from run_directory.layout import list_seed_runs
+from run_directory.progress_table import read_progress
+from settings.mistakes import Mistake
+from settings.suggestions import suggest_option
+
+
+def list_common_overrides(training: Training, seeds: int, output_dir: str) -> list[str]:
+    """Return the overrides of all arms of a training; an arm's own go before them."""
+    numbers = ",".join(str(seed) for seed in range(1, seeds + 1))
+    return [*training.common, f"seed=[{numbers}]", f"label=claims_{training.name}", f"output_dir={output_dir}"]
+
+
+def make_grid(training: Training, seeds: int, output_dir: str) -> Grid:
+    """Return the grid of a training, with the settings of every arm checked.
+
+    Raises:
+        Mistake: the overrides of an arm cannot work.
+    """
+    common, arms = list_common_overrides(training, seeds, output_dir), []
+    for name, own in training.arms.items():
+        values = dict(override.split("=", 1) for override in own)
+        others = [override for override in common if override.split("=", 1)[0] not in values]
+        try:
+            settings, _ = check_overrides([*others, *own])
+        except Mistake as mistake:
+            raise Mistake(f"claims/trainings/{training.name}.yaml, arm {name}: {mistake}") from mistake
+        arms.append(Arm(name, values, settings))
+    return Grid(f"claims_{training.name}", arms, compute_grid_key([arm.settings | {"stop": None} for arm in arms]))
+
+
+def refuse_unmeasured(claim: Claim, trainings: list[Training]) -> None:
+    """Refuse a claim whose arms or predictions name something that is not trained or not measured.
+
+    Raises:
+        Mistake: an arm or a measure does not exist, named with those that do.
+    """
+    trained = [arm for training in trainings for arm in training.arms]
+    for arm in claim.arms:
+        if arm not in trained:
+            raise Mistake(f"{claim.path}: arms: {arm}: {suggest_option(arm, trained)}")
+    if claim.measurement:  # which has arms and measures of its own
+        return
+    for one in claim.predictions:
+        for arm in (one.of, one.than):
+            if isinstance(arm, str) and arm not in claim.arms:
+                raise Mistake(f"{claim.path}: predictions: {arm}: {suggest_option(arm, claim.arms)}")
+        if one.measure not in MEASURES:
+            raise Mistake(f"{claim.path}: predictions: {one.measure}: {suggest_option(one.measure, list(MEASURES))}")
+
+
+def train(training: Training, seeds: int, output_dir: str, command: list[str]) -> dict[str, Path] | None:
+    """Train what is left of the arms of a training; without Ray where nothing is.
+
+    Args:
+        training: the arms.
+        seeds: how many each arm has, numbered from 1.
+        output_dir: where the directory of the grid lies, `<output_dir>/grids/claims_<name>`.
+        command: the command line, for the record.
+
+    Returns:
+        The run directory of each arm; None where seeds are left, as after Ctrl-C.
+
+    Raises:
+        Mistake: an arm cannot work, or another process trains the arms.
+    """
+    from grids.grid import run_grid
+
+    grid = make_grid(training, seeds, output_dir)
+    folder, code = find_folder(grid), 0
+    if not is_complete(grid):
+        folder, code = run_grid(grid, command, list_common_overrides(training, seeds, output_dir))
+    return None if code else {arm: folder / arm for arm in training.arms}
+
+
+def find_folder(grid: Grid) -> Path:
+    """Return the directory of a grid, which need not exist."""
+    return Path(grid.arms[0].settings["output_dir"]).expanduser().resolve() / "grids" / grid.name
+
+
+def is_complete(grid: Grid) -> bool:
+    """Return whether every seed of every arm of a grid is at its end.
+
+    Raises:
+        Mistake: another grid is in its directory.
+    """
+    from cluster.plan import make_plan
+    from grids.grid import list_runs
+
+    folder = find_folder(grid)
+    refuse_another_grid(folder, grid.experiment, {arm.name: arm.values for arm in grid.arms})
+    if not (folder / GRID_JSON).exists():
+        return False
+    return not list_runs(grid, {arm.name: make_plan(arm.settings) for arm in grid.arms}, folder)[1]
+
+
+def read_seeds(run: Path, seeds: int) -> list[Progress]:
+    """Return the rows of the first seeds of an arm."""
+    return [read_progress(seed, COLUMNS) for seed in list_seed_runs(run)[:seeds]]

@@ -1,0 +1,251 @@
+"""Claims: their files, the measures of learning curves, the words of a verdict, and the command."""
+
+import contextlib
+import io
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from claims.__main__ import main
+from claims.claim import Prediction, list_claims, read_training
+from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
+from claims.training import make_grid, refuse_unmeasured
+from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CLAIMS = {claim.name: claim for claim in list_claims()}
+
+
+def go(*words: str) -> tuple[int, str]:
+    """Type it; returns the exit code and everything printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = main(list(words))
+    return code, printed.getvalue()
+
+
+def rows(steps: list[int], scores: list[float], games: list[int]) -> dict[str, np.ndarray]:
+    """Rows of progress.csv: agent steps, the mean of the games since the row before, and how many these were."""
+    columns = {"agent_steps": steps, "recent_return_mean": scores, "episodes": np.cumsum(games)}
+    return {name: np.array(column, float) for name, column in columns.items()} | {"wall_time_s": np.array(steps) / 10}
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_arm_of_every_claim_composes_and_every_prediction_can_be_measured(name):
+    claim = CLAIMS[name]
+    trainings = [read_training(claim, one) for one in claim.trainings]
+    for training in trainings:
+        for arm in make_grid(training, 10, "outputs").arms:
+            assert arm.settings["stop"]["episode_return"] is None, f"{arm.name} would stop at a score"
+            assert arm.settings["seed"] == list(range(1, 11))
+            assert arm.settings["stop"]["agent_steps"] >= claim.until
+    refuse_unmeasured(claim, trainings)
+
+
+def test_claims_are_in_the_order_of_the_lecture():
+    numbers = [claim.number for claim in list_claims()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_claim_has_its_row_in_the_docs():
+    text = (ROOT / "docs" / "claims.md").read_text()
+    for claim in list_claims():
+        assert f"python -m claims {claim.name}" in text and claim.words in text, claim.name
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["pg_against_dqm"], "did you mean pg_against_dqn?"),
+        (["pg_against_dqn", "seed=3"], "stated in the claim's file"),
+        (["pg_against_dqn", "outt=x"], "did you mean out?"),
+        (["pg_against_dqn", "dry_run=yes"], "true or false"),
+        (["pg_against_dqn", "seeds=1"], "from 2 on"),
+        (["/nowhere/mine.yaml"], "there is no such file"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(words, answer):
+    code, printed = go(*words)
+    assert code == 2 and answer in printed and len(printed.splitlines()) == 1
+
+
+def test_a_misspelt_claim_is_answered_before_anything_heavy_is_imported():
+    script = "import sys, claims.__main__ as m; m.main(['nonsense']); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "ray", "scipy", "hydra", "matplotlib"} & set(found.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ({"word": "x"}, "did you mean words"),
+        ({"words": None}, "words is missing"),
+        ({"predictions": [{"measure": "area", "of": "a", "is": "over", "than": "b"}]}, "is: above"),
+        ({"predictions": [{"measure": "aria", "of": "tiny", "is": "above", "than": 1}]}, "did you mean area"),
+        ({"predictions": [{"measure": "area", "of": "tinny", "is": "above", "than": 1}]}, "did you mean tiny"),
+        ({"arms": ["tinny"]}, "did you mean tiny"),
+        ({"trainings": ["none"]}, "there is no"),
+    ],
+)
+def test_a_claim_of_your_own_that_cannot_be_tested_is_refused(tmp_path, change, answer):
+    path = write_claim(tmp_path, **change)
+    code, printed = go(str(path))
+    assert code == 2 and answer in printed and len(printed.splitlines()) == 1, printed
+
+
+def write_claim(folder: Path, **change) -> Path:
+    """Write the file of a claim and of its training, two arms of two seeds for 600 agent steps."""
+    import yaml
+
+    (folder / "trainings").mkdir()
+    short = ["env=cartpole", "stop.agent_steps=600", "report_every=100", "logger=null", "cluster.cpus=1"]
+    arms = {"tiny": ["algo=a2c", "algo.num_envs=4"], "pg": ["algo=pg", "algo.num_envs=4", "algo.episodes_per_update=4"]}
+    (folder / "trainings" / "two.yaml").write_text(yaml.safe_dump({"common": short, "arms": arms}))
+    content = {"number": 1, "slide": "A slide", "words": "A2C is tiny.", "stated": "Beforehand.", "trainings": "two"}
+    content |= {"arms": ["tiny", "pg"], "until": 600, "threshold": 10}
+    content |= {"predictions": [{"measure": "area", "of": "tiny", "is": "above", "than": 1000}]} | change
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+# Measures -------------------------------------------------------------------------------------------------------------
+def test_a_window_has_the_mean_of_the_games_that_ended_in_it():
+    progress = rows([50, 100, 150, 200, 300], [10, 40, math.nan, 7, 1000], [1, 2, 0, 1, 9])
+    assert compute_windows(progress, until=200, windows=2).tolist() == [30, 7]
+
+
+def test_a_window_without_a_game_has_the_score_of_the_one_before_or_of_the_first_that_there_is():
+    progress = rows([100, 200, 300, 400], [math.nan, 5, math.nan, 9], [0, 1, 0, 1])
+    assert compute_windows(progress, until=400, windows=4).tolist() == [5, 5, 5, 9]
+    assert np.isnan(compute_windows(rows([100], [math.nan], [0]), 100, 2)).all()
+
+
+def test_oscillation_is_the_share_of_the_best_that_was_lost_again_in_the_second_half():
+    assert compute_oscillation(np.array([1, 2, 3, 4.0])) == 0
+    assert compute_oscillation(np.array([10, 100, 50, 100.0])) == 0.25
+    assert compute_oscillation(np.array([100, 0, 100, 100.0])) == 0  # what happens in the first half does not count
+    assert math.isnan(compute_oscillation(np.array([-9, -9, -8, -7.0])))
+
+
+def test_steps_to_a_threshold_are_the_whole_budget_where_it_is_never_reached():
+    assert compute_steps_to(np.array([10, 200, 50, 300.0]), 200, until=4000) == 2000
+    assert compute_steps_to(np.array([10, 20.0]), 200, until=4000) == 4000
+
+
+def test_pace_leaves_out_the_first_row_and_what_comes_after_the_budget():
+    progress = rows([100, 200, 300, 900], [1] * 4, [1] * 4) | {"wall_time_s": np.array([50.0, 60, 70, 71])}
+    assert compute_pace(progress, until=300) == 10
+
+
+def test_an_arm_has_every_measure_of_every_seed():
+    curves = [rows([100 * i for i in range(1, 11)], [level] * 10, [1] * 10) for level in (100, 200, 600)]
+    table = measure_arm(curves, until=1000, threshold=200)
+    assert table.keys() == MEASURES.keys()
+    assert table["area"].tolist() == table["final"].tolist() == [100, 200, 600]
+    assert table["spread"].tolist() == [100, 0, 400]
+    assert table["reached"].tolist() == [0, 1, 1] and table["steps_to"].tolist() == [1000, 100, 100]
+    assert "reached" not in measure_arm(curves, 1000, None)
+
+
+def test_noise_is_known_for_gradients_that_are_made_up():
+    from claims.measurements import compute_noise
+
+    gradients = torch.tensor([[3.0, 4.0], [5.0, 4.0], [3.0, 8.0], [5.0, 8.0]])  # mean (4, 6), variances 4/3 and 16/3
+    noise, ratio = compute_noise(gradients)
+    assert noise == pytest.approx((20 / 3) ** 0.5) and ratio == pytest.approx((20 / 3 / 52) ** 0.5)
+
+
+def test_diversity_is_the_variance_inside_of_batches():
+    from claims.measurements import compute_variance_inside
+
+    same = np.repeat(np.arange(4.0), 3).reshape(4, 3, 1)  # every batch has one state only
+    assert compute_variance_inside(same) == 0
+    assert compute_variance_inside(same.transpose(1, 0, 2)) == pytest.approx(1)  # every batch has all of them
+
+
+# Verdicts -------------------------------------------------------------------------------------------------------------
+def judge(*predictions: Prediction, is_paired: bool = False, **arms: list[float]):
+    """The findings on predictions about the measure `x`."""
+    table = {arm: {"x": np.array(numbers, float)} for arm, numbers in arms.items()}
+    return judge_predictions(predictions, table, is_paired)
+
+
+def test_a_prediction_holds_does_not_hold_or_cannot_be_told():
+    low, high, wide = [1, 2, 3, 2, 1], [11, 12, 13, 12, 11], [-9, 30, 2, -5, 14]
+    for side, verdict in (("below", HOLDS), ("above", DOES_NOT_HOLD)):
+        (found,) = judge(Prediction("x", "a", side, "b"), a=low, b=high)
+        assert found.verdict == verdict and found.effect == pytest.approx(-10) and found.low < -10 < found.high < 0
+        (found,) = judge(Prediction("x", "a", side, 5.0), a=low)
+        assert found.verdict == verdict and found.effect == pytest.approx(1.8 - 5)
+        (found,) = judge(Prediction("x", "a", side, "b"), a=low, b=wide)
+        assert found.verdict == CANNOT_TELL
+
+
+def test_a_number_that_every_seed_shares_needs_no_chance():
+    (found,) = judge(Prediction("x", "a", "below", 1e-12), a=[0, 0, 0])
+    assert math.isnan(found.p) and found.verdict == HOLDS
+    (found,) = judge(Prediction("x", "a", "below", 0.0), a=[0, 0, 0])
+    assert found.verdict == CANNOT_TELL
+    (found,) = judge(Prediction("x", "a", "above", 0.0), a=[math.nan, 1, 2])  # one seed has no number
+    assert found.verdict == CANNOT_TELL
+
+
+def test_pairs_are_compared_as_pairs():
+    numbers = {"a": [1, 20, 300, 4000], "b": [2, 21.5, 301, 4001]}
+    assert judge(Prediction("x", "a", "below", "b"), **numbers)[0].verdict == CANNOT_TELL
+    assert judge(Prediction("x", "a", "below", "b"), is_paired=True, **numbers)[0].verdict == HOLDS
+
+
+def test_several_predictions_share_the_level():
+    arms = {"a": [0, 1, 2, 3], "b": [2.6, 3.6, 4.6, 5.6]}  # p is 0.029 alone
+    one = Prediction("x", "a", "below", "b")
+    assert judge(one, **arms)[0].verdict == HOLDS
+    assert [found.verdict for found in judge(one, one, **arms)] == [CANNOT_TELL, CANNOT_TELL]
+
+
+def test_a_claim_holds_where_all_predictions_hold():
+    certain = {"a": [1, 2, 1, 2], "b": [11, 12, 11, 12], "c": [-50, 90, 10, 0]}
+    holds, fails = Prediction("x", "a", "below", "b"), Prediction("x", "a", "above", "b")
+    unknown = Prediction("x", "a", "below", "c")
+    assert judge_claim(judge(holds, holds, **certain)) == HOLDS
+    assert judge_claim(judge(holds, unknown, **certain)) == CANNOT_TELL
+    assert judge_claim(judge(holds, unknown, fails, **certain)) == DOES_NOT_HOLD
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+def test_the_list_names_every_claim():
+    code, printed = go()
+    assert code == 0 and all(claim.name in printed and claim.words in printed for claim in list_claims())
+
+
+@pytest.mark.end_to_end
+def test_a_tiny_claim_is_trained_once_measured_and_reported(tmp_path):
+    path = write_claim(tmp_path)
+    words = [str(path), "seeds=2", f"output_dir={tmp_path}", f"out={tmp_path / 'found'}"]
+    code, printed = go(*words)
+    assert code == 0 and "does not hold here" in printed, printed
+    report = (tmp_path / "found" / "mine.md").read_text()
+    assert "A2C is tiny." in report and "Beforehand." in report and "| tiny | 2 |" in report
+    assert (tmp_path / "found" / "mine.png").stat().st_size < 100_000
+    assert len((tmp_path / "found" / "mine.csv").read_text().splitlines()) == 5  # a header, and two seeds of two arms
+    code, again = go(*words)
+    assert code == 0 and again.splitlines()[-4:] == printed.splitlines()[-4:]
+    assert "starting Ray" not in again and "to train" not in again
+
+
+@pytest.mark.end_to_end
+def test_the_first_step_of_ppo_is_that_of_a2c_and_games_without_reward_teach_pg_nothing(monkeypatch, shared_ray):
+    from claims import measurements
+
+    monkeypatch.setattr(measurements, "UPDATES", 4)
+    first = measurements.measure_first_step(1, {})
+    assert first["ppo"]["difference"].tolist() == pytest.approx([0], abs=1e-5)
+    norms = measurements.measure_zero_returns(1, {})
+    assert norms["returns"]["gradient"].tolist() == [0] and norms["critic"]["gradient"][0] > 1e-3
