@@ -6,7 +6,7 @@ from environments.passwords import is_masked
 from experiments.composition import parse_overrides
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG
-from settings.algorithms import EARLIER_OF_OPTIMIZERS, PART_OF_CHECKPOINT
+from settings.algorithms import PART_OF_CHECKPOINT, list_earlier
 from settings.experiment import complete_settings
 from settings.mistakes import Mistake, resolve_path
 from settings.protocols import EARLIER
@@ -42,14 +42,14 @@ def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
 
 
 def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
-    """Return the settings of a resumed experiment (`resume=auto`, a search) with the protocol rules of its directory,
-    and with the start of its RMSProp.
+    """Return the settings of a resumed experiment (`resume=auto`, a search) with the protocol rules of its directory
+    and the settings of its algorithm that are newer than others.
 
     An earlier version of the suite may have begun it under other rules. Overrides of them still apply.
     """
     saved = complete_settings(read_yaml(folder / CONFIG))
     typed = {override.partition("=")[0] for override in overrides}
-    for group, names in (("env", EARLIER), ("algo", EARLIER_OF_OPTIMIZERS)):
+    for group, names in (("env", EARLIER), ("algo", list_earlier(saved["algo"]))):
         own = {name: saved[group][name] for name in names if name in saved[group] and f"{group}.{name}" not in typed}
         settings = settings | {group: settings[group] | own}
     return settings

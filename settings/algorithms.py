@@ -4,6 +4,7 @@ Their values stand in experiments/algo/, with the reasons. A loss reads them as 
 """
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -28,8 +29,8 @@ LINEAR = ("linear", "constant")
 MICROBATCH = "agent steps whose gradient is computed at once, to save memory; null: all"
 # Settings that decide what a checkpoint holds, the optimizer's statistics among it; it fits one value of each.
 PART_OF_CHECKPOINT = ("optimizer", "rmsprop_start", "dueling")
-# Settings of an optimizer that are missing in settings of earlier versions, with the values that those versions had.
-EARLIER_OF_OPTIMIZERS = {"rmsprop_start": 1}
+# A setting that all versions have -> those that came later beside it, with the values that earlier versions had.
+EARLIER_OF_ALGORITHMS = {"optimizer": {"rmsprop_start": 1}, "ship": {"workers_together": 1}}
 
 
 @dataclass(frozen=True)
@@ -213,15 +214,19 @@ def get_settings_class(algo: dict[str, Any]) -> type[AlgorithmSettings]:
     return module.Settings
 
 
-def complete_optimizer(algo: dict[str, Any]) -> dict[str, Any]:
-    """Return the `algo.` settings, with the values of earlier versions where a saved optimizer has none."""
-    return (EARLIER_OF_OPTIMIZERS if "optimizer" in algo else {}) | algo
+def list_earlier(algo: Iterable[str]) -> dict[str, Any]:
+    """Return the newer settings of an algorithm, given the names of its settings: name -> value of earlier versions."""
+    names = {*algo}
+    return {name: value for old, new in EARLIER_OF_ALGORITHMS.items() if old in names for name, value in new.items()}
 
 
-def remove_newer_of_optimizer(algo: dict[str, Any]) -> dict[str, Any]:
-    """Return the `algo.` settings as an earlier version had them: without newer settings that change nothing."""
-    unchanged = EARLIER_OF_OPTIMIZERS.items()
-    return {name: value for name, value in algo.items() if (name, value) not in unchanged}
+def remove_newer_settings(algo: dict[str, Any]) -> dict[str, Any]:
+    """Return the `algo.` settings as an earlier version had them.
+
+    A newer setting that decides what a checkpoint holds is removed only where it has the value of earlier versions.
+    """
+    earlier = {k: v for k, v in list_earlier(algo).items() if k not in PART_OF_CHECKPOINT or algo.get(k) == v}
+    return {name: value for name, value in algo.items() if name not in earlier}
 
 
 def find_base(algo: dict[str, Any]) -> str | None:

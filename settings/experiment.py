@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from settings.algorithms import IMPLEMENTATION, complete_optimizer, get_settings_class, remove_newer_of_optimizer
+from settings.algorithms import IMPLEMENTATION, get_settings_class, list_earlier, remove_newer_settings
 from settings.environments import AtariSettings, GymnasiumSettings
 from settings.mistakes import Mistake
 from settings.models import get_model_class
@@ -44,12 +44,15 @@ def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
 
 def complete_settings(settings: dict) -> dict:
     """Return the settings of an experiment, with the values of earlier versions where the saved settings have none."""
-    return settings | {"algo": complete_optimizer(settings["algo"]), "env": complete_rules(settings["env"])}
+    return settings | {
+        "algo": list_earlier(settings["algo"]) | settings["algo"],
+        "env": complete_rules(settings["env"]),
+    }
 
 
 def list_versions(settings: dict) -> list[dict]:
     """Return the settings of an experiment, and how each earlier version of the suite would have saved them."""
-    second = settings | {"algo": remove_newer_of_optimizer(settings["algo"])}
+    second = settings | {"algo": remove_newer_settings(settings["algo"])}
     return [settings, second, second | {"env": remove_newer_rules(settings["env"])}]
 
 

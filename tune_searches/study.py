@@ -32,7 +32,7 @@ from sqlalchemy import event
 
 from environments.passwords import find_password, hide_password, mask_passwords
 from run_directory.files import check_kind, explain_damage
-from settings.algorithms import EARLIER_OF_OPTIMIZERS
+from settings.algorithms import list_earlier
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER, EARLIER_OF_GYMNASIUM
 from tune_searches.check import check_experiment
@@ -106,7 +106,8 @@ class Study:
         if theirs:
             newer = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
             theirs = {f"env.{name}": value for name, value in newer.items()} | theirs
-            theirs = {f"algo.{k}": v for k, v in EARLIER_OF_OPTIMIZERS.items() if "algo.optimizer" in theirs} | theirs
+            earlier = list_earlier(key.removeprefix("algo.") for key in theirs)
+            theirs = {f"algo.{name}": value for name, value in earlier.items()} | theirs
         if theirs is None and (self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE):
             raise Mistake(f"search.name={name}: the study of that name was not made by this suite; give another name")
         if theirs is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from settings.algorithms import ALGORITHMS, EARLIER_OF_OPTIMIZERS
+from settings.algorithms import ALGORITHMS, EARLIER_OF_ALGORITHMS
 from settings.environments import AtariSettings, GymnasiumSettings
 from settings.experiment import complete_settings, make_settings, select_classes
 from settings.mistakes import Mistake
@@ -100,7 +100,7 @@ def test_an_optimizer_that_was_saved_by_an_earlier_version_becomes_an_object_too
     settings = compose(("algo=a2c", "algo.rmsprop_start=0"))
     assert make_settings("algo", settings).rmsprop_start == 0
     del settings["algo"]["rmsprop_start"]
-    assert make_settings("algo", settings).rmsprop_start == EARLIER_OF_OPTIMIZERS["rmsprop_start"] == 1
+    assert make_settings("algo", settings).rmsprop_start == EARLIER_OF_ALGORITHMS["optimizer"]["rmsprop_start"] == 1
     dqn = compose(("algo=dqn",))
     assert complete_settings(dqn) == dqn, "its optimizer is Adam"
 
