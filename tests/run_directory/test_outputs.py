@@ -61,7 +61,9 @@ def test_a_run_that_is_older_than_the_start_of_rmsprop_started_at_1(newer_rules,
 def test_a_run_of_a3c_that_is_older_than_groups_goes_on_with_workers_that_play_by_themselves(compose, tmp_path):
     words = ["algo=a3c", "env=cartpole", f"output_dir={tmp_path}"]
     settings = compose(words) | {"resume": "auto"}
-    old = settings | {"algo": {k: v for k, v in settings["algo"].items() if k != "workers_together"}}
+    old = settings | {
+        "algo": {k: v for k, v in settings["algo"].items() if k not in ("workers_together", "rmsprop_start")}
+    }
     folder = create_run(old)
     write_start(folder, old, [], words, "float32")
     assert settings["algo"]["workers_together"] == 4 and find_begun_run(settings) == folder
