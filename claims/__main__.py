@@ -125,7 +125,7 @@ def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dic
         curves, table = {}, MEASUREMENTS[claim.measurement](seeds, runs)
     else:
         curves = {arm: read_seeds(runs[arm], seeds) for arm in claim.arms}
-        table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
+        table = {arm: measure_arm(runs_of, claim.until, claim.threshold) for arm, runs_of in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
     command = f"python -m claims {claim.name}"
     path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)

@@ -2,9 +2,11 @@
 
     PYTHONPATH=. python results/2026-11-27_claims/without_ray.py train a2c_variance cartpole_pg pg 1 2 3
     PYTHONPATH=. python results/2026-11-27_claims/without_ray.py measure gradient_noise 1 2
+    PYTHONPATH=. python results/2026-11-27_claims/without_ray.py values 1 2
 
 Env runner, learner and settings are those that `python -m claims` gives to Ray's processes; with one env runner in the
 training process, the same seed gives the same numbers. Rows and weights go to outputs/without_ray/.
+`values` prints the mean of the returns of 8 games and that of the critic's values of the same states.
 """
 
 import json
@@ -30,6 +32,7 @@ from environments.games import make_games
 from experiments.overrides import check_overrides
 from probes.subject import ALONE
 from rollouts.progress import Progress
+from rollouts.returns import monte_carlo
 from rollouts.rollout import RolloutData, summarize
 from runs.build import build_config
 
@@ -90,6 +93,19 @@ def load_weights(subject: Any, run: Path, checkpoint: str) -> None:
     subject.net.load_state_dict({name: torch.as_tensor(weights[name]) for name in weights.files})
 
 
+def print_values(seeds: list[str]) -> None:
+    """Print returns G and values V of 8 games of A2C's policy after SHARE of its training: mean and deviation."""
+    with open_subject("algo=pg", *measurements.CARTPOLE) as subject:
+        for seed in seeds:
+            load_weights(subject, OUT / f"a2c_{seed}_weights.npz", "")
+            batch = subject.learner.load([subject.runner.sample()])
+            ends = batch["terminated"], batch["truncated"]
+            batch["returns"] = monte_carlo(batch["rewards"], *ends, subject.algo.gamma)
+            _, values, rows = subject.learner.forward(subject.learner.select_rows(batch, ("actions", "returns")))
+            found = [f"{x.mean():.1f} +- {x.std():.1f}" for x in (rows["returns"], values.detach())]
+            print(f"seed {seed}: G {found[0]}, V {found[1]}")
+
+
 def main(what: str, *words: str) -> None:
     """Train, or measure, as the first word says."""
     if what == "train":
@@ -98,6 +114,9 @@ def main(what: str, *words: str) -> None:
         settings = next(one.settings for one in arms if one.name == arm)
         for seed in map(int, seeds):
             train(settings | {"seed": seed}, OUT / f"{arm}_{seed}.npz", OUT / f"{arm}_{seed}_weights.npz")
+        return
+    if what == "values":
+        print_values(list(words))
         return
     name, *seeds = words
     measurements.open_subject, measurements.load_weights = open_subject, load_weights
