@@ -8,14 +8,17 @@
 Meanings and values come from the classes in settings/, defaults from the YAML files in experiments/.
 """
 
+import functools
 import itertools
 import re
 import shutil
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from ale_py import roms
 
+from environments.own_folder import OwnFolder
 from experiments.composition import (
     GROUPS,
     compose_config,
@@ -112,7 +115,7 @@ def format_section(word: str) -> list[str]:
         return [*(format_options(group) if group in GROUPS else [title]), *settings]
     key = group  # of algo.lr=3, algo.lr
     group, _, name = key.rpartition(".")
-    options = list_options(group) if group in ("algo", "env", "model") else []
+    options = list_options(group) if group in ("algo", "env", "model") and is_in_files(name, group) else []
     for overrides in [[], *([f"{group}={option}"] for option in options)]:
         table = list_defaults(group or "run", overrides)
         if name in table:
@@ -158,13 +161,25 @@ def list_defaults(group: str, overrides: list[str]) -> dict[str, tuple[Setting, 
     if group == "search" and not overrides:
         overrides = [EXAMPLE_SEARCH]
     games = {"env=atari": ["env.game=assault"], "env=gymnasium": ["env.id=CartPole-v1"]}  # they have no default game
-    settings = compose_settings([*overrides, *games.get(" ".join(overrides), [])])
+    settings = compose_once(*overrides, *games.get(" ".join(overrides), []), own_folder=OwnFolder.path)
     if group == "run":
         of_run = {"seed": SEED, **list_settings(RunSettings)}
         return {name: (setting, settings[name]) for name, setting in of_run.items()}
     table = list_settings(SearchSettings if group == "search" else select_classes(settings)[group])
     names = [name for name in settings[group] if name in table and (name != "name" or group == "search")]
     return {name: (table[name], settings[group][name]) for name in names}
+
+
+@functools.cache
+def compose_once(*overrides: str, own_folder: Path | None) -> dict:
+    """Return the settings of an experiment; a page asks for the same ones many times."""
+    return compose_settings([*overrides])
+
+
+def is_in_files(name: str, group: str) -> bool:
+    """Return whether any YAML file of a group has a setting of this name."""
+    files = (find_option_file(group, option) for option in list_options(group))
+    return any(re.search(rf"^ *{re.escape(name)}:", file.read_text(), re.M) for file in files if file)
 
 
 def format_options(group: str) -> list[str]:

@@ -177,7 +177,7 @@ def test_dqn_learns_states_and_pictures(compose):
 PICTURES = (f"{WORLDS}:Wide-v0", "env.frame_stack=3", "model=impala")
 
 
-@pytest.mark.parametrize("words", [(f"{WORLDS}:Switches-v0",), PICTURES])
+@pytest.mark.parametrize("words", [pytest.param((f"{WORLDS}:Switches-v0",), marks=pytest.mark.end_to_end), PICTURES])
 def test_env_runners_in_processes_of_their_own_play_the_same_games(words, compose, machine_with):
     machine_with(cpus=4)
     overrides = ("env=gymnasium", *words, "algo.num_envs=4", "algo.horizon=16", "algo.minibatch_size=32")

@@ -67,22 +67,24 @@ def test_nothing_fails_and_what_differs_is_known(overrides, differs, make_subjec
     assert len(of[PASS]) >= 25
 
 
-def test_an_atari_experiment_has_at_least_45_probes_and_its_game_is_probed(make_subject):
+CHANGED = {"epochs", "value coefficient c1", "horizon T", "actors N", "minibatch size"}
+
+
+@pytest.mark.parametrize(
+    ("subjects", "differs"),
+    [
+        ({"settings"}, CHANGED),
+        pytest.param({"games"}, {NO_OPS, TRUNCATION}, marks=pytest.mark.end_to_end),
+        ({"frames", "network"}, set()),
+    ],
+    ids=["settings", "games", "frames"],
+)
+def test_an_atari_experiment_has_at_least_45_probes_and_its_game_is_probed(subjects, differs, make_subject):
     subject = make_subject("algo=ppo", "env=assault", "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
     assert len(list_probes(subject.words)) >= 45
-    games = [p for p in list_probes(subject.words) if p.subject in ("frames", "games", "network", "settings")]
-    found = {p.question: p.answer(subject) for p in games}
+    found = {p.question: p.answer(subject) for p in list_probes(subject.words) if p.subject in subjects}
     assert [q for q, finding in found.items() if finding.status == FAIL] == []
-    different = {q for q, finding in found.items() if finding.status == DIFFERS}
-    assert different >= {
-        NO_OPS,
-        TRUNCATION,
-        "epochs",
-        "value coefficient c1",
-        "horizon T",
-        "actors N",
-        "minibatch size",
-    }
+    assert {q for q, finding in found.items() if finding.status == DIFFERS} >= differs
 
 
 def test_an_lstm_s_memory_is_probed(make_subject):

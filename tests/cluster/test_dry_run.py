@@ -98,7 +98,7 @@ def test_an_env_runner_that_finds_no_room_is_not_waited_for(compose, shared_ray,
         pace_for(settings | {"env": settings["env"] | {"game": "none"}}, nodes)
 
 
-@pytest.mark.parametrize("algo", ["ppo", "a3c"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("a3c", marks=pytest.mark.end_to_end)])
 def test_the_pace_of_an_env_runner_is_that_of_its_rollouts(algo, compose, shared_ray):
     settings = compose([f"algo={algo}", "env=cartpole", *ON_RAY, "cluster.num_env_runners=2"])
     pace, config = pace_for(settings, list_nodes()), build_config(make_plan(settings))

@@ -38,10 +38,11 @@ def test_every_setting_of_an_algorithm_is_there(algo):
 
 
 def test_settings_of_a_search_and_of_no_group_are_there():
+    search, searches, run_page = (format_help([word]) for word in ("search", "tune_searches", "run"))
     for name in list_settings(SearchSettings):
-        assert f"  search.{name}=" in format_help(["search"]) and f"  search.{name}=" in format_help(["tune_searches"])
+        assert f"  search.{name}=" in search and f"  search.{name}=" in searches
     for name in ("seed", *list_settings(RunSettings)):
-        assert f"  {name}=" in format_help(["run"])
+        assert f"  {name}=" in run_page
 
 
 @pytest.mark.parametrize("group", GROUPS)
