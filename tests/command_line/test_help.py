@@ -3,8 +3,8 @@
 import pytest
 
 import run
-from command_line.help import SECTIONS, format_help
-from experiments.composition import GROUPS, list_options
+from command_line.help import SECTIONS, compose_once, format_help
+from experiments.composition import GROUPS, compose_settings, list_options
 from settings.algorithms import ALGORITHMS
 from settings.commands import PLAYER_COMMANDS, READER_SETTINGS
 from settings.mistakes import Mistake
@@ -93,3 +93,14 @@ def test_help_on_what_there_is_not_is_a_mistake(word, said, capsys):
     with pytest.raises(Mistake, match=said):
         format_help([word])
     assert run.main(["--help", word]) == 2
+
+
+def test_a_setting_that_no_option_has_is_refused_without_composing_every_option(monkeypatch):
+    composed = []
+    monkeypatch.setattr(
+        "command_line.help.compose_settings", lambda words: composed.append(words) or compose_settings(words)
+    )
+    compose_once.cache_clear()
+    with pytest.raises(Mistake):
+        format_help(["env.foo"])
+    assert len(composed) == 2, "the default experiment, and one with the settings of a search"
