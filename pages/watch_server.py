@@ -207,11 +207,11 @@ class GameControls:
 
 
 def prepare_player() -> None:
-    """Let the thread that plays take only CPU time that a training leaves, and PyTorch compute in this thread alone."""
+    """Give the thread that plays the lowest priority there is, and let PyTorch compute in this thread alone."""
     import torch
 
     torch.set_num_threads(1)
-    if hasattr(os, "SCHED_IDLE"):  # on Linux: a thread of this class never interrupts one of a training
+    if hasattr(os, "SCHED_IDLE"):  # on Linux
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
