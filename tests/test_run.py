@@ -1,5 +1,6 @@
 """The command line: what one types, what is composed from it, and what a mistake is answered with."""
 
+import copy
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from environments.machine import count_cpus
 from environments.names import name_environment
 from environments.own_folder import OwnFolder, share_modules
 from evidence.evaluate import DEFAULT_EPISODES
-from experiments import composition
+from experiments import composition, overrides
 from experiments.check import check_settings
 from experiments.resume import refuse_another_model
 from run_directory.outputs import compute_key, create_run
@@ -38,9 +39,9 @@ from settings.runs import RunSettings
 from settings.setting import list_settings
 
 ROOT = Path(run.__file__).resolve().parent
-OPTIONS = [
+OPTIONS = [  # but for tuned configs, which tests/runs/test_tuned_configs.py builds
     (path.parent.name, path.stem)
-    for folder in (*(f"experiments/{group}" for group in composition.GROUPS), "tuned_configs", "tune_searches")
+    for folder in (*(f"experiments/{group}" for group in composition.GROUPS), "tune_searches")
     for path in sorted(ROOT.glob(f"{folder}/*.yaml"))
 ]
 
@@ -208,9 +209,6 @@ def test_every_yaml_file_composes_and_builds(group, option, monkeypatch):
     if words in (["cluster=ray"], ["cluster=gpu_workers"]):
         words += ["output_dir=/shared"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    if group == "tuned_configs":
-        made_for = yaml.safe_load((ROOT / group / f"{option}.yaml").read_text())["made_for"]
-        words += [f"{g}={name}" for g, name in made_for.items()]
     if option in READER_SETTINGS:
         words += ["runs=[there]" if option == "compare" else "run=there"]
         assert run.read_experiment(words)[0]["command"] == option
@@ -1166,10 +1164,12 @@ AWKWARD = [
 
 
 @pytest.mark.parametrize("path", AWKWARD)
-@pytest.mark.parametrize("key", composition.PATH_SETTINGS)
-def test_a_path_is_taken_literally(key, path):
-    assert composition.compose_settings([f"{key}={path}"])[key] == path
-    assert composition.parse_overrides([f"{key}={path}"]) == {key: path}
+def test_a_path_is_taken_literally(path):
+    paths = dict.fromkeys(composition.PATH_SETTINGS, path)
+    words = [f"{key}={path}" for key in paths]
+    settings = composition.compose_settings(words)
+    assert {key: settings[key] for key in paths} == paths
+    assert composition.parse_overrides(words) == paths
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:p=w#&[x]@host/db", "'sqlite:///a b.db'", "${oc.env:STORAGE}"])
@@ -1274,6 +1274,12 @@ def test_each_typed_setting_is_used_or_refused_by_name(command, monkeypatch, cap
     monkeypatch.setattr("pages.commands.list_seed_runs", lambda run: [run])
     monkeypatch.setattr("pages.commands.refuse_unplayable", lambda *_: None)
     monkeypatch.setattr("runs.ray_session.open_ray", record)  # of a dry run
+    default = composition.compose_settings([])  # what commands that read a run begin with
+    monkeypatch.setattr(
+        overrides,
+        "compose_settings",
+        lambda words: copy.deepcopy(default) if not words else composition.compose_settings(words),
+    )
     assert run.main(COMMANDS[command]) == 2 and len(told) == 1
     capsys.readouterr()
     for key in TYPED:
@@ -1340,31 +1346,34 @@ def test_a_training_refuses_what_only_others_read(word, refused):
     assert refused("tune_searches=cartpole_ppo", "command=train", word).startswith(f"{word}: ")
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["algo=ppp"],
-        ["algo.lrr=1"],
-        ["env=atari", "env.game=asault"],
-        ["env=cartpole", "algo=pg", "algo.episodes_per_update=7"],
-        ["tune_searches=assault_ppo", "search.trials=x"],
-        ["resume=/nowhere"],
-        ["command=evaluate", "run=/nowhere", "episodes=0"],
-        ["command=evaluate", "run=/nowhere"],
-        ["command=record", "run=/nowhere"],
-        ["command=record", "replay=/nowhere"],
-        ["algo=ppo", "--cfg", "job"],
-        ["env=swing", "--config-dir", "tests/cluster/own_folder", "--cfg", "job", "-p", "env"],
-        ["--config-dir", "/nowhere"],
-        ["tuned_configs=/nowhere/mine.yaml"],
-    ],
-    ids=" ".join,
-)
-def test_words_are_checked_before_anything_heavy_is_imported(words):
-    """torch, Ray and RLlib take seconds, and a mistake is answered within one."""
-    script = f"import sys, run; run.main({words}); print({{'torch', 'ray'}} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "set()"
+LIGHT = [  # command lines that are answered, or printed, without torch and Ray
+    ["algo=ppp"],
+    ["algo.lrr=1"],
+    ["env=atari", "env.game=asault"],
+    ["env=cartpole", "algo=pg", "algo.episodes_per_update=7"],
+    ["tune_searches=assault_ppo", "search.trials=x"],
+    ["resume=/nowhere"],
+    ["command=evaluate", "run=/nowhere", "episodes=0"],
+    ["command=evaluate", "run=/nowhere"],
+    ["command=record", "run=/nowhere"],
+    ["command=record", "replay=/nowhere"],
+    ["algo=ppo", "--cfg", "job"],
+    ["--config-dir", "/nowhere"],
+    ["tuned_configs=/nowhere/mine.yaml"],
+    ["env=swing", "--config-dir", "tests/cluster/own_folder", "--cfg", "job", "-p", "env"],
+]
+
+
+def test_words_are_checked_before_anything_heavy_is_imported():
+    """torch, Ray and RLlib take seconds, and a mistake is answered within one. No line unloads what another loads."""
+    script = """import contextlib, io, json, sys, run
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = run.main(words)
+    print(code, *sorted({"torch", "ray"} & {*sys.modules}))"""
+    typed = [sys.executable, "-c", script, json.dumps(LIGHT)]
+    done = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:-1] == ["0" if "--cfg" in words else "2" for words in LIGHT], done.stdout
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def best_return(compose, *overrides: str, enough: float) -> float:
 @pytest.mark.parametrize(
     "config",
     [
-        "cartpole_ppo",
         "cartpole_pg",
+        pytest.param("cartpole_ppo", marks=pytest.mark.end_to_end),
         pytest.param("cartpole_solved_a2c", marks=pytest.mark.end_to_end),
         pytest.param("cartpole_solved_a3c", marks=pytest.mark.slow),
     ],

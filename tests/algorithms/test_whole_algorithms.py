@@ -46,7 +46,10 @@ def test_a_learner_in_a_process_of_its_own_learns_the_same(algo, make_algorithm)
     np.testing.assert_equal(here, there)
 
 
-@pytest.mark.parametrize("overrides", [CARTPOLE, ASSAULT], ids=["cartpole", "assault"])
+@pytest.mark.parametrize(
+    "overrides",
+    [pytest.param(CARTPOLE, id="cartpole"), pytest.param(ASSAULT, id="assault", marks=pytest.mark.end_to_end)],
+)
 def test_a_seed_repeats_its_rows_and_another_does_not(overrides, make_algorithm):
     one, again, other = (rows_of(make_algorithm(*overrides, f"seed={seed}"), 2) for seed in (1, 1, 2))
     np.testing.assert_equal(one, again)

@@ -38,6 +38,7 @@ def test_a_run_keeps_its_weights_along_its_budget(finished):
     assert any(not np.array_equal(first[name], end[name]) for name in first)
 
 
+@pytest.mark.end_to_end
 def test_milestones_are_evaluated_like_checkpoints_and_a_damaged_one_stops_only_that(copied):
     evaluation = ["command=evaluate", f"run={copied}", "episodes=2", "way=greedy"]
     code, printed = go(*evaluation, "checkpoint=milestone_0")
