@@ -16,7 +16,7 @@ it, its rows are left out, and a line says so. To have them:
 
 import sys
 
-from benchmarks import sb3_a2c
+from benchmarks import sb3_speed
 from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
 
 SMALL, LARGE = ("algo.num_envs=16", "algo.horizon=5"), ("algo.num_envs=64", "algo.horizon=20")
@@ -49,30 +49,16 @@ def suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int, **variable
     return lambda folder: run_suite(folder, warm_up, agent_steps, *words, variables=variables)
 
 
-def stable_baselines3(vectorize: str, path: str | None, agent_steps: int) -> Contestant:
-    """Its A2C, 16 x 5."""
-    words = [f"--vectorize={vectorize}", f"--agent-steps={agent_steps}", *([f"--sb3-path={path}"] if path else [])]
-    return lambda folder: run_module("sb3_a2c", folder, *words)
-
-
 def summary(rounds: list[dict]) -> dict[str, list[float]]:
     """The lines of the table: what it is, with its unit, and one number per round."""
     speed = {name: speeds(rounds, name) for name in rounds[0]}
-    sb3 = {}
-    if "sb3_subproc" in speed:
-        faster = [max(both) for both in zip(speed["sb3_dummy"], speed["sb3_subproc"], strict=True)]
-        sb3 = {
-            "A2C 16 x 5, Stable-Baselines3, envs in one process": speed["sb3_dummy"],
-            "A2C 16 x 5, Stable-Baselines3, a process per env": speed["sb3_subproc"],
-            "A2C 16 x 5, suite / the faster Stable-Baselines3": ratio(speed["a2c_16x5"], faster),
-        }
     return {
         "A2C 16 x 5, bare loop, agent steps/s": speed["bare_16x5"],
         "A2C 16 x 5, suite": speed["a2c_16x5"],
         "A2C 16 x 5, suite / bare loop": ratio(speed["a2c_16x5"], speed["bare_16x5"]),
         "A2C 16 x 5 with an LSTM, suite": speed["a2c_16x5_lstm"],
         "A2C 16 x 5, time with an LSTM / without": ratio(speed["a2c_16x5"], speed["a2c_16x5_lstm"]),
-        **sb3,
+        **sb3_speed.summarize(speed, "a2c_16x5", "A2C 16 x 5, "),
         "A2C 64 x 20, bare loop, agent steps/s": speed["bare_64x20"],
         "A2C 64 x 20, suite": speed["a2c_64x20"],
         "A2C 64 x 20, suite / bare loop": ratio(speed["a2c_64x20"], speed["bare_64x20"]),
@@ -92,22 +78,17 @@ def main() -> None:
     parser = command_line(__doc__, "actor_critics.json")
     parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
     settings = parser.parse_args()
-    with_sb3 = sb3_a2c.is_there(settings.sb3_path)
-    if settings.sb3_path and not with_sb3:
-        parser.error(f"--sb3-path {settings.sb3_path}: Stable-Baselines3 is not there; {sb3_a2c.INSTALL}")
+    with_sb3 = sb3_speed.check_path(parser, settings.sb3_path)
     num_rounds, shorter = (1, 10) if settings.quick else (settings.rounds, 1)
     warm_up = WARM_UP // min(shorter, 2)
     result = begin() | {"agent_steps": {name: steps // shorter for name, (_, steps) in SUITE.items()}}
-    if not with_sb3:
-        print(f"Stable-Baselines3 is not installed, its rows are left out: {sb3_a2c.INSTALL}, then make bench SB3=sb3")
 
     def ours(name: str, **variables: str) -> Contestant:
         words, steps = SUITE[name]
         return suite(words, warm_up, steps // shorter, **variables)
 
-    contestants = {}  # what is compared stands side by side, because machines drift
-    for vectorize in ("subproc", "dummy") if with_sb3 else ():
-        contestants[f"sb3_{vectorize}"] = stable_baselines3(vectorize, settings.sb3_path, 8000 // shorter)
+    # What is compared stands side by side, because machines drift.
+    contestants = sb3_speed.make_contestants("a2c", settings.sb3_path, 8000 // shorter) if with_sb3 else {}
     contestants["a2c_16x5"] = ours("a2c_16x5")
     contestants["a2c_16x5_lstm"] = ours("a2c_16x5_lstm")
     contestants["bare_16x5"] = bare_loop(16, 5, 40_000 // shorter)

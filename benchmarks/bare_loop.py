@@ -36,6 +36,7 @@ from gymnasium.spaces import Discrete  # noqa: E402
 from gymnasium.vector import AutoresetMode  # noqa: E402
 
 from benchmarks.processes import pss_mib  # noqa: E402
+from environments.machine import find_fastest_dtype  # noqa: E402
 
 NHWC = torch.channels_last
 GAMMA, MAX_GRAD_NORM, ENTROPY_COEFF = 0.99, 0.5, 0.01
@@ -224,7 +225,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch's and the emulator's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="of the trunk")
+    fastest = find_fastest_dtype()
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default=fastest, help="of the trunk")
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import sb3_a2c
+from benchmarks import sb3_speed
 from benchmarks.processes import started
 from benchmarks.rounds import ROOT, begin, finished
 from run_directory.layout import PROGRESS_CSV
@@ -191,8 +191,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
     parser.add_argument("--out", type=Path, default=Path("bench_out/learning"))
     options = parser.parse_args()
-    if not sb3_a2c.is_there(options.sb3_path):
-        parser.error(f"Stable-Baselines3 is not there: {sb3_a2c.INSTALL}, then --sb3-path sb3")
+    if not sb3_speed.is_there(options.sb3_path):
+        parser.error(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     return options

@@ -19,7 +19,7 @@ import ale_py
 import gymnasium
 import torch
 
-from benchmarks import learning, sb3_a2c
+from benchmarks import learning, sb3_speed
 
 
 def fall_to_zero(start: float) -> Callable[[float], float]:
@@ -36,15 +36,15 @@ def make_arguments(algo: str) -> dict[str, Any]:
     num_envs, eps = arguments.pop("num_envs"), arguments.pop("eps")
     policy: dict[str, Any] = {"optimizer_kwargs": {"eps": eps}}
     if algo == "a2c":
-        tensorflow_like = importlib.import_module(f"{sb3_a2c.MODULE}.common.sb2_compat.rmsprop_tf_like")
+        tensorflow_like = importlib.import_module(f"{sb3_speed.MODULE}.common.sb2_compat.rmsprop_tf_like")
         policy = {"optimizer_class": tensorflow_like.RMSpropTFLike, "optimizer_kwargs": {"eps": eps, "alpha": 0.99}}
     return {"num_envs": num_envs, "policy_kwargs": policy} | arguments
 
 
 def train(algo: str, seed: int, agent_steps: int, threads: int, vectorize: str) -> dict[str, Any]:
     """Train one agent; returns the games that ended, [agent steps, score] each, and how long it took in seconds."""
-    sb3, vectors = (importlib.import_module(f"{sb3_a2c.MODULE}{part}") for part in ("", ".common.vec_env"))
-    make_atari_env = importlib.import_module(f"{sb3_a2c.MODULE}.common.env_util").make_atari_env
+    sb3, vectors = (importlib.import_module(f"{sb3_speed.MODULE}{part}") for part in ("", ".common.vec_env"))
+    make_atari_env = importlib.import_module(f"{sb3_speed.MODULE}.common.env_util").make_atari_env
     gymnasium.register_envs(ale_py)
     torch.set_num_threads(threads)
     arguments = make_arguments(algo)
@@ -77,8 +77,8 @@ def main() -> None:
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    if not sb3_a2c.is_there(options.sb3_path):
-        sys.exit(f"Stable-Baselines3 is not there: {sb3_a2c.INSTALL}, then --sb3-path sb3")
+    if not sb3_speed.is_there(options.sb3_path):
+        sys.exit(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
     result = train(options.algo, options.seed, options.agent_steps, options.threads, options.vectorize)
     options.out.write_text(json.dumps(result) + "\n")
 

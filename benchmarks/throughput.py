@@ -4,16 +4,20 @@
     python -m benchmarks.throughput --quick    # one short round, to see that it works; not for quoting
 
     first         this suite with its memory sampled | this suite with one remote runner
-    each round    bare loop, then E, I, G alone | suite's PPO | stock RLlib's PPO in three ways  (then in reverse order)
+    each round    bare loop, then E, I, G alone | suite's PPO | Stable-Baselines3's in two ways | stock RLlib's in three
 
 Every contestant trains PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in a fresh
-process, and warm-up is not counted. Machines drift by 10 % and more within minutes, so a ratio is taken within a round;
-quote its median and range over the rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`.
-It asserts nothing. Linux only.
+process, and warm-up is not counted. The suite and the bare loop compute in the dtype that the CPU is fastest at, the
+others in float32. Every other round has the reverse order. Stable-Baselines3 is optional, as in
+`benchmarks/actor_critics.py`.
+
+Machines drift by 10 % and more within minutes, so a ratio is taken within a round; quote its median and range over the
+rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`. It asserts nothing. Linux only.
 """
 
 import sys
 
+from benchmarks import sb3_speed
 from benchmarks.rounds import alone, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
 
 STEPS_PER_UPDATE = 8 * 128
@@ -33,6 +37,8 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
     }.items():
         speed[name] = speeds(rounds, key)
 
+    sb3 = {name: speeds(rounds, name) for name in rounds[0] if name == "suite" or name.startswith("sb3_")}
+
     def share(a: str, b: str) -> list[float]:
         return ratio(speed[a], speed[b])
 
@@ -43,6 +49,7 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
         "limit, 1 / (1/E + 1/I + 4/G), agent steps/s": speed["limit"],
         "bare loop, agent steps/s": speed["bare loop"],
         "this suite, agent steps/s": speed["this suite"],
+        **sb3_speed.summarize(sb3, "suite", ""),
         "stock RLlib, agent steps/s": speed["stock RLlib"],
         "stock RLlib with 1 thread, as Tune starts it, agent steps/s": speed["stock RLlib, 1 thread"],
         "stock RLlib with 1 thread and its own padding, agent steps/s": speed["stock RLlib, its padding"],
@@ -60,7 +67,10 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
 
 
 def main() -> None:
-    settings = command_line(__doc__, "throughput.json").parse_args()
+    parser = command_line(__doc__, "throughput.json")
+    parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
+    settings = parser.parse_args()
+    with_sb3 = sb3_speed.check_path(parser, settings.sb3_path)
     num_rounds, updates, iterations = (1, 6, 1) if settings.quick else (settings.rounds, 40, 5)
     result = begin() | {"updates": updates, "stock_iterations": iterations}
     steps, half = ((WARM_UP, n * STEPS_PER_UPDATE) for n in (updates, updates // 2))
@@ -71,6 +81,7 @@ def main() -> None:
     contestants = {
         "bare_loop": lambda folder: run_module("bare_loop", folder, f"--updates={updates}"),
         "suite": lambda folder: run_suite(folder, *steps, *PPO),
+        **(sb3_speed.make_contestants("ppo", settings.sb3_path, half[1] // 4) if with_sb3 else {}),
         "stock_rllib": lambda folder: run_module("stock_rllib", folder, stock),
         "stock_1_thread": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1"),
         "stock_its_padding": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1", "--padding=same"),

@@ -14,6 +14,9 @@ from pathlib import Path
 import psutil
 
 ROOT = Path("/")  # of the file system; tests pass another folder
+CPUINFO = Path("/proc/cpuinfo")
+# Values of ONEDNN_MAX_CPU_ISA that keep oneDNN, which computes for PyTorch, from the instructions for bf16.
+ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def count_cpus(root: Path = ROOT) -> int:
@@ -97,18 +100,15 @@ def read_small_file(path: Path) -> str:
 
 def find_fastest_dtype() -> str:
     """Return the fastest dtype of this machine's CPU: `bfloat16` if the CPU has instructions for it, else `float32`."""
-    try:
-        with open("/proc/cpuinfo") as cpuinfo:
-            flags = cpuinfo.read()
-    except OSError:
-        return "float32"  # not Linux: the CPU cannot be asked
-    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    flags = read_small_file(CPUINFO)  # empty outside of Linux, where the CPU cannot be asked
+    there = "avx512_bf16" in flags or "amx_bf16" in flags
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in ISA_WITHOUT_BF16
+    return "bfloat16" if there and allowed else "float32"
 
 
 def read_cpu_model() -> str:
     """Return the name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
+    lines = read_small_file(CPUINFO).splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line and ":" in line]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -10,6 +10,7 @@ import ray
 import torch
 
 import run
+from environments import machine
 from environments.machine import count_cpus, get_memory_bytes, get_shared_memory_bytes
 from environments.threads import configure_threads, count_threads
 
@@ -100,6 +101,26 @@ def test_cpus_are_the_least_that_any_cgroup_leaves(cgroup, files, cpus, machine_
 )
 def test_memory_is_the_least_that_any_cgroup_leaves(cgroup, files, wanted, machine_of):
     assert get_memory_bytes(machine_of(cgroup, files)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed", "dtype"),
+    [
+        ("avx2 avx512f", None, "float32"),
+        ("avx2 avx512_bf16", None, "bfloat16"),
+        ("amx_bf16", "DEFAULT", "bfloat16"),
+        ("avx512_bf16", "AVX512_CORE_BF16", "bfloat16"),
+        ("avx512_bf16", "avx2", "float32"),
+        ("avx512_bf16", "AVX512_CORE", "float32"),
+    ],
+)
+def test_bf16_is_chosen_where_the_cpu_has_it_and_onednn_may_use_it(flags, allowed, dtype, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if allowed:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", allowed)
+    assert machine.find_fastest_dtype() == dtype
 
 
 def test_shared_memory_that_is_not_there_is_none(tmp_path):
