@@ -9,10 +9,9 @@ follows the algorithm on the command line, and knows new YAML files and new run 
 from collections.abc import Iterable
 from pathlib import Path
 
-from ale_py import roms
-
 from command_line.flags import split_arguments
 from command_line.help import SECTIONS, list_defaults
+from environments.spelling import list_games
 from experiments.composition import FILE_GROUPS, GROUPS, PATH_SETTINGS, list_options
 from experiments.config_dir import open_typed_folder
 from run_directory.layout import CHECKPOINT_NAMES
@@ -143,7 +142,7 @@ def list_group_settings(section: str, before: list[str]) -> dict[str, Setting]:
 def list_values(key: str, before: list[str]) -> list[str]:
     """Return the values of a group or a setting; an empty list if it has infinitely many, such as a number."""
     if key in GROUPS:
-        return [*list_options(key), *(roms.get_all_rom_ids() if key == "env" else [])]
+        return [*list_options(key), *(list_games() if key == "env" else [])]
     section, dot, name = key.rpartition(".")
     table = list_group_settings(section, before) if dot else {"seed": SEED, **list_settings(RunSettings)}
     if name not in table:

@@ -16,9 +16,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from ale_py import roms
-
 from environments.own_folder import OwnFolder
+from environments.spelling import list_games
 from experiments.composition import (
     GROUPS,
     compose_config,
@@ -119,7 +118,7 @@ def format_section(word: str) -> list[str]:
     for overrides in [[], *([f"{group}={option}"] for option in options)]:
         table = list_defaults(group or "run", overrides)
         if name in table:
-            games = wrap_text("      ", f"Games: {', '.join(roms.get_all_rom_ids())}") if key == "env.game" else []
+            games = wrap_text("      ", f"Games: {', '.join(list_games())}") if key == "env.game" else []
             return [*overrides, *format_setting(key, *table[name]), *games]
     known = [f"{section}.{name}" for section in SECTIONS[:-1] for name in list_defaults(section, [])]
     raise Mistake(f"--help {explain_typed_key(key, known)}")

@@ -2,13 +2,18 @@
 
 import re
 
-from ale_py import roms
-
 from settings.mistakes import Mistake
 from settings.suggestions import find_similar_names
 
 ALE_PREFIXES = ("ALE/", "atari/")
 GYMNASIUM_ID = re.compile(r"(\w+?)(?:-ram)?(?:Deterministic|NoFrameskip)?-v\d+")
+
+
+def list_games() -> list[str]:
+    """Return the names of all games of ALE."""
+    from ale_py import roms  # it imports Gymnasium, which took a third of the time of --help
+
+    return roms.get_all_rom_ids()
 
 
 def refuse_gymnasium_id(value: str, envs: list[str]) -> None:
@@ -39,12 +44,12 @@ def translate_env(value: str, envs: list[str]) -> str | None:
 
 def find_game(word: str) -> str | None:
     """Return the ALE game of another spelling, `ms_pacman` for `MsPacman`; None if there is no such game."""
-    return {game.replace("_", ""): game for game in roms.get_all_rom_ids()}.get(re.sub(r"[_-]", "", word).lower())
+    return {game.replace("_", ""): game for game in list_games()}.get(re.sub(r"[_-]", "", word).lower())
 
 
 def suggest_env(word: str, envs: list[str]) -> str:
     """Return the end of the message on an unknown value of env=: the nearest value, and all values."""
-    near = find_similar_names(word, [*envs, *roms.get_all_rom_ids()])[:3]
+    near = find_similar_names(word, [*envs, *list_games()])[:3]
     every = f"{', '.join(envs)}, and every game of ALE (--help env.game lists them)"
     return (
         f"did you mean {' or '.join(near)}? There are: {every}" if near else f"no name is similar; there are: {every}"

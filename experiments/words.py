@@ -5,9 +5,7 @@ An override in another notation is expanded if its meaning is certain; otherwise
 
 import re
 
-from ale_py import roms
-
-from environments.spelling import refuse_gymnasium_id, translate_env
+from environments.spelling import list_games, refuse_gymnasium_id, translate_env
 from settings.mistakes import Mistake
 from settings.synonyms import takes_value
 
@@ -28,7 +26,7 @@ def expand_override(override: str, envs: list[str]) -> list[str]:
     """
     key, _, value = override.partition("=")
     if key == "env" and value and value not in envs:
-        if value in roms.get_all_rom_ids():
+        if value in list_games():
             return ["env=atari", f"env.game={value}"]
         refuse_gymnasium_id(value, envs)
     if key == "seed" and SEED_LIST.fullmatch(value):

@@ -1364,6 +1364,13 @@ LIGHT = [  # command lines that are answered, or printed, without torch and Ray
 ]
 
 
+def test_bare_help_imports_no_game():
+    """A third of its time was Gymnasium, which the list of games brings along."""
+    script = "import sys, run; run.main(['--help']); print({'gymnasium', 'ale_py'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_words_are_checked_before_anything_heavy_is_imported():
     """torch, Ray and RLlib take seconds, and a mistake is answered within one. No line unloads what another loads."""
     script = """import contextlib, io, json, sys, run
