@@ -65,9 +65,7 @@ class A2CLearner(RolloutLearner):
         if algo.normalize_advantages:
             batch["advantages"] = self.standardize(batch["advantages"], batch["valid"])
         for microbatch in self.iterate_microbatches(batch, COLUMNS, algo.microbatch_size):
-            policy, values, rows = self.forward(microbatch)
-            loss, terms = a2c_loss(policy, values, rows, algo.vf_coeff, algo.entropy_coeff)
-            self.add_gradient(loss, terms)
+            self.add_gradient_of(a2c_loss, microbatch, algo.vf_coeff, algo.entropy_coeff)
 
 
 def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewards: bool) -> Batch:

@@ -134,7 +134,7 @@ class A3CRunner(EnvRunner, Checkpointable):
             self.workers[first] = VectorEnvRunner(config=config, worker_index=first, module=module)
             if module is None:
                 self.learner: A3CLearner = config.build_learner(spaces=self.workers[first].get_spaces())
-                self.workers[first].module = module = self.learner.net
+                self.workers[first].use_module(module := self.learner.net)
         self.vectors: np.ndarray | None = None  # of the training process, where it is on the same machine
 
     def play_fragments(

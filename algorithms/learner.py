@@ -7,8 +7,9 @@ rows in any order, [B, ...]. A model with an LSTM learns from whole sequences, [
 `memory` [2, B, H]. How several learners share the rollouts is known here only, see algorithms/data_parallel.py.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -19,6 +20,7 @@ from torch import nn
 from algorithms import data_parallel
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from custom_models.actor_critic import ActorCritic
+from custom_models.cuda_graphs import GraphedFunction, differentiate
 from custom_models.optimizers import make_optimizer
 from environments.threads import configure_threads
 from rollouts.device import copy_to_device
@@ -54,6 +56,9 @@ class RolloutLearner(TorchLearner):
         self.progress = 0.0  # share of the run that was done at the last update
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
+        compute = functools.partial(differentiate, self.forward, self.parameters)
+        self._graphed = GraphedFunction(compute, self._device, "minibatches are learned from")
+        self._is_graphed = self._device.type == "cuda" and not self.net.recurrent  # an LSTM's kernels differ each time
 
     def __repr__(self) -> str:
         return self.config.learner_class.__name__  # Ray's dashboard would call it _WrappedExecutable
@@ -197,6 +202,18 @@ class RolloutLearner(TorchLearner):
         policy, values = self.net.unroll(obs, packed, tuple(memory), starts)
         rows = valid.nonzero(as_tuple=True)  # once: a GPU is waited for to know how many
         return self.net.Policy(policy[rows]), values[rows], {name: column[rows] for name, column in rest.items()}
+
+    def add_gradient_of(self, compute_loss: Callable[..., Any], minibatch: Batch, *settings: Any) -> None:
+        """Run the network on a minibatch and add the gradient of `compute_loss`, a function from the results of
+        `forward` and settings to a loss and its terms, all scalars; on a GPU as a CUDA graph."""
+        if not self._is_graphed:
+            self.add_gradient(*compute_loss(*self.forward(minibatch), *settings))
+            return
+        terms, gradients = self._graphed(None, compute_loss, minibatch, *settings)
+        self._log.append({name: term.clone() for name, term in terms.items()})
+        self._shares.append(self._share)
+        for p, gradient in zip(self.parameters, torch._foreach_mul(gradients, self._share), strict=True):
+            p.grad = gradient if p.grad is None else p.grad + gradient
 
     def add_gradient(self, loss: torch.Tensor, terms: dict[str, torch.Tensor]) -> None:
         """Add the gradient of the loss on the present minibatch to the parameters' gradients, and log the loss terms.

@@ -80,9 +80,7 @@ class PPOLearner(RolloutLearner):
         coefficients = algo.vf_coeff, algo.entropy_coeff, self.kl_coeff if algo.kl_coeff > 0 else None
         standardize = "advantages" if algo.normalize_advantages else None
         for minibatch in self.iterate_minibatches(batch, COLUMNS, algo.minibatch_size, algo.num_epochs, standardize):
-            policy, values, rows = self.forward(minibatch)
-            loss, terms = ppo_loss(policy, values, rows, clip, vf_clip, *coefficients)
-            self.add_gradient(loss, terms)
+            self.add_gradient_of(ppo_loss, minibatch, clip, vf_clip, *coefficients)
             self.step()
 
         if algo.kl_coeff > 0:  # section 4 of the paper, with RLlib's factors

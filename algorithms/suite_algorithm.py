@@ -14,6 +14,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from algorithms.learner import PROGRESS, RolloutLearner
 from algorithms.nonfinite import NonFiniteLoss
 from algorithms.remote_learners import update_learners
+from custom_models import cuda_graphs
 from custom_models.actor_critic import ActorCritic
 from rollouts.health import describe_lost_runners, raise_start_errors
 from rollouts.private_ray import get_local_learner, get_weights_number, list_env_runner_actors
@@ -77,11 +78,10 @@ class SuiteAlgorithm(Algorithm):
             raise_start_errors(self.env_runner_group)
         self.config = self.config.copy(copy_frozen=False)  # `step` shortens the last row
         runner, learner = self.env_runner_group.local_env_runner, get_local_learner(self.learner_group)
-        # In one process, on one device: acting and learning need no copies of each other's weights.
-        ours = isinstance(runner, VectorEnvRunner) and isinstance(learner, RolloutLearner)
-        self.one_network = ours and learner.parameters[0].device.type == "cpu"
+        # In one process: acting, on the learner's device, and learning need no copies of each other's weights.
+        self.one_network = isinstance(runner, VectorEnvRunner) and isinstance(learner, RolloutLearner)
         if self.one_network:
-            runner.module = learner.net
+            runner.use_module(learner.net)
 
     def update_learner(self, rollouts: list[Any]) -> list[dict[str, float]]:
         """Update the learner, or all learners, once with these Rollouts; returns the report of each learner."""
@@ -140,7 +140,8 @@ class SuiteAlgorithm(Algorithm):
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
         self.write_milestones(before)
-        return result | {"notices": describe_lost_runners(self.env_runner_group) + self.milestones.complaints}
+        notices = describe_lost_runners(self.env_runner_group) + self.milestones.complaints + cuda_graphs.COMPLAINTS
+        return result | {"notices": notices}
 
     def write_milestones(self, before: int) -> None:
         """Write the milestones and weights to evaluate that the run has passed since it had `before` agent steps."""

@@ -9,7 +9,7 @@
 Each in a fresh process, in turns: benchmarks/rounds.py. All are in agent steps/s; L counts a step once, whatever the
 epochs. The limits that follow: 1 / (1/E + 1/I + 1/L) where one waits for the other, and where playing overlaps learning
 the lower of 1 / (1/E + 1/I) and L. With env runners the GPU is shared, half for them and half for the learner; without
-any, acting is on the CPU. A number of env runners that the machine has no cores for is left out, and said.
+any, the training process does all three. A number of env runners that there are no cores for is left out, and said.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from cluster.plan import make_plan
 from environments.games import make_games
 from environments.machine import count_cpus
 from environments.threads import configure_threads
-from rollouts.device import act_on_device
+from rollouts.device import Acting
 from rollouts.rollout import Rollout, RolloutData, list_columns
 from runs.build import build_config
 
@@ -83,13 +83,13 @@ def emulator(num_envs: int, patience_s: float) -> float:
 def acting(device: torch.device, num_envs: int, patience_s: float) -> float:
     """I: from stacks on the host to actions on the host, by the suite's network."""
     learner, games = made(device, num_envs)
-    net, generator = learner.net, torch.Generator().manual_seed(0)
+    net, generator, actor = learner.net, torch.Generator().manual_seed(0), Acting(device)
     obs = torch.randint(0, 256, (num_envs, *games.layout.stack_shape), dtype=torch.uint8)
     with torch.inference_mode():
         packed = net.pack()
 
         def step() -> None:
-            policy = net.Policy(act_on_device(net, obs, packed, ())[0])
+            policy = net.Policy(actor.act(net, obs, packed, ())[0])
             policy.logp(policy.sample(generator))
 
         return rate(step, num_envs, patience_s)

@@ -152,12 +152,14 @@ def _count_learner_cpus(cluster: dict[str, Any]) -> int:
 def choose_dtype(settings: dict[str, Any]) -> str:
     """Return the dtype of the torso.
 
-    `model.dtype=auto` is bfloat16 where env runners act on GPUs. Where CPUs act, it is what this machine's CPU is
-    fastest in, wherever the learner is: a CPU without bfloat16 arithmetic takes many times as long in it.
+    `model.dtype=auto` is bfloat16 where actions are computed on GPUs: by env runners, or by a training process that
+    plays and learns. Where CPUs act, it is what this machine's CPU is fastest in, wherever the learner is: a CPU
+    without bfloat16 arithmetic takes many times as long in it.
     """
     if settings["model"]["dtype"] != "auto":
         return settings["model"]["dtype"]
-    on_gpus = count_env_runners(settings) and settings["cluster"]["gpus_per_runner"]
+    cluster = settings["cluster"]
+    on_gpus = cluster["gpus_per_runner"] if count_env_runners(settings) else cluster["gpus_per_learner"]
     return "bfloat16" if on_gpus else find_fastest_dtype()
 
 

@@ -1,9 +1,7 @@
 """Copies between the memory of a process and its GPU. On the CPU nothing is copied.
 
-    learner       Rollout --pinned memory, a stream of its own--> columns on the GPU
-    env runner    obs --> GPU --> policy and value --one transfer--> host, where actions are drawn
-
-This code has never run on a GPU; the tests with the marker `gpu` say what should hold there.
+learner       Rollout --pinned memory, a stream of its own--> columns on the GPU
+env runner    obs --> GPU --> policy and value --one transfer--> host, where actions are drawn
 """
 
 import functools
@@ -13,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from custom_models.cuda_graphs import GraphedFunction
 
 CPU = torch.device("cpu")
 
@@ -59,23 +59,36 @@ def choose_runner_device(config: Any, worker_index: int | None) -> torch.device:
     return torch.device("cuda", 0)  # Ray shows a process only what it was given
 
 
-def act_on_device(
-    module: Any, obs: torch.Tensor, packed: Any, state: tuple
-) -> tuple[torch.Tensor, torch.Tensor, tuple]:
-    """Call `module.act` on the device of the module.
+class Acting:
+    """The network of an env runner on the device where it is; on a GPU as a CUDA graph."""
 
-    Args:
-        module: an ActorCritic.
-        obs: observations [N, ...] in the memory of the process.
-        packed: the result of `module.pack`.
-        state: of the LSTM, on the device.
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._graphed = GraphedFunction(act_in_one_tensor, device, "env runners act")
 
-    Returns:
-        Parameters of the policy [N, P] and values [N] in the memory of the process, and the next state on the device.
-    """
-    device = module.policy.weight.device
-    if device.type == "cpu":
-        return module.act(obs, packed, state)
-    parameters, values, state = module.act(obs.to(device), packed, state)
-    both = torch.cat([parameters, values[:, None]], -1).cpu()  # one copy, which waits until both are computed
-    return both[:, :-1], both[:, -1], state
+    def act(
+        self, module: Any, obs: torch.Tensor, packed: Any, state: tuple
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple]:
+        """Call `module.act` on the device of the module.
+
+        Args:
+            module: an ActorCritic.
+            obs: observations [N, ...] in the memory of the process.
+            packed: the result of `module.pack`.
+            state: of the LSTM, on the device.
+
+        Returns:
+            Parameters of the policy [N, P] and values [N] in the memory of the process, and the next state on the
+            device.
+        """
+        if self._device.type == "cpu":
+            return module.act(obs, packed, state)
+        both, state = self._graphed(packed, module, obs, state)
+        both = both.cpu()  # one copy, which waits until both are computed
+        return both[:, :-1], both[:, -1], tuple(part.clone() for part in state)
+
+
+def act_in_one_tensor(packed: Any, module: Any, obs: torch.Tensor, state: tuple) -> tuple[torch.Tensor, tuple]:
+    """Call `module.act`; returns parameters of the policy and value side by side [N, P + 1], and the next state."""
+    parameters, values, state = module.act(obs, packed, state)
+    return torch.cat([parameters, values[:, None]], -1), state

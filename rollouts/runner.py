@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
 from environments.threads import configure_threads
-from rollouts.device import act_on_device, choose_runner_device
+from rollouts.device import Acting, choose_runner_device
 from rollouts.health import DeferredFault, return_faults
 from rollouts.rollout import Rollout, list_columns, summarize
 from rollouts.streams import seed_streams
@@ -45,9 +45,10 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.games = make_games(config.env_config, self.num_envs, threads)
         self.layout = self.games.layout
         self.weights_seq_no, self.deferred_fault = 0, DeferredFault()
-        self.module = module
         if module is None:
             self.make_module()
+        else:
+            self.use_module(module)
         self._policy_size, self._memory_size = self._measure_sizes()
         # A runner that replaces a lost one plays other games than those the run began with.
         again = ray.is_initialized() and (here := ray.get_runtime_context()).get_actor_id() and self.worker_index
@@ -55,7 +56,11 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def make_module(self) -> None:
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=False)
-        self.module = spec.build().to(choose_runner_device(self.config, self.worker_index))
+        self.use_module(spec.build().to(choose_runner_device(self.config, self.worker_index)))
+
+    def use_module(self, module: Any) -> None:
+        """Act with this module from now on, on the device where it is."""
+        self.module, self._acting = module, Acting(module.policy.weight.device)
 
     def get_spaces(self) -> dict[str, Any]:
         one = (self.games.observation_space, self.games.action_space)
@@ -68,7 +73,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         space, state = self.games.observation_space, self.module.make_initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
-            policy = act_on_device(self.module, obs, self.module.pack(), state)[0]
+            policy = self._acting.act(self.module, obs, self.module.pack(), state)[0]
         return policy.shape[-1] if self.config.records_policy() else 0, state[0].shape[-1] if state else 0
 
     def start_games(self, agent_steps: int) -> None:
@@ -95,7 +100,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def _act(self, packed: Any) -> tuple[torch.Tensor, torch.Tensor, tuple]:
         """Run the network on the present observations; returns policies [N, P], values [N] and the next state."""
         obs = torch.from_numpy(self._stack.get_observations())  # [N, ...]; pixels as stacks in blocks
-        return act_on_device(self.module, obs, packed, self._state)
+        return self._acting.act(self.module, obs, packed, self._state)
 
     def sample(self, **kwargs) -> Rollout:
         """Play `horizon` agent steps in every env. RLlib's arguments for evaluation are not used."""
@@ -164,7 +169,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             final_obs: Any = step.final_obs
             last = self._stack.preview_observations(final_obs, cut)
             state = tuple(part[torch.from_numpy(cut)] for part in self._state)
-            values[cut] = act_on_device(self.module, torch.from_numpy(last), packed, state)[1].numpy()
+            values[cut] = self._acting.act(self.module, torch.from_numpy(last), packed, state)[1].numpy()
         return values
 
     @return_faults

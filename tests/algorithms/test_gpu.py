@@ -5,6 +5,8 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from algorithms.learner import PROGRESS
+from custom_models import cuda_graphs
+from custom_models.cuda_graphs import COMPLAINTS, GraphedFunction
 from rollouts.rollout import RolloutData
 
 pytestmark = [
@@ -59,18 +61,48 @@ def test_in_bf16_too_an_update_on_a_gpu_is_that_on_the_cpu(make_runner, make_lea
     assert (ends[1] - ends[0]).norm() < 0.2 * (ends[0] - start).norm()
 
 
+@pytest.mark.parametrize(
+    "words", [("algo=ppo", *PPO), ("algo=a2c", *SMALL), ("algo=a2c", "algo.microbatch_size=32", *SMALL)]
+)
+def test_an_update_as_a_cuda_graph_is_the_eager_one(words, make_runner, make_learner, exact):
+    words = ("env=assault", "model.hidden=32", *words)
+    rollouts = [make_runner(*words, f"seed={seed}").sample() for seed in (1, 2)]
+    eager, graphed = (make_learner(*words, num_gpus_per_learner=1) for _ in range(2))
+    graphed.net.load_state_dict(eager.net.state_dict())
+    eager._graphed._is_recordable = False
+    for update in range(6):
+        data, timesteps = RolloutData(rollouts), {PROGRESS: update / 10}  # the clip falls, too
+        reports = [one.update(training_data=data, timesteps=timesteps) for one in (eager, graphed)]
+        assert reports[1] == pytest.approx(reports[0], rel=1e-3, abs=1e-4)
+        # Detached: where autograd still holds the parameters for the default stream, nothing can be recorded.
+        ends = [parameters_to_vector(one.parameters).detach() for one in (eager, graphed)]
+        assert (ends[1] - ends[0]).abs().max() < 1e-5 * (update + 1)
+    assert graphed._graphed._recordings and not eager._graphed._recordings and not COMPLAINTS
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_says_so(monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "COMPLAINTS", complaints := [])
+    device = torch.device("cuda", 0)
+    reads_a_number = GraphedFunction(lambda fixed, x: x * x.sum().item(), device, "these are multiplied")
+    x = torch.arange(3.0, device=device)
+    assert [reads_a_number(None, x).tolist() for _ in range(5)] == [[0, 3, 6]] * 5
+    assert len(complaints) == 1 and complaints[0].startswith(
+        "these are multiplied without a CUDA graph, which is slower"
+    )
+
+
 @pytest.mark.usefixtures("shared_ray")
 def test_a_run_learns_on_a_gpu_and_goes_on_from_its_checkpoint(make_config, tmp_path):
     words = ("env=cartpole", "algo.num_envs=4", "algo.horizon=32", "algo.minibatch_size=64", "report_every=1")
     first, second = (make_config(*words, num_gpus_per_learner=1).build_algo() for _ in range(2))
     try:
-        assert not first.one_network
+        assert first.one_network and first.env_runner.module.policy.weight.is_cuda
         rows = [first.train()["row"] for _ in range(2)]
         assert rows[1]["policy_loss"] != rows[0]["policy_loss"]
         first.save_checkpoint(str(tmp_path))
         second.load_checkpoint(str(tmp_path))
         acting, learned = second.env_runner.module.parameters(), first.learner_group._learner.net.parameters()
-        assert all(torch.equal(a, b.cpu()) for a, b in zip(acting, learned, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(acting, learned, strict=True))
         assert second.train()["row"]["agent_steps"] > rows[1]["agent_steps"]
     finally:
         first.stop()

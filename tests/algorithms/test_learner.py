@@ -292,3 +292,19 @@ def test_a_seed_repeats_the_order_of_the_rows_and_another_does_not(make_learner,
 
     assert torch.equal(order(1), order(1))
     assert not torch.equal(order(1), order(2))
+
+
+@pytest.mark.parametrize(
+    "words", [("algo=ppo", "algo.minibatch_size=16"), ("algo=a2c", "algo.microbatch_size=16"), ("algo=a2c",)]
+)
+def test_what_is_computed_for_a_cuda_graph_is_what_is_computed_without(words, make_learner, make_runner):
+    """All that a GPU does but the recording: gradients of one function, in the layout that the optimizer takes."""
+    words = ("env=assault", "model.hidden=32", "model.dtype=float32", "algo.num_envs=2", "algo.horizon=16", *words)
+    rollout = make_runner(*words).sample()
+    plain, graphed = make_learner(*words), make_learner(*words)
+    graphed.net.load_state_dict(plain.net.state_dict())
+    graphed._is_graphed = True
+    for _ in range(2):
+        assert update(graphed, rollout) == pytest.approx(update(plain, rollout), rel=1e-5, abs=1e-6)
+    for a, b in zip(weights(graphed), weights(plain), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

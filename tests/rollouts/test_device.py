@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rollouts.device import CPU, act_on_device, choose_runner_device, copy_to_device
+from rollouts.device import CPU, Acting, act_in_one_tensor, choose_runner_device, copy_to_device
 from rollouts.runner import VectorEnvRunner
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -27,31 +27,20 @@ def test_on_the_cpu_a_rollout_is_not_copied(make_runner):
 
 def test_on_the_cpu_the_models_own_answer_is_taken():
     answer = torch.zeros(2, 3), torch.zeros(2), ()
-    module = SimpleNamespace(
-        policy=SimpleNamespace(weight=torch.zeros(1)), act=lambda obs, packed, state: (obs, packed, state, *answer)
-    )
+    module = SimpleNamespace(act=lambda obs, packed, state: (obs, packed, state, *answer))
     obs = torch.zeros(2, 4)
-    assert act_on_device(module, obs, "packed", ())[0] is obs
+    assert Acting(CPU).act(module, obs, "packed", ())[0] is obs
 
 
-class FarAway:
-    """A model on a device that is not the CPU, as far as `act_on_device` sees, and observations on the way there."""
-
-    def __init__(self):
-        self.policy = SimpleNamespace(weight=SimpleNamespace(device=torch.device("cuda", 0)))
-
-    def to(self, device):
-        assert device == self.policy.weight.device
-        return "there"
-
-    def act(self, obs, packed, state):
-        assert obs == "there"
-        return torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([5.0, 6.0]), state
-
-
-def test_policies_and_values_come_back_apart_as_they_were_sent_together():
-    parameters, values, state = act_on_device(FarAway(), FarAway(), None, ("kept there",))
-    assert parameters.tolist() == [[1, 2], [3, 4]] and values.tolist() == [5, 6] and state == ("kept there",)
+def test_policies_and_values_come_back_apart_as_they_were_sent_together(monkeypatch):
+    """On a device that is not the CPU, as far as `Acting` sees."""
+    answer = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([5.0, 6.0])
+    module, memory = SimpleNamespace(act=lambda obs, packed, state: (*answer, state)), torch.tensor([7.0])
+    acting = Acting(torch.device("meta"))
+    monkeypatch.setattr(acting, "_graphed", lambda fixed, *arguments: act_in_one_tensor(fixed, *arguments))
+    parameters, values, state = acting.act(module, torch.zeros(2), None, (memory,))
+    assert parameters.tolist() == [[1, 2], [3, 4]] and values.tolist() == [5, 6]
+    assert state[0] == memory and state[0] is not memory, "the next call overwrites it"
 
 
 def asks_for(gpus: float):

@@ -1,0 +1,93 @@
+"""What is known of CUDA graphs without a GPU: when a function is recorded, and what is copied for it."""
+
+import pytest
+import torch
+
+from custom_models import cuda_graphs
+from custom_models.cuda_graphs import EAGER_CALLS, MOST_RECORDINGS, GraphedFunction, list_leaves, map_leaves
+
+CPU = torch.device("cpu")
+
+
+def double(fixed, x, *rest):
+    return x * 2
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Recordings that note what they were made of and asked for; functions on the CPU are taken for ones on a GPU."""
+    seen = []
+
+    class FakeRecording:
+        def __init__(self, function, device, fixed, arguments):
+            self.function = function
+
+        def replay(self, fixed, arguments):
+            seen.append((fixed, *arguments))
+            return self.function(fixed, *arguments)
+
+    monkeypatch.setattr(cuda_graphs, "Recording", FakeRecording)
+    monkeypatch.setattr(cuda_graphs, "COMPLAINTS", [])
+    return seen
+
+
+def make_graphed(function):
+    graphed = GraphedFunction(function, CPU, "this is done")
+    graphed._is_recordable = True
+    return graphed
+
+
+def test_on_the_cpu_nothing_is_recorded(recorded):
+    graphed = GraphedFunction(double, CPU, "")
+    assert [graphed(None, torch.ones(1)).item() for _ in range(5)] == [2] * 5 and not recorded
+
+
+def test_a_function_is_recorded_once_the_same_shapes_came_a_third_time(recorded):
+    graphed = make_graphed(double)
+    for size in (1, 2, 1, 2, 1, 1):
+        assert graphed("fixed", torch.ones(size), 0.5, None).tolist() == [2] * size
+    assert EAGER_CALLS == 2 and [x.tolist() for _, x, *_ in recorded] == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("other", "fits"),
+    [
+        ((torch.zeros(2), 0.1), True),
+        ((torch.zeros(3), 0.1), False),
+        ((torch.zeros(2).int(), 0.1), False),
+        ((torch.zeros(2), None), False),
+    ],
+)
+def test_a_recording_fits_other_numbers_and_no_other_shape(recorded, other, fits):
+    graphed = make_graphed(double)
+    for _ in range(3):
+        graphed(None, torch.ones(2), 0.2)
+    graphed(None, *other)
+    assert len(recorded) == 1 + fits
+
+
+def test_shapes_that_keep_changing_do_not_fill_the_memory(recorded):
+    graphed = make_graphed(double)
+    for size in range(3 * MOST_RECORDINGS):
+        for _ in range(4):
+            graphed(None, torch.ones(size))
+    assert len(graphed._recordings) == MOST_RECORDINGS
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_is_said_once(monkeypatch):
+    def refuse(*arguments):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    monkeypatch.setattr(cuda_graphs, "Recording", refuse)
+    monkeypatch.setattr(cuda_graphs, "COMPLAINTS", complaints := [])
+    graphed = make_graphed(double)
+    assert [graphed(None, torch.ones(1)).item() for _ in range(9)] == [2] * 9
+    assert complaints == [
+        "this is done without a CUDA graph, which is slower: operation not permitted when stream is capturing"
+    ]
+
+
+def test_the_leaves_of_a_tree():
+    tree = ({"a": 1, "b": [2, (3,)]}, None)
+    assert list(list_leaves(tree)) == [1, 2, 3, None]
+    assert map_leaves(lambda leaf: leaf and leaf * 2, tree) == ({"a": 2, "b": [4, (6,)]}, None)
