@@ -22,7 +22,7 @@ FIGURE = ROOT / "docs/media/algorithms.png"
 PANELS = {  # title -> label of a curve -> its study, and the label that the curve has there
     "1 million agent steps, 3 seeds": {
         "PG": ("2026-11-23_pg_assault", "pg"),
-        "A2C": ("2026-11-22_a2c_assault", "a2c"),
+        "A2C": ("2026-11-27_a2c_1m", "a2c assault num_envs=16 horizon=16 lr=0.0005"),
         "A3C": ("2026-11-22_a3c_assault", "a3c"),
         "PPO": ("2026-11-22_ppo_assault", "bf16"),
     },
