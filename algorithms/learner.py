@@ -7,9 +7,9 @@ rows in any order, [B, ...]. A model with an LSTM learns from whole sequences, [
 `memory` [2, B, H]. How several learners share the rollouts is known here only, see algorithms/data_parallel.py.
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from custom_models.actor_critic import ActorCritic
 from custom_models.cuda_graphs import GraphedFunction, differentiate
 from custom_models.optimizers import make_optimizer
+from custom_models.shards import make_shards
 from environments.threads import configure_threads
 from rollouts.device import copy_to_device
 from rollouts.rollout import Rollout, join_envs, stack_frames
@@ -52,12 +53,12 @@ class RolloutLearner(TorchLearner):
         self.algo = self.config.algo
         super().build()
         self.net = cast(ActorCritic, self.module[DEFAULT_MODULE_ID].unwrapped())
+        self.shards = make_shards(self.config.threads, torch.get_num_threads(), self.net.torso, self._device)
         self.is_data_parallel = data_parallel.is_data_parallel()
         self.progress = 0.0  # share of the run that was done at the last update
         self._generator = torch.Generator().manual_seed(self.config.seed)
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
-        compute = functools.partial(differentiate, self.forward, self.parameters)
-        self._graphed = GraphedFunction(compute, self._device, "minibatches are learned from")
+        self._graphed = GraphedFunction(partial(differentiate, self.forward, self.parameters), self._device, "learning")
         self._is_graphed = self._device.type == "cuda" and not self.net.recurrent  # an LSTM's kernels differ each time
 
     def __repr__(self) -> str:
@@ -102,8 +103,8 @@ class RolloutLearner(TorchLearner):
         """Return the columns of one Rollout on the device, with `obs`, and `starts` for a model with memory."""
         columns = copy_to_device(rollout.arrays, self._device)
         if "frames" in columns:
-            frames, stack = columns.pop("frames"), self.config.env_settings.frame_stack
-            columns["obs"] = stack_frames(frames, columns["game_reset"], stack)
+            frames = columns.pop("frames")
+            columns["obs"] = stack_frames(frames, columns["game_reset"], self.config.env_settings.frame_stack)
         else:
             columns["obs"] = columns["obs"][:-1]
         if self.net.recurrent:
@@ -193,7 +194,7 @@ class RolloutLearner(TorchLearner):
             The present policy in its valid rows (a distribution over [B]), their values [B], and the minibatch's other
             columns in these rows [B, ...].
         """
-        packed = self.net.pack()
+        packed = self.net.pack(self.shards)
         if not self.net.recurrent:
             policy, values = self.net.compute_policy_and_value(minibatch["obs"], packed)
             return self.net.Policy(policy), values, minibatch
@@ -207,8 +208,7 @@ class RolloutLearner(TorchLearner):
         """Run the network on a minibatch and add the gradient of `compute_loss`, a function from the results of
         `forward` and settings to a loss and its terms, all scalars; on a GPU as a CUDA graph."""
         if not self._is_graphed:
-            self.add_gradient(*compute_loss(*self.forward(minibatch), *settings))
-            return
+            return self.add_gradient(*compute_loss(*self.forward(minibatch), *settings))
         terms, gradients = self._graphed(None, compute_loss, minibatch, *settings)
         self._log.append({name: term.clone() for name, term in terms.items()})
         self._shares.append(self._share)

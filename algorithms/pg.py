@@ -63,8 +63,7 @@ class PGLearner(RolloutLearner):
         batch["weights"] = self.weigh_returns(batch["returns"], batch["valid"])
         for microbatch in self.iterate_microbatches(batch, COLUMNS, algo.microbatch_size):
             policy, _, rows = self.forward(microbatch)
-            loss, terms = pg_loss(policy, rows, algo.entropy_coeff)
-            self.add_gradient(loss, terms)
+            self.add_gradient(*pg_loss(policy, rows, algo.entropy_coeff))
         self.step()
         return self.report()
 

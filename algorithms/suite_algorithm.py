@@ -14,8 +14,8 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LI
 from algorithms.learner import PROGRESS, RolloutLearner
 from algorithms.nonfinite import NonFiniteLoss
 from algorithms.remote_learners import update_learners
-from custom_models import cuda_graphs
 from custom_models.actor_critic import ActorCritic
+from custom_models.cuda_graphs import COMPLAINTS
 from rollouts.health import describe_lost_runners, raise_start_errors
 from rollouts.private_ray import get_local_learner, get_weights_number, list_env_runner_actors
 from rollouts.progress import Progress
@@ -40,6 +40,7 @@ class SuiteConfig(AlgorithmConfig):
     checkpoint_every_s: float
     keep_milestones: bool
     evaluate_every: int | None  # agent steps
+    threads: str = "auto"  # `cluster.threads`
 
     def __init__(self, algo_class: type):
         super().__init__(algo_class)
@@ -140,8 +141,8 @@ class SuiteAlgorithm(Algorithm):
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
         result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
         self.write_milestones(before)
-        notices = describe_lost_runners(self.env_runner_group) + self.milestones.complaints + cuda_graphs.COMPLAINTS
-        return result | {"notices": notices}
+        complaints = self.milestones.complaints + COMPLAINTS
+        return result | {"notices": describe_lost_runners(self.env_runner_group) + complaints}
 
     def write_milestones(self, before: int) -> None:
         """Write the milestones and weights to evaluate that the run has passed since it had `before` agent steps."""

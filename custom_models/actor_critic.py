@@ -18,6 +18,7 @@ from torch import nn
 from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 from custom_models.memory import LSTM, State
 from custom_models.rllib_interface import RLlibInterface
+from custom_models.shards import Shards
 from custom_models.torsos import initialize_layer, make_torso
 
 HEAD_GAINS = {"policy": 0.01, "value": 1.0}  # Huang et al. 2022, detail 2
@@ -61,9 +62,13 @@ class ActorCritic(RLlibInterface):
         continuous = self.Policy is Gaussian
         self.log_std = nn.Parameter(torch.zeros(outputs)) if continuous else None  # Huang et al. 2022, detail 24
 
-    def pack(self) -> dict[str, Any]:
-        """Return the weights of torso and heads in the layout that the methods below need; gradients pass through."""
-        packed: dict[str, Any] = {"torso": self.torso.pack()}
+    def pack(self, shards: Shards | None = None) -> dict[str, Any]:
+        """Return the weights of torso and heads in the layout that the methods below need; gradients pass through.
+
+        Args:
+            shards: the threads that compute the torso; None: this thread, with OpenMP.
+        """
+        packed: dict[str, Any] = {"torso": self.torso.pack(), "shards": shards}
         if self.value_torso is None:
             heads = self.policy, self.value
             packed["heads"] = torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
@@ -101,10 +106,10 @@ class ActorCritic(RLlibInterface):
         """
         if self.recurrent:
             raise TypeError("a model with a memory needs a state: call act for one step, unroll for a rollout")
-        features = self.torso(obs, packed["torso"])
+        features = self._run_torso("torso", obs, packed)
         if self.value_torso is None:
             return self.apply_heads(features, packed)
-        values = self.value(self.value_torso(obs, packed["value_torso"]))[:, 0]
+        values = self.value(self._run_torso("value_torso", obs, packed))[:, 0]
         return self._append_log_std(self.policy(features)), values
 
     def unroll(
@@ -119,8 +124,13 @@ class ActorCritic(RLlibInterface):
             starts: bool [T, N], the observation is the first of a new game, so the state before it is set to 0.
         """
         assert self.memory is not None
-        features = self.torso(obs.flatten(0, 1), packed["torso"]).unflatten(0, starts.shape)  # [T, N, D]
+        features = self._run_torso("torso", obs.flatten(0, 1), packed).unflatten(0, starts.shape)  # [T, N, D]
         return self.apply_heads(self.memory.run_sequence(features, state, starts)[0], packed)
+
+    def _run_torso(self, name: str, obs: torch.Tensor, packed: dict[str, Any]) -> torch.Tensor:
+        """Return the features [B, D] of one of the torsos, computed in shards where `packed` has them."""
+        torso, shards = getattr(self, name), packed["shards"]
+        return torso(obs, packed[name]) if shards is None else shards.compute(torso, obs, packed[name])
 
     def apply_heads(self, features: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return policies [..., P] and values [...], computed from features [..., D] that both heads share."""

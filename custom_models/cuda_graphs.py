@@ -61,7 +61,7 @@ class GraphedFunction:
         except RuntimeError as error:
             self._is_recordable = False
             reason = str(error.__context__ or error).strip().splitlines()[0]  # the recording's end fails as well
-            COMPLAINTS.append(f"{self._name} without a CUDA graph, which is slower: {reason}")
+            COMPLAINTS.append(f"{self._name} runs without a CUDA graph, which is slower: {reason}")
         return self._is_recordable
 
 

@@ -136,6 +136,8 @@ def _check_sizes(plan: Plan) -> None:
     _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
     cluster = settings["cluster"]
     _check_learners(algo, runners, cluster["num_learners"], cluster["gpus_per_learner"])
+    if cluster.get("threads") == "shards":  # run directories of earlier versions are without it
+        _check_shards(base, model["torso"], cluster["gpus_per_learner"])
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
         batch = algo["num_envs"] * algo["horizon"]
@@ -202,6 +204,18 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
         raise Mistake(
             f"cluster.num_learners={learners}: whole rollouts are shared among the learners, and "
             f"cluster.num_env_runners={runners} is no multiple of their number; change one of the two"
+        )
+
+
+def _check_shards(base: str | None, torso: str, gpus: float) -> None:
+    """Refuse shards of a learner that cannot compute in them."""
+    if base == "dqn":
+        raise Mistake("cluster.threads=shards: algo=dqn learns with RLlib's own learner; leave it at auto")
+    if not compute_smallest_dim(torso):
+        raise Mistake(f"cluster.threads=shards: model.torso={torso} has no convolutions of the suite; leave it at auto")
+    if gpus:
+        raise Mistake(
+            f"cluster.threads=shards: cluster.gpus_per_learner={gpus:g} learns on a GPU; leave one at its default"
         )
 
 

@@ -64,7 +64,7 @@ class Acting:
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._graphed = GraphedFunction(act_in_one_tensor, device, "env runners act")
+        self._graphed = GraphedFunction(act_in_one_tensor, device, "acting")
 
     def act(
         self, module: Any, obs: torch.Tensor, packed: Any, state: tuple

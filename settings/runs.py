@@ -34,6 +34,11 @@ class ClusterSettings:
     cpus: int | None = at_least(
         1, "CPUs of the training process; null: the CPUs that are left, 8 at most; 1 for mlp", most=PROCESSES
     )
+    threads: str = one_of(
+        ("auto", "shards", "openmp"),
+        "how the cores of a learner share a minibatch: a part each, or a part of every operation; auto: shards on up "
+        "to 4 cores with a network of convolutions",
+    )
     num_learners: int = at_least(0, "number of learner processes; 0: the training process learns", most=PROCESSES)
     gpus_per_learner: float = at_least(0, "GPUs of each learner; a fraction where runs share one", most=1)
     gpus_per_runner: float = at_least(0, "GPUs of each env runner, which then acts there", most=1)

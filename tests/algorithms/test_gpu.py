@@ -83,12 +83,10 @@ def test_an_update_as_a_cuda_graph_is_the_eager_one(words, make_runner, make_lea
 def test_what_cannot_be_recorded_runs_as_it_is_and_says_so(monkeypatch):
     monkeypatch.setattr(cuda_graphs, "COMPLAINTS", complaints := [])
     device = torch.device("cuda", 0)
-    reads_a_number = GraphedFunction(lambda fixed, x: x * x.sum().item(), device, "these are multiplied")
+    reads_a_number = GraphedFunction(lambda fixed, x: x * x.sum().item(), device, "this")
     x = torch.arange(3.0, device=device)
     assert [reads_a_number(None, x).tolist() for _ in range(5)] == [[0, 3, 6]] * 5
-    assert len(complaints) == 1 and complaints[0].startswith(
-        "these are multiplied without a CUDA graph, which is slower"
-    )
+    assert len(complaints) == 1 and complaints[0].startswith("this runs without a CUDA graph, which is slower")
 
 
 @pytest.mark.usefixtures("shared_ray")

@@ -308,3 +308,20 @@ def test_what_is_computed_for_a_cuda_graph_is_what_is_computed_without(words, ma
         assert update(graphed, rollout) == pytest.approx(update(plain, rollout), rel=1e-5, abs=1e-6)
     for a, b in zip(weights(graphed), weights(plain), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("algo=ppo", "algo.minibatch_size=32"), ("algo=a2c",), ("algo=a2c", "model=cnn_lstm", "model.lstm_size=8")],
+)
+def test_a_learner_learns_the_same_in_shards(words, make_learner, make_runner, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    words = ("env=assault", "model.hidden=32", "model.dtype=float32", "algo.num_envs=4", "algo.horizon=16", *words)
+    rollout = make_runner(*words).sample()
+    whole, shared = (make_learner(*words, f"cluster.threads={kind}") for kind in ("openmp", "shards"))
+    assert whole.shards is None and shared.shards.count == 2
+    shared.net.load_state_dict(whole.net.state_dict())
+    for _ in range(2):
+        assert update(shared, rollout) == pytest.approx(update(whole, rollout), rel=1e-4, abs=1e-5)
+    for a, b in zip(weights(shared), weights(whole), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

@@ -32,7 +32,7 @@ def recorded(monkeypatch):
 
 
 def make_graphed(function):
-    graphed = GraphedFunction(function, CPU, "this is done")
+    graphed = GraphedFunction(function, CPU, "this")
     graphed._is_recordable = True
     return graphed
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_is_said_once(monkeypatch):
     graphed = make_graphed(double)
     assert [graphed(None, torch.ones(1)).item() for _ in range(9)] == [2] * 9
     assert complaints == [
-        "this is done without a CUDA graph, which is slower: operation not permitted when stream is capturing"
+        "this runs without a CUDA graph, which is slower: operation not permitted when stream is capturing"
     ]
 
 

@@ -1,0 +1,97 @@
+"""A torso computed in shards: each core takes a part of the minibatch, in a thread of its own.
+
+    obs [B, ...] -> a part for each thread -> torso -> features [B, D] -> (heads, loss) -> gradient of each part -> sum
+
+OpenMP divides every operation among the cores, and after every operation they wait for the slowest, hundreds of times
+per minibatch. Where the machine computes for others too, the slowest is a core that was just taken away. Shards wait
+twice: for all features, and for all gradients. The loss is that of the whole minibatch, so the gradient is the same but
+for rounding, and always the same for the same number of shards. `python -m benchmarks.shards` measures both.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from custom_models.torsos import ConvTorso, ResidualTorso
+
+LARGEST = 4  # `auto` takes shards up to so many threads: each gives a whole gradient, and all are added up by one
+FEWEST_ROWS = 8  # of a part; less is not worth the way to a thread and back
+
+
+def make_shards(kind: str, num_threads: int, torso: nn.Module, device: torch.device) -> "Shards | None":
+    """Return the shards of a learner, or None where OpenMP divides the operations.
+
+    Args:
+        kind: `cluster.threads`: auto, shards or openmp.
+        num_threads: threads that the learner may use.
+        torso: of its network; only the suite's own torsos with convolutions are computed in shards.
+        device: that it computes on.
+    """
+    suits = device.type == "cpu" and num_threads > 1 and isinstance(torso, ConvTorso | ResidualTorso)
+    wanted = kind == "shards" or (kind == "auto" and num_threads <= LARGEST)
+    return Shards(num_threads) if suits and wanted else None
+
+
+class Shards:
+    """Threads that compute the features of parts of a minibatch, and the gradients of these parts.
+
+    Args:
+        count: how many threads and parts; each thread computes without OpenMP.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        before, all_there = torch.get_num_threads(), threading.Barrier(count)
+        self._threads = ThreadPoolExecutor(count, "shard", initializer=compute_alone)
+        list(self._threads.map(lambda _: all_there.wait(), range(count)))  # each thread has begun
+        torch.set_num_threads(before)  # compute_alone has changed the number of all threads that begin later
+
+    def compute(self, torso: Any, obs: torch.Tensor, packed: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+        """Return the features of a torso, fp32 [B, D], through which gradients reach the packed weights.
+
+        Args:
+            torso: a ConvTorso or ResidualTorso.
+            obs: [B, ...]; a batch with less than FEWEST_ROWS for each thread is computed in one part.
+            packed: the result of the torso's `pack`.
+        """
+        if len(obs) < FEWEST_ROWS * self.count:
+            return torso(obs, packed)
+        return _ShardedTorso.apply(self, torso, obs, *(tensor for layer in packed for tensor in layer))
+
+    def run(self, work: Any, *columns: Any) -> list[Any]:
+        """Return the results of a function for each part, computed side by side; columns are its arguments."""
+        return list(self._threads.map(work, *columns))
+
+
+def compute_alone() -> None:
+    """Let this thread compute without help from others."""
+    torch.get_num_threads()  # a thread that was never asked would take the common number later
+    torch.set_num_threads(1)
+
+
+class _ShardedTorso(torch.autograd.Function):
+    """The torso as one operation for autograd; inside, each thread has a graph of its own part."""
+
+    @staticmethod
+    def forward(ctx: Any, shards: Shards, torso: Any, obs: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        def compute_part(rows: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            own = [weight.detach().requires_grad_() for weight in weights]  # so that threads share no graph
+            with torch.enable_grad():
+                return torso(rows, list(zip(own[::2], own[1::2], strict=True))), own
+
+        ctx.shards, ctx.parts = shards, shards.run(compute_part, obs.tensor_split(shards.count))
+        return torch.cat([features.detach() for features, _ in ctx.parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        def differentiate_part(part: tuple[torch.Tensor, list[torch.Tensor]], own: torch.Tensor) -> Any:
+            return torch.autograd.grad(*part, own)
+
+        of_parts = ctx.shards.run(differentiate_part, ctx.parts, gradient.tensor_split(ctx.shards.count))
+        del ctx.parts
+        return None, None, None, *(torch.stack(parts).sum(0) for parts in zip(*of_parts, strict=True))
