@@ -36,6 +36,7 @@ from runs.display import Display
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
+from settings.algorithms import describe_adam_epsilon
 from settings.mistakes import format_count
 
 
@@ -280,6 +281,8 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
     if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
+        print(f"warning: {note}")
+    if note := describe_adam_epsilon(settings["algo"]):
         print(f"warning: {note}")
     if plan.evaluator is not None:
         how = "with a CPU of its own" if plan.evaluator else "at the lowest priority, as no CPU is left for it"

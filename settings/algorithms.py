@@ -26,6 +26,7 @@ from settings.setting import (
 )
 
 LINEAR = ("linear", "constant")
+LARGEST_ADAM_EPS = 1e-3
 MICROBATCH = "agent steps whose gradient is computed at once, to save memory; null: all"
 # Settings that decide what a checkpoint holds, the optimizer's statistics among it; it fits one value of each.
 PART_OF_CHECKPOINT = ("optimizer", "rmsprop_start", "dueling")
@@ -38,6 +39,16 @@ class AlgorithmSettings:
     """The settings of every algorithm."""
 
     name: str = any_value("the name under which results are filed")
+
+
+def describe_adam_epsilon(algo: dict[str, Any]) -> str | None:
+    """Return a sentence on an epsilon with which Adam hardly moves; None where there is none."""
+    if algo.get("optimizer") != "adam" or algo["optimizer_eps"] <= LARGEST_ADAM_EPS:
+        return None
+    return (
+        f"algo.optimizer_eps={algo['optimizer_eps']:g} is large for Adam: where gradients are smaller, steps are "
+        "a small part of algo.lr; algo.optimizer_eps=1e-5 is usual"
+    )
 
 
 @dataclass(frozen=True)
