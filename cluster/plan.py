@@ -159,7 +159,10 @@ def choose_dtype(settings: dict[str, Any]) -> str:
     if settings["model"]["dtype"] != "auto":
         return settings["model"]["dtype"]
     cluster = settings["cluster"]
-    on_gpus = cluster["gpus_per_runner"] if count_env_runners(settings) else cluster["gpus_per_learner"]
+    if count_env_runners(settings):
+        on_gpus = cluster["gpus_per_runner"]
+    else:
+        on_gpus = cluster["gpus_per_learner"] and not cluster["num_learners"] and find_base(settings["algo"]) != "dqn"
     return "bfloat16" if on_gpus else find_fastest_dtype()
 
 

@@ -106,11 +106,10 @@ class ActorCritic(RLlibInterface):
         """
         if self.recurrent:
             raise TypeError("a model with a memory needs a state: call act for one step, unroll for a rollout")
-        features = self._run_torso("torso", obs, packed)
-        if self.value_torso is None:
+        features, *of_value_torso = self._run_torsos(obs, packed)
+        if not of_value_torso:
             return self.apply_heads(features, packed)
-        values = self.value(self._run_torso("value_torso", obs, packed))[:, 0]
-        return self._append_log_std(self.policy(features)), values
+        return self._append_log_std(self.policy(features)), self.value(*of_value_torso)[:, 0]
 
     def unroll(
         self, obs: torch.Tensor, packed: dict[str, Any], state: State, starts: torch.Tensor
@@ -124,13 +123,18 @@ class ActorCritic(RLlibInterface):
             starts: bool [T, N], the observation is the first of a new game, so the state before it is set to 0.
         """
         assert self.memory is not None
-        features = self._run_torso("torso", obs.flatten(0, 1), packed).unflatten(0, starts.shape)  # [T, N, D]
+        features = self._run_torsos(obs.flatten(0, 1), packed)[0].unflatten(0, starts.shape)  # [T, N, D]
         return self.apply_heads(self.memory.run_sequence(features, state, starts)[0], packed)
 
-    def _run_torso(self, name: str, obs: torch.Tensor, packed: dict[str, Any]) -> torch.Tensor:
-        """Return the features [B, D] of one of the torsos, computed in shards where `packed` has them."""
-        torso, shards = getattr(self, name), packed["shards"]
-        return torso(obs, packed[name]) if shards is None else shards.compute(torso, obs, packed[name])
+    def _run_torsos(self, obs: torch.Tensor, packed: dict[str, Any]) -> list[torch.Tensor]:
+        """Return the features of the torso [B, D], then those of the value's own torso where there is one; computed in
+        shards where `packed` has them."""
+        torsos, shards = [(self.torso, packed["torso"])], packed["shards"]
+        if self.value_torso is not None:
+            torsos.append((self.value_torso, packed["value_torso"]))
+        if shards is None:
+            return [torso(obs, weights) for torso, weights in torsos]
+        return [shards.compute(torso, obs, weights) for torso, weights in torsos]
 
     def apply_heads(self, features: torch.Tensor, packed: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return policies [..., P] and values [...], computed from features [..., D] that both heads share."""

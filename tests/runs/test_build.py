@@ -40,7 +40,7 @@ RLLIBS = [  # setting, value, RLlib's attribute, its value there
     ("seed", 77, "seed", 77),
 ]
 ATTRIBUTES = {"algo", "env_settings", "stop_settings", "report_every", "checkpoint_every_s", "keep_milestones"}
-ATTRIBUTES |= {"evaluate_every"}
+ATTRIBUTES |= {"evaluate_every", "threads"}
 OURS = [  # of the run, beside the settings of the algorithm, the environment and the end
     ("checkpoint_every_s", 7.5),
     ("keep_milestones", False),
@@ -173,7 +173,8 @@ def test_the_model_knows_its_pixels_and_its_dtype(composed):
     ("cluster", "on_gpu"),
     [
         ({}, False),
-        ({"gpus_per_learner": 1}, False),  # the training process acts on its CPUs
+        ({"gpus_per_learner": 1}, True),  # the training process acts on its GPU
+        ({"gpus_per_learner": 1, "num_learners": 1}, False),  # it acts on its CPUs, and another process learns
         ({"gpus_per_runner": 0.25}, False),  # there is no env runner that could have it
         ({"gpus_per_learner": 1, "num_env_runners": 2}, False),
         ({"gpus_per_learner": 1, "num_env_runners": 2, "gpus_per_runner": 0.25}, True),
@@ -185,6 +186,13 @@ def test_the_dtype_is_that_of_where_the_policy_acts(cluster, on_gpu, composed, m
     assert choose_dtype(settings) == ("bfloat16" if on_gpu else "float32")
     assert make_model_config(make_plan(settings))["dtype"] == choose_dtype(settings)
     assert choose_dtype(settings | {"model": settings["model"] | {"dtype": "float32"}}) == "float32"
+
+
+def test_dqn_acts_on_the_cpu_wherever_it_learns(composed, monkeypatch):
+    monkeypatch.setattr("cluster.plan.find_fastest_dtype", lambda: "float32")
+    settings = composed["env=assault"]
+    settings = settings | {"cluster": settings["cluster"] | {"gpus_per_learner": 1}}
+    assert choose_dtype(settings | {"algo": settings["algo"] | {"name": "dqn"}}) == "float32"
 
 
 def test_a_lost_runner_is_replaced(settings):
