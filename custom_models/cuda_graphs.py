@@ -1,7 +1,6 @@
 """CUDA graphs: a function of tensors that a GPU records once and then replays.
 
-For small batches a GPU waits for Python, which launches its kernels one by one: of the 5.8 ms of a minibatch of 256 the
-GPU computes a fraction. A recorded function is launched as one.
+For small batches a GPU waits for Python, which launches its kernels one by one. A recorded function is launched as one.
 
     arguments -> copied to where the recording reads them -> kernels, replayed -> outputs, where it writes them
 """
@@ -44,6 +43,7 @@ class GraphedFunction:
         """
         if self._is_recordable:
             key = tuple(describe(leaf) for leaf in list_leaves(arguments))
+            self._calls[key] += 1
             if key in self._recordings or self._record(key, fixed, arguments):
                 return self._recordings[key].replay(fixed, arguments)
         return self._function(fixed, *map_leaves(self._move, arguments))
@@ -53,14 +53,18 @@ class GraphedFunction:
 
     def _record(self, key: tuple, fixed: Any, arguments: tuple) -> bool:
         """Record the function where it is time to; returns whether it is recorded now."""
-        self._calls[key] += 1
-        if self._calls[key] <= EAGER_CALLS or len(self._recordings) == MOST_RECORDINGS:
+        if self._calls[key] <= EAGER_CALLS:
             return False
+        if len(self._recordings) == MOST_RECORDINGS:
+            rarest = min(self._recordings, key=self._calls.__getitem__)
+            if self._calls[key] < 2 * self._calls[rarest]:  # so that shapes that take turns are not recorded each time
+                return False
+            del self._recordings[rarest]
         try:
             self._recordings[key] = Recording(self._function, self._device, fixed, arguments)
         except RuntimeError as error:
             self._is_recordable = False
-            reason = str(error.__context__ or error).strip().splitlines()[0]  # the recording's end fails as well
+            reason = str(error.__context__ or error).strip().splitlines()[0]  # ending the recording fails too
             COMPLAINTS.append(f"{self._name} runs without a CUDA graph, which is slower: {reason}")
         return self._is_recordable
 

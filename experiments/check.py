@@ -137,7 +137,8 @@ def _check_sizes(plan: Plan) -> None:
     cluster = settings["cluster"]
     _check_learners(algo, runners, cluster["num_learners"], cluster["gpus_per_learner"])
     if cluster.get("threads") == "shards":  # run directories of earlier versions are without it
-        _check_shards(base, model["torso"], cluster["gpus_per_learner"])
+        cores = plan.training_cpus if base != "a3c" and not cluster["num_learners"] else cluster["cpus_per_runner"]
+        _check_shards(base, model["torso"], cluster["gpus_per_learner"], 1 if cluster["num_learners"] else cores)
     size = next((name for name in ("minibatch_size", "microbatch_size") if algo.get(name)), None)
     if size and "horizon" in algo:
         batch = algo["num_envs"] * algo["horizon"]
@@ -207,7 +208,7 @@ def _check_learners(algo: dict, runners: int, learners: int, gpus: float) -> Non
         )
 
 
-def _check_shards(base: str | None, torso: str, gpus: float) -> None:
+def _check_shards(base: str | None, torso: str, gpus: float, cores: float) -> None:
     """Refuse shards of a learner that cannot compute in them."""
     if base == "dqn":
         raise Mistake("cluster.threads=shards: algo=dqn learns with RLlib's own learner; leave it at auto")
@@ -215,8 +216,10 @@ def _check_shards(base: str | None, torso: str, gpus: float) -> None:
         raise Mistake(f"cluster.threads=shards: model.torso={torso} has no convolutions of the suite; leave it at auto")
     if gpus:
         raise Mistake(
-            f"cluster.threads=shards: cluster.gpus_per_learner={gpus:g} learns on a GPU; leave one at its default"
+            f"cluster.threads=shards: with cluster.gpus_per_learner={gpus:g} a GPU learns; leave one at its default"
         )
+    if cores < 2:
+        raise Mistake("cluster.threads=shards: a learner of this run has one core; leave it at auto, or give it more")
 
 
 def _check_episodes(settings: dict, runners: int) -> None:

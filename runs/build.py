@@ -80,7 +80,7 @@ def set_processes(config: Any, plan: Plan) -> None:
     config.num_gpus_per_env_runner = cluster["gpus_per_runner"]
     config.create_local_env_runner = runners == 0
     config.num_learners = cluster["num_learners"]
-    config.threads = cluster.get("threads", "auto")  # runs of earlier versions were without it
+    config.threads = cluster.get("threads", "openmp")  # what runs of earlier versions had
     config.num_gpus_per_learner = cluster["gpus_per_learner"]
     config.num_cpus_for_main_process = cpus
     if cluster["num_learners"] == 0:  # it learns in that process; RLlib would add a CPU for it

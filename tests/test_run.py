@@ -875,6 +875,8 @@ def test_composing_again_gives_the_same_and_leaves_no_state(printed):
             ("algo=ppo", "env=cartpole", "cluster.threads=shards"),
             r"^cluster\.threads=shards: model\.torso=mlp .*\bauto$",
         ),
+        (("env=assault", "cluster.cpus=1", "cluster.threads=shards"), r"^cluster\.threads=shards: .*\bone core;"),
+        (("env=assault", "algo=a3c", "cluster.threads=shards"), r"^cluster\.threads=shards: .*\bone core;"),
         (("algo=dqn", "cluster.threads=shards"), r"^cluster\.threads=shards: algo=dqn .*\bauto$"),
         (("algo=ppo", "cluster.num_learners=2"), r"^cluster\.num_learners=2: .*cluster\.num_env_runners=0 "),
         (("algo=a3c", "algo.num_workers=32"), r"^algo\.num_envs=16 .*\balgo\.num_workers=32;"),

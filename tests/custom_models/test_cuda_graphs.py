@@ -1,5 +1,8 @@
 """What is known of CUDA graphs without a GPU: when a function is recorded, and what is copied for it."""
 
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -64,6 +67,47 @@ def test_a_recording_fits_other_numbers_and_no_other_shape(recorded, other, fits
         graphed(None, torch.ones(2), 0.2)
     graphed(None, *other)
     assert len(recorded) == 1 + fits
+
+
+class Stream:
+    def wait_stream(self, other):
+        pass
+
+
+def test_a_replay_reads_the_new_arguments_and_what_is_fixed_only_when_it_is_another(monkeypatch):
+    """On the CPU, where the function itself stands for the graph of kernels: it writes to the recording's outputs."""
+
+    def compute(fixed, columns, scale, nothing):
+        assert nothing is None
+        return {"sum": fixed["weight"] + columns["x"] * scale}
+
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: Stream())
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+    fixed = {"weight": torch.tensor([100.0])}
+    recording = cuda_graphs.Recording(compute, CPU, fixed, ({"x": torch.tensor([1.0])}, 2.0, None))
+
+    def launch():
+        recording._outputs["sum"].copy_(compute(recording._own_fixed, *recording._own_arguments)["sum"])
+
+    recording._graph.replay = launch
+    assert recording.replay(fixed, ({"x": torch.tensor([3.0])}, 2.0, None))["sum"].item() == 106
+    assert recording.replay(fixed, ({"x": torch.tensor([3.0])}, 0.5, None))["sum"].item() == 101.5
+    other = {"weight": torch.tensor([200.0])}
+    assert recording.replay(other, ({"x": torch.tensor([4.0])}, 0.5, None))["sum"].item() == 202
+    assert fixed["weight"].item() == 100, "its own tensors are not the caller's"
+
+
+def test_a_shape_that_comes_more_often_takes_the_place_of_a_rare_one(recorded):
+    graphed = make_graphed(double)
+    for size in range(MOST_RECORDINGS):
+        for _ in range(3 + size):
+            graphed(None, torch.ones(size))
+    for _ in range(7):
+        graphed(None, torch.ones(9))
+    assert [key[0][0][0] for key in graphed._recordings] == [1, 2, 3, 9]
 
 
 def test_shapes_that_keep_changing_do_not_fill_the_memory(recorded):
