@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from run_directory.files import explain_damage, read_count, read_number, read_table
 from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import replace_file
@@ -81,7 +79,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [row | {"agent_steps": str(row["agent_steps"])} for row in rows]
 
 
-def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, np.ndarray]:
+def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, Any]:
     """Read columns of progress.csv: float [R], NaN for an empty cell. An incomplete last line is skipped.
 
     Args:
@@ -102,4 +100,6 @@ def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] 
     if (falls := next((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), None)) is not None:
         raise explain_damage(path, f"agent_steps do not rise in line {falls + 2}")
     names = [*columns, *(name for name in if_reported if name in rows[0])]
+    import numpy as np  # here, because --help and a mistake are answered without it
+
     return {name: np.array([row[name] for row in rows], float) for name in names}
