@@ -1,6 +1,6 @@
 """Environments as some claims need them: with many actions, or slow.
 
-env.wrappers=[{claims.wrappers:Torques: {count: 1001}}]
+env.wrappers=[claims.wrappers:Push, {claims.wrappers:Levels: {count: 1001}}]
 env.wrappers=[{claims.wrappers:Slow: {seconds: 0.005}}]
 """
 
@@ -12,7 +12,23 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 
-class Torques(gymnasium.ActionWrapper):
+class Push(gymnasium.ActionWrapper):
+    """CartPole with a continuous action, one number between -1 and 1: its share of the greatest push, to the left or to
+    the right, where the game itself knows the two greatest pushes only."""
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        self.game: Any = env.unwrapped
+        self.greatest = self.game.force_mag  # newtons
+        self.action_space = Box(-1, 1, (1,), np.float32)
+
+    def action(self, action: np.ndarray) -> int:
+        """Set the force of the next step; returns the game's number of its direction."""
+        self.game.force_mag = self.greatest * min(1.0, abs(float(action[0])))
+        return int(action[0] > 0)
+
+
+class Levels(gymnasium.ActionWrapper):
     """An environment whose continuous action, one number, is one of `count` equally spaced values.
 
     The agent chooses its number: 0 for the lowest value, `count` - 1 for the highest.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from claims.claim import Prediction, list_claims, read_training
 from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
 from claims.training import make_grid, refuse_unmeasured
 from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
+from claims.wrappers import Levels, Push
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLAIMS = {claim.name: claim for claim in list_claims()}
@@ -249,3 +251,19 @@ def test_the_first_step_of_ppo_is_that_of_a2c_and_games_without_reward_teach_pg_
     assert first["ppo"]["difference"].tolist() == pytest.approx([0], abs=1e-5)
     norms = measurements.measure_zero_returns(1, {})
     assert norms["returns"]["gradient"].tolist() == [0] and norms["critic"]["gradient"][0] > 1e-3
+
+
+@pytest.mark.parametrize(("number", "direction", "newtons"), [(0.5, 1, 5), (-0.25, 0, 2.5), (3.0, 1, 10), (0.0, 0, 0)])
+def test_a_push_is_a_share_of_the_greatest(number, direction, newtons):
+    env = Push(gymnasium.make("CartPole-v1"))
+    assert env.action(np.array([number], np.float32)) == direction
+    assert env.unwrapped.force_mag == newtons
+
+
+def test_levels_are_the_numbers_of_a_continuous_action():
+    env = Levels(Push(gymnasium.make("CartPole-v1")), 5)
+    env.reset(seed=0)
+    assert env.action_space.n == 5
+    assert [env.action(level)[0] for level in range(5)] == [-1, -0.5, 0, 0.5, 1]
+    env.step(1)
+    assert env.unwrapped.force_mag == 5
