@@ -135,7 +135,7 @@ def test_the_batch_is_envs_times_horizon_whatever_the_runners(settings, large_ma
         assert config.create_local_env_runner == (runners == 0)
 
 
-@pytest.mark.parametrize(("name", "envs_each"), [("pong_a3c", 1), ("assault_a3c", 4)])
+@pytest.mark.parametrize(("name", "envs_each"), [("pong_a3c", 1), ("assault_a3c_paper", 4)])
 def test_on_a_laptop_a3c_differs_in_its_processes_only(name, envs_each, compose, machine_with):
     """As many workers, envs and steps per gradient as where each of the 16 workers has a process of its own."""
 
@@ -337,7 +337,7 @@ def test_the_training_process_takes_what_the_others_leave(cluster, cpus, given, 
 )
 def test_a3c_has_as_many_processes_as_the_others_leave_room_for(cluster, processes, compose, machine_with):
     machine_with(2)
-    settings = compose(["tuned_configs=assault_a3c"])
+    settings = compose(["tuned_configs=assault_a3c_paper"])
     settings["cluster"] |= cluster
     check_settings(settings)
     assert build_config(make_plan(settings)).num_env_runners == processes
