@@ -1,15 +1,18 @@
-"""How fast does a learner learn where others compute too? OpenMP, shards and one thread, beside busy neighbours.
+"""How fast does a process learn and act where others compute too? `cluster.threads`, beside busy neighbours.
 
-    python -m benchmarks.shards                     # 0, 1 and 2 neighbours, 3 minutes on two cores
-    python -m benchmarks.shards --model impala --rows 80 --neighbours 0 1
+    python -m benchmarks.shards                     # 0, 1 and 2 neighbours, 6 minutes on two cores
+    python -m benchmarks.shards --work learn --model impala --rows 80 --neighbours 0 1
 
-    in turn: each way takes some steps on the same minibatch (forward, backward, Adam)    ->    samples/s, median
+    each way in turn: some steps on the same minibatch (forward, backward, Adam), or some steps of as many games
+    -> samples/s, or agent steps/s, median
 
-A neighbour is a process that counts, in a session of its own, as another user's would be. The cores are those that
-this process may use. What the ways are: custom_models/shards.py.
+openmp divides each operation; one thread does not; shards, custom_models/shards.py, and for acting rollouts/device.py,
+measure whether all threads or one are faster now. A neighbour is a process that counts, in a session of its own, as
+another user's would be. The cores are those that this process may use.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in run.py
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as in cluster/connection.py
@@ -27,10 +31,10 @@ from benchmarks.models import made
 from benchmarks.rounds import machine, writable
 from custom_models.shards import Shards
 from environments.threads import configure_threads
+from rollouts.device import CPU, Acting
 
 WAYS = ("openmp", "shards", "one thread")
 DTYPES = ("bfloat16", "float32")
-STEPS = 6  # of one turn
 NEIGHBOUR = [sys.executable, "-c", "while True: pass"]
 
 
@@ -42,10 +46,10 @@ class Learner:
         rows: agent steps of the minibatch.
     """
 
+    steps = 6  # of one turn
+
     def __init__(self, model: str, dtype: str, rows: int):
-        self.net, obs = made(model, dtype)
-        obs = obs.flatten(0, 1)
-        self.obs = obs[torch.arange(rows) % len(obs)]
+        self.net, self.obs = make_rows(model, dtype, rows)
         self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-5, foreach=True)
         self.num_threads = configure_threads()
         self.shards = Shards(self.num_threads)
@@ -60,45 +64,78 @@ class Learner:
         self.optimizer.zero_grad()
 
 
-def measure(learner: Learner, seconds: float) -> dict[str, list[float]]:
+class Actor:
+    """A network that acts in some games; its arguments are a Learner's."""
+
+    steps = 100  # of one turn
+
+    def __init__(self, model: str, dtype: str, rows: int):
+        self.net, self.obs = make_rows(model, dtype, rows)
+        self.num_threads, self.state = configure_threads(), self.net.make_initial_state(rows)
+        self.acting = {"openmp": Acting(CPU), "shards": Acting(CPU, tries_one_thread=True), "one thread": Acting(CPU)}
+        self.packed = self.net.pack()
+
+    def step(self, way: str) -> None:
+        """Act once in one of the WAYS."""
+        torch.set_num_threads(1 if way == "one thread" else self.num_threads)
+        with torch.inference_mode():
+            self.acting[way].act(self.net, self.obs, self.packed, self.state)
+
+
+def make_rows(model: str, dtype: str, rows: int) -> tuple[Any, torch.Tensor]:
+    """Return a network and so many observations."""
+    net, obs = made(model, dtype)
+    obs = obs.flatten(0, 1)
+    return net, obs[torch.arange(rows) % len(obs)]
+
+
+def measure(subject: Learner | Actor, seconds: float) -> dict[str, list[float]]:
     """Return the samples/s of each way, turn by turn, for so many seconds."""
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(taken[WAYS[-1]]) < 3:
         for way, speeds in taken.items():
-            learner.step(way)
+            subject.step(way)
             start = time.perf_counter()
-            for _ in range(STEPS):
-                learner.step(way)
-            speeds.append(STEPS * len(learner.obs) / (time.perf_counter() - start))
+            for _ in range(subject.steps):
+                subject.step(way)
+            speeds.append(subject.steps * len(subject.obs) / (time.perf_counter() - start))
     return taken
+
+
+KINDS = {"learn": (Learner, 256), "act": (Actor, 8)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nature_cnn")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
-    parser.add_argument("--rows", type=int, default=256, help="of the minibatch")
+    parser.add_argument("--work", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--rows", type=int, help="of the minibatch, 256 unless said; games of acting, 8")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=30, help="for each number of neighbours and dtype")
+    parser.add_argument("--seconds", type=float, default=30, help="of each line of the table")
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "shards.json"))
     settings = parser.parse_args()
     result: dict = {"machine": machine(), "rounds": []}
-    print("| neighbours | dtype | " + " | ".join(WAYS) + " | shards / openmp |\n|---:|---|---:|---:|---:|---:|")
-    for dtype in settings.dtypes:
-        learner = Learner(settings.model, dtype, settings.rows)
+    columns = ("work", "rows", "dtype", "neighbours", *WAYS, "shards / openmp")
+    print("| " + " | ".join(columns) + " |\n|---|---:|---|" + "---:|" * (len(columns) - 3))
+    for work, dtype in itertools.product(settings.work, settings.dtypes):
+        kind, usual_rows = KINDS[work]
+        rows = settings.rows or usual_rows
+        subject = kind(settings.model, dtype, rows)
         for neighbours in settings.neighbours:
             busy = [subprocess.Popen(NEIGHBOUR, start_new_session=True) for _ in range(neighbours)]
             try:
-                taken = measure(learner, settings.seconds)
+                taken = measure(subject, settings.seconds)
             finally:
                 for one in busy:
                     one.kill()
             middle = {way: statistics.median(speeds) for way, speeds in taken.items()}
             ratio = statistics.median(a / b for a, b in zip(taken["shards"], taken["openmp"], strict=True))
-            cells = [str(neighbours), dtype, *(f"{middle[way]:,.0f}" for way in WAYS), f"{ratio:.2f}"]
+            cells = [work, str(rows), dtype, str(neighbours), *(f"{middle[way]:,.0f}" for way in WAYS), f"{ratio:.2f}"]
             print("| " + " | ".join(cells) + " |", flush=True)
-            result["rounds"].append({"neighbours": neighbours, "dtype": dtype, "rows": settings.rows} | taken)
+            row = {"work": work, "rows": rows, "dtype": dtype, "neighbours": neighbours}
+            result["rounds"].append(row | taken)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -4,11 +4,13 @@
 
 OpenMP divides every operation among the cores, and after every operation they wait for the slowest, hundreds of times
 per minibatch. Where the machine computes for others too, the slowest is a core that was just taken away. Shards wait
-twice: for all features, and for all gradients. The loss is that of the whole minibatch, so the gradient is the same but
-for rounding, and always the same for the same number of shards. `python -m benchmarks.shards` measures both.
+twice: for all features, and for all gradients. Where even that takes longer, one thread computes all parts, one after
+the other. The loss is that of the whole minibatch, so the gradient is the same but for rounding, and always the same
+for the same number of shards, whichever thread computes them. `python -m benchmarks.shards` measures it.
 """
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from custom_models.faster_of_two import FasterOfTwo
 from custom_models.torsos import ConvTorso, ResidualTorso
 
 LARGEST = 4  # `auto` takes shards up to so many threads: each gives a whole gradient, and all are added up by one
@@ -45,6 +48,7 @@ class Shards:
 
     def __init__(self, count: int):
         self.count = count
+        self.for_features, self.for_gradients = FasterOfTwo(), FasterOfTwo()
         before, all_there = torch.get_num_threads(), threading.Barrier(count)
         self._threads = ThreadPoolExecutor(count, "shard", initializer=compute_alone)
         list(self._threads.map(lambda _: all_there.wait(), range(count)))  # each thread has begun
@@ -62,13 +66,30 @@ class Shards:
             return torso(obs, packed)
         return _ShardedTorso.apply(self, torso, obs, *(tensor for layer in packed for tensor in layer))
 
-    def run(self, work: Any, *columns: Any) -> list[Any]:
-        """Return the results of a function for each part, computed side by side; columns are its arguments."""
-        return list(self._threads.map(work, *columns))
+    def run(
+        self, faster: FasterOfTwo, work: Callable[..., Any], rows: Sequence[torch.Tensor], *others: Any
+    ) -> list[Any]:
+        """Return the results of a function for each part: by all threads side by side or by one of them in turn,
+        whichever is faster.
+
+        Args:
+            faster: measures that.
+            work: the function.
+            rows: its first argument, of each part.
+            others: further arguments, each a sequence too.
+        """
+
+        def run_side_by_side() -> list[Any]:
+            return list(self._threads.map(work, rows, *others))
+
+        def run_in_turn() -> list[Any]:
+            return self._threads.submit(lambda: list(map(work, rows, *others))).result()
+
+        return faster.run((run_side_by_side, run_in_turn), sum(map(len, rows)))
 
 
 def compute_alone() -> None:
-    """Let this thread compute without help from others."""
+    """Let the present thread compute without help from others."""
     torch.get_num_threads()  # a thread that was never asked would take the common number later
     torch.set_num_threads(1)
 
@@ -83,15 +104,17 @@ class _ShardedTorso(torch.autograd.Function):
             with torch.enable_grad():
                 return torso(rows, list(zip(own[::2], own[1::2], strict=True))), own
 
-        ctx.shards, ctx.parts = shards, shards.run(compute_part, obs.tensor_split(shards.count))
+        parts = obs.tensor_split(shards.count)
+        ctx.shards, ctx.parts = shards, shards.run(shards.for_features, compute_part, parts)
         return torch.cat([features.detach() for features, _ in ctx.parts])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        def differentiate_part(part: tuple[torch.Tensor, list[torch.Tensor]], own: torch.Tensor) -> Any:
-            return torch.autograd.grad(*part, own)
+        def differentiate_part(gradient: torch.Tensor, part: tuple[torch.Tensor, list[torch.Tensor]]) -> Any:
+            return torch.autograd.grad(*part, gradient)
 
-        of_parts = ctx.shards.run(differentiate_part, ctx.parts, gradient.tensor_split(ctx.shards.count))
+        shards = ctx.shards
+        of_parts = shards.run(shards.for_gradients, differentiate_part, gradient.tensor_split(shards.count), ctx.parts)
         del ctx.parts
         return None, None, None, *(torch.stack(parts).sum(0) for parts in zip(*of_parts, strict=True))

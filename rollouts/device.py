@@ -6,15 +6,19 @@ env runner    obs --> GPU --> policy and value --one transfer--> host, where act
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from custom_models.cuda_graphs import GraphedFunction
+from custom_models.faster_of_two import FasterOfTwo
+from custom_models.torsos import ConvTorso, MLPTorso, ResidualTorso
 
 CPU = torch.device("cpu")
+COMPARED = 16  # calls in which all threads and one must give the same bits before one may act
 
 
 @functools.cache
@@ -60,11 +64,19 @@ def choose_runner_device(config: Any, worker_index: int | None) -> torch.device:
 
 
 class Acting:
-    """The network of an env runner on the device where it is; on a GPU as a CUDA graph."""
+    """The network of an env runner on the device where it is: on a GPU as a CUDA graph, on the CPU with all threads or
+    with one, whichever is faster.
 
-    def __init__(self, device: torch.device):
-        self._device = device
+    Args:
+        device: of the network.
+        tries_one_thread: whether to measure that on the CPU; else all threads act.
+    """
+
+    def __init__(self, device: torch.device, tries_one_thread: bool = False):
+        self._device, self._tries_one_thread = device, tries_one_thread
         self._graphed = GraphedFunction(act_in_one_tensor, device, "acting")
+        self._faster: defaultdict[int, FasterOfTwo] = defaultdict(FasterOfTwo)  # by the rows of a call
+        self._agreed: dict[int, int] = {}  # rows -> calls in which both gave the same bits; -1: they did not in one
 
     def act(
         self, module: Any, obs: torch.Tensor, packed: Any, state: tuple
@@ -82,10 +94,51 @@ class Acting:
             device.
         """
         if self._device.type == "cpu":
-            return module.act(obs, packed, state)
+            act = functools.partial(module.act, obs, packed, state)
+            return self._act_faster(len(obs), act) if self._tries_one_thread else act()
         both, state = self._graphed(packed, module, obs, state)
         both = both.cpu()  # one copy, which waits until both are computed
         return both[:, :-1], both[:, -1], tuple(part.clone() for part in state)
+
+    def _act_faster(self, num_rows: int, act: Callable[[], Any]) -> Any:
+        """Act with all threads or with one, where both have given the same bits for this number of rows; else with
+        all."""
+        agreed = self._agreed.get(num_rows, 0)
+        in_one_thread = functools.partial(run_in_one_thread, act)
+        if agreed < 0:
+            return act()
+        if agreed >= COMPARED:
+            return self._faster[num_rows].run((act, in_one_thread))
+        result, other = act(), in_one_thread()
+        self._agreed[num_rows] = agreed + 1 if have_equal_bits(result, other) else -1
+        return result
+
+
+def can_act_in_one_thread(module: Any) -> bool:
+    """Return whether a network gives the same bits with any number of threads, as far as was measured.
+
+    Of a torso of somebody else nothing is known, and few comparisons would not show it.
+    """
+    return isinstance(module.torso, ConvTorso | ResidualTorso | MLPTorso)
+
+
+def run_in_one_thread(work: Callable[[], Any]) -> Any:
+    """Return the result of a function that computes without the other threads of OpenMP.
+
+    Threads that begin meanwhile compute alone for good: torch gives them the number that is set when they begin.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return work()
+    finally:
+        torch.set_num_threads(before)
+
+
+def have_equal_bits(one: tuple, other: tuple) -> bool:
+    """Return whether two results of `act` are the same: policies, values and the state of the LSTM."""
+    pairs = zip((*one[:2], *one[2]), (*other[:2], *other[2]), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def act_in_one_tensor(packed: Any, module: Any, obs: torch.Tensor, state: tuple) -> tuple[torch.Tensor, tuple]:

@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
 from environments.threads import configure_threads
-from rollouts.device import Acting, choose_runner_device
+from rollouts.device import Acting, can_act_in_one_thread, choose_runner_device
 from rollouts.health import DeferredFault, return_faults
 from rollouts.rollout import Rollout, list_columns, summarize
 from rollouts.streams import seed_streams
@@ -40,9 +40,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def __init__(self, *, config: Any, module: Any = None, **kwargs):
         super().__init__(config=config, **kwargs)
-        threads = configure_threads()
+        self.num_threads = configure_threads()
         self.num_envs, self.horizon = config.num_envs_per_env_runner, config.rollout_fragment_length
-        self.games = make_games(config.env_config, self.num_envs, threads)
+        self.games = make_games(config.env_config, self.num_envs, self.num_threads)
         self.layout = self.games.layout
         self.weights_seq_no, self.deferred_fault = 0, DeferredFault()
         if module is None:
@@ -60,7 +60,9 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
 
     def use_module(self, module: Any) -> None:
         """Act with this module from now on, on the device where it is."""
-        self.module, self._acting = module, Acting(module.policy.weight.device)
+        is_free = self.num_threads > 1 and self.config.threads != "openmp"
+        tries_one_thread = is_free and can_act_in_one_thread(module)
+        self.module, self._acting = module, Acting(module.policy.weight.device, tries_one_thread)
 
     def get_spaces(self) -> dict[str, Any]:
         one = (self.games.observation_space, self.games.action_space)
@@ -73,7 +75,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         space, state = self.games.observation_space, self.module.make_initial_state(1)
         obs = torch.from_numpy(np.zeros((1, *(space.shape or ())), space.dtype))
         with torch.inference_mode():
-            policy = self._acting.act(self.module, obs, self.module.pack(), state)[0]
+            policy = self.module.act(obs.to(self.module.policy.weight.device), self.module.pack(), state)[0]
         return policy.shape[-1] if self.config.records_policy() else 0, state[0].shape[-1] if state else 0
 
     def start_games(self, agent_steps: int) -> None:

@@ -10,12 +10,14 @@ import torch
 from cluster.plan import make_plan
 from custom_models import shards as module
 from custom_models.actor_critic import ActorCritic
+from custom_models.faster_of_two import FasterOfTwo
 from custom_models.shards import Shards, make_shards
 from runs.build import make_model_config
 
 PIXELS = gymnasium.spaces.Box(0, 255, (21, 21, 64), np.uint8)
 NUMBERS = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
 CPU = torch.device("cpu")
+ROWS = torch.zeros(2, 1)  # of two parts
 MODELS = {
     "nature_cnn": (),
     "separate torsos": ("model.shared_trunk=false", "model.hidden=32"),
@@ -57,6 +59,16 @@ def differentiate(net: ActorCritic, shards: Shards | None, rows: int = 50) -> li
     return [policy.detach(), values.detach(), *(gradient.clone() for gradient in gradients)]
 
 
+ALL_THREADS, IN_TURN = 0, 1
+
+
+def choose(which: int) -> FasterOfTwo:
+    """A choice that is made, for the first calls."""
+    faster = FasterOfTwo()
+    faster.chosen = which
+    return faster
+
+
 def compute_distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
@@ -78,11 +90,33 @@ def test_bf16_differs_by_its_rounding_only_and_a_number_of_shards_repeats_its_bi
         assert compute_distance(one, wanted) < 1.5 * compute_distance(other, wanted) + 1e-3
 
 
+@pytest.mark.parametrize("overrides", MODELS.values(), ids=MODELS)
+def test_one_thread_computes_the_same_bits_as_all(overrides, make_net):
+    net, shards = make_net(*overrides), Shards(3)
+    side_by_side = differentiate(net, shards)
+    torsos = 1 if net.value_torso is None else 2
+    assert shards.for_features._calls == shards.for_gradients._calls == torsos, "each is timed by itself"
+    shards.for_features, shards.for_gradients = choose(IN_TURN), choose(IN_TURN)
+    assert all(map(torch.equal, differentiate(net, shards), side_by_side))
+
+
+def test_parts_are_computed_by_all_threads_or_in_turn_by_one():
+    shards, meeting = Shards(2), threading.Barrier(2)
+
+    def meet(_: torch.Tensor) -> int:
+        return meeting.wait(timeout=0.2)  # until another thread is here too
+
+    assert sorted(shards.run(choose(ALL_THREADS), meet, ROWS)) == [0, 1]
+    with pytest.raises(threading.BrokenBarrierError):
+        shards.run(choose(IN_TURN), meet, ROWS)
+
+
 def test_a_thread_computes_alone_and_the_others_as_before():
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:
-        assert Shards(2).run(lambda _: torch.get_num_threads(), range(4)) == [1] * 4
+        for which in (ALL_THREADS, IN_TURN):
+            assert Shards(2).run(choose(which), lambda _: torch.get_num_threads(), ROWS) == [1, 1]
         later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         later.start()
         later.join()

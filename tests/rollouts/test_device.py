@@ -1,12 +1,23 @@
 """What crosses between host and GPU: nothing on the CPU; as many numbers, and the same ones, on a GPU."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from rollouts.device import CPU, Acting, act_in_one_tensor, choose_runner_device, copy_to_device
+from custom_models.faster_of_two import PERIOD
+from rollouts.device import (
+    COMPARED,
+    CPU,
+    Acting,
+    act_in_one_tensor,
+    choose_runner_device,
+    copy_to_device,
+    have_equal_bits,
+    run_in_one_thread,
+)
 from rollouts.runner import VectorEnvRunner
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -30,6 +41,96 @@ def test_on_the_cpu_the_models_own_answer_is_taken():
     module = SimpleNamespace(act=lambda obs, packed, state: (obs, packed, state, *answer))
     obs = torch.zeros(2, 4)
     assert Acting(CPU).act(module, obs, "packed", ())[0] is obs
+
+
+class Counting:
+    """A network that counts the threads it computes with, and tells their number in one of its results."""
+
+    def __init__(self, tells: str = "nothing"):
+        self.tells, self.threads = tells, []
+
+    def act(self, obs, packed, state):
+        self.threads.append(torch.get_num_threads())
+        told = {"policy": torch.zeros(3, 2), "values": torch.zeros(3), "state": torch.zeros(3, 4), "nothing": [0]}
+        told[self.tells][0] = self.threads[-1]
+        return told["policy"], told["values"], (told["state"],)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_thread_is_tried_after_calls_in_which_it_gave_the_same_bits():
+    net, acting = Counting(), Acting(CPU, tries_one_thread=True)
+    for _ in range(COMPARED + PERIOD):
+        acting.act(net, torch.zeros(3, 4), "packed", ())
+    assert net.threads == [2, 1] * COMPARED + [2] * (PERIOD - 1) + [1]
+    acting.act(net, torch.zeros(2, 4), "packed", ())
+    assert net.threads[-2:] == [2, 1], "what holds for three rows need not hold for two"
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("tells", ["policy", "values", "state"])
+def test_all_threads_act_where_one_gives_other_bits(tells):
+    net, acting = Counting(tells), Acting(CPU, tries_one_thread=True)
+    names = "policy", "values", "state"
+    for _ in range(2 * PERIOD):
+        policy, values, (state,) = acting.act(net, torch.zeros(3, 4), "packed", ())
+        assert dict(zip(names, (policy, values, state), strict=True))[tells].max() == 2
+    assert net.threads == [2, 1] + [2] * (2 * PERIOD - 1)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_all_threads_act_where_one_is_not_tried():
+    net, acting = Counting(), Acting(CPU)
+    for _ in range(2 * PERIOD):
+        acting.act(net, torch.zeros(3, 4), "packed", ())
+    assert net.threads == [2] * (2 * PERIOD)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_are_given_back_after_an_error():
+    with pytest.raises(ZeroDivisionError):
+        run_in_one_thread(lambda: 1 / 0)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("model", ["nature_cnn", "cnn_lstm", "impala", "mlp"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_network_gives_the_same_bits_with_one_thread_and_with_two(model, dtype, make_runner):
+    size = ["model.lstm_size=16"] if model == "cnn_lstm" else ["model.hidden=32"] if model == "impala" else []
+    runner = make_runner("env=assault", f"model={model}", f"model.dtype={dtype}", *size, "algo.num_envs=4")
+    net, random = runner.module, np.random.default_rng(0)
+    state = tuple(torch.randn_like(part) for part in net.make_initial_state(4))
+    with torch.inference_mode():
+        for _ in range(5):
+            obs = torch.from_numpy(random.integers(0, 256, (4, *net.observation_space.shape), np.uint8))
+            act = partial(net.act, obs, net.pack(), state)
+            assert have_equal_bits(act(), run_in_one_thread(act))
+
+
+@pytest.mark.parametrize(
+    ("threads", "count", "torso", "tried"),
+    [
+        ("auto", 2, None, True),
+        ("shards", 2, None, True),
+        ("openmp", 2, None, False),
+        ("auto", 1, None, False),
+        ("auto", 2, torch.nn.Identity(), False),  # somebody's own: how it rounds is not known
+    ],
+)
+def test_where_one_thread_is_tried(threads, count, torso, tried, make_runner):
+    runner = make_runner(*ASSAULT)
+    runner.config.threads, runner.num_threads = threads, count
+    runner.module.torso = torso or runner.module.torso
+    runner.use_module(runner.module)
+    assert runner._acting._tries_one_thread == tried
 
 
 def test_policies_and_values_come_back_apart_as_they_were_sent_together(monkeypatch):
