@@ -1,7 +1,7 @@
 """Periodic evaluation: while a run trains, a process beside it plays complete games with the newest weights.
 
     weights at each multiple of evaluate_every (run_directory/milestones.py) -> queue in the driver -> Evaluator, a Ray
-    actor -> evaluations.csv, TensorBoard, the next row of progress.csv
+    actor (playing/evaluator.py) -> evaluations.csv, TensorBoard, the next row of progress.csv
 
 The weights lie in the run directory until they have played, and are removed after their row has been written. So what a
 killed process has not played is played when the run goes on, and nothing is played twice. A run that starts again from
@@ -10,7 +10,6 @@ a checkpoint drops the evaluations beyond it, as it drops rows: it trains other 
 Actions are drawn from the policy, as in training, and the games are those of command=evaluate.
 """
 
-import os
 import shutil
 import time
 from collections import Counter
@@ -19,15 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from rich.console import Console
 
-from environments.threads import configure_threads
-from playing.agent import Agent
 from playing.evaluations import (
     Evaluation,
     describe_evaluation,
@@ -36,64 +31,12 @@ from playing.evaluations import (
     read_evaluations,
     write_evaluations,
 )
-from playing.games_display import GamesDisplay
-from playing.whole_games import derive_seeds, play_games, share_games
-from run_directory.checkpoints import read_totals
 from run_directory.milestones import list_weights_to_evaluate
 from settings.mistakes import format_count, format_error
 
-WAY = "stochastic"
-LOWEST_PRIORITY = 19  # of os.nice
 MOST_WAITING = 10  # weights of one seed; beyond it the oldest is left out, or a slow evaluator would fill the disk
 MOST_DEATHS = 3  # of the evaluator over the same weights, before it leaves them
 POLL_S = 0.2  # between two looks at the evaluator, once the training has ended
-
-
-class Evaluator:
-    """The process that plays.
-
-    Args:
-        has_cpu: whether a CPU is kept for it; without one it runs at the lowest priority.
-    """
-
-    def __init__(self, has_cpu: bool):
-        if not has_cpu:
-            os.nice(LOWEST_PRIORITY)
-        configure_threads()
-
-    def play(self, run: Path, weights: Path) -> Evaluation:
-        """Play `episodes` complete games, under the rules of the training.
-
-        Args:
-            run: the run directory of one seed.
-            weights: the folder of the weights.
-
-        Raises:
-            Mistake: the weights are damaged, or the environment cannot be opened.
-            EnvironmentFault: the environment has failed.
-        """
-        began, agent = time.perf_counter(), Agent(run, weights)
-        episodes = agent.settings["episodes"]
-        share = share_games(episodes)
-        games = agent.open_games(len(share))
-        try:
-            seeds, display = derive_seeds(agent.games_seed), GamesDisplay(episodes, Console(quiet=True))
-            scores, _, cut = play_games(agent.load_network(games), games, share, *seeds, False, display)
-        finally:
-            games.close()
-        low, high = compute_interval(scores)
-        steps, seconds = int(read_totals(weights)["agent_steps"]), round(time.perf_counter() - began, 1)
-        return Evaluation(steps, WAY, episodes, float(np.mean(scores)), low, high, cut, seconds)
-
-
-def compute_interval(scores: list[float]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean, Student's t over the games; NaN for a single score."""
-    if len(scores) < 2:
-        return float("nan"), float("nan")
-    from scipy import stats  # takes 50 MB and a second, so only the evaluator imports it
-
-    half = stats.t.ppf(0.975, len(scores) - 1) * np.std(scores, ddof=1) / len(scores) ** 0.5
-    return float(np.mean(scores) - half), float(np.mean(scores) + half)
 
 
 @contextmanager
@@ -260,6 +203,8 @@ class PeriodicEvaluation:
         if self._actor is None:
             where = "DEFAULT" if self._group is None else PlacementGroupSchedulingStrategy(self._group)
             options = {"num_cpus": self._bundle.get("CPU", 0), "scheduling_strategy": where}
+            from playing.evaluator import Evaluator  # not above: it imports torch, which this process does not need
+
             self._actor = ray.remote(Evaluator).options(**options).remote(bool(self._bundle))
         return self._actor
 

@@ -1,14 +1,12 @@
-"""The files of a run for TensorBoard: a curve for each column of progress.csv, and the values of a search's trial."""
+"""The files of a run for TensorBoard: a curve for each column of progress.csv.
+
+tensorboardX is imported where it is used, because it imports torch: a second that a run need not wait for.
+"""
 
 import math
 import time
 from pathlib import Path
 from typing import Any
-
-from tensorboardX import SummaryWriter
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
 from run_directory.layout import TENSORBOARD
 
@@ -25,27 +23,26 @@ class CurveWriter:
     """
 
     def __init__(self, run: Path, agent_steps: int, part: str = ""):
+        from tensorboardX import event_file_writer
+        from tensorboardX import proto as untyped
+
+        proto: Any = untyped
+        self._Event, self._Summary = proto.event_pb2.Event, proto.summary_pb2.Summary
         folder = run / TENSORBOARD / part
         folder.mkdir(parents=True, exist_ok=True)
         # The default name has whole seconds, so a restart within a second would overwrite the last file.
-        self.events = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
-        start = SessionLog(status=SessionLog.START)
-        self.events.write_event(Event(wall_time=time.time(), step=agent_steps, session_log=start))
+        self.events = event_file_writer.EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
+        start = proto.event_pb2.SessionLog(status=proto.event_pb2.SessionLog.START)
+        self.events.write_event(self._Event(wall_time=time.time(), step=agent_steps, session_log=start))
 
     def add(self, row: dict[str, Any]) -> None:
         """Write a point of every curve and flush the file, so that no row is lost if the driver is killed."""
         points = {n: v for n, v in row.items() if n != "agent_steps" and math.isfinite(v)}
-        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in points.items()])
-        self.events.write_event(Event(wall_time=time.time(), step=row["agent_steps"], summary=summary))
+        values = [self._Summary.Value(tag=name, simple_value=value) for name, value in points.items()]
+        summary = self._Summary(value=values)
+        self.events.write_event(self._Event(wall_time=time.time(), step=row["agent_steps"], summary=summary))
         self.events.flush()
 
     def close(self) -> None:
         """Close the file."""
         self.events.close()
-
-
-def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
-    """Write the values of a trial and its final score, which TensorBoard shows under HParams."""
-    with SummaryWriter(str(run / TENSORBOARD)) as writer:
-        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
-        writer.add_hparams(plain, {"score": score}, name="hparams")

@@ -8,7 +8,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import torch
 from ray.tune.search import Searcher
 
 from cluster.connection import JOB_VARIABLE
@@ -293,7 +292,9 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     print(f"writing to {run}")
     print(f"to watch it in a browser:  {format_command('command=watch', f'run={shorten_path(run)}')}")
     print("starting the training process; its first numbers come in some seconds", flush=True)
-    if plan.gpus == 0 and (torch.cuda.is_available() or Path("/dev/nvidia0").exists()):
+    if plan.gpus == 0 and Path("/dev/nvidia0").exists():
+        import torch  # a second and 200 MB, which the driver has no other need of
+
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
         print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")
     sys.stdout.flush()

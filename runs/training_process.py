@@ -16,7 +16,6 @@ from rollouts.private_ray import get_trial_storage
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, seed_paths
-from runs.build import build_config
 
 
 class TrainingProcess(tune.Trainable):
@@ -47,6 +46,8 @@ class TrainingProcess(tune.Trainable):
         """Build an Algorithm for each seed, unless that is done, and load its newest whole checkpoint if it has one."""
         if self.algorithms:
             return
+        from runs.build import build_config  # not above: the driver names this class, and does not need torch and RLlib
+
         settings, dirs, seeds = read_trial(self.config)
         self.budget, self.report_every = settings["stop"]["agent_steps"], settings["report_every"]
         for seed in seeds:

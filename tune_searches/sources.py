@@ -12,10 +12,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from cluster.plan import choose_dtype
-from run_directory.layout import STARTS, seed_paths
+from run_directory.layout import STARTS, TENSORBOARD, seed_paths
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start
-from run_directory.tensorboard import write_hparams
 from run_directory.writing import write_file, write_table
 from runs.display import SearchDisplay
 from runs.interrupt import Interrupt
@@ -203,3 +202,12 @@ def write_trials_csv(study: Study, folder: Path) -> None:
         number, state, steps, score, failure, values = record
         rows.append((number, state, steps, "" if math.isnan(score) else score, failure, *map(values.get, keys)))
     write_table(folder / TRIALS_CSV, ("trial", "state", "agent_steps", "score", "failure", *keys), rows)
+
+
+def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
+    """Write the values of a trial and its final score, which TensorBoard shows under HParams."""
+    from tensorboardX import SummaryWriter  # here, as in run_directory/tensorboard.py
+
+    with SummaryWriter(str(run / TENSORBOARD)) as writer:
+        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
+        writer.add_hparams(plain, {"score": score}, name="hparams")

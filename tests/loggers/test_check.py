@@ -114,7 +114,10 @@ def test_a_training_a_grid_and_a_search_are_refused_before_anything_heavy_is_imp
     assert done.stdout.splitlines()[-1] == "2 set()" and done.stderr.startswith("error: logger=wandb: ")
 
 
-def test_nobody_who_types_no_logger_imports_one():
-    script = "import sys, runs.train, tune_searches.search; print({'wandb', 'mlflow'} & set(sys.modules))"
+def test_a_driver_imports_neither_loggers_that_nobody_typed_nor_torch_and_rllib_which_its_processes_use():
+    script = (
+        "import sys, runs.train, runs.tuning, grids.grid, tune_searches.search; "
+        "print({'wandb', 'mlflow', 'tensorboardX', 'torch', 'ray.rllib'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

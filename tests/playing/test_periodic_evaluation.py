@@ -12,13 +12,11 @@ from evidence.evaluate import evaluate
 from evidence.statistics import t_interval
 from playing import periodic_evaluation
 from playing.evaluations import Evaluation, read_evaluations, write_evaluations
+from playing.evaluator import WAY, Evaluator, compute_interval
 from playing.periodic_evaluation import (
     MOST_DEATHS,
     MOST_WAITING,
-    WAY,
-    Evaluator,
     PeriodicEvaluation,
-    compute_interval,
 )
 from run_directory.milestones import list_weights_to_evaluate, write_milestone
 
