@@ -91,11 +91,12 @@ def test_what_the_chosen_one_took_is_what_the_other_is_compared_with_afterwards(
     assert warm.chosen == 1, "of the other is known that it took 4, and 3.5 once"
 
 
-def test_seconds_are_compared_per_unit_of_work(warm, call):
+@pytest.mark.parametrize(("trial", "chosen"), [(6.0, 1), (10.0, 0)])
+def test_seconds_are_compared_per_unit_of_work(trial, chosen, warm, call):
     call(warm, (20.0, 20.0), PERIOD - 1, size=10)
     warm._other = None
-    call(warm, (0.0, 10.0), 1, size=4)  # 2.5 a unit, against 2
-    assert warm.chosen == 0
+    call(warm, (0.0, trial), 1, size=4)  # 1.5 or 2.5 a unit, against 2
+    assert warm.chosen == chosen
 
 
 def test_after_an_error_in_a_trial_others_follow(warm, call):
