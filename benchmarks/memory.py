@@ -1,0 +1,86 @@
+"""Does a long run keep its memory? It trains CartPole with a row every few agent steps, and watches all processes.
+
+    python -m benchmarks.memory                           # PPO, 10 minutes
+    python -m benchmarks.memory --minutes 5 algo=a3c      # what else is typed goes to the run
+
+run.py -> its processes, every few seconds -> MiB of each kind -> growth from a third of the time to its end
+
+A run of 100 million agent steps has 50,000 rows with the default `report_every`, so rows come as fast as they can here.
+Linux only.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+
+from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
+from benchmarks.rounds import ROOT, machine, writable
+from run_directory.progress_table import read_rows
+
+EVERY_S = 5.0
+ALLOWED_MIB = 5.0  # of growth, by all processes together
+RUN = ("env=cartpole", "seed=1", "report_every=128", "stop.agent_steps=1_000_000_000")
+
+
+def read_memory() -> dict[str, float]:
+    """Return the MiB of all processes below this one, by what they are."""
+    memory: dict[str, float] = defaultdict(float)
+    for process in descendants():
+        try:
+            words = process.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        name = "driver" if "run.py" in words else words[0].rpartition("/")[2] if words else "ended"
+        is_named = name in ("driver", "raylet", "gcs_server") or name.startswith("ray::")
+        memory[name if is_named else "others"] += pss_mib(process.pid)
+    return memory
+
+
+def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict[str, float]], int]:
+    """Train for some minutes; return the memory, every few seconds after the first third, and the rows that came."""
+    typed = [sys.executable, "run.py", *RUN, f"stop.time_s={60 * minutes}", f"output_dir={folder}", *overrides]
+    found, log = [], folder / "log.txt"
+    with started(typed, ROOT, log) as process:
+        while process.poll() is None and not list(folder.glob("*/*/*/progress.csv")):
+            time.sleep(0.5)
+        begin = time.monotonic()
+        while process.poll() is None and (passed := time.monotonic() - begin) < 60 * minutes - EVERY_S:
+            if passed > 20 * minutes:
+                found.append(read_memory())
+            time.sleep(EVERY_S)
+        if not found:
+            raise SystemExit(log.read_text())
+        (progress,) = folder.glob("*/*/*/progress.csv")
+        return found, len(list(read_rows(progress)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "memory.json"))
+    settings, overrides = parser.parse_known_args()
+    adopt_orphans()
+    with tempfile.TemporaryDirectory(prefix="bench_") as folder:
+        found, rows = watch(Path(folder), settings.minutes, overrides or ["algo=ppo"])
+    tenth = max(1, len(found) // 10)
+    print("| process | MiB after a third | MiB at the end | growth |\n|---|---:|---:|---:|")
+    total = 0.0
+    for name in sorted(found[0]):
+        series = [memory.get(name, 0.0) for memory in found]
+        first, last = sum(series[:tenth]) / tenth, sum(series[-tenth:]) / tenth
+        total += last - first
+        print(f"| {name} | {first:,.1f} | {last:,.1f} | {last - first:+,.1f} |")
+    print(f"\n{rows:,} rows; growth {total:+.1f} MiB: {'flat' if total < ALLOWED_MIB else 'it grows'}")
+    result = {"machine": machine(), "minutes": settings.minutes, "typed": overrides, "rows": rows, "memory": found}
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    settings.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
