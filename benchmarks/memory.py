@@ -1,12 +1,12 @@
-"""Does a long run keep its memory? It trains CartPole with a row every few agent steps, and watches all processes.
+"""Measures whether the memory of a run grows: it trains CartPole, with a row after every update.
 
     python -m benchmarks.memory                           # PPO, 10 minutes
-    python -m benchmarks.memory --minutes 5 algo=a3c      # what else is typed goes to the run
+    python -m benchmarks.memory --minutes 5 algo=a3c      # overrides are passed to the run
 
-run.py -> its processes, every few seconds -> MiB of each kind -> growth from a third of the time to its end
+run.py -> its processes, PSS every 5 s -> MiB of each kind -> growth from the first third of the time to its end
 
-A run of 100 million agent steps has 50,000 rows with the default `report_every`, so rows come as fast as they can here.
-Linux only.
+A run of 100 million agent steps has 50,000 rows with the default report_every=2000. The last line tells how many this
+run had; PPO writes one per 1,024 agent steps. Linux only.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
 from benchmarks.rounds import ROOT, machine, writable
 from run_directory.progress_table import read_rows
 
-EVERY_S = 5.0
+INTERVAL_S = 5.0
 ALLOWED_MIB = 5.0  # of growth, by all processes together
 RUN = ("env=cartpole", "seed=1", "report_every=128", "stop.agent_steps=1_000_000_000")
 
@@ -43,17 +43,24 @@ def read_memory() -> dict[str, float]:
 
 
 def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict[str, float]], int]:
-    """Train for some minutes; return the memory, every few seconds after the first third, and the rows that came."""
+    """Train for `minutes`; return the memory and the number of rows.
+
+    Returns:
+        The MiB of each kind of process, every INTERVAL_S after the first third; and the rows of progress.csv.
+
+    Raises:
+        SystemExit: the run ended before the first sample; its log.
+    """
     typed = [sys.executable, "run.py", *RUN, f"stop.time_s={60 * minutes}", f"output_dir={folder}", *overrides]
     found, log = [], folder / "log.txt"
     with started(typed, ROOT, log) as process:
         while process.poll() is None and not list(folder.glob("*/*/*/progress.csv")):
             time.sleep(0.5)
         begin = time.monotonic()
-        while process.poll() is None and (passed := time.monotonic() - begin) < 60 * minutes - EVERY_S:
+        while process.poll() is None and (passed := time.monotonic() - begin) < 60 * minutes - INTERVAL_S:
             if passed > 20 * minutes:
                 found.append(read_memory())
-            time.sleep(EVERY_S)
+            time.sleep(INTERVAL_S)
         if not found:
             raise SystemExit(log.read_text())
         (progress,) = folder.glob("*/*/*/progress.csv")

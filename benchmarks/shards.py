@@ -6,8 +6,9 @@
     each way in turn: some steps on the same minibatch (forward, backward, Adam), or some steps of as many games
     -> samples/s, or agent steps/s, median
 
-openmp divides each operation; one thread does not; shards, custom_models/shards.py, and for acting rollouts/device.py,
-measure whether all threads or one are faster now. A neighbour is a process that counts, in a session of its own, as
+openmp: all threads divide each operation. one thread: no division. shards: parts of the minibatch
+(custom_models/shards.py) by all threads or by one, and acting (rollouts/device.py) with all threads or with one,
+whichever is faster. A neighbour is a process that counts, in a session of its own, as
 another user's would be. The cores are those that this process may use.
 """
 
@@ -65,7 +66,7 @@ class Learner:
 
 
 class Actor:
-    """A network that acts in some games; its arguments are a Learner's."""
+    """A network that acts; `rows` is the number of games."""
 
     steps = 100  # of one turn
 
@@ -83,14 +84,14 @@ class Actor:
 
 
 def make_rows(model: str, dtype: str, rows: int) -> tuple[Any, torch.Tensor]:
-    """Return a network and so many observations."""
+    """Return a network and `rows` observations [rows, ...]."""
     net, obs = made(model, dtype)
     obs = obs.flatten(0, 1)
     return net, obs[torch.arange(rows) % len(obs)]
 
 
 def measure(subject: Learner | Actor, seconds: float) -> dict[str, list[float]]:
-    """Return the samples/s of each way, turn by turn, for so many seconds."""
+    """Return the rows/s of each way, one number per turn, measured for `seconds`."""
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(taken[WAYS[-1]]) < 3:
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--model", default="nature_cnn")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--work", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--rows", type=int, help="of the minibatch, 256 unless said; games of acting, 8")
+    parser.add_argument("--rows", type=int, help="rows of a minibatch (default 256), or games that act (default 8)")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=30, help="of each line of the table")
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "shards.json"))

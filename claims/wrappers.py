@@ -13,8 +13,10 @@ from gymnasium.spaces import Box, Discrete
 
 
 class Push(gymnasium.ActionWrapper):
-    """CartPole with a continuous action, one number between -1 and 1: its share of the greatest push, to the left or to
-    the right, where the game itself knows the two greatest pushes only."""
+    """CartPole with a continuous action: the force as a share of the greatest one.
+
+    The action is float32 [1], from -1 (left) to 1 (right). CartPole itself has the two greatest forces only.
+    """
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)

@@ -1,15 +1,15 @@
 """Measures which of two functions that return the same is faster, again and again.
 
-On quiet cores two threads are faster than one; where other programs compute too, one thread is, because it waits for no
-other. Neighbours come and go while a run trains, so the other function is tried now and then.
+Two threads can be faster than one on quiet cores, and slower where other programs compute too, because they wait for
+each other. Such programs come and go while a run trains, so the other function is tried now and then.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-PERIOD = 64  # calls; the last of them is a trial of the function that is not chosen
-TRUST = 0.25  # in a new trial, against those before: one that was interrupted does not count for long
+PERIOD, TRIAL = 256, 4  # calls; the last ones of a period are a trial of the function that is not chosen
+TRUST = 0.5  # in a new trial, against those before: one that was interrupted does not count for long
 
 
 class FasterOfTwo:
@@ -20,12 +20,12 @@ class FasterOfTwo:
 
     def __init__(self):
         self.chosen = 0
-        self._is_warm = [False, False]  # the first call of a function prepares more than it computes: it is not timed
         self._other: float | None = None  # seconds that the other function takes for a unit of work
         self._start_period()
 
     def _start_period(self) -> None:
-        self._calls, self._seconds, self._size = 0, 0.0, 0  # of the chosen function
+        self._calls = 0
+        self._seconds, self._sizes = [0.0, 0.0], [0, 0]  # of the chosen function, and of the trial
 
     def run(self, functions: Sequence[Callable[[], Any]], size: int = 1) -> Any:
         """Return the result of one of the two functions.
@@ -35,23 +35,20 @@ class FasterOfTwo:
             size: of the work, such as its rows: seconds are compared per unit.
         """
         self._calls += 1
-        is_trial = self._calls >= PERIOD
-        called = 1 - self.chosen if is_trial else self.chosen
-        present = self._seconds / self._size if self._size else 0.0
-        if is_trial:
-            self._start_period()
+        is_trial = self._calls > PERIOD - TRIAL
+        changes = self._calls in (1, PERIOD - TRIAL + 1)  # the first call wakes threads that slept: it is not timed
         start = time.perf_counter()
-        result = functions[called]()
-        seconds = time.perf_counter() - start
-        if not self._is_warm[called]:
-            self._is_warm[called] = True
-        elif is_trial:
-            self._compare(seconds / size, present)
-        else:
-            self._seconds, self._size = self._seconds + seconds, self._size + size
+        result = functions[1 - self.chosen if is_trial else self.chosen]()
+        if not changes:
+            self._seconds[is_trial] += time.perf_counter() - start
+            self._sizes[is_trial] += size
+        if self._calls >= PERIOD:
+            if all(self._sizes):
+                self._compare(*(seconds / size for seconds, size in zip(self._seconds, self._sizes, strict=True)))
+            self._start_period()
         return result
 
-    def _compare(self, trial: float, present: float) -> None:
+    def _compare(self, present: float, trial: float) -> None:
         """Choose the other function if it is faster, by its trials, than the chosen one was in this period."""
         other = trial if self._other is None else TRUST * trial + (1 - TRUST) * self._other
         if other < present:

@@ -73,9 +73,9 @@ class Shards:
         whichever is faster.
 
         Args:
-            faster: measures that.
+            faster: chooses between the two.
             work: the function.
-            rows: its first argument, of each part.
+            rows: its first argument: one tensor for each part, with a row for each agent step.
             others: further arguments, each a sequence too.
         """
 

@@ -22,7 +22,7 @@ LOWEST_PRIORITY = 19  # of os.nice
 
 
 class Evaluator:
-    """The process that plays.
+    """A Ray actor that plays the complete games of a periodic evaluation.
 
     Args:
         has_cpu: whether a CPU is kept for it; without one it runs at the lowest priority.

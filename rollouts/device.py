@@ -18,7 +18,7 @@ from custom_models.faster_of_two import FasterOfTwo
 from custom_models.torsos import ConvTorso, MLPTorso, ResidualTorso
 
 CPU = torch.device("cpu")
-COMPARED = 16  # calls in which all threads and one must give the same bits before one may act
+NUM_COMPARED = 16  # calls in which all threads and one must give the same bits before one may act
 
 
 @functools.cache
@@ -69,7 +69,7 @@ class Acting:
 
     Args:
         device: of the network.
-        tries_one_thread: whether to measure that on the CPU; else all threads act.
+        tries_one_thread: whether one thread is tried on the CPU; if not, all threads act.
     """
 
     def __init__(self, device: torch.device, tries_one_thread: bool = False):
@@ -101,23 +101,27 @@ class Acting:
         return both[:, :-1], both[:, -1], tuple(part.clone() for part in state)
 
     def _act_faster(self, num_rows: int, act: Callable[[], Any]) -> Any:
-        """Act with all threads or with one, where both have given the same bits for this number of rows; else with
-        all."""
+        """Act with the faster of all threads and one thread.
+
+        All threads act until both have given the same bits in NUM_COMPARED calls with this number of observations, and
+        for good if they differ once.
+        """
         agreed = self._agreed.get(num_rows, 0)
         in_one_thread = functools.partial(run_in_one_thread, act)
         if agreed < 0:
             return act()
-        if agreed >= COMPARED:
+        if agreed >= NUM_COMPARED:
             return self._faster[num_rows].run((act, in_one_thread))
         result, other = act(), in_one_thread()
         self._agreed[num_rows] = agreed + 1 if have_equal_bits(result, other) else -1
         return result
 
 
-def can_act_in_one_thread(module: Any) -> bool:
-    """Return whether a network gives the same bits with any number of threads, as far as was measured.
+def has_suite_torso(module: Any) -> bool:
+    """Return whether the torso of a network is one of the suite's.
 
-    Of a torso of somebody else nothing is known, and few comparisons would not show it.
+    These gave the same bits with one thread and with two (tests/rollouts/test_device.py). Of a user's own torso that is
+    not known, and a few equal calls would not prove it.
     """
     return isinstance(module.torso, ConvTorso | ResidualTorso | MLPTorso)
 

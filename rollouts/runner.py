@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from environments.frame_stack import FrameStack
 from environments.games import Transition, make_games
 from environments.threads import configure_threads
-from rollouts.device import Acting, can_act_in_one_thread, choose_runner_device
+from rollouts.device import Acting, choose_runner_device, has_suite_torso
 from rollouts.health import DeferredFault, return_faults
 from rollouts.rollout import Rollout, list_columns, summarize
 from rollouts.streams import seed_streams
@@ -61,7 +61,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
     def use_module(self, module: Any) -> None:
         """Act with this module from now on, on the device where it is."""
         is_free = self.num_threads > 1 and self.config.threads != "openmp"
-        tries_one_thread = is_free and can_act_in_one_thread(module)
+        tries_one_thread = is_free and has_suite_torso(module)
         self.module, self._acting = module, Acting(module.policy.weight.device, tries_one_thread)
 
     def get_spaces(self) -> dict[str, Any]:

@@ -292,7 +292,7 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     print(f"writing to {run}")
     print(f"to watch it in a browser:  {format_command('command=watch', f'run={shorten_path(run)}')}")
     print("starting the training process; its first numbers come in some seconds", flush=True)
-    if plan.gpus == 0 and Path("/dev/nvidia0").exists():
+    if plan.gpus == 0 and any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/dxg")):  # dxg: WSL
         import torch  # a second and 200 MB, which the driver has no other need of
 
         build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"

@@ -37,7 +37,8 @@ class ClusterSettings:
     threads: str = one_of(
         ("auto", "shards", "openmp"),
         "how the cores of a learner share a minibatch: a part each, or a part of every operation; auto: shards on up "
-        "to 4 cores with a network of convolutions; with auto and shards one core computes alone while that is faster",
+        "to 4 cores with a network of convolutions; unless openmp, one core acts, and computes all "
+        "shards, while that is faster",
     )
     num_learners: int = at_least(0, "number of learner processes; 0: the training process learns", most=PROCESSES)
     gpus_per_learner: float = at_least(0, "GPUs of each learner; a fraction where runs share one", most=1)

@@ -206,7 +206,7 @@ def write_trials_csv(study: Study, folder: Path) -> None:
 
 def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
     """Write the values of a trial and its final score, which TensorBoard shows under HParams."""
-    from tensorboardX import SummaryWriter  # here, as in run_directory/tensorboard.py
+    from tensorboardX import SummaryWriter  # imports torch, which the driver need not wait for
 
     with SummaryWriter(str(run / TENSORBOARD)) as writer:
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}

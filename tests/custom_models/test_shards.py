@@ -63,7 +63,7 @@ ALL_THREADS, IN_TURN = 0, 1
 
 
 def choose(which: int) -> FasterOfTwo:
-    """A choice that is made, for the first calls."""
+    """Return a FasterOfTwo that calls function `which` until its first trial."""
     faster = FasterOfTwo()
     faster.chosen = which
     return faster

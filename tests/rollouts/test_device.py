@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from custom_models.faster_of_two import PERIOD
+from custom_models.faster_of_two import PERIOD, TRIAL
 from rollouts.device import (
-    COMPARED,
     CPU,
+    NUM_COMPARED,
     Acting,
     act_in_one_tensor,
     choose_runner_device,
@@ -67,9 +67,9 @@ def two_threads():
 @pytest.mark.usefixtures("two_threads")
 def test_one_thread_is_tried_after_calls_in_which_it_gave_the_same_bits():
     net, acting = Counting(), Acting(CPU, tries_one_thread=True)
-    for _ in range(COMPARED + PERIOD):
+    for _ in range(NUM_COMPARED + PERIOD):
         acting.act(net, torch.zeros(3, 4), "packed", ())
-    assert net.threads == [2, 1] * COMPARED + [2] * (PERIOD - 1) + [1]
+    assert net.threads == [2, 1] * NUM_COMPARED + [2] * (PERIOD - TRIAL) + [1] * TRIAL
     acting.act(net, torch.zeros(2, 4), "packed", ())
     assert net.threads[-2:] == [2, 1], "what holds for three rows need not hold for two"
 
@@ -125,7 +125,9 @@ def test_a_network_gives_the_same_bits_with_one_thread_and_with_two(model, dtype
         ("auto", 2, torch.nn.Identity(), False),  # somebody's own: how it rounds is not known
     ],
 )
-def test_where_one_thread_is_tried(threads, count, torso, tried, make_runner):
+def test_one_thread_is_tried_with_a_suite_torso_and_several_threads_unless_openmp_is_set(
+    threads, count, torso, tried, make_runner
+):
     runner = make_runner(*ASSAULT)
     runner.config.threads, runner.num_threads = threads, count
     runner.module.torso = torso or runner.module.torso
