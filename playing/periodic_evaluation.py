@@ -100,7 +100,6 @@ class PeriodicEvaluation:
     ):
         self.labels, self.show, self.say = labels, show, say
         self.evaluations = {run: read_evaluations(run) for run in labels}
-        self.columns: dict[Path, dict[str, Any]] = {}  # of the newest evaluation that is in no row yet
         self.waiting: list[Job] = []
         self.playing: tuple[Job, Any] | None = None  # and the ObjectRef of its Evaluation
         self.deaths: Counter[Path] = Counter()  # of the evaluator, by what it played
@@ -122,7 +121,6 @@ class PeriodicEvaluation:
             self.evaluations[run] = kept
             write_evaluations(run, kept)
             draw_evaluations(run, [], agent_steps + 1)
-            self.columns.pop(run, None)
         self.waiting = [job for job in self.waiting if job.run != run or job.agent_steps <= agent_steps]
         self.failed = {path for path in self.failed if path.parent.parent != run}
         if self.playing and self.playing[0].run == run and self.playing[0].agent_steps > agent_steps:
@@ -155,9 +153,18 @@ class PeriodicEvaluation:
             job = self.waiting.pop(0)
             self.playing = job, self._start().play.remote(job.run, job.weights)
 
-    def take_columns(self, run: Path) -> dict[str, Any]:
-        """Return the columns of progress.csv for the newest evaluation of a seed that is in no row yet; {} without."""
-        return self.columns.pop(run, {})
+    def make_columns(self, run: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
+        """Return the columns of progress.csv for the newest evaluation of a seed; {} if one of its rows has them.
+
+        Args:
+            run: the run directory of the seed.
+            rows: of its progress.csv so far. A killed run may have lost the row that had the evaluation.
+        """
+        if not self.evaluations[run]:
+            return {}
+        columns = make_columns(self.evaluations[run][-1])
+        newest_in_rows = next((steps for row in reversed(rows) if (steps := row.get("evaluation_agent_steps"))), None)
+        return columns if str(columns["evaluation_agent_steps"]) != newest_in_rows else {}
 
     def finish(self, is_stopped: Callable[[], bool]) -> None:
         """Wait until all evaluations have come in, or the user wants to stop, and say what was left out.
@@ -232,7 +239,6 @@ class PeriodicEvaluation:
         self.evaluations[job.run] = sorted([*others, evaluation])
         write_evaluations(job.run, self.evaluations[job.run])
         draw_evaluations(job.run, self.evaluations[job.run], evaluation.agent_steps)
-        self.columns[job.run] = make_columns(evaluation)
         self._remove(job)
         self.show(self.labels[job.run], describe_evaluation(evaluation))
 

@@ -181,14 +181,14 @@ class Recorder(tune.Callback):
             self.show(trial.config, result)
 
     def add_evaluation(self, writer: RowWriter, seed: int) -> dict[str, Any]:
-        """Add the newest evaluation that has come in to the last row of a seed, and return its columns.
+        """Add the newest evaluation of a seed to its last row if it is in no row yet, and return its columns, or {}.
 
         TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
         """
-        columns = self.evaluation.take_columns(writer.dirs[seed]) if self.evaluation else {}
-        if columns and writer.tables[seed].rows:
-            row = writer.tables[seed].rows[-1] | columns
-            writer.tables[seed].append(row)
+        rows = writer.tables[seed].rows
+        columns = self.evaluation.make_columns(writer.dirs[seed], rows) if self.evaluation and rows else {}
+        if columns:
+            writer.tables[seed].append(row := rows[-1] | columns)
             if writer.merged:
                 writer.merged.append({"seed": seed} | row)
         return columns

@@ -111,18 +111,39 @@ def test_weights_play_one_after_the_other_and_are_removed_once_their_row_is_writ
     queue = queue_of(tmp_path)
     queue.collect(tmp_path)
     queue.collect(tmp_path)
-    assert evaluators.asked == [first] and queue.take_columns(tmp_path) == {} and said == []
+    assert evaluators.asked == [first] and queue.make_columns(tmp_path, []) == {} and said == []
     evaluators.answer(20.0)
     queue.poll()
     assert evaluators.asked == [first, second] and evaluators.started == 1
     assert steps_of(tmp_path) == [1000] and not first.exists() and second.exists()
-    assert queue.take_columns(tmp_path)["evaluation_agent_steps"] == 1000
-    assert queue.take_columns(tmp_path) == {}
+    assert queue.make_columns(tmp_path, [])["evaluation_agent_steps"] == 1000
     ((name, text),) = said
     assert name == "seed 1" and "1,000 agent steps: 20.0" in text
     evaluators.answer(30.0)
     queue.collect(tmp_path)
     assert steps_of(tmp_path) == [1000, 2000] and len(evaluators.asked) == 2 and queue.count_left() == 0
+
+
+def test_the_newest_evaluation_is_for_the_next_row_until_a_row_has_it_whoever_was_killed_between(
+    queue_of, evaluators, tmp_path
+):
+    """A run may be killed before the row comes, or go on from a checkpoint before the row that came."""
+    for steps in (1000, 2000):
+        save_weights(tmp_path, steps)
+    queue = queue_of(tmp_path)
+    queue.collect(tmp_path)
+    for mean in (10.0, 20.0):
+        evaluators.answer(mean)
+        queue.poll()
+    with_first = [{"agent_steps": "1500", "evaluation_agent_steps": "1000"}, {"agent_steps": "1900"}]
+    with_both = [*with_first, {"agent_steps": "2100", "evaluation_agent_steps": "2000"}, {"agent_steps": "2200"}]
+    for one in (queue, queue_of(tmp_path)):  # the second is that of a run that is continued
+        assert one.make_columns(tmp_path, [])["evaluation_agent_steps"] == 2000
+        assert one.make_columns(tmp_path, with_first)["evaluation_mean"] == 20.0
+        assert one.make_columns(tmp_path, with_both) == {}
+        one.drop_beyond(tmp_path, 1900)
+        assert one.make_columns(tmp_path, with_first) == {}
+        assert one.make_columns(tmp_path, with_first[1:])["evaluation_agent_steps"] == 1000
 
 
 def test_an_evaluator_that_was_killed_is_replaced_and_plays_the_same_weights(queue_of, evaluators, said, tmp_path):
@@ -188,7 +209,7 @@ def test_a_seed_that_starts_again_forgets_the_evaluations_beyond_its_checkpoint_
         shutil.rmtree(tmp_path / "checkpoints" / f"evaluate_{steps}")  # as the training process does
     fresh = save_weights(tmp_path, 3000)  # other weights, which it has reached again
     queue.drop_beyond(tmp_path, 1500)
-    assert steps_of(tmp_path) == [1000] and queue.take_columns(tmp_path) == {}
+    assert steps_of(tmp_path) == [1000]
     queue.collect(tmp_path)
     evaluators.answers[2] = Evaluation(3000, WAY, 4, 999.0, 0.0, 1.0, 0, 0.1)  # the evaluation under way
     queue.poll()

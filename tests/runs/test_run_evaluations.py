@@ -1,5 +1,6 @@
 """Runs that are evaluated while they train: no evaluation is lost, none is there twice, whoever is killed."""
 
+import csv
 import os
 import re
 import signal
@@ -138,6 +139,24 @@ def test_a_killed_run_makes_up_its_evaluations_when_it_goes_on(shared_ray, tmp_p
     assert_whole(path, every)
     kept = [one for one in read_evaluations(path) if one.games == 60]
     assert kept and kept == before[: len(kept)], "what was played is not played again"
+
+
+@pytest.mark.end_to_end
+def test_an_evaluation_whose_row_is_lost_comes_into_a_row_of_the_run_that_goes_on(shared_ray, tmp_path):
+    """kill -9 between evaluations.csv and the next row of progress.csv."""
+    code, printed = go(*TINY, *WORDS, "stop.agent_steps=512", f"output_dir={tmp_path}")
+    assert code == 0, printed
+    path = directory_in(printed)
+    (evaluated,) = steps_of(path)
+    with open(path / "progress.csv", newline="") as file:
+        rows = [{name: row[name] for name in row if "evaluation" not in name} for row in csv.DictReader(file)]
+    with open(path / "progress.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    code, printed = go(f"resume={path}", "stop.agent_steps=800")
+    assert code == 0 and steps_of(path) == [evaluated], printed
+    assert_whole(path)
 
 
 @pytest.mark.end_to_end
