@@ -4,12 +4,13 @@
     python -m benchmarks.throughput --quick    # one short round, to see that it works; not for quoting
 
     first         this suite with its memory sampled | this suite with one remote runner
-    each round    bare loop, then E, I, G alone | suite's PPO | Stable-Baselines3's in two ways | stock RLlib's in three
+    each round    bare loop, then E, I, G alone | suite's PPO | Stable-Baselines3's in two ways | CleanRL's on EnvPool
+                  | stock RLlib's in three
 
 Every contestant trains PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in a fresh
 process, and warm-up is not counted. The suite and the bare loop compute in the dtype that the CPU is fastest at, the
-others in float32. Every other round has the reverse order. Stable-Baselines3 is optional, as in
-`benchmarks/actor_critics.py`.
+others in float32. Every other round has the reverse order. Stable-Baselines3 and CleanRL are optional:
+`benchmarks/actor_critics.py` and `benchmarks/cleanrl_speed.py` say how to get them.
 
 Machines drift by 10 % and more within minutes, so a ratio is taken within a round; quote its median and range over the
 rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`. It asserts nothing. Linux only.
@@ -17,7 +18,7 @@ rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`.
 
 import sys
 
-from benchmarks import sb3_speed
+from benchmarks import cleanrl_speed, sb3_speed
 from benchmarks.rounds import alone, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
 
 STEPS_PER_UPDATE = 8 * 128
@@ -50,6 +51,7 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
         "bare loop, agent steps/s": speed["bare loop"],
         "this suite, agent steps/s": speed["this suite"],
         **sb3_speed.summarize(sb3, "suite", ""),
+        **summarize_cleanrl(rounds, speed["this suite"]),
         "stock RLlib, agent steps/s": speed["stock RLlib"],
         "stock RLlib with 1 thread, as Tune starts it, agent steps/s": speed["stock RLlib, 1 thread"],
         "stock RLlib with 1 thread and its own padding, agent steps/s": speed["stock RLlib, its padding"],
@@ -66,10 +68,20 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
     }
 
 
+def summarize_cleanrl(rounds: list[dict], suite: list[float]) -> dict[str, list[float]]:
+    """The lines of CleanRL's script, if it took part."""
+    if "cleanrl" not in rounds[0]:
+        return {}
+    cleanrl = speeds(rounds, "cleanrl")
+    return {"CleanRL on EnvPool, agent steps/s": cleanrl, "this suite / CleanRL on EnvPool": ratio(suite, cleanrl)}
+
+
 def main() -> None:
     parser = command_line(__doc__, "throughput.json")
     parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
+    parser.add_argument("--cleanrl-path", help="the folder with CleanRL's script and what it needs")
     settings = parser.parse_args()
+    with_cleanrl = cleanrl_speed.check_path(parser, settings.cleanrl_path)
     with_sb3 = sb3_speed.check_path(parser, settings.sb3_path)
     num_rounds, updates, iterations = (1, 6, 1) if settings.quick else (settings.rounds, 40, 5)
     result = begin() | {"updates": updates, "stock_iterations": iterations}
@@ -82,6 +94,7 @@ def main() -> None:
         "bare_loop": lambda folder: run_module("bare_loop", folder, f"--updates={updates}"),
         "suite": lambda folder: run_suite(folder, *steps, *PPO),
         **(sb3_speed.make_contestants("ppo", settings.sb3_path, half[1] // 4) if with_sb3 else {}),
+        **(cleanrl_speed.make_contestants(settings.cleanrl_path, updates // 4 or 1) if with_cleanrl else {}),
         "stock_rllib": lambda folder: run_module("stock_rllib", folder, stock),
         "stock_1_thread": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1"),
         "stock_its_padding": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1", "--padding=same"),

@@ -1,6 +1,7 @@
 """Benchmarks: what is compared with what, and what the table says of it."""
 
 import sys
+import time
 
 import pytest
 
@@ -11,6 +12,8 @@ import gymnasium
 
 from benchmarks import rounds, slow_games
 from benchmarks.actor_critics import SUITE
+from benchmarks.cleanrl_speed import SCRIPT, make_contestants
+from benchmarks.throughput import summarize_cleanrl
 from benchmarks.workers import summary
 
 
@@ -81,3 +84,28 @@ def test_what_is_measured_can_be_typed(name, compose, machine_with):
     words, agent_steps = SUITE[name]
     settings = compose((*words, "env=assault", "model=nature_cnn"))
     assert agent_steps % (settings["algo"]["num_envs"] * settings["algo"]["horizon"]) == 0
+
+
+def test_cleanrls_script_is_timed_by_the_lines_that_it_prints_after_its_warm_up(tmp_path):
+    """A script of the same name in its place: its first two updates are slow."""
+    (tmp_path / SCRIPT).write_text(
+        "import sys, time\n"
+        "assert {'--env-id=Assault-v5', '--total-timesteps=6144', '--no-cuda'} == set(sys.argv[1:])\n"
+        "for update in range(6):\n"
+        "    time.sleep(1.0 if update < 2 else 0.1)\n"
+        "    print('global_step=7, episodic_return=3.0')\n"
+        "    print('SPS:', 5)\n"
+    )
+    begin = time.perf_counter()
+    found = rounds.alone(make_contestants(str(tmp_path), updates=4)["cleanrl"])
+    elapsed_s = time.perf_counter() - begin
+    assert found["agent_steps"] == 4096 and 0 < found["elapsed_s"] < elapsed_s - 2, "without the two slow updates"
+    (tmp_path / SCRIPT).write_text("print('SPS: 5')")
+    with pytest.raises(SystemExit, match="after 1 updates"):
+        rounds.alone(make_contestants(str(tmp_path), updates=4)["cleanrl"])
+
+
+def test_cleanrl_has_lines_where_it_took_part():
+    of_all = measured(suite=300.0) | measured(cleanrl=100.0)
+    assert summarize_cleanrl([measured(suite=300.0)], [300.0]) == {}
+    assert summarize_cleanrl([of_all], [300.0])["this suite / CleanRL on EnvPool"] == [3.0]

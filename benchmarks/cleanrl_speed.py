@@ -1,0 +1,82 @@
+"""A contestant that may be missing: CleanRL's ppo_atari_envpool.py on Assault, its file as it is published.
+
+    pip install --target cleanrl --no-deps envpool==1.0.1 gym==0.23.1 gym-notices dm-env optree tyro shtab \\
+        docstring-parser typeguard
+    curl -o cleanrl/ppo_atari_envpool.py https://raw.githubusercontent.com/vwxyzjn/cleanrl/fe8d8a0/cleanrl/ppo_atari_envpool.py
+    python -m benchmarks.cleanrl_speed --cleanrl-path cleanrl
+
+All that the script needs besides, .venv has. Its defaults are the shape of this suite's PPO: 8 envs x 128 steps, 4
+epochs of minibatches of 256, the Nature CNN, float32. EnvPool plays the games in threads of its own, one for each core;
+torch has every core. Other versions of EnvPool: 0.8.4, which CleanRL's own requirements are nearest to, ignores actions
+beside NumPy 2, so that all its games are the same; 1.1 and later need large packages of other games.
+
+The script prints a line after each update, and the speed is taken from when these lines come.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.rounds import Contestant, run_module
+
+SCRIPT = "ppo_atari_envpool.py"
+UPDATE = re.compile(r"SPS: \d+$")  # what the script prints after each update
+STEPS_PER_UPDATE = 8 * 128
+WARM_UP_UPDATES = 2
+
+
+def check_path(parser: argparse.ArgumentParser, path: str | None) -> bool:
+    """Return whether a folder was given; end the program if the script is not there."""
+    if path and not Path(path, SCRIPT).is_file():
+        parser.error(f"--cleanrl-path {path}: there is no {SCRIPT}; benchmarks/cleanrl_speed.py says how to get it")
+    return bool(path)
+
+
+def make_contestants(path: str, updates: int) -> dict[str, Contestant]:
+    """Return the script as a contestant, by the name that it has in a round."""
+    words = [f"--cleanrl-path={Path(path).resolve()}", f"--updates={updates}"]
+    return {"cleanrl": lambda folder: run_module("cleanrl_speed", folder, *words)}
+
+
+def time_updates(lines: Iterable[str]) -> list[float]:
+    """Return when each update of the script was done, in seconds of time.perf_counter."""
+    return [time.perf_counter() for line in lines if UPDATE.match(line.strip())]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cleanrl-path", required=True, help="the folder with the script and the packages it needs")
+    parser.add_argument("--updates", type=int, default=10, help="timed ones, after warm-up")
+    parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
+    settings = parser.parse_args()
+    check_path(parser, settings.cleanrl_path)
+    script = Path(settings.cleanrl_path, SCRIPT).resolve()
+    total = (WARM_UP_UPDATES + settings.updates) * STEPS_PER_UPDATE
+    words = ["--env-id=Assault-v5", f"--total-timesteps={total}", "--no-cuda"]
+    variables = os.environ | {"PYTHONPATH": str(script.parent), "PYTHONUNBUFFERED": "1"}
+    with (
+        tempfile.TemporaryDirectory(prefix="cleanrl_") as folder,
+        subprocess.Popen(
+            [sys.executable, str(script), *words], cwd=folder, env=variables, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        done = time_updates(process.stdout or ())
+    if process.returncode or len(done) != WARM_UP_UPDATES + settings.updates:
+        sys.exit(f"{script}: exit code {process.returncode} after {len(done)} updates")
+    elapsed, agent_steps = done[-1] - done[WARM_UP_UPDATES - 1], settings.updates * STEPS_PER_UPDATE
+    print(f"CleanRL on EnvPool, PPO 8x128: {agent_steps / elapsed:,.0f} agent steps/s")
+    if settings.json:
+        print(
+            json.dumps({"agent_steps_per_s": agent_steps / elapsed, "agent_steps": agent_steps, "elapsed_s": elapsed})
+        )
+
+
+if __name__ == "__main__":
+    main()
