@@ -5,6 +5,7 @@ PYTHON      ?= python3
 TORCH_INDEX ?=
 ARGS        ?=
 SB3         ?=
+CLEANRL     ?=
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -23,6 +24,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run ARGS="seed=2"          ARGS is handed on to run, smoke, submit, tests and bench'
+	@echo '  make bench CLEANRL=cleanrl      with CleanRL on EnvPool; benchmarks/cleanrl_speed.py says how to install it'
 	@echo '  make bench SB3=sb3              with Stable-Baselines3, after  pip install --target sb3 --no-deps stable-baselines3'
 	@echo '  make setup PYTHON=python3.12    another Python than python3, 3.10 to 3.13'
 	@echo '  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu    torch without CUDA: some GB less on Linux'
@@ -78,7 +80,7 @@ monitoring: $(STAMP) ## on the head of a Ray cluster: a row RLlib in its dashboa
 	  || echo 'Prometheus is not there and could not be installed: as root, apt-get install prometheus'
 	$(PY) deploy/monitoring.py $(ARGS)
 
-bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour
+bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour and a half
 	$(PY) -m benchmarks.throughput $(if $(SB3),--sb3-path "$(SB3)") $(if $(CLEANRL),--cleanrl-path "$(CLEANRL)") $(ARGS)
 	$(PY) -m benchmarks.actor_critics $(if $(SB3),--sb3-path "$(SB3)") $(ARGS)
 	$(PY) -m benchmarks.workers $(ARGS)

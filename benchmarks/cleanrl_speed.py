@@ -2,13 +2,15 @@
 
     pip install --target cleanrl --no-deps envpool==1.0.1 gym==0.23.1 gym-notices dm-env optree tyro shtab \\
         docstring-parser typeguard
-    curl -o cleanrl/ppo_atari_envpool.py https://raw.githubusercontent.com/vwxyzjn/cleanrl/fe8d8a0/cleanrl/ppo_atari_envpool.py
+    cd cleanrl; curl -LO https://github.com/vwxyzjn/cleanrl/raw/fe8d8a0/cleanrl/ppo_atari_envpool.py; cd ..
     python -m benchmarks.cleanrl_speed --cleanrl-path cleanrl
 
 All that the script needs besides, .venv has. Its defaults are the shape of this suite's PPO: 8 envs x 128 steps, 4
-epochs of minibatches of 256, the Nature CNN, float32. EnvPool plays the games in threads of its own, one for each core;
-torch has every core. Other versions of EnvPool: 0.8.4, which CleanRL's own requirements are nearest to, ignores actions
-beside NumPy 2, so that all its games are the same; 1.1 and later need large packages of other games.
+epochs of minibatches of 256, the Nature CNN, float32. EnvPool plays the games in threads of its own, one for each core
+and at most 8, and torch has as many threads as it takes by itself.
+
+Other versions of EnvPool: beside NumPy 2, 0.8.4 ignores actions, so that all its games are the same; 1.2.5 needs large
+packages of other games.
 
 The script prints a line after each update, and the speed is taken from when these lines come.
 """
@@ -33,9 +35,11 @@ WARM_UP_UPDATES = 2
 
 
 def check_path(parser: argparse.ArgumentParser, path: str | None) -> bool:
-    """Return whether a folder was given; end the program if the script is not there."""
+    """Return whether a folder was given; say so if none was, and end the program if the script is not there."""
     if path and not Path(path, SCRIPT).is_file():
         parser.error(f"--cleanrl-path {path}: there is no {SCRIPT}; benchmarks/cleanrl_speed.py says how to get it")
+    if not path:
+        print("CleanRL is left out: benchmarks/cleanrl_speed.py says how to get it, then make bench CLEANRL=cleanrl")
     return bool(path)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
-from benchmarks.rounds import ROOT, machine, writable
+from benchmarks.processes import descendants, pss_mib, started
+from benchmarks.rounds import ROOT, begin, writable
 from run_directory.progress_table import read_rows
 
 INTERVAL_S = 5.0
@@ -43,7 +43,7 @@ def read_memory() -> dict[str, float]:
 
 
 def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict[str, float]], int]:
-    """Train for `minutes`; return the memory and the number of rows.
+    """Train for `minutes` from the first row on; return the memory and the number of rows.
 
     Returns:
         The MiB of each kind of process, every INTERVAL_S after the first third; and the rows of progress.csv.
@@ -51,13 +51,13 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
     Raises:
         SystemExit: the run ended before the first sample; its log.
     """
-    typed = [sys.executable, "run.py", *RUN, f"stop.time_s={60 * minutes}", f"output_dir={folder}", *overrides]
+    typed = [sys.executable, "run.py", *RUN, f"output_dir={folder}", *overrides]
     found, log = [], folder / "log.txt"
     with started(typed, ROOT, log) as process:
         while process.poll() is None and not list(folder.glob("*/*/*/progress.csv")):
             time.sleep(0.5)
         begin = time.monotonic()
-        while process.poll() is None and (passed := time.monotonic() - begin) < 60 * minutes - INTERVAL_S:
+        while process.poll() is None and ((passed := time.monotonic() - begin) < 60 * minutes or not found):
             if passed > 20 * minutes:
                 found.append(read_memory())
             time.sleep(INTERVAL_S)
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "memory.json"))
     settings, overrides = parser.parse_known_args()
-    adopt_orphans()
+    result = begin()
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
         found, rows = watch(Path(folder), settings.minutes, overrides or ["algo=ppo"])
     tenth = max(1, len(found) // 10)
@@ -84,7 +84,7 @@ def main() -> None:
         total += last - first
         print(f"| {name} | {first:,.1f} | {last:,.1f} | {last - first:+,.1f} |")
     print(f"\n{rows:,} rows; growth {total:+.1f} MiB: {'flat' if total < ALLOWED_MIB else 'it grows'}")
-    result = {"machine": machine(), "minutes": settings.minutes, "typed": overrides, "rows": rows, "memory": found}
+    result |= {"minutes": settings.minutes, "typed": overrides, "rows": rows, "memory": found}
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(result, indent=1) + "\n")
 

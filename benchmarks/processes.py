@@ -31,8 +31,9 @@ def started(
 ) -> Iterator[subprocess.Popen]:
     """Run `command` in `folder`, output to `log`, with `variables` added to its environment.
 
-    When the block ends, however it does, nothing it started is left.
+    When the block ends, however it does, nothing it started is left; what the caller had started before stays.
     """
+    before = descendants()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **variables}
     environment.pop("RAY_ADDRESS", None)  # never join a cluster that happens to run
     try:
@@ -42,14 +43,19 @@ def started(
                 command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
             )
     finally:
-        end_descendants()
+        end_descendants(before)
 
 
-def end_descendants() -> None:
-    """Ask every process below this one to end, kill what is left, each by pid; a second Ctrl-C does not stop it."""
+def end_descendants(spared: list[psutil.Process]) -> None:
+    """Ask the processes below this one to end, but those to be spared and theirs, kill what is left, each by pid; a
+    second Ctrl-C does not stop it."""
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for end in (psutil.Process.terminate, psutil.Process.kill):
-        for process in (remaining := descendants()):
+        kept = set(spared)
+        for process in spared:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                kept.update(process.children(recursive=True))
+        for process in (remaining := [process for process in descendants() if process not in kept]):
             with contextlib.suppress(psutil.NoSuchProcess):
                 end(process)
         psutil.wait_procs(remaining, timeout=10)

@@ -30,6 +30,7 @@ from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import explain_unwritable
 
 ROOT = Path(__file__).resolve().parent.parent
+ISA_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # make PyTorch leave out instructions that the CPU has
 Contestant = Callable[[Path], dict]  # from an empty folder to what was measured, agent_steps_per_s among it
 
 
@@ -55,7 +56,8 @@ def writable(text: str) -> Path:
 def begin() -> dict:
     """Prepare this process for contestants; returns what a result starts with."""
     adopt_orphans()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that `started` cleans up
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # an exception, so that `started` cleans up
     result = {"machine": machine()}
     print(json.dumps(result["machine"]), flush=True)
     return result
@@ -97,6 +99,7 @@ def machine() -> dict:
         "cpu": name[1] if name else platform.machine(),
         "cores": count_cpus(),
         "bf16_instructions": sorted({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu.split())),
+        "isa_limits": {name: os.environ[name] for name in ISA_LIMITS if name in os.environ},
         "memory_gib": round(get_memory_bytes() / 2**30, 1),
         "load_before": os.getloadavg()[0],  # much above 0 somebody else was computing: measure again
         "python": platform.python_version(),

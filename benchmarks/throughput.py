@@ -1,6 +1,6 @@
 """How fast is this suite here? Speed, memory, traffic and start-up, measured in one run on one machine.
 
-    python -m benchmarks.throughput            # three rounds, 12 minutes on two cores; the first of `make bench`
+    python -m benchmarks.throughput            # three rounds, half an hour on two cores; the first of `make bench`
     python -m benchmarks.throughput --quick    # one short round, to see that it works; not for quoting
 
     first         this suite with its memory sampled | this suite with one remote runner

@@ -86,7 +86,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=8)
     pairs = parser.parse_args().pairs
     adopt_orphans()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that `started` cleans up
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # an exception, so that `started` cleans up
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         words = [

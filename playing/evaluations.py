@@ -69,7 +69,7 @@ def draw_evaluations(run: Path, evaluations: list[Evaluation], agent_steps: int)
 
 
 def make_columns(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the columns of progress.csv for an evaluation that has come in since the row before."""
+    """Return the columns of progress.csv for an evaluation."""
     names = ("agent_steps", "mean", "low", "high")
     return {f"evaluation_{name}": getattr(evaluation, name) for name in names}
 

@@ -154,17 +154,21 @@ class PeriodicEvaluation:
             self.playing = job, self._start().play.remote(job.run, job.weights)
 
     def make_columns(self, run: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
-        """Return the columns of progress.csv for the newest evaluation of a seed; {} if one of its rows has them.
+        """Return the columns of progress.csv for the newest evaluation of a seed.
 
         Args:
             run: the run directory of the seed.
-            rows: of its progress.csv so far. A killed run may have lost the row that had the evaluation.
+            rows: of the seed in a progress.csv. A killed run may have lost the one that had the evaluation.
+
+        Returns:
+            {} if one of the rows has them, or if the evaluation is of weights beyond the last row.
         """
-        if not self.evaluations[run]:
+        if not self.evaluations[run] or not rows:
             return {}
-        columns = make_columns(self.evaluations[run][-1])
-        newest_in_rows = next((steps for row in reversed(rows) if (steps := row.get("evaluation_agent_steps"))), None)
-        return columns if str(columns["evaluation_agent_steps"]) != newest_in_rows else {}
+        columns, name = make_columns(self.evaluations[run][-1]), "evaluation_agent_steps"
+        is_ahead = columns[name] > int(rows[-1]["agent_steps"])
+        is_there = any(row.get(name) == str(columns[name]) for row in reversed(rows))
+        return {} if is_ahead or is_there else columns
 
     def finish(self, is_stopped: Callable[[], bool]) -> None:
         """Wait until all evaluations have come in, or the user wants to stop, and say what was left out.

@@ -181,17 +181,16 @@ class Recorder(tune.Callback):
             self.show(trial.config, result)
 
     def add_evaluation(self, writer: RowWriter, seed: int) -> dict[str, Any]:
-        """Add the newest evaluation of a seed to its last row if it is in no row yet, and return its columns, or {}.
+        """Add the newest evaluation of a seed to its last row, and return its columns; {} if a row has it.
 
         TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
         """
-        rows = writer.tables[seed].rows
-        columns = self.evaluation.make_columns(writer.dirs[seed], rows) if self.evaluation and rows else {}
-        if columns:
-            writer.tables[seed].append(row := rows[-1] | columns)
-            if writer.merged:
-                writer.merged.append({"seed": seed} | row)
-        return columns
+        added: dict[str, Any] = {}
+        for table in filter(None, (writer.merged, writer.tables[seed])):
+            rows = [row for row in table.rows if row.get("seed") in (None, str(seed))]
+            if self.evaluation and (columns := self.evaluation.make_columns(writer.dirs[seed], rows)):
+                table.append(rows[-1] | (added := columns))
+        return added
 
     def finish_evaluations(self, runs: Iterable[str]) -> None:
         """Wait for the evaluations that are left, and add the newest to the last rows; a wish to stop ends the wait.

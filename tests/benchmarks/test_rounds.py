@@ -1,5 +1,7 @@
 """Benchmarks: what is compared with what, and what the table says of it."""
 
+import json
+import subprocess
 import sys
 import time
 
@@ -10,9 +12,9 @@ if sys.platform != "linux":
 
 import gymnasium
 
-from benchmarks import rounds, slow_games
+from benchmarks import neighbours, processes, rounds, slow_games
 from benchmarks.actor_critics import SUITE
-from benchmarks.cleanrl_speed import SCRIPT, make_contestants
+from benchmarks.cleanrl_speed import SCRIPT
 from benchmarks.throughput import summarize_cleanrl
 from benchmarks.workers import summary
 
@@ -86,26 +88,70 @@ def test_what_is_measured_can_be_typed(name, compose, machine_with):
     assert agent_steps % (settings["algo"]["num_envs"] * settings["algo"]["horizon"]) == 0
 
 
+@pytest.mark.end_to_end
 def test_cleanrls_script_is_timed_by_the_lines_that_it_prints_after_its_warm_up(tmp_path):
     """A script of the same name in its place: its first two updates are slow."""
     (tmp_path / SCRIPT).write_text(
-        "import sys, time\n"
+        "import sys, time, pathlib\n"
         "assert {'--env-id=Assault-v5', '--total-timesteps=6144', '--no-cuda'} == set(sys.argv[1:])\n"
         "for update in range(6):\n"
-        "    time.sleep(1.0 if update < 2 else 0.1)\n"
+        "    time.sleep(3.0 if update < 2 else 0.1)\n"
         "    print('global_step=7, episodic_return=3.0')\n"
         "    print('SPS:', 5)\n"
+        "    pathlib.Path(__file__).with_name(f'done_{update}').write_text(str(time.perf_counter()))\n"
     )
-    begin = time.perf_counter()
-    found = rounds.alone(make_contestants(str(tmp_path), updates=4)["cleanrl"])
-    elapsed_s = time.perf_counter() - begin
-    assert found["agent_steps"] == 4096 and 0 < found["elapsed_s"] < elapsed_s - 2, "without the two slow updates"
+    command = [sys.executable, "-m", "benchmarks.cleanrl_speed", f"--cleanrl-path={tmp_path}", "--updates=4", "--json"]
+    printed = subprocess.run(command, cwd=rounds.ROOT, capture_output=True, text=True, check=True).stdout
+    end, found = time.perf_counter(), json.loads(printed.splitlines()[-1])
+    warm = float((tmp_path / "done_1").read_text())
+    assert found["agent_steps"] == 4096 and 0 < found["elapsed_s"] < end - warm + 1.0, "without the two slow updates"
+
     (tmp_path / SCRIPT).write_text("print('SPS: 5')")
-    with pytest.raises(SystemExit, match="after 1 updates"):
-        rounds.alone(make_contestants(str(tmp_path), updates=4)["cleanrl"])
+    done = subprocess.run(command, cwd=rounds.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "after 1 updates" in done.stderr
+
+
+def test_what_the_caller_had_started_before_a_contestant_stays(tmp_path):
+    """Tests have a Ray of their own, and `benchmarks.neighbours` its busy program."""
+    mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        with processes.started(
+            [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path, tmp_path / "log"
+        ) as one:
+            pass
+        assert one.poll() is not None and mine.poll() is None
+    finally:
+        mine.kill()
+        mine.wait()
 
 
 def test_cleanrl_has_lines_where_it_took_part():
     of_all = measured(suite=300.0) | measured(cleanrl=100.0)
     assert summarize_cleanrl([measured(suite=300.0)], [300.0]) == {}
     assert summarize_cleanrl([of_all], [300.0])["this suite / CleanRL on EnvPool"] == [3.0]
+
+
+def test_what_a_run_keeps_beside_a_busy_program_is_taken_within_a_round():
+    every = measured(auto_0=600, auto_1=400, openmp_0=500, openmp_1=100)
+    lines = neighbours.summary([every])
+    assert lines["auto, beside / quiet"] == [pytest.approx(2 / 3)] and lines["openmp, beside / quiet"] == [0.2]
+    assert lines["beside a busy program, auto / openmp"] == [4.0]
+
+
+def test_the_busy_program_is_there_while_the_run_is_and_not_afterwards(monkeypatch, tmp_path):
+    seen, alone = [], processes.descendants()
+
+    def run_suite(folder, warm_up, timed, *words):
+        busy = [process for process in processes.descendants() if process not in alone]
+        seen.append((warm_up, timed, words[-1], len(busy), *(process.is_running() for process in busy)))
+        return {"agent_steps_per_s": 1.0}
+
+    monkeypatch.setattr(neighbours, "run_suite", run_suite)
+    for threads, number in (("auto", 0), ("auto", 1), ("openmp", 1)):
+        neighbours.make_contestant(threads, number, 1)(tmp_path)
+    assert seen == [
+        (24 * 1024, 16 * 1024, "cluster.threads=auto", 0),
+        (24 * 1024, 16 * 1024, "cluster.threads=auto", 1, True),
+        (2 * 1024, 8 * 1024, "cluster.threads=openmp", 1, True),
+    ]
+    assert [process for process in processes.descendants() if process not in alone] == []

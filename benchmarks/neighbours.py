@@ -1,0 +1,69 @@
+"""How much of its speed does PPO keep beside a busy program? Whole runs, with `cluster.threads=auto` and `openmp`.
+
+    python -m benchmarks.neighbours            # three rounds, 20 minutes on two cores
+    python -m benchmarks.neighbours --quick    # one short round, to see that it works; not for quoting
+
+    each round    quiet: auto, openmp | beside one program that only counts: auto, openmp
+
+PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in the dtype that the CPU is fastest at.
+`openmp` is how every run learned before `auto` was there; with more than 4 cores they are the same. `auto` tries the
+other way in 4 of 256 minibatches, so its warm-up is long; `--quick` ends before that. The program is in a session of
+its own, as another user's would be. Two cores shared evenly by the run's two threads and the program are 0.67 of the
+quiet speed.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_suite, speeds, take_turns
+from benchmarks.shards import NEIGHBOUR
+
+STEPS_PER_UPDATE = 8 * 128
+UPDATES = {"auto": (24, 16), "openmp": (2, 8)}  # of `cluster.threads`: warm-up, timed
+WORDS = ("algo=ppo", "env=assault", "logger=null", f"report_every={STEPS_PER_UPDATE}")
+
+
+def make_contestant(threads: str, neighbours: int, shorter: int) -> Contestant:
+    """A run with one setting of `cluster.threads` beside so many busy programs; its steps divided by `shorter`."""
+    warm_up, timed = (max(1, updates // shorter) * STEPS_PER_UPDATE for updates in UPDATES[threads])
+
+    def run(folder: Path) -> dict:
+        busy = [subprocess.Popen(NEIGHBOUR, start_new_session=True) for _ in range(neighbours)]
+        try:
+            return run_suite(folder, warm_up, timed, *WORDS, f"cluster.threads={threads}")
+        finally:
+            for one in busy:
+                one.kill()
+                one.wait()
+
+    return run
+
+
+def summary(rounds: list[dict]) -> dict[str, list[float]]:
+    """The lines of the table: what it is, with its unit, and one number per round."""
+    lines = {}
+    for threads in UPDATES:
+        quiet, beside = (speeds(rounds, f"{threads}_{neighbours}") for neighbours in (0, 1))
+        lines |= {f"{threads}, quiet, agent steps/s": quiet, f"{threads}, beside a busy program": beside}
+        lines[f"{threads}, beside / quiet"] = ratio(beside, quiet)
+    beside_one = (speeds(rounds, f"{threads}_1") for threads in UPDATES)
+    return lines | {"beside a busy program, auto / openmp": ratio(*beside_one)}
+
+
+def main() -> None:
+    settings = command_line(__doc__, "neighbours.json").parse_args()
+    num_rounds, shorter = (1, 8) if settings.quick else (settings.rounds, 1)
+    result = begin() | {"updates": UPDATES, "shorter": shorter}
+    cases = [(threads, neighbours) for neighbours in (0, 1) for threads in UPDATES]
+    contestants = {f"{threads}_{n}": make_contestant(threads, n, shorter) for threads, n in cases}
+    result["rounds"] = take_turns(contestants, num_rounds)
+    result["summary"] = summary(result["rounds"])
+    keep(result, settings.out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
