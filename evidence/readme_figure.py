@@ -20,9 +20,9 @@ from evidence.human import RANDOM_PLAY
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = ROOT / "docs/media/algorithms.png"
 PANELS = {  # title -> label of a curve -> its study, and the label that the curve has there
-    "1 million agent steps, 3 seeds": {
+    "1 million agent steps, 3 or 5 seeds": {
         "PG": ("2026-11-23_pg_assault", "pg"),
-        "A2C": ("2026-11-27_a2c_1m", "a2c assault num_envs=16 horizon=16 lr=0.0005"),
+        "A2C": ("2026-11-27_a2c_five_seeds", "a2c assault"),
         "A3C": ("2026-11-27_a3c_1m", "a3c assault num_workers=2 num_envs=32 optimizer_eps=1e-05"),
         "PPO": ("2026-11-22_ppo_assault", "bf16"),
     },
