@@ -1,6 +1,6 @@
 """How much of its speed does PPO keep beside a busy program? Whole runs, with `cluster.threads=auto` and `openmp`.
 
-    python -m benchmarks.neighbours            # three rounds, 20 minutes on two cores
+    python -m benchmarks.neighbours            # three rounds, half an hour on two cores
     python -m benchmarks.neighbours --quick    # one short round, to see that it works; not for quoting
 
     each round    quiet: auto, openmp | beside one program that only counts: auto, openmp
@@ -20,7 +20,7 @@ from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_
 from benchmarks.shards import NEIGHBOUR
 
 STEPS_PER_UPDATE = 8 * 128
-UPDATES = {"auto": (24, 16), "openmp": (2, 8)}  # of `cluster.threads`: warm-up, timed
+UPDATES = {"auto": (24, 16), "openmp": (1, 4)}  # of `cluster.threads`: warm-up, timed
 WORDS = ("algo=ppo", "env=assault", "logger=null", f"report_every={STEPS_PER_UPDATE}")
 
 

@@ -152,6 +152,6 @@ def test_the_busy_program_is_there_while_the_run_is_and_not_afterwards(monkeypat
     assert seen == [
         (24 * 1024, 16 * 1024, "cluster.threads=auto", 0),
         (24 * 1024, 16 * 1024, "cluster.threads=auto", 1, True),
-        (2 * 1024, 8 * 1024, "cluster.threads=openmp", 1, True),
+        (1024, 4 * 1024, "cluster.threads=openmp", 1, True),
     ]
     assert [process for process in processes.descendants() if process not in alone] == []
