@@ -126,7 +126,12 @@ def test_a_killed_run_makes_up_its_evaluations_when_it_goes_on(shared_ray, tmp_p
     driver = subprocess.Popen([sys.executable, str(RUN_PY), *words], cwd=tmp_path, env=environment)
 
     def waits() -> list[Path]:
-        return [path for path in tmp_path.glob("ppo/cartpole/*") if steps_of(path) and list_weights_to_evaluate(path)]
+        """Runs with an evaluation and later weights that wait; those of the evaluation itself are just removed."""
+        return [
+            path
+            for path in tmp_path.glob("ppo/cartpole/*")
+            if (done := steps_of(path)) and max(list_weights_to_evaluate(path), default=0) > done[-1]
+        ]
 
     wait_for(lambda: waits() or driver.poll() is not None, timeout_s=240)
     (path,) = waits()
