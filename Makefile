@@ -80,7 +80,7 @@ monitoring: $(STAMP) ## on the head of a Ray cluster: a row RLlib in its dashboa
 	  || echo 'Prometheus is not there and could not be installed: as root, apt-get install prometheus'
 	$(PY) deploy/monitoring.py $(ARGS)
 
-bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour and a half
+bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour or two
 	$(PY) -m benchmarks.throughput $(if $(SB3),--sb3-path "$(SB3)") $(if $(CLEANRL),--cleanrl-path "$(CLEANRL)") $(ARGS)
 	$(PY) -m benchmarks.actor_critics $(if $(SB3),--sb3-path "$(SB3)") $(ARGS)
 	$(PY) -m benchmarks.workers $(ARGS)

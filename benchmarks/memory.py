@@ -56,8 +56,8 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
     with started(typed, ROOT, log) as process:
         while process.poll() is None and not list(folder.glob("*/*/*/progress.csv")):
             time.sleep(0.5)
-        begin = time.monotonic()
-        while process.poll() is None and ((passed := time.monotonic() - begin) < 60 * minutes or not found):
+        first_row_at = time.monotonic()
+        while process.poll() is None and ((passed := time.monotonic() - first_row_at) < 60 * minutes or not found):
             if passed > 20 * minutes:
                 found.append(read_memory())
             time.sleep(INTERVAL_S)

@@ -1,12 +1,12 @@
 """How much of its speed does PPO keep beside a busy program? Whole runs, with `cluster.threads=auto` and `openmp`.
 
-    python -m benchmarks.neighbours            # three rounds, half an hour on two cores
+    python -m benchmarks.neighbours            # three rounds
     python -m benchmarks.neighbours --quick    # one short round, to see that it works; not for quoting
 
     each round    quiet: auto, openmp | beside one program that only counts: auto, openmp
 
 PPO on Assault, 8 envs x 128 steps, 4 epochs of minibatches of 256, Nature CNN, in the dtype that the CPU is fastest at.
-`openmp` is how every run learned before `auto` was there; with more than 4 cores they are the same. `auto` tries the
+`openmp` is how every run learned before `auto` was there, and `auto` learns so with more than 4 cores. `auto` tries the
 other way in 4 of 256 minibatches, so its warm-up is long; `--quick` ends before that. The program is in a session of
 its own, as another user's would be. Two cores shared evenly by the run's two threads and the program are 0.67 of the
 quiet speed.

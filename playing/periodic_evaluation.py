@@ -153,7 +153,7 @@ class PeriodicEvaluation:
             job = self.waiting.pop(0)
             self.playing = job, self._start().play.remote(job.run, job.weights)
 
-    def make_columns(self, run: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
+    def make_new_columns(self, run: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
         """Return the columns of progress.csv for the newest evaluation of a seed.
 
         Args:

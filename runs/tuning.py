@@ -188,7 +188,7 @@ class Recorder(tune.Callback):
         added: dict[str, Any] = {}
         for table in filter(None, (writer.merged, writer.tables[seed])):
             rows = [row for row in table.rows if row.get("seed") in (None, str(seed))]
-            if self.evaluation and (columns := self.evaluation.make_columns(writer.dirs[seed], rows)):
+            if self.evaluation and (columns := self.evaluation.make_new_columns(writer.dirs[seed], rows)):
                 table.append(rows[-1] | (added := columns))
         return added
 

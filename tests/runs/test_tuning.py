@@ -1,6 +1,7 @@
 """What Ray Tune is told: how many trials it asks for places at once, and when a user hears that there is none."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -8,10 +9,14 @@ from rich.console import Console
 from cluster.plan import make_plan
 from loggers.metrics import Metrics
 from loggers.run_logs import RunLogs
+from playing.evaluations import Evaluation
+from playing.periodic_evaluation import PeriodicEvaluation
+from run_directory.row_writer import RowWriter
 from runs import tuning
 from runs.display import Display
 from runs.train import SeedSource
 from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
+from tests.runs.tiny_runs import rows_of
 
 
 @pytest.mark.parametrize(("concurrent", "expected"), [(None, 3), (2, 2)])
@@ -51,3 +56,29 @@ def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypa
     timer, trials[0].status = PlacementTimer(), "RUNNING"
     clock[0] += 100.0
     assert not timer.runs_out(trials)
+
+
+def test_an_evaluation_comes_once_into_the_table_of_its_seed_and_once_into_that_of_all(tmp_path):
+    """A run may have been killed after it had written one of the two."""
+    runs = {1: tmp_path / "seed_1", 2: tmp_path / "seed_2"}
+    queue = PeriodicEvaluation({}, {run: run.name for run in runs.values()}, print, print)
+    queue.evaluations[runs[1]] = [Evaluation(500, "stochastic", 4, 20.0, 10.0, 30.0, 0, 0.1)]
+    recorder = SimpleNamespace(evaluation=queue)
+    for lost in ("merged", "own", "none"):
+        writer = RowWriter(runs, tmp_path, tensorboard=False)
+        for seed in runs:
+            runs[seed].mkdir(exist_ok=True)
+            writer.add(seed, {"agent_steps": 1000})
+        named = {"agent_steps": 1000, "evaluation_agent_steps": 500}
+        if lost == "merged":
+            writer.tables[1].append(named)
+        elif lost == "own":
+            writer.merged.append({"seed": 1} | named)
+        for _ in range(2):
+            Recorder.add_evaluation(recorder, writer, 1)
+            assert Recorder.add_evaluation(recorder, writer, 2) == {}
+        for path in (tmp_path, runs[1]):
+            assert [row["evaluation_agent_steps"] for row in rows_of(path) if row["evaluation_agent_steps"] > 0] == [
+                500
+            ]
+        assert "evaluation_agent_steps" not in rows_of(runs[2])[0]
