@@ -10,6 +10,7 @@ within one run.
 """
 
 import argparse
+import json
 import logging
 import platform
 import statistics
@@ -23,6 +24,7 @@ import run
 from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
+from environments.machine import find_fastest_dtype
 from environments.threads import configure_threads
 from runs.build import make_model_config
 
@@ -82,6 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="names of files in experiments/model")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON line as well: samples/s in the fastest dtype"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     threads = configure_threads()
@@ -101,6 +106,11 @@ def main() -> None:
         trained = [f"{T * N / s:,.0f}" for s in middle[:2]]
         acted = [f"{1000 * s / T:.2f}" for s in middle[2:]]
         print(f"| `{name}` | {parameters:,} | {' | '.join(trained + acted)} |")
+    if arguments.json:
+        parts = {"I": act, "G": train}  # as `benchmarks/bare_loop.py` calls them, in the dtype that is fastest here
+        durations = {key: statistics.median(taken[key]) for key in taken if key[2] == find_fastest_dtype()}
+        rates = {(name, work): T * N / seconds for (name, work, _), seconds in durations.items()}
+        print(json.dumps({name: {part: rates[name, work] for part, work in parts.items()} for name in names}))
 
 
 if __name__ == "__main__":

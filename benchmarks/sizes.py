@@ -1,0 +1,178 @@
+"""How does the cost of PPO grow with the size of the experiment? Speed beside its limit, and memory.
+
+    python -m benchmarks.sizes            # three rounds, 40 minutes on two cores
+    python -m benchmarks.sizes --quick    # one short round, to see that it works; not for quoting
+    python -m benchmarks.sizes --draw results/2026-11-28_sizes/sizes.json    # the figure only
+
+    first         the suite with few and many envs and steps, its memory sampled -> MiB per env, bytes per agent step
+    each round    for each size: its limit, then the suite -> agent steps/s, share of the limit
+
+Every size trains PPO on Assault with 4 epochs of minibatches of 256, and changes one thing of 8 envs x 128 steps, all
+cores and the Nature CNN: envs at 4,096 agent steps per update, steps at 8 envs, cores, env runners, network. The limit
+is what emulator, acting and training, each measured alone, allow when nothing overlaps (`benchmarks/bare_loop.py`; for
+other networks than the Nature CNN `benchmarks/models.py`, whose training is without the optimizer).
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.rounds import (
+    Contestant,
+    alone,
+    begin,
+    command_line,
+    keep,
+    ratio,
+    run_module,
+    run_suite,
+    speeds,
+    take_turns,
+)
+from environments.machine import count_cpus
+
+NETWORKS = ("a3c_cnn", "nature_cnn", "impala", "cnn_lstm")
+MEMORY = ((8, 128), (8, 1024), (64, 16), (128, 64))  # envs N, steps T, of the runs whose memory is sampled
+MIN_WARM_UP = 2048  # agent steps
+EPOCHS = 4
+
+
+class Size(NamedTuple):
+    """An experiment: how it differs from 8 envs x 128 steps on all cores, and for how many updates it is timed."""
+
+    num_envs: int = 8
+    horizon: int = 128
+    cores: int = 0  # 0: all
+    num_env_runners: int = 0
+    network: str = "nature_cnn"
+    updates: int = 12
+
+    @property
+    def name(self) -> str:
+        """What it is called among the contestants."""
+        cores, runners = f"cores={self.cores or 'all'}", f"runners={self.num_env_runners}"
+        return f"{self.num_envs}x{self.horizon} {cores} {runners} {self.network}"
+
+
+Axes = Mapping[str, Mapping[str, Size]]  # axis -> label of a size on it -> size
+
+
+def list_axes(cores: int) -> Axes:
+    """Return the sizes for a machine with so many cores. A size that lies on several axes is measured once."""
+    fewer = {str(n): Size(cores=n) for n in (1, 2, 4, 8, 16, 32) if n < cores}
+    runners = [n for n in (1, 2, 4, 8) if n < cores]  # one core is the training process's
+    return {
+        "envs, 4,096 agent steps per update": {str(n): Size(n, 4096 // n, updates=3) for n in (8, 32, 128, 512)},
+        "steps of 8 envs": {"32": Size(horizon=32, updates=48), "128": Size(), "512": Size(8, 512, updates=3)},
+        "cores": fewer | {str(cores): Size()},
+        "env runners": {"0": Size()} | {str(n): Size(num_env_runners=n) for n in runners},
+        "network": {name: Size(network=name) for name in NETWORKS},
+    }
+
+
+def make_contestant(size: Size, shorter: int) -> Contestant:
+    """Return a function that measures a size's limit, then the suite; the suite's updates are divided by `shorter`."""
+    steps = size.num_envs * size.horizon
+    warm_up, timed = -(-MIN_WARM_UP // steps) * steps, max(1, size.updates // shorter) * steps
+    return lambda folder: measure_limit(size, folder) | run_suite(folder, warm_up, timed, *list_overrides(size))
+
+
+def list_overrides(size: Size) -> list[str]:
+    """Return the overrides that make an experiment of this size, with a row of progress.csv for each update."""
+    words = ["algo=ppo", "env=assault", "logger=null", f"report_every={size.num_envs * size.horizon}"]
+    words += [f"algo.num_envs={size.num_envs}", f"algo.horizon={size.horizon}", f"model={size.network}"]
+    words += [f"cluster.num_env_runners={size.num_env_runners}"]
+    return words + ([f"cluster.cpus={size.cores}"] if size.cores else [])
+
+
+def measure_limit(size: Size, folder: Path) -> dict[str, float]:
+    """Return E, agent steps/s of the emulator, I and G, samples/s acted and trained, and the limit that they set."""
+    words = [f"--num-envs={size.num_envs}", f"--horizon={size.horizon}", "--updates=1"]
+    words += [f"--threads={size.cores}"] if size.cores else []
+    parts = run_module("bare_loop", folder, *words)
+    if size.network != "nature_cnn":
+        parts |= run_module("models", folder, size.network, "--rounds=1")[size.network]
+    limit = 1 / (1 / parts["E"] + 1 / parts["I"] + EPOCHS / parts["G"])
+    return {name: parts[name] for name in "EIG"} | {"limit": limit}
+
+
+def measure_memory(num_envs: int, horizon: int) -> dict:
+    """Return what a run of two updates measures, with the peak of its memory."""
+    steps = num_envs * horizon
+    overrides = list_overrides(Size(num_envs, horizon))
+    return alone(lambda folder: run_suite(folder, steps, steps, *overrides, sample_memory=True))
+
+
+def fit_memory(peaks_mib: list[float]) -> tuple[float, float, float]:
+    """Return MiB without envs, MiB per env, and bytes per agent step of an update: least squares over MEMORY."""
+    columns = np.array([(1, n, n * t) for n, t in MEMORY], float)
+    base, per_env, per_step = np.linalg.lstsq(columns, np.array(peaks_mib), rcond=None)[0]
+    return float(base), float(per_env), float(per_step) * 2**20
+
+
+def summary(rounds: list[dict], axes: Axes, peaks_mib: list[float]) -> dict[str, list[float]]:
+    """The lines of the table: what it is, with its unit, and one number per round."""
+    lines = {}
+    for axis, points in axes.items():
+        for label, size in points.items():
+            suite, limits = speeds(rounds, size.name), [measured[size.name]["limit"] for measured in rounds]
+            lines |= {f"{axis}: {label}, agent steps/s": suite, f"{axis}: {label}, of the limit": ratio(suite, limits)}
+    for (n, t), peak in zip(MEMORY, peaks_mib, strict=True):
+        lines[f"peak memory, {n} envs x {t} steps, MiB PSS"] = [peak]
+    base, per_env, per_step = fit_memory(peaks_mib)
+    lines |= {"memory without envs, MiB": [base], "memory per env, MiB": [per_env]}
+    return lines | {"memory per agent step of an update, bytes": [per_step]}
+
+
+def draw(rounds: list[dict], axes: Axes, path: Path) -> None:
+    """Draw speed and limit over each axis: medians of the rounds, bars from the slowest to the fastest."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, plots = plt.subplots(1, len(axes), figsize=(14, 3.2), sharey=True, layout="constrained")
+    for plot, (axis, points) in zip(plots, axes.items(), strict=True):
+        found = [speeds(rounds, size.name) for size in points.values()]
+        limits = [statistics.median(measured[size.name]["limit"] for measured in rounds) for size in points.values()]
+        middle = [statistics.median(values) for values in found]
+        spread = [[m - min(values), max(values) - m] for m, values in zip(middle, found, strict=True)]
+        plot.plot(list(points), limits, "--", color="0.5", label="limit: each part alone")
+        plot.errorbar(list(points), middle, np.transpose(spread), fmt="o-", capsize=3, label="this suite")
+        plot.set(xlabel=axis, yscale="log")
+        plot.grid(alpha=0.3, which="both")
+        plot.tick_params(axis="x", rotation=20 if axis == "network" else 0)
+    plots[0].set_ylabel("agent steps/s")
+    plots[0].legend()
+    figure.savefig(path, dpi=120)
+    print(f"figure: {path}")
+
+
+def main() -> None:
+    parser = command_line(__doc__, "sizes.json")
+    parser.add_argument("--draw", type=Path, help="draw this file of an earlier run, and measure nothing")
+    settings = parser.parse_args()
+    if settings.draw:
+        result = json.loads(settings.draw.read_text())
+        draw(result["rounds"], list_axes(result["machine"]["cores"]), settings.draw.with_suffix(".png"))
+        return
+    num_rounds, shorter = (1, 12) if settings.quick else (settings.rounds, 1)
+    axes = list_axes(count_cpus())
+    result = begin() | {"shorter": shorter, "memory": [measure_memory(*shape) for shape in MEMORY]}
+    sizes = {size.name: size for points in axes.values() for size in points.values()}
+    result["rounds"] = take_turns({name: make_contestant(size, shorter) for name, size in sizes.items()}, num_rounds)
+    result["summary"] = summary(result["rounds"], axes, [run["peak_pss_mib"] for run in result["memory"]])
+    keep(result, settings.out)
+    draw(result["rounds"], axes, settings.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
