@@ -15,6 +15,8 @@ from probes.subject import Subject
 from rollouts.streams import seed_streams
 
 STREAMS = "rollouts/streams.py"
+SCORES = ("episode_", "recent_return_")  # columns of a row that are not a number until a game has ended
+MAX_UPDATES = 1_000  # of the audit's training; 20,000 agent steps of A3C would be 4,000 updates of 5 steps
 
 
 @probe(
@@ -139,7 +141,7 @@ def follow_policy(subject: Subject) -> Finding:
     obs = subject.batch["obs"].flatten(0, 1)[:256]
     before = describe_policy(subject, obs)
     fresh = subject.algorithm.progress.agent_steps
-    steps = subject.train(subject.agent_steps)
+    steps = subject.train(min(subject.agent_steps, MAX_UPDATES * subject.rollout["valid"].size))
     after = describe_policy(subject, obs)
     kl, moved = max(0.0, float(before.kl(after).mean())), float((before.mode() != after.mode()).float().mean())
     entropies = f"entropy {float(before.entropy().mean()):.5f} -> {float(after.entropy().mean()):.5f}"
@@ -163,7 +165,7 @@ def look_at_row(subject: Subject) -> Finding:
     """All numbers of its rows are finite, and the loss terms are there."""
     row = subject.last_row
     numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
-    bad = [name for name, value in numbers.items() if not np.isfinite(value) and not name.startswith("episode_")]
+    bad = [name for name, value in numbers.items() if not np.isfinite(value) and not name.startswith(SCORES)]
     return judge(not bad and "entropy" in row, f"{len(numbers)} numbers; not finite: {', '.join(bad) or 'none'}")
 
 

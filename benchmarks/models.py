@@ -84,9 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="names of files in experiments/model")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON line as well: samples/s in the fastest dtype"
-    )
+    parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     threads = configure_threads()

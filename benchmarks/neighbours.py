@@ -21,7 +21,7 @@ from benchmarks.shards import NEIGHBOUR
 
 STEPS_PER_UPDATE = 8 * 128
 UPDATES = {"auto": (24, 16), "openmp": (1, 4)}  # of `cluster.threads`: warm-up, timed
-WORDS = ("algo=ppo", "env=assault", "logger=null", f"report_every={STEPS_PER_UPDATE}")
+WORDS = ("algo=ppo", "env=assault", "logger=null", "report_every=1")
 
 
 def make_contestant(threads: str, neighbours: int, shorter: int) -> Contestant:

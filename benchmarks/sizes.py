@@ -1,6 +1,6 @@
 """How does the cost of PPO grow with the size of the experiment? Speed beside its limit, and memory.
 
-    python -m benchmarks.sizes            # three rounds, 40 minutes on two cores
+    python -m benchmarks.sizes            # three rounds, an hour on two cores
     python -m benchmarks.sizes --quick    # one short round, to see that it works; not for quoting
     python -m benchmarks.sizes --draw results/2026-11-28_sizes/sizes.json    # the figure only
 
@@ -10,7 +10,8 @@
 Every size trains PPO on Assault with 4 epochs of minibatches of 256, and changes one thing of 8 envs x 128 steps, all
 cores and the Nature CNN: envs at 4,096 agent steps per update, steps at 8 envs, cores, env runners, network. The limit
 is what emulator, acting and training, each measured alone, allow when nothing overlaps (`benchmarks/bare_loop.py`; for
-other networks than the Nature CNN `benchmarks/models.py`, whose training is without the optimizer).
+other networks than the Nature CNN `benchmarks/models.py`, whose training is without the optimizer). Env runners share
+the cores with the learner, and have no limit here. From 5 cores on, a run computes with OpenMP instead of shards.
 """
 
 import json
@@ -34,6 +35,7 @@ from benchmarks.rounds import (
     speeds,
     take_turns,
 )
+from cluster.plan import MAX_CPUS
 from environments.machine import count_cpus
 
 NETWORKS = ("a3c_cnn", "nature_cnn", "impala", "cnn_lstm")
@@ -47,7 +49,7 @@ class Size(NamedTuple):
 
     num_envs: int = 8
     horizon: int = 128
-    cores: int = 0  # 0: all
+    cores: int = 0  # 0: all, as many as a run takes by itself
     num_env_runners: int = 0
     network: str = "nature_cnn"
     updates: int = 12
@@ -65,11 +67,12 @@ Axes = Mapping[str, Mapping[str, Size]]  # axis -> label of a size on it -> size
 def list_axes(cores: int) -> Axes:
     """Return the sizes for a machine with so many cores. A size that lies on several axes is measured once."""
     fewer = {str(n): Size(cores=n) for n in (1, 2, 4, 8, 16, 32) if n < cores}
+    all_cores = Size() if cores <= MAX_CPUS else Size(cores=cores)  # a run takes no more by itself
     runners = [n for n in (1, 2, 4, 8) if n < cores]  # one core is the training process's
     return {
         "envs, 4,096 agent steps per update": {str(n): Size(n, 4096 // n, updates=3) for n in (8, 32, 128, 512)},
         "steps of 8 envs": {"32": Size(horizon=32, updates=48), "128": Size(), "512": Size(8, 512, updates=3)},
-        "cores": fewer | {str(cores): Size()},
+        "cores": fewer | {str(cores): all_cores},
         "env runners": {"0": Size()} | {str(n): Size(num_env_runners=n) for n in runners},
         "network": {name: Size(network=name) for name in NETWORKS},
     }
@@ -84,19 +87,23 @@ def make_contestant(size: Size, shorter: int) -> Contestant:
 
 def list_overrides(size: Size) -> list[str]:
     """Return the overrides that make an experiment of this size, with a row of progress.csv for each update."""
-    words = ["algo=ppo", "env=assault", "logger=null", f"report_every={size.num_envs * size.horizon}"]
+    words = ["algo=ppo", "env=assault", "logger=null", "report_every=1"]
     words += [f"algo.num_envs={size.num_envs}", f"algo.horizon={size.horizon}", f"model={size.network}"]
     words += [f"cluster.num_env_runners={size.num_env_runners}"]
     return words + ([f"cluster.cpus={size.cores}"] if size.cores else [])
 
 
 def measure_limit(size: Size, folder: Path) -> dict[str, float]:
-    """Return E, agent steps/s of the emulator, I and G, samples/s acted and trained, and the limit that they set."""
-    words = [f"--num-envs={size.num_envs}", f"--horizon={size.horizon}", "--updates=1"]
-    words += [f"--threads={size.cores}"] if size.cores else []
-    parts = run_module("bare_loop", folder, *words)
+    """Return E, agent steps/s of the emulator, I and G, samples/s acted and trained, and the limit that they set; of
+    env runners nothing."""
+    if size.num_env_runners:
+        return {}
+    threads = size.cores or min(count_cpus(), MAX_CPUS)
+    shape = (f"--num-envs={size.num_envs}", f"--horizon={size.horizon}")
+    parts = run_module("bare_loop", folder, *shape, f"--threads={threads}", "--updates=1")
     if size.network != "nature_cnn":
-        parts |= run_module("models", folder, size.network, "--rounds=1")[size.network]
+        assert size._replace(network="nature_cnn", updates=Size().updates) == Size(), "models.py has 8 envs, all cores"
+        parts |= run_module("models", folder, size.network)[size.network]
     limit = 1 / (1 / parts["E"] + 1 / parts["I"] + EPOCHS / parts["G"])
     return {name: parts[name] for name in "EIG"} | {"limit": limit}
 
@@ -120,13 +127,19 @@ def summary(rounds: list[dict], axes: Axes, peaks_mib: list[float]) -> dict[str,
     lines = {}
     for axis, points in axes.items():
         for label, size in points.items():
-            suite, limits = speeds(rounds, size.name), [measured[size.name]["limit"] for measured in rounds]
-            lines |= {f"{axis}: {label}, agent steps/s": suite, f"{axis}: {label}, of the limit": ratio(suite, limits)}
+            lines[f"{axis}: {label}, agent steps/s"] = suite = speeds(rounds, size.name)
+            if limits := list_limits(rounds, size):
+                lines[f"{axis}: {label}, of the limit"] = ratio(suite, limits)
     for (n, t), peak in zip(MEMORY, peaks_mib, strict=True):
         lines[f"peak memory, {n} envs x {t} steps, MiB PSS"] = [peak]
     base, per_env, per_step = fit_memory(peaks_mib)
     lines |= {"memory without envs, MiB": [base], "memory per env, MiB": [per_env]}
     return lines | {"memory per agent step of an update, bytes": [per_step]}
+
+
+def list_limits(rounds: list[dict], size: Size) -> list[float]:
+    """Return the limit of a size in each round; nothing for a size with env runners."""
+    return [] if size.num_env_runners else [measured[size.name]["limit"] for measured in rounds]
 
 
 def draw(rounds: list[dict], axes: Axes, path: Path) -> None:
@@ -139,15 +152,17 @@ def draw(rounds: list[dict], axes: Axes, path: Path) -> None:
     figure, plots = plt.subplots(1, len(axes), figsize=(14, 3.2), sharey=True, layout="constrained")
     for plot, (axis, points) in zip(plots, axes.items(), strict=True):
         found = [speeds(rounds, size.name) for size in points.values()]
-        limits = [statistics.median(measured[size.name]["limit"] for measured in rounds) for size in points.values()]
+        limits = [statistics.median(list_limits(rounds, size) or [np.nan]) for size in points.values()]
         middle = [statistics.median(values) for values in found]
         spread = [[m - min(values), max(values) - m] for m, values in zip(middle, found, strict=True)]
-        plot.plot(list(points), limits, "--", color="0.5", label="limit: each part alone")
-        plot.errorbar(list(points), middle, np.transpose(spread), fmt="o-", capsize=3, label="this suite")
-        plot.set(xlabel=axis, yscale="log")
+        dashes, line = ("", "") if axis == "network" else ("--", "-")  # there is nothing between two networks
+        plot.plot(list(points), limits, f"x{dashes}", color="0.5", label="limit: each part alone")
+        plot.errorbar(list(points), middle, np.transpose(spread), fmt=f"o{line}", capsize=3, label="this suite")
+        plot.set_xlabel(axis)
         plot.grid(alpha=0.3, which="both")
         plot.tick_params(axis="x", rotation=20 if axis == "network" else 0)
     plots[0].set_ylabel("agent steps/s")
+    plots[0].set_ylim(bottom=0)
     plots[0].legend()
     figure.savefig(path, dpi=120)
     print(f"figure: {path}")

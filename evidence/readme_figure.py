@@ -23,7 +23,7 @@ PANELS = {  # title -> label of a curve -> its study, and the label that the cur
     "1 million agent steps, 3 or 5 seeds": {
         "PG": ("2026-11-23_pg_assault", "pg"),
         "A2C": ("2026-11-27_a2c_five_seeds", "a2c assault"),
-        "A3C": ("2026-11-27_a3c_1m", "a3c assault num_workers=2 num_envs=32 optimizer_eps=1e-05"),
+        "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
         "PPO": ("2026-11-22_ppo_assault", "bf16"),
     },
     "10 million agent steps, 1 seed": {

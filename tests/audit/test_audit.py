@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import ray
 import torch
 
 import run
+from audit import run_probes as run_probes_module
 from audit.report import count_answers, format_answer, format_files, list_probes, run_probes
 from custom_models import optimizers
 from custom_models.distributions import Categorical
@@ -187,6 +189,22 @@ def test_the_table_has_a_row_for_every_probe():
     }
     texts = format_files(content | {"answers": [one, one]}, "python run.py command=audit")
     assert texts["audit.md"].count("| PASS | loss: q | f | o | `c` |") == 2
+
+
+@pytest.mark.parametrize(("max_updates", "trained"), [(1_000, range(200, 220)), (3, range(15, 60))])
+def test_updates_of_few_agent_steps_are_trained_for_a_shorter_time(max_updates, trained, make_subject, monkeypatch):
+    monkeypatch.setattr(run_probes_module, "MAX_UPDATES", max_updates)
+    one_worker = ("algo=a3c", "algo.num_workers=1", "algo.num_envs=1", "algo.horizon=5")
+    (finding,) = ask(make_subject(*SMALL, *one_worker, agent_steps=200), MOVED).values()
+    assert int(finding.found.split(" agent steps")[0]) in trained
+
+
+@pytest.mark.parametrize(
+    ("column", "status"), [("recent_return_mean", PASS), ("episode_return_mean", PASS), ("value_loss", FAIL)]
+)
+def test_a_number_that_is_missing_is_a_fault_unless_no_game_has_ended(column, status):
+    row = {"entropy": 0.7, "value_loss": 1.0, "episodes": 0, column: float("nan")}
+    assert run_probes_module.look_at_row(SimpleNamespace(last_row=row)).status == status
 
 
 def test_random_play_is_of_the_shape_of_the_games(make_subject):
