@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from torch.profiler import ProfilerActivity, profile  # noqa: E402
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.models import made, train  # noqa: E402
-from environments.threads import configure_threads  # noqa: E402
+from benchmarks.models import made, train
+from environments.threads import configure_threads
 
 REPEATS = 3
 
