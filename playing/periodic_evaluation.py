@@ -153,21 +153,22 @@ class PeriodicEvaluation:
             job = self.waiting.pop(0)
             self.playing = job, self._start().play.remote(job.run, job.weights)
 
-    def make_new_columns(self, run: Path, rows: list[dict[str, str]]) -> dict[str, Any]:
+    def make_new_columns(self, run: Path, latest: dict[str, str]) -> dict[str, Any]:
         """Return the columns of progress.csv for the newest evaluation of a seed.
 
         Args:
             run: the run directory of the seed.
-            rows: of the seed in a progress.csv. A killed run may have lost the one that had the evaluation.
+            latest: the newest filled cells of the seed in a progress.csv, as `ProgressTable.latest` has them. A killed
+                run may have lost the row that had the evaluation.
 
         Returns:
-            {} if one of the rows has them, or if the evaluation is of weights beyond the last row.
+            {} if a row has them, or if the evaluation is of weights beyond the last row.
         """
-        if not self.evaluations[run] or not rows:
+        if not self.evaluations[run]:
             return {}
         columns, name = make_columns(self.evaluations[run][-1]), "evaluation_agent_steps"
-        is_ahead = columns[name] > int(rows[-1]["agent_steps"])
-        is_there = any(row.get(name) == str(columns[name]) for row in reversed(rows))
+        is_ahead = columns[name] > int(latest["agent_steps"])
+        is_there = columns[name] <= int(latest.get(name, -1))
         return {} if is_ahead or is_there else columns
 
     def finish(self, is_stopped: Callable[[], bool]) -> None:

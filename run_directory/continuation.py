@@ -30,7 +30,7 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
             raise Mistake(f"{setting}={path} is not a run directory (it has no {name}); {HINT}")
     try:
         settings = read_yaml(run / CONFIG)
-        for group in ("algo", "env", "model", "cluster", "stop"):
+        for group in ("algo", "env", "model", "cluster", "stop", *settings.keys() & {"search"}):
             check_kind(run / CONFIG, settings.get(group), dict, group)
         check_kind(run / CONFIG, settings.get("seed"), (int, list), "seed")
         if settings.get("command") not in ("train", "search"):

@@ -19,54 +19,72 @@ class ProgressTable:
     """A table whose rows are sorted by agent_steps, with no row twice, even if the writing process was killed.
 
     A run that starts again from a checkpoint drops the rows beyond the checkpoint. `append` drops the rows of the same
-    run or worker that are at or beyond the new row.
+    run or worker that are at or beyond the new row. Rows are not kept in memory: a long run has tens of thousands.
 
     Args:
         path: the path of the file; existing rows are kept.
         key: the column that names the run or worker of a row, if several share the file: `seed` or `worker`.
+
+    Attributes:
+        header: the columns.
+        latest: run or worker, None where the table has no such column -> the newest cell of each column that is filled.
     """
 
     def __init__(self, path: Path, key: str = "seed"):
         self.path, self.key = path, key
-        self.rows = read_rows(path)
-        self.header = list(dict.fromkeys(name for row in self.rows for name in row))
+        self.header: list[str] = []
+        self.latest: dict[str | None, dict[str, str]] = {}
+        self._note(read_rows(path))
         # Whether the last line of the file is complete
         self._complete = not path.exists() or path.read_bytes().endswith(b"\n")
 
     @property
     def last_step(self) -> int:
         """The agent steps of the newest row; -1 if there is no row."""
-        return int(self.rows[-1]["agent_steps"]) if self.rows else -1
+        return max((int(cells["agent_steps"]) for cells in self.latest.values()), default=-1)
 
     def drop_rows_beyond(self, agent_steps: int, value: str | None = None) -> None:
         """Drop the rows beyond a number of agent steps: all, or only those that have `value` in the key column."""
-        kept = [r for r in self.rows if int(r["agent_steps"]) <= agent_steps or value not in (None, r.get(self.key))]
-        if len(kept) < len(self.rows):
-            self.rows = kept
-            self._rewrite()
+        rows = read_rows(self.path)
+        kept = [r for r in rows if int(r["agent_steps"]) <= agent_steps or value not in (None, r.get(self.key))]
+        if len(kept) < len(rows):
+            self._rewrite(kept)
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row, and drop the rows of the same run or worker that are at or beyond it."""
         row = {name: str(value) for name, value in row.items()}
         steps, value = int(row["agent_steps"]), row.get(self.key)
-        kept = [r for r in self.rows if r.get(self.key) != value or int(r["agent_steps"]) < steps]
-        new_columns = [name for name in row if name not in self.header]
-        rewrite = not self._complete or len(kept) < len(self.rows) or new_columns or not self.path.exists()
-        self.header += new_columns
-        self.rows = [*kept, row]
-        if rewrite:
-            self._rewrite()
+        goes_back = value in self.latest and steps <= int(self.latest[value]["agent_steps"])
+        if goes_back or not self._complete or row.keys() - set(self.header) or not self.path.exists():
+            before = read_rows(self.path)
+            self._rewrite([*(r for r in before if r.get(self.key) != value or int(r["agent_steps"]) < steps), row])
         else:
             with open(self.path, "a", newline="") as file:
                 csv.DictWriter(file, self.header, restval="", lineterminator="\n").writerow(row)
+            self._note([row])
 
-    def _rewrite(self) -> None:
+    def amend(self, cells: dict[str, Any], value: str | None = None) -> None:
+        """Add cells to the newest row of a run or worker, which there must be."""
+        rows = read_rows(self.path)
+        newest = [row for row in rows if row.get(self.key) == value][-1]
+        newest.update((name, str(cell)) for name, cell in cells.items())
+        self._rewrite(rows)
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
         """Write the whole file again."""
+        self.latest = {}
+        self._note(rows)
         with replace_file(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, self.header, restval="", lineterminator="\n")
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows(rows)
         self._complete = True
+
+    def _note(self, rows: list[dict[str, str]]) -> None:
+        """Note the columns of rows, and their filled cells as the newest."""
+        for row in rows:
+            self.header += [name for name in row if name not in self.header]
+            self.latest.setdefault(row.get(self.key), {}).update((name, cell) for name, cell in row.items() if cell)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -22,12 +22,12 @@ from ray.tune.search import Searcher
 from cluster.plan import list_seeds
 from extensions.callbacks import Callbacks, Run
 from loggers.metrics import Metrics
+from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
 from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
-from run_directory.row_writer import RowWriter
 from runs.display import Screen
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.training_process import TrainingProcess, read_trial
@@ -186,10 +186,10 @@ class Recorder(tune.Callback):
         TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
         """
         added: dict[str, Any] = {}
-        for table in filter(None, (writer.merged, writer.tables[seed])):
-            rows = [row for row in table.rows if row.get("seed") in (None, str(seed))]
-            if self.evaluation and (columns := self.evaluation.make_new_columns(writer.dirs[seed], rows)):
-                table.append(rows[-1] | (added := columns))
+        for table, key in ((writer.merged, str(seed)), (writer.tables[seed], None)):
+            latest = table.latest.get(key) if table and self.evaluation else None
+            if latest and (columns := self.evaluation.make_new_columns(writer.dirs[seed], latest)):
+                table.amend(added := columns, key)
         return added
 
     def finish_evaluations(self, runs: Iterable[str]) -> None:

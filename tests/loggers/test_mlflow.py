@@ -15,8 +15,8 @@ import yaml
 
 from loggers.check import is_installed
 from loggers.results import send_results
+from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
-from run_directory.row_writer import RowWriter
 
 pytestmark = pytest.mark.skipif(not is_installed("mlflow"), reason="no mlflow here: pip install -e '.[mlflow]'")
 WITH_SERVER = pytest.mark.skipif(not shutil.which("mlflow"), reason="no mlflow server on the PATH: pip install mlflow")

@@ -11,8 +11,8 @@ import psutil
 
 from environments.checkout import ROOT
 from loggers import run_logs, sender
+from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
-from run_directory.row_writer import RowWriter
 
 
 def make_row(steps: int) -> dict[str, float]:

@@ -8,8 +8,8 @@ import pytest
 
 from loggers.check import is_installed
 from loggers.results import send_results
+from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
-from run_directory.row_writer import RowWriter
 
 BLOCK = 32_768  # bytes
 pytestmark = pytest.mark.skipif(not is_installed("wandb"), reason="wandb is not installed: pip install -e '.[wandb]'")

@@ -89,7 +89,7 @@ def queue_of(evaluators, said):
     return lambda run: PeriodicEvaluation({}, {run: "seed 1"}, lambda *words: said.append(words), said.append)
 
 
-ROWS = [{"agent_steps": "5000"}]  # of progress.csv, without an evaluation
+LATEST = {"agent_steps": "5000"}  # cells of progress.csv, without an evaluation
 
 
 def save_weights(run: Path, agent_steps: int) -> Path:
@@ -114,12 +114,12 @@ def test_weights_play_one_after_the_other_and_are_removed_once_their_row_is_writ
     queue = queue_of(tmp_path)
     queue.collect(tmp_path)
     queue.collect(tmp_path)
-    assert evaluators.asked == [first] and queue.make_new_columns(tmp_path, ROWS) == {} and said == []
+    assert evaluators.asked == [first] and queue.make_new_columns(tmp_path, LATEST) == {} and said == []
     evaluators.answer(20.0)
     queue.poll()
     assert evaluators.asked == [first, second] and evaluators.started == 1
     assert steps_of(tmp_path) == [1000] and not first.exists() and second.exists()
-    assert queue.make_new_columns(tmp_path, ROWS)["evaluation_agent_steps"] == 1000
+    assert queue.make_new_columns(tmp_path, LATEST)["evaluation_agent_steps"] == 1000
     ((name, text),) = said
     assert name == "seed 1" and "1,000 agent steps: 20.0" in text
     evaluators.answer(30.0)
@@ -138,19 +138,18 @@ def test_the_newest_evaluation_is_for_the_next_row_until_a_row_has_it_whoever_wa
     for mean in (10.0, 20.0):
         evaluators.answer(mean)
         queue.poll()
-    named = {"evaluation_agent_steps": "1000"}
-    with_first = [{"agent_steps": "1500"} | named, {"agent_steps": "2000"}]
-    with_both = [*with_first, {"agent_steps": "2100", "evaluation_agent_steps": "2000"}, {"agent_steps": "2200"}]
+    first = {"evaluation_agent_steps": "1000"}
+    with_none = {"agent_steps": "2000"}
+    with_first, with_both = with_none | first, {"agent_steps": "2200", "evaluation_agent_steps": "2000"}
     continued = queue_of(tmp_path)
     for one in (queue, continued):
-        assert one.make_new_columns(tmp_path, ROWS)["evaluation_agent_steps"] == 2000
+        assert one.make_new_columns(tmp_path, with_none)["evaluation_agent_steps"] == 2000
         assert one.make_new_columns(tmp_path, with_first)["evaluation_mean"] == 20.0
         assert one.make_new_columns(tmp_path, with_both) == {}
-        assert one.make_new_columns(tmp_path, with_first[:1]) == {}, "the last row comes before its weights"
+        assert one.make_new_columns(tmp_path, {"agent_steps": "1500"} | first) == {}, "it comes before the weights"
         one.drop_beyond(tmp_path, 1900)
         assert one.make_new_columns(tmp_path, with_first) == one.make_new_columns(tmp_path, with_both) == {}
-        assert one.make_new_columns(tmp_path, with_first[1:])["evaluation_agent_steps"] == 1000
-        assert one.make_new_columns(tmp_path, []) == {}
+        assert one.make_new_columns(tmp_path, with_none)["evaluation_agent_steps"] == 1000
 
 
 def test_an_evaluator_that_was_killed_is_replaced_and_plays_the_same_weights(queue_of, evaluators, said, tmp_path):

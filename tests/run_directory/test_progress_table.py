@@ -1,6 +1,7 @@
 """progress.csv: rows in order, none lost and none twice, whatever is killed in between."""
 
 import csv
+import tracemalloc
 
 import pytest
 
@@ -117,11 +118,54 @@ def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):
     ]
 
 
-def test_a_table_that_somebody_deleted_is_written_again(path):
+def test_a_table_that_somebody_deleted_begins_anew(path):
     table = fill(path, 10, 20)
     path.unlink()
     table.append({"agent_steps": 30, "loss": 3.0})
-    assert steps_in(path) == [10, 20, 30]
+    table.append({"agent_steps": 40, "loss": 4.0})
+    assert path.read_text().splitlines() == ["agent_steps,loss", "30,3.0", "40,4.0"]
+
+
+def test_the_newest_row_of_a_seed_is_amended_and_no_other(path):
+    table = ProgressTable(path)
+    for seed, step in [(1, 10), (2, 10), (1, 20), (2, 20)]:
+        table.append({"seed": seed, "agent_steps": step})
+    table.amend({"evaluation_mean": 7.5}, "1")
+    assert path.read_text().splitlines() == [
+        "seed,agent_steps,evaluation_mean",
+        "1,10,",
+        "2,10,",
+        "1,20,7.5",
+        "2,20,",
+    ]
+    table.append({"seed": 1, "agent_steps": 30})
+    assert steps_in(path) == [10, 10, 20, 20, 30]
+
+
+def test_the_latest_filled_cells_are_known_of_every_seed_and_after_rows_are_dropped(path):
+    table = ProgressTable(path)
+    for seed, step, mean in [(1, 10, 5.0), (2, 10, ""), (1, 20, 6.0), (1, 30, "")]:
+        table.append({"seed": seed, "agent_steps": step, "mean": mean})
+    expected = {"1": {"seed": "1", "agent_steps": "30", "mean": "6.0"}, "2": {"seed": "2", "agent_steps": "10"}}
+    assert table.latest == ProgressTable(path).latest == expected
+    table.drop_rows_beyond(10, "1")
+    assert table.latest["1"] == {"seed": "1", "agent_steps": "10", "mean": "5.0"} and table.last_step == 10
+    table.drop_rows_beyond(5)
+    assert table.latest == {} and table.last_step == -1 and path.read_text() == "seed,agent_steps,mean\n"
+
+
+def test_rows_are_not_kept_in_memory_nor_read_again_for_each(path):
+    """A run of 100 million agent steps has 50,000 rows."""
+    table = fill(path, 1)
+    path.write_text("")  # whoever reads it again finds nothing and writes a header
+    tracemalloc.start()
+    try:
+        for step in range(2, 2002):
+            table.append({"agent_steps": step, "loss": 0.5})
+        assert tracemalloc.get_traced_memory()[0] < 100_000, "bytes"
+    finally:
+        tracemalloc.stop()
+    assert path.read_text() == "".join(f"{step},0.5\n" for step in range(2, 2002))
 
 
 def test_there_are_no_rows_where_there_is_no_table(path):

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from cluster.plan import make_plan
 from loggers.metrics import Metrics
+from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
 from playing.evaluations import Evaluation
 from playing.periodic_evaluation import PeriodicEvaluation
-from run_directory.row_writer import RowWriter
 from runs import tuning
 from runs.display import Display
 from runs.train import SeedSource

@@ -5,7 +5,7 @@ import math
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from run_directory.row_writer import RowWriter
+from loggers.row_writer import RowWriter
 
 
 def row(steps: int, wall: float | None = None) -> dict:
