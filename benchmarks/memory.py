@@ -3,7 +3,7 @@
     python -m benchmarks.memory                           # PPO, 10 minutes
     python -m benchmarks.memory --minutes 5 algo=a3c      # overrides are passed to the run
 
-run.py -> its processes, PSS every 5 s -> MiB of each kind -> growth from the first third of the time to its end
+run.py -> its processes, PSS without files every 5 s -> MiB of each kind -> growth from the first third of the time to its end
 
 A run of 100 million agent steps has 50,000 rows with the default report_every=2000. The last line tells how many this
 run had; PPO writes one per 1,024 agent steps. Linux only.
@@ -38,7 +38,7 @@ def read_memory() -> dict[str, float]:
             continue
         name = "driver" if "run.py" in words else words[0].rpartition("/")[2] if words else "ended"
         is_named = name in ("driver", "raylet", "gcs_server") or name.startswith("ray::")
-        memory[name if is_named else "others"] += pss_mib(process.pid)
+        memory[name if is_named else "others"] += pss_mib(process.pid, with_files=False)
     return memory
 
 

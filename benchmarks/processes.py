@@ -62,10 +62,17 @@ def end_descendants(spared: list[psutil.Process]) -> None:
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def pss_mib(pid: int) -> float:
-    """A process's own pages plus its share of those it shares, in MiB; 0 if it has just ended."""
+def pss_mib(pid: int, with_files: bool = True) -> float:
+    """A process's own pages plus its share of those it shares, in MiB; 0 if it has just ended.
+
+    Args:
+        pid: the process.
+        with_files: whether pages of files count, such as those of libraries. A process's share of them grows when
+            another one that uses the same files ends.
+    """
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
-    return int(re.findall(r"^Pss:\s+(\d+)", rollup, re.M)[0]) / 1024
+    kib = {name: int(number) for name, number in re.findall(r"^(Pss\w*):\s+(\d+)", rollup, re.M)}
+    return (kib["Pss"] - (0 if with_files else kib["Pss_File"])) / 1024

@@ -1,1 +1,1 @@
-"""Loggers: rows, evaluations and videos of runs for Weights & Biases and MLflow."""
+"""Loggers: rows for the files of a run and Prometheus; rows, evaluations and videos for Weights & Biases and MLflow."""

@@ -64,7 +64,9 @@ class ProgressTable:
             self._note([row])
 
     def amend(self, cells: dict[str, Any], value: str | None = None) -> None:
-        """Add cells to the newest row of a run or worker, which there must be."""
+        """Add cells, if there are any, to the newest row of a run or worker."""
+        if not cells:
+            return
         rows = read_rows(self.path)
         newest = [row for row in rows if row.get(self.key) == value][-1]
         newest.update((name, str(cell)) for name, cell in cells.items())

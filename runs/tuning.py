@@ -187,9 +187,9 @@ class Recorder(tune.Callback):
         """
         added: dict[str, Any] = {}
         for table, key in ((writer.merged, str(seed)), (writer.tables[seed], None)):
-            latest = table.latest.get(key) if table and self.evaluation else None
-            if latest and (columns := self.evaluation.make_new_columns(writer.dirs[seed], latest)):
-                table.amend(added := columns, key)
+            if table and self.evaluation and (latest := table.latest.get(key)):
+                added |= (columns := self.evaluation.make_new_columns(writer.dirs[seed], latest))
+                table.amend(columns, key)
         return added
 
     def finish_evaluations(self, runs: Iterable[str]) -> None:

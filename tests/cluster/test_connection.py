@@ -203,11 +203,13 @@ def test_a_directory_that_cannot_be_locked_is_not_said_to_be_in_use(tmp_path, mo
         pass
 
 
-def test_metrics_are_off_only_where_nobody_could_see_them(compose, monkeypatch):
+def test_metrics_and_the_list_of_calls_are_off_only_where_nobody_could_see_them(compose, monkeypatch):
     for words, off in ((["env=cartpole"], True), (["env=cartpole", "dashboard=true"], False), ([*ON_RAY], False)):
         monkeypatch.setattr(os, "environ", {})
         prepare_environment(compose(words))
         assert ("RAY_enable_metrics_collection" in os.environ) == off
+        assert ("RAY_task_events_report_interval_ms" in os.environ) == off
+        assert int(dict(os.environ)["RAY_task_events_max_num_task_in_gcs"]) <= 10_000
 
 
 # On two nodes.

@@ -8,7 +8,7 @@ import yaml
 
 import run as command_line
 from run_directory import continuation
-from run_directory.continuation import refuse_untrusted_directory
+from run_directory.continuation import open_run, refuse_untrusted_directory
 from run_directory.provenance import identify_user
 from run_directory.starts import write_start
 from settings.mistakes import Mistake
@@ -85,3 +85,10 @@ def test_a_search_of_somebody_else_is_refused_too(tmp_path, compose, monkeypatch
         assert command_line.main(typed) == 2
         assert "trust=true" in capsys.readouterr().err
     assert not (folder / "study.db").exists()
+
+
+def test_a_search_whose_own_settings_are_no_mapping_is_named(mine):
+    config = mine / "config.yaml"
+    config.write_text(config.read_text() + "search: []\n")
+    with pytest.raises(Mistake, match="search"):
+        open_run(str(mine), "resume")
