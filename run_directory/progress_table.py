@@ -68,8 +68,8 @@ class ProgressTable:
         if not cells:
             return
         rows = read_rows(self.path)
-        newest = [row for row in rows if row.get(self.key) == value][-1]
-        newest.update((name, str(cell)) for name, cell in cells.items())
+        for newest in [row for row in rows if row.get(self.key) == value][-1:]:  # none if somebody deleted the file
+            newest.update((name, str(cell)) for name, cell in cells.items())
         self._rewrite(rows)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:

@@ -124,6 +124,10 @@ def test_a_table_that_somebody_deleted_begins_anew(path):
     table.append({"agent_steps": 30, "loss": 3.0})
     table.append({"agent_steps": 40, "loss": 4.0})
     assert path.read_text().splitlines() == ["agent_steps,loss", "30,3.0", "40,4.0"]
+    path.unlink()
+    table.amend({"evaluation_mean": 7.5})
+    table.append({"agent_steps": 50, "loss": 5.0})
+    assert steps_in(path) == [50]
 
 
 def test_the_newest_row_of_a_seed_is_amended_and_no_other(path):
