@@ -81,7 +81,7 @@ def main() -> None:
     for name in sorted(found[0]):
         series = [memory.get(name, 0.0) for memory in found]
         first, last = sum(series[:tenth]) / tenth, sum(series[-tenth:]) / tenth
-        total += last - first
+        total += max(0.0, last - first)  # what one process gives back does not hide what another one keeps
         print(f"| {name} | {first:,.1f} | {last:,.1f} | {last - first:+,.1f} |")
     print(f"\n{rows:,} rows; growth {total:+.1f} MiB: {'flat' if total < ALLOWED_MIB else 'it grows'}")
     result |= {"minutes": settings.minutes, "typed": overrides, "rows": rows, "memory": found}

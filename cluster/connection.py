@@ -27,7 +27,7 @@ from cluster.package import MAX_DRIVER_BYTES, OWN_FOLDER, pack_code
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
 from environments.passwords import mask_passwords
-from rollouts.private_ray import change_command_line, disable_tune_signals
+from rollouts.private_ray import change_command_line, disable_tune_signals, forget_handled_results
 from settings.mistakes import Mistake, format_count
 from settings.own_parts import list_own_modules
 
@@ -54,6 +54,7 @@ def prepare_environment(settings: dict) -> None:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the run directory has its own logs
     change_command_line(mask_passwords)  # Ray's dashboard shows the command lines of all drivers
     disable_tune_signals()
+    forget_handled_results()
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # no tables of Tune, which appear with verbose=0 too
 
 

@@ -150,6 +150,22 @@ def disable_tune_signals() -> None:
     tune._setup_signal_catching = threading.Event  # Tune waits for an event that never comes
 
 
+def forget_handled_results() -> None:
+    """Let go of each result of a trial once it has been handled. Tune keeps them all until the trial ends, 3 kB each."""
+    from ray.air.execution._internal import RayActorManager
+    from ray.tune.execution import tune_controller
+
+    class ForgetfulManager(RayActorManager):
+        def next(self, timeout: int | float | None = None) -> bool:
+            handled = super().next(timeout)
+            waiting = self._actor_task_events.get_futures()
+            for futures in self._tracked_actors_to_task_futures.values():
+                futures.intersection_update(waiting)
+            return handled
+
+    tune_controller.RayActorManager = ForgetfulManager
+
+
 def get_trial_storage(trainable: Any) -> Any:
     """Return where Tune keeps the checkpoints of a Trainable, for Algorithms that it is made of."""
     return trainable._storage
