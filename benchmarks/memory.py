@@ -3,7 +3,7 @@
     python -m benchmarks.memory                           # PPO, 10 minutes
     python -m benchmarks.memory --minutes 5 algo=a3c      # overrides are passed to the run
 
-run.py -> its processes, PSS without files every 5 s -> MiB of each kind -> growth from the first third of the time to its end
+run.py -> its processes, PSS without files every 5 s -> MiB of each kind -> growth from the first third to the end
 
 A run of 100 million agent steps has 50,000 rows with the default report_every=2000. The last line tells how many this
 run had; PPO writes one per 1,024 agent steps. Linux only.
