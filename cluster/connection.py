@@ -46,7 +46,7 @@ def prepare_environment(settings: dict) -> None:
     # they spin from one operation of torch to the next. benchmarks/actor_critics.py measures the difference.
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     if settings["cluster"]["address"] == LOCAL and not settings["dashboard"]:
-        # Without a dashboard, nothing shows Ray's metrics, nor its list of all calls, some 2 kB each in gcs_server.
+        # Without a dashboard, nothing shows Ray's metrics, nor its list of all calls, which gcs_server keeps.
         os.environ.setdefault("RAY_enable_metrics_collection", "0")
         os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "10000")  # Ray's default is 100,000

@@ -151,7 +151,7 @@ def disable_tune_signals() -> None:
 
 
 def forget_handled_results() -> None:
-    """Let go of each result of a trial once it is handled. Tune keeps them all until the trial ends, 3 kB each."""
+    """Let go of each result of a trial once it is handled. Tune keeps them all until the trial ends."""
     from ray.air.execution._internal import RayActorManager
     from ray.tune.execution import tune_controller
 

@@ -156,7 +156,7 @@ def test_tune_sets_its_signal_handlers_where_they_are_replaced(monkeypatch):
 
 
 def test_tune_lets_go_of_the_results_that_it_has_handled(shared_ray, monkeypatch):
-    """Without this, a driver keeps each result of a trial: of 10,000 rows some 30 MiB."""
+    """Without this, the memory of a driver grows with each row."""
     from ray.air.execution import FixedResourceManager, ResourceRequest
     from ray.air.execution._internal import RayActorManager
     from ray.tune.execution import tune_controller
