@@ -37,6 +37,7 @@ def read_memory() -> dict[str, float]:
         except psutil.NoSuchProcess:
             continue
         name = "driver" if "run.py" in words else words[0].rpartition("/")[2] if words else "ended"
+        name = name.partition(".")[0] if name.startswith("ray::") else name  # without the method that runs now
         is_named = name in ("driver", "raylet", "gcs_server") or name.startswith("ray::")
         memory[name if is_named else "others"] += pss_mib(process.pid, with_files=False)
     return memory
@@ -78,7 +79,7 @@ def main() -> None:
     tenth = max(1, len(found) // 10)
     print("| process | MiB after a third | MiB at the end | growth |\n|---|---:|---:|---:|")
     total = 0.0
-    for name in sorted(found[0]):
+    for name in sorted(set().union(*found)):
         series = [memory.get(name, 0.0) for memory in found]
         first, last = sum(series[:tenth]) / tenth, sum(series[-tenth:]) / tenth
         total += max(0.0, last - first)  # what one process gives back does not hide what another one keeps

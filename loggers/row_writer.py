@@ -1,6 +1,6 @@
 """The writer of rows: each row of a seed goes to progress.csv, workers.csv and TensorBoard at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +44,48 @@ class RowWriter:
         if self.tensorboard:
             self.curves[seed] = CurveWriter(self.dirs[seed], agent_steps + 1)
 
+    def list_tables(self, seed: int) -> list[tuple[ProgressTable, str | None]]:
+        """Return every progress.csv that has the rows of a seed, with the key of its rows in `ProgressTable.latest`."""
+        return [(self.tables[seed], None), *([(self.merged, str(seed))] if self.merged else [])]
+
     def open_worker_table(self, seed: int) -> ProgressTable:
         """Return the table of A3C's workers; the first call reads it."""
         if seed not in self.workers:
             self.workers[seed] = ProgressTable(self.dirs[seed] / WORKERS_CSV, key="worker")
         return self.workers[seed]
 
-    def add(self, seed: int, row: dict[str, Any], workers: Sequence[dict[str, Any]] = ()) -> None:
-        """Write a row of progress.csv, and the rows of A3C's workers that belong to it."""
-        self.tables[seed].append(row)
-        if self.merged:
-            self.merged.append({"seed": seed} | row)
+    def add(
+        self,
+        seed: int,
+        row: dict[str, Any],
+        workers: Sequence[dict[str, Any]] = (),
+        find_evaluation: Callable[[dict[str, str]], dict[str, Any]] = lambda latest: {},
+    ) -> dict[str, Any]:
+        """Write a row of progress.csv, and the rows of A3C's workers that belong to it.
+
+        Args:
+            seed: the seed that reports.
+            row: what it reports.
+            workers: the rows of workers.csv; [] without A3C.
+            find_evaluation: given the newest cells of a progress.csv, with the agent steps of this row, returns the
+                columns of an evaluation that it lacks. TensorBoard gets evaluations from elsewhere.
+
+        Returns:
+            The columns of an evaluation that were added to the row.
+        """
+        added: dict[str, Any] = {}
+        for table, key in self.list_tables(seed):
+            table.drop_rows_from(int(row["agent_steps"]), key)  # an evaluation in them is to be added again
+            latest = table.latest.get(key, {}) | {"agent_steps": str(row["agent_steps"])}
+            added |= (columns := find_evaluation(latest))
+            table.append(({} if key is None else {"seed": seed}) | row | columns)
         for worker in workers:
             self.open_worker_table(seed).append({"agent_steps": row["agent_steps"]} | worker)
         if self.tensorboard and seed not in self.curves:
             self.curves[seed] = CurveWriter(self.dirs[seed], row["agent_steps"])
         if self.tensorboard:
             self.curves[seed].add(row)
+        return added
 
     def close(self) -> None:
         """Close the files of TensorBoard. `close` may be called again; `add` opens a new file if it has to."""

@@ -50,36 +50,45 @@ class ProgressTable:
         if len(kept) < len(rows):
             self._rewrite(kept)
 
+    def drop_rows_from(self, agent_steps: int, value: str | None = None) -> None:
+        """Drop the rows of a run or worker at or beyond `agent_steps`; where there are none, nothing is read."""
+        if value in self.latest and agent_steps <= int(self.latest[value]["agent_steps"]):
+            self.drop_rows_beyond(agent_steps - 1, value)
+
     def append(self, row: dict[str, Any]) -> None:
         """Add a row, and drop the rows of the same run or worker that are at or beyond it."""
         row = {name: str(value) for name, value in row.items()}
         steps, value = int(row["agent_steps"]), row.get(self.key)
-        goes_back = value in self.latest and steps <= int(self.latest[value]["agent_steps"])
-        if goes_back or not self._complete or row.keys() - set(self.header) or not self.path.exists():
-            before = read_rows(self.path)
-            self._rewrite([*(r for r in before if r.get(self.key) != value or int(r["agent_steps"]) < steps), row])
+        self.drop_rows_from(steps, value)
+        if not self._complete or row.keys() - set(self.header) or not self._has_header():
+            self._rewrite([*read_rows(self.path), row])
         else:
+            self._complete = False  # if this fails, a part of the line may be there
             with open(self.path, "a", newline="") as file:
                 csv.DictWriter(file, self.header, restval="", lineterminator="\n").writerow(row)
+            self._complete = True
             self._note([row])
 
     def amend(self, cells: dict[str, Any], value: str | None = None) -> None:
-        """Add cells, if there are any, to the newest row of a run or worker."""
-        if not cells:
-            return
-        rows = read_rows(self.path)
+        """Add cells, if there are any, to the newest row of a run or worker, by writing the whole file again."""
+        rows = read_rows(self.path) if cells else []
         for newest in [row for row in rows if row.get(self.key) == value][-1:]:  # none if somebody deleted the file
             newest.update((name, str(cell)) for name, cell in cells.items())
-        self._rewrite(rows)
+            self._rewrite(rows)
+
+    def _has_header(self) -> bool:
+        """Return whether the file has a first line: somebody may have deleted or emptied it."""
+        return self.path.exists() and self.path.stat().st_size > 0
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        """Write the whole file again."""
-        self.latest = {}
-        self._note(rows)
+        """Write the whole file again; if that fails, the file and what is known of it stay as they were."""
+        header = list(dict.fromkeys([*self.header, *(name for row in rows for name in row)]))
         with replace_file(self.path) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, self.header, restval="", lineterminator="\n")
+            writer = csv.DictWriter(file, header, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+        self.latest = {}
+        self._note(rows)
         self._complete = True
 
     def _note(self, rows: list[dict[str, str]]) -> None:
@@ -95,8 +104,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     Raises:
         Mistake: the file is damaged.
     """
-    rows = read_table(path, {"agent_steps": read_count}, required=("agent_steps",), grows=True)
-    return [row | {"agent_steps": str(row["agent_steps"])} for row in rows]
+    kinds = {"agent_steps": keep_count, "evaluation_agent_steps": lambda cell: cell and keep_count(cell)}
+    return read_table(path, kinds, required=("agent_steps",), grows=True)
+
+
+def keep_count(cell: str) -> str:
+    """Return a cell that has to hold a whole number.
+
+    Raises:
+        ValueError: the cell holds something else.
+    """
+    return str(read_count(cell))
 
 
 def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, Any]:

@@ -9,6 +9,7 @@ in a checkpoint. Tune's own snapshots are not used: they are written seldom, and
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,26 +172,16 @@ class Recorder(tune.Callback):
                         self.evaluation.drop_beyond(writer.dirs[seed], began_at)
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
-                writer.add(seed, row, workers)
                 if self.evaluation:
                     self.evaluation.collect(writer.dirs[seed])
-                    row |= self.add_evaluation(writer, seed)
+                    find = partial(self.evaluation.make_new_columns, writer.dirs[seed])
+                    row |= writer.add(seed, row, workers, find)
+                else:
+                    writer.add(seed, row, workers)
                 self.logs.report(writer.dirs[seed], row)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
             self.callbacks.add_row(writer.dirs[seed], row)
             self.show(trial.config, result)
-
-    def add_evaluation(self, writer: RowWriter, seed: int) -> dict[str, Any]:
-        """Add the newest evaluation of a seed to its last row, and return its columns; {} if a row has it.
-
-        TensorBoard has it at the agent steps of its weights, so it is no part of the row that is written there.
-        """
-        added: dict[str, Any] = {}
-        for table, key in ((writer.merged, str(seed)), (writer.tables[seed], None)):
-            if table and self.evaluation and (latest := table.latest.get(key)):
-                added |= (columns := self.evaluation.make_new_columns(writer.dirs[seed], latest))
-                table.amend(columns, key)
-        return added
 
     def finish_evaluations(self, runs: Iterable[str]) -> None:
         """Wait for the evaluations that are left, and add the newest to the last rows; a wish to stop ends the wait.
@@ -207,8 +198,10 @@ class Recorder(tune.Callback):
                 self.evaluation.collect(directory)
             self.evaluation.finish(lambda: Interrupt.stop_requested)
             for writer in writers:
-                for seed in writer.dirs:
-                    self.add_evaluation(writer, seed)
+                for seed, directory in writer.dirs.items():
+                    for table, key in writer.list_tables(seed):
+                        if latest := table.latest.get(key):
+                            table.amend(self.evaluation.make_new_columns(directory, latest), key)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):

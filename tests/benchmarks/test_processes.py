@@ -2,6 +2,12 @@
 
 import mmap
 import os
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 from benchmarks import processes
 from benchmarks.processes import pss_mib

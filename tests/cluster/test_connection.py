@@ -212,6 +212,30 @@ def test_metrics_and_the_list_of_calls_are_off_only_where_nobody_could_see_them(
         assert int(dict(os.environ)["RAY_task_events_max_num_task_in_gcs"]) <= 10_000
 
 
+THREADS = """
+import pathlib, sys
+from cluster.connection import prepare_environment
+from cluster.local_ray import start_ray, stop_ray
+from run import read_experiment
+settings, _ = read_experiment(["env=cartpole", *sys.argv[1:]])
+prepare_environment(settings)
+start_ray(settings, num_processes=1)
+print(*{path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")})
+stop_ray()
+"""
+
+
+@pytest.mark.end_to_end
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("dashboard", [False, True])
+def test_a_driver_notes_its_calls_only_for_a_dashboard(dashboard):
+    """The variables are set after Ray was imported, and Ray reads them once more where it starts."""
+    command = [sys.executable, "-c", THREADS, f"dashboard={str(dashboard).lower()}"]
+    done = subprocess.run(command, cwd=RUN_PY.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "worker.io" in done.stdout and ("task_event_buff" in done.stdout) == dashboard
+
+
 # On two nodes.
 
 

@@ -1,6 +1,7 @@
 """progress.csv: rows in order, none lost and none twice, whatever is killed in between."""
 
 import csv
+import errno
 import tracemalloc
 
 import pytest
@@ -118,16 +119,20 @@ def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):
     ]
 
 
-def test_a_table_that_somebody_deleted_begins_anew(path):
+def test_a_table_that_somebody_deleted_or_emptied_begins_anew(path):
     table = fill(path, 10, 20)
     path.unlink()
     table.append({"agent_steps": 30, "loss": 3.0})
     table.append({"agent_steps": 40, "loss": 4.0})
     assert path.read_text().splitlines() == ["agent_steps,loss", "30,3.0", "40,4.0"]
+    path.write_text("")
+    table.append({"agent_steps": 50, "loss": 5.0})
+    assert path.read_text().splitlines() == ["agent_steps,loss", "50,5.0"]
     path.unlink()
     table.amend({"evaluation_mean": 7.5})
-    table.append({"agent_steps": 50, "loss": 5.0})
-    assert steps_in(path) == [50]
+    assert not path.exists()
+    table.append({"agent_steps": 60, "loss": 6.0})
+    assert steps_in(path) == [60]
 
 
 def test_the_newest_row_of_a_seed_is_amended_and_no_other(path):
@@ -161,7 +166,7 @@ def test_the_latest_filled_cells_are_known_of_every_seed_and_after_rows_are_drop
 def test_rows_are_not_kept_in_memory_nor_read_again_for_each(path):
     """A run of 100 million agent steps has 50,000 rows."""
     table = fill(path, 1)
-    path.write_text("")  # whoever reads it again finds nothing and writes a header
+    path.write_text("damage\n")  # whoever reads it again fails
     tracemalloc.start()
     try:
         for step in range(2, 2002):
@@ -169,11 +174,59 @@ def test_rows_are_not_kept_in_memory_nor_read_again_for_each(path):
         assert tracemalloc.get_traced_memory()[0] < 100_000, "bytes"
     finally:
         tracemalloc.stop()
-    assert path.read_text() == "".join(f"{step},0.5\n" for step in range(2, 2002))
+    assert path.read_text() == "damage\n" + "".join(f"{step},0.5\n" for step in range(2, 2002))
 
 
 def test_there_are_no_rows_where_there_is_no_table(path):
     assert read_rows(path) == []
+
+
+@pytest.mark.parametrize("change", ["new columns", "amend", "drop"])
+def test_a_rewrite_that_fails_changes_nothing_and_the_next_row_fits(path, monkeypatch, change):
+    table = fill(path, 10, 20)
+    before = path.read_text()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(writing.os, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            if change == "new columns":
+                table.append({"agent_steps": 30, "kl": 0.1})
+            elif change == "amend":
+                table.amend({"evaluation_mean": 7.5})
+            else:
+                table.drop_rows_beyond(10)
+    assert path.read_text() == before and table.last_step == 20 and table.header == ["agent_steps", "loss"]
+    table.append({"agent_steps": 15 if change == "drop" else 30, "loss": 3.0})
+    assert [row["agent_steps"] for row in read_rows(path)] == (["10", "15"] if change == "drop" else ["10", "20", "30"])
+
+
+def test_a_row_of_which_a_part_was_written_is_dropped_before_the_next_one(path, monkeypatch):
+    """Otherwise `200` and `300,3.0` become a row at 200,300 agent steps."""
+    table = fill(path, 100)
+
+    class HalfWriter(csv.DictWriter):
+        def writerow(self, row):
+            path.open("a").write("200")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(csv, "DictWriter", HalfWriter)
+        with pytest.raises(OSError, match="No space"):
+            table.append({"agent_steps": 200, "loss": 2.0})
+    table.append({"agent_steps": 300, "loss": 3.0})
+    assert path.read_text().splitlines() == ["agent_steps,loss", "100,10.0", "300,3.0"]
+
+
+@pytest.mark.parametrize("cell", ["1000.0", "1e3", "n/a", "nan", "-1"])
+def test_an_evaluation_at_no_number_of_agent_steps_is_damage(path, cell):
+    path.write_text("agent_steps,evaluation_agent_steps\n10,\n20,20\n")
+    assert [row["evaluation_agent_steps"] for row in read_rows(path)] == ["", "20"]
+    path.write_text(f"agent_steps,evaluation_agent_steps\n10,\n20,{cell}\n")
+    with pytest.raises(Mistake, match="line 3, column evaluation_agent_steps"):
+        read_rows(path)
 
 
 def test_nothing_is_lost_when_a_rewrite_is_killed(path, monkeypatch):

@@ -1,7 +1,7 @@
 """What Ray Tune is told: how many trials it asks for places at once, and when a user hears that there is none."""
 
 import io
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -58,27 +58,32 @@ def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypa
     assert not timer.runs_out(trials)
 
 
-def test_an_evaluation_comes_once_into_the_table_of_its_seed_and_once_into_that_of_all(tmp_path):
-    """A run may have been killed after it had written one of the two."""
+@pytest.mark.parametrize("lost", ["merged", "own", "both"])
+def test_an_evaluation_comes_once_into_the_table_of_its_seed_and_once_into_that_of_all(tmp_path, lost):
+    """A run may have been killed after it had written one of the two, and rows may be reported again."""
     runs = {1: tmp_path / "seed_1", 2: tmp_path / "seed_2"}
     queue = PeriodicEvaluation({}, {run: run.name for run in runs.values()}, print, print)
     queue.evaluations[runs[1]] = [Evaluation(500, "stochastic", 4, 20.0, 10.0, 30.0, 0, 0.1)]
-    recorder = SimpleNamespace(evaluation=queue)
-    for lost in ("merged", "own", "none"):
-        writer = RowWriter(runs, tmp_path, tensorboard=False)
-        for seed in runs:
-            runs[seed].mkdir(exist_ok=True)
-            writer.add(seed, {"agent_steps": 1000})
-        named = {"agent_steps": 1000, "evaluation_agent_steps": 500}
-        if lost == "merged":
-            writer.tables[1].append(named)
-        elif lost == "own":
-            writer.merged.append({"seed": 1} | named)
-        for _ in range(2):
-            Recorder.add_evaluation(recorder, writer, 1)
-            assert Recorder.add_evaluation(recorder, writer, 2) == {}
-        for path in (tmp_path, runs[1]):
-            assert [row["evaluation_agent_steps"] for row in rows_of(path) if row["evaluation_agent_steps"] > 0] == [
-                500
-            ]
-        assert "evaluation_agent_steps" not in rows_of(runs[2])[0]
+    writer = RowWriter(runs, tmp_path, tensorboard=False)
+    for seed in runs:
+        runs[seed].mkdir()
+        writer.add(seed, {"agent_steps": 1000})
+    named = {"agent_steps": 1000, "evaluation_agent_steps": 500}
+    if lost == "merged":
+        writer.tables[1].append(named)
+    elif lost == "own":
+        writer.merged.append({"seed": 1} | named)
+    added = {seed: [] for seed in runs}
+    for steps in (1500, 1500, 2000):  # the second takes the place of the first, and of its evaluation
+        for seed, run in runs.items():
+            columns = writer.add(seed, {"agent_steps": steps}, (), partial(queue.make_new_columns, run))
+            added[seed].append(columns.get("evaluation_agent_steps"))
+    assert added == {1: [500, 500, None], 2: [None, None, None]}
+    for path in (tmp_path, runs[1]):
+        assert [int(row["agent_steps"]) for row in rows_of(path, seed=1 if path == tmp_path else None)] == [
+            1000,
+            1500,
+            2000,
+        ]
+        assert [row["evaluation_agent_steps"] for row in rows_of(path) if row["evaluation_agent_steps"] > 0] == [500]
+    assert "evaluation_agent_steps" not in rows_of(runs[2])[0]
