@@ -77,7 +77,7 @@ class PGLearner(RolloutLearner):
 
 
 def pg_loss(policy: Any, batch: Batch, entropy_coeff: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """-E[ G log pi(a|s) ] - c E[ S ], over one batch or a part of it.
+    """-E[ w log pi(a|s) ] - c E[ S ], over one batch or a part of it, with the w of `weigh_returns`.
 
     Args:
         policy: the present policy, a distribution over [B].

@@ -127,7 +127,7 @@ def ppo_loss(
     entropy_coeff: float,
     kl_coeff: torch.Tensor | None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """L = L_clip + c1 L_vf - c2 S (+ beta KL), eqs. 7, 9 and 8 of the paper, over one minibatch.
+    """-L_clip + c1 L_vf - c2 S (+ beta KL), over one minibatch: eqs. 7, 9 and 8 of the paper, with the sign of a loss.
 
     Args:
         policy: the present policy, a distribution over [B].

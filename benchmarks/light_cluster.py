@@ -84,7 +84,7 @@ class Run:
             return list(csv.DictReader(file))
 
     def after(self, num_rows: int) -> list[dict[str, str]]:
-        """Wait for so many rows; all that there are then.
+        """Wait until progress.csv has so many rows; return all that it has then.
 
         Raises:
             SystemExit: the run ended before; what it printed is the message.

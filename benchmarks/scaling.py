@@ -110,7 +110,7 @@ def zeros() -> np.ndarray:
 
 
 def transfer(head: str) -> None:
-    """`--transfer`, on the head: print the median."""
+    """`--transfer`, on the head: print the median bytes/s at which Ray brings an object from the other node."""
     ray.init(address=head, log_to_driver=False)
     here = ray.get_runtime_context().get_node_id()
     (there, *_) = (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here)

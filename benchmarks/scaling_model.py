@@ -59,7 +59,7 @@ def terms(shape: Shape, costs: Costs) -> dict[str, float]:
 
 
 def predicted(shape: Shape, costs: Costs) -> float:
-    """Agent steps/s."""
+    """Return the agent steps per second that the model predicts."""
     return shape.envs * shape.horizon / sum(terms(shape, costs).values())
 
 

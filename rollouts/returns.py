@@ -42,8 +42,9 @@ def gae(
         rewards: float [T, N], clipped or not, as the algorithm asks.
         values, final_values, terminated, truncated: see `next_values`.
         gamma: discount, 0 to 1.
-        lam: 0 (one step) to 1 (the whole piece).
-        valid: bool [T, N]; the value of a row that nobody chose is never trained, so it cancels. None: all rows are.
+        lam: 0 (one step) to 1 (all steps to the end of the rollout).
+        valid: bool [T, N], False in rows whose action nobody chose, as after a lost life. Their value is never trained;
+            with lambda = 1 before such a row, it cancels out of the sum. None: all rows are valid.
 
     Returns:
         float [T, N], not standardised.

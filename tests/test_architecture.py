@@ -1,6 +1,7 @@
 """The rooms: who may import whom, what files are called, and how much one has to read."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -85,6 +86,27 @@ def test_run_py_parses_and_dispatches_and_no_more():
 def test_every_room_is_where_the_design_says():
     there = {path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"}
     assert there == {*FLOORS, "benchmarks"} - {"run"}
+
+
+def read_map() -> dict[str, tuple[int, str]]:
+    """The floors of docs/README.md: room -> its floor and what is written of it."""
+    page = (ROOT / "docs" / "README.md").read_text()
+    found, floor, room = {}, 0, ""
+    for line in page.partition("## Floors")[2].partition("## Decisions")[0].splitlines():
+        if begin := re.match(r" {4}(\d+|  | -) +(\w+)/ ", line):
+            floor = int(begin[1]) if begin[1].strip().isdigit() else floor
+            room = begin[2] if begin[2] in FLOORS else ""
+        if room:
+            found[room] = floor, found.get(room, (0, ""))[1] + line
+    return found
+
+
+def test_the_map_has_every_room_on_its_floor_and_every_module():
+    rooms = read_map()
+    assert {room: floor for room, (floor, _) in rooms.items()} == {r: n for r, n in FLOORS.items() if r != "run"}
+    for room, (_, text) in rooms.items():
+        modules = {path.stem for path in sources(room)} - {"__init__", "__main__"}
+        assert [module for module in sorted(modules) if not re.search(rf"\b{module}\b", text)] == [], room
 
 
 def test_every_room_is_installed_and_checked_for_types():

@@ -1,5 +1,6 @@
 """The docs: what they quote still stands in the code, and what they point at is there."""
 
+import ast
 import os
 import re
 import subprocess
@@ -13,40 +14,59 @@ WALK = ROOT / "docs" / "from_pg_to_ppo.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def quotes(page: str) -> list[tuple[str, list[str]]]:
-    """Every fenced Python block: the file named in backticks on the line above, and its lines, stripped."""
+def quotes(page: str) -> list[tuple[str, str, list[str]]]:
+    """Every fenced Python block: the file and the function on the line above, and its lines."""
     lines, found = page.splitlines(), []
     for start, line in enumerate(lines):
-        if line.strip() == "```python":
+        if line == "```python":
             length = lines[start + 1 :].index("```")
-            code = [line.strip() for line in lines[start + 1 : start + 1 + length]]
-            found.append((lines[start - 1].strip().strip("`"), [line for line in code if line]))
+            above = re.fullmatch(r"`([\w/.]+)`: `(\w+)`", lines[start - 1])
+            assert above, f"{WALK.name}: no file and function above the block in line {start + 1}"
+            found.append((above[1], above[2], lines[start + 1 : start + 1 + length]))
     return found
 
 
-def first_missing(quoted: list[str], source: str) -> str | None:
-    """The first quoted line that the source does not have after the ones before it; None where it has all."""
-    rest = iter(line.strip() for line in source.splitlines())
-    return next((line for line in quoted if line not in rest), None)
+def find_fault(quoted: list[str], source: str) -> str | None:
+    """The first quoted line that the source does not have after the ones before it, or has otherwise indented
+    beside them; None where all is as quoted. `...` stands for lines left out."""
+    rest, shifts = iter(source.splitlines()), set()
+    for line in (line for line in quoted if line.strip() not in ("", "...")):
+        there = next((one for one in rest if one.strip() == line.strip()), None)
+        if there is None:
+            return line
+        shifts.add(there.index(there.strip()) - line.index(line.strip()))
+        if len(shifts) > 1:
+            return line
+    return None
 
 
-@pytest.mark.parametrize(("name", "quoted"), quotes(WALK.read_text()))
-def test_the_code_quoted_still_stands_in_its_file_in_that_order(name, quoted):
+def read_function(path: Path, name: str) -> str:
+    """Return the source of the functions of a name in a file."""
+    source = path.read_text()
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef) and node.name == name]
+    return "\n".join(ast.get_source_segment(source, node, padded=True) or "" for node in nodes)
+
+
+@pytest.mark.parametrize(("name", "function", "quoted"), quotes(WALK.read_text()))
+def test_the_code_quoted_still_stands_in_its_function_in_that_order(name, function, quoted):
     assert quoted, f"{WALK.name}: an empty block under {name}"
-    missing = first_missing(quoted, (ROOT / name).read_text())
-    assert missing is None, f"{WALK.name} quotes {name}, which has no such line, or not there: {missing}"
+    source = read_function(ROOT / name, function)
+    fault = find_fault(quoted, source)
+    assert fault is None, f"{WALK.name} quotes {function} in {name}, which has no such line, or not there: {fault}"
 
 
 def test_the_walk_quotes_every_algorithm_it_walks_through():
-    names = {name for name, _ in quotes(WALK.read_text())}
+    names = {name for name, _, _ in quotes(WALK.read_text())}
     assert {f"algorithms/{algo}.py" for algo in ("pg", "a2c", "a3c", "ppo")} <= names
 
 
-def test_a_line_that_changed_or_moved_is_missed():
-    source = "a = 1\n    b = 2\nc = 3\n"
-    assert first_missing(["a = 1", "b = 2"], source) is None
-    assert first_missing(["a = 1", "b = -2"], source) == "b = -2"
-    assert first_missing(["b = 2", "a = 1"], source) == "a = 1"
+def test_a_line_that_changed_moved_or_is_indented_otherwise_is_found():
+    source = "a = 1\nfor b in c:\n    d = 2\n    e = 3\n"
+    assert find_fault(["a = 1", "...", "    d = 2"], source) is None
+    assert find_fault(["d = 2", "e = 3"], source) is None
+    assert find_fault(["a = 1", "    d = -2"], source) == "    d = -2"
+    assert find_fault(["for b in c:", "a = 1"], source) == "a = 1"
+    assert find_fault(["for b in c:", "d = 2"], source) == "d = 2"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -17,7 +17,7 @@ from benchmarks.actor_critics import SUITE
 from benchmarks.cleanrl_speed import SCRIPT
 from benchmarks.throughput import summarize_cleanrl
 from benchmarks.workers import summary
-from tests.runs.tiny_runs import names_of
+from tests.runs.tiny_runs import names_of, wait_for
 
 
 def measured(**speeds) -> dict:
@@ -146,12 +146,14 @@ def test_the_busy_program_is_there_while_the_run_is_and_not_afterwards(monkeypat
         return sum(names_of(process) == " ".join(neighbours.NEIGHBOUR) for process in processes.descendants())
 
     def run_suite(folder, warm_up, timed, *words):
+        if expected:  # a process that has just started has no command line for a moment
+            wait_for(count_busy)
         seen.append((warm_up, timed, words[-1], count_busy()))
         return {"agent_steps_per_s": 1.0}
 
     monkeypatch.setattr(neighbours, "run_suite", run_suite)
-    for threads, number in (("auto", 0), ("auto", 1), ("openmp", 1)):
-        neighbours.make_contestant(threads, number, 1)(tmp_path)
+    for threads, expected in (("auto", 0), ("auto", 1), ("openmp", 1)):
+        neighbours.make_contestant(threads, expected, 1)(tmp_path)
     assert seen == [
         (24 * 1024, 16 * 1024, "cluster.threads=auto", 0),
         (24 * 1024, 16 * 1024, "cluster.threads=auto", 1),
