@@ -1,4 +1,4 @@
-"""The command of this room: it tests a claim of the lecture.
+"""Tests claims of the lecture.
 
     python -m claims                          the claims
     python -m claims pg_against_dqn           train what is needed, measure, and say whether it holds
@@ -38,6 +38,9 @@ def main(argv: list[str]) -> int:
         if not argv:
             print("\n".join(f"{claim.name:18} {claim.words}" for claim in list_claims()))
             print("\npython -m claims <name> tests one of them")
+            return 0
+        if {"-h", "--help"} & set(argv):
+            print((__doc__ or "").strip())
             return 0
         names = [word for word in argv if "=" not in word]
         claims = list_claims() if names == ["all"] else [read_claim(name) for name in names]

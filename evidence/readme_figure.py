@@ -3,6 +3,7 @@
 python -m evidence.readme_figure        writes docs/media/algorithms.png
 """
 
+import argparse
 import csv
 from collections import defaultdict
 from pathlib import Path
@@ -65,4 +66,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m evidence.readme_figure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     main()

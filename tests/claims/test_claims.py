@@ -38,6 +38,12 @@ def rows(steps: list[int], scores: list[float], games: list[int]) -> dict[str, n
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
+def test_help_says_what_can_be_typed_and_tests_nothing():
+    for words in (["--help"], ["a2c_faster", "-h"]):
+        code, printed = go(*words)
+        assert code == 0 and "python -m claims mine.yaml" in printed and "Exit codes" in printed
+
+
 @pytest.mark.parametrize("name", CLAIMS)
 def test_every_arm_of_every_claim_composes_and_every_prediction_can_be_measured(name):
     claim = CLAIMS[name]
