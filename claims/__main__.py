@@ -3,7 +3,7 @@
     python -m claims                          the claims
     python -m claims pg_against_dqn           train what is needed, measure, and say whether it holds
     python -m claims a2c_faster a2c_stabler   several, one after the other; all: every one
-    python -m claims pg_against_dqn seeds=3   a first look; without it, the seeds that come are added to these three
+    python -m claims pg_against_dqn seeds=3   a trial, whose verdict does not count; without it, the ten
     python -m claims pg_against_dqn out=results/my_study output_dir=/big/disk dry_run=true
     python -m claims mine.yaml                a claim of your own
 

@@ -241,8 +241,9 @@ class PeriodicEvaluation:
     def _record(self, job: Job, evaluation: Evaluation) -> None:
         """Write an evaluation into its run directory, show it, and remove its weights."""
         others = [one for one in self.evaluations[job.run] if one.agent_steps != evaluation.agent_steps]
-        self.evaluations[job.run] = sorted([*others, evaluation])
-        write_evaluations(job.run, self.evaluations[job.run])
+        known = sorted([*others, evaluation])
+        write_evaluations(job.run, known)  # if that fails, the weights are not taken for played
+        self.evaluations[job.run] = known
         draw_evaluations(job.run, self.evaluations[job.run], evaluation.agent_steps)
         self._remove(job)
         self.show(self.labels[job.run], describe_evaluation(evaluation))

@@ -1,6 +1,6 @@
 """Probes: questions to the live objects of an experiment, each with a finding.
 
-    @probe(...) on a function of a Subject -> PROBES -> audit/run_probes.py runs them in the order of the files
+    @probe(...) on a function of a Subject -> PROBES -> audit/report.py asks those that apply
 
 A finding is PASS, DIFFERS or FAIL. DIFFERS: the suite computes what it says, and knowingly not what the paper or
 openai/baselines computes. FAIL: the suite does not compute what it says.

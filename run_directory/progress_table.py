@@ -52,6 +52,8 @@ class ProgressTable:
 
     def drop_rows_from(self, agent_steps: int, value: str | None = None) -> None:
         """Drop the rows of a run or worker at or beyond `agent_steps`; where there are none, nothing is read."""
+        if not self._complete:  # of the last row that was written, all, a part or nothing may be there
+            self._rewrite(read_rows(self.path))
         if value in self.latest and agent_steps <= int(self.latest[value]["agent_steps"]):
             self.drop_rows_beyond(agent_steps - 1, value)
 
@@ -60,7 +62,7 @@ class ProgressTable:
         row = {name: str(value) for name, value in row.items()}
         steps, value = int(row["agent_steps"]), row.get(self.key)
         self.drop_rows_from(steps, value)
-        if not self._complete or row.keys() - set(self.header) or not self._has_header():
+        if row.keys() - set(self.header) or not self._has_header():
             self._rewrite([*read_rows(self.path), row])
         else:
             self._complete = False  # if this fails, a part of the line may be there

@@ -173,7 +173,8 @@ class Recorder(tune.Callback):
                 if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
                     continue  # nothing was played since the last row
                 if self.evaluation:
-                    self.evaluation.collect(writer.dirs[seed])
+                    with stop_on_full_disk(self.folder):  # the row is tried even so
+                        self.evaluation.collect(writer.dirs[seed])
                     find = partial(self.evaluation.make_new_columns, writer.dirs[seed])
                     row |= writer.add(seed, row, workers, find)
                 else:

@@ -106,7 +106,10 @@ def test_the_map_has_every_room_on_its_floor_and_every_module():
     assert {room: floor for room, (floor, _) in rooms.items()} == {r: n for r, n in FLOORS.items() if r != "run"}
     for room, (_, text) in rooms.items():
         modules = {path.stem for path in sources(room)} - {"__init__", "__main__"}
-        assert [module for module in sorted(modules) if not re.search(rf"\b{module}\b", text)] == [], room
+        before, after = r"([,;:(/] +| and )", r"(\.py)?( \(| and |[,;:)]| {2,}|$)"
+        listed = {name for name in modules if re.search(before + name + after, text)}
+        assert listed == modules, room
+        assert set(re.findall(r"(\w+)\.py\b", text)) <= modules | {"play"}, room
 
 
 def test_every_room_is_installed_and_checked_for_types():

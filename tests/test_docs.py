@@ -1,6 +1,7 @@
 """The docs: what they quote still stands in the code, and what they point at is there."""
 
 import ast
+import itertools
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ def quotes(page: str) -> list[tuple[str, str, list[str]]]:
     """Every fenced Python block: the file and the function on the line above, and its lines."""
     lines, found = page.splitlines(), []
     for start, line in enumerate(lines):
+        assert not line.startswith("```") or line in ("```", "```python"), f"{WALK.name}: unknown fence {line}"
         if line == "```python":
             length = lines[start + 1 :].index("```")
             above = re.fullmatch(r"`([\w/.]+)`: `(\w+)`", lines[start - 1])
@@ -27,13 +29,18 @@ def quotes(page: str) -> list[tuple[str, str, list[str]]]:
 
 
 def find_fault(quoted: list[str], source: str) -> str | None:
-    """The first quoted line that the source does not have after the ones before it, or has otherwise indented
-    beside them; None where all is as quoted. `...` stands for lines left out."""
-    rest, shifts = iter(source.splitlines()), set()
-    for line in (line for line in quoted if line.strip() not in ("", "...")):
-        there = next((one for one in rest if one.strip() == line.strip()), None)
+    """The first quoted line that the source does not have right after the one before it, or after a gap where `...`
+    stands, or that it has otherwise indented beside them; None where all is as quoted."""
+    rest, shifts, may_skip = iter(line for line in source.splitlines() if line.strip()), set(), True
+    for line in filter(str.strip, quoted):
+        if line.strip() == "...":
+            may_skip = True
+            continue
+        lines = rest if may_skip else itertools.islice(rest, 1)
+        there = next((one for one in lines if one.strip() == line.strip()), None)
         if there is None:
             return line
+        may_skip = False
         shifts.add(there.index(there.strip()) - line.index(line.strip()))
         if len(shifts) > 1:
             return line
@@ -63,6 +70,7 @@ def test_the_walk_quotes_every_algorithm_it_walks_through():
 def test_a_line_that_changed_moved_or_is_indented_otherwise_is_found():
     source = "a = 1\nfor b in c:\n    d = 2\n    e = 3\n"
     assert find_fault(["a = 1", "...", "    d = 2"], source) is None
+    assert find_fault(["a = 1", "    d = 2"], source) == "    d = 2"
     assert find_fault(["d = 2", "e = 3"], source) is None
     assert find_fault(["a = 1", "    d = -2"], source) == "    d = -2"
     assert find_fault(["for b in c:", "a = 1"], source) == "a = 1"

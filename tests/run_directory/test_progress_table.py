@@ -203,21 +203,24 @@ def test_a_rewrite_that_fails_changes_nothing_and_the_next_row_fits(path, monkey
     assert [row["agent_steps"] for row in read_rows(path)] == (["10", "15"] if change == "drop" else ["10", "20", "30"])
 
 
-def test_a_row_of_which_a_part_was_written_is_dropped_before_the_next_one(path, monkeypatch):
-    """Otherwise `200` and `300,3.0` become a row at 200,300 agent steps."""
+@pytest.mark.parametrize(("written", "left"), [("200", []), ("200,2.0\n", ["200,2.0"]), ("", [])])
+@pytest.mark.parametrize("next_step", [200, 300])
+def test_a_row_whose_write_failed_is_there_once_or_not_at_all(path, monkeypatch, written, left, next_step):
+    """Otherwise `200` and `300,3.0` become a row at 200,300 agent steps, or a row is there twice."""
     table = fill(path, 100)
 
     class HalfWriter(csv.DictWriter):
         def writerow(self, row):
-            path.open("a").write("200")
+            path.open("a").write(written)
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
         disk.setattr(csv, "DictWriter", HalfWriter)
         with pytest.raises(OSError, match="No space"):
             table.append({"agent_steps": 200, "loss": 2.0})
-    table.append({"agent_steps": 300, "loss": 3.0})
-    assert path.read_text().splitlines() == ["agent_steps,loss", "100,10.0", "300,3.0"]
+    table.append({"agent_steps": next_step, "loss": 3.0})
+    left = left if next_step > 200 else []
+    assert path.read_text().splitlines() == ["agent_steps,loss", "100,10.0", *left, f"{next_step},3.0"]
 
 
 @pytest.mark.parametrize("cell", ["1000.0", "1e3", "n/a", "nan", "-1"])

@@ -64,6 +64,7 @@ def test_an_evaluation_comes_once_into_the_table_of_its_seed_and_once_into_that_
     runs = {1: tmp_path / "seed_1", 2: tmp_path / "seed_2"}
     queue = PeriodicEvaluation({}, {run: run.name for run in runs.values()}, print, print)
     queue.evaluations[runs[1]] = [Evaluation(500, "stochastic", 4, 20.0, 10.0, 30.0, 0, 0.1)]
+    later = Evaluation(1700, "stochastic", 4, 25.0, 10.0, 30.0, 0, 0.1)
     writer = RowWriter(runs, tmp_path, tensorboard=False)
     for seed in runs:
         runs[seed].mkdir()
@@ -75,15 +76,20 @@ def test_an_evaluation_comes_once_into_the_table_of_its_seed_and_once_into_that_
         writer.merged.append({"seed": 1} | named)
     added = {seed: [] for seed in runs}
     for steps in (1500, 1500, 2000):  # the second takes the place of the first, and of its evaluation
+        if steps == 2000:
+            queue.evaluations[runs[1]].append(later)
         for seed, run in runs.items():
             columns = writer.add(seed, {"agent_steps": steps}, (), partial(queue.make_new_columns, run))
             added[seed].append(columns.get("evaluation_agent_steps"))
-    assert added == {1: [500, 500, None], 2: [None, None, None]}
+    assert added == {1: [500, 500, 1700], 2: [None, None, None]}
     for path in (tmp_path, runs[1]):
         assert [int(row["agent_steps"]) for row in rows_of(path, seed=1 if path == tmp_path else None)] == [
             1000,
             1500,
             2000,
         ]
-        assert [row["evaluation_agent_steps"] for row in rows_of(path) if row["evaluation_agent_steps"] > 0] == [500]
+        assert [row["evaluation_agent_steps"] for row in rows_of(path) if row["evaluation_agent_steps"] > 0] == [
+            500,
+            1700,
+        ]
     assert "evaluation_agent_steps" not in rows_of(runs[2])[0]
