@@ -1,5 +1,6 @@
 """The queue of evaluations: each is played once, whoever is killed, and training does not wait for it."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -150,6 +151,27 @@ def test_the_newest_evaluation_is_for_the_next_row_until_a_row_has_it_whoever_wa
         one.drop_beyond(tmp_path, 1900)
         assert one.make_new_columns(tmp_path, with_first) == one.make_new_columns(tmp_path, with_both) == {}
         assert one.make_new_columns(tmp_path, with_none)["evaluation_agent_steps"] == 1000
+
+
+def test_an_evaluation_that_cannot_be_written_is_played_again(queue_of, evaluators, tmp_path, monkeypatch):
+    """Otherwise its weights are taken for played, and removed."""
+    weights = save_weights(tmp_path, 1000)
+    queue = queue_of(tmp_path)
+    queue.collect(tmp_path)
+    evaluators.answer(20.0)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(periodic_evaluation, "write_evaluations", full)
+        with pytest.raises(OSError, match="No space"):
+            queue.poll()
+    queue.collect(tmp_path)
+    assert weights.exists() and evaluators.asked == [weights, weights]
+    evaluators.answer(25.0)
+    queue.poll()
+    assert [one.mean for one in read_evaluations(tmp_path)] == [25.0] and not weights.exists()
 
 
 def test_an_evaluator_that_was_killed_is_replaced_and_plays_the_same_weights(queue_of, evaluators, said, tmp_path):

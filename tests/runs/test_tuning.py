@@ -1,7 +1,9 @@
 """What Ray Tune is told: how many trials it asks for places at once, and when a user hears that there is none."""
 
+import errno
 import io
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -14,6 +16,7 @@ from playing.evaluations import Evaluation
 from playing.periodic_evaluation import PeriodicEvaluation
 from runs import tuning
 from runs.display import Display
+from runs.interrupt import Interrupt
 from runs.train import SeedSource
 from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
 from tests.runs.tiny_runs import rows_of
@@ -40,6 +43,24 @@ def test_all_seeds_ask_for_their_places_at_the_same_time(concurrent, expected, c
     recorder = Recorder(tmp_path, source, stop, screen, lambda config, result: None, Metrics(plan.settings), logs)
     run_trials(recorder, max_failures=0, concurrent=concurrent)
     assert configs[0].max_concurrent_trials == expected and configs[0].num_samples == 3
+
+
+def test_a_disk_that_is_full_when_an_evaluation_comes_in_stops_the_run_and_its_row_is_tried(tmp_path, monkeypatch):
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+
+    def collect(run):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    nobody = SimpleNamespace(begin=lambda *_: None, report=lambda *_: None, add_row=lambda *_: None)
+    evaluation = SimpleNamespace(collect=collect, make_new_columns=lambda run, latest: {})
+    recorder = Recorder(tmp_path, nobody, nobody, nobody, lambda *_: None, nobody, nobody, nobody, evaluation)
+    recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
+    trial = SimpleNamespace(config={"label": "seed 1", "dir": str(tmp_path)})
+    result = {"notices": [], "failure": None, "reports": [(1, {"agent_steps": 1000}, [], None)]}
+    recorder.on_trial_result(1, [trial], trial, result)
+    assert [row["agent_steps"] for row in rows_of(tmp_path)] == [1000]
+    assert Interrupt.stop_requested and "No space" in Interrupt.reason
 
 
 def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypatch):
