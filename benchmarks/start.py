@@ -40,8 +40,8 @@ def watch(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     """Start a run and end it at its first row.
 
     Returns:
-        `began`: title -> when a process first had it; `first row` too; in seconds from the command on. `used`: pid ->
-        processor time, summed over processes by their last title; in seconds.
+        `began`: title -> when a process first had it, and `first row`, in seconds after the command. `used`: kind of
+        process -> its processor time until the first row, in seconds.
 
     Raises:
         SystemExit: the run ended before its first row; its log.

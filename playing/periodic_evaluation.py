@@ -158,8 +158,8 @@ class PeriodicEvaluation:
 
         Args:
             run: the run directory of the seed.
-            latest: the newest filled cells of the seed in a progress.csv, as `ProgressTable.latest` has them. A killed
-                run may have lost the row that had the evaluation.
+            latest: the newest filled cells of the seed in a progress.csv, as `ProgressTable.latest` has them, with the
+                agent steps of the row that is to have the columns. A killed run may have lost the row that had them.
 
         Returns:
             {} if a row has them, or if the evaluation is of weights beyond the last row.

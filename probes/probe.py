@@ -2,8 +2,8 @@
 
     @probe(...) on a function of a Subject -> PROBES -> audit/report.py asks those that apply
 
-A finding is PASS, DIFFERS or FAIL. DIFFERS: the suite computes what it says, and knowingly not what the paper or
-openai/baselines computes. FAIL: the suite does not compute what it says.
+A finding is PASS, DIFFERS or FAIL. DIFFERS: the suite computes what it says, and knowingly not what its reference
+computes. FAIL: the suite does not compute what it says.
 """
 
 from collections.abc import Callable, Iterable
