@@ -381,3 +381,10 @@ def find_option_file(group: str, option: str) -> Path | None:
 def list_options(group: str) -> list[str]:
     """Return the options of a group, sorted: the names of its YAML files."""
     return sorted({path.stem for folder in list_group_folders(group) for path in folder.glob("*.yaml")})
+
+
+def list_tuned_configs(algo: str, env: str) -> list[str]:
+    """Return the options of `tuned_configs` that were made for an algorithm and an environment, sorted."""
+    made_for = re.compile(rf"^made_for:\s*{{?algo: {re.escape(algo)},?\s+env: {re.escape(env)}\b", re.MULTILINE)
+    paths = {option: find_option_file("tuned_configs", option) for option in list_options("tuned_configs")}
+    return [option for option, path in paths.items() if path and made_for.search(path.read_text())]

@@ -18,6 +18,7 @@ from environments.games import may_never_end
 from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
 from environments.screen import format_duration
+from experiments.composition import list_tuned_configs
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
@@ -279,6 +280,8 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
+    if not settings["made_for"] and (known := list_tuned_configs(settings["algo"]["name"], settings["env"]["name"])):
+        print(f"settings whose scores are known: tuned_configs={' or '.join(known)}")
     if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
         print(f"warning: {note}")
     if note := describe_adam_epsilon(settings["algo"]):

@@ -234,6 +234,7 @@ def test_what_is_printed_reads_from_start_to_end(finished):
     lines = printed.splitlines()
     assert re.search(r"^ppo .*cartpole: 1,024 .*\b4 envs x 64 steps = 256 .*\bseed 1\b", printed, re.MULTILINE)
     assert any(line.endswith(f" {path}") for line in lines[:-1])
+    assert "settings whose scores are known: tuned_configs=cartpole_ppo or cartpole_slides_ppo" in lines
     watched = next(line for line in lines if "command=watch" in line)
     assert run.read_experiment(watched.split("  ")[-1].split()[2:])[0]["run"] == str(path), "it can be pasted"
     assert any(line.startswith("agent steps 1,") and "time left 0 s" in line for line in lines)

@@ -6,8 +6,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from cluster.plan import make_plan
 from environments.games import make_games
-from experiments.composition import list_options
+from experiments.composition import list_options, list_tuned_configs
 from runs.build import build_config
+from runs.train import announce_run
 from tests.runs.tiny_runs import directory_in, go, rows_of
 
 NAMES = list_options("tuned_configs")
@@ -113,13 +114,21 @@ def test_the_one_for_gpus_fits_a_cluster_of_gpu_workers_too(compose):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_builds(name, compose, one_thread):
     settings = compose([f"tuned_configs={name}"])
-    assert settings["made_for"] == {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
+    made_for = {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
+    assert settings["made_for"] == made_for
+    assert name in list_tuned_configs(**made_for)
     config = build_config(make_plan(settings))
     games = make_games(settings["env"], 1, 1)
     games.close()
     spaces = games.observation_space, games.action_space
     learner = config.build_learner(spaces={DEFAULT_MODULE_ID: spaces})
     assert sum(p.numel() for p in learner.module[DEFAULT_MODULE_ID].unwrapped().parameters()) > 0
+
+
+@pytest.mark.parametrize(("words", "told"), [(["env=cartpole"], True), (["tuned_configs=cartpole_ppo"], False)])
+def test_a_run_without_one_is_told_which_there_are(words, told, compose, capsys, tmp_path):
+    announce_run(make_plan(compose(words)), tmp_path, {})
+    assert ("tuned_configs=cartpole_ppo" in capsys.readouterr().out) is told
 
 
 @pytest.mark.slow

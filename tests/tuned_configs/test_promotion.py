@@ -8,6 +8,7 @@ import yaml
 import run
 from environments.checkout import ROOT
 from evidence.search_result import print_result, read_finalists
+from experiments.composition import list_tuned_configs
 from settings.mistakes import Mistake
 from tuned_configs.promotion import promote_winner
 
@@ -57,6 +58,7 @@ def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, search
     made = promote_winner(searched, ROOT / "tuned_configs")
     try:
         settings = run.read_experiment([f"tuned_configs={made.stem}"])[0]
+        assert made.stem in list_tuned_configs("ppo", trial["env"]["name"])
     finally:
         made.unlink()
     for group in ("algo", "env", "model", "stop"):
