@@ -34,7 +34,7 @@ from rollouts.rollout import Rollout, summarize
 from rollouts.runner import VectorEnvRunner
 from rollouts.shared_memory import Place, SharedVectors, open_vectors
 
-MAX_UNDER_WAY = 2  # groups of workers of one process: it plays one, and has the request of the next when it is done
+MAX_UNDER_WAY = 2  # requests to one process: while it plays one the next waits there, so that it is never idle
 MAX_DROPPED = 3  # gradients in a row of one worker that are not finite, at which the run ends
 
 
@@ -44,7 +44,6 @@ class A3CConfig(A2CConfig):
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or A3C)
         self.env_runners(env_runner_cls=A3CRunner)
-        self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the slowest after every row
 
     def get_default_learner_class(self) -> type["A3CLearner"]:
         return A3CLearner
@@ -219,7 +218,7 @@ class A3C(A2C):
 
     @functools.cached_property
     def shared(self) -> SharedVectors:
-        """Return a vector for each worker: it takes the gradients of the worker, and the weights to its group."""
+        """Return a vector for each worker, which carries its gradients; that of a group's first worker, weights too."""
         return SharedVectors(max(1, self.config.algo.num_workers), len(self.call_learner(A3CLearner.flatten_weights)))
 
     def step(self) -> dict[str, Any]:
@@ -235,7 +234,7 @@ class A3C(A2C):
             | {"gradients": counts.total(), "staleness": " ".join(f"{s}:{counts[s]}" for s in sorted(counts))}
             for w, counts in sorted(self.staleness.items())
         ]
-        result["notices"] = self.requests.notices + self.milestones.complaints
+        result["notices"] = result.get("notices", []) + self.requests.notices
         self.staleness.clear()
         self.steps_of.clear()
         return result

@@ -9,8 +9,7 @@ Algorithm 1 and Extended Data Table 1.
 Loss, learner, replay buffer, env runner and training step are RLlib's own. The code here lets them play the suite's
 games, count agent steps as the suite does, continue from a checkpoint, and stop at a NaN.
 
-Departures from the paper: Adam instead of RMSProp, and a buffer that fits into a laptop's memory.
-docs/algorithms/dqn.md has the whole list.
+Departures from the paper: Adam, and a buffer that fits into a laptop; docs/algorithms/dqn.md has the whole list.
 """
 
 from typing import Any, cast

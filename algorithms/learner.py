@@ -20,7 +20,7 @@ from torch import nn
 from algorithms import data_parallel
 from algorithms.nonfinite import NonFiniteLoss, save_evidence
 from custom_models.actor_critic import ActorCritic
-from custom_models.cuda_graphs import GraphedFunction, differentiate
+from custom_models.cuda_graphs import COMPLAINTS, GraphedFunction, differentiate
 from custom_models.optimizers import make_optimizer
 from custom_models.shards import make_shards
 from environments.threads import configure_threads
@@ -260,10 +260,10 @@ class RolloutLearner(TorchLearner):
         return {"minibatch": self._last_minibatch, "module": self.net.state_dict(), "progress": self.progress}
 
     # What is reported and saved ---------------------------------------------------------------------------------------
-    def report(self) -> dict[str, float]:
-        """Count the update and return `average_terms`. RLlib's own metrics would take a millisecond."""
+    def report(self) -> dict[str, Any]:
+        """Count the update; return `average_terms`, and `complaints`. RLlib's metrics would take a millisecond."""
         self._weights_seq_no += 1
-        return self.average_terms()
+        return self.average_terms() | ({"complaints": COMPLAINTS} if COMPLAINTS else {})
 
     def average_terms(self) -> dict[str, float]:
         """Return the means of the loss terms over this update's minibatches, weighted by rows, the norm and the lr."""

@@ -28,7 +28,6 @@ class PPOConfig(SuiteConfig):
 
     def __init__(self, algo_class: type | None = None):
         super().__init__(algo_class or PPO)
-        self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the env runners after every row
 
     def records_policy(self) -> bool:
         return self.algo.kl_coeff > 0

@@ -46,6 +46,7 @@ class SuiteConfig(AlgorithmConfig):
         super().__init__(algo_class)
         self.env_runners(env_runner_cls=VectorEnvRunner)
         self.learners(add_default_connectors_to_learner_pipeline=False)
+        self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the slowest runner after every row
         self.run_dirs: dict[int, str] = {}  # seed -> run directory
 
     def records_policy(self) -> bool:
@@ -106,8 +107,10 @@ class SuiteAlgorithm(Algorithm):
         """Return the share of the run that is done, 0 to 1; the schedules depend on it."""
         return min(1.0, self.progress.agent_steps / self.config.stop_settings.agent_steps)
 
-    def log_update(self, summaries: list[dict[str, Any]], terms: list[dict[str, float]]) -> None:
-        """Count the Rollouts of one update, given their summaries, and keep the loss terms of each learner."""
+    def log_update(self, summaries: list[dict[str, Any]], terms: list[dict[str, Any]]) -> None:
+        """Count the Rollouts of one update by their summaries; keep each learner's loss terms, and all complaints."""
+        for about in (*summaries, *terms):
+            COMPLAINTS.extend(sentence for sentence in about.pop("complaints", ()) if sentence not in COMPLAINTS)
         self.progress.count_rollouts(summaries, remote=self.config.num_env_runners > 0)
         key = (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)
         self.metrics.log_value(key, sum(s["agent_steps"] for s in summaries), reduce="lifetime_sum")
@@ -133,16 +136,15 @@ class SuiteAlgorithm(Algorithm):
         try:
             result = super().step()
         except (NonFiniteLoss, NonFiniteValue) as error:  # a restart would not help, because no process was lost
-            # RLlib takes a learner in another process for dead once it has raised; the last checkpoint asks it again.
+            # RLlib marks a remote learner that has raised as dead; the last checkpoint needs its state.
             self.learner_group.foreach_learner(lambda learner: None, healthy_only=False, mark_healthy=True)
             row = self.progress.make_row(frameskip)
             return {"row": row, "began_at": self.progress.take_start(), "failure": str(find_cause(error)), "done": True}
         row = self.progress.make_row(frameskip) | self.average_terms(result)
         due = self.progress.wall_time_s - self._checkpoint_time >= self.config.checkpoint_every_s
-        result |= {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due}
         self.write_milestones(before)
-        complaints = self.milestones.complaints + COMPLAINTS
-        return result | {"notices": describe_lost_runners(self.env_runner_group) + complaints}
+        told = describe_lost_runners(self.env_runner_group) + self.milestones.complaints + COMPLAINTS
+        return result | {"row": row, "began_at": self.progress.take_start(), "should_checkpoint": due, "notices": told}
 
     def write_milestones(self, before: int) -> None:
         """Write the milestones and weights to evaluate that the run has passed since it had `before` agent steps."""
@@ -168,5 +170,4 @@ class SuiteAlgorithm(Algorithm):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         super().save_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
-        frameskip = self.config.env_settings.frameskip
-        complete_checkpoint(Path(checkpoint_dir), self.progress.compute_totals(frameskip))
+        complete_checkpoint(Path(checkpoint_dir), self.progress.compute_totals(self.config.env_settings.frameskip))

@@ -34,10 +34,8 @@ class Categorical:
             first: number of the first row here among all rows.
             of: number of all rows; see `allocate_noise`.
         """
-        noise = allocate_noise(self.log_probs, of)
-        return (self.log_probs - noise.exponential_(generator=generator).log_()[first:][: len(self.log_probs)]).argmax(
-            -1
-        )
+        noise = allocate_noise(self.log_probs, of).exponential_(generator=generator).log_()
+        return (self.log_probs - noise[first:][: len(self.log_probs)]).argmax(-1)
 
     def mode(self) -> torch.Tensor:
         """Return the likeliest actions, int64 [...]."""
@@ -80,18 +78,11 @@ class MultiCategorical:
         return self._choose(self.log_probs)
 
     def logp(self, actions: torch.Tensor) -> torch.Tensor:
-        """Return the log probabilities of actions [...]."""
-        ends = torch.tensor(self.sizes, device=actions.device).cumsum(0)
-        places = actions + ends - ends.diff(prepend=ends.new_zeros(1))  # of the chosen values among all logits
-        return self.log_probs.gather(-1, places).sum(-1)
+        """Return the log probabilities [...] of actions [..., D]."""
+        parts = zip(self.log_probs.split(self.sizes, -1), actions.split(1, -1), strict=True)
+        return torch.cat([part.gather(-1, chosen) for part, chosen in parts], -1).sum(-1)
 
-    def entropy(self) -> torch.Tensor:
-        """Return the entropy [...], in nats."""
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
-
-    def kl(self, other: "MultiCategorical") -> torch.Tensor:
-        """Return KL(self || other) [...], in nats."""
-        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
+    entropy, kl = Categorical.entropy, Categorical.kl  # they add up over all log_probs, of whichever factor
 
     def _choose(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the place of the largest score of each factor, int64 [..., D]."""

@@ -108,7 +108,8 @@ class Games:
     action_space: gymnasium.Space
 
     def reset(self, seed: int | None) -> np.ndarray:
-        """Start N new games and return their first obs [N, ...]. Env i is seeded with seed + i."""
+        """Start N new games and return their first obs [N, ...]. Env i is seeded with seed + i, but a vector with one
+        stream for all of them, such as CartPole's, with the seed."""
         raise NotImplementedError
 
     def step(self, actions: np.ndarray) -> Transition:

@@ -19,7 +19,7 @@ from extensions.callbacks import Callbacks
 from grids.arms import Arm, Grid
 from grids.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
 from loggers.metrics import Metrics
-from loggers.run_logs import RunLogs
+from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
@@ -216,14 +216,16 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
         condition = StopCondition(folder, lambda trial_id, result: has_reached_end(source.configs[trial_id], result))
         some = next(iter(plans.values())).settings
         callbacks = Callbacks(some, Interrupt.stop_for)
-        logs = RunLogs(some, folder)
         evaluator = choose_evaluator(plans)
         labels = {directory: label for label, directory in list_directories(runs, plans, folder).items()}
 
         def show_evaluation(label: str, text: str) -> None:
             display.print_line(f"{label} {text}")
 
-        with open_evaluation(evaluator, labels, show_evaluation, display.print_line) as evaluation:
+        with (
+            open_logs(some, folder, display.print_line) as logs,
+            open_evaluation(evaluator, labels, show_evaluation, display.print_line) as evaluation,
+        ):
             recorder = Recorder(folder, source, condition, display, show, Metrics(some), logs, callbacks, evaluation)
             try:
                 if configs:

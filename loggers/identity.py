@@ -1,12 +1,12 @@
 """loggers.json: the name under which a run directory is known at W&B and MLflow, so that a resumed run is found again.
 
     {"id": "3f2a9c01b7d4", "name": "2026-11-22_13-05-41_3f2a", "group": "ppo/assault", "sent": {"wandb": 120000},
-     "missing": {}}
+     "missing": {}, "failed": false}
 
 Every seed has a run of its own there. Runs of one experiment share a group: `<algo>/<env>`, with the label where there
 is one, `searches/<name>` of the trials of a search, `grids/<name>` of the runs of a grid. `sent` has, for each logger,
 the agent steps of the newest row that it had when the run was last opened, and `missing`, for one that has lost rows,
-those of the first of them.
+those of the first of them. `failed` says how the training has ended; it is missing until then.
 """
 
 import hashlib
@@ -59,6 +59,7 @@ def read_identity(run: Path) -> dict[str, Any] | None:
     identity = read_json(path, dict)
     for key, kind in {"id": str, "name": str, "group": str, "sent": dict, "missing": dict}.items():
         check_kind(path, identity.get(key), kind, key)
+    check_kind(path, identity.get("failed", False), bool, "failed")
     for key in ("sent", "missing"):
         for name, steps in identity[key].items():
             check_kind(path, steps, int, f"{key}.{name}")

@@ -28,7 +28,8 @@ class MlflowRuns:
         self, run: str, id: str, name: str, group: str, tags: dict[str, str], config: dict[str, Any]
     ) -> dict[str, str]:
         """Open a run, or continue the one that has the id in its tags; return where it can be seen."""
-        experiment = self.find_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", group))
+        experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME", group)
+        experiment = self.find_experiment(experiment_name)
         found = self.client.search_runs([experiment], f"tags.`{ID_TAG}` = '{id}'", max_results=1)
         if found:
             opened = self.client.get_run(found[0].info.run_id)
@@ -40,7 +41,7 @@ class MlflowRuns:
             self.client.set_tag(mlflow_id, key, value[:MAX_VALUE])
         self.write_params(mlflow_id, flatten(config), opened.data.params)
         self.runs[run] = mlflow_id
-        return {"where": f"experiment {group}, run {name} at {self.client.tracking_uri}"}
+        return {"where": f"experiment {experiment_name}, run {name} at {self.client.tracking_uri}"}
 
     def find_experiment(self, name: str) -> str:
         """Return the id of an experiment, which is made where there is none of this name."""
@@ -67,6 +68,8 @@ class MlflowRuns:
         ]
         for start in range(0, len(metrics), BATCH["metrics"]):
             self.client.log_batch(self.runs[run], metrics=metrics[start : start + BATCH["metrics"]])
+
+    amend = log  # MLflow takes metrics at any step
 
     def add(self, run: str, values: dict[str, float], files: dict[str, list[str]], agent_steps: int | None) -> None:
         """Add results: values as metrics at the agent steps of the checkpoint, and files as artifacts."""

@@ -5,6 +5,7 @@
     {"do": "load", "run": ""}                       -> {}, once the package is imported
     {"do": "open", "run": "<run directory>", ...}   -> {"where": "<what a user can open>"}
     {"do": "log", "run": ..., "rows": [...]}        -> {}, or {"error": "<one line>"}
+    {"do": "amend", "run": ..., "rows": [...]}      the same, with numbers that the last row was sent without
     {"do": "add", "run": ..., "values": ..., "files": ...}, {"do": "finish", "run": ..., "failed": ...}
 
 A logger has a process of its own, because it may hang, crash, or block the end of a process for minutes while the

@@ -59,8 +59,9 @@ def send_seed_results(run: Path, since: float) -> list[str]:
     logs.begin(run, sys.maxsize)
     values, steps = read_statistics(files["evaluation"])
     paths = {kind: [str(path) for path in found] for kind, found in files.items() if found}
-    for sender in logs.senders.values():
-        sender.send_results(str(run), values, paths, steps)
+    for name in logs.newest[run]:  # none where the run could not be opened
+        logs.senders[name].send_results(str(run), values, paths, steps)
+    logs.finish([run], failed=identity.get("failed", False))
     return logs.close(UPLOAD_S)
 
 

@@ -5,14 +5,16 @@
 A row is sent once. Where a training starts again from a checkpoint, rows are sent from the one on that is beyond all
 that were sent before, because neither W&B nor MLflow takes rows back. A logger that a run has from its middle on is
 sent the earlier rows of progress.csv first; so is one that has lost rows before, from the first of these on; and so is
-W&B offline at every start, since only its newest file counts.
+W&B offline at every start, since only its newest file counts. The newest evaluation that comes in after the last row
+is added to that row.
 
 Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seconds at most.
 """
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,22 @@ from run_directory.progress_table import read_rows
 from settings.mistakes import Mistake, format_error
 
 CLOSE_S = 15.0  # that the end of a training waits for loggers
+
+
+@contextmanager
+def open_logs(settings: dict, folder: Path, say: Callable[[str], None]) -> Iterator["RunLogs"]:
+    """Yield the loggers of a training, a search or a grid, and close them afterwards.
+
+    Args:
+        settings, folder: those of RunLogs.
+        say: shows a sentence.
+    """
+    logs = RunLogs(settings, folder)
+    try:
+        yield logs
+    finally:
+        for sentence in logs.close():
+            say(sentence)
 
 
 class RunLogs:
@@ -44,6 +62,7 @@ class RunLogs:
         self.senders: dict[str, Sender] = {name: Sender(name) for name in names if name != TENSORBOARD}
         self.newest: dict[Path, dict[str, int]] = {}  # open run directory -> logger -> agent steps of its newest row
         self.refilled: set[tuple[str, str]] = set()  # run directory and logger that lacked rows, which were sent again
+        self.failed: set[Path] = set()  # run directories whose training has failed
         self.notices: list[str] = []
 
     def begin(self, run: Path, agent_steps: int) -> None:
@@ -84,13 +103,32 @@ class RunLogs:
                 self.senders[name].send_rows(str(run), [clean_row(row)])
                 newest[name] = int(row["agent_steps"])
 
+    def amend(self, run: Path, cells: Mapping[str, Any]) -> None:
+        """Send cells that were added to the last row of a run, its `agent_steps` among them; a run that has ended is
+        opened again."""
+        self.begin(run, int(cells["agent_steps"]))
+        for name in self.newest.get(run, ()):
+            self.senders[name].send_amendment(str(run), clean_row(cells))
+
     def finish(self, runs: Iterable[Path], failed: bool) -> None:
-        """End the runs of seeds that no longer train, if they are open."""
+        """End the runs of seeds that no longer train, if they are open; loggers.json keeps whether they have failed."""
         for run in runs:
+            if failed:
+                self.failed.add(run)
             if run in self.newest:
-                del self.newest[run]
+                if self.newest.pop(run):  # not where its files could not be read
+                    self.record_end(run, failed)
                 for sender in self.senders.values():
                     sender.finish(str(run), failed)
+
+    def record_end(self, run: Path, failed: bool) -> None:
+        """Write into loggers.json whether a run has failed: what is sent to it later leaves it in this state."""
+        try:
+            identity = read_identity(run)
+            if identity and identity.get("failed", False) != failed:
+                write_identity(run, identity | {"failed": failed})
+        except (OSError, Mistake) as error:
+            self.notices.append(f"{run}: its end is not recorded in loggers.json: {format_error(error)}")
 
     def take_notices(self) -> list[str]:
         """Return what the user should know and has not been told yet."""
@@ -104,7 +142,8 @@ class RunLogs:
             Sentences for the user; one for each logger that has lost rows. run.json has the same.
         """
         limit_s = CLOSE_S if limit_s is None else limit_s
-        self.finish(list(self.newest), failed=False)
+        for run in list(self.newest):
+            self.finish([run], failed=run in self.failed)
         deadline = time.monotonic() + limit_s
         for sender in self.senders.values():
             sender.close(deadline)

@@ -23,7 +23,7 @@ from environments.passwords import mask_passwords
 from settings.mistakes import format_count, format_error
 
 QUEUE_MESSAGES = 1000  # rows that wait at most: of a training, some minutes
-RETRY_S = 30.0  # after a run could not be opened, until the next try; its rows are lost meanwhile
+RETRY_S = 30.0  # until a run that could not be opened, or a process that ended, is tried again; rows are lost meanwhile
 POLL_S = 0.2
 FULL = f"its queue of {QUEUE_MESSAGES:,} rows was full"
 
@@ -62,7 +62,7 @@ class Sender:
         # Only the thread touches these, but for `close`, which kills the process.
         self._process: subprocess.Popen | None = None
         self._opened: set[str] = set()
-        self._retry_at, self._told = 0.0, False
+        self._retry_at, self._restart_at, self._told = dict[str, float](), 0.0, False
         self._thread = threading.Thread(target=self._work, name=f"logger {name}", daemon=True)
         self._thread.start()
 
@@ -73,6 +73,10 @@ class Sender:
     def send_rows(self, run: str, rows: list[dict[str, float]]) -> None:
         """Send rows, each with finite numbers and `agent_steps` among them."""
         self._put({"do": "log", "run": run, "rows": rows})
+
+    def send_amendment(self, run: str, row: dict[str, float]) -> None:
+        """Send numbers that belong to the last row that was sent, whose `agent_steps` are among them."""
+        self._put({"do": "amend", "run": run, "rows": [row]})
 
     def send_results(self, run: str, values: dict[str, float], files: dict[str, list[str]], steps: int | None) -> None:
         """Send values, name -> number, and the paths of files, kind -> paths."""
@@ -161,17 +165,17 @@ class Sender:
             self.unfinished.discard(run)
             return
         if run not in self._opened:
-            if time.monotonic() < self._retry_at:
+            if time.monotonic() < max(self._retry_at.get(run, 0.0), self._restart_at):
                 raise SendError(self.reason)
             try:
                 answer = self._ask({"do": "open", "run": run, **self._facts[run]})
             except SendError:
-                self._retry_at = time.monotonic() + RETRY_S
+                self._retry_at[run] = time.monotonic() + RETRY_S
                 raise
             self._opened.add(run)
             if not self._told:  # of the first of many trials
                 self._told = True
-                self._notices.put(f"logger={self.name}: {answer['where']}")
+                self._notices.put(f"logger={self.name}: {mask_passwords(answer['where'])}")
         self._ask(message)
         with self._lock:
             self.taken[run] += len(message.get("rows", ()))
@@ -198,7 +202,7 @@ class Sender:
             code = process.wait()
             self._process = None
             self._opened.clear()
-            self._retry_at = time.monotonic() + RETRY_S
+            self._restart_at = time.monotonic() + RETRY_S
             if self._killed.is_set():
                 raise SendError("it did not answer")
             raise SendError(f"its process ended with code {code}")
@@ -229,9 +233,9 @@ class Sender:
             self._process.wait()
 
     def _kill_process(self) -> None:
-        if self._process:
+        if process := self._process:  # read once: the thread may forget it meanwhile
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def describe_error(error: Exception) -> str:

@@ -22,7 +22,6 @@ class WandbRuns:
 
     def __init__(self):
         self.runs: dict[str, Any] = {}
-        self.ids: dict[str, str] = {}
 
     def open(
         self, run: str, id: str, name: str, group: str, tags: dict[str, str], config: dict[str, Any]
@@ -45,7 +44,7 @@ class WandbRuns:
             ),
         )
         opened.define_metric("*", step_metric="agent_steps")
-        self.runs[run], self.ids[run] = opened, id
+        self.runs[run] = opened
         if get_wandb_mode() == "online":
             return {"where": opened.url}
         return {"where": "disabled" if get_wandb_mode() == "disabled" else f"files in {Path(opened.dir).parent}"}
@@ -55,11 +54,16 @@ class WandbRuns:
         for row in rows:
             self.runs[run].log(row, step=int(row["agent_steps"]))
 
+    def amend(self, run: str, rows: list[dict[str, float]]) -> None:
+        """Hand W&B numbers of a row that it has; where the run was opened again, its step has been passed."""
+        for row in rows:
+            self.runs[run].log(row, step=max(int(row["agent_steps"]), self.runs[run].step))
+
     def add(self, run: str, values: dict[str, float], files: dict[str, list[str]], agent_steps: int | None) -> None:
         """Add results: values to the summary of a run, and files as artifacts, one for each kind."""
         self.runs[run].summary.update(values)
         for kind, paths in files.items():
-            artifact = wandb.Artifact(f"{kind}-{self.ids[run]}", kind)
+            artifact = wandb.Artifact(f"{kind}-{self.runs[run].id}", kind)
             for path in paths:
                 artifact.add_file(path)
             self.runs[run].log_artifact(artifact)

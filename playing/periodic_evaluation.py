@@ -102,8 +102,8 @@ class PeriodicEvaluation:
         self.evaluations = {run: read_evaluations(run) for run in labels}
         self.waiting: list[Job] = []
         self.playing: tuple[Job, Any] | None = None  # and the ObjectRef of its Evaluation
-        self.deaths: Counter[Path] = Counter()  # of the evaluator, by what it played
-        self.failed: set[Path] = set()  # weights that are left until the run is continued
+        self.deaths: Counter[tuple[Path, int]] = Counter()  # of the evaluator, by folder and inode of what it played
+        self.failed: set[tuple[Path, int]] = set()  # weights that are left until the run is continued, in the same way
         self.num_skipped = 0
         self._actor: Any = None
         self._bundle = bundle
@@ -122,20 +122,17 @@ class PeriodicEvaluation:
             write_evaluations(run, kept)
             draw_evaluations(run, [], agent_steps + 1)
         self.waiting = [job for job in self.waiting if job.run != run or job.agent_steps <= agent_steps]
-        self.failed = {path for path in self.failed if path.parent.parent != run}
         if self.playing and self.playing[0].run == run and self.playing[0].agent_steps > agent_steps:
             self.playing = self.playing[0]._replace(inode=-1), self.playing[1]
 
     def collect(self, run: Path) -> None:
         """Queue the weights of a seed that wait for their evaluation, and begin the next one if none is played now."""
         played = {one.agent_steps for one in self.evaluations[run]}
-        known = {job.weights for job in self.waiting} | self.failed
-        if self.playing and self.playing[0].inode != -1:
-            known.add(self.playing[0].weights)
+        known = {(job.weights, job.inode) for job in [*self.waiting, *([self.playing[0]] if self.playing else [])]}
         for steps, folder in list_weights_to_evaluate(run).items():
             if steps in played:  # this process or one before it was killed between the row and the removal
                 shutil.rmtree(folder, ignore_errors=True)
-            elif folder not in known and (inode := read_inode(folder)) is not None:
+            elif (inode := read_inode(folder)) is not None and (folder, inode) not in known | self.failed:
                 self.waiting.append(Job(run, steps, folder, inode))
         of_run = [job for job in self.waiting if job.run == run]
         for job in of_run[: max(0, len(of_run) - MOST_WAITING)]:
@@ -229,8 +226,8 @@ class PeriodicEvaluation:
                 self._give_up(job, format_error(error))
         except RayError as error:  # the process is gone
             self.close_actor()
-            self.deaths[job.weights] += 1
-            if self._is_current(job) and self.deaths[job.weights] < MOST_DEATHS:
+            self.deaths[job.weights, job.inode] += 1
+            if self._is_current(job) and self.deaths[job.weights, job.inode] < MOST_DEATHS:
                 self.waiting.insert(0, job)
             elif self._is_current(job):
                 self._give_up(job, format_error(error))
@@ -250,7 +247,7 @@ class PeriodicEvaluation:
 
     def _give_up(self, job: Job, why: str) -> None:
         """Leave weights that cannot be evaluated; they are tried again when the run is continued."""
-        self.failed.add(job.weights)
+        self.failed.add((job.weights, job.inode))
         self.say(f"{self.labels[job.run]}: no evaluation at {job.agent_steps:,} agent steps ({why}); training goes on")
 
     def _is_current(self, job: Job) -> bool:

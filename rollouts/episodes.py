@@ -20,6 +20,7 @@ class EpisodeRunner(VectorEnvRunner):
 
     def sample(self, **kwargs) -> Rollout:
         """Play equally many games in every env; returns a Rollout as long as the slowest env's games, its values 0."""
+        self.deferred_fault.raise_fault()
         algo = self.config.algo
         self._forget_games(self.games.reset(None))
         left = np.full(self.num_envs, algo.episodes_per_update // algo.num_envs)

@@ -51,6 +51,10 @@ class Progress:
             self._since = time.perf_counter() - self.wall_time_s
             self._last = (self.agent_steps, self.wall_time_s)
 
+    def stop_clock(self) -> None:
+        """Let the clock stand until the next row: the process trains another seed now."""
+        self._since = math.nan
+
     def count_rollouts(self, summaries: list[dict[str, Any]], remote: bool) -> None:
         """Add the Rollouts of one update, given their summaries; `remote`: other processes sent them."""
         steps = sum(s["agent_steps"] for s in summaries)

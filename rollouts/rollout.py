@@ -25,6 +25,7 @@ import torch
 from gymnasium.spaces import Box, Space
 from ray.rllib.core.learner.training_data import TrainingData
 
+from custom_models.cuda_graphs import COMPLAINTS
 from environments.frames import FrameLayout
 
 
@@ -119,8 +120,10 @@ class Rollout:
 
 
 def summarize(rollout: Rollout) -> dict[str, Any]:
-    """Return the numbers of a Rollout that the driver counts, so that it need not fetch the Rollout itself."""
-    return {
+    """Return the numbers of a Rollout that the driver counts, so that it need not fetch the Rollout itself, and what
+    this process complains of."""
+    complaints = {"complaints": list(COMPLAINTS)} if COMPLAINTS else {}
+    return complaints | {
         "agent_steps": rollout.agent_steps,
         "scores": rollout.scores,
         "lengths": rollout.lengths,

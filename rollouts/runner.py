@@ -51,7 +51,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             self.use_module(module)
         self._policy_size, self._memory_size = self._measure_sizes()
         # A runner that replaces a lost one plays other games than those the run began with.
-        again = ray.is_initialized() and (here := ray.get_runtime_context()).get_actor_id() and self.worker_index
+        again = ray.is_initialized() and (here := ray.get_runtime_context()).get_actor_id()
         self.start_games(agent_steps=time.time_ns() if again and here.was_current_actor_reconstructed else 0)
 
     def make_module(self) -> None:
@@ -82,13 +82,13 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         """Start new games, whose random streams depend on the seed, the env and the agent steps of the run so far.
 
         So a resumed run plays other games than those it began with, two runs that resume from one checkpoint play the
-        same games, and the games do not depend on the number of env runners. Each worker of A3C has its own streams.
+        same games, and games with a stream per env do not depend on the number of env runners: docs/cluster.md says
+        which have one stream for all envs. Each worker of A3C has its own streams.
         """
-        index, shares = (
-            self.worker_index or 0,
-            self.config.num_env_runners,
-        )  # index: from 1 where runners share the envs
-        self._first, self._of = ((index - 1) * self.num_envs, shares * self.num_envs) if shares else (0, None)
+        index, shares = self.worker_index or 0, self.config.num_env_runners
+        self._first, self._of = 0, None
+        if shares:  # runner i, from 1 on, plays the envs from (i - 1) N on of all that the runners share
+            self._first, self._of = (index - 1) * self.num_envs, shares * self.num_envs
         env_seed, action_seed = seed_streams(self.config.seed, 0 if shares else index, agent_steps)
         self._generator = torch.Generator().manual_seed(action_seed)
         with self.deferred_fault:

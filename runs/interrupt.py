@@ -6,7 +6,7 @@
 | SIGUSR1 | is ignored | writes a checkpoint and continues (with `on_usr1=stop`: like SIGTERM) |
 
 Terminals and schedulers send these signals to all processes of a run, and Ray's processes would die of them. Therefore
-Ray's processes are started with these signals blocked, and only the driver reacts to them.
+Ray's processes are started with all of them blocked but SIGINT, and only the driver reacts to them.
 """
 
 import errno
@@ -132,7 +132,7 @@ class Interrupt:
     message = MESSAGE_BEFORE_TRAINING  # printed at an exit with nothing to save
     stop_message = MESSAGE_OF_STOP  # printed at the first request
     stop_requested = False
-    stop_requested_at = 0.0  # in seconds, of time.monotonic
+    signalled_at: float | None = None  # the time of the first signal that asked to stop, of time.monotonic
     stop_without_checkpoint = False  # because the disk has no room for one
     reason = ""  # a sentence for the user, if the disk or a callback is the reason to stop
     owns_ray = False  # True if Ray was started by this process and not by a cluster
@@ -145,7 +145,7 @@ class Interrupt:
         """Forget all requests."""
         cls.stop_requested, cls.stop_without_checkpoint, cls.reason = False, False, ""
         cls.training, cls.num_checkpoint_requests, cls.num_answered = False, 0, {}
-        cls.stop_message = MESSAGE_OF_STOP
+        cls.stop_message, cls.signalled_at = MESSAGE_OF_STOP, None
 
     @classmethod
     def begin_evaluations(cls) -> None:
@@ -163,13 +163,13 @@ class Interrupt:
             if number == signal.SIGUSR1:
                 return
             exit_before_training()
-        if cls.stop_requested:
-            repeated = time.monotonic() - cls.stop_requested_at > REPEAT_AFTER_S
+        if cls.signalled_at is not None:
+            repeated = time.monotonic() - cls.signalled_at > REPEAT_AFTER_S
             if repeated and number not in (signal.SIGHUP, signal.SIGXCPU):  # the kernel sends SIGXCPU every second
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
-        cls.stop_requested, cls.stop_requested_at = True, time.monotonic()
+        cls.stop_requested, cls.signalled_at = True, time.monotonic()
         print(f"\n{cls.stop_message}", flush=True)
 
     @classmethod

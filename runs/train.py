@@ -22,7 +22,7 @@ from experiments.composition import list_tuned_configs
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
-from loggers.run_logs import RunLogs
+from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
@@ -193,8 +193,8 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
     Returns:
         The exit code.
     """
-    stop, source = plan.settings["stop"], SeedSource(plan, run, todo)
-    callbacks = Callbacks(plan.settings, Interrupt.stop_for)
+    settings, source = plan.settings, SeedSource(plan, run, todo)
+    stop, callbacks = settings["stop"], Callbacks(settings, Interrupt.stop_for)
 
     def is_finished(trial_id: str, result: dict) -> bool:
         return all(has_reached_stop(stop, row) for _, row, *_ in result["reports"])
@@ -206,15 +206,15 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
     dirs = seed_paths(run, list(plan.seeds))
     with Display(todo, stop["agent_steps"], stop["time_s"]) as display:
         condition = StopCondition(run, is_finished)
-        logs = RunLogs(plan.settings, run)
         labels = {path: f"seed {seed}" for seed, path in dirs.items()}
-        with open_evaluation(plan.evaluator, labels, display.show_evaluation, display.print_line) as evaluation:
-            recorder = Recorder(
-                run, source, condition, display, show, Metrics(plan.settings), logs, callbacks, evaluation
-            )
+        with (
+            open_logs(settings, run, display.print_line) as logs,
+            open_evaluation(plan.evaluator, labels, display.show_evaluation, display.print_line) as evaluation,
+        ):
+            recorder = Recorder(run, source, condition, display, show, Metrics(settings), logs, callbacks, evaluation)
             try:
                 if todo:
-                    run_trials(recorder, plan.settings["max_failures"])
+                    run_trials(recorder, settings["max_failures"])
                 recorder.finish_evaluations([str(run)])
             except NodeLost as error:
                 source.failures |= dict.fromkeys(todo, str(error))

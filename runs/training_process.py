@@ -80,6 +80,8 @@ class TrainingProcess(tune.Trainable):
             if left > 0:  # the row ends there too, but for a rollout
                 algorithm.config.report_every = max(1, min(self.report_every, left))
                 results[seed] = algorithm.train()
+                if len(self.algorithms) > 1:
+                    algorithm.progress.stop_clock()
         self.trained_s += time.perf_counter() - began
         self.rows |= {seed: result["row"] for seed, result in results.items()}
         failures = [f"seed {seed}: {r['failure']}" for seed, r in results.items() if "failure" in r]

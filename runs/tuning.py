@@ -201,8 +201,11 @@ class Recorder(tune.Callback):
             for writer in writers:
                 for seed, directory in writer.dirs.items():
                     for table, key in writer.list_tables(seed):
-                        if latest := table.latest.get(key):
-                            table.amend(self.evaluation.make_new_columns(directory, latest), key)
+                        latest = table.latest.get(key)
+                        if latest and (columns := self.evaluation.make_new_columns(directory, latest)):
+                            table.amend(columns, key)
+                            if key is None:
+                                self.logs.amend(directory, {"agent_steps": latest["agent_steps"]} | columns)
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
@@ -348,4 +351,3 @@ def run_trials(
             tuner.fit()
     finally:
         recorder.callbacks.end_all("Ray ended")
-        recorder.print_all(recorder.logs.close())

@@ -23,7 +23,7 @@ from environments.passwords import mask_passwords
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
-from loggers.run_logs import RunLogs
+from loggers.run_logs import open_logs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
@@ -184,11 +184,11 @@ def run_source(
     def show(config: dict, result: dict) -> None:
         display.update_trial(config["label"], result["agent_steps"], result["score"])
 
-    callbacks, logs = Callbacks(plan.settings, Interrupt.stop_for), RunLogs(plan.settings, folder)
-    recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings), logs, callbacks)
-    failures, concurrent = plan.settings["max_failures"], count_concurrent_trials(plan)
+    callbacks, concurrent = Callbacks(plan.settings, Interrupt.stop_for), count_concurrent_trials(plan)
     try:
-        run_trials(recorder, failures, scheduler, concurrent, reuse_actors=True)
+        with open_logs(plan.settings, folder, display.print_line) as logs:
+            recorder = Recorder(folder, source, condition, display, show, Metrics(plan.settings), logs, callbacks)
+            run_trials(recorder, plan.settings["max_failures"], scheduler, concurrent, reuse_actors=True)
     except NodeLost as error:
         print(f"the search stopped: {error}")
         return 1

@@ -33,7 +33,7 @@ class Summary:
         note("summary", id=self.id, values=values)
 
 class Run:
-    url, dir = "https://fake/run", "."
+    url, dir, step = "https://fake/run", ".", 0
     def __init__(self, id):
         self.id, self.summary = id, Summary(id)
     def define_metric(self, name, step_metric):
