@@ -194,3 +194,11 @@ def test_a_nan_stops_and_leaves_its_batch(make_learner, make_rollout, tmp_path):
     assert all(map(torch.equal, before, learner.net.parameters()))
     (left,) = tmp_path.glob("nonfinite_minibatch_*.pt")
     assert len(torch.load(left)["minibatch"]["actions"]) == 64
+
+
+def test_a_nan_stops_the_run_where_its_batch_cannot_be_written_too(make_learner, make_rollout, tmp_path):
+    """Another error than NonFiniteLoss would make Tune start the run again."""
+    learner = make_learner(*A2C, run_dirs={1: str(tmp_path / "gone")})
+    rollout = make_rollout(rewards=np.full((16, 4), np.nan))
+    with pytest.raises(NonFiniteLoss, match="could not be written .*exist"):
+        learner.update(training_data=RolloutData([rollout]), timesteps={PROGRESS: 0.0})

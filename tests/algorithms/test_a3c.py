@@ -14,6 +14,7 @@ import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from algorithms import suite_algorithm
 from algorithms.a2c import COLUMNS, a2c_loss, estimate_advantages
 from algorithms.a3c import MAX_DROPPED, A3CLearner, Gradient, list_groups, split_envs
 from algorithms.learner import PROGRESS
@@ -501,3 +502,15 @@ def test_a_worker_says_that_its_gradient_is_not_finite(make_learner, make_rollou
     gradient = make_learner(*ONE).compute_gradient(make_rollout(rewards=rewards), 0.0)
     assert gradient.nonfinite is not None and len(gradient.nonfinite["minibatch"]["actions"]) == 64
     assert make_learner(*ONE).compute_gradient(make_rollout(), 0.0).nonfinite is None
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_what_other_processes_complain_of_is_told_beside_the_requests_notices(make_algorithm, monkeypatch):
+    monkeypatch.setattr(suite_algorithm, "COMPLAINTS", complaints := [])
+    algorithm = make_algorithm(*ONE)
+    algorithm.log_update([ABOUT | {"complaints": ["acting runs slowly"]}], [{"policy_loss": 0.0}])
+    algorithm.log_update([ABOUT], [{"policy_loss": 0.0, "complaints": ["acting runs slowly", "learning, too"]}])
+    assert complaints == ["acting runs slowly", "learning, too"]
+    assert algorithm.terms == [{"policy_loss": 0.0}] * 2, "what is averaged are numbers"
+    algorithm.requests.notices.append("process 1 was replaced")
+    assert algorithm.train()["notices"] == ["acting runs slowly", "learning, too", "process 1 was replaced"]

@@ -6,6 +6,7 @@ import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from algorithms import learner as learner_module
 from algorithms.a2c import estimate_advantages
 from algorithms.learner import PROGRESS
 from algorithms.nonfinite import NonFiniteLoss
@@ -325,3 +326,10 @@ def test_a_learner_learns_the_same_in_shards(words, make_learner, make_runner, m
         assert update(shared, rollout) == pytest.approx(update(whole, rollout), rel=1e-4, abs=1e-5)
     for a, b in zip(weights(shared), weights(whole), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_report_carries_what_its_process_complains_of(make_learner, make_rollout, monkeypatch):
+    """The report of a learner in another process is all that the training process hears of it."""
+    monkeypatch.setattr(learner_module, "COMPLAINTS", ["learning runs without a CUDA graph"])
+    report = update(make_learner("env=cartpole", "model.hidden=[8]"), make_rollout())
+    assert report["complaints"] == ["learning runs without a CUDA graph"]

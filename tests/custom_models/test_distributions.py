@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal, kl_divergence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 
@@ -118,3 +119,16 @@ def test_each_runner_draws_the_factors_of_its_own_envs():
     every = MultiCategorical(logits, SIZES).sample(torch.Generator().manual_seed(1))
     halves = [MultiCategorical(logits[i : i + 3], SIZES).sample(torch.Generator().manual_seed(1), i, 6) for i in (0, 3)]
     assert torch.equal(torch.cat(halves), every)
+
+
+def test_logp_of_factors_copies_nothing_from_the_host_so_that_a_gpu_can_record_it():
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            names.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    names: list[str] = []
+    policy, actions = MultiCategorical(parameters(0, (5, 9)), (2, 3, 4)), torch.tensor([[1, 2, 3]] * 5)
+    with Names():
+        policy.logp(actions)
+    assert names and not [name for name in names if "copy" in name or "lift" in name]

@@ -33,7 +33,7 @@ class Summary:
         note("summary", id=self.id, values=values)
 
 class Run:
-    url, dir, step = "https://fake/run", ".", 0
+    url, dir, step = "https://me:hunter2@fake/run", ".", 0
     def __init__(self, id):
         self.id, self.summary = id, Summary(id)
     def define_metric(self, name, step_metric):
@@ -52,6 +52,8 @@ class Run:
         note("finish", id=self.id, exit_code=exit_code)
 
 def init(**words):
+    if MANNERS == "refuses" and "/first" in words["dir"]:
+        raise ConnectionError("no such project")
     note("init", **words)
     return Run(words["id"])
 '''

@@ -11,6 +11,7 @@ import psutil
 
 from environments.checkout import ROOT
 from loggers import run_logs, sender
+from loggers.results import send_results
 from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
 
@@ -246,3 +247,59 @@ def test_close_waits_as_long_as_this_room_says(fake_wandb, begun_run, monkeypatc
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100], end=False)
     assert "1 of 1 row was not sent" in logs.close()[-1]
+
+
+def test_an_address_is_said_without_its_password(fake_wandb, begun_run):
+    fake_wandb()
+    run, settings = begun_run("logger=wandb")
+    (sentence,) = train(run, settings, 0, [100], end=False).close(20)
+    assert "fake/run" in sentence and "hunter2" not in sentence
+
+
+def test_a_run_that_cannot_be_opened_costs_no_other_run_its_rows(fake_wandb, begun_run):
+    told = fake_wandb("refuses")
+    runs = [begun_run(name=f"outputs/grids/two/{name}/seed_1") for name in ("first", "second")]
+    logs = RunLogs(runs[0][1] | {"logger": ["wandb"]}, runs[0][0].parents[1])
+    for run, _ in runs:
+        logs.begin(run, 0)
+        logs.report(run, make_row(100))
+    assert "1 of 2 rows was not sent (ConnectionError: no such project)" in logs.close(20)[-1]
+    assert steps_of(told()) == [100]
+
+
+def test_cells_that_come_after_the_last_row_are_sent_while_the_run_is_open_and_afterwards(fake_wandb, begun_run):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    logs = train(run, settings, 0, [100, 200], end=False)
+    logs.amend(run, {"agent_steps": "200", "evaluation_mean": 7.5})
+    logs.finish([run], failed=False)
+    logs.amend(run, {"agent_steps": "200", "evaluation_mean": 8.5})
+    logs.close(20)
+    assert [what for what, _ in told()] == ["init", "log", "log", "log", "finish", "init", "log", "finish"]
+    late = [words["row"] for what, words in told() if what == "log"][2:]
+    assert late == [{"agent_steps": 200, "evaluation_mean": mean} for mean in (7.5, 8.5)]
+    assert steps_of(told()) == [100, 200, 200, 200]
+
+
+def test_what_is_sent_to_a_failed_run_later_leaves_it_failed(fake_wandb, begun_run):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    logs = train(run, settings, 0, [100], end=False)
+    logs.finish([run], failed=True)
+    logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})  # its evaluation comes in
+    logs.close(20)
+    (run / "page.html").write_text("<p>")
+    send_results(run, since=0)
+    assert [words["exit_code"] for what, words in told() if what == "finish"] == [1, 1, 1]
+    train(run, settings, 100, [200])  # continued, to its end
+    send_results(run, since=0)
+    assert [words["exit_code"] for what, words in told() if what == "finish"][3:] == [0, 0]
+
+
+def test_results_of_a_damaged_run_directory_are_refused_with_the_reason(fake_wandb, begun_run, capsys):
+    fake_wandb()
+    run, settings = begun_run("logger=wandb")
+    train(run, settings, 0, [100])
+    (run / "page.html").write_text("<p>")
+    (run / "progress.csv").write_bytes(bytes([0xFF, 0xFE]))
+    send_results(run, since=0)
+    printed = capsys.readouterr().err
+    assert "progress.csv" in printed and "KeyError" not in printed

@@ -212,6 +212,28 @@ def test_weights_that_kill_every_evaluator_are_left_for_the_next_start_and_the_o
     assert steps_of(tmp_path) == [1000, 2000], "the row of later weights is kept"
 
 
+def test_new_weights_of_the_same_name_have_all_their_tries(queue_of, evaluators, said, tmp_path):
+    shutil.move(save_weights(tmp_path, 1000), tmp_path / "elsewhere")  # kept, so that its inode is not given again
+    first = tmp_path / "checkpoints" / "evaluate_1000"
+    shutil.move(tmp_path / "elsewhere", first)
+    queue = queue_of(tmp_path)
+    queue.collect(tmp_path)
+    for _ in range(MOST_DEATHS):
+        evaluators.answer(died())
+        queue.poll()
+    assert len(said) == 1 and queue.count_left() == 0
+    first.rename(tmp_path / "old")
+    save_weights(tmp_path, 1000)  # the run has started again from an earlier checkpoint
+    queue.collect(tmp_path)
+    for _ in range(MOST_DEATHS - 1):
+        evaluators.answer(died())
+        queue.poll()
+    assert len(said) == 1
+    evaluators.answer(7.0)
+    queue.poll()
+    assert steps_of(tmp_path) == [1000]
+
+
 def test_weights_that_cannot_be_played_are_said_and_tried_once(queue_of, evaluators, said, tmp_path):
     save_weights(tmp_path, 1000)
     queue = queue_of(tmp_path)

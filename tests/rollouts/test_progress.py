@@ -114,3 +114,18 @@ def test_traffic_is_counted_where_there_is_any(progress):
     assert progress.make_row(1)["bytes_per_agent_step"] == 75
     progress.count_rollouts([summary(100, num_bytes=7000)], remote=False)
     assert progress.make_row(1)["bytes_per_agent_step"] == 0
+
+
+def test_seeds_that_train_in_turn_do_not_count_each_others_time(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    seeds = Progress(), Progress()
+    for _ in range(2):
+        for progress in seeds:
+            progress.start_clock()
+            now += 2.0
+            progress.count_rollouts([summary(1000)], remote=False)
+            row = progress.make_row(1)
+            progress.stop_clock()
+            assert row["agent_steps_per_s"] == 500
+    assert [progress.wall_time_s for progress in seeds] == [4, 4]

@@ -9,7 +9,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from environments.frames import FrameLayout
-from rollouts.rollout import Rollout, RolloutData, list_columns, stack_frames
+from rollouts import rollout as rollout_module
+from rollouts.rollout import Rollout, RolloutData, list_columns, stack_frames, summarize
 
 PIXELS, NUMBERS = Box(0, 255, (21, 21, 64), np.uint8), Box(-1, 1, (3,), np.float32)
 
@@ -122,3 +123,10 @@ def test_a_stack_reaches_back_to_the_first_picture_of_its_game_and_no_further(st
     game_reset[0, 2] = game_reset[-1, 3] = True
     stacks = stack_frames(torch.from_numpy(frames), torch.from_numpy(game_reset), stack)
     np.testing.assert_array_equal(stacks.numpy(), slow_stacks(frames, game_reset, stack))
+
+
+def test_a_summary_carries_what_its_process_complains_of(monkeypatch):
+    table = list_columns(2, 3, NUMBERS, Discrete(7), None, policy_size=0)
+    assert "complaints" not in summarize(rollout_of(table))
+    monkeypatch.setattr(rollout_module, "COMPLAINTS", ["acting runs without a CUDA graph"])
+    assert summarize(rollout_of(table))["complaints"] == ["acting runs without a CUDA graph"]

@@ -13,6 +13,7 @@ from rollouts.sampling import (
     sample_with_process_id,
 )
 from settings.mistakes import EnvironmentFault
+from tests.runs import broken_env
 
 
 class AnsweringGroup:
@@ -54,6 +55,15 @@ def test_the_others_sample_the_share_of_a_lost_runner():
 def test_without_a_runner_that_is_alive_the_run_stops():
     with pytest.raises(RuntimeError, match="env runner .*lost"):
         sample_rollouts(AnsweringGroup(2, [[1], []]))
+
+
+@pytest.mark.parametrize("algo", ["a2c", "pg"])
+def test_a_fault_of_the_first_reset_is_raised_by_the_first_sample(algo, make_runner, monkeypatch):
+    """Later games would not be those of the seed."""
+    monkeypatch.setattr(broken_env.RaisesOnce, "has_raised", False)
+    runner = make_runner(f"algo={algo}", "env=cartpole", "env.id=tests.runs.broken_env:RaisesOnce-v0")
+    with pytest.raises(EnvironmentFault, match="no licence yet"):
+        runner.sample()
 
 
 @pytest.mark.parametrize("world", ["NanFirst", "NanReward", "Broken"])

@@ -64,10 +64,23 @@ class NanFirst(CartPoleEnv):
         return obs * math.nan, info
 
 
+class RaisesOnce(CartPoleEnv):
+    """The first reset in a process raises, and no later one."""
+
+    has_raised = False
+
+    def reset(self, **options):
+        if not RaisesOnce.has_raised:
+            RaisesOnce.has_raised = True
+            raise ValueError("no licence yet")
+        return super().reset(**options)
+
+
 class Unstartable(CartPoleEnv):
     def reset(self, **options):
         raise ValueError("the licence has expired")
 
 
-for world in (Broken, Exits, Interrupts, Signalled, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable):
+WORLDS = (Broken, Exits, Interrupts, Signalled, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable)
+for world in (*WORLDS, RaisesOnce):
     gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=500, disable_env_checker=True)

@@ -73,16 +73,32 @@ def test_a_run_that_has_reported_nothing_has_not_reached_its_stop():
 
 def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     sent, handlers = [], {}
-    monkeypatch.setattr(Interrupt, "stop_requested", False)
+    Interrupt.clear()
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     Interrupt.request_stop(signal.SIGINT, None)
     assert Interrupt.stop_requested and not sent and "checkpoint" in capsys.readouterr().out
     Interrupt.request_stop(signal.SIGINT, None)
     assert not sent, "signals that come together are one"
-    Interrupt.stop_requested_at -= 2 * REPEAT_AFTER_S
+    Interrupt.signalled_at -= 2 * REPEAT_AFTER_S
     Interrupt.request_stop(signal.SIGINT, None)
     assert sent == [(os.getpid(), signal.SIGINT)] and handlers == {signal.SIGINT: signal.SIG_DFL}
+    Interrupt.clear()
+
+
+def test_the_first_ctrl_c_after_a_stop_of_the_runs_own_waits_for_the_checkpoint(monkeypatch, capsys):
+    sent = []
+    Interrupt.clear()
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    Interrupt.stop_for("the disk is nearly full")
+    Interrupt.request_stop(signal.SIGINT, None)
+    assert not sent and "again to stop at once" in capsys.readouterr().out
+    assert Interrupt.reason == "the disk is nearly full"
+    Interrupt.signalled_at -= 2 * REPEAT_AFTER_S
+    Interrupt.request_stop(signal.SIGINT, None)
+    assert sent == [signal.SIGINT]
+    Interrupt.clear()
 
 
 # A disk that fills up.
