@@ -139,7 +139,8 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
         code = show_search(folder, finished=code == 0) or code
         print(f"search directory: {folder}")
         return code
-    from runs.train import describe_next_steps, train
+    from command_line.next_steps import describe_next_steps
+    from runs.train import train
 
     run, code = train(settings, command, remove_resume(overrides), resumed)
     Interrupt.message = f"stopped; run directory: {run}"

@@ -27,8 +27,6 @@ from custom_models.torsos import convert_pixels, unpack_blocks
 from settings.mistakes import Mistake
 from settings.own_parts import describe_error, import_class
 
-BATCH = 2  # observations that a torso is tried with
-
 
 class OwnTorso(nn.Module):
     """A user's torso with the methods of the suite's torsos.
@@ -88,19 +86,12 @@ class OwnTorso(nn.Module):
         return x.div_(128 if self.zero_mean else 255)
 
 
-def try_torso(model: dict, shape: tuple[int, ...], is_uint8: bool) -> None:
-    """Try a user's torso with observations of zeros, and refuse it where it cannot work.
-
-    Args:
-        model, shape: as in OwnTorso.
-        is_uint8: whether observations are bytes, as pictures are.
+def run_torso(torso: OwnTorso, name: str, obs: torch.Tensor) -> torch.Tensor:
+    """Return the features [B, size] that a user's torso makes of observations [B, ...].
 
     Raises:
-        Mistake: its class cannot be used, `forward` raises an error or returns another shape than [B, size], or a
-            parameter has no part in the features.
+        Mistake: `forward` raises an error or returns another shape.
     """
-    torso = OwnTorso(model, shape)
-    name, obs = model["torso"], torch.zeros(BATCH, *shape, dtype=torch.uint8 if is_uint8 else torch.float32)
     try:
         features = torso(obs, torso.pack())
     except (Exception, SystemExit) as error:  # a user's network may raise anything
@@ -108,10 +99,38 @@ def try_torso(model: dict, shape: tuple[int, ...], is_uint8: bool) -> None:
         raise Mistake(
             f"model.torso={name}: it cannot be run on observations {seen} ({describe_error(error)})"
         ) from error
-    if features.shape != (BATCH, torso.size):
+    if features.shape != (len(obs), torso.size):
         raise Mistake(
-            f"model.torso={name}: its output is {list(features.shape)} where the batch has {BATCH} observations and "
+            f"model.torso={name}: its output is {list(features.shape)} where the batch has {len(obs)} observations and "
             f"self.size is {torso.size}; return [B, size]"
+        )
+    return features
+
+
+def try_torso(model: dict, obs: torch.Tensor) -> None:
+    """Try a user's torso with some observations, together and one alone, and refuse it where it cannot work.
+
+    Args:
+        model: as in OwnTorso.
+        obs: observations [B, ...] of the environment, B > 1.
+
+    Raises:
+        Mistake: its class cannot be used, `forward` raises an error, returns another shape than [B, size], NaN, or
+            features that depend on chance or on the rest of the batch, or a parameter has no part in the features.
+    """
+    torso, name = OwnTorso(model, tuple(obs.shape[1:])), model["torso"]
+    features, again, alone = (run_torso(torso, name, part) for part in (obs, obs, obs[:1]))
+    if not features.isfinite().all():
+        raise Mistake(f"model.torso={name}: its features of an observation of the environment are NaN or infinite")
+    if not torch.equal(features, again):
+        raise Mistake(
+            f"model.torso={name}: its features are not the same twice; a policy that acts has to be the one that "
+            "learns, so leave out what draws random numbers, such as dropout"
+        )
+    if not torch.allclose(features[:1], alone, rtol=0.05, atol=0.05):  # bf16 rounds
+        raise Mistake(
+            f"model.torso={name}: the features of an observation depend on the others in its batch; leave out what "
+            "looks at all of them, such as BatchNorm"
         )
     used = features.sum()
     if used.requires_grad:

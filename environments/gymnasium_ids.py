@@ -17,6 +17,7 @@ from environments.gymnasium_envs import (
     spec_of,
 )
 from settings.mistakes import Mistake
+from settings.own_parts import describe_error
 from settings.protocols import EARLIER_OF_GYMNASIUM
 
 MOST_NUMBERS = 2**20  # of one observation: a Discrete space of a million states has as many
@@ -42,9 +43,9 @@ def check_environment(env: dict, algo: str) -> None:
     except Mistake:
         raise
     except Exception as error:  # the constructor of an environment can raise any exception
-        given = ", and see that env.kwargs is what it takes" if env["kwargs"] else ""
-        why = " ".join(str(error).split())
-        raise Mistake(f"env.id={env['id']}: it cannot be made here ({why}); install what it needs{given}") from error
+        hint = "; install what it needs" * isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
+        hint += "; see that env.kwargs is what it takes" * bool(env["kwargs"])
+        raise Mistake(f"env.id={env['id']}: it cannot be made here ({describe_error(error)}){hint}") from error
     is_ale_game, spec = type(bare.unwrapped).__module__.startswith("ale_py"), bare.spec
     bare.close()
     if is_ale_game:

@@ -5,6 +5,7 @@ first problem is raised as a Mistake: one sentence that names the setting, its v
 """
 
 import re
+from difflib import get_close_matches
 
 from cluster.capacity import refuse_too_large_for_machine
 from cluster.plan import Plan, make_plan
@@ -22,6 +23,7 @@ from settings.protocols import complete_rules
 from settings.runs import RunSettings
 from settings.setting import explain_unknown, list_settings, name_kind
 
+MISSPELT = 0.85  # the similarity from which on a name in `model` is not taken for a setting of a user's own torso
 SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
 
 
@@ -52,7 +54,8 @@ def check_settings(settings: dict) -> dict:
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
-            if key not in table and not (group == "model" and is_own(settings[group].get("torso"))):
+            is_for_own_torso = group == "model" and is_own(settings[group].get("torso"))
+            if key not in table and not (is_for_own_torso and not get_close_matches(key, table, 1, MISSPELT)):
                 raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
         for key, setting in table.items():
             if key not in settings[group]:
@@ -165,6 +168,10 @@ def _check_own_parts(plan: Plan) -> None:
         from extensions.callbacks import check_callbacks
 
         check_callbacks(settings["callbacks"])
+    if ":" in settings["env"].get("id", ""):
+        from extensions.own_environment import try_game
+
+        try_game(settings["env"])
     if "implementation" in settings["algo"]:
         from experiments.own_parts import check_implementation
 

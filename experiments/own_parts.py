@@ -5,6 +5,8 @@ Both are imported here, with torch and RLlib, and only where the settings name o
 
 import inspect
 
+import numpy as np
+import torch
 from ray.rllib.core.learner.learner import Learner
 
 from algorithms.suite_algorithm import SuiteAlgorithm
@@ -14,6 +16,7 @@ from environments.games import make_games
 from settings.algorithms import import_implementation
 from settings.mistakes import Mistake
 
+BATCH = 3  # observations that a torso is tried with
 CLASSES = {"Algorithm": (SuiteAlgorithm, "A2C of algorithms/a2c.py"), "Learner": (Learner, "A2CLearner of it")}
 
 
@@ -48,9 +51,10 @@ def check_torso(model: dict, env: dict) -> None:
     """
     layout = layout_of(env)
     if layout is not None:
-        try_torso(model | {"pixels": layout._asdict() | {"block": layout.block}}, layout.stack_shape, is_uint8=True)
+        pictures = torch.randint(256, (BATCH, *layout.stack_shape), dtype=torch.uint8)
+        try_torso(model | {"pixels": layout._asdict() | {"block": layout.block}}, pictures)
         return
     games = make_games(env, 1, 1)
     space = games.observation_space
     games.close()
-    try_torso(model, space.shape or (), is_uint8=space.dtype == "uint8")
+    try_torso(model, torch.from_numpy(np.stack([space.sample() for _ in range(BATCH)])))

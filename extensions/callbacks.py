@@ -132,8 +132,18 @@ def import_callback(part: Part) -> type:
         Mistake: it cannot work.
     """
     kind = import_class(part.name, "callbacks")
-    if not any(callable(getattr(kind, method, None)) for method in METHODS):
+    own = {name for base in kind.__mro__ if base is not Callback for name in vars(base)}
+    if unknown := sorted(name for name in own if name.startswith("on_") and name not in METHODS):
+        raise Mistake(f"callbacks={part.name}: nobody calls {unknown[0]}; there are {', '.join(METHODS)}", "callbacks")
+    if not own & {*METHODS}:
         raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
+    for method in own & {*METHODS}:
+        wanted = list(inspect.signature(getattr(Callback, method)).parameters)
+        try:
+            inspect.signature(getattr(kind, method)).bind(*wanted)
+        except (TypeError, ValueError) as error:
+            how = f"{method}({', '.join(wanted)})"
+            raise Mistake(f"callbacks={part.name}: it has to be {how} ({error})", "callbacks") from error
     try:
         inspect.signature(kind).bind(**part.arguments)
     except (TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ policy acts with the weights before the last update; only the first rollouts are
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from rollouts.health import raise_faults
@@ -30,7 +31,8 @@ def sample_rollouts(
         played: results of `sample_ref` that have arrived already; so many fewer are sampled.
 
     Raises:
-        RuntimeError: no runner is alive, or an EnvironmentFault.
+        RayError: no runner is alive.
+        EnvironmentFault: an environment failed.
     """
     if group.num_remote_env_runners() == 0:
         rollout = group.local_env_runner.sample()
@@ -39,7 +41,7 @@ def sample_rollouts(
     while len(results) < wanted:
         healthy = group.healthy_worker_ids()[: wanted - len(results)]
         if not healthy:
-            raise RuntimeError("every env runner is lost")
+            raise RayError("every env runner is lost")
         results += group.foreach_env_runner("sample_ref", local_env_runner=False, remote_worker_ids=healthy)
     raise_faults(results)
     refs, summaries = zip(*results, strict=True)
@@ -53,7 +55,7 @@ def sample_ahead(group: EnvRunnerGroup) -> tuple[list[Rollout | ray.ObjectRef], 
     request. Rollouts that are missing, because a runner was lost or has not been asked yet, are sampled now.
 
     Raises:
-        RuntimeError: no runner is alive.
+        RayError: no runner is alive.
     """
     played = group.fetch_ready_async_reqs(tags=NEXT, timeout_seconds=None)
     alive = group.foreach_env_runner(get_process_id, local_env_runner=False)

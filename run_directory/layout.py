@@ -22,11 +22,13 @@ checkpoints/last/
     ...                   RLlib's own files, with the state of the optimizer; a milestone has none
 """
 
+import os
 import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+from environments.checkout import ROOT
 from settings.mistakes import Mistake
 
 CONFIG, STARTS, DIFF = "config.yaml", "run.json", "git.diff"
@@ -42,7 +44,8 @@ MILESTONES = tuple(PERCENTAGES)
 TO_EVALUATE = "evaluate_"  # and agent steps: the name of weights that wait for their evaluation
 CHECKPOINT_NAMES = (*TO_PLAY, *MILESTONES)  # every name that `checkpoint=` may have
 
-LAUNCHER = ("python", "-m", "run") if ("-m", "run") in pairwise(sys.orig_argv) else ("python", "run.py")
+SCRIPT = next((word for word in sys.orig_argv if Path(word).name == "run.py"), "run.py")  # as it was typed
+LAUNCHER = ("python", "-m", "run") if ("-m", "run") in pairwise(sys.orig_argv) else ("python", SCRIPT)
 HINT = "give the directory that a run printed last"
 
 
@@ -80,6 +83,11 @@ def list_seed_runs(run: Path) -> list[Path]:
 def format_command(*words: str) -> str:
     """Return a command of the suite as text, ready for the shell in which this process was started."""
     return shlex.join([*LAUNCHER, *words])
+
+
+def shorten_path(run: Path) -> str:
+    """Return a run directory as it can be typed where the suite stands; as it is where a job or somebody else types."""
+    return os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else str(run)
 
 
 def format_resume_command(run: Path) -> str:

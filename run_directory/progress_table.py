@@ -110,6 +110,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return read_table(path, kinds, required=("agent_steps",), grows=True)
 
 
+def lacks_rows(run: Path, agent_steps: float) -> bool:
+    """Return whether progress.csv ends long before a checkpoint: by more than twice the distance of its rows."""
+    steps = [0, *(int(row["agent_steps"]) for row in read_rows(run / PROGRESS_CSV))]
+    known = [step for step in steps if step <= agent_steps]
+    apart = max((b - a for a, b in zip(known, known[1:], strict=False)), default=0)
+    return agent_steps - known[-1] > 2 * apart
+
+
 def keep_count(cell: str) -> str:
     """Return a cell that has to hold a whole number.
 

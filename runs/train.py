@@ -3,17 +3,13 @@
 settings -> Plan -> a training process per seed (runs/tuning.py) -> rows, checkpoints -> run directories
 """
 
-import os
-import shlex
 import sys
 from pathlib import Path
 
 from ray.tune.search import Searcher
 
-from cluster.connection import JOB_VARIABLE
 from cluster.local_ray import LOCAL
 from cluster.plan import Plan, describe_update, make_plan
-from environments.checkout import ROOT
 from environments.games import may_never_end
 from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
@@ -26,10 +22,10 @@ from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
-from run_directory.layout import CONFIG, PROGRESS_CSV, TUNE, format_command, format_resume_command, seed_paths
+from run_directory.layout import CONFIG, TUNE, format_command, format_resume_command, seed_paths, shorten_path
 from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
-from run_directory.progress_table import read_rows
+from run_directory.progress_table import lacks_rows
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.display import Display
@@ -169,17 +165,9 @@ def find_starts(run: Path, plan: Plan, say_done: bool = True) -> tuple[dict[int,
             done.append(seed)
             continue
         starts[seed] = checkpoint
-        if lacks_rows(path / PROGRESS_CSV, checkpoints.read_totals(checkpoint)["agent_steps"]):
-            print(f"{path}: {PROGRESS_CSV} lacks rows before this checkpoint; the curve has a gap")
+        if lacks_rows(path, checkpoints.read_totals(checkpoint)["agent_steps"]):
+            print(f"{path}: progress.csv lacks rows before this checkpoint; the curve has a gap")
     return starts, done
-
-
-def lacks_rows(progress: Path, agent_steps: float) -> bool:
-    """Return whether a table ends long before a checkpoint: by more than twice the distance of its rows."""
-    steps = [0, *(int(row["agent_steps"]) for row in read_rows(progress))]
-    known = [step for step in steps if step <= agent_steps]
-    apart = max((b - a for a, b in zip(known, known[1:], strict=False)), default=0)
-    return agent_steps - known[-1] > 2 * apart
 
 
 def has_evaluations_left(run: Path, plan: Plan) -> bool:
@@ -284,6 +272,9 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
         print(f"settings whose scores are known: tuned_configs={' or '.join(known)}")
     if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
         print(f"warning: {note}")
+    if may_never_end(settings["env"]):
+        limit = "env.kwargs.max_episode_steps=1000 sets one"
+        print(f"warning: games have no time limit that can be seen, so no command can play them later; {limit}")
     if note := describe_adam_epsilon(settings["algo"]):
         print(f"warning: {note}")
     if plan.evaluator is not None:
@@ -308,27 +299,3 @@ def count_room(plan: Plan) -> int | None:
     if plan.settings["cluster"]["address"] != LOCAL or not plan.cpus:
         return None
     return max(1, int(count_cpus() / plan.cpus))
-
-
-def shorten_path(run: Path) -> str:
-    """Return a run directory as it can be typed where the suite stands; as it is where a job or somebody else types."""
-    return os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else str(run)
-
-
-def describe_next_steps(run: Path, settings: dict) -> str:
-    """Return what one can do with a run that has come to its end, as lines that can be pasted into a shell."""
-    stop = settings["stop"]
-    farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
-    farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
-    shown = shorten_path(run)
-    folder = "<your folder>" if JOB_VARIABLE in os.environ else settings["config_dir"]  # that of a job goes with it
-    own = ["--config-dir", folder] if settings["config_dir"] else []  # its modules, which the agent may need
-    lines = {}
-    if "tensorboard" in (settings["logger"] or ()):
-        lines["watch the curves"] = shlex.join(["tensorboard", "--logdir", str(shown)])
-    if not may_never_end(settings["env"]):
-        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100", *own)
-        lines["see it play"] = format_command("command=record", f"run={shown}", *own)
-        lines["a page of it all"] = format_command("command=page", f"run={shown}", *own)
-    lines["train on"] = format_command(f"resume={shown}", *farther)
-    return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])

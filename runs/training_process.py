@@ -5,10 +5,13 @@ run directory -> settings -> Algorithm per seed -> a row of each -> their mean s
 
 import math
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
 
 from cluster.plan import list_seeds, make_plan
@@ -16,6 +19,8 @@ from rollouts.private_ray import get_trial_storage
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, seed_paths
+from settings.mistakes import find_cause
+from settings.own_parts import describe_error
 
 
 class TrainingProcess(tune.Trainable):
@@ -37,10 +42,24 @@ class TrainingProcess(tune.Trainable):
         self.algorithms: dict[int, Any] = {}
         self.rows: dict[int, dict[str, float]] = {}  # seed -> the newest
         self.trained_s = 0.0  # in this process
-        # A training that cannot be set up fails here, at once: Tune starts a trial again only after its first step. A
-        # trial of a search is set up in its first step, as its processes may be lost meanwhile and start again.
-        if "until" not in config:
-            self.build_algorithms()
+        self.error: Exception | None = None  # why the trial failed before its first row
+        if "until" not in config:  # a trial of a search is built in its first step, in which it may be lost
+            self.attempt(self.build_algorithms)
+
+    def attempt(self, function: Callable[[], Any]) -> Any:
+        """Return the result of a function. Before the first row its error is kept for the next step to report, because
+        it would come again if Tune started the trial again.
+
+        Raises:
+            Exception: after the first row, or where another process or a file is the reason: Tune starts again.
+        """
+        try:
+            return function()
+        except Exception as error:
+            may_pass = isinstance(error, RayError | OSError) and not getattr(error, "actor_init_failed", False)
+            if self.trained_s or may_pass:
+                raise
+            self.error = error
 
     def build_algorithms(self) -> None:
         """Build an Algorithm for each seed, unless that is done, and load its newest whole checkpoint if it has one."""
@@ -72,8 +91,26 @@ class TrainingProcess(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train each seed that has not reached its budget for a row of progress.csv; return the rows and the score."""
+        began = time.perf_counter()
+        results: dict[int, dict[str, Any]] = (None if self.error else self.attempt(self.train_seeds)) or {}
+        self.trained_s += time.perf_counter() - began
+        self.rows |= {seed: result["row"] for seed, result in results.items()}
+        failures = [f"seed {seed}: {r['failure']}" for seed, r in results.items() if "failure" in r]
+        return {
+            "reports": [(seed, r["row"], r.get("workers", []), r["began_at"]) for seed, r in results.items()],
+            "agent_steps": min((row["agent_steps"] for row in self.rows.values()), default=0),
+            "score": compute_score(list(self.rows.values())),
+            "trained_s": self.trained_s,
+            "failure": describe_error(find_cause(self.error)) if self.error else "; ".join(failures) or None,
+            "traceback": "".join(traceback.format_exception(self.error)) if self.error else "",
+            "notices": [(seed, notice) for seed, result in results.items() for notice in result.get("notices", [])],
+            "should_checkpoint": any(result.get("should_checkpoint") for result in results.values()),
+        }
+
+    def train_seeds(self) -> dict[int, dict[str, Any]]:
+        """Train each seed that has not reached its budget for a row; return the result of each."""
         self.build_algorithms()
-        began, results = time.perf_counter(), {}
+        results = {}
         end = min(self.budget, self.config.get("until", self.budget))
         for seed, algorithm in self.algorithms.items():
             left = end - self.rows.get(seed, {}).get("agent_steps", 0)
@@ -82,18 +119,7 @@ class TrainingProcess(tune.Trainable):
                 results[seed] = algorithm.train()
                 if len(self.algorithms) > 1:
                     algorithm.progress.stop_clock()
-        self.trained_s += time.perf_counter() - began
-        self.rows |= {seed: result["row"] for seed, result in results.items()}
-        failures = [f"seed {seed}: {r['failure']}" for seed, r in results.items() if "failure" in r]
-        return {
-            "reports": [(seed, r["row"], r.get("workers", []), r["began_at"]) for seed, r in results.items()],
-            "agent_steps": min(row["agent_steps"] for row in self.rows.values()),
-            "score": compute_score(list(self.rows.values())),
-            "trained_s": self.trained_s,
-            "failure": "; ".join(failures) or None,
-            "notices": [(seed, notice) for seed, result in results.items() for notice in result.get("notices", [])],
-            "should_checkpoint": any(result.get("should_checkpoint") for result in results.values()),
-        }
+        return results
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         for seed, algorithm in self.algorithms.items():
@@ -127,6 +153,6 @@ def read_trial(config: dict) -> tuple[dict, dict[int, Path], list[int]]:
 
 def compute_score(rows: list[dict[str, float]]) -> float:
     """Return the mean over seeds of the score of the last 100 games; NaN while a seed has fewer than 20 games."""
-    if any(row.get("episodes", 0) < checkpoints.MIN_GAMES for row in rows):
+    if not rows or any(row.get("episodes", 0) < checkpoints.MIN_GAMES for row in rows):
         return math.nan
     return sum(row["episode_return_mean"] for row in rows) / len(rows)

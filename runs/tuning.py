@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -170,7 +170,7 @@ class Recorder(tune.Callback):
                     writer.begin(seed, began_at)
                     if self.evaluation:
                         self.evaluation.drop_beyond(writer.dirs[seed], began_at)
-                if result["failure"] and row["agent_steps"] <= writer.tables[seed].last_step:
+                if result["failure"] and row["agent_steps"] <= max(0, writer.tables[seed].last_step):
                     continue  # nothing was played since the last row
                 if self.evaluation:
                     with stop_on_full_disk(self.folder):  # the row is tried even so
@@ -223,6 +223,8 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
         failure = (trial.last_result or {}).get("failure")
+        if failure and (text := trial.last_result.get("traceback")):
+            Path(str(trial.local_path), "error.txt").write_text(text)  # where Tune writes the errors that it sees
         self.logs.finish(self.list_dirs(trial.config), failed=bool(failure))
         self.end_callbacks(trial, failure)
 
@@ -254,7 +256,9 @@ class Recorder(tune.Callback):
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
-            self.screen.print_line(f"{trial.config['label']}: a process died; starting again from the last checkpoint")
+            error = read_error(trial)
+            what = format_error(error) if error and not isinstance(error, RayError) else "a process died"
+            self.screen.print_line(f"{trial.config['label']}: {what}; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
         self.logs.finish(self.list_dirs(trial.config), failed=True)

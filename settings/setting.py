@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from settings.mistakes import Mistake
 
@@ -146,11 +146,17 @@ def list_settings(group: type) -> dict[str, Setting]:
 
 
 def read_field(field: dataclasses.Field, kind: Any) -> Setting:
-    """Return the Setting that a field declares: its kind and whether it takes null are read from its annotation."""
-    optional = isinstance(kind, UnionType)  # float | None
+    """Return the Setting that a field declares: its kind and whether it takes null are read from its annotation.
+
+    Raises:
+        TypeError: its annotation is no kind of setting, such as Literal, or it has no range and meaning.
+    """
+    optional = get_origin(kind) in (Union, UnionType)  # Optional[float], float | None
     if optional:
-        kind = get_args(kind)[0]
-    (item,) = get_args(kind) or (int,)
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    item, *more = get_args(kind) or (int,)
+    if more or get_origin(kind) is Literal:
+        raise TypeError(f"{field.name}: {kind} is no kind of setting")
     return Setting(kind=get_origin(kind) or kind, optional=optional, item=item, **field.metadata)
 
 

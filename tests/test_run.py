@@ -18,6 +18,7 @@ from ray import tune
 import run
 from cluster.plan import make_plan
 from command_line.help import EXAMPLES
+from command_line.next_steps import describe_next_steps
 from environments import names
 from environments.machine import count_cpus
 from environments.names import name_environment
@@ -31,7 +32,6 @@ from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
 from runs import train
 from runs.build import build_config
-from runs.train import describe_next_steps
 from settings.commands import READER_SETTINGS
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS

@@ -18,6 +18,7 @@ from settings.mistakes import Mistake
 from tests.custom_models.test_torsos import stacks
 
 MODEL = {"torso": "users_net:Net", "hidden": 8, "activation": "relu", "init": "orthogonal", "zero_mean": False}
+OBS = torch.tensor([[0.5, -1.0, 2.0, 0.0, 1.0], [1.5, 1.0, -2.0, 3.0, 0.0]])
 MODEL |= {"shared_trunk": True, "lstm_size": None, "dtype": "float32"}
 
 
@@ -103,7 +104,14 @@ def test_the_q_network_takes_it_and_copies_it_for_the_target(users_net):
         ({"forward": lambda self, obs: self.layers(obs).mean()}, r"output is \[\]"),
         ({"forward": lambda self, obs: 3.0}, r"cannot be run on observations \[2, 5\]"),
         ({"forward": lambda self, obs: self.layers(obs) + obs}, r"\(RuntimeError: .*test_own_torso\.py, line \d+\)"),
-        ({"forward": lambda self, obs: torch.zeros(2, 8)}, r"parameter layers\.1\.weight has no part"),
+        ({"forward": lambda self, obs: torch.zeros(len(obs), 8)}, r"parameter layers\.1\.weight has no part"),
+        ({"forward": lambda self, obs: self.layers(obs).reshape(2, 8)}, r"cannot be run on observations \[1, 5\]"),
+        (
+            {"forward": lambda self, obs: self.layers(obs) - self.layers(obs).mean(0)},
+            r"depend on the others in its batch",
+        ),
+        ({"forward": lambda self, obs: nn.functional.dropout(self.layers(obs))}, r"not the same twice.* dropout"),
+        ({"forward": lambda self, obs: self.layers((-1 - obs.abs()).log())}, r"are NaN or infinite"),
         ({"__init__": lambda self, model, shape: nn.Module.__init__(self)}, r"has to set self\.size.*; it is None"),
         ({"__init__": lambda self, model: None}, r"cannot be made for observations of shape \(5,\)"),
     ],
@@ -111,7 +119,7 @@ def test_the_q_network_takes_it_and_copies_it_for_the_target(users_net):
 def test_a_torso_that_cannot_work_is_one_sentence(methods, said, users_net):
     users_net(**methods)
     with pytest.raises(Mistake, match=f"^model.torso=users_net:Net: .*{said}") as refused:
-        try_torso(MODEL, (5,), is_uint8=False)
+        try_torso(MODEL, OBS)
     assert "\n" not in str(refused.value)
 
 
@@ -119,9 +127,9 @@ def test_a_torso_that_cannot_work_is_one_sentence(methods, said, users_net):
 def test_a_class_that_is_no_network_is_refused(kind, users_net):
     sys.modules["users_net"].Net = type("Net", (kind,), {})
     with pytest.raises(Mistake, match=r"torch\.nn\.Module with a method forward"):
-        try_torso(MODEL, (5,), is_uint8=False)
+        try_torso(MODEL, OBS)
 
 
 def test_a_torso_that_works_passes(users_net):
-    try_torso(MODEL, (5,), is_uint8=False)
-    try_torso(MODEL | {"dtype": "bfloat16"}, (5,), is_uint8=True)
+    try_torso(MODEL, OBS)
+    try_torso(MODEL | {"dtype": "bfloat16"}, torch.randint(256, (2, 5), dtype=torch.uint8))

@@ -41,10 +41,26 @@ class OnlyRows:
         raise KeyError(row["agent_steps"])
 
 
+class Idle(Callback):
+    """Does nothing."""
+
+
+class Misspelt(Callback):
+    def on_rows(self, run, row):
+        raise AssertionError
+
+
+class Short(Callback):
+    def on_row(self, row):
+        raise AssertionError
+
+
 @pytest.fixture(autouse=True)
 def users_code(monkeypatch):
     module = types.ModuleType("users_code")
-    module.__file__, module.Listener, module.OnlyRows, module.Path = "users_code.py", Listener, OnlyRows, Path
+    module.__file__ = "users_code.py"
+    for kind in (Listener, OnlyRows, Path, Idle, Misspelt, Short):
+        setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "users_code", module)
     HEARD.clear()
 
@@ -100,6 +116,9 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
         ("users_code:Listner", "did you mean users_code:Listener"),
         ("users_code:Path", "none of the methods on_start, on_row"),
         ({"users_code:Listener": {"nam": "x"}}, "does not take these arguments .*nam"),
+        ("users_code:Misspelt", "nobody calls on_rows; there are on_start, on_row"),
+        ("users_code:Idle", "none of the methods on_start, on_row"),
+        ("users_code:Short", r"has to be on_row\(self, run, row\)"),
         ("nowhere_to_be_found:Listener", "no module nowhere_to_be_found"),
     ],
 )

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+from ray.exceptions import RayError
 
 from rollouts.sampling import (
     NEXT,
@@ -53,7 +54,7 @@ def test_the_others_sample_the_share_of_a_lost_runner():
 
 
 def test_without_a_runner_that_is_alive_the_run_stops():
-    with pytest.raises(RuntimeError, match="env runner .*lost"):
+    with pytest.raises(RayError, match="env runner .*lost"):
         sample_rollouts(AnsweringGroup(2, [[1], []]))
 
 
@@ -146,7 +147,7 @@ def test_without_any_runner_left_the_run_stops():
     group = Group(1)
     sample_ahead(group)
     group.lost = {1}
-    with pytest.raises(RuntimeError, match="env runner .*lost"):
+    with pytest.raises(RayError, match="env runner .*lost"):
         sample_ahead(group)
 
 

@@ -24,10 +24,10 @@ from run_directory.checkpoints import read_totals
 from run_directory.continuation import open_run
 from run_directory.layout import PROGRESS_CSV
 from run_directory.manifest import find_damage
-from run_directory.progress_table import ProgressTable
+from run_directory.progress_table import ProgressTable, lacks_rows
 from run_directory.starts import read_overrides
 from run_directory.tensorboard import CurveWriter
-from runs import interrupt, train, tuning
+from runs import interrupt, tuning
 from runs.interrupt import REPEAT_AFTER_S, Interrupt
 from runs.train import count_room, explain_overshoot, has_reached_stop
 from runs.training_process import TrainingProcess
@@ -695,7 +695,7 @@ def test_a_table_that_lost_rows_is_noticed_when_its_run_goes_on(rows, checkpoint
     table = ProgressTable(tmp_path / PROGRESS_CSV)
     for steps in rows:
         table.append({"agent_steps": steps})
-    assert train.lacks_rows(tmp_path / PROGRESS_CSV, checkpoint) == lacks
+    assert lacks_rows(tmp_path, checkpoint) == lacks
 
 
 @pytest.mark.parametrize(("cpus", "taken", "room"), [(2, 1, 2), (2, 2, 1), (8, 3, 2), (2, 4, 1)])

@@ -1,0 +1,28 @@
+"""What one can do with a run that has come to its end, as lines for a shell."""
+
+import os
+import shlex
+from pathlib import Path
+
+from cluster.connection import JOB_VARIABLE
+from environments.games import may_never_end
+from run_directory.layout import format_command, shorten_path
+
+
+def describe_next_steps(run: Path, settings: dict) -> str:
+    """Return what one can do with a run that has come to its end, as lines that can be pasted into a shell."""
+    stop = settings["stop"]
+    farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
+    farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
+    shown = shorten_path(run)
+    folder = "<your folder>" if JOB_VARIABLE in os.environ else settings["config_dir"]  # that of a job goes with it
+    own = ["--config-dir", folder] if settings["config_dir"] else []  # its modules, which the agent may need
+    lines = {}
+    if "tensorboard" in (settings["logger"] or ()):
+        lines["watch the curves"] = shlex.join(["tensorboard", "--logdir", str(shown)])
+    if not may_never_end(settings["env"]):
+        lines["play more games"] = format_command("command=evaluate", f"run={shown}", "episodes=100", *own)
+        lines["see it play"] = format_command("command=record", f"run={shown}", *own)
+        lines["a page of it all"] = format_command("command=page", f"run={shown}", *own)
+    lines["train on"] = format_command(f"resume={shown}", *farther)
+    return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])

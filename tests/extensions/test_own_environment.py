@@ -1,0 +1,70 @@
+"""A user's environment that cannot work is refused before any process starts, with the line of its file."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete
+
+from extensions.own_environment import try_game
+from settings.mistakes import Mistake
+
+
+class World(gymnasium.Env):
+    """Two numbers, and two actions."""
+
+    def __init__(self, low: float = -1, high: float = 1, dtype: str = "float32", **methods):
+        self.observation_space, self.action_space = Box(low, high, (2,), dtype), Discrete(2)
+        self.__dict__.update(methods)
+
+    def look(self):
+        return np.zeros(2, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        return self.look(), {}
+
+    def step(self, action):
+        return self.look(), 1.0, False, False, {}
+
+
+def raise_error(*words, **named):
+    raise KeyError("no such tile")
+
+
+@pytest.fixture
+def world():
+    """Arguments of a World -> its `env.` settings."""
+    gymnasium.register("World-v0", World, disable_env_checker=True)
+    yield lambda **arguments: {"id": "World-v0", "kwargs": arguments, "wrappers": None}
+    del gymnasium.registry["World-v0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"look": lambda: np.zeros(3)}, r"its observation_space is Box\(.*\), and an observation is of shape \(3,\)"),
+        ({"dtype": "uint8", "low": 0, "high": 255}, "an observation is float32"),
+        (
+            {"reset": raise_error},
+            r"raised KeyError: .*no such tile.* \(test_own_environment\.py, line \d+\); reset\(seed",
+        ),
+        ({"step": raise_error}, r"no such tile.* line \d+\); step\(action\) returns observation, reward, terminated"),
+        ({"step": lambda action: (np.zeros(2), 1.0, False, {})}, r"expected 5, got 4.*; step\(action\) returns"),
+        ({"reset": lambda: np.zeros(2)}, r"seed.*; reset\(seed=\.\.\., options=\.\.\.\) returns observation, info"),
+    ],
+)
+def test_it_is_refused_with_what_is_wrong(arguments, said, world):
+    with pytest.raises(Mistake, match=f"^env.id=World-v0: .*{said}"):
+        try_game(world(**arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"look": lambda: np.zeros(2)},  # float64 becomes float32
+        {"look": lambda: [0.0, 0.0]},
+        {"observation_space": Dict({"x": Discrete(2)}), "look": lambda: {"x": 1}},
+    ],
+)
+def test_what_training_takes_passes(arguments, world):
+    try_game(world(**arguments))
