@@ -6,6 +6,7 @@ Nothing here needs Ray or RLlib: a run that cannot fit is refused before either 
 """
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -116,6 +117,8 @@ def list_seeds(settings: dict[str, Any]) -> list[int]:
         Mistake: there is none, or one of them twice, or one is out of range.
     """
     seed = settings["seed"]
+    if isinstance(seed, str) and re.fullmatch(r"\d+ *(-|\.\.|:) *\d+", seed):
+        raise Mistake(f"seed={seed}: several seeds are seed=1,2,3 or seed=range(1,4), which are the same")
     seeds = [SEED.check("seed", s) for s in (seed if isinstance(seed, list) else [seed])]
     if not seeds or len(set(seeds)) < len(seeds):
         raise Mistake(f"seed={seed}: give at least one seed, and each only once")

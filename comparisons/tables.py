@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from environments.passwords import mask_passwords
+from environments.screen import format_score
 from evidence.curves import SCORE
 from evidence.human import find_random_score, find_references
 from evidence.run_groups import Run
@@ -46,9 +47,9 @@ def make_row(run: Run) -> dict[str, Any]:
         "dtype": run.dtype,
         "agent_steps": int(progress["agent_steps"][-1]),
         "episodes": int(progress["episodes"][-1]),
-        "last_100_mean": round(last, 1),
+        "last_100_mean": round(last, 4),
         "times_random": round(last / random.score, 2) if random and random.score > 0 else "",
-        "best_100_mean": round(float(np.max(scores[enough])), 1) if enough.any() else "",
+        "best_100_mean": round(float(np.max(scores[enough])), 4) if enough.any() else "",
         "wall_time_s": round(float(progress["wall_time_s"][-1])),
         "agent_steps_per_s": round(float(np.median(progress["agent_steps_per_s"]))),
     }
@@ -142,9 +143,9 @@ def list_arms(arms: dict[str, list[Run]]) -> list[str]:
         interval = "one seed" if len(scores) == 1 else "no game has ended"
         if len(scores) > 1:  # where scores are positive, that of the geometric mean, as in the verdicts
             ends = np.exp(t_interval(np.log(scores))) if scores.min() > 0 else t_interval(scores)
-            interval = "{:,.1f} to {:,.1f}".format(*ends)
-        spread = [f"{value:,.1f}" for value in (scores.min(), scores.max())] if len(scores) else ["", ""]
-        mean = f"{scores.mean():,.1f}" if len(scores) else ""
+            interval = " to ".join(map(format_score, ends))
+        spread = [format_score(value) for value in (scores.min(), scores.max())] if len(scores) else ["", ""]
+        mean = format_score(scores.mean()) if len(scores) else ""
         least = f"{min(steps):,}" if max(steps) <= 1.05 * min(steps) else f"{min(steps):,} to {max(steps):,}"
         lines.append(join_cells((label, str(len(runs)), mean, interval, *spread, least, f"{hours:.2f}")))
     return lines

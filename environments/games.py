@@ -21,7 +21,8 @@ from gymnasium.vector import AutoresetMode
 
 from environments.frames import FrameLayout, atari_layout, picture_layout, to_blocks
 from environments.gymnasium_envs import list_wrappers, open_envs, spec_of
-from settings.mistakes import EnvironmentFault, Mistake, NonFiniteValue, format_error
+from settings.mistakes import EnvironmentFault, Mistake, NonFiniteValue
+from settings.own_parts import describe_error
 from settings.protocols import complete_rules
 
 # ALE ships these ROMs without knowing what scores in them or when they end, and opening one ends the process: they are
@@ -256,7 +257,7 @@ class GymnasiumGames(Games):
             if isinstance(error, KeyboardInterrupt) and not is_raised_by_code(error):
                 raise  # Ctrl-C
             raise EnvironmentFault(
-                f"env.id={self._id}: {method.__name__} raised {format_error(error)} (after {self._steps:,} agent steps "
+                f"env.id={self._id}: {method.__name__} raised {describe_error(error)} (after {self._steps:,} agent steps "
                 "in this process)"
             ) from error
 

@@ -42,3 +42,11 @@ def format_duration(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
     return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def format_score(score: float, sign: str = "") -> str:
+    """Return a score as text, with one decimal from 10 on, `1,234.5`, else with two or three, `7.25` and `0.415`, as
+    there are games whose scores are below 1; `sign="+"` writes the sign of positive ones too."""
+    size = abs(score)
+    decimals = 1 if size >= 10 or not size or size != size else 2 if size >= 1 else 3
+    return f"{score:{sign},.{decimals}f}"

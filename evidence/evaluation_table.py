@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from environments.screen import format_score
 from evidence.evaluate import WAYS
 from settings.mistakes import format_count
 
@@ -72,5 +73,5 @@ def describe_file(result: dict[str, Any]) -> str:
 
 
 def format_number(value: float | list[float]) -> str:
-    """Return a number with commas, `1,234.5`, or the two ends of an interval."""
-    return " to ".join(f"{v:,.1f}" for v in (value if isinstance(value, list) else [value]))
+    """Return a score, or the two ends of an interval."""
+    return " to ".join(format_score(v) for v in (value if isinstance(value, list) else [value]))

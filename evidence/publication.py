@@ -19,6 +19,7 @@ import numpy as np
 import yaml
 
 from environments.passwords import mask_passwords
+from environments.screen import format_score
 from evidence.evaluate import evaluate
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import CONFIG, PROGRESS_JSON, checkpoint_path, list_seed_runs
@@ -109,7 +110,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
-    scores = ", ".join(f"{way} {agent['evaluation'][way]['mean']:,.1f}" for way in agent["evaluation"]["ways"])
+    scores = ", ".join(f"{way} {format_score(agent['evaluation'][way]['mean'])}" for way in agent["evaluation"]["ways"])
     print(f"{folder}: {size:.1f} MiB, mean score {scores}")
     if size > MAX_MIB:
         print(f"it is larger than the {MAX_MIB} MiB that an agent in agents/ may have")

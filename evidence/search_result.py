@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from environments.screen import format_score
 from evidence.statistics import paired_difference
 from run_directory.files import check_kind, explain_damage, read_count, read_number, read_table, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV
@@ -145,13 +146,13 @@ def print_result(folder: Path) -> bool:
     for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="right" if heading else "left")
     for one in found:
-        scores = ", ".join([*(f"{score:,.1f}" for score in one.scores), *("failed" for _ in one.failed)])
+        scores = ", ".join([*(format_score(score) for score in one.scores), *("failed" for _ in one.failed)])
         table.add_row(
-            one.name, f"{one.search_score:,.1f}", scores, f"{one.mean:,.1f}", format_difference(one.difference)
+            one.name, format_score(one.search_score), scores, format_score(one.mean), format_difference(one.difference)
         )
     default = found[0].default_scores
-    scores = ", ".join(f"{score:,.1f}" for score in default)
-    table.add_row(DEFAULT, "", scores, f"{np.mean(default):,.1f}", "")
+    scores = ", ".join(format_score(score) for score in default)
+    table.add_row(DEFAULT, "", scores, format_score(np.mean(default)), "")
     console.print(table, explain_result(found[0]), sep="\n", highlight=False, soft_wrap=True)
     return found[0].difference[0] > 0 and not found[0].failed
 
@@ -159,14 +160,16 @@ def print_result(folder: Path) -> bool:
 def format_difference(difference: tuple[float, float, float]) -> str:
     """Return a difference and its interval as text: `+20.3 (-10.1 to +50.7)`."""
     mean, low, high = difference
-    return f"{mean:+,.1f}" + ("" if math.isnan(low) else f" ({low:+,.1f} to {high:+,.1f})")
+    ends = "" if math.isnan(low) else f" ({format_score(low, '+')} to {format_score(high, '+')})"
+    return format_score(mean, "+") + ends
 
 
 def explain_result(best: Finalist) -> str:
     """Return a sentence that says what the scores of the best finalist mean."""
     curse = best.search_score - best.mean
     mean, low, _ = best.difference
-    words = f"{best.name} scores {abs(curse):,.1f} {'less' if curse >= 0 else 'more'} on fresh seeds than in the search"
+    how = "less" if curse >= 0 else "more"
+    words = f"{best.name} scores {format_score(abs(curse))} {how} on fresh seeds than in the search"
     if best.failed:
         return f"{words}, but failed on seed {', '.join(map(str, best.failed))}."
     if mean <= 0:

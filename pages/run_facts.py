@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from environments.passwords import mask_passwords
+from environments.screen import format_score
 from evidence.curves import SCORE, choose_rows
 from evidence.evaluate import DEFAULT_EPISODES
 from evidence.human import find_random_score, find_references
@@ -91,7 +92,8 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
                 )
                 return {
                     "mean": found["mean"],
-                    "how": f"{how}{found['iqm']:,.1f}, 95 % interval {low:,.1f} to {high:,.1f}",
+                    "how": f"{how}{format_score(found['iqm'])}, 95 % interval "
+                    f"{format_score(low)} to {format_score(high)}",
                 }
     mean = totals.get(SCORE)
     mean = mean if isinstance(mean, int | float) and np.isfinite(mean) else None

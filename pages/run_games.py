@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from environments.screen import format_score
 from evidence.curves import SCORE
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
@@ -77,7 +78,7 @@ def film_clip(run: Path, milestone: Path, display: GamesDisplay, folder: Path) -
     totals = read_totals(milestone)
     steps, score = totals.get("agent_steps", 0), totals.get(SCORE)
     known = isinstance(score, int | float) and np.isfinite(score)
-    text = f"mean score then {score:,.1f}" if known else "before any game had ended"
+    text = f"mean score then {format_score(score)}" if known else "before any game had ended"
     return {"name": f"{steps:,} agent steps", "text": text, "video": video}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from environments.screen import format_score
 from evidence.search_result import (
     NoFinalists,
     explain_result,
@@ -116,7 +117,7 @@ def summarize_search(search: dict, trials: list[Trial]) -> str:
     text += ", ".join(f"{count} {words}" for words, count in counts if count) + "."
     if complete := select_complete_trials(trials):
         best = max(complete, key=lambda trial: trial.score)
-        text += f" The best score, {best.score:,.1f}, is trial {best.number}'s."
+        text += f" The best score, {format_score(best.score)}, is trial {best.number}'s."
     return html.escape(f"{text} A score is the mean of the last 100 full games.")
 
 
@@ -129,9 +130,10 @@ def write_fresh_scores(folder: Path) -> str:
     except NoFinalists:
         return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
     rows = [
-        (one.name, f"{one.search_score:,.1f}", f"{one.mean:,.1f}", format_difference(one.difference)) for one in found
+        (one.name, format_score(one.search_score), format_score(one.mean), format_difference(one.difference))
+        for one in found
     ]
-    rows.append(("default", "", f"{np.mean(found[0].default_scores):,.1f}", ""))
+    rows.append(("default", "", format_score(np.mean(found[0].default_scores)), ""))
     head = ("", "search score", f"mean on fresh seeds {', '.join(map(str, found[0].seeds))}", "minus default, 95 %")
     return f"<h2>On fresh seeds</h2>\n{write_table(head, rows)}\n<p>{html.escape(explain_result(found[0]))}</p>"
 
@@ -143,7 +145,7 @@ def write_trials(trials: list[Trial], keys: list[str]) -> str:
             str(t.number),
             STATES.get(t.state, t.state),
             f"{t.agent_steps:,}",
-            "" if math.isnan(t.score) else f"{t.score:,.1f}",
+            "" if math.isnan(t.score) else format_score(t.score),
             *(f"{v:.4g}" if isinstance(v := t.values.get(key, ""), float) else str(v) for key in keys),
         )
         for t in trials

@@ -7,6 +7,7 @@ twice, and rows are sorted by their agent steps.
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from environments.screen import format_score
 from run_directory.files import read_count, read_number, read_table
 from run_directory.layout import EVALUATIONS_CSV
 from run_directory.tensorboard import CurveWriter
@@ -77,5 +78,6 @@ def make_columns(evaluation: Evaluation) -> dict[str, Any]:
 def describe_evaluation(evaluation: Evaluation) -> str:
     """Return an evaluation as text: `evaluated at 1,000 agent steps: 51.3, 95 % interval 48.1 to 54.5, 30 games`."""
     one = evaluation
-    interval = "" if one.games < 2 else f", 95 % interval {one.low:,.1f} to {one.high:,.1f}"
-    return f"evaluated at {one.agent_steps:,} agent steps: {one.mean:,.1f}{interval}, {format_count(one.games, 'game')}"
+    interval = "" if one.games < 2 else f", 95 % interval {format_score(one.low)} to {format_score(one.high)}"
+    score = f"{format_score(one.mean)}{interval}, {format_count(one.games, 'game')}"
+    return f"evaluated at {one.agent_steps:,} agent steps: {score}"

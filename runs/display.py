@@ -9,14 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from environments.screen import LINE_EVERY_S, Screen, format_duration
+from environments.screen import LINE_EVERY_S, Screen, format_duration, format_score
 from settings.mistakes import format_count
 
+SCORE = "score"  # the format of scores: see format_score
 PROGRESS_COLUMNS = (
     # column of progress.csv, label, format; every algorithm has these columns
     ("agent_steps", "agent steps", "{:,.0f}"),
     ("agent_steps_per_s", "steps/s", "{:,.0f}"),
-    ("episode_return_mean", "score", "{:,.1f}"),
+    ("episode_return_mean", "score", SCORE),
     ("episodes", "games", "{:,.0f}"),
 )
 LOSS_COLUMNS = (
@@ -99,7 +100,7 @@ class Display(Screen):
 
     def _format_seed_row(self, seed: int, row: dict[str, Any], width: int) -> str:
         share = self.compute_share(row)
-        score = format_number(row.get("episode_return_mean"), "{:,.1f}")
+        score = format_number(row.get("episode_return_mean"), SCORE)
         speed = format_number(row.get("agent_steps_per_s"), "{:,.0f}")
         course = draw_sparkline(self.scores[seed], 16).rjust(16) if width >= MIN_SPARKLINE_WIDTH else ""
         facts = format_columns(course, f"{share:.0%}", score, speed, self.estimate_time_left(row))
@@ -112,7 +113,7 @@ class Display(Screen):
         facts = f"  {share:.0%}{' of its time' if of_time else ''}   {self.estimate_time_left(row)} left"
         words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
         words += [f"{format_number(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
-        score, games = format_number(row.get("episode_return_mean"), "{:,.1f}"), row.get("episodes", 0)
+        score, games = format_number(row.get("episode_return_mean"), SCORE), row.get("episodes", 0)
         last = f"{format_count(min(100, games), 'game')} of {games:,.0f}" if games else ""
         score = f"score {score}, the mean of the last {last}" if games else "no game has ended yet"
         losses = [f"{name} {format_number(row[key], form)}" for key, name, form in LOSS_COLUMNS if key in row]
@@ -189,7 +190,7 @@ def format_number(value: Any, form: str) -> str:
     """
     if value is None or math.isnan(value):
         return "-"
-    text = form.format(value)
+    text = format_score(value) if form == SCORE else form.format(value)
     lost = value and "%" not in form and not any(digit in text for digit in "123456789")
     return f"{value:.0e}" if lost else text
 
@@ -244,7 +245,7 @@ class SearchDisplay(Screen):
         values, *_ = self.trials.pop(label)
         self._num_ended += 1
         how = f"{STATE_WORDS[state]}, {why}" if why else f"{STATE_WORDS[state]} at {agent_steps:,} agent steps"
-        self.print_line(f"{label} {how}: {format_number(score, '{:,.1f}')}  {values}".rstrip())
+        self.print_line(f"{label} {how}: {format_number(score, SCORE)}  {values}".rstrip())
         if not self._live:
             self.print_line(self._describe_with_time_left())
         self._show_table()
@@ -265,7 +266,7 @@ class SearchDisplay(Screen):
         if any(values for values, *_ in self.trials.values()):
             table.add_column("values")
         for label, (values, agent_steps, score) in self.trials.items():
-            table.add_row(label, f"{agent_steps:,}", format_number(score, "{:,.1f}"), *([values] if values else []))
+            table.add_row(label, f"{agent_steps:,}", format_number(score, SCORE), *([values] if values else []))
         self._live.update(table)
 
 

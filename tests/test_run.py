@@ -406,6 +406,7 @@ def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
         ("model.hidden=[]", "list of"),
         ("seed=abc", "a whole number"),
         ("seed=1.5", "a whole number"),
+        ("seed=1-3", "seed=1,2,3 or seed=range(1,4)"),
         ("seed=null", "a whole number"),
         ("seed=[1,a]", "a whole number"),
         ("stop=5", "group"),

@@ -20,6 +20,7 @@ from cluster.local_ray import LOCAL
 from cluster.plan import Plan, make_plan
 from environments.machine import count_cpus
 from environments.passwords import mask_passwords
+from environments.screen import format_score
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
@@ -232,6 +233,6 @@ def describe_best(study: Study, number: int = 5) -> str:
     complete = sorted((r for r in study.list_records() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
     if not complete:
         return f"no trial has come to its end yet; {study.describe_progress()}"
-    lines = [f"  trial {r.number}  {r.score:,.1f}  {format_values(r.values)}" for r in complete]
+    lines = [f"  trial {r.number}  {format_score(r.score)}  {format_values(r.values)}" for r in complete]
     last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
     return "\n".join([f"{study.describe_progress()}; the best that came to their end{last}:", *lines])

@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from environments.passwords import find_password, hide_password, mask_passwords
+from environments.screen import format_score
 from run_directory.files import check_kind, explain_damage
 from settings.algorithms import list_earlier
 from settings.mistakes import Mistake
@@ -155,7 +156,7 @@ class Study:
         complete = [record for record in records if record.state == "COMPLETE"]
         if complete:
             best = max(complete, key=lambda record: record.score)
-            text += f"; best {best.score:,.1f} (trial {best.number})"
+            text += f"; best {format_score(best.score)} (trial {best.number})"
         return text
 
     def list_seeds(self) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from environments.passwords import mask_passwords
+from environments.screen import format_score
 from evidence.search_result import Finalist, explain_result, format_difference, read_finalists, read_search
 from evidence.statistics import t_interval
 from run_directory.files import check_kind, explain_damage, read_yaml
@@ -98,14 +99,15 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
         check_kind(folder / CONFIG, search["search"].get(key), kind, f"search.{key}")
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
     seeds, steps = ", ".join(map(str, best.seeds)), search["stop"]["agent_steps"]
-    scores, wide = ", ".join(f"{score:,.1f}" for score in best.scores), ""
+    scores, wide = ", ".join(format_score(score) for score in best.scores), ""
     if len(best.scores) > 1:
-        wide = " (95 % interval {:,.1f} to {:,.1f})".format(*t_interval(best.scores))
+        wide = f" (95 % interval {' to '.join(map(format_score, t_interval(best.scores)))})"
     lines = [
         f"{search['algo']['name']} on {search['env']['name']}, found by the search {search['search']['name']}.",
         "",
-        f"Score:  {best.mean:,.1f}{wide} after {steps:,} agent steps, on fresh seeds {seeds}: {scores}; the default",
-        f"        settings score {sum(best.default_scores) / len(best.default_scores):,.1f} there: "
+        f"Score:  {format_score(best.mean)}{wide} after {steps:,} agent steps, "
+        f"on fresh seeds {seeds}: {scores}; the default",
+        f"        settings score {format_score(sum(best.default_scores) / len(best.default_scores))} there: "
         f"{format_difference(best.difference)}.",
         f"        {explain_result(best)}",
         f"Search: {best.name} of {search['search']['trials']}, {search['search']['sampler']} and "

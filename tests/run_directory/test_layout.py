@@ -9,7 +9,10 @@ import pytest
 from environments.checkout import ROOT
 
 
-@pytest.mark.parametrize(("launch", "start"), [(["-m", "run"], "python -m run "), (["run.py"], "python run.py ")])
+@pytest.mark.parametrize(
+    ("launch", "start"),
+    [(["-m", "run"], "python -m run "), (["run.py"], "python run.py "), (["./run.py"], "python ./run.py ")],
+)
 def test_a_printed_command_starts_as_this_process_was_started(launch, start, tmp_path):
     words = "from run_directory.layout import format_command\nprint(format_command('run=a b', 'games=3'))\n"
     (tmp_path / "run.py").write_text(words)

@@ -22,6 +22,10 @@ class Broken(CartPoleEnv):
         raise ValueError("the licence has expired")
 
 
+class BrokenAtOnce(Broken):
+    steps_left = 3
+
+
 class Exits(Broken):
     def fail(self, *step):
         raise SystemExit("the licence has expired")
@@ -82,5 +86,5 @@ class Unstartable(CartPoleEnv):
 
 
 WORLDS = (Broken, Exits, Interrupts, Signalled, NanReward, InfiniteReward, NanObservation, NanFirst, Unstartable)
-for world in (*WORLDS, RaisesOnce):
+for world in (*WORLDS, BrokenAtOnce, RaisesOnce):
     gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=500, disable_env_checker=True)

@@ -95,7 +95,7 @@ def test_ctrl_c_writes_a_checkpoint_prints_the_line_that_resumes_and_exits_with_
     path = directory_in(printed)
     assert path.parent == tmp_path / "outputs" / "ppo" / "cartpole"
     assert "stopping: " in printed
-    assert f"python run.py resume={path}" in printed
+    assert f"run.py resume={path}" in printed
     assert "Traceback" not in printed and "KeyboardInterrupt" not in printed
     assert not psutil.wait_procs(below, timeout=60)[1]
     assert_no_gap_and_no_double(rows_of(path))
@@ -115,7 +115,7 @@ def test_sigusr1_to_all_processes_leaves_them_alive_and_sighup_to_all_writes_a_c
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1, printed
     path = directory_in(printed)
-    assert f"python run.py resume={path}" in printed
+    assert f"run.py resume={path}" in printed
     assert "Traceback" not in printed and "GCS" not in printed and RESTARTED not in printed
     assert not psutil.wait_procs(below, timeout=60)[1]
     assert_no_gap_and_no_double(rows_of(path))
@@ -130,6 +130,6 @@ def test_a_run_whose_ray_is_killed_ends_with_1_and_prints_the_line_that_resumes(
     printed, _ = process.communicate(timeout=150)
     assert process.returncode == 1, printed
     path = directory_in(printed)
-    assert f"python run.py resume={path}" in printed
+    assert f"run.py resume={path}" in printed
     assert_gone(below)
     assert find_damage(path / "checkpoints" / "last") is None

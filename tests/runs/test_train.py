@@ -475,6 +475,17 @@ def test_what_an_environment_raises_is_told(shared_ray, tmp_path):
 
 
 @pytest.mark.end_to_end
+def test_an_error_before_the_first_row_ends_the_run_at_once_since_it_would_come_again(shared_ray, tmp_path):
+    code, printed = go(*TINY, "env.id=tests.runs.broken_env:BrokenAtOnce-v0", f"output_dir={tmp_path}")
+    assert code == 1 and RESTARTED not in printed and "Traceback" not in printed
+    path = directory_in(printed)
+    assert re.search(r"^seed 1 failed: EnvironmentFault: .*BrokenAtOnce-v0: .*licence", printed, re.M)
+    error = path / "tune" / "seed_1" / "error.txt"
+    assert str(error) in printed and "broken_env.py" in error.read_text()
+    assert not (path / "progress.csv").exists() and "no checkpoint to continue from" in printed
+
+
+@pytest.mark.end_to_end
 def test_a_reward_that_is_none_ends_a_run_at_once_and_leaves_nothing_to_continue(shared_ray, tmp_path):
     words = ["env.id=tests.runs.broken_env:NanReward-v0", "checkpoint_every_s=1e6", f"output_dir={tmp_path}"]
     code, printed = go(*TINY, *words)

@@ -2,10 +2,13 @@
 
 import errno
 import io
+import math
+import re
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayActorError, RayError
 from rich.console import Console
 
 from cluster.plan import make_plan
@@ -18,6 +21,7 @@ from runs import tuning
 from runs.display import Display
 from runs.interrupt import Interrupt
 from runs.train import SeedSource
+from runs.training_process import TrainingProcess
 from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
 from tests.runs.tiny_runs import rows_of
 
@@ -114,3 +118,36 @@ def test_an_evaluation_comes_once_into_the_table_of_its_seed_and_once_into_that_
             1700,
         ]
     assert "evaluation_agent_steps" not in rows_of(runs[2])[0]
+
+
+class Attempt(TrainingProcess):
+    """A training process whose seeds raise an error when they train."""
+
+    def __init__(self, error: Exception, trained_s: float = 0.0):
+        self.config, self.error, self.trained_s, self.rows = {}, None, trained_s, {}
+        self.budget, self.to_raise = 100, error
+
+    def train_seeds(self):
+        raise self.to_raise
+
+
+def test_an_error_before_the_first_row_is_reported_once_with_its_place():
+    result = Attempt(KeyError("no such tile")).step()
+    assert re.search(r"^KeyError: .*no such tile.* \(test_tuning\.py, line \d+\)$", result["failure"])
+    assert result["traceback"].startswith("Traceback") and "in train_seeds" in result["traceback"]
+    assert result["reports"] == [] and math.isnan(result["score"]) and not result["should_checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("error", "trained_s"),
+    [(KeyError("x"), 1.0), (RayError("lost"), 0.0), (ConnectionError("not up yet"), 0.0)],
+    ids=["after a row", "a lost process", "a machine"],
+)
+def test_what_may_pass_is_raised_so_that_tune_starts_again(error, trained_s):
+    with pytest.raises(type(error)):
+        Attempt(error, trained_s).step()
+
+
+def test_a_process_that_cannot_start_because_of_its_code_is_reported():
+    error = RayActorError(error_msg="the runner raised KeyError", actor_init_failed=True)
+    assert "the runner raised KeyError" in Attempt(error).step()["failure"]

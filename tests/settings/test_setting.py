@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
+from typing import Literal, Optional
 
 import pytest
 
@@ -119,3 +120,15 @@ def test_settings_of_data_take_mappings_and_lists_of_both_kinds():
     for setting, value in ((kwargs, "a"), (kwargs, ["a"]), (wrappers, "a:B"), (wrappers, [3]), (wrappers, [])):
         with pytest.raises(Mistake, match=r"^env\.x=.* or null$"):
             setting.check("env.x", value)
+
+
+def test_annotations_that_are_no_kind_of_setting_are_refused_and_optional_is_null():
+    @dataclass(frozen=True)
+    class Users:
+        slack: Optional[float] = at_least(0, "a number or null")  # noqa: UP045
+
+    assert list_settings(Users) == {"slack": Setting("a number or null", float, 0, optional=True)}
+    for kind in (Literal["a", "b"], dict[str, int]):
+        wrong = dataclass(type("Wrong", (), {"__annotations__": {"way": kind}, "way": any_value("which")}))
+        with pytest.raises(TypeError, match="way: .* is no kind of setting"):
+            list_settings(wrong)
