@@ -5,6 +5,7 @@ import pickle
 import pytest
 from ray.exceptions import RayError
 
+from extensions import own_environment
 from rollouts.sampling import (
     NEXT,
     drop_requested_rollouts,
@@ -62,6 +63,7 @@ def test_without_a_runner_that_is_alive_the_run_stops():
 def test_a_fault_of_the_first_reset_is_raised_by_the_first_sample(algo, make_runner, monkeypatch):
     """Later games would not be those of the seed."""
     monkeypatch.setattr(broken_env.RaisesOnce, "has_raised", False)
+    monkeypatch.setattr(own_environment, "try_game", lambda env: None)  # it would raise there
     runner = make_runner(f"algo={algo}", "env=cartpole", "env.id=tests.runs.broken_env:RaisesOnce-v0")
     with pytest.raises(EnvironmentFault, match="no licence yet"):
         runner.sample()
