@@ -257,8 +257,8 @@ class GymnasiumGames(Games):
             if isinstance(error, KeyboardInterrupt) and not is_raised_by_code(error):
                 raise  # Ctrl-C
             raise EnvironmentFault(
-                f"env.id={self._id}: {method.__name__} raised {describe_error(error)}, after {self._steps:,} agent steps "
-                "in this process"
+                f"env.id={self._id}: {method.__name__} raised {describe_error(error)}, "
+                f"after {self._steps:,} agent steps in this process"
             ) from error
 
     def _refuse_nonfinite(self, what: str, values: np.ndarray) -> None:
