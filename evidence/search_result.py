@@ -152,7 +152,7 @@ def print_result(folder: Path) -> bool:
         )
     default = found[0].default_scores
     scores = ", ".join(format_score(score) for score in default)
-    table.add_row(DEFAULT, "", scores, format_score(np.mean(default)), "")
+    table.add_row(DEFAULT, "", scores, format_score(float(np.mean(default))), "")
     console.print(table, explain_result(found[0]), sep="\n", highlight=False, soft_wrap=True)
     return found[0].difference[0] > 0 and not found[0].failed
 

@@ -77,8 +77,9 @@ def film_clip(run: Path, milestone: Path, display: GamesDisplay, folder: Path) -
     game.close()
     totals = read_totals(milestone)
     steps, score = totals.get("agent_steps", 0), totals.get(SCORE)
-    known = isinstance(score, int | float) and np.isfinite(score)
-    text = f"mean score then {format_score(score)}" if known else "before any game had ended"
+    text = "before any game had ended"
+    if isinstance(score, int | float) and np.isfinite(score):
+        text = f"mean score then {format_score(score)}"
     return {"name": f"{steps:,} agent steps", "text": text, "video": video}
 
 

@@ -133,7 +133,7 @@ def write_fresh_scores(folder: Path) -> str:
         (one.name, format_score(one.search_score), format_score(one.mean), format_difference(one.difference))
         for one in found
     ]
-    rows.append(("default", "", format_score(np.mean(found[0].default_scores)), ""))
+    rows.append(("default", "", format_score(float(np.mean(found[0].default_scores))), ""))
     head = ("", "search score", f"mean on fresh seeds {', '.join(map(str, found[0].seeds))}", "minus default, 95 %")
     return f"<h2>On fresh seeds</h2>\n{write_table(head, rows)}\n<p>{html.escape(explain_result(found[0]))}</p>"
 
