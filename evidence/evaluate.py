@@ -4,12 +4,13 @@
 
 There are two ways to play: `stochastic` samples actions from the policy, as training does, and `greedy` takes the
 likeliest action. Both begin with the same games. The same run, checkpoint, rules, seed and number of games give the
-same result.
+same scores.
 
 Every game ends: an environment without a time limit is refused, and the result says how many games a limit has cut.
 """
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from rich.console import Console
 
 from environments.threads import configure_threads
 from evidence.human import find_references
-from evidence.statistics import bootstrap_interval, iqm
+from evidence.statistics import bootstrap_interval, iqm, t_interval
 from playing.agent import Agent, choose_dtype
 from playing.games_display import GamesDisplay
 from playing.whole_games import derive_seeds, play_games, share_games
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.files import read_json
 from run_directory.layout import CHECKPOINT_NAMES, evaluation_path, list_seed_runs
+from run_directory.provenance import describe_commit
 from run_directory.saved_settings import read_run_settings
 from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake
@@ -120,6 +122,8 @@ def evaluate_agent(agent: Agent, episodes: int, ways: list[str], display: GamesD
         "num_envs": len(share),
         "env_seed": env_seed,  # the seed of environment 0; that of environment n is greater by n
         "notes": agent.notes,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "commit": describe_commit(),
         **statistics,
     }
     path = result_path(agent, episodes, ways)
@@ -164,8 +168,9 @@ def is_evaluated(run: Path, episodes: int) -> bool:
 def summarize_games(scores: list[float], lengths: list[int], cut: int, env: dict) -> dict[str, Any]:
     """Return the statistics of the games of one way of playing.
 
-    `iqm_interval` is a 95 % bootstrap interval over the games: it says how certain the score of this one agent is, not
-    how much agents of other seeds differ. `human_normalised` has a value for each table, computed from the mean.
+    `mean_interval`, Student's t (None of a single game), and `iqm_interval`, a bootstrap interval, are 95 % intervals
+    over the games: they say how certain the score of this one agent is, not how much agents of other seeds
+    differ. `human_normalised` has a value for each table, computed from the mean.
 
     Args:
         scores: the unclipped score of each game.
@@ -176,6 +181,7 @@ def summarize_games(scores: list[float], lengths: list[int], cut: int, env: dict
     mean = float(np.mean(scores))
     return {
         "mean": mean,
+        "mean_interval": list(t_interval(scores)) if len(scores) > 1 else None,
         "median": float(np.median(scores)),
         "iqm": float(iqm(np.array(scores))),
         "iqm_interval": list(bootstrap_interval(np.array(scores))),

@@ -11,6 +11,7 @@ from settings.mistakes import format_count
 
 STATISTICS = {  # key of a result -> its name in the table
     "mean": "mean",
+    "mean_interval": "mean, 95 % interval",
     "median": "median",
     "iqm": "IQM",
     "iqm_interval": "IQM, 95 % interval",
@@ -72,6 +73,8 @@ def describe_file(result: dict[str, Any]) -> str:
     return f"result: {result['saved']}" if result["saved"] else f"the result was not saved: {result['not_saved']}"
 
 
-def format_number(value: float | list[float]) -> str:
-    """Return a score, or the two ends of an interval."""
+def format_number(value: float | list[float] | None) -> str:
+    """Return a score, or the two ends of an interval; a dash for None."""
+    if value is None:
+        return "-"
     return " to ".join(format_score(v) for v in (value if isinstance(value, list) else [value]))

@@ -18,7 +18,7 @@ from custom_models.q_network import QNetwork
 from environments.frame_stack import FrameStack
 from environments.frames import layout_of, to_blocks
 from environments.games import make_games
-from evidence.evaluate import evaluate
+from evidence.evaluate import evaluate, summarize_games
 from evidence.evaluation_table import describe_agent, print_evaluation
 from playing.whole_games import derive_seeds
 from rollouts.streams import seed_streams
@@ -55,6 +55,8 @@ def test_the_numbers_are_those_of_the_scores(make_run):
     assert result["std"] == pytest.approx(49 * (4 * 3) ** 0.5 / 7)
     assert result["mean_length"] == (4 * 2 + 3 * 20) / 7
     assert result["iqm_interval"][0] < 20.6 < result["iqm_interval"][1]
+    assert sum(result["mean_interval"]) / 2 == pytest.approx(22) and result["mean_interval"][0] < -2  # of 7 games
+    assert summarize_games([3.0], [3], 0, {"id": "Scripted-v0"})["mean_interval"] is None
     assert result["human_normalised"] == {}
 
 
