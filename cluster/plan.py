@@ -185,3 +185,14 @@ def describe_update(plan: Plan) -> str:
             f"{format_count(share, 'env')} x {algo['horizon']} steps = {share * algo['horizon']} per gradient"
         )
     return f"{envs} x {algo['horizon']} steps = {algo['num_envs'] * algo['horizon']} per update"
+
+
+def explain_overshoot(plan: Plan, agent_steps: int) -> str | None:
+    """Return why a seed played more agent steps than it was asked to; None where they are less than a percent more."""
+    asked = plan.settings["stop"]["agent_steps"]
+    if agent_steps <= 1.01 * asked:
+        return None
+    return (
+        f"played {agent_steps:,} agent steps where {asked:,} were asked for: updates are whole, {describe_update(plan)}"
+        ", less those that only begin a new game"
+    )

@@ -121,7 +121,7 @@ def try_torso(model: dict, obs: torch.Tensor) -> None:
     torso, name = OwnTorso(model, tuple(obs.shape[1:])), model["torso"]
     features, again, alone = (run_torso(torso, name, part) for part in (obs, obs, obs[:1]))
     if not features.isfinite().all():
-        raise Mistake(f"model.torso={name}: its features of an observation of the environment are NaN or infinite")
+        raise Mistake(f"model.torso={name}: its features are NaN or infinite already, before it has learned")
     if not torch.equal(features, again):
         raise Mistake(
             f"model.torso={name}: its features are not the same twice; a policy that acts has to be the one that "

@@ -48,5 +48,7 @@ def format_score(score: float, sign: str = "") -> str:
     """Return a score as text, with one decimal from 10 on, `1,234.5`, else with two or three, `7.25` and `0.415`, as
     there are games whose scores are below 1; `sign="+"` writes the sign of positive ones too."""
     size = abs(score)
-    decimals = 1 if size >= 10 or not size or size != size else 2 if size >= 1 else 3
-    return f"{score:{sign},.{decimals}f}"
+    if 0 < size < 0.0005:
+        return f"{score:{sign}.1g}"
+    decimals = 1 if round(size, 2) >= 10 or not size or size != size else 2 if round(size, 3) >= 1 else 3
+    return f"{score or 0.0:{sign},.{decimals}f}"

@@ -55,7 +55,8 @@ def check_settings(settings: dict) -> dict:
     for group, (table, whose) in select_tables(settings).items():
         for key in settings[group]:
             is_for_own_torso = group == "model" and is_own(settings[group].get("torso"))
-            if key not in table and not (is_for_own_torso and not get_close_matches(key, table, 1, MISSPELT)):
+            looks_misspelt = get_close_matches(key, table, 1, MISSPELT) and not any(name in key for name in table)
+            if key not in table and (looks_misspelt or not is_for_own_torso):
                 raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
         for key, setting in table.items():
             if key not in settings[group]:

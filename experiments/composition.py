@@ -385,6 +385,6 @@ def list_options(group: str) -> list[str]:
 
 def list_tuned_configs(algo: str, env: str) -> list[str]:
     """Return the options of `tuned_configs` that were made for an algorithm and an environment, sorted."""
-    made_for = re.compile(rf"^made_for:\s*{{?algo: {re.escape(algo)},?\s+env: {re.escape(env)}\b", re.MULTILINE)
+    made_for = re.compile(rf"^made_for:\s*{{?algo: {re.escape(algo)},?\s+env: {re.escape(env)}(?![\w.-])", re.MULTILINE)
     paths = {option: find_option_file("tuned_configs", option) for option in list_options("tuned_configs")}
-    return [option for option, path in paths.items() if path and made_for.search(path.read_text())]
+    return [option for option, path in paths.items() if path and made_for.search(path.read_text(errors="replace"))]

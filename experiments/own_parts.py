@@ -16,7 +16,7 @@ from environments.games import make_games
 from settings.algorithms import import_implementation
 from settings.mistakes import Mistake
 
-BATCH = 3  # observations that a torso is tried with
+BATCH = 3  # observations that a torso is tried with: of new games, or pictures of chance
 CLASSES = {"Algorithm": (SuiteAlgorithm, "A2C of algorithms/a2c.py"), "Learner": (Learner, "A2CLearner of it")}
 
 
@@ -54,7 +54,7 @@ def check_torso(model: dict, env: dict) -> None:
         pictures = torch.randint(256, (BATCH, *layout.stack_shape), dtype=torch.uint8)
         try_torso(model | {"pixels": layout._asdict() | {"block": layout.block}}, pictures)
         return
-    games = make_games(env, 1, 1)
-    space = games.observation_space
+    games = make_games(env, BATCH, 1)
+    obs = games.reset(seed=0)
     games.close()
-    try_torso(model, torch.from_numpy(np.stack([space.sample() for _ in range(BATCH)])))
+    try_torso(model, torch.from_numpy(np.array(obs)))

@@ -8,6 +8,7 @@ Callbacks are called in the driver, one after the other and between two events, 
 checkpoints of all runs. An exception of a callback stops the training with a checkpoint, and exit code 1.
 """
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,18 +133,20 @@ def import_callback(part: Part) -> type:
         Mistake: it cannot work.
     """
     kind = import_class(part.name, "callbacks")
-    own = {name for base in kind.__mro__ if base is not Callback for name in vars(base)}
-    if unknown := sorted(name for name in own if name.startswith("on_") and name not in METHODS):
-        raise Mistake(f"callbacks={part.name}: nobody calls {unknown[0]}; there are {', '.join(METHODS)}", "callbacks")
-    if not own & {*METHODS}:
+    if not any(callable(getattr(kind, method, None)) for method in METHODS):
         raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
-    for method in own & {*METHODS}:
-        wanted = list(inspect.signature(getattr(Callback, method)).parameters)
-        try:
-            inspect.signature(getattr(kind, method)).bind(*wanted)
-        except (TypeError, ValueError) as error:
-            how = f"{method}({', '.join(wanted)})"
-            raise Mistake(f"callbacks={part.name}: it has to be {how} ({error})", "callbacks") from error
+    own = {name: one for base in reversed(kind.__mro__) if base is not Callback for name, one in vars(base).items()}
+    for name, one in own.items():
+        near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.85)
+        if near and name not in METHODS and inspect.isfunction(one):
+            raise Mistake(f"callbacks={part.name}: {name} is never called; did you mean {near[0]}?", "callbacks")
+        if name in METHODS and inspect.isfunction(one):
+            wanted = list(inspect.signature(getattr(Callback, name)).parameters)
+            try:
+                inspect.signature(one).bind(*wanted)
+            except TypeError as error:
+                how = f"{name}({', '.join(wanted)})"
+                raise Mistake(f"callbacks={part.name}: it has to be {how} ({error})", "callbacks") from error
     try:
         inspect.signature(kind).bind(**part.arguments)
     except (TypeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The check of an environment from a user's own module, before any process starts: it plays one agent step."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,18 +23,19 @@ def try_game(env: dict) -> None:
         refuse_observation(env, obs, opened.observation_space)
         opened.action_space.seed(0)
         what = "step(action) returns observation, reward, terminated, truncated, info"
-        obs, *_, _info = opened.step(opened.action_space.sample())
+        obs, _, _, _, _ = opened.step(opened.action_space.sample())
         refuse_observation(env, obs, opened.observation_space)
     except Mistake:
         raise
     except (Exception, SystemExit) as error:  # an environment may raise anything
         raise Mistake(f"env.id={env['id']}: it was tried and raised {describe_error(error)}; {what}") from error
     finally:
-        opened.close()
+        with suppress(Exception):
+            opened.close()
 
 
 def refuse_observation(env: dict, obs: Any, space: Space) -> None:
-    """Refuse an observation that is not of the declared shape, or numbers with a fraction where bytes are declared.
+    """Refuse an observation of another shape than its space declares, or of numbers that do not fit into its dtype.
 
     Raises:
         Mistake: it is such a one.
@@ -43,5 +45,5 @@ def refuse_observation(env: dict, obs: Any, space: Space) -> None:
     found, where = np.asarray(obs), f"env.id={env['id']}: its observation_space is {space}, and an observation is"
     if found.shape != space.shape:
         raise Mistake(f"{where} of shape {found.shape}")
-    if np.issubdtype(space.dtype, np.integer) and not np.issubdtype(found.dtype, np.integer):
+    if not np.can_cast(found.dtype, space.dtype, "same_kind"):  # as training writes it
         raise Mistake(f"{where} {found.dtype}")

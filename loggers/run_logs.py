@@ -26,6 +26,7 @@ from run_directory.progress_table import read_rows
 from settings.mistakes import Mistake, format_error
 
 CLOSE_S = 15.0  # that the end of a training waits for loggers
+EACH_S = 3.0  # and for each run that is still open
 
 
 @contextmanager
@@ -110,11 +111,16 @@ class RunLogs:
         for name in self.newest.get(run, ()):
             self.senders[name].send_amendment(str(run), clean_row(cells))
 
+    def end_training(self, runs: Iterable[Path], failed: bool, may_come: bool) -> None:
+        """Note that seeds no longer train; their runs are ended, or later where an evaluation `may_come`."""
+        runs = list(runs)
+        self.failed |= {*runs} if failed else set()
+        if not may_come:
+            self.finish(runs, failed)
+
     def finish(self, runs: Iterable[Path], failed: bool) -> None:
-        """End the runs of seeds that no longer train, if they are open; loggers.json keeps whether they have failed."""
+        """End the runs of seeds, if they are open; loggers.json keeps whether they have failed."""
         for run in runs:
-            if failed:
-                self.failed.add(run)
             if run in self.newest:
                 if self.newest.pop(run):  # not where its files could not be read
                     self.record_end(run, failed)
@@ -141,7 +147,7 @@ class RunLogs:
         Returns:
             Sentences for the user; one for each logger that has lost rows. run.json has the same.
         """
-        limit_s = CLOSE_S if limit_s is None else limit_s
+        limit_s = CLOSE_S + EACH_S * len(self.newest) if limit_s is None else limit_s
         for run in list(self.newest):
             self.finish([run], failed=run in self.failed)
         deadline = time.monotonic() + limit_s

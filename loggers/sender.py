@@ -114,7 +114,7 @@ class Sender:
             were = "was" if lost == 1 else "were"
             sentences.append(f"{lost:,} of {format_count(lost + taken, 'row')} {were} not sent")
         if self.lost_results:
-            sentences.append("the evaluations, videos and pages were not sent")
+            sentences.append("evaluations, videos or pages were not sent")
         return [f"logger={self.name}: {sentence} ({self.reason})" for sentence in sentences]
 
     def _put(self, message: dict[str, Any]) -> None:
@@ -125,13 +125,13 @@ class Sender:
 
     def _lose(self, message: dict[str, Any], reason: str) -> None:
         """Count the rows of a message as lost; the first time, the user is told why."""
-        run, rows = message["run"], message.get("rows", ())
+        run, rows = message["run"], message["rows"] if message["do"] == "log" else ()
         with self._lock:
             first, self.reason = not self.reason, reason
             self.lost[run] += len(rows)
             for row in rows:
                 self.lost_from[run] = min(int(row["agent_steps"]), self.lost_from.get(run, sys.maxsize))
-            if message["do"] == "add":
+            if message["do"] in ("add", "amend"):
                 self.lost_results.add(run)
         if first and not self._killed.is_set():
             self._notices.put(f"logger={self.name}: {reason}; the run goes on, and what is not sent is counted")
@@ -178,7 +178,7 @@ class Sender:
                 self._notices.put(f"logger={self.name}: {mask_passwords(answer['where'])}")
         self._ask(message)
         with self._lock:
-            self.taken[run] += len(message.get("rows", ()))
+            self.taken[run] += len(message["rows"]) if message["do"] == "log" else 0
         if message["do"] == "finish":
             self._opened.discard(run)
             self.unfinished.discard(run)

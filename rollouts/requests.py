@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from settings.mistakes import EnvironmentFault, find_cause, format_error
 
@@ -111,7 +111,8 @@ class Requests:
         why = format_error(error)
         self.deaths[process].append(time.monotonic())
         if len(self.deaths[process]) > MAX_DEATHS:
-            raise RuntimeError(f"worker process {process} failed {len(self.deaths[process])} times: {why}") from error
+            kind = RayError if isinstance(error, RayActorError | TimeoutError) else RuntimeError  # not of its code
+            raise kind(f"worker process {process} failed {len(self.deaths[process])} times: {why}") from error
         notice = f"worker process {process} failed and is started again ({why})"
         self.notices += [notice] * (notice not in self.notices)
         if isinstance(error, RayTaskError | TimeoutError):  # it is still there, in an unknown state

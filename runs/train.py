@@ -9,7 +9,7 @@ from pathlib import Path
 from ray.tune.search import Searcher
 
 from cluster.local_ray import LOCAL
-from cluster.plan import Plan, describe_update, make_plan
+from cluster.plan import Plan, describe_update, explain_overshoot, make_plan
 from environments.games import may_never_end
 from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
@@ -215,17 +215,6 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
     return conclude(source.failures, dirs, run)
 
 
-def explain_overshoot(plan: Plan, agent_steps: int) -> str | None:
-    """Return why a seed played more agent steps than it was asked to; None where they are less than a percent more."""
-    asked = plan.settings["stop"]["agent_steps"]
-    if agent_steps <= 1.01 * asked:
-        return None
-    return (
-        f"played {agent_steps:,} agent steps where {asked:,} were asked for: updates are whole, {describe_update(plan)}"
-        ", less those that only begin a new game"
-    )
-
-
 def conclude(failures: dict[int, str], dirs: dict[int, Path], run: Path) -> int:
     """Print how a run ended and how to continue it; return the exit code.
 
@@ -268,8 +257,9 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
         print(f"seed {seed} continues at {steps:,} agent steps; games under way start anew")
-    if not settings["made_for"] and (known := list_tuned_configs(settings["algo"]["name"], settings["env"]["name"])):
-        print(f"settings whose scores are known: tuned_configs={' or '.join(known)}")
+    known = list_tuned_configs(settings["algo"]["name"], settings["env"]["name"])
+    if known and not (settings["made_for"] or starts):
+        print(f"there are tuned settings, too: tuned_configs={' or '.join(known)}")
     if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
         print(f"warning: {note}")
     if may_never_end(settings["env"]):

@@ -19,7 +19,7 @@ from rollouts.private_ray import get_trial_storage
 from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, seed_paths
-from settings.mistakes import find_cause
+from settings.mistakes import Mistake, find_cause
 from settings.own_parts import describe_error
 
 
@@ -47,17 +47,20 @@ class TrainingProcess(tune.Trainable):
             self.attempt(self.build_algorithms)
 
     def attempt(self, function: Callable[[], Any]) -> Any:
-        """Return the result of a function. Before the first row its error is kept for the next step to report, because
-        it would come again if Tune started the trial again.
+        """Return the result of a function. The error of a training that has nothing to go on from is kept for the next
+        step to report: it would come again if Tune started the training again.
 
         Raises:
-            Exception: after the first row, or where another process or a file is the reason: Tune starts again.
+            Exception: of all others, and where another process or a file is the reason: Tune starts the trial again.
         """
         try:
             return function()
         except Exception as error:
-            may_pass = isinstance(error, RayError | OSError) and not getattr(error, "actor_init_failed", False)
-            if self.trained_s or may_pass:
+            cause, (_, dirs, seeds) = find_cause(error), read_trial(self.config)
+            may_pass = isinstance(cause, RayError | OSError | Mistake) and not getattr(cause, "actor_init_failed", 0)
+            is_training = "arm" not in self.config and "until" not in self.config  # others run trial after trial
+            has_begun = self.trained_s or any(checkpoints.list_checkpoints(dirs[seed]) for seed in seeds)
+            if may_pass or has_begun or not is_training:
                 raise
             self.error = error
 

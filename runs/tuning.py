@@ -222,11 +222,13 @@ class Recorder(tune.Callback):
             self.callbacks.start(Run(dirs[seed], seed, trial.config["label"], settings))
 
     def on_trial_complete(self, iteration, trials, trial, **info) -> None:
-        failure = (trial.last_result or {}).get("failure")
-        if failure and (text := trial.last_result.get("traceback")):
-            Path(str(trial.local_path), "error.txt").write_text(text)  # where Tune writes the errors that it sees
-        self.logs.finish(self.list_dirs(trial.config), failed=bool(failure))
+        result = trial.last_result or {}
+        failure = result.get("failure")
+        self.logs.end_training(self.list_dirs(trial.config), bool(failure), self.evaluation is not None)
         self.end_callbacks(trial, failure)
+        if text := result.get("traceback"):
+            with stop_on_full_disk(self.folder):  # into the file where Tune writes the errors that it sees
+                Path(str(trial.local_path), "error.txt").write_text(text, "utf-8", "replace")
 
     def end_callbacks(self, trial: Trial, failure: str | None) -> None:
         """Tell the callbacks that the runs of a trial have ended."""
@@ -261,7 +263,7 @@ class Recorder(tune.Callback):
             self.screen.print_line(f"{trial.config['label']}: {what}; starting again from the last checkpoint")
 
     def on_trial_error(self, iteration, trials, trial, **info) -> None:
-        self.logs.finish(self.list_dirs(trial.config), failed=True)
+        self.logs.end_training(self.list_dirs(trial.config), True, self.evaluation is not None)
         if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
             self.source.fail_trial(trial.config, reason := explain_failure(trial))
             self.end_callbacks(trial, reason)

@@ -198,7 +198,9 @@ def import_implementation(algo: dict[str, Any]) -> ModuleType | None:
         list_settings(settings)
     except (TypeError, NameError) as error:
         fields = [f.name for f in dataclasses.fields(settings) if "meaning" not in f.metadata]
-        name = fields[0] if fields else "one"
+        if not fields:
+            raise Mistake(f"{typed}: Settings in {module.__file__}: {error}") from error
+        name = fields[0]
         raise Mistake(
             f"{typed}: Settings.{name} in {module.__file__} is no setting; declare it as settings/setting.py does, "
             f'{name}: float = above(0, "what it means")'

@@ -113,7 +113,10 @@ def is_users(frame: traceback.FrameSummary) -> bool:
     """Return whether a line of a traceback is in a user's file: neither in a library nor in a room of the suite."""
     path = Path(frame.filename)
     return (
-        path.is_file() and "site-packages" not in path.parts and STDLIB not in path.parents and path.parents[1] != ROOT
+        path.is_file()
+        and "site-packages" not in path.parts
+        and STDLIB not in path.parents
+        and path.parent.parent != ROOT
     )
 
 

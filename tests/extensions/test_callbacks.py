@@ -41,8 +41,17 @@ class OnlyRows:
         raise KeyError(row["agent_steps"])
 
 
-class Idle(Callback):
-    """Does nothing."""
+class Unusual(Callback):
+    """Works: a method of its own, one that needs no object, and one that is switched off."""
+
+    on_end = None
+
+    def on_new_best(self, score):
+        raise AssertionError
+
+    @staticmethod
+    def on_row(run, row):
+        HEARD.append(("unusual", "row", row["agent_steps"]))
 
 
 class Misspelt(Callback):
@@ -59,7 +68,7 @@ class Short(Callback):
 def users_code(monkeypatch):
     module = types.ModuleType("users_code")
     module.__file__ = "users_code.py"
-    for kind in (Listener, OnlyRows, Path, Idle, Misspelt, Short):
+    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Short):
         setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "users_code", module)
     HEARD.clear()
@@ -116,8 +125,7 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
         ("users_code:Listner", "did you mean users_code:Listener"),
         ("users_code:Path", "none of the methods on_start, on_row"),
         ({"users_code:Listener": {"nam": "x"}}, "does not take these arguments .*nam"),
-        ("users_code:Misspelt", "nobody calls on_rows; there are on_start, on_row"),
-        ("users_code:Idle", "none of the methods on_start, on_row"),
+        ("users_code:Misspelt", "on_rows is never called; did you mean on_row"),
         ("users_code:Short", r"has to be on_row\(self, run, row\)"),
         ("nowhere_to_be_found:Listener", "no module nowhere_to_be_found"),
     ],
@@ -125,3 +133,12 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
 def test_a_callback_that_cannot_work_is_refused(entry, said):
     with pytest.raises(Mistake, match=f"^callbacks=.*{said}"):
         check_callbacks([entry])
+
+
+def test_a_callback_that_is_written_in_another_way_works():
+    check_callbacks(["users_code:Unusual"])
+    callbacks, said = make_callbacks("users_code:Unusual")
+    callbacks.start(RUN)
+    callbacks.add_row(RUN.directory, {"agent_steps": 7})
+    callbacks.end(RUN.directory)
+    assert HEARD == [("unusual", "row", 7)] and said == []

@@ -43,6 +43,7 @@ def world():
     [
         ({"look": lambda: np.zeros(3)}, r"its observation_space is Box\(.*\), and an observation is of shape \(3,\)"),
         ({"dtype": "uint8", "low": 0, "high": 255}, "an observation is float32"),
+        ({"dtype": "uint8", "low": 0, "high": 255, "look": lambda: [1, 2]}, "an observation is int64"),
         (
             {"reset": raise_error},
             r"raised KeyError: .*no such tile.* \(test_own_environment\.py, line \d+\); reset\(seed",
@@ -63,6 +64,7 @@ def test_it_is_refused_with_what_is_wrong(arguments, said, world):
         {},
         {"look": lambda: np.zeros(2)},  # float64 becomes float32
         {"look": lambda: [0.0, 0.0]},
+        {"dtype": "int8", "low": 0, "look": lambda: np.zeros(2, bool)},
         {"observation_space": Dict({"x": Discrete(2)}), "look": lambda: {"x": 1}},
     ],
 )

@@ -33,9 +33,9 @@ class Summary:
         note("summary", id=self.id, values=values)
 
 class Run:
-    url, dir, step = "https://me:hunter2@fake/run", ".", 0
-    def __init__(self, id):
-        self.id, self.summary = id, Summary(id)
+    url, dir = "https://me:hunter2@fake/run", "."
+    def __init__(self, id, step):
+        self.id, self.summary, self.step = id, Summary(id), step
     def define_metric(self, name, step_metric):
         pass
     def log(self, row, step):
@@ -46,6 +46,7 @@ class Run:
         if MANNERS == "dies":
             os._exit(3)
         note("log", id=self.id, step=step, row=row)
+        self.step = step
     def log_artifact(self, artifact):
         note("artifact", id=self.id, name=artifact.name, files=artifact.files)
     def finish(self, exit_code):
@@ -55,7 +56,9 @@ def init(**words):
     if MANNERS == "refuses" and "/first" in words["dir"]:
         raise ConnectionError("no such project")
     note("init", **words)
-    return Run(words["id"])
+    told = [told for what, told in map(json.loads, open(os.environ["FAKE_NOTES"])) if what == "log"]
+    steps = [one["step"] for one in told if one["id"] == words["id"]]
+    return Run(words["id"], max(steps, default=-1) + 1)  # where the server has its rows
 '''
 
 

@@ -277,14 +277,23 @@ def test_cells_that_come_after_the_last_row_are_sent_while_the_run_is_open_and_a
     assert [what for what, _ in told()] == ["init", "log", "log", "log", "finish", "init", "log", "finish"]
     late = [words["row"] for what, words in told() if what == "log"][2:]
     assert late == [{"agent_steps": 200, "evaluation_mean": mean} for mean in (7.5, 8.5)]
-    assert steps_of(told()) == [100, 200, 200, 200]
+    assert steps_of(told()) == [100, 200, 200, 201], "the server drops a step that it has passed"
+
+
+def test_a_run_stays_open_for_an_evaluation_that_may_come_and_ends_as_its_training_did(fake_wandb, begun_run):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    logs = train(run, settings, 0, [100], end=False)
+    logs.end_training([run], failed=True, may_come=True)
+    logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})
+    logs.close(20)
+    assert [what for what, _ in told()] == ["init", "log", "log", "finish"] and told()[-1][1]["exit_code"] == 1
 
 
 def test_what_is_sent_to_a_failed_run_later_leaves_it_failed(fake_wandb, begun_run):
     told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
     logs = train(run, settings, 0, [100], end=False)
-    logs.finish([run], failed=True)
-    logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})  # its evaluation comes in
+    logs.end_training([run], failed=True, may_come=False)
+    logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})
     logs.close(20)
     (run / "page.html").write_text("<p>")
     send_results(run, since=0)

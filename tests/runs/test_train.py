@@ -18,7 +18,7 @@ import torch
 import yaml
 
 import run
-from cluster.plan import make_plan
+from cluster.plan import explain_overshoot, make_plan
 from run_directory import checkpoints
 from run_directory.checkpoints import read_totals
 from run_directory.continuation import open_run
@@ -29,7 +29,7 @@ from run_directory.starts import read_overrides
 from run_directory.tensorboard import CurveWriter
 from runs import interrupt, tuning
 from runs.interrupt import REPEAT_AFTER_S, Interrupt
-from runs.train import count_room, explain_overshoot, has_reached_stop
+from runs.train import count_room, has_reached_stop
 from runs.training_process import TrainingProcess
 from tests.runs.tiny_runs import (
     RESTARTED,
@@ -250,7 +250,7 @@ def test_what_is_printed_reads_from_start_to_end(finished):
     lines = printed.splitlines()
     assert re.search(r"^ppo .*cartpole: 1,024 .*\b4 envs x 64 steps = 256 .*\bseed 1\b", printed, re.MULTILINE)
     assert any(line.endswith(f" {path}") for line in lines[:-1])
-    assert "settings whose scores are known: tuned_configs=cartpole_ppo or cartpole_slides_ppo" in lines
+    assert "there are tuned settings, too: tuned_configs=cartpole_ppo or cartpole_slides_ppo" in lines
     watched = next(line for line in lines if "command=watch" in line)
     assert run.read_experiment(watched.split("  ")[-1].split()[2:])[0]["run"] == str(path), "it can be pasted"
     assert any(line.startswith("agent steps 1,") and "time left 0 s" in line for line in lines)

@@ -8,7 +8,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from rich.console import Console
 
 from cluster.plan import make_plan
@@ -17,12 +17,13 @@ from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
 from playing.evaluations import Evaluation
 from playing.periodic_evaluation import PeriodicEvaluation
-from runs import tuning
+from runs import training_process, tuning
 from runs.display import Display
 from runs.interrupt import Interrupt
 from runs.train import SeedSource
 from runs.training_process import TrainingProcess
 from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
+from settings.mistakes import Mistake
 from tests.runs.tiny_runs import rows_of
 
 
@@ -124,14 +125,15 @@ class Attempt(TrainingProcess):
     """A training process whose seeds raise an error when they train."""
 
     def __init__(self, error: Exception, trained_s: float = 0.0):
-        self.config, self.error, self.trained_s, self.rows = {}, None, trained_s, {}
+        self.config, self.error, self.trained_s, self.rows = {"settings": {}}, None, trained_s, {}
         self.budget, self.to_raise = 100, error
 
     def train_seeds(self):
         raise self.to_raise
 
 
-def test_an_error_before_the_first_row_is_reported_once_with_its_place():
+def test_an_error_before_the_first_row_is_reported_once_with_its_place(monkeypatch, tmp_path):
+    monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path}, [1]))
     result = Attempt(KeyError("no such tile")).step()
     assert re.search(r"^KeyError: .*no such tile.* \(test_tuning\.py, line \d+\)$", result["failure"])
     assert result["traceback"].startswith("Traceback") and "in train_seeds" in result["traceback"]
@@ -140,14 +142,40 @@ def test_an_error_before_the_first_row_is_reported_once_with_its_place():
 
 @pytest.mark.parametrize(
     ("error", "trained_s"),
-    [(KeyError("x"), 1.0), (RayError("lost"), 0.0), (ConnectionError("not up yet"), 0.0)],
-    ids=["after a row", "a lost process", "a machine"],
+    [
+        (KeyError("x"), 1.0),
+        (RayError("lost"), 0.0),
+        (RayTaskError("update", "traceback", RayActorError()), 0.0),
+        (ConnectionError("not up yet"), 0.0),
+        (Mistake("config.yaml is not there"), 0.0),
+    ],
+    ids=["after a row", "a lost process", "a process lost by another", "a machine", "a file"],
 )
-def test_what_may_pass_is_raised_so_that_tune_starts_again(error, trained_s):
+def test_what_may_pass_is_raised_so_that_tune_starts_again(error, trained_s, monkeypatch, tmp_path):
+    monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path}, [1]))
     with pytest.raises(type(error)):
         Attempt(error, trained_s).step()
 
 
-def test_a_process_that_cannot_start_because_of_its_code_is_reported():
+def test_an_error_is_raised_where_there_is_a_checkpoint_or_the_process_runs_other_trials_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path}, [1]))
+    (tmp_path / "checkpoints" / "last").mkdir(parents=True)
+    with pytest.raises(KeyError):
+        Attempt(KeyError("x")).step()
+    monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path / "new"}, [1]))
+    of_a_search = Attempt(KeyError("x"))
+    of_a_search.config = {"until": 5}
+    with pytest.raises(KeyError):
+        of_a_search.step()
+
+
+def test_an_error_of_code_in_another_process_is_reported_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path}, [1]))
+    error = RayTaskError("update", "traceback", KeyError("no such tile")).as_instanceof_cause()
+    assert "no such tile" in Attempt(error).step()["failure"]
+
+
+def test_a_process_that_cannot_start_because_of_its_code_is_reported(monkeypatch, tmp_path):
+    monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path}, [1]))
     error = RayActorError(error_msg="the runner raised KeyError", actor_init_failed=True)
     assert "the runner raised KeyError" in Attempt(error).step()["failure"]
