@@ -61,7 +61,7 @@ def test_what_may_be_chance_is_called_so(searched):
     }.items():
         said = explain_result(best._replace(difference=difference))
         assert [words for words in ("beats", "may be chance", "not beat") if words in said] == [words]
-    assert format_difference((5.0, math.nan, math.nan)) == "+5.0"
+    assert format_difference((5.0, math.nan, math.nan)) == "+5.00"
 
 
 def test_a_page_that_cannot_be_saved_is_said_and_the_exit_code_says_so(searched, capsys):

@@ -124,7 +124,7 @@ def test_one_seed_shows_the_course_of_its_score_and_its_losses():
     for score in (float("nan"), 1.0, 2.0, 8.0):
         shown_to.show_row(1, ROW | {"episode_return_mean": score})
     picture = shown_to.draw_progress(80).plain
-    assert "▁▂█" in picture and re.search(r"score 8\.0, .*\b7\b.*\b7\b", picture)
+    assert "▁▂█" in picture and re.search(r"score 8\.00, .*\b7\b.*\b7\b", picture)
     assert "policy loss -0.0123" in picture and "clipped 13.7%" in picture
 
 

@@ -178,7 +178,7 @@ def test_a_signal_that_comes_again_by_itself_is_no_second_request(number, monkey
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
     monkeypatch.setattr(Interrupt, "training", True)
     Interrupt.request_stop(number, None)
-    monkeypatch.setattr(Interrupt, "stop_requested_at", -math.inf)
+    monkeypatch.setattr(Interrupt, "signalled_at", -math.inf)
     Interrupt.request_stop(number, None)
     assert Interrupt.stop_requested and not killed
     Interrupt.clear()

@@ -35,7 +35,7 @@ def test_a_trial_at_its_budget_is_complete_one_before_is_pruned_at_its_last_shar
     assert (whole.state, whole.value) == (TrialState.COMPLETE, 9.0)
     assert (cut.state, cut.value, cut.last_step) == (TrialState.PRUNED, 7.0, 12 * POINT)
     assert [row.agent_steps for row in study.list_records()] == [3600, 1200]
-    assert re.search(r"^2 of 16 .*: 1 complete, 1 .*\b9\.0 \(trial 0\)$", study.describe_progress())
+    assert re.search(r"^2 of 16 .*: 1 complete, 1 .*\b9\.00 \(trial 0\)$", study.describe_progress())
 
 
 def test_scores_are_reported_once_per_share_under_the_share(open_study):
