@@ -175,10 +175,11 @@ def test_what_is_said_where_there_is_nothing_to_save(monkeypatch, capsys):
 def test_a_signal_that_comes_again_by_itself_is_no_second_request(number, monkeypatch):
     """A closing terminal sends SIGHUP twice; past a limit of CPU time, the kernel sends SIGXCPU every second."""
     killed = []
+    Interrupt.clear()
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
     monkeypatch.setattr(Interrupt, "training", True)
     Interrupt.request_stop(number, None)
-    monkeypatch.setattr(Interrupt, "signalled_at", -math.inf)
+    Interrupt.signalled_at = -math.inf
     Interrupt.request_stop(number, None)
     assert Interrupt.stop_requested and not killed
     Interrupt.clear()
