@@ -10,7 +10,6 @@ Every game ends: an environment without a time limit is refused, and the result 
 """
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,6 @@ def evaluate_agent(agent: Agent, episodes: int, ways: list[str], display: GamesD
         "num_envs": len(share),
         "env_seed": env_seed,  # the seed of environment 0; that of environment n is greater by n
         "notes": agent.notes,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "commit": describe_commit(),
         **statistics,
     }
