@@ -16,7 +16,7 @@ from environments.games import make_games
 from settings.algorithms import import_implementation
 from settings.mistakes import Mistake
 
-BATCH = 3  # observations that a torso is tried with: of new games, or pictures of chance
+BATCH = 3  # observations that a torso is tried with: of new games, or random pictures
 CLASSES = {"Algorithm": (SuiteAlgorithm, "A2C of algorithms/a2c.py"), "Learner": (Learner, "A2CLearner of it")}
 
 

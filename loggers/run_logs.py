@@ -112,7 +112,7 @@ class RunLogs:
             self.senders[name].send_amendment(str(run), clean_row(cells))
 
     def end_training(self, runs: Iterable[Path], failed: bool, may_come: bool) -> None:
-        """Note that seeds no longer train; their runs are ended, or later where an evaluation `may_come`."""
+        """Note that seeds no longer train. Their runs are ended now, or by `close` where an evaluation `may_come`."""
         runs = list(runs)
         self.failed |= {*runs} if failed else set()
         if not may_come:

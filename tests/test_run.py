@@ -618,6 +618,14 @@ def test_several_values_of_a_setting_are_refused_and_their_notation_named(word, 
 
 
 @pytest.mark.parametrize(
+    ("setting", "named"), [("lstm_sise", "did you mean model.lstm_size"), ("hidden2", "no module nowhere_to_be_found")]
+)
+def test_a_setting_of_a_users_network_is_refused_where_it_is_nearly_one_of_the_suite(setting, named, world, refused):
+    world("experiments/model/mine.yaml", f"defaults:\n  - mlp\ntorso: nowhere_to_be_found:Net\n{setting}: 64\n")
+    assert named in refused("env=cartpole", "model=mine")
+
+
+@pytest.mark.parametrize(
     ("made_for", "words", "wanted"),
     [
         ("{algo: ppo, env: pong}", [], r"^env=assault: .* env=pong;"),

@@ -131,6 +131,12 @@ def test_a_run_without_one_is_told_which_there_are(words, told, compose, capsys,
     assert ("tuned_configs=cartpole_ppo" in capsys.readouterr().out) is told
 
 
+@pytest.mark.parametrize(("more", "warned"), [([], True), (["env.kwargs.max_episode_steps=9"], False)])
+def test_games_without_a_time_limit_are_warned_of(more, warned, compose, capsys, tmp_path):
+    announce_run(make_plan(compose(["env=gymnasium", "env.id=Blackjack-v1", *more])), tmp_path, {})
+    assert ("max_episode_steps" in capsys.readouterr().out) is warned
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", NAMES)
