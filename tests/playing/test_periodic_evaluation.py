@@ -240,6 +240,7 @@ def test_weights_that_cannot_be_played_are_said_and_tried_once(queue_of, evaluat
     queue.collect(tmp_path)
     evaluators.answer(RayTaskError("play", "traceback", ValueError("no such game")))
     queue.collect(tmp_path)
+    queue.collect(tmp_path)  # with the next row
     (sentence,) = said
     assert "no such game" in sentence and len(evaluators.asked) == 1 and queue.count_left() == 0
 
