@@ -14,7 +14,7 @@ from typing import Any
 
 from loggers.results import send_results
 from run_directory.checkpoints import find_checkpoint
-from run_directory.layout import format_command, list_seed_runs
+from run_directory.layout import OWN_MODULES, format_command, list_seed_runs
 from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake, format_error, resolve_path
 from settings.own_parts import list_own_modules
@@ -117,10 +117,10 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
             try:
                 importlib.import_module(module)
             except (Exception, SystemExit) as error:  # the import of a user's module can raise anything
-                folder = settings.get("config_dir") or "<folder>"
+                copies = f"; as it was then: --config-dir {own}" if (own := one / OWN_MODULES).is_dir() else ""
                 raise Mistake(
                     f"run={run}: it was made with {setting}, and {module} cannot be imported ({format_error(error)}); "
-                    f"type --config-dir {folder} if the module lies there"
+                    f"type --config-dir {settings.get('config_dir') or '<folder>'} if the module lies there{copies}"
                 ) from error
 
 

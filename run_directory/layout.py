@@ -4,6 +4,7 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     config.yaml       the settings of the run, complete
     run.json          one entry per start: command line, overrides, git commit, packages, hardware
     git.diff          the uncommitted changes, if there are any, with the untracked files
+    own_modules/      the user's own modules, as they were at the last start
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were
     evaluations.csv   one row per evaluation that was played while the run trained (evaluate_every)
@@ -31,7 +32,7 @@ from pathlib import Path
 from environments.checkout import ROOT
 from settings.mistakes import Mistake
 
-CONFIG, STARTS, DIFF = "config.yaml", "run.json", "git.diff"
+CONFIG, STARTS, DIFF, OWN_MODULES = "config.yaml", "run.json", "git.diff", "own_modules"
 PROGRESS_CSV, WORKERS_CSV, EVALUATIONS_CSV = "progress.csv", "workers.csv", "evaluations.csv"
 TENSORBOARD, RECORDINGS, TUNE = "tensorboard", "recordings", "tune"
 MANIFEST, PROGRESS_JSON, WEIGHTS = "manifest.json", "progress.json", "weights.safetensors"

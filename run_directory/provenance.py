@@ -1,8 +1,9 @@
-"""The provenance of a start: user and host, commit and uncommitted changes, packages, hardware.
+"""The provenance of a start: user and host, commit and uncommitted changes, the user's own modules, packages, hardware.
 
 A run also starts if a part of its provenance cannot be found. The record lacks this part, and `unrecorded` says why.
 """
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,27 +14,40 @@ from typing import Any
 
 from environments.checkout import read_changes, read_commit
 from environments.machine import count_cpus, get_memory_bytes, read_cpu_model
-from run_directory.layout import DIFF
+from run_directory.layout import DIFF, OWN_MODULES
+from run_directory.writing import write_file
+from settings.own_parts import list_own_sources
 
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "hydra-core", "numpy")
 COMMIT = "SUITE_COMMIT"  # environment variable with the commit, for a copy of the code without git
 
 
-def collect_provenance(run: Path) -> dict[str, Any]:
-    """Return the provenance for an entry of run.json, and write git.diff if the code differs from its commit.
+def collect_provenance(run: Path, settings: dict) -> dict[str, Any]:
+    """Return the provenance for an entry of run.json; write git.diff if the code differs from its commit, and own_modules/.
 
     Returns:
-        `git`: {commit, dirty, untracked}, or None if the commit is unknown; `packages`; `python`; `hardware`; and, if
-        a part could not be found, `unrecorded`, a sentence for each such part.
+        `git`: {commit, dirty, untracked}, or None if the commit is unknown; `packages`; `python`; `hardware`; of a run
+        with own modules of its user `own_modules`: {file: SHA-256}; and, if a part could not be found, `unrecorded`, a
+        sentence for each such part.
     """
     unrecorded: list[str] = []
+    own = try_query(OWN_MODULES, lambda: copy_own_modules(run, settings), unrecorded)
     record: dict[str, Any] = {
         "git": describe_git(run, unrecorded),
         "packages": {n: try_query(n, lambda n=n: importlib.metadata.version(n), unrecorded) for n in PACKAGES},
         "python": platform.python_version(),
         "hardware": describe_hardware(unrecorded),
     }
-    return record | ({"unrecorded": unrecorded} if unrecorded else {})
+    return record | ({OWN_MODULES: own} if own else {}) | ({"unrecorded": unrecorded} if unrecorded else {})
+
+
+def copy_own_modules(run: Path, settings: dict) -> dict[str, str]:
+    """Copy the user's own modules into own_modules/, where `--config-dir` finds them again; return file -> SHA-256."""
+    contents = {file: path.read_bytes() for file, path in list_own_sources(settings).items()}
+    for file, content in contents.items():
+        (run / OWN_MODULES / file).parent.mkdir(parents=True, exist_ok=True)
+        write_file(run / OWN_MODULES / file, content)
+    return {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
 
 
 def identify_user() -> dict[str, str]:

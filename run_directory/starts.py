@@ -34,7 +34,7 @@ def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]
     """
     write_file(run / CONFIG, yaml.safe_dump(mask_passwords(settings), sort_keys=False))
     starts = read_starts(run / STARTS) if (run / STARTS).exists() else []
-    provenance = collect_provenance(run)
+    provenance = collect_provenance(run, settings)
     starts.append(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

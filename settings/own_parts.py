@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 import re
+import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -132,3 +133,25 @@ def list_own_modules(settings: dict) -> dict[str, str]:
     if named["algo.implementation"]:
         found[named["algo.implementation"]] = f"algo.implementation={named['algo.implementation']}"
     return found | {part.name.partition(":")[0]: f"env.wrappers names {part.name}" for part in wrappers}
+
+
+def list_own_sources(settings: dict) -> dict[str, Path]:
+    """Return the files of a user's modules that this process has imported: path below its folder -> file.
+
+    They are the modules that the settings name, callbacks too, and all others that were imported from the same folders:
+    {"corridor.py": /home/me/mine/corridor.py}. Modules of installed packages are not among them, and none in the
+    suite's checkout, because its commit and git.diff have them.
+    """
+    callbacks = [part.name.partition(":")[0] for part in read_parts("callbacks", settings.get("callbacks"))]
+    found = {name: place for name in list(sys.modules) if (place := locate(name))}
+    named = {found[name][0] for name in (*list_own_modules(settings), *callbacks) if name in found}
+    own = {folder for folder in named if folder != ROOT and "site-packages" not in folder.parts}
+    return {file: folder / file for folder, file in found.values() if folder in own}
+
+
+def locate(name: str) -> tuple[Path, str] | None:
+    """Return the folder that an imported module was found in, and its file's path below; None if it has no such file."""
+    known = getattr(sys.modules[name], "__dict__", {})  # asked so, a module that loads itself later does not do it now
+    file = "/".join(name.split(".")) + ("/__init__.py" if "__path__" in known else ".py")
+    path = known.get("__file__") or ""
+    return (Path(path.removesuffix(file)).resolve(), file) if path.endswith(f"/{file}") else None

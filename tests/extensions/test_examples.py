@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import run
+from run_directory.layout import OWN_MODULES
 from settings.environments import GymnasiumSettings
 from settings.setting import list_settings
 from tests.runs.tiny_runs import TINY, directory_in
@@ -74,7 +75,9 @@ def test_a_torso_from_outside_is_trained_by_other_processes_evaluated_recorded_a
     assert again == trained and int(read_rows(trained)[-1]["agent_steps"]) >= 2048
     lost = type_there("command=evaluate", *play, folder=False, code=2)
     assert re.search(r"^error: run=.* model\.torso=layer_norm_torso:\w+, .*--config-dir \S+/mine\b", lost.stderr)
-    assert lost.stderr.count("\n") == 1
+    copies = f"--config-dir {trained / OWN_MODULES}"
+    assert lost.stderr.count("\n") == 1 and copies in lost.stderr
+    type_there("command=evaluate", *play, "episodes=1", *copies.split(), folder=False)
 
 
 @pytest.mark.end_to_end

@@ -1,18 +1,22 @@
 """What run.json says of a start's origin is true, and finding it out stops no run."""
 
+import hashlib
+import importlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from environments import checkout as checkout_module
 from run_directory import provenance
-from run_directory.layout import DIFF
+from run_directory.layout import DIFF, OWN_MODULES
 from run_directory.provenance import COMMIT, describe_commit
 
+SETTINGS = {"model": {}, "env": {}, "algo": {"implementation": None}}
 LATIN_1 = b"caf\xe9\n"
 
 
@@ -36,10 +40,10 @@ def git(root: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", root, *words], check=True, capture_output=True, text=True).stdout
 
 
-def origin(run: Path) -> dict:
+def origin(run: Path, settings: dict = SETTINGS) -> dict:
     """What the record says, as a reader of run.json finds it."""
     run.mkdir(exist_ok=True)
-    return json.loads(json.dumps(provenance.collect_provenance(run)))
+    return json.loads(json.dumps(provenance.collect_provenance(run, settings)))
 
 
 def test_a_checkout_as_committed_is_clean_and_has_no_diff(checkout, tmp_path):
@@ -132,6 +136,26 @@ def test_a_diff_that_cannot_be_written_stops_no_run(checkout, tmp_path):
     (tmp_path / "run" / DIFF).mkdir(parents=True)
     found = origin(tmp_path / "run")
     assert found["git"]["dirty"] and found["unrecorded"][0].startswith(DIFF)
+
+
+def test_a_users_modules_are_copied_as_they_are_at_each_start(checkout, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    module = tmp_path / "mine/own_reward.py"
+    module.write_bytes(LATIN_1[:3] + b" = 1\n")
+    monkeypatch.syspath_prepend(tmp_path / "mine")
+    importlib.import_module("own_reward")
+    settings = SETTINGS | {"callbacks": ["own_reward:Reward"]}
+    run = tmp_path / "run"
+    for content in (module.read_bytes(), b"changed = 1\n"):
+        module.write_bytes(content)
+        found = origin(run, settings)
+        assert found[OWN_MODULES] == {"own_reward.py": hashlib.sha256(content).hexdigest()}
+        assert (run / OWN_MODULES / "own_reward.py").read_bytes() == content
+    shutil.rmtree(run / OWN_MODULES)
+    (run / OWN_MODULES).write_text("in the way")
+    assert origin(run, settings)["unrecorded"][0].startswith(OWN_MODULES)  # and the run starts
+    del sys.modules["own_reward"]
+    assert OWN_MODULES not in origin(tmp_path / "other") and not (tmp_path / "other" / OWN_MODULES).exists()
 
 
 def test_packages_and_a_machine_that_cannot_be_asked_stop_no_run(checkout, tmp_path, monkeypatch):

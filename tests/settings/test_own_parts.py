@@ -1,5 +1,6 @@
 """Classes of a user's own modules: how they are named, and what a mistake is answered with."""
 
+import importlib
 import re
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 
 from settings.algorithms import A3CSettings, find_base, get_settings_class
 from settings.mistakes import Mistake
-from settings.own_parts import Part, describe_error, import_class, list_own_modules, read_parts
+from settings.own_parts import Part, describe_error, import_class, list_own_modules, list_own_sources, read_parts
 from settings.setting import list_settings
 
 
@@ -120,3 +121,29 @@ def test_the_modules_of_a_run_are_listed_with_the_setting_that_names_them():
     assert set(found) == {"my_algo", "my_env", "my_wrappers", "gymnasium.wrappers", "my_net"}
     assert found["my_net"] == "model.torso=my_net:Torso" and re.search("my_wrappers:One", found["my_wrappers"])
     assert list_own_modules({"algo": {"name": "ppo"}, "env": {"game": "pong"}, "model": {"torso": "mlp"}}) == {}
+
+
+def test_the_files_of_a_users_modules_are_those_imported_from_the_folders_of_what_settings_name(tmp_path, monkeypatch):
+    (tmp_path / "mine/own_package").mkdir(parents=True)
+    (tmp_path / "mine/own_package/__init__.py").write_text("")
+    (tmp_path / "mine/own_package/own_net.py").write_text("import own_package.own_layers\nimport own_helper\n")
+    (tmp_path / "mine/own_package/own_layers.py").write_text("")
+    (tmp_path / "mine/own_helper.py").write_text("")
+    (tmp_path / "mine/own_unused.py").write_text("")
+    (tmp_path / "mine/own_callback.py").write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/own_neighbour.py").write_text("")
+    for folder in ("mine", "elsewhere"):
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    for name in ("own_package.own_net", "own_callback", "own_neighbour", "gymnasium.wrappers"):
+        importlib.import_module(name)
+    wrappers = ["gymnasium.wrappers:ClipReward", "never_imported:One"]
+    part = {"algo": {"implementation": None}, "env": {"wrappers": wrappers}, "model": {}}
+    named = list_own_sources(part | {"model": {"torso": "own_package.own_net:Net"}})
+    package = {f"own_package/{name}.py" for name in ("__init__", "own_net", "own_layers")}
+    assert named == {name: tmp_path / "mine" / name for name in {"own_helper.py", "own_callback.py"} | package}
+    assert list_own_sources(part | {"callbacks": ["own_callback:Mine"]}) == named
+    assert list_own_sources(part) == {}
+    assert list_own_sources(part | {"model": {"torso": "settings.own_parts:Part"}}) == {}  # the suite's own
+    for name in {name for name in sys.modules if name.startswith("own_")}:
+        del sys.modules[name]
