@@ -13,6 +13,7 @@ from loggers.identity import read_identity
 from loggers.run_logs import RunLogs
 from run_directory.files import read_json, read_yaml
 from run_directory.layout import CONFIG, RECORDINGS, list_seed_runs
+from run_directory.writing import lock_folder
 from settings.mistakes import Mistake, format_error
 
 UPLOAD_S = 60.0  # that the end of a command waits for videos to be sent
@@ -43,7 +44,7 @@ def send_seed_results(run: Path, since: float) -> list[str]:
     """Send the new results of one seed; return sentences for the user.
 
     Raises:
-        Mistake: a file of the run directory is damaged, or a logger cannot work.
+        Mistake: a file of the run directory is damaged, a logger cannot work, or the run is training.
         OSError: a file cannot be read or written.
     """
     settings, identity = read_yaml(run / CONFIG), read_identity(run)
@@ -55,14 +56,15 @@ def send_seed_results(run: Path, since: float) -> list[str]:
     if not names or identity is None or not any(files.values()):
         return []
     refuse_unusable_loggers({"logger": names})
-    logs = RunLogs({"logger": names}, run)
-    logs.begin(run, sys.maxsize)
-    values, steps = read_statistics(files["evaluation"])
-    paths = {kind: [str(path) for path in found] for kind, found in files.items() if found}
-    for name in logs.newest[run]:  # none where the run could not be opened
-        logs.senders[name].send_results(str(run), values, paths, steps)
-    logs.finish([run], failed=identity.get("failed", False))
-    return logs.close(UPLOAD_S)
+    with lock_folder(run.parent if (run.parent / CONFIG).is_file() else run):  # a training sends rows, and ends its run
+        logs = RunLogs({"logger": names}, run)
+        logs.begin(run, sys.maxsize)
+        values, steps = read_statistics(files["evaluation"])
+        paths = {kind: [str(path) for path in found] for kind, found in files.items() if found}
+        for name in logs.newest[run]:  # none where the run could not be opened
+            logs.senders[name].send_results(str(run), values, paths, steps)
+        logs.finish([run], failed=identity.get("failed", False))
+        return logs.close(UPLOAD_S)
 
 
 def read_statistics(evaluations: list[Path]) -> tuple[dict[str, float], int | None]:

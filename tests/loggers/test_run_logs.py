@@ -14,6 +14,7 @@ from loggers import run_logs, sender
 from loggers.results import send_results
 from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
+from run_directory.writing import lock_folder
 
 
 def make_row(steps: int) -> dict[str, float]:
@@ -301,6 +302,20 @@ def test_what_is_sent_to_a_failed_run_later_leaves_it_failed(fake_wandb, begun_r
     train(run, settings, 100, [200])  # continued, to its end
     send_results(run, since=0)
     assert [words["exit_code"] for what, words in told() if what == "finish"][3:] == [0, 0]
+
+
+def test_results_of_a_run_that_trains_are_not_sent_because_that_would_end_it(fake_wandb, begun_run, capsys):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    (run / "page.html").write_text("<p>")
+    train(run, settings, 0, [100], end=False)
+    before = told()
+    with lock_folder(run):
+        send_results(run, since=0)
+    said = capsys.readouterr().err
+    assert said.startswith(f"{run}: its results were not sent to its loggers: ") and "another process" in said
+    assert told() == before
+    send_results(run, since=0)
+    assert "finish" in [what for what, _ in told()[len(before) :]]
 
 
 def test_results_of_a_damaged_run_directory_are_refused_with_the_reason(fake_wandb, begun_run, capsys):
