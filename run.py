@@ -78,6 +78,9 @@ def main(argv: list[str]) -> int:
     except Mistake as mistake:
         print(f"error: {mask_passwords(str(mistake))}", file=sys.stderr)
         return 2
+    except PermissionError as error:  # a directory that is somebody else's
+        print(f"error: {error.filename}: no permission", file=sys.stderr)
+        return 2
     except EnvironmentFault as fault:  # of a command that plays games; a training prints it itself
         print(f"error: {fault}", file=sys.stderr)
         return 1

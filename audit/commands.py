@@ -9,11 +9,11 @@ from typing import Any
 
 from cluster.plan import make_plan
 from experiments.composition import compose_settings
+from playing.saved_settings import read_run_settings
 from probes.audit_file import AUDIT_JSON, AUDIT_MD
 from probes.probe import FAIL
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
-from run_directory.saved_settings import read_run_settings
 from run_directory.writing import save_file
 from settings.algorithms import find_base
 from settings.mistakes import Mistake, resolve_path

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from claims.claim import Claim, Training
 from claims.measures import COLUMNS, MEASURES, Progress
-from evidence.grid_arms import GRID_JSON
 from experiments.overrides import check_overrides
 from grids.arms import Arm, Grid, compute_grid_key
 from grids.grid_directory import refuse_another_grid
-from run_directory.layout import list_seed_runs
+from run_directory.layout import GRID_JSON, list_seed_runs
 from run_directory.progress_table import read_progress
 from settings.mistakes import Mistake
 from settings.suggestions import suggest_option

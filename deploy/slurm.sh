@@ -23,7 +23,7 @@ export RAY_TMPDIR="${RAY_TMPDIR:-/tmp/$USER}"         # short, and of this user:
 mkdir -p "$RAY_TMPDIR"
 cd "$SUITE" || exit 2
 
-.venv/bin/python run.py "$@" "output_dir=$OUTPUT" resume=auto trust=true on_usr1=stop &
+.venv/bin/python run.py "output_dir=$OUTPUT" "$@" resume=auto trust=true on_usr1=stop &
 run=$!
 warned=0
 trap 'warned=1; kill -USR1 "$run"' USR1               # B: SLURM tells this script alone

@@ -22,12 +22,12 @@ from evidence.human import find_references
 from evidence.statistics import bootstrap_interval, iqm, t_interval
 from playing.agent import Agent, choose_dtype
 from playing.games_display import GamesDisplay
+from playing.saved_settings import read_run_settings
 from playing.whole_games import derive_seeds, play_games, share_games
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.files import read_json
 from run_directory.layout import CHECKPOINT_NAMES, evaluation_path, list_seed_runs
 from run_directory.provenance import describe_commit
-from run_directory.saved_settings import read_run_settings
 from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS, describe_protocol

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from run_directory.files import check_kind, read_json
-from run_directory.layout import CONFIG
+from run_directory.layout import CONFIG, GRID_JSON
 from settings.mistakes import Mistake
 
-GRID_JSON = "grid.json"
 GAME_KEYS = ("env", "env.game", "env.id")  # swept keys that choose the game
 NAMED_GROUPS = ("algo", "model", "cluster", "size", "tuned_configs")  # swept groups whose options speak for themselves
 

@@ -21,10 +21,10 @@ from environments.frame_stack import FrameStack
 from environments.games import Games, make_games
 from environments.threads import configure_threads
 from playing.agent import load_network
+from playing.saved_settings import read_run_settings
 from playing.whole_games import derive_seeds
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
-from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake
 
 NUM_ENVS, STEPS, MINIBATCH = 8, 128, 256

@@ -21,10 +21,10 @@ import yaml
 from environments.passwords import mask_passwords
 from environments.screen import format_score
 from evidence.evaluate import evaluate
+from playing.saved_settings import read_run_settings
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import CONFIG, PROGRESS_JSON, checkpoint_path, list_seed_runs
 from run_directory.manifest import write_manifest
-from run_directory.saved_settings import read_run_settings
 from run_directory.starts import find_starts
 from run_directory.weights import read_weights, write_arrays
 from run_directory.writing import explain_unwritable

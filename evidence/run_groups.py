@@ -8,10 +8,10 @@ import numpy as np
 
 from evidence.curves import EVALUATION, SCORE, SMALL_CURVES
 from evidence.labels import label_runs
+from playing.saved_settings import read_run_settings
 from run_directory.checkpoints import MIN_GAMES
 from run_directory.layout import list_seed_runs
 from run_directory.progress_table import NoRows, read_progress
-from run_directory.saved_settings import read_run_settings
 from run_directory.starts import find_starts
 from settings.mistakes import Mistake
 from settings.protocols import describe_protocol

@@ -75,6 +75,7 @@ def check_settings(settings: dict) -> dict:
     if not settings["output_dir"]:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
+    settings["seed"] = list(plan.seeds) if isinstance(settings["seed"], list) else plan.seeds[0]  # whole: 1.0 is 1
     _check_env(settings)
     refuse_impossible_evaluations(settings)
     _check_model(settings)

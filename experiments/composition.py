@@ -78,6 +78,10 @@ def expand_overrides(overrides: list[str]) -> list[str]:
         Mistake: a short form or a file cannot be used.
     """
     words = [word for override in overrides for word in expand_override(override, list_options("env"))]
+    for group in FILE_GROUPS:  # Hydra takes no null for a group that its defaults leave open
+        if f"{group}=null" in words:
+            last = len(words) - 1 - words[::-1].index(f"{group}=null")
+            words = [word for i, word in enumerate(words) if i > last or not word.startswith(f"{group}=")]
     return [name_file(word) if is_file_option(word) else word for word in words]
 
 
@@ -244,6 +248,8 @@ def refuse_invalid_override(override: str, typed: str) -> None:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
     if parsed.is_sweep_override() and key in ("runs", "logger"):
         raise Mistake(f"{typed} cannot be read; put brackets around it, {key}=[{value}]")
+    if parsed.is_sweep_override() and key == "seed":
+        raise Mistake(f"{typed}: several seeds are seed=1,2,3 or seed=range(1,4), which are the same")
     if parsed.is_sweep_override():
         raise Mistake(f"{typed} has several values; add -m for a grid of them, as in python run.py -m {typed}")
     if key in GROUPS and not value:

@@ -21,15 +21,17 @@ from experiments.composition import (
     compose_settings,
     explain_unknown_option,
     find_place,
+    is_file_option,
     list_options,
     parse_overrides,
     remove_resume,
 )
 from experiments.config_dir import open_saved_folder, open_typed_folder
-from experiments.resume import apply_overrides, merge_settings, refuse_another_model, refuse_another_place
+from experiments.resume import apply_overrides, keep_known, merge_settings, refuse_another_model, refuse_another_place
 from experiments.yaml_files import find_key_line
 from run_directory.continuation import open_run
-from run_directory.layout import CONFIG
+from run_directory.files import read_yaml
+from run_directory.layout import CONFIG, GRID_JSON
 from run_directory.outputs import AUTO, find_begun_run, find_newest_run
 from run_directory.starts import read_overrides
 from settings.commands import READER_SETTINGS
@@ -64,9 +66,20 @@ def find_resumed_place(key: str, words: list[str], run: Path) -> str | None:
         words: the new overrides; a file that they choose goes before the config.yaml of the run.
         run: the run directory.
     """
-    before = read_overrides(run)
+    before, _ = read_begun(run, read_yaml(run / CONFIG))
     place = find_place(key, [*before, *words])
     return place if place != find_place(key, before) else find_key_line(run / CONFIG, key, "_global_")
+
+
+def read_begun(run: Path, saved: dict) -> tuple[list[str], bool]:
+    """Return the overrides of all starts of a run without files that are gone, and whether there are such files.
+
+    config.yaml has the values of those files. The algorithm is kept, because its settings can be typed.
+    """
+    begun, name = read_overrides(run), saved["algo"]["name"]
+    left = [o for o in begun if not is_file_option(o) or Path(o.partition("=")[2]).expanduser().is_file()]
+    gone = len(left) < len(begun)
+    return [*([f"algo={name}"] if gone and name in list_options("algo") else []), *left], gone
 
 
 def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
@@ -88,9 +101,8 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
     command, resume = (parse_overrides(start).get(key) for key in ("command", "resume"))
     typed = parse_overrides([o for o in overrides if o.partition("=")[0] in PATH_SETTINGS])
-    for key, path in typed.items():
-        if path and path != "auto":
-            resolve_path(path, key)
+    for key in (key for key, path in typed.items() if path and path != "auto"):
+        resolve_path(typed[key], key)
     if typed.get("config_dir"):  # run.py has opened it already; others who call this have not
         open_typed_folder(overrides)
     if command in READER_SETTINGS and (command != "audit" or any(o.startswith("run=") for o in overrides)):
@@ -116,6 +128,8 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
         return settings | {"resume": "auto"}, find_begun_run(settings)
 
     refuse_missing_directory(resume, "resume", ("latest", AUTO))
+    if (resolve_path(resume, "resume") / GRID_JSON).is_file():
+        raise Mistake(f"resume={resume} is a grid; to continue it, type its line again, which {GRID_JSON} has")
     resume = find_newest_run(resume, "resume", typed.get("output_dir") or "outputs")
     run, saved = open_run(resume, "resume")
     refuse_another_place(run, saved, overrides)
@@ -123,8 +137,12 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     typed = remove_resume(overrides)
     # The difference between today's compositions without and with the new overrides is applied to the saved settings.
     # So an override of a group (size=short) works, and new defaults of the YAML files do not change the run.
-    before, after = compose_settings(read_overrides(run)), compose_settings([*read_overrides(run), *typed])
-    settings = apply_overrides(merge_settings(saved, before, after), after, typed)
+    begun, gone = read_begun(run, saved)
+    before, after = compose_settings(begun), compose_settings([*begun, *typed])
+    settings = apply_overrides(merge_settings(saved, before, keep_known(after, saved) if gone else after), after, typed)
+    if settings["command"] != saved["command"]:
+        what = {"train": "training", "search": "search"}[saved["command"]]
+        raise Mistake(f"resume={resume} is a {what}, and goes on as one; for a {settings['command']} leave resume out")
     refuse_another_model(saved, settings)
     with name_place_of_mistake(overrides, run):
         settings = check_settings(settings | {"resume": None})

@@ -29,6 +29,13 @@ def merge_settings(saved: dict, before: dict, after: dict) -> dict:
     return result
 
 
+def keep_known(after: dict, saved: dict) -> dict:
+    """Return `after` with the keys of `saved` alone, at every depth."""
+    known = {key: value for key, value in after.items() if key in saved}
+    deeper = {key: keep_known(value, saved[key]) for key, value in known.items() if isinstance(value, dict)}
+    return known | deeper
+
+
 def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
     """Return `settings` with the value of `after` for each key of the overrides `typed`.
 
@@ -36,6 +43,8 @@ def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
     """
     for key in (override.partition("=")[0] for override in typed):
         group, _, name = key.partition(".")
+        if not name and not isinstance(after.get(key, {}), dict):
+            settings = settings | {key: after[key]}
         if name in (after[group] if isinstance(after.get(group), dict) else ()):
             settings = settings | {group: settings[group] | {name: after[group][name]}}
     return settings

@@ -11,7 +11,7 @@ from settings.synonyms import takes_value
 
 SEED_LIST = re.compile(r"-?\d+(,-?\d+)+")
 MAX_SEEDS = 1000
-SEED_RANGE = re.compile(r"range\((\d+),(\d+)(?:,([1-9]\d*))?\)")
+SEED_RANGE = re.compile(r"range\((?:(\d+),)?(\d+)(?:,([1-9]\d*))?\)")
 
 
 def expand_override(override: str, envs: list[str]) -> list[str]:
@@ -32,7 +32,8 @@ def expand_override(override: str, envs: list[str]) -> list[str]:
     if key == "seed" and SEED_LIST.fullmatch(value):
         return [f"seed=[{value}]"]
     if key == "seed" and (found := SEED_RANGE.fullmatch(value.replace(" ", ""))):
-        seeds = range(*(int(number or 1) for number in found.groups()))
+        first, end, step = found.groups()
+        seeds = range(int(first or 0), int(end), int(step or 1))
         if len(seeds) > MAX_SEEDS:
             raise Mistake(f"{override}: these are {len(seeds):,} seeds; give {MAX_SEEDS} at most")
         return [f"seed={list(seeds)}".replace(" ", "")]

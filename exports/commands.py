@@ -8,9 +8,9 @@ The files that load the agent are imported where they are used, because they tak
 import importlib.util
 from pathlib import Path
 
+from playing.saved_settings import read_run_settings
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
-from run_directory.saved_settings import read_run_settings
 from run_directory.writing import choose_free_path, explain_unwritable
 from settings.mistakes import Mistake, resolve_path
 

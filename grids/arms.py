@@ -17,6 +17,7 @@ from typing import Any
 from environments.passwords import mask_passwords
 from experiments.composition import GROUPS, PATH_SETTINGS, compose_settings, list_values
 from experiments.overrides import check_overrides
+from run_directory.layout import TUNE
 from run_directory.outputs import compute_key
 from settings.mistakes import Mistake, format_count
 from settings.runs import RunSettings
@@ -153,6 +154,7 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
 def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
     """Return a directory name for each combination: the option of a group, and key and value of a setting."""
     names: list[str] = []
+    taken = re.compile(rf"{TUNE}|seed_\d+")  # other folders that a grid or a run has
     for values in combinations:
         parts = [
             ("", re.sub(r".*/|\.ya?ml$", "", value)) if key in GROUPS else (f"{key.rpartition('.')[2]}_", value)
@@ -160,7 +162,8 @@ def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
         ]
         base = "_".join(key + re.sub(r"[^\w.+-]+", "~", value).strip("~.") for key, value in parts)[:80]
         numbers = (f"{base}~{number}" for number in itertools.count(2))
-        names.append(base if base not in names else next(name for name in numbers if name not in names))
+        free = base not in names and not taken.fullmatch(base)
+        names.append(base if free else next(name for name in numbers if name not in names))
     return names
 
 

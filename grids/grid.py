@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 
 from cluster.local_ray import LOCAL
 from cluster.plan import Bundle, Plan, make_plan
+from command_line.flags import spell_override
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from grids.arms import Arm, Grid
@@ -146,7 +147,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
         if todo:
             own = [override for override in overrides if override.partition("=")[0] not in arm.values]
             own = [override for override in own if not override.startswith("max_runs=")]
-            typed = [*own, *(f"{key}={value}" for key, value in arm.values.items())]
+            typed = [*own, *(spell_override(f"{key}={value}") for key, value in arm.values.items())]
             record_start(plans[arm.name], folder / arm.name, argv, typed, todo)
     write_arms(folder, list(runs.values()))
     steps = sum(config["settings"]["stop"]["agent_steps"] for config in configs)
@@ -178,7 +179,7 @@ def list_runs(grid: Grid, plans: dict[str, Plan], folder: Path) -> tuple[dict[st
         done: list[int] = []
         if (path / CONFIG).exists():
             refuse_damaged_files(path)
-            _, done = find_starts(path, plan, say_done=False)
+            _, done = find_starts(path, plan, in_grid=True)
         settings = plan.settings | {"model": plan.settings["model"] | {"dtype": plan.dtype}}
         for seed, directory in dirs.items():
             label = f"{arm.name} seed {seed}"

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from environments.passwords import mask_passwords
-from evidence.grid_arms import GRID_JSON, read_grid_file
+from evidence.grid_arms import read_grid_file
 from run_directory.files import read_count, read_table
+from run_directory.layout import GRID_JSON
 from run_directory.writing import write_file, write_table
 from settings.mistakes import Mistake
 

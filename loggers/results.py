@@ -56,7 +56,7 @@ def send_seed_results(run: Path, since: float) -> list[str]:
     if not names or identity is None or not any(files.values()):
         return []
     refuse_unusable_loggers({"logger": names})
-    with lock_folder(run.parent if (run.parent / CONFIG).is_file() else run):  # a training sends rows, and ends its run
+    with lock_folder(run):  # a training sends its rows to the same run, and ends it
         logs = RunLogs({"logger": names}, run)
         logs.begin(run, sys.maxsize)
         values, steps = read_statistics(files["evaluation"])

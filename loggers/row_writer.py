@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from run_directory.layout import PROGRESS_CSV, WORKERS_CSV
-from run_directory.progress_table import ProgressTable
+from run_directory.progress_table import ProgressTable, read_rows
 from run_directory.tensorboard import CurveWriter
 
 
@@ -37,6 +37,8 @@ class RowWriter:
         self.tables[seed].drop_rows_beyond(agent_steps)
         if self.merged:
             self.merged.drop_rows_beyond(agent_steps, value=str(seed))
+            if rows := read_rows(self.tables[seed].path):  # more than are merged, if the seed was trained by itself
+                self.merged.replace_rows(rows, str(seed))
         if (self.dirs[seed] / WORKERS_CSV).exists():
             self.open_worker_table(seed).drop_rows_beyond(agent_steps)
         if seed in self.curves:

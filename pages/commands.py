@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from loggers.results import send_results
+from playing.saved_settings import read_run_settings
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import OWN_MODULES, format_command, list_seed_runs
-from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake, format_error, resolve_path
 from settings.own_parts import list_own_modules
 

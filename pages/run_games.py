@@ -19,6 +19,7 @@ from environments.screen import format_score
 from evidence.curves import SCORE
 from playing.agent import Agent
 from playing.games_display import GamesDisplay
+from playing.saved_settings import read_run_settings
 from recordings.recording import play_replays
 from recordings.replay import Replay, label_policy, list_played
 from recordings.replayed_game import open_game
@@ -29,7 +30,6 @@ from run_directory.checkpoints import read_totals
 from run_directory.layout import checkpoint_path
 from run_directory.manifest import find_damage
 from run_directory.milestones import find_milestones
-from run_directory.saved_settings import read_run_settings
 from settings.mistakes import format_count
 
 GAME_FRAMES, CLIP_FRAMES = 18_000, 1_200  # at most: five minutes of the game, 20 seconds of a clip

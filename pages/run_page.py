@@ -18,9 +18,9 @@ from pages.run_facts import describe_origin, describe_run, read_curves
 from pages.run_games import choose_clips, film_clip, film_game
 from pages.templates import read_template
 from playing.games_display import GamesDisplay
+from playing.saved_settings import read_run_settings
 from recordings.replayed_game import has_pictures
 from run_directory.checkpoints import find_checkpoint
-from run_directory.saved_settings import read_run_settings
 from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from environments.screen import format_duration
+from playing.saved_settings import read_run_settings
 from run_directory.layout import PROGRESS_CSV
-from run_directory.saved_settings import read_run_settings
 from settings.mistakes import Mistake
 
 MAX_READING_SHARE = 0.02  # of the time that may be spent on reading one table again

@@ -16,8 +16,8 @@ from environments.frames import layout_of
 from environments.games import Games, may_never_end
 from environments.machine import find_fastest_dtype
 from playing.rules import apply_rules
+from playing.saved_settings import read_run_settings
 from playing.whole_games import open_games
-from run_directory.saved_settings import read_run_settings
 from run_directory.weights import read_weights
 from settings.algorithms import find_base
 from settings.mistakes import Mistake, format_error

@@ -19,13 +19,13 @@ import torch
 from environments.frame_stack import FrameStack
 from playing.agent import choose_dtype, load_network
 from playing.rules import apply_rules
+from playing.saved_settings import read_run_settings
 from playing.whole_games import open_games
 from recordings.recording import describe_policy
 from recordings.replay import Replay, label_policy, list_factors, list_played
 from recordings.replayed_game import has_pictures, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.layout import MANIFEST, checkpoint_path
-from run_directory.saved_settings import read_run_settings
 from settings.algorithms import find_base
 from settings.mistakes import Mistake
 

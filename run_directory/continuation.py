@@ -50,10 +50,11 @@ def refuse_damaged_files(folder: Path) -> None:
     Raises:
         Mistake: a file in a run directory at or below the folder is damaged.
     """
-    for path in sorted(folder.rglob(CONFIG)):
-        read_yaml(path)
-        if path.with_name(STARTS).exists():
-            read_starts(path.with_name(STARTS))
+    for starts in sorted(folder.rglob(STARTS)):
+        read_starts(starts)
+        path = starts.with_name(CONFIG)
+        if path.exists():
+            read_yaml(path)
         for name in (PROGRESS_CSV, WORKERS_CSV, EVALUATIONS_CSV):
             read_rows(path.with_name(name))
 
@@ -77,8 +78,9 @@ def refuse_untrusted_directory(folder: Path, overrides: list[str]) -> None:
     newest = (read_starts(folder / STARTS) or [{}])[-1]
     here = identify_user()
     recorded = {key: newest.get(key, here[key]) for key in here}
-    checkpoints = [path for path in folder.rglob("*") if path.suffix in (".pkl", ".db", ".journal")]
-    others = [path for path in (folder, folder / STARTS, *checkpoints) if path.lstat().st_uid != os.getuid()]
+    files = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    checkpoints = [path for path in files if path.suffix in (".pkl", ".db", ".journal")]
+    others = [path for path in (folder, folder / STARTS, *checkpoints) if is_of_another(path)]
     if recorded == here and not others:
         return
     why = f"it was last written by {recorded['user']} on {recorded['host']}"
@@ -88,3 +90,11 @@ def refuse_untrusted_directory(folder: Path, overrides: list[str]) -> None:
         f"{folder} is not of {here['user']} on {here['host']} ({why}), and continuing it runs what its checkpoints "
         "say; add trust=true if you trust whoever made it (SECURITY.md)"
     )
+
+
+def is_of_another(path: Path) -> bool:
+    """Return whether a file belongs to another user; one that a training has replaced meanwhile does not."""
+    try:
+        return path.lstat().st_uid != os.getuid()
+    except FileNotFoundError:
+        return False

@@ -34,7 +34,7 @@ from settings.mistakes import Mistake
 
 CONFIG, STARTS, DIFF, OWN_MODULES = "config.yaml", "run.json", "git.diff", "own_modules"
 PROGRESS_CSV, WORKERS_CSV, EVALUATIONS_CSV = "progress.csv", "workers.csv", "evaluations.csv"
-TENSORBOARD, RECORDINGS, TUNE = "tensorboard", "recordings", "tune"
+TENSORBOARD, RECORDINGS, TUNE, GRID_JSON = "tensorboard", "recordings", "tune", "grid.json"
 MANIFEST, PROGRESS_JSON, WEIGHTS = "manifest.json", "progress.json", "weights.safetensors"
 MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # where RLlib saves the same weights
 

@@ -11,9 +11,11 @@ import os
 import secrets
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 from run_directory.layout import CONFIG, STARTS
+from run_directory.starts import read_starts
 from settings.experiment import list_versions
 from settings.mistakes import Mistake, resolve_path
 from settings.runs import NOT_THE_EXPERIMENT
@@ -28,8 +30,8 @@ def create_run(settings: dict) -> Path:
         Mistake: `output_dir` cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
-    stamp = "_".join(filter(None, (stamp, settings["label"])))
     name = compute_key(settings) if settings["resume"] == AUTO else stamp
+    name = "_".join(filter(None, (name, settings["label"])))
     return make_folder(settings, settings["algo"]["name"], settings["env"]["name"], name)
 
 
@@ -71,12 +73,13 @@ def compute_key(settings: dict) -> str:
 def find_begun_run(settings: dict) -> Path | None:
     """Return the run directory that an earlier start with `resume=auto` has made for the experiment, or None.
 
-    If an earlier version of the suite has made it, its name was computed without the newer settings.
+    If an earlier version of the suite has made it, its name was computed without the newer settings, and has no label.
     """
     path = Path(settings["output_dir"]).expanduser().resolve()
     path = path / settings["algo"]["name"] / settings["env"]["name"]
-    keys = map(compute_key, list_versions(settings))
-    return next((path / key for key in keys if (path / key / STARTS).exists()), None)
+    keys = [compute_key(version) for version in list_versions(settings)]
+    names = [*(f"{key}_{settings['label']}" for key in keys if settings["label"]), *keys]
+    return next((path / name for name in names if (path / name / STARTS).exists()), None)
 
 
 def find_newest_run(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:
@@ -104,7 +107,15 @@ def find_newest_run(path: str, setting: str, output_dir: str, kinds: tuple[str, 
             what = "search" if kinds == ("search",) else "run"
             raise Mistake(f"{setting}=latest: there is no {what} in {folder} yet; give {setting}=<its directory>")
         return path
-    run = max(found, key=lambda run: (run / STARTS).stat().st_mtime)
+    run = max(found, key=find_time)
     others = f", the newest of {len(found)} in {folder}" if len(found) > 1 else ""
     print(f"{setting}={path} is {run}{others}", file=sys.stderr)
     return str(run)
+
+
+def find_time(run: Path) -> float:
+    """Return when the newest start of a run began, which a copy of the run keeps, in seconds since 1970."""
+    try:
+        return datetime.strptime(read_starts(run / STARTS)[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (Mistake, IndexError, KeyError, ValueError):
+        return (run / STARTS).stat().st_mtime

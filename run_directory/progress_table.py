@@ -78,6 +78,15 @@ class ProgressTable:
             newest.update((name, str(cell)) for name, cell in cells.items())
             self._rewrite(rows)
 
+    def replace_rows(self, rows: list[dict[str, Any]], value: str) -> None:
+        """Put other rows in the place of those of a run or worker, unless they are as many."""
+        known = read_rows(self.path)
+        others = [row for row in known if row.get(self.key) != value]
+        if len(known) - len(others) != len(rows):
+            self._rewrite(
+                sorted([*others, *({self.key: value} | r for r in rows)], key=lambda r: int(r["agent_steps"]))
+            )
+
     def _has_header(self) -> bool:
         """Return whether the file has a first line: somebody may have deleted or emptied it."""
         return self.path.exists() and self.path.stat().st_size > 0

@@ -23,7 +23,8 @@ COMMIT = "SUITE_COMMIT"  # environment variable with the commit, for a copy of t
 
 
 def collect_provenance(run: Path, settings: dict) -> dict[str, Any]:
-    """Return the provenance for an entry of run.json; write git.diff if the code differs from its commit, and own_modules/.
+    """Return the provenance for an entry of run.json; write git.diff, if the code differs from its commit, and
+    own_modules/, if the user has such.
 
     Returns:
         `git`: {commit, dirty, untracked}, or None if the commit is unknown; `packages`; `python`; `hardware`; of a run

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from run_directory.layout import STARTS
 from settings.mistakes import Mistake
 
 RESERVE_MB = 256  # the free space on a disk that is kept for the last checkpoints of a run
@@ -81,6 +82,8 @@ def choose_free_path(path: Path) -> Path:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Lock the directory of a run or search while the block runs, so that two drivers cannot write the same files.
 
+    The lock of a seed or a trial is that of the run or search above it.
+
     Raises:
         Mistake: another process holds the lock, or the folder cannot be written or locked.
     """
@@ -88,14 +91,22 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise Mistake(
             f"{folder} cannot be written; begin anew under another output_dir, or copy it and continue the copy"
         )
-    with open(folder / ".lock", "w") as lock:
+    whole = [parent for parent in folder.parents[:3] if (parent / STARTS).is_file()]  # trials/<trial>/seed_1 is 3 deep
+    path = (whole or [folder])[-1] / ".lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # made by another user of a shared directory
+        lock = os.open(path, os.O_RDONLY)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Mistake(f"{folder}: another process is at it; wait for it, or end it") from error
+            raise Mistake(f"{path.parent}: another process is at it; wait for it, or end it") from error
         except OSError as error:
             raise Mistake(
                 f"{folder} cannot be locked against another process ({error.strerror}); name an output_dir on a file "
                 "system that has locks"
             ) from error
         yield
+    finally:
+        os.close(lock)

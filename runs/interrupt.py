@@ -69,6 +69,8 @@ def protect_output_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             kept = {key: getattr(stream, key) for key in ("encoding", "errors", "line_buffering", "write_through")}
+            if kept["errors"] == "strict":  # a path with letters that a log in ASCII lacks stops no run
+                kept["errors"] = "backslashreplace"
             setattr(sys, name, FailsafeStream(stream.detach(), **kept))
 
 

@@ -140,19 +140,24 @@ def record_start(plan: Plan, run: Path, argv: list[str], overrides: list[str], t
                 write_start(path, settings, argv, [*overrides, f"seed={seed}"], plan.dtype)
 
 
-def find_starts(run: Path, plan: Plan, say_done: bool = True) -> tuple[dict[int, Path], list[int]]:
+def find_starts(run: Path, plan: Plan, in_grid: bool = False) -> tuple[dict[int, Path], list[int]]:
     """Return, of a run that continues, the checkpoint that each seed starts from, and the seeds that are at their end.
 
-    What the user should know is printed: a seed that starts anew, a damaged checkpoint, a gap in the curve, and with
-    `say_done` a seed that is at its end.
+    What the user should know is printed: a damaged checkpoint, a gap in the curve, and, but of the arms of a grid, of
+    which many wait or have ended, a seed that starts anew or is at its end.
+
+    Raises:
+        Mistake: a run of one seed has no checkpoint yet; in a grid and with resume=auto it starts anew.
     """
     starts, done, settings = {}, [], plan.settings
     refuse_damaged_files(run)
     for seed, path in seed_paths(run, list(plan.seeds)).items():
         if not (path / CONFIG).exists():
             continue
-        if (len(plan.seeds) > 1 or settings["resume"] == AUTO) and not checkpoints.list_checkpoints(path):
-            print(f"seed {seed} stopped before its first checkpoint; it starts anew")
+        may_begin = in_grid or len(plan.seeds) > 1 or settings["resume"] == AUTO
+        if may_begin and not checkpoints.list_checkpoints(path):
+            if not in_grid:
+                print(f"seed {seed} stopped before its first checkpoint; it starts anew")
             continue
         checkpoint, complaints = checkpoints.find_newest_checkpoint(path)
         for sentence in complaints:
@@ -160,7 +165,7 @@ def find_starts(run: Path, plan: Plan, say_done: bool = True) -> tuple[dict[int,
         if has_reached_stop(settings["stop"], checkpoints.read_totals(checkpoint)):
             # With resume=auto a longer run is another experiment.
             how = f"type resume={run} and " if settings["resume"] == AUTO else ""
-            if say_done:
+            if not in_grid:
                 print(f"seed {seed} has reached its stop already; {how}raise stop.agent_steps to go on")
             done.append(seed)
             continue

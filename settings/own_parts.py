@@ -150,7 +150,7 @@ def list_own_sources(settings: dict) -> dict[str, Path]:
 
 
 def locate(name: str) -> tuple[Path, str] | None:
-    """Return the folder that an imported module was found in, and its file's path below; None if it has no such file."""
+    """Return the folder that an imported module was found in, and the path of its file below; None if there is none."""
     known = getattr(sys.modules[name], "__dict__", {})  # asked so, a module that loads itself later does not do it now
     file = "/".join(name.split(".")) + ("/__init__.py" if "__path__" in known else ".py")
     path = known.get("__file__") or ""

@@ -825,6 +825,61 @@ def test_resume_takes_a_value_back_to_the_default_when_that_is_typed(old_run):
     assert settings["algo"]["lr"] == 2.5e-4
 
 
+def test_resume_takes_back_a_setting_without_a_group_too(old_run):
+    path = old_run("env=cartpole", "report_every=500")
+    settings, _ = run.read_experiment([f"resume={path}", "report_every=2000"])
+    assert settings["report_every"] == 2000
+    saved = yaml.safe_load((path / "config.yaml").read_text()) | {"max_failures": 0}  # an older default
+    (path / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert run.read_experiment([f"resume={path}"])[0]["max_failures"] == 0
+    assert run.read_experiment([f"resume={path}", "max_failures=3"])[0]["max_failures"] == 3
+
+
+def test_a_run_goes_on_without_the_file_that_it_was_begun_with(old_run, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "# @package _global_\ndefaults:\n  - override /algo: a3c\n  - override /env: cartpole\nalgo: {lr: 0.25}\n"
+    )
+    path = old_run(f"tuned_configs={mine}", "algo.gamma=0.9")
+    mine.rename(tmp_path / "moved.yaml")
+    settings, _ = run.read_experiment([f"resume={path}", "algo.entropy_coeff=0.5"])
+    found = [settings["algo"][name] for name in ("name", "lr", "gamma", "entropy_coeff")]
+    assert found == ["a3c", 0.25, 0.9, 0.5] and settings["env"]["name"] == "cartpole"
+
+
+def test_a_training_does_not_go_on_as_a_search_nor_a_search_as_a_training(old_run):
+    training, search = old_run("env=cartpole"), old_run("tune_searches=cartpole_ppo", name="search")
+    for words in ([f"resume={training}", "tune_searches=cartpole_ppo"], [f"resume={search}", "command=train"]):
+        with pytest.raises(Mistake, match="is a (training|search), and goes on as one"):
+            run.read_experiment(words)
+
+
+def test_a_grid_is_not_continued_by_its_directory(tmp_path, capsys):
+    (tmp_path / "grid.json").write_text("{}")
+    assert run.main([f"resume={tmp_path}"]) == 2
+    assert "is a grid; to continue it, type its line again" in capsys.readouterr().err
+
+
+def test_a_tuned_config_is_taken_back_by_null(printed):
+    settings = printed("tuned_configs=cartpole_ppo", "tuned_configs=null", "algo.lr=0.5")
+    assert (settings["env"]["name"], settings["algo"]["lr"], settings["made_for"]) == ("assault", 0.5, {})
+    assert printed("tuned_configs=null", "tuned_configs=cartpole_ppo")["env"]["name"] == "cartpole"
+
+
+def test_a_seed_is_a_whole_number_however_it_is_typed(printed):
+    assert [type(printed(f"seed={seed}")["seed"]) for seed in ("1.0", "1e0")] == [int, int]
+    assert printed("seed=[1.0,2k]")["seed"] == [1, 2000]
+
+
+def test_a_directory_that_is_not_to_be_entered_is_named(monkeypatch, capsys, tmp_path):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "config.yaml"))
+
+    monkeypatch.setattr(overrides, "open_run", refuse)
+    assert run.main([f"resume={tmp_path}"]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'config.yaml'}: no permission\n"
+
+
 def test_a_second_resume_remembers_the_first(old_run):
     path = old_run("env=cartpole")
     settings, _ = run.read_experiment([f"resume={path}", "algo.lr=0.2"])

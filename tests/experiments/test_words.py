@@ -140,7 +140,14 @@ def test_a_game_by_its_gymnasium_id_is_told_the_game(capsys):
 
 @pytest.mark.parametrize(
     ("typed", "seeds"),
-    [("1,2,3", [1, 2, 3]), ("range(1,4)", [1, 2, 3]), ("range(1, 8, 3)", [1, 4, 7]), ("[4,5]", [4, 5]), ("7", 7)],
+    [
+        ("1,2,3", [1, 2, 3]),
+        ("range(1,4)", [1, 2, 3]),
+        ("range(1, 8, 3)", [1, 4, 7]),
+        ("range(3)", [0, 1, 2]),
+        ("[4,5]", [4, 5]),
+        ("7", 7),
+    ],
 )
 def test_seeds_are_taken_as_people_write_them(typed, seeds):
     assert run.read_experiment([f"seed={typed}"])[0]["seed"] == seeds

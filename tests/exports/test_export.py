@@ -68,7 +68,7 @@ def play_exported(folder: Path, seed: int, way: str = "greedy") -> tuple[float, 
 
 def play_in_suite(run: Path, checkpoint: str, env: dict, seed: int) -> tuple[float, int, list]:
     """Play a greedy game as an evaluation does, but in fp32; return the same as `play_exported`."""
-    from run_directory.saved_settings import read_run_settings
+    from playing.saved_settings import read_run_settings
 
     settings, actions = read_run_settings(run), []
     games = make_games(env | {"life_loss": False}, 1, 1, one_by_one=True)

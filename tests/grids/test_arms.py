@@ -109,3 +109,8 @@ def test_under_a_label_seeds_and_the_end_may_change_and_nothing_else():
 )
 def test_every_arm_has_a_directory_of_its_own(values, names):
     assert name_arms([{"model.h": value} for value in values]) == names
+
+
+def test_an_arm_is_not_named_as_another_folder_of_a_grid():
+    arms = [{"tuned_configs": f"/mine/{name}.yaml"} for name in ("tune", "seed_1", "tune", "seeds")]
+    assert name_arms(arms) == ["tune~2", "seed_1~2", "tune~3", "seeds"]

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,3 +147,21 @@ def test_the_arms_of_a_grid_share_an_evaluator_and_one_that_was_left_is_made_up_
         assert len(steps) == 2 and not list_weights_to_evaluate(seed)
         assert rows_of(seed)[-1]["evaluation_agent_steps"] == steps[-1]
     assert "ppo seed 2 evaluated at" in printed and (folder / "compare.html").exists()
+
+
+@pytest.mark.end_to_end
+def test_a_grid_of_one_seed_goes_on_though_some_arms_have_not_begun(tmp_path):
+    words = ["-m", "algo.lr=1e-3,1e-4", "env=cartpole", "stop.agent_steps=1000", "report_every=200"]
+    words = [*words, *TINY_PPO, "label=waits", f"output_dir={tmp_path}"]
+    code, printed = go(*words)
+    assert code == 0, printed
+    arm = tmp_path / "grids/waits/lr_0.0001"
+    for name in ("checkpoints", "tensorboard"):  # as if the grid had been killed while this arm waited
+        shutil.rmtree(arm / name)
+    (arm / "progress.csv").unlink()
+    code, printed = go(*words)
+    assert code == 0 and "1 at their end already, 1 to train" in printed
+    assert {row["arm"]: row["state"] for row in arms_of(arm.parent)} == {
+        "lr_0.001": "COMPLETE",
+        "lr_0.0001": "COMPLETE",
+    }

@@ -79,3 +79,22 @@ def test_tensorboard_has_every_row_of_progress_csv_after_kills(tmp_path):
     with open(tmp_path / "progress.csv", newline="") as file:
         rows = [(int(line["agent_steps"]), float(line["loss"])) for line in csv.DictReader(file)]
     assert len(rows) == 9 and shown_in(tmp_path / "tensorboard") == rows
+
+
+def test_rows_of_a_seed_that_was_trained_by_itself_come_into_the_table_above(tmp_path):
+    dirs = {seed: tmp_path / f"seed_{seed}" for seed in (1, 2)}
+    for path in dirs.values():
+        path.mkdir()
+    both = RowWriter(dirs, tmp_path, tensorboard=False)
+    for seed in dirs:
+        both.begin(seed, 0)
+        both.add(seed, row(1000))
+    alone = RowWriter({2: dirs[2]}, dirs[2], tensorboard=False)
+    alone.begin(2, 1000)
+    alone.add(2, row(2000))
+    again = RowWriter(dirs, tmp_path, tensorboard=False)
+    again.begin(2, 2000)
+    again.add(2, row(3000))
+    with open(tmp_path / "progress.csv", newline="") as file:
+        found = [(line["seed"], line["agent_steps"], line["loss"]) for line in csv.DictReader(file)]
+    assert sorted(found) == [("1", "1000", "100.0"), *(("2", f"{n}000", f"{n}00.0") for n in (1, 2, 3))]

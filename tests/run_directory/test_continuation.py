@@ -8,7 +8,7 @@ import yaml
 
 import run as command_line
 from run_directory import continuation
-from run_directory.continuation import open_run, refuse_untrusted_directory
+from run_directory.continuation import open_run, refuse_damaged_files, refuse_untrusted_directory
 from run_directory.provenance import identify_user
 from run_directory.starts import write_start
 from settings.mistakes import Mistake
@@ -92,3 +92,21 @@ def test_a_search_whose_own_settings_are_no_mapping_is_named(mine):
     config.write_text(config.read_text() + "search: []\n")
     with pytest.raises(Mistake, match="search"):
         open_run(str(mine), "resume")
+
+
+def test_files_that_a_training_replaces_meanwhile_belong_to_nobody_else(mine, monkeypatch):
+    real = continuation.os.walk
+    monkeypatch.setattr(continuation.os, "walk", lambda top: [*real(top), (str(mine), [], ["replaced.pkl"])])
+    refuse_untrusted_directory(mine, [])
+
+
+def test_a_configuration_that_another_program_left_in_a_run_is_not_the_run_s(mine):
+    folder = mine / "wandb/run-1/files"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("1: {desc: null}\n")
+    refuse_damaged_files(mine)
+    (mine / "seed_1").mkdir()
+    (mine / "seed_1/run.json").write_text((mine / "run.json").read_text())
+    (mine / "seed_1/config.yaml").write_text("[")
+    with pytest.raises(Mistake, match="seed_1/config.yaml"):
+        refuse_damaged_files(mine)

@@ -1,12 +1,14 @@
 """Run directories below `output_dir`: a new one for each run, and the same one for the same experiment."""
 
+import json
+import os
 import re
 
 import pytest
 
 import run as command_line
 from experiments.resume import keep_rules
-from run_directory.outputs import create_run, find_begun_run
+from run_directory.outputs import create_run, find_begun_run, find_newest_run
 from run_directory.starts import write_start
 from settings.mistakes import Mistake
 
@@ -94,3 +96,27 @@ def test_an_experiment_of_an_earlier_version_is_found_again_by_resume_auto_and_k
     new = create_run(settings | {"seed": 7})
     write_start(new, settings | {"seed": 7}, [], words, "float32")
     assert keep_rules(settings, new, words) == settings
+
+
+def test_a_label_is_part_of_the_name_with_resume_auto_too(compose, tmp_path):
+    words = ["env=cartpole", f"output_dir={tmp_path}"]
+    plain = compose(words) | {"resume": "auto"}
+    labelled = compose([*words, "label=mine"]) | {"resume": "auto"}
+    folders = {name: create_run(one) for name, one in (("plain", plain), ("mine", labelled))}
+    assert folders["mine"].name == f"{folders['plain'].name}_mine"
+    write_start(folders["plain"], plain, [], words, "float32")
+    assert find_begun_run(labelled) == folders["plain"], "an earlier version left it out"
+    write_start(folders["mine"], labelled, [], words, "float32")
+    assert find_begun_run(labelled) == folders["mine"] and find_begun_run(plain) == folders["plain"]
+
+
+def test_latest_is_the_newest_start_also_of_copies(compose, tmp_path, capsys):
+    for name, at in (("old", "2026-11-20T10:00:00+0000"), ("new", "2026-11-20T10:30:00+0000"), ("zone", None)):
+        folder = tmp_path / "ppo/cartpole" / name
+        folder.mkdir(parents=True)
+        write_start(folder, compose(["env=cartpole"]), [], [], "float32")
+        record = json.loads((folder / "run.json").read_text())
+        record["starts"][-1]["time"] = at or "2026-11-20T11:20:00+0100"  # 10:20 in Greenwich
+        (folder / "run.json").write_text(json.dumps(record))
+        os.utime(folder / "run.json", (1e9 if name == "new" else 2e9,) * 2)
+    assert find_newest_run("latest", "run", str(tmp_path)) == str(tmp_path / "ppo/cartpole/new")

@@ -1,9 +1,12 @@
 """A file that is written is the old one or the new one, and a reason is given where it cannot be written."""
 
+import os
+
 import pytest
 
 from run_directory import writing
-from run_directory.writing import write_file
+from run_directory.writing import lock_folder, write_file
+from settings.mistakes import Mistake
 
 
 def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
@@ -19,3 +22,31 @@ def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_file(file, "never")
     assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("part", ["seed_2", "trials/trial_3", "trials/trial_3/seed_1"])
+def test_a_run_and_a_part_of_it_are_not_written_by_two(part, tmp_path):
+    (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / part / "run.json").write_text("{}")
+    for first, second in ((tmp_path, tmp_path / part), (tmp_path / part, tmp_path)):
+        with lock_folder(first), pytest.raises(Mistake, match=f"^{tmp_path}: another process"), lock_folder(second):
+            pass
+    with pytest.raises(OSError, match="of the block"), lock_folder(tmp_path):
+        raise OSError("of the block")
+    with lock_folder(tmp_path / part):  # everything was unlocked
+        pass
+
+
+def test_the_lock_that_another_user_has_left_can_be_taken(tmp_path, monkeypatch):
+    (tmp_path / ".lock").write_text("")
+    real = os.open
+
+    def refuse_writing(path, flags, *mode):
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(writing.os, "open", refuse_writing)
+    with lock_folder(tmp_path), pytest.raises(Mistake, match="another process"), lock_folder(tmp_path):
+        pass
