@@ -25,11 +25,11 @@ if __name__ == "__main__":
 from contextlib import nullcontext
 from pathlib import Path
 
-from claims.claim import Claim, Training, list_claims, read_claim, read_training
+from claims.claim import PLANNED_SEEDS, Claim, Training, list_claims, read_claim, read_training
 from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
-DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false", "seeds": "10"}
+DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false", "seeds": str(PLANNED_SEEDS)}
 
 
 def main(argv: list[str]) -> int:
@@ -130,7 +130,8 @@ def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dic
         curves = {arm: read_seeds(runs[arm], seeds) for arm in claim.arms}
         table = {arm: measure_arm(runs_of, claim.until, claim.threshold) for arm, runs_of in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
-    command = f"python -m claims {claim.name}"
+    word = next((word for word in argv if "=" not in word and Path(word).stem == claim.name), claim.name)
+    command = f"python -m claims {word}" + (f" seeds={seeds}" if seeds != PLANNED_SEEDS else "")
     path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)
     print(f"“{claim.words}”\n  {judge_claim(findings)}")
     print("\n".join(f"  {describe_finding(finding)}" for finding in findings))

@@ -17,6 +17,7 @@ from settings.suggestions import suggest_option
 
 ROOM = Path(__file__).resolve().parent
 SIDES = ("above", "below")
+PLANNED_SEEDS = 10  # of every claim; with fewer it is a trial
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from claims.claim import Claim
+from claims.claim import PLANNED_SEEDS, Claim
 from claims.measurements import MEANINGS
 from claims.measures import MEASURES, Progress, compute_windows
 from claims.verdict import Finding, Table, judge_claim
@@ -26,6 +26,8 @@ POINTS = 25  # of a curve in the figure
 def describe_finding(finding: Finding) -> str:
     """Return a finding in a line."""
     interval = f"{finding.low:+.3g} to {finding.high:+.3g}"
+    if np.isnan(finding.effect):
+        return f"{finding.verdict}: {finding.prediction.describe()} (a seed has no such number)"
     p = "every seed the same" if np.isnan(finding.p) else f"p {format_p(finding.p)}"
     found = f"difference {finding.effect:+.3g}, 95 % {interval}, {p}"
     return f"{finding.verdict}: {finding.prediction.describe()} ({found})"
@@ -41,6 +43,12 @@ def format_report(claim: Claim, findings: list[Finding], table: Table, command: 
         interval = f"{one.low:+.3g} to {one.high:+.3g}"
         lines += [f"| {one.prediction.describe()} | {one.effect:+.3g} | {interval} | {p} | {one.verdict} |"]
     measures = list_measures(table)
+    seeds = min(len(values) for columns in table.values() for values in columns.values())
+    if seeds < PLANNED_SEEDS:
+        lines += [
+            "",
+            f"A trial of {seeds} seeds: the verdict that counts is that of the {PLANNED_SEEDS} that were planned.",
+        ]
     lines += ["", "Mean ± standard deviation over seeds:", ""]
     lines += [f"| arm | seeds | {' | '.join(measures)} |", f"|---|---:|{'---:|' * len(measures)}"]
     for arm, columns in table.items():

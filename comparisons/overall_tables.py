@@ -18,7 +18,7 @@ from settings.mistakes import format_count
 from verdicts.over_games import MEASURES, bootstrap_profile, compute_profile, has_intervals
 
 # Seeds of each of five games -> how often a 95 % interval of the IQM holds the truth: benchmarks.verdicts --games 5
-COVERAGE = {3: 0.77, 5: 0.88, 10: 0.92}
+COVERAGE = {2: 0.63, 3: 0.77, 5: 0.88, 10: 0.92}
 THRESHOLDS = 200  # of a performance profile
 OVERALL_COLUMNS = ("protocol", "arm", "game", "measure", "value", "low", "high", "seeds")
 WIDE = 5.0  # human-normalised scores above it are drawn on a logarithmic axis

@@ -83,7 +83,7 @@ def write_markdown(head: list[str], parts: list[Part], starts: list[dict[str, An
     """
     lines = [*head]
     for part in parts:
-        lines += [f"# {part.game}", "", *list_verdicts(part.verdicts), "", *list_arms(part.arms), ""]
+        lines += [f"# {part.game}", "", *list_verdicts(part.verdicts, part.arms), "", *list_arms(part.arms), ""]
         lines += ["## Runs", "", *list_runs([run for of_arm in part.arms.values() for run in of_arm]), ""]
         lines += [f"![learning curves]({part.figure})", "", *list_differences(part.differences)]
     return "\n".join(lines) + "\n" + name_starts(starts)
@@ -109,10 +109,18 @@ def name_starts(starts: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def list_verdicts(verdicts: list[Verdict]) -> list[str]:
-    """Return a line for each pair of arms, and how they were compared, or that fewer than two arms have a score."""
+def list_verdicts(verdicts: list[Verdict], arms: dict[str, list[Run]]) -> list[str]:
+    """Return a line for each pair of arms, and how they were compared, or that fewer than two arms have a score.
+
+    Args:
+        verdicts: one for each pair.
+        arms: label -> runs, whose intervals are explained too.
+    """
+    interval = ""
+    if any(len(scores := list_scores(runs)) > 1 and scores.min() > 0 for runs in arms.values()):
+        interval = " The interval of an arm whose scores are all above 0 is that of its geometric mean."
     if not verdicts:
-        return ["Fewer than two arms have a score: there is nothing to compare."]
+        return [f"Fewer than two arms have a score: there is nothing to compare.{interval}"]
     lines = [f"- {verdict.describe()}" for verdict in verdicts]
     ratio = any(verdict.is_ratio for verdict in verdicts)
     paired = any(verdict.is_paired for verdict in verdicts)
@@ -122,12 +130,16 @@ def list_verdicts(verdicts: list[Verdict]) -> list[str]:
         else "Welch's t"
     )
     on = "on the logarithms of scores, so that effects are ratios of geometric means" if ratio else "on scores"
-    interval = " An arm's interval below is that of its geometric mean." if ratio else ""
     return [
         *lines,
         "",
         f"{how} {on}; p after Holm's correction over {format_count(len(verdicts), 'pair')}.{interval}",
     ]
+
+
+def list_scores(runs: list[Run]) -> np.ndarray:
+    """Return the scores of the runs that have one, float [S]."""
+    return np.array([run.score for run in runs if np.isfinite(run.score)])
 
 
 def list_arms(arms: dict[str, list[Run]]) -> list[str]:
@@ -137,7 +149,7 @@ def list_arms(arms: dict[str, list[Run]]) -> list[str]:
         join_cells("---" for _ in ARM_COLUMNS),
     ]
     for label, runs in arms.items():
-        scores = np.array([run.score for run in runs if np.isfinite(run.score)])
+        scores = list_scores(runs)
         steps = [int(run.progress["agent_steps"][-1]) for run in runs]
         hours = np.mean([run.progress["wall_time_s"][-1] for run in runs]) / 3600
         interval = "one seed" if len(scores) == 1 else "no game has ended"

@@ -43,8 +43,8 @@ class Finalist(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The mean score on fresh seeds."""
-        return float(np.mean(self.scores))
+        """The mean score on fresh seeds; NaN where all have failed."""
+        return float(np.mean(self.scores)) if self.scores else math.nan
 
 
 def read_finalists(folder: Path) -> list[Finalist]:
@@ -87,10 +87,10 @@ def read_finalists(folder: Path) -> list[Finalist]:
         if trial is None:
             raise explain_damage(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
         both = [seed for seed in sorted(scores) if math.isfinite(scores[seed] + default.get(seed, math.nan))]
-        if both:
+        failed = [seed for seed, score in scores.items() if math.isnan(score)]
+        if both or failed:
             values = {key: value for key, value in trial.items() if "." in key and value}
             pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
-            failed = [seed for seed, score in scores.items() if math.isnan(score)]
             found.append(Finalist(name, values, trial["score"], both, *pairs, compare_scores(*pairs), failed))
     if not found:
         raise NoFinalists(
@@ -131,10 +131,15 @@ def read_search(folder: Path) -> dict:
 
 
 def compare_scores(first: list[float], second: list[float]) -> tuple[float, float, float]:
-    """Return the mean of first - second and its 95 % interval, whose ends are NaN if there is only one pair."""
+    """Return the mean of first - second and its 95 % interval: the ends are NaN for one pair, all three for none."""
     if len(first) > 1:
         return paired_difference(first, second)
-    return first[0] - second[0], math.nan, math.nan
+    return first[0] - second[0] if first else math.nan, math.nan, math.nan
+
+
+def collect_default_scores(found: list[Finalist]) -> dict[int, float]:
+    """Return fresh seed -> score of the default settings, of all seeds on which they were compared with a finalist."""
+    return dict(sorted(pair for one in found for pair in zip(one.seeds, one.default_scores, strict=True)))
 
 
 def print_result(folder: Path) -> bool:
@@ -142,30 +147,33 @@ def print_result(folder: Path) -> bool:
     console, found = Console(), read_finalists(folder)
     if not console.is_terminal:  # rich would fold lines of a file or pipe at 80 characters
         console.width = WIDTH
-    table = Table(title=f"fresh seeds {', '.join(map(str, found[0].seeds))}", title_justify="left")
+    default = collect_default_scores(found)
+    table = Table(title=f"fresh seeds {', '.join(map(str, default))}", title_justify="left")
     for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="right" if heading else "left")
     for one in found:
         scores = ", ".join([*(format_score(score) for score in one.scores), *("failed" for _ in one.failed)])
-        table.add_row(
-            one.name, format_score(one.search_score), scores, format_score(one.mean), format_difference(one.difference)
-        )
-    default = found[0].default_scores
-    scores = ", ".join(format_score(score) for score in default)
-    table.add_row(DEFAULT, "", scores, format_score(float(np.mean(default))), "")
+        mean = format_score(one.mean) if one.scores else ""
+        table.add_row(one.name, format_score(one.search_score), scores, mean, format_difference(one.difference))
+    scores = ", ".join(map(format_score, default.values()))
+    table.add_row(DEFAULT, "", scores, format_score(float(np.mean([*default.values()]))) if default else "", "")
     console.print(table, explain_result(found[0]), sep="\n", highlight=False, soft_wrap=True)
     return found[0].difference[0] > 0 and not found[0].failed
 
 
 def format_difference(difference: tuple[float, float, float]) -> str:
-    """Return a difference and its interval as text: `+20.3 (-10.1 to +50.7)`."""
+    """Return a difference and its interval as text, `+20.3 (-10.1 to +50.7)`; no text where there is none."""
     mean, low, high = difference
+    if math.isnan(mean):
+        return ""
     ends = "" if math.isnan(low) else f" ({format_score(low, '+')} to {format_score(high, '+')})"
     return format_score(mean, "+") + ends
 
 
 def explain_result(best: Finalist) -> str:
     """Return a sentence that says what the scores of the best finalist mean."""
+    if not best.scores:
+        return f"{best.name}, the winner, has no score on fresh seeds: it failed on {', '.join(map(str, best.failed))}."
     curse = best.search_score - best.mean
     mean, low, _ = best.difference
     how = "less" if curse >= 0 else "more"

@@ -14,6 +14,7 @@ import numpy as np
 from environments.screen import format_score
 from evidence.search_result import (
     NoFinalists,
+    collect_default_scores,
     explain_result,
     format_difference,
     read_finalists,
@@ -129,12 +130,18 @@ def write_fresh_scores(folder: Path) -> str:
         found = read_finalists(folder)
     except NoFinalists:
         return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
+    default = collect_default_scores(found)
     rows = [
-        (one.name, format_score(one.search_score), format_score(one.mean), format_difference(one.difference))
+        (
+            one.name,
+            format_score(one.search_score),
+            format_score(one.mean) if one.scores else "failed",
+            format_difference(one.difference),
+        )
         for one in found
     ]
-    rows.append(("default", "", format_score(float(np.mean(found[0].default_scores))), ""))
-    head = ("", "search score", f"mean on fresh seeds {', '.join(map(str, found[0].seeds))}", "minus default, 95 %")
+    rows.append(("default", "", format_score(float(np.mean([*default.values()]))) if default else "", ""))
+    head = ("", "search score", f"mean on fresh seeds {', '.join(map(str, default))}", "minus default, 95 %")
     return f"<h2>On fresh seeds</h2>\n{write_table(head, rows)}\n<p>{html.escape(explain_result(found[0]))}</p>"
 
 

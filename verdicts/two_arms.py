@@ -178,7 +178,7 @@ def t_welch(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> tuple[float
     if min(len(a), len(b)) < 2:
         return effect, math.nan, math.nan, math.nan
     of_a, of_b = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    if of_a + of_b == 0:
+    if is_rounding(math.sqrt(of_a + of_b), a, b):
         return effect, effect, effect, math.nan if effect else 1.0
     freedom = (of_a + of_b) ** 2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
     return _finish_t(effect, math.sqrt(of_a + of_b), freedom, confidence)
@@ -196,9 +196,14 @@ def t_paired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> tuple[floa
     if len(difference) < 2:
         return effect, math.nan, math.nan, math.nan
     error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
-    if error == 0:
+    if is_rounding(error, np.asarray(a, float), np.asarray(b, float)):
         return effect, effect, effect, math.nan if effect else 1.0
     return _finish_t(effect, error, len(difference) - 1, confidence)
+
+
+def is_rounding(error: float, a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether a standard error is no more than rounding gives to values that do not differ at all."""
+    return error <= 1e-12 * max(np.abs(a).max(), np.abs(b).max())
 
 
 def _finish_t(effect: float, error: float, freedom: float, confidence: float) -> tuple[float, float, float, float]:

@@ -15,6 +15,7 @@ import torch
 from claims.__main__ import main
 from claims.claim import Prediction, list_claims, read_training
 from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
+from claims.report import describe_finding
 from claims.training import make_grid, refuse_unmeasured
 from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
 from claims.wrappers import Levels, Push
@@ -202,7 +203,7 @@ def test_a_number_that_every_seed_shares_needs_no_chance():
     (found,) = judge(Prediction("x", "a", "below", 0.0), a=[0, 0, 0])
     assert found.verdict == CANNOT_TELL
     (found,) = judge(Prediction("x", "a", "above", 0.0), a=[math.nan, 1, 2])  # one seed has no number
-    assert found.verdict == CANNOT_TELL
+    assert found.verdict == CANNOT_TELL and "a seed has no such number" in describe_finding(found)
 
 
 def test_pairs_are_compared_as_pairs():
@@ -240,6 +241,7 @@ def test_a_tiny_claim_is_trained_once_measured_and_reported(tmp_path):
     code, printed = go(*words)
     assert code == 0 and "does not hold here" in printed, printed
     report = (tmp_path / "found" / "mine.md").read_text()
+    assert f"python -m claims {path} seeds=2" in report and "A trial of 2 seeds" in report
     assert "A2C is tiny." in report and "Beforehand." in report and "| tiny | 2 |" in report
     assert (tmp_path / "found" / "mine.png").stat().st_size < 100_000
     assert len((tmp_path / "found" / "mine.csv").read_text().splitlines()) == 5  # a header, and two seeds of two arms

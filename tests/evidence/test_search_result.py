@@ -7,7 +7,9 @@ import pytest
 
 from evidence.search_result import explain_result, format_difference, print_result, read_finalists
 from pages.commands import show_search
-from pages.search_page import PAGE
+from pages.search_page import PAGE, write_fresh_scores
+from settings.mistakes import Mistake
+from tuned_configs.promotion import promote_winner
 
 
 def test_finalists_are_compared_with_the_default_seed_by_seed_on_fresh_seeds_only(searched):
@@ -36,6 +38,28 @@ def test_a_row_of_the_table_is_not_folded_where_there_is_no_terminal(searched, c
     (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,3,76", "trial 2,fresh,3,12345678.5"))
     print_result(searched)
     assert "12,345,678.5, 78.0, 80.0" in capsys.readouterr().out
+
+
+def test_a_winner_that_failed_on_every_fresh_seed_stays_the_winner_and_is_not_promoted(searched, capsys):
+    text = re.sub(r"trial 2,fresh,(\d),.*", r"trial 2,fresh,\1,", (searched / "seeds.csv").read_text())
+    (searched / "seeds.csv").write_text(text)
+    first, second = read_finalists(searched)
+    assert (first.name, first.scores, first.failed, second.name) == ("trial 2", [], [3, 4, 5], "trial 0")
+    assert print_result(searched) is False
+    printed = capsys.readouterr().out
+    assert "trial 2, the winner, has no score on fresh seeds: it failed on 3, 4, 5." in printed
+    assert re.search(r"default .*53\.0, 54\.0, 55\.0 .*\b54\.0\b", printed, re.MULTILINE) and "nan" not in printed
+    with pytest.raises(Mistake, match="trial 2, the winner, failed on fresh seed 3, 4, 5; nothing is promoted"):
+        promote_winner(searched)
+    assert "failed" in write_fresh_scores(searched) and "nan" not in write_fresh_scores(searched)
+
+
+def test_the_default_is_shown_with_all_seeds_on_which_a_finalist_met_it(searched, capsys):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text(text.replace("trial 2,fresh,3,76", "trial 2,fresh,3,"))
+    print_result(searched)
+    printed = capsys.readouterr().out
+    assert "fresh seeds 3, 4, 5" in printed and "53.0, 54.0, 55.0" in printed
 
 
 def test_what_a_finalist_did_as_a_contender_is_no_fresh_seed(searched):

@@ -34,6 +34,18 @@ def test_seeds_that_all_score_the_same_need_no_test(test):
     assert math.isnan(test([6], [5])[3])
 
 
+@pytest.mark.parametrize("scores", [(500, 475), (500, 499.9), (0.1, 0.3), (1e-9, 3.3)])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 7])
+def test_no_rounding_makes_a_spread_of_equal_scores(scores, seeds):
+    """The logarithm of 475 three times has a variance of 4e-31."""
+    first, second = ([np.log(score)] * seeds for score in scores)
+    for test in (t_welch, t_paired):
+        effect, low, high, p = test(first, second)
+        assert low == effect == high and math.isnan(p)
+    assert math.isnan(t_paired([1.1, 2.2, 3.3], [0.1, 1.2, 2.3])[3])
+    assert t_welch([1e-9, 2e-9, 3e-9], [4e-9, 5e-9, 6e-9])[3] < 0.05  # small numbers have a spread too
+
+
 def test_holms_correction_by_hand():
     assert correct_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert correct_holm([0.9, 0.8]) == [1.0, 1.0]
