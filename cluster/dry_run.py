@@ -145,7 +145,7 @@ def describe_traffic(plan: Plan, config: Any, pace: Pace | None) -> Iterable[str
     learners = settings["cluster"]["num_learners"]
     weights, each = count_weight_bytes(config), count_rollout_bytes(config)
     ship = settings["algo"].get("ship")  # only A3C has this setting
-    spelt_weights = f"{weights / 1e6:,.1f} MB"
+    spelt_weights = f"{weights / 1e6:,.1f} MB" if weights > 1e5 else f"{weights / 1e3:,.1f} kB"
     if not runners and not learners:
         yield "no traffic: one process plays and learns"
         return

@@ -131,7 +131,7 @@ def count_env_runners(settings: dict[str, Any]) -> int:
     if cluster["num_env_runners"] is not None:
         return cluster["num_env_runners"]
     left = count_cpus() - (cluster["cpus"] or 0) - _count_learner_cpus(cluster)
-    return min(settings["algo"].get("num_workers", 0), max(0, int(left / cluster["cpus_per_runner"])))
+    return min(settings["algo"].get("num_workers", 0), max(0, int(round(left / cluster["cpus_per_runner"], DIGITS))))
 
 
 def count_training_cpus(settings: dict[str, Any]) -> int:

@@ -18,7 +18,7 @@ from cluster.package import MAX_JOB_BYTES, pack_code, place_own_files
 from environments.passwords import mask_passwords
 from run_directory.outputs import compute_key
 from run_directory.provenance import COMMIT, describe_commit
-from settings.mistakes import Mistake
+from settings.mistakes import Mistake, resolve_path
 
 DASHBOARD_VARIABLE = "RAY_API_SERVER_ADDRESS"  # `ray job` reads this environment variable, too
 ANSWER_TIMEOUT_S = 5  # of the first request to a dashboard
@@ -56,7 +56,7 @@ def submit_job(settings: dict, words: list[str], grid: str | None = None) -> str
     name = f"grid/{grid}" if grid else f"{settings['algo']['name']}/{settings['env']['name']}"
     key = "" if grid else f"-{compute_key(settings).removeprefix('auto_')}"
     job = f"{name.replace('/', '-')}{key}-{time.strftime('%m%d-%H%M%S')}"
-    moved, own = place_own_files(words)
+    moved, own = place_own_files(list(map(make_absolute, words)))
     with pack_code(own, MAX_JOB_BYTES) as code:
         job_request = {
             "entrypoint": format_entrypoint(moved, is_grid=grid is not None),
@@ -92,6 +92,12 @@ def post_job(address: str, job_request: dict[str, Any]) -> None:
             if "No available agent" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(1)
+
+
+def make_absolute(word: str) -> str:
+    """Return an override with the path of a run that holds where the job runs, which is not where it was typed."""
+    key, _, value = word.partition("=")
+    return f"{key}={resolve_path(value, key)}" if key == "resume" and value not in ("", "auto", "latest") else word
 
 
 def add_resume_overrides(words: list[str]) -> list[str]:

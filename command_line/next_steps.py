@@ -2,17 +2,20 @@
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.connection import JOB_VARIABLE
 from environments.games import may_never_end
-from run_directory.layout import format_command, shorten_path
+from run_directory.checkpoints import read_totals
+from run_directory.layout import checkpoint_path, format_command, list_seed_runs, shorten_path
+from settings.mistakes import Mistake
 
 
 def describe_next_steps(run: Path, settings: dict) -> str:
     """Return what one can do with a run that has come to its end, as lines that can be pasted into a shell."""
     stop = settings["stop"]
-    farther = [f"stop.agent_steps={2 * stop['agent_steps']}"]
+    farther = [f"stop.agent_steps={2 * max(stop['agent_steps'], count_agent_steps(run))}"]
     farther += [f"stop.{key}=null" for key in ("time_s", "episode_return") if stop[key] is not None]
     shown = shorten_path(run)
     folder = "<your folder>" if JOB_VARIABLE in os.environ else settings["config_dir"]  # that of a job goes with it
@@ -26,3 +29,11 @@ def describe_next_steps(run: Path, settings: dict) -> str:
         lines["a page of it all"] = format_command("command=page", f"run={shown}", *own)
     lines["train on"] = format_command(f"resume={shown}", *farther)
     return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])
+
+
+def count_agent_steps(run: Path) -> int:
+    """Return the agent steps at the newest checkpoint of a run, of several seeds the largest number; 0 without one."""
+    with suppress(Mistake):
+        newest = [checkpoint_path(one, "last") for one in list_seed_runs(run)]
+        return max((int(read_totals(one)["agent_steps"]) for one in newest if one.is_dir()), default=0)
+    return 0

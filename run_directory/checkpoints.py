@@ -95,7 +95,7 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
     The checkpoint is copied as `best` too, if its score is the highest so far and the mean of at least MIN_GAMES games.
     """
     last, previous, best = (checkpoint_path(run, name) for name in ("last", "previous", "best"))
-    arriving = checkpoint_path(run, "arriving")
+    arriving, leaving = (checkpoint_path(run, name) for name in ("arriving", "leaving"))
     arriving.parent.mkdir(exist_ok=True)
     _link_files(checkpoint, arriving)
     if last.exists():
@@ -105,13 +105,18 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
         else:
             shutil.rmtree(last)
     os.rename(arriving, last)
+    if leaving.exists() and not best.exists():  # killed between the two renamings below
+        os.rename(leaving, best)
     now = read_totals(last)
     if now["episodes"] >= MIN_GAMES and (
         not best.exists() or find_damage(best) or now["episode_return_mean"] > read_totals(best)["episode_return_mean"]
     ):
         _link_files(last, arriving)
-        shutil.rmtree(best, ignore_errors=True)
+        shutil.rmtree(leaving, ignore_errors=True)
+        if best.exists():
+            os.rename(best, leaving)
         os.rename(arriving, best)
+        shutil.rmtree(leaving, ignore_errors=True)
 
 
 def _link_files(source: Path, target: Path) -> None:

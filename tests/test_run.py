@@ -1015,6 +1015,11 @@ def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     assert f"run={tmp_path}/ppo/x " in describe_next_steps(tmp_path / "ppo" / "x", settings)
     monkeypatch.chdir(ROOT)
     assert "run=outputs/ppo/x " in describe_next_steps(ROOT / "outputs" / "ppo" / "x", settings)
+    last = tmp_path / "far/checkpoints/last"
+    last.mkdir(parents=True)
+    (tmp_path / "far/config.yaml").write_text("")
+    (last / "progress.json").write_text('{"agent_steps": 28706}')
+    assert "stop.agent_steps=57412 " in describe_next_steps(tmp_path / "far", settings)
     gymnasium.register("NoLimit-v0", "gymnasium.envs.classic_control:CartPoleEnv")
     endless = describe_next_steps(tmp_path, settings | {"env": {"id": "NoLimit-v0"}})
     assert "command=evaluate" not in endless, "it would be refused"

@@ -55,6 +55,13 @@ def test_a_grid_is_one_job_which_types_the_same_grid_there(monkeypatch, capsys):
     assert run.main(["-m", "command=submit", "algo=a2c,ppo", "env=cartpole"]) == 2 and len(posted) == 1  # no cluster
 
 
+def test_a_run_that_a_job_continues_is_named_by_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["resume=runs/one", "resume=/runs/one", "resume=auto", "algo.lr=1e-3"]
+    named = [f"resume={tmp_path}/runs/one", *words[1:]]
+    assert [submit.make_absolute(word) for word in words] == named
+
+
 def test_own_files_go_with_a_job(tmp_path, monkeypatch):
     (tmp_path / "own" / "algo").mkdir(parents=True)
     (tmp_path / "own" / "algo" / "hasty.yaml").write_text("defaults: [ppo]\nlr: 0.5\n")

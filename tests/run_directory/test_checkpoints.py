@@ -196,7 +196,7 @@ def test_a_damaged_last_does_not_push_a_whole_previous_out(made, run):
     assert find_damage(run / "checkpoints" / "previous") is None
 
 
-@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+@pytest.mark.parametrize("renames", [0, 1, 2, 3, 4])
 def test_a_process_killed_while_it_keeps_a_checkpoint_leaves_a_whole_one(renames, made, run, monkeypatch):
     for steps in (1, 2):
         keep_checkpoint(made(steps, score=steps), run)
@@ -212,10 +212,10 @@ def test_a_process_killed_while_it_keeps_a_checkpoint_leaves_a_whole_one(renames
     try:
         keep_checkpoint(made(3, score=3.0), run)
     except KeyboardInterrupt:
-        assert renames < 3
+        assert renames < 4
     monkeypatch.undo()
     checkpoint, _ = find_newest_checkpoint(run)
     assert read_totals(checkpoint)["agent_steps"] >= 2
-    keep_checkpoint(made(4, score=4.0), run)  # and what lay around does not disturb the next one
-    assert steps_of(run, "last") == 4 and find_damage(run / "checkpoints" / "last") is None
+    keep_checkpoint(made(4, score=0.5), run)  # and what lay around does not disturb the next one
+    assert steps_of(run, "best") in (2, 3) and steps_of(run, "last") == 4 and find_damage(run / "checkpoints" / "last") is None
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last", "previous"]
