@@ -93,9 +93,9 @@ def read_finalists(folder: Path) -> list[Finalist]:
             pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
             found.append(Finalist(name, values, trial["score"], both, *pairs, compare_scores(*pairs), failed))
     if not found:
-        raise NoFinalists(
-            f"run={folder}: no finalist and no default has a score on fresh seeds; raise search.fresh_seeds"
-        )
+        scored = any(math.isfinite(row["score"]) for row in trials)
+        why = "raise search.fresh_seeds" if scored else "no trial has one either; see failure in trials.csv"
+        raise NoFinalists(f"run={folder}: no finalist and no default has a score on fresh seeds; {why}")
     return found
 
 

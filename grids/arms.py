@@ -20,6 +20,7 @@ from experiments.overrides import check_overrides
 from run_directory.layout import TUNE
 from run_directory.outputs import compute_key
 from settings.mistakes import Mistake, format_count
+from settings.protocols import complete_rules, describe_protocol
 from settings.runs import RunSettings
 from settings.setting import list_settings
 
@@ -209,3 +210,22 @@ def explain_mistakes(mistakes: list[tuple[str, str]], number: int) -> str:
         reasons.setdefault(why, []).append(arm)
     lines = [f"  {', '.join(arms)}: {why}" for why, arms in reasons.items()]
     return mask_passwords("\n".join([f"{len(mistakes)} of {format_count(number, 'arm')} cannot work:", *lines]))
+
+
+def explain_different_rules(arms: list[Arm]) -> str | None:
+    """Return a sentence on arms that play a game under different rules, whose scores are not compared; None without."""
+    games: dict[str, dict[str, Arm]] = {}
+    for arm in arms:
+        env = arm.settings["env"]
+        games.setdefault(env["name"], {}).setdefault(describe_protocol(env), arm)
+    for game, rules in games.items():
+        if len(rules) > 1:
+            said = "; ".join(f"{arm.label}: {protocol}" for protocol, arm in rules.items())
+            first, second, *_ = (complete_rules(arm.settings["env"]) for arm in rules.values())
+            key = next(key for key, value in first.items() if second.get(key) != value)
+            value = str(first[key]).lower()
+            return (
+                f"the arms play {game} under different rules, and their scores will not be compared ({said}); give all "
+                f"the same, such as env.{key}={value}"
+            )
+    return None

@@ -5,6 +5,7 @@
 The files that train and play are imported where they are used, because they take seconds; a mistake is answered before.
 """
 
+import sys
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from command_line.flags import select_group
 from comparisons.commands import compare
 from environments.passwords import mask_passwords
-from grids.arms import Arm, read_grid
+from grids.arms import Arm, explain_different_rules, read_grid
 from loggers.check import refuse_unusable_loggers
 from run_directory.checkpoints import find_checkpoint, list_checkpoints
 from run_directory.layout import PROGRESS_CSV, PROGRESS_JSON, list_seed_runs
@@ -38,6 +39,8 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool, packag
         arms = {arm.name: mask_passwords(select_group(arm.settings, package)) for arm in grid.arms}
         print(yaml.safe_dump(arms, sort_keys=False), end="")
         return 0
+    if warning := explain_different_rules(grid.arms):
+        print(f"warning: {warning}", file=sys.stderr)
     refuse_unusable_loggers(grid.arms[0].settings)
     if grid.arms[0].settings["dry_run"]:
         from grids.grid_dry_run import describe_grid

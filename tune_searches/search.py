@@ -108,7 +108,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
         if Interrupt.reason:
             print(Interrupt.reason)
         print(f"to continue:  {format_resume_command(folder)}")
-    return code
+    return code or int(all(record.state == "FAIL" for record in study.list_records()))
 
 
 def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) -> int:
@@ -126,11 +126,20 @@ def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
             f"{count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
             f"proposes, {settings['search']['scheduler']} stops early"
         )
+        print(describe_confirmation(settings["search"]))
         print(f"writing to {folder}", flush=True)
         code = run_source(plan, folder, proposals, EarlyStopping(study), display)
     if proposals.mistake:
         raise proposals.mistake
     return code
+
+
+def describe_confirmation(search: dict) -> str:
+    """Return how many trainings follow the trials, at most."""
+    more, fresh = search["contenders"] * search["contender_seeds"], (search["finalists"] + 1) * search["fresh_seeds"]
+    return (
+        f"then at most {more} trainings of the best on more seeds, and {fresh} on fresh seeds, each as long as a trial"
+    )
 
 
 def run_population(study: Study, plan: Plan, folder: Path, writer: RunWriter) -> int:
@@ -232,7 +241,7 @@ def describe_best(study: Study, number: int = 5) -> str:
     """Return the best trials that came to their end, a line each."""
     complete = sorted((r for r in study.list_records() if r.state == "COMPLETE"), key=lambda r: -r.score)[:number]
     if not complete:
-        return f"no trial has come to its end yet; {study.describe_progress()}"
+        return f"no trial has come to its end with a score; {study.describe_progress()}"
     lines = [f"  trial {r.number}  {format_score(r.score)}  {format_values(r.values)}" for r in complete]
     last = ", with the last of their settings" if study.settings["search"]["scheduler"] == "pbt" else ""
     return "\n".join([f"{study.describe_progress()}; the best that came to their end{last}:", *lines])

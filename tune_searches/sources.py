@@ -22,7 +22,7 @@ from runs.tuning import TrialSource
 from settings.mistakes import Mistake
 from tune_searches.confirmation import ConfirmationRun
 from tune_searches.space import replace_values
-from tune_searches.study import Study
+from tune_searches.study import TOO_FEW_GAMES, Study
 
 
 class RunWriter:
@@ -155,7 +155,8 @@ class ProposalSource(SearchSource):
         if shown and math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
             write_hparams(Path(config["dir"]), self.values[config["number"]], result["score"])
         write_trials_csv(self.study, self.folder)
-        self.display.end_trial(config["label"], state.name, steps, result["score"], result["failure"] or "")
+        why = result["failure"] or (TOO_FEW_GAMES if state.name == "FAIL" else "")
+        self.display.end_trial(config["label"], state.name, steps, result["score"], why)
 
     def fail_trial(self, config: dict, reason: str) -> None:
         self.study.tell(config["number"], 0, math.nan, failure=reason)
@@ -183,7 +184,7 @@ class ConfirmationSource(SearchSource):
         if steps < self.budget and not result["failure"]:  # after Ctrl-C
             self.display.pause_trial(config["label"])
             return
-        if failure := result["failure"] or ("too few games ended for a score" if math.isnan(score) else None):
+        if failure := result["failure"] or (TOO_FEW_GAMES if math.isnan(score) else None):
             self.fail_trial(config, failure)
         else:
             self.display.end_trial(config["label"], "COMPLETE", steps, score)

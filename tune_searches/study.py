@@ -47,6 +47,7 @@ VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY = "values", "impossible", "fai
 FINGERPRINT_KEY = "search"  # the attribute of the study that holds its fingerprint
 RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: between attempts, between messages
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
+TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; raise stop.agent_steps"
 COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
 COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # of `search.`
 COMPARED_PBT_SETTINGS = ("trials", "generations")  # too, if scheduler=pbt
@@ -250,7 +251,7 @@ class Study:
             has no score.
         """
         if failure is None and not math.isfinite(score):
-            failure = "too few games ended for a score"
+            failure = TOO_FEW_GAMES
         if failure is not None:
             self._trials[number].set_user_attr(FAILURE_KEY, failure)
             return self.optuna.tell(number, state=TrialState.FAIL).state

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from evidence.search_result import explain_result, format_difference, print_result, read_finalists
+from evidence.search_result import NoFinalists, explain_result, format_difference, print_result, read_finalists
 from pages.commands import show_search
 from pages.search_page import PAGE, write_fresh_scores
 from settings.mistakes import Mistake
@@ -52,6 +52,20 @@ def test_a_winner_that_failed_on_every_fresh_seed_stays_the_winner_and_is_not_pr
     with pytest.raises(Mistake, match="trial 2, the winner, failed on fresh seed 3, 4, 5; nothing is promoted"):
         promote_winner(searched)
     assert "failed" in write_fresh_scores(searched) and "nan" not in write_fresh_scores(searched)
+
+
+def test_where_no_trial_has_a_score_the_reason_is_looked_for_there(searched):
+    text = (searched / "seeds.csv").read_text()
+    (searched / "seeds.csv").write_text("".join(line for line in text.splitlines(True) if ",fresh," not in line))
+    with pytest.raises(NoFinalists, match=r"raise search\.fresh_seeds$"):
+        read_finalists(searched)
+    trials = [line.split(",") for line in (searched / "trials.csv").read_text().splitlines()]
+    score = trials[0].index("score")
+    for row in trials[1:]:
+        row[score] = ""
+    (searched / "trials.csv").write_text("\n".join(map(",".join, trials)) + "\n")
+    with pytest.raises(NoFinalists, match=r"see failure in trials\.csv$"):
+        read_finalists(searched)
 
 
 def test_the_default_is_shown_with_all_seeds_on_which_a_finalist_met_it(searched, capsys):

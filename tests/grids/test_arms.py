@@ -1,8 +1,10 @@
 """What -m means: which arms a command line makes, and what is refused."""
 
+import re
+
 import pytest
 
-from grids.arms import name_arms, read_grid
+from grids.arms import explain_different_rules, name_arms, read_grid
 from settings.mistakes import Mistake
 
 
@@ -114,3 +116,13 @@ def test_every_arm_has_a_directory_of_its_own(values, names):
 def test_an_arm_is_not_named_as_another_folder_of_a_grid():
     arms = [{"tuned_configs": f"/mine/{name}.yaml"} for name in ("tune", "seed_1", "tune", "seeds")]
     assert name_arms(arms) == ["tune~2", "seed_1~2", "tune~3", "seeds"]
+
+
+def test_arms_that_play_a_game_under_different_rules_are_named_with_what_makes_them_equal():
+    words = ["tuned_configs=assault_a2c,assault_ppo", "seed=1"]
+    said = explain_different_rules(read_grid(words).arms)
+    assert said and "tuned_configs=assault_ppo: classic, fire_on_life_loss False" in said
+    fire = re.search(r"env\.fire_on_life_loss=true$", said)
+    assert fire and explain_different_rules(read_grid([*words, fire.group()]).arms) is None
+    assert explain_different_rules(read_grid(["env=pong,assault", "algo=ppo"]).arms) is None
+    assert explain_different_rules(read_grid(["env=pong", "env.sticky=0,0.25"]).arms), "even where that is swept"
