@@ -4,6 +4,7 @@
     python run.py --help algo        the options of a group, and the settings of its default option
     python run.py --help algo=a2c    the settings of A2C
     python run.py --help algo.lr     one setting
+    python run.py --help algo.lr tuned_configs=assault_a2c    with its value there
 
 Meanings and values come from the classes in settings/, defaults from the YAML files in experiments/.
 """
@@ -84,7 +85,8 @@ def format_help(words: list[str]) -> str:
     Raises:
         Mistake: a word is neither a group, nor an option of a group, nor a setting.
     """
-    return "\n\n".join("\n".join(format_section(word)) for word in words) if words else format_overview()
+    typed = [word for word in words if "=" in word and word.partition("=")[0] in GROUPS]
+    return "\n\n".join("\n".join(format_section(word, typed)) for word in words) if words else format_overview()
 
 
 def format_overview() -> str:
@@ -96,8 +98,8 @@ def format_overview() -> str:
     return "\n".join(lines) + "\n" + EXAMPLES.rstrip()
 
 
-def format_section(word: str) -> list[str]:
-    """Return the lines on one word: a group, `group=option`, or a setting."""
+def format_section(word: str, typed: list[str]) -> list[str]:
+    """Return the lines on one word: a group, `group=option`, or a setting, with its value by the options `typed`."""
     group, equals, option = word.partition("=")
     if equals and group in GROUPS:
         words = expand_override(word, list_options("env"))  # two for any game of ALE
@@ -115,7 +117,7 @@ def format_section(word: str) -> list[str]:
     key = group  # of algo.lr=3, algo.lr
     group, _, name = key.rpartition(".")
     options = list_options(group) if group in ("algo", "env", "model") and is_in_files(name, group) else []
-    for overrides in [[], *([f"{group}={option}"] for option in options)]:
+    for overrides in [typed, *([f"{group}={option}"] for option in options)]:
         table = list_defaults(group or "run", overrides)
         if name in table:
             games = wrap_text("      ", f"Games: {', '.join(list_games())}") if key == "env.game" else []

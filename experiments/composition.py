@@ -246,12 +246,12 @@ def refuse_invalid_override(override: str, typed: str) -> None:
         ) from error
     if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
-    if parsed.is_sweep_override() and key in ("runs", "logger"):
-        raise Mistake(f"{typed} cannot be read; put brackets around it, {key}=[{value}]")
-    if parsed.is_sweep_override() and key == "seed":
-        raise Mistake(f"{typed}: several seeds are seed=1,2,3 or seed=range(1,4), which are the same")
     if parsed.is_sweep_override():
-        raise Mistake(f"{typed} has several values; add -m for a grid of them, as in python run.py -m {typed}")
+        how = {"seed": "seeds are typed seed=1,2,3 or seed=range(1,4), which are the same"}
+        how |= dict.fromkeys(("runs", "logger"), f"put brackets around them, {key}=[{value}]")
+        one = f"one number is {key}={value.replace(',', '_')}; " if re.fullmatch(r"\d{1,3}(,\d{3})+", value) else ""
+        grid = f"{one}add -m for a grid of them, as in python run.py -m {typed}"
+        raise Mistake(f"{typed} has several values; {how.get(key, grid)}")
     if key in GROUPS and not value:
         raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):

@@ -104,3 +104,9 @@ def test_a_setting_that_no_option_has_is_refused_without_composing_every_option(
     with pytest.raises(Mistake):
         format_help(["env.foo"])
     assert len(composed) == 2, "the default experiment, and one with the settings of a search"
+
+
+def test_a_setting_has_the_value_of_the_options_that_are_typed_with_it():
+    for typed, value in {"algo=a2c": "0.0007", "tuned_configs=assault_a2c": "0.0005", "env=pong": "0.00025"}.items():
+        assert f"\n  algo.lr={value}\n" in format_help(["algo.lr", typed])
+    assert "algo.lr=0.00025" in format_help(["algo.lr"])
