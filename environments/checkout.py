@@ -36,7 +36,8 @@ def run_git(*words: str, **environment: str) -> bytes:
             env=environment,
         ) as process,
     ):
-        end = threading.Timer(ANSWER_S, process.kill)
+        late = []  # filled when the time is over
+        end = threading.Timer(ANSWER_S, lambda: late.append(process.kill()))
         end.start()
         said = process.stdout.read(DIFF_BYTES + 1)  # pyright: ignore[reportOptionalMemberAccess]
         if len(said) > DIFF_BYTES:
@@ -48,7 +49,7 @@ def run_git(*words: str, **environment: str) -> bytes:
     if len(said) > DIFF_BYTES:
         raise OSError(f"git {words[0]} prints more than the {DIFF_BYTES >> 20} MiB that are kept")
     if code:
-        why = f"no answer for {ANSWER_S} s" if end.finished.is_set() and code < 0 else f"exit code {code}"
+        why = f"no answer for {ANSWER_S} s" if late else f"exit code {code}"
         raise OSError(f"git {words[0]}: {(lines or [why])[0].removeprefix('fatal: ')}")
     return said
 

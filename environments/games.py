@@ -203,7 +203,7 @@ class GymnasiumGames(Games):
     def __init__(self, env: dict, num_envs: int, one_by_one: bool):
         self._env = open_envs(env, num_envs, one_by_one)
         self._id, self._steps = env["id"], 0  # of all envs together, since they were opened
-        self.same_step = self._env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+        self.same_step = self._env.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP  # else NEXT_STEP
         self.observation_space = self._env.single_observation_space
         self.action_space = self._env.single_action_space
         self.layout = picture_layout(self.observation_space, env)

@@ -116,7 +116,19 @@ def open_bare_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
 def open_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
     """Open the environment with observations and actions that the networks take; the arguments are those of
     `open_bare_env`."""
-    return adapt_actions(adapt_observations(open_bare_env(env, render_mode), env))
+    return Detached(adapt_actions(adapt_observations(open_bare_env(env, render_mode), env)))
+
+
+class Detached(gymnasium.Wrapper):
+    """Copies observations, as an environment may write the next one into the same array, and leaves out `info`: nobody
+    reads it here, and a vector of environments takes only entries that are alike."""
+
+    def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
+        return np.array(self.env.reset(**words)[0]), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        return np.array(obs), reward, terminated, truncated, {}
 
 
 def open_envs(env: dict, num_envs: int, one_by_one: bool) -> VectorEnv:
@@ -132,7 +144,8 @@ def open_envs(env: dict, num_envs: int, one_by_one: bool) -> VectorEnv:
     if not (one_by_one or env.get("kwargs") or env.get("wrappers")) and spec is not None and spec.vector_entry_point:
         vector = gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
         observation, action = vector.single_observation_space, vector.single_action_space
-        if isinstance(observation, Box) and not is_picture(observation) and is_plain_action(action):
+        resets = vector.metadata.get("autoreset_mode") in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)
+        if resets and isinstance(observation, Box) and not is_picture(observation) and is_plain_action(action):
             return vector
         vector.close()
     return SyncVectorEnv([functools.partial(open_env, env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
@@ -184,19 +197,21 @@ def adapt_picture(opened: gymnasium.Env, env: dict) -> gymnasium.Env:
 def adapt_actions(opened: gymnasium.Env) -> gymnasium.Env:
     """Return the environment with actions that a policy can choose, see the top of this file."""
     space: Any = opened.action_space
-    if is_plain_action(space):
+    if is_plain_action(space) and (isinstance(space, Discrete) or space.dtype == np.float32):
         return opened
     if isinstance(space, Discrete):
         return TransformAction(opened, lambda action: action + space.start, Discrete(space.n))
     if isinstance(space, MultiDiscrete):
         factors = MultiDiscrete(space.nvec.flatten())
-        return TransformAction(opened, lambda action: action.reshape(space.shape) + space.start, factors)
+        return TransformAction(
+            opened, lambda action: (action.reshape(space.shape) + space.start).astype(space.dtype), factors
+        )
     if isinstance(space, MultiBinary):
         factors = MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
         return TransformAction(opened, lambda action: action.reshape(space.shape).astype(space.dtype), factors)
     if isinstance(space, Box):
         row = Box(space.low.flatten(), space.high.flatten(), dtype=space.dtype.type)
-        return TransformAction(opened, lambda action: action.reshape(space.shape), row)
+        return TransformAction(opened, lambda action: action.reshape(space.shape).astype(space.dtype), row)
     return opened
 
 

@@ -3,6 +3,7 @@
 import difflib
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
 from gymnasium.spaces.utils import flatdim
@@ -11,15 +12,18 @@ from environments.frames import picture_layout
 from environments.gymnasium_envs import (
     find_unusable_part,
     import_wrapper,
+    is_picture,
     list_wrappers,
     open_bare_env,
     open_env,
     spec_of,
 )
+from environments.passwords import is_secret
 from settings.mistakes import Mistake
 from settings.own_parts import describe_error
 from settings.protocols import EARLIER_OF_GYMNASIUM
 
+LEAST_SIDE = 16  # of a picture; smaller ones, 3 x 8 x 8 say, may be the planes of a board
 MOST_NUMBERS = 2**20  # of one observation: a Discrete space of a million states has as many
 
 
@@ -82,7 +86,8 @@ def check_arguments(env: dict) -> None:
     """Check the names in `env.kwargs`, and import the wrappers of `env.wrappers`.
 
     Raises:
-        Mistake: a name is no argument of Python, a wrapper does not exist, or games would open windows.
+        Mistake: a name is no argument of Python or one of a password, a wrapper does not exist, or games would open
+            windows.
     """
     for name, value in (env["kwargs"] or {}).items():
         if not (isinstance(name, str) and name.isidentifier()):
@@ -92,7 +97,15 @@ def check_arguments(env: dict) -> None:
                 f"env.kwargs.render_mode={value}: games are played without a window; leave it out, or give rgb_array "
                 "where the observations are drawn (command=watch and command=record show games)"
             )
-    for path, _ in list_wrappers(env):
+    wrappers = list_wrappers(env)
+    for key, arguments in [("env.kwargs", env["kwargs"] or {}), *(("env.wrappers", words) for _, words in wrappers)]:
+        for name, value in arguments.items():
+            if is_secret(name) and isinstance(value, str):
+                raise Mistake(
+                    f"{key}: {name} is a name of passwords, which no file of a run keeps, and without it nobody could "
+                    "play the run again; rename the argument, or let your module read an environment variable"
+                )
+    for path, _ in wrappers:
         import_wrapper(path)
 
 
@@ -100,7 +113,8 @@ def check_observations(env: dict, space: Space) -> None:
     """Check that an observation is a picture or can be turned into an array of numbers.
 
     Raises:
-        Mistake: a part of it is text, a graph, or of variable length; or it has too many numbers.
+        Mistake: a part of it is text, a graph, or of variable length; or it has too many numbers, or is a picture with
+            its colours first.
     """
     if found := find_unusable_part(space):
         name, part = found
@@ -111,6 +125,11 @@ def check_observations(env: dict, space: Space) -> None:
             keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{','.join(usable)}]}}}}]"
             way_out = f"leave it out with {keep}, or {way_out}"
         raise Mistake(f"env.id={env['id']}: {what} is {type(part).__name__}, which no network takes; {way_out}")
+    if is_picture(space) and space.shape[0] in (1, 3, 4) and min(space.shape[1:]) >= LEAST_SIDE:
+        raise Mistake(
+            f"env.id={env['id']}: its pictures are {list(space.shape)}, colours first, and they are read as "
+            "[height, width, colours]; transpose them with a wrapper of your own, env.wrappers=[module:Class]"
+        )
     if flatdim(space) > MOST_NUMBERS:
         raise Mistake(
             f"env.id={env['id']}: an observation would be {flatdim(space):,} numbers, because a Discrete one has a "
@@ -129,6 +148,11 @@ def check_actions(env: dict, space: Space, algo: str) -> None:
         raise Mistake(
             f"env.id={env['id']} takes actions of {type(space).__name__}, and policies choose Discrete, MultiDiscrete, "
             "MultiBinary and Box ones; translate them with a gymnasium.ActionWrapper, env.wrappers=[module:Class]"
+        )
+    if isinstance(space, Box) and not np.issubdtype(space.dtype, np.floating):
+        raise Mistake(
+            f"env.id={env['id']} takes {space}, whole numbers, which no policy draws; make it MultiDiscrete with a "
+            "gymnasium.ActionWrapper, env.wrappers=[module:Class]"
         )
     if algo == "dqn" and not isinstance(space, Discrete):
         kind = "continuous ones" if isinstance(space, Box) else f"ones of several parts ({type(space).__name__})"
@@ -156,38 +180,15 @@ def check_pictures(env: dict) -> None:
             "they have to be uint8 from 0 to 255, and resizing needs opencv-python-headless"
         ) from error
     opened.close()
-    if picture_layout(opened.observation_space, env) is None:
+    layout = picture_layout(opened.observation_space, env)
+    if layout is not None and env["grayscale"] and layout.channels != 1:
+        raise Mistake(f"env.grayscale=true: env.id={env['id']} has pictures of {layout.channels} channels, not of 3")
+    if layout is None:
         raise Mistake(
             f"{wanted[0]}: env.id={env['id']} has no pictures (uint8 [H, W] or [H, W, C]); leave it out; "
             "for a stack of other observations add "
             "env.wrappers=[{gymnasium.wrappers:FrameStackObservation: {stack_size: 4}}]"
         )
-
-
-def describe_flattened_picture(env: dict, torso: str) -> str | None:
-    """Return a sentence for the user if a network of fully connected layers gets pictures; None if it does not.
-
-    Args:
-        env: the `env.` settings, checked.
-        torso: `model.torso`.
-    """
-    if torso != "mlp" or "game" in env:
-        return None
-    bare, adapted = open_bare_env(env), open_env(env)
-    spaces = bare.observation_space, adapted.observation_space
-    bare.close()
-    adapted.close()
-    layout = picture_layout(spaces[1], env)
-    if layout is not None and layout.channels > 1:
-        height, width, channels = layout.picture_shape
-        small = "model=minigrid_cnn" if min(height, width) < 20 else "model=nature_cnn env.dim=84"
-        return f"model.torso=mlp sees pictures of {height} x {width} x {channels} as rows of numbers; try {small}"
-    parts = spaces[0].items() if isinstance(spaces[0], Dict) else ()
-    pictures = [key for key, part in parts if picture_layout(part, env)] if layout is None else []
-    if pictures:
-        keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{pictures[0]}]}}}}]"
-        return f"{pictures[0]}, a picture, becomes a row of numbers from 0 to 255; to see it alone and whole add {keep}"
-    return None
 
 
 def _explain_ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:

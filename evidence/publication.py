@@ -23,7 +23,7 @@ from environments.screen import format_score
 from evidence.evaluate import evaluate
 from playing.saved_settings import read_run_settings
 from run_directory.checkpoints import find_checkpoint, read_totals
-from run_directory.layout import CONFIG, PROGRESS_JSON, checkpoint_path, list_seed_runs
+from run_directory.layout import AGENT, CONFIG, PROGRESS_JSON, checkpoint_path, list_seed_runs
 from run_directory.manifest import write_manifest
 from run_directory.starts import find_starts
 from run_directory.weights import read_weights, write_arrays
@@ -31,7 +31,6 @@ from run_directory.writing import explain_unwritable
 from settings.mistakes import Mistake, resolve_path
 from settings.protocols import complete_rules
 
-AGENT = "agent.json"
 PLACE_SETTINGS = ("output_dir", "run", "resume", "label")  # settings that say where a run lies, not what it is
 MAX_MIB = 4  # of the folder of an agent
 

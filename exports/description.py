@@ -5,14 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from environments.checkout import read_commit
 from environments.passwords import mask_passwords
-from evidence.publication import AGENT, describe_start
+from evidence.publication import describe_start
 from exports.exported_network import ExportedNetwork
 from playing.agent import Agent
+from playing.kept_evaluations import find_evaluation, read_agent_file
 from run_directory.checkpoints import read_totals
-from run_directory.files import read_json
-from run_directory.layout import evaluation_path
+from run_directory.layout import AGENT
 from run_directory.starts import find_starts
 from settings.protocols import complete_rules, describe_protocol
 
@@ -33,7 +35,7 @@ def describe_agent(agent: Agent, network: ExportedNetwork, games: Any, file: str
         format: `onnx` or `torchscript`.
     """
     env, starts = complete_rules(agent.env), find_starts(agent.run)
-    totals, published = read_totals(agent.checkpoint), read_published(agent.run)
+    totals, published = read_totals(agent.checkpoint), read_agent_file(agent.run)
     origin = [describe_start(start) for start in starts] or published.get("starts", [])
     needed = (*PLAYERS["game" in env], RUNTIMES[format])
     return {
@@ -48,7 +50,7 @@ def describe_agent(agent: Agent, network: ExportedNetwork, games: Any, file: str
             "outputs": list(network.outputs),
         },
         "actions": describe_actions(games),
-        "score": find_scores(agent, published),
+        "score": find_scores(agent),
         "checkpoint": {"name": agent.checkpoint.name} | {key: totals.get(key) for key in ("agent_steps", "env_frames")},
         "seed": agent.settings["seed"],
         "model": agent.settings["model"],
@@ -82,25 +84,23 @@ def describe_preprocessing(env: dict) -> dict[str, Any]:
 
 
 def describe_actions(games: Any) -> list[str] | dict[str, Any]:
-    """Return the names of ALE's actions; of another environment their number, or the box they are clipped to."""
+    """Return the names of ALE's actions; of another environment their number, or the box they are clipped to.
+
+    An end of the box that is infinite is null.
+    """
     if games.action_names:
         return games.action_names
     space = games.action_space
     if hasattr(space, "n"):
         return [str(action) for action in range(int(space.n))]
-    return {"low": space.low.tolist(), "high": space.high.tolist()}
+    ends = {"low": space.low, "high": space.high}
+    return {name: np.where(np.isfinite(end), end, None).tolist() for name, end in ends.items()}
 
 
-def read_published(run: Path) -> dict[str, Any]:
-    """Return the content of the agent.json of a published agent; {} for a run."""
-    return read_json(run / AGENT, dict) if (run / AGENT).is_file() else {}
-
-
-def find_scores(agent: Agent, published: dict[str, Any]) -> dict[str, Any] | None:
+def find_scores(agent: Agent) -> dict[str, Any] | None:
     """Return the statistics of the evaluation of this checkpoint for each way of playing; None where there was none."""
-    path = evaluation_path(agent.run, agent.name)
-    result = read_json(path, dict) if path.is_file() else published.get("evaluation")
-    if not isinstance(result, dict) or result.get("checkpoint") != agent.checkpoint.name:
+    result = find_evaluation(agent.run, agent.checkpoint)
+    if result is None:
         return None
     scores = {way: {key: result[way][key] for key in STATISTICS} for way in WAYS if way in result}
     return {"games": result["episodes"], "games_seed": result["games_seed"], "dtype": result.get("dtype")} | scores
@@ -124,4 +124,4 @@ def find_version(package: str) -> str | None:
 
 def write_description(description: dict[str, Any], folder: Path) -> None:
     """Write agent.json."""
-    (folder / AGENT).write_text(json.dumps(description, indent=1) + "\n")
+    (folder / AGENT).write_text(json.dumps(description, indent=1, allow_nan=False) + "\n")

@@ -8,6 +8,7 @@ run directory, checkpoint -> Agent -> ExportedNetwork -> policy.onnx or policy.p
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def export_agent(run: Path, checkpoint: Path, format: str, folder: Path) -> list
     if "id" in agent.env:
         refuse_changed_environment(agent.env, games)
     network = ExportedNetwork(agent.load_network(games))
-    new = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    new = aside / folder.name  # which others may read, as they may not read `aside`
+    new.mkdir()
     try:
         policy = write_policy(network, format, new)
         description = describe_agent(agent, network, games, policy.name, format)
@@ -56,7 +58,7 @@ def export_agent(run: Path, checkpoint: Path, format: str, folder: Path) -> list
         os.rename(new, folder)
     finally:
         games.close()
-        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return [package.partition("==")[0] for package in description["needs"]]
 
 

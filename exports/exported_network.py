@@ -47,7 +47,8 @@ class ExportedNetwork(nn.Module):
             raise Mistake(f"policies of the kind {kind} cannot be exported; use load_agent instead")
         self.kind, outputs = POLICIES[network.Policy]
         self.network: Any = copy_in_float32(network)
-        self.pixels: dict | None = self.network.model_config.get("pixels")
+        pixels = self.network.model_config.get("pixels")  # with a width, they are a Gymnasium environment's pictures,
+        self.pixels: dict | None = None if pixels and pixels.get("width") else pixels  # which go in as they are
         space, state = network.observation_space, self.network.make_initial_state(2)
         shape, dtype = space.shape, torch.uint8 if space.dtype.name == "uint8" else torch.float32
         if p := self.pixels:

@@ -34,7 +34,8 @@ class Game:
     def step(self, action: Any) -> tuple[np.ndarray, float, bool]:
         """Play one action; return the next observation, the reward, and whether the game is over."""
         if isinstance(self.actions, dict):  # continuous
-            action = np.clip(action, np.float32(self.actions["low"]), np.float32(self.actions["high"]))
+            low, high = (np.array(self.actions[end], np.float32) for end in ("low", "high"))  # null: NaN, no bound
+            action = np.fmin(np.fmax(action, low), high)
         observation, reward, terminated, truncated, _ = self.env.step(action)
         return np.asarray(observation, self.dtype)[None], float(reward), bool(terminated or truncated)
 

@@ -138,7 +138,7 @@ def import_callback(part: Part) -> type:
     own = {name: one for base in reversed(kind.__mro__) if base is not Callback for name, one in vars(base).items()}
     for name, one in own.items():
         near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.85)
-        if near and name not in METHODS and inspect.isfunction(one):
+        if near and name not in METHODS and name[:1] != "_" and inspect.isfunction(one):
             raise Mistake(f"callbacks={part.name}: {name} is never called; did you mean {near[0]}?", "callbacks")
         if name in METHODS and inspect.isfunction(one):
             wanted = list(inspect.signature(getattr(Callback, name)).parameters)

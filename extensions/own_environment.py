@@ -4,9 +4,10 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Dict, Space
 
-from environments.gymnasium_envs import open_bare_env
+from environments.frames import picture_layout
+from environments.gymnasium_envs import open_bare_env, open_env
 from settings.mistakes import Mistake
 from settings.own_parts import describe_error
 
@@ -47,3 +48,29 @@ def refuse_observation(env: dict, obs: Any, space: Space) -> None:
         raise Mistake(f"{where} of shape {found.shape}")
     if not np.can_cast(found.dtype, space.dtype, "same_kind"):  # as training writes it
         raise Mistake(f"{where} {found.dtype}")
+
+
+def describe_flattened_picture(env: dict, torso: str) -> str | None:
+    """Return a sentence for the user if a network of fully connected layers gets pictures; None if it does not.
+
+    Args:
+        env: the `env.` settings, checked.
+        torso: `model.torso`.
+    """
+    if torso != "mlp" or "game" in env:
+        return None
+    bare, adapted = open_bare_env(env), open_env(env)
+    spaces = bare.observation_space, adapted.observation_space
+    bare.close()
+    adapted.close()
+    layout = picture_layout(spaces[1], env)
+    if layout is not None and layout.channels > 1:
+        height, width, channels = layout.picture_shape
+        small = "model=minigrid_cnn" if min(height, width) < 20 else "model=nature_cnn env.dim=84"
+        return f"model.torso=mlp sees pictures of {height} x {width} x {channels} as rows of numbers; try {small}"
+    parts = spaces[0].items() if isinstance(spaces[0], Dict) else ()
+    pictures = [key for key, part in parts if picture_layout(part, env)] if layout is None else []
+    if pictures:
+        keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{pictures[0]}]}}}}]"
+        return f"{pictures[0]}, a picture, becomes a row of numbers from 0 to 255; to see it alone and whole add {keep}"
+    return None

@@ -44,6 +44,7 @@ def run_reader(settings: dict) -> int:
         send_results(run, began)
         return code
     if command == "export":
+        refuse_unplayable(run, settings["checkpoint"])
         from exports.commands import export_run
 
         return export_run(settings)
@@ -95,13 +96,14 @@ def write_pages(run: Path, checkpoint: str | None) -> int:
     from pages.run_page import write_page
     from recordings.replayed_game import ReplayMismatch
 
+    code = 0
     for one in list_seed_runs(run):
         try:
             print(f"page: {write_page(one, checkpoint)}")
         except (ReplayMismatch, OSError) as error:
             print(f"{one}: no page was written: {error}", file=sys.stderr)
-            return 1
-    return 0
+            code = 1
+    return code
 
 
 def refuse_unplayable(run: Path, checkpoint: str | None) -> None:

@@ -18,12 +18,11 @@ from environments.screen import format_score
 from evidence.curves import SCORE, choose_rows
 from evidence.evaluate import DEFAULT_EPISODES
 from evidence.human import find_random_score, find_references
-from evidence.publication import AGENT
 from playing.evaluations import read_evaluations
+from playing.kept_evaluations import find_evaluation, read_agent_file
 from probes.audit_file import read_audit
 from run_directory.checkpoints import read_totals
-from run_directory.files import read_json
-from run_directory.layout import PROGRESS_CSV, evaluation_path, format_command
+from run_directory.layout import AGENT, PROGRESS_CSV, format_command
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.starts import find_starts
 from settings.mistakes import format_count
@@ -81,9 +80,7 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
 
     It is the score of its evaluation, with an interval, or if there is none that of the last games of training.
     """
-    path = evaluation_path(run, checkpoint.name)
-    result = read_json(path, dict) if path.is_file() else read_agent_file(run).get("evaluation")
-    if isinstance(result, dict):
+    if result := find_evaluation(run, checkpoint):
         for way in ("stochastic", "greedy"):
             if isinstance(found := result.get(way), dict):
                 low, high = found["iqm_interval"]
@@ -104,11 +101,6 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
         "how": (last if games else "as no game of training has ended yet")
         + f"; command=evaluate plays {DEFAULT_EPISODES} for an interval",
     }
-
-
-def read_agent_file(run: Path) -> dict[str, Any]:
-    """Return the content of agent.json, which only the folder of a published agent has; {} for a run."""
-    return read_json(run / AGENT, dict) if (run / AGENT).is_file() else {}
 
 
 def read_curves(settings: dict, run: Path) -> dict[str, Any]:

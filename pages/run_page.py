@@ -59,7 +59,7 @@ def write_page(run: Path, checkpoint: str | None = None, console: Console | None
             content["clips"] = [film_clip(run, one, display, Path(folder)) for one in clips]
             content["game"] = film_game(run, best, display, Path(folder))
         content["clips_how"] = "The first 20 seconds of a game, from the same start, after more and more training."
-    text = json.dumps(content, allow_nan=False).replace("</", "<\\/")
+    text = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
     if why := save_file(page, read_template("run_page.html").replace("__DATA__", text)):
         raise OSError(why)
     return page

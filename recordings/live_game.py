@@ -53,7 +53,7 @@ class LiveGame:
         self._network_state: Any = None  # the state of the checkpoint file that the network was read from
         self._games: Any = None
         self._screen: Any = None
-        self._over, self._frame = True, None
+        self._over, self._frame, self._is_by_id = True, None, False
         self._generator = torch.Generator().manual_seed(secrets.randbits(62))
         self.number = 0
 
@@ -81,6 +81,8 @@ class LiveGame:
             kind, row = describe_policy(policy)
         action, decided = self._games.played_actions(actions)[0], not self._games.ignores_next[0]
         step, moment = self._games.step(actions), self._screen.step(action)
+        if self._is_by_id and moment.reward != float(step.rewards[0]):
+            raise NoPictures("its chance does not follow from the seed: a picture would be of another game")
         self._stack.push(step.obs, step.game_reset)
         score, self._score = self._score, self._score + float(step.rewards[0])
         self._over, self._steps = bool(step.finished[0]), self._steps + 1
@@ -118,6 +120,7 @@ class LiveGame:
         self.close()
         settings = read_run_settings(self._run)
         env, _ = apply_rules(settings["env"], {})
+        self._is_by_id = "id" in env
         if self._network_state is None and not has_pictures(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
         self._base, self._games = find_base(settings["algo"]), open_games(self._run, env, 1, one_by_one=True)

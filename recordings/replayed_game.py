@@ -173,14 +173,21 @@ class Environment:
                 f"env.id={self._id}: it cannot be {what} here ({format_error(error)}); install what it needs, such as "
                 "pygame, or record another environment"
             ) from error
-        if pictures and not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3):
+        if pictures and not (
+            isinstance(picture, np.ndarray)
+            and picture.dtype == np.uint8
+            and picture.ndim == 3
+            and picture.shape[2] == 3
+        ):
             raise Mistake(f"env.id={self._id}: it has no pictures (render_mode rgb_array); record another environment")
         self.fps = float(self._env.metadata.get("render_fps") or 30)
 
     def read_screen(self) -> np.ndarray:
         """Return the present frame: uint8 [H, W, 3]."""
         picture: Any = self._env.render()
-        return picture
+        return (
+            np.array(picture[..., :3]) if isinstance(picture, np.ndarray) else picture
+        )  # a copy, without transparency
 
     def step(self, action: np.ndarray) -> StepResult:
         """Play one agent step."""

@@ -34,7 +34,8 @@ from settings.mistakes import Mistake
 
 CONFIG, STARTS, DIFF, OWN_MODULES = "config.yaml", "run.json", "git.diff", "own_modules"
 PROGRESS_CSV, WORKERS_CSV, EVALUATIONS_CSV = "progress.csv", "workers.csv", "evaluations.csv"
-TENSORBOARD, RECORDINGS, TUNE, GRID_JSON = "tensorboard", "recordings", "tune", "grid.json"
+TENSORBOARD, RECORDINGS, TUNE = "tensorboard", "recordings", "tune"
+GRID_JSON, AGENT = "grid.json", "agent.json"  # of a grid, and of a published agent
 MANIFEST, PROGRESS_JSON, WEIGHTS = "manifest.json", "progress.json", "weights.safetensors"
 MODULE_STATE = "learner_group/learner/rl_module/default_policy/module_state.pkl"  # where RLlib saves the same weights
 

@@ -82,7 +82,7 @@ def choose_free_path(path: Path) -> Path:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Lock the directory of a run or search while the block runs, so that two drivers cannot write the same files.
 
-    The lock of a seed or a trial is that of the run or search above it.
+    A seed or a trial has the lock of the run or search above it.
 
     Raises:
         Mistake: another process holds the lock, or the folder cannot be written or locked.
@@ -91,8 +91,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise Mistake(
             f"{folder} cannot be written; begin anew under another output_dir, or copy it and continue the copy"
         )
-    whole = [parent for parent in folder.parents[:3] if (parent / STARTS).is_file()]  # trials/<trial>/seed_1 is 3 deep
-    path = (whole or [folder])[-1] / ".lock"
+    path = [folder, *(above for above in folder.parents[:3] if (above / STARTS).is_file())][-1] / ".lock"
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:  # made by another user of a shared directory

@@ -11,12 +11,12 @@ from ray.tune.search import Searcher
 from cluster.local_ray import LOCAL
 from cluster.plan import Plan, describe_update, explain_overshoot, make_plan
 from environments.games import may_never_end
-from environments.gymnasium_ids import describe_flattened_picture
 from environments.machine import count_cpus
 from environments.screen import format_duration
 from experiments.composition import list_tuned_configs
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
+from extensions.own_environment import describe_flattened_picture
 from loggers.metrics import Metrics
 from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation

@@ -165,6 +165,9 @@ class Unusable(Matching):
         "mission": (Dict({"a": Box(0, 1, (2,)), "inner": Dict({"mission": Text(8)}), "b": Discrete(2)}), Discrete(2)),
         "many": (Discrete(2**40), Discrete(2)),
         "dict_action": (Box(0, 1, (2,)), Dict({"a": Discrete(2)})),
+        "colours_first": (Box(0, 255, (3, 64, 64), np.uint8), Discrete(2)),
+        "four_channels": (Box(0, 255, (40, 40, 4), np.uint8), Discrete(2)),
+        "whole_numbers": (Box(0, 1, (2,)), Box(0, 9, (2,), np.int32)),
         "bounds": (Box(0, 9, (8, 8, 3), np.uint8), Discrete(2)),
     }
 
@@ -173,7 +176,30 @@ class Unusable(Matching):
         self.observation_space, self.action_space = self.CASES[case]
 
 
+class Counter(gymnasium.Env):
+    """Counts its steps in one array that it always returns, and says in `info` what no other environment says."""
+
+    observation_space = Box(0, 10, (1,), np.float32)
+    action_space: Space = Discrete(2)
+
+    def __init__(self, action: str = "number"):
+        kinds = {"small": MultiDiscrete([2, 3], dtype=np.int32, start=[1, 2]), "half": Box(-1, 1, (2,), np.float16)}
+        self.action_space, self.count = kinds.get(action, Discrete(2)), np.zeros(1, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count[:] = 0
+        return self.count, {}
+
+    def step(self, action):
+        assert action in self.action_space, action
+        self.count += 1
+        said = {"winner": None if self.count[0] % 2 else 7, "row": [0] * int(self.np_random.integers(9))}
+        return self.count, 1.0, False, False, said
+
+
 for world in (Catch, Matching, Switches, Board, Parts, Matrix, Screens):
     gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=100)
+gymnasium.register("Counter-v0", Counter, max_episode_steps=5)
 gymnasium.register("Wide-v0", Wide, max_episode_steps=3)
 gymnasium.register("Unusable-v0", Unusable, max_episode_steps=100)

@@ -3,11 +3,14 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from environments.frames import FrameLayout, layout_of
 from environments.games import make_games, may_never_end
-from environments.gymnasium_envs import find_unusable_part, open_env
-from environments.gymnasium_ids import check_environment, describe_flattened_picture
+from environments.gymnasium_envs import find_unusable_part, open_env, open_envs
+from environments.gymnasium_ids import check_environment
+from extensions.own_environment import describe_flattened_picture
 from settings.environments import GymnasiumSettings
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER_OF_GYMNASIUM, complete_rules, remove_newer_rules
@@ -138,6 +141,28 @@ def test_a_gray_and_small_picture_is_the_mean_of_what_it_stands_for():
     assert abs(int(picture.mean()) - (0.2125 * 8 + 0.7154 * 7 + 0.0721 * 9)) < 1.5
 
 
+def test_the_last_observation_of_a_game_is_kept_where_the_next_one_is_written_into_the_same_array():
+    games = make_games(settings_of("Counter"), 2, 1)
+    games.reset(0)
+    steps = [games.step(np.zeros(2, int)) for _ in range(5)]  # infos that cannot be put together are left out
+    assert steps[-1].truncated.all() and steps[-1].final_obs is not None
+    np.testing.assert_array_equal(steps[-1].final_obs, [[5], [5]])
+    np.testing.assert_array_equal([step.obs[0, 0] for step in steps], [1, 2, 3, 4, 0])
+
+
+@pytest.mark.parametrize("action", ["small", "half"])
+def test_actions_have_the_dtype_of_the_environment_s_space(action):
+    games = make_games(settings_of("Counter", kwargs={"action": action}), 2, 1)
+    games.reset(0)
+    drawn = np.zeros((2, 2), np.int64 if action == "small" else np.float32)
+    games.step(games.played_actions(drawn))  # the environment asserts that they are in its space
+
+
+def test_a_vector_of_environments_that_does_not_say_how_it_resets_is_not_taken(monkeypatch):
+    monkeypatch.setitem(CartPoleVectorEnv.metadata, "autoreset_mode", AutoresetMode.DISABLED)
+    assert isinstance(open_envs(settings_of("CartPole-v1"), 2, one_by_one=False), SyncVectorEnv)
+
+
 def test_the_same_seed_plays_the_same_game():
     for world in ("Screens", "Board", "Parts"):
         one, two = (make_games(settings_of(world), 3, 1) for _ in range(2))
@@ -161,6 +186,11 @@ def test_the_same_seed_plays_the_same_game():
         ("Unusable", {"kwargs": {"case": "mission"}}, "ppo", r"inner\.mission .*Text.*filter_keys: \[a,b\]"),
         ("Unusable", {"kwargs": {"case": "many"}}, "ppo", r"1,099,511,627,776"),
         ("Unusable", {"kwargs": {"case": "dict_action"}}, "ppo", "actions of Dict"),
+        ("Unusable", {"kwargs": {"case": "colours_first"}, "dim": 84}, "ppo", r"\[3, 64, 64\], colours first"),
+        ("Unusable", {"kwargs": {"case": "four_channels"}, "grayscale": True}, "ppo", "4 channels"),
+        ("Unusable", {"kwargs": {"case": "whole_numbers"}}, "ppo", "whole numbers.*MultiDiscrete"),
+        ("Catch", {"kwargs": {"door_key": "blue"}}, "ppo", r"^env\.kwargs: door_key is a name of passwords"),
+        ("Catch", {"wrappers": [{f"{HERE}:Doubled": {"api_key": "x"}}]}, "ppo", r"^env\.wrappers: api_key"),
         ("Unusable", {"kwargs": {"case": "bounds"}, "dim": 4}, "ppo", r"^env\.dim=4: "),
         ("Unusable", {"kwargs": {"cases": "text"}}, "ppo", r"env\.kwargs is what it takes"),
         ("Matching", {}, "dqn", "MultiDiscrete"),

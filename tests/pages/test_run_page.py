@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from io import BytesIO
 
 import numpy as np
@@ -18,9 +19,10 @@ from pages.run_facts import make_title
 from pages.run_games import choose_clips, make_agent
 from pages.run_page import write_page
 from playing.games_display import GamesDisplay
+from playing.kept_evaluations import find_evaluation
 from recordings.recording import play_replays
 from recordings.saliency import PARTS, measure_importance
-from run_directory.checkpoints import find_checkpoint
+from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.manifest import write_manifest
 from settings.mistakes import Mistake
 
@@ -155,10 +157,36 @@ def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
     run = make_run("Scripted-v0", checkpoints=("best",))
     before = content_of(write_page(run))["score"]
     assert before["mean"] is None and "command=evaluate" in before["how"]
+    steps = read_totals(run / "checkpoints/best")["agent_steps"]
     result = {"episodes": 30, "stochastic": {"mean": 350.5, "iqm": 340.0, "iqm_interval": [300.0, 400.0]}}
+    result |= {"checkpoint": "best", "agent_steps": steps}
+    (run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result | {"agent_steps": steps - 1}))
+    assert content_of(write_page(run))["score"] == before, "of weights that were the best once"
     (run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result))
     after = content_of(write_page(run))["score"]
     assert after["mean"] == 350.5 and "95 % interval 300.0 to 400.0" in after["how"]
+    others = {
+        "100_games": {"mean": 123.0, "iqm": 120.0},
+        "100_games_sticky_0.25": {"mean": 9.0},
+        "greedy": {"mean": 8.0},
+    }
+    for words, numbers in others.items():
+        other = result | {"episodes": 100, "stochastic": result["stochastic"] | numbers}
+        (run / "checkpoints" / f"evaluation_best_{words}.json").write_text(json.dumps(other))
+    more = content_of(write_page(run))["score"]
+    assert more["mean"] == 123.0 and "100 full games" in more["how"], "the most games, by the run's own rules"
+    elsewhere = run.parent / "elsewhere/checkpoints/best"
+    shutil.copytree(run / "checkpoints/best", elsewhere)
+    assert find_evaluation(run, elsewhere) is None
+
+
+def test_a_setting_that_looks_like_html_does_not_blank_the_page(make_run):
+    run = make_run("Scripted-v0")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["label"] = "<!-- <script></script>"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    text = write_page(run).read_text()
+    assert "<!-- <script>" not in text and "\\u003c!-- \\u003cscript>" in text
 
 
 def test_the_audit_of_a_run_stands_on_its_page(make_run):
