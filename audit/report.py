@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from probes.audit_file import AUDIT_JSON, AUDIT_MD
-from probes.probe import DIFFERS, FAIL, PASS, PROBES, Finding, Probe
+from probes.probe import DIFFERS, FAIL, PASS, PROBES, SKIPPED, Finding, Probe
 from probes.subject import Subject
 from run_directory.provenance import describe_commit
 from settings.mistakes import format_error
 
 SUBJECTS = ("frames", "games", "seeds", "returns", "loss", "optimizer", "network", "run", "settings")
 WIDTH = 80
-MODULES = [f"probes.{name}" for name in ("frames", "games", "returns", "losses", "optimizers", "networks")]
-MODULES.append("audit.run_probes")
+MODULES = ["probes.frames", "probes.games", "audit.return_probes", "audit.update_probes", "probes.losses"]
+MODULES += ["probes.optimizers", "probes.networks", "audit.run_probes"]
 
 
 class Answer(NamedTuple):
@@ -62,16 +62,17 @@ def format_answer(answer: Answer) -> str:
     wrap = {"width": WIDTH, "break_long_words": False}
     lines = textwrap.wrap(answer.probe.question, initial_indent=f"  {status:8}", subsequent_indent=" " * 10, **wrap)
     lines += textwrap.wrap(found, initial_indent=" " * 12, subsequent_indent=" " * 12, **wrap)
-    if status != PASS:
+    if status in (DIFFERS, FAIL):
         others = f"{answer.probe.others} [{answer.probe.code}]"
         lines += textwrap.wrap(others, initial_indent=" " * 12, subsequent_indent=" " * 12, **wrap)
     return "\n".join(lines)
 
 
 def count_answers(answers: Iterable[Answer]) -> str:
-    """Return how many answers there are of each kind: `50 probes: 46 pass, 4 differ, 0 fail`."""
+    """Return how many answers there are of each kind: `50 probes: 44 pass, 4 differ, 0 fail, 2 skipped`."""
     counts = Counter(answer.finding.status for answer in answers)
-    return f"{counts.total()} probes: {counts[PASS]} pass, {counts[DIFFERS]} differ, {counts[FAIL]} fail"
+    skipped = f", {counts[SKIPPED]} skipped" if counts[SKIPPED] else ""
+    return f"{counts.total()} probes: {counts[PASS]} pass, {counts[DIFFERS]} differ, {counts[FAIL]} fail{skipped}"
 
 
 def describe_audit(subject: Subject, answers: list[Answer], title: str, seconds: float) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def format_files(content: dict[str, Any], command: str) -> dict[str, str]:
     ]
     counts = Counter(a["status"] for a in content["answers"])
     head = [f"# Audit: {content['title']}", "", f"    {command}", ""]
-    numbers = ", ".join(f"{counts[status]} {status}" for status in (PASS, DIFFERS, FAIL))
+    numbers = ", ".join(f"{counts[status]} {status}" for status in (PASS, DIFFERS, FAIL, SKIPPED))
     head += [f"{content['date']}, {content['commit'] or 'no commit'}, {content['dtype']}: {numbers}.", ""]
     head += ["| | what is asked | what was found | paper and other implementations | code |", "|---|---|---|---|---|"]
     return {AUDIT_JSON: json.dumps(content, indent=1) + "\n", AUDIT_MD: "\n".join([*head, *rows]) + "\n"}

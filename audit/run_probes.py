@@ -12,36 +12,67 @@ import torch
 from algorithms.a3c import list_workers
 from probes.probe import Finding, judge, probe
 from probes.subject import Subject
-from rollouts.streams import seed_streams
 
-STREAMS = "rollouts/streams.py"
 SCORES = ("episode_", "recent_return_")  # columns of a row that are not a number until a game has ended
+STEPS = 16  # of games that are compared
 MAX_UPDATES = 1_000  # of the audit's training; 20,000 agent steps of A3C would be 4,000 updates of 5 steps
 
 
 @probe(
     "seeds",
-    STREAMS,
+    "rollouts/runner.py: start_games, rollouts/streams.py",
     "baselines and SB3: seed + rank; streams of neighbouring seeds then share games",
 )
 def compare_streams(subject: Subject) -> Finding:
     """Workers, envs and actions have random streams of their own."""
     workers, envs = max(16, getattr(subject.algo, "num_workers", 0)), subject.runner.num_envs
-    pairs = [seed_streams(subject.config.seed, worker, 0) for worker in range(workers)]
+    pairs = [read_seeds(subject, worker, 0) for worker in range(workers)]
     seeds = [env + n for env, _ in pairs for n in range(envs)] + [action for _, action in pairs]
     found = f"{workers} workers of {envs} envs: {len(set(seeds))} different seeds of {len(seeds)}"
     return judge(len(set(seeds)) == len(seeds), found)
 
 
+def read_seeds(subject: Subject, worker: int, agent_steps: int) -> tuple[int, int]:
+    """Return the seeds, of the envs and of the actions, with which the live env runner starts games as this worker."""
+    runner, given = subject.runner, []
+    index, reset, obs = runner.worker_index, runner.games.reset, runner._stack.frames.copy()
+    runner.worker_index, runner.games.reset = worker, lambda seed: (given.append(seed), obs)[1]
+    try:
+        runner.start_games(agent_steps)
+        return given[0], runner._generator.initial_seed()
+    finally:
+        runner.worker_index, runner.games.reset = index, reset
+        runner.start_games(0)
+
+
 @probe(
     "seeds",
-    STREAMS,
+    "rollouts/runner.py: start_games, rollouts/streams.py",
     "SB3 and CleanRL do not resume in this sense",
 )
 def compare_resumed(subject: Subject) -> Finding:
     """A run that is resumed plays other games than those it began with."""
-    seeds = {seed_streams(subject.config.seed, 0, steps)[0] for steps in (0, 1_000, 10_000)}
-    return judge(len(seeds) == 3, f"{len(seeds)} different seeds at 0, 1,000 and 10,000 agent steps")
+    seeds = [read_seeds(subject, 0, steps) for steps in (0, 1_000, 10_000)]
+    counts = [len(set(column)) for column in zip(*seeds, strict=True)]
+    began, resumed, again = (play_steps(subject, steps) for steps in (0, 1_000, 1_000))
+    differ, agree = not np.array_equal(began, resumed), np.array_equal(resumed, again)
+    found = f"{counts[0]} and {counts[1]} different seeds of envs and actions at 0, 1,000 and 10,000 agent steps; "
+    found += f"{STEPS} steps from 1,000 on differ from the first ones: {differ}, two runs from there agree: {agree}"
+    return judge(counts == [3, 3] and differ and agree, found)
+
+
+def play_steps(subject: Subject, agent_steps: int) -> np.ndarray:
+    """Return the observations and actions of STEPS steps of a new env runner that goes on at these agent steps."""
+    runner = type(subject.runner)(config=subject.config, worker_index=subject.runner.worker_index, module=subject.net)
+    if agent_steps:
+        runner.start_games(agent_steps)
+    with torch.inference_mode():
+        arrays, packed = runner._make_arrays(STEPS), subject.net.pack()
+        for t in range(STEPS):
+            runner._play_step(arrays, t, packed)
+    runner.stop()
+    seen = arrays["frames" if "frames" in arrays else "obs"]
+    return np.concatenate([seen.flatten().astype(np.float64), arrays["actions"].flatten()])
 
 
 def sample_with(subject: Subject, seed: int) -> dict[str, np.ndarray]:
@@ -114,13 +145,17 @@ def restore_checkpoint(subject: Subject) -> Finding:
         subject.algorithm.save_checkpoint(folder)
         subject.train(1)
         moved = list_differences(before, copy_state(learner))[1]
+        begun, start_games = [], subject.runner.start_games
+        subject.runner.start_games = lambda agent_steps: (begun.append(agent_steps), start_games(agent_steps))
         subject.algorithm.load_checkpoint(folder)
+        subject.runner.start_games = start_games
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     count, differ = list_differences(before, copy_state(learner))
     found = (
-        f"{count} parts, {size / 2**20:.1f} MiB; an update changed {len(moved)}, after restoring {len(differ)} differ"
+        f"{count} parts, {size / 2**20:.1f} MiB; an update changed {len(moved)}, after restoring {len(differ)} differ; "
+        f"new games begin at agent step {', '.join(map(str, begun))} of {subject.algorithm.progress.agent_steps}"
     )
-    return judge(not differ and len(moved) > 0, found)
+    return judge(not differ and len(moved) > 0 and begun == [subject.algorithm.progress.agent_steps], found)
 
 
 def copy_state(learner: Any) -> dict[str, Any]:

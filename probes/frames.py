@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing
 
-from probes.probe import Finding, judge, probe
+from probes.probe import Finding, Untested, judge, probe
 from probes.subject import Subject
-from rollouts.rollout import stack_frames
+from rollouts.rollout import Rollout
 
 STEPS = 300  # agent steps that are compared
 AREA = "baselines and CleanRL: WarpFrame, cv2.INTER_AREA; SB3 the same"
@@ -81,7 +81,7 @@ def count_frames(subject: Subject) -> Finding:
 def compare_maximum(subject: Subject) -> Finding:
     """A picture is the maximum of the last two frames, because sprites flicker."""
     if not subject.env["grayscale"]:
-        return judge(True, "pictures are in colour; the comparison with gymnasium shows it")
+        raise Untested("pictures are in colour; the comparison with gymnasium shows it")
     plain = {"noop_max": 0, "fire_reset": False, "fire_on_life_loss": False, "sticky": 0.0}
     games, game, rng = subject.open_games(1, **plain), open_gymnasium(subject).unwrapped, np.random.default_rng(3)
     assert games.layout is not None
@@ -114,7 +114,7 @@ def compare_maximum(subject: Subject) -> Finding:
 
 @probe(
     "frames",
-    "environments/frame_stack.py, rollouts/rollout.py: stack_frames",
+    "algorithms/learner.py: load, rollouts/rollout.py: stack_frames",
     "ALE and baselines: 0 before the first picture; gymnasium and CleanRL repeat the first one",
     {"atari"},
 )
@@ -122,10 +122,9 @@ def compare_stacks(subject: Subject) -> Finding:
     """A stack holds the last pictures of its own game, and 0 before its first."""
     frames, resets = subject.rollout["frames"].copy(), subject.rollout["game_reset"].copy()
     resets[len(resets) // 2, 0] = True  # a game that ends in the middle, whether or not one did
-    import torch
-
     stack, steps = subject.env["frame_stack"], len(resets)
-    got = stack_frames(torch.from_numpy(frames), torch.from_numpy(resets), stack).numpy()
+    changed = Rollout(dict(subject.rollout.arrays) | {"frames": frames, "game_reset": resets}, [], [], 0)
+    got = subject.learner.load([changed])["obs"].numpy()
     depth, wrong, young = frames.shape[-1], 0, 0
     for n in range(frames.shape[1]):
         first = -stack  # step at whose observation the present game began

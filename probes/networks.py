@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from custom_models.convolutions import CONVS
-from probes.probe import Finding, judge, probe
+from probes.probe import Finding, Untested, judge, probe
 from probes.subject import Subject
+from settings.own_parts import is_own
 
 MODELS = "custom_models/"
 
@@ -77,7 +78,8 @@ def compare_network(subject: Subject) -> Finding:
     net, torso = subject.net, subject.settings["model"]["torso"]
     two_torsos_of_pixels = net.value_torso is not None and subject.runner.layout is not None
     if net.recurrent or two_torsos_of_pixels or not (torso in CONVS or torso == "mlp"):
-        return judge(True, f"{torso} is not written out here; tests/custom_models compares it")
+        memory = " with an LSTM" if net.recurrent else ""
+        raise Untested(f"{torso}{memory} is not written out here; tests/custom_models has comparisons")
     obs = read_observations(subject)
     policy, values = run_network(subject, obs)
     with torch.no_grad():
@@ -103,8 +105,10 @@ def list_layers(subject: Subject) -> Finding:
             names.append(str(layer.out_features))
     memory = f", LSTM {subject.net.memory.size}" if subject.net.recurrent else ""
     count = sum(p.numel() for p in subject.net.parameters())
-    right = subject.settings["model"]["torso"] != "nature_cnn" or names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"]
-    return judge(right, f"{', '.join(names[:8])}{memory}; {count:,} parameters")
+    found, torso_name = f"{', '.join(names[:8])}{memory}; {count:,} parameters", subject.settings["model"]["torso"]
+    if torso_name != "nature_cnn":
+        raise Untested(f"{torso_name} is not compared with a paper's; it has {found}")
+    return judge(names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"], found)
 
 
 def list_linear_layers(subject: Subject) -> list[tuple[str, Any, float]]:
@@ -125,7 +129,9 @@ def list_linear_layers(subject: Subject) -> list[tuple[str, Any, float]]:
 def measure_gains(subject: Subject) -> Finding:
     """First weights are orthogonal, with gains of 1.41 in the torso, 0.01 policy, 1 value; biases 0."""
     if subject.settings["model"]["init"] != "orthogonal":
-        return judge(True, f"model.init={subject.settings['model']['init']}: other first weights were asked for")
+        raise Untested(f"model.init={subject.settings['model']['init']}: other first weights were asked for")
+    if is_own(subject.settings["model"]["torso"]):
+        raise Untested("the torso is your own, and so are its first weights")
     worst, bias, gains = 0.0, 0.0, []
     for name, layer, gain in list_linear_layers(subject):
         singular = torch.linalg.svdvals(layer.weight.detach().flatten(1).double())
@@ -145,10 +151,9 @@ def measure_entropy(subject: Subject) -> Finding:
     """The first policy is nearly uniform."""
     policy, _ = run_network(subject, read_observations(subject))
     entropy, most = float(subject.net.Policy(policy).entropy().mean()), math.log(subject.count_actions())
-    small = subject.settings["model"]["init"] == "orthogonal"
-    return judge(
-        entropy > 0.99 * most or not small, f"entropy {entropy:.5f} of ln {subject.count_actions()} = {most:.5f}"
-    )
+    if subject.settings["model"]["init"] != "orthogonal":
+        raise Untested(f"model.init={subject.settings['model']['init']}: other first weights were asked for")
+    return judge(entropy > 0.99 * most, f"entropy {entropy:.5f} of ln {subject.count_actions()} = {most:.5f}")
 
 
 @probe(

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from custom_models.optimizers import make_optimizer
 from probes.probe import Finding, judge, probe
 from probes.subject import Subject
 
@@ -13,9 +12,13 @@ DECAY, BETA1, BETA2 = 0.99, 0.9, 0.999
 
 
 def run_optimizer(subject: Subject, gradients: np.ndarray, start: float = 0.0) -> np.ndarray:
-    """Return where a parameter of the suite's optimizer stands after each of these gradients: float64 [steps]."""
-    algo, parameter = subject.algo, torch.full((1,), start, dtype=torch.float64)
-    optimizer = make_optimizer(algo.optimizer, [parameter], algo.lr, algo.optimizer_eps, algo.rmsprop_start)
+    """Return where a parameter of the learner's optimizer stands after each of these gradients: float64 [steps]."""
+    learner, parameter = subject.copy_learner(), torch.full((1,), start, dtype=torch.float64)
+    learner.begin_update(0.0)
+    learner.move_weights()  # sets the step size
+    live = learner.get_optimizer(DEFAULT_MODULE_ID)
+    settings = {name: live.param_groups[0][name] for name in live.defaults}
+    optimizer = type(live)([parameter], **settings)
     places = []
     for gradient in gradients:
         parameter.grad = torch.tensor([gradient], dtype=torch.float64)
@@ -131,6 +134,6 @@ def clip_gradient(subject: Subject) -> Finding:
 )
 def follow_parameters(subject: Subject) -> Finding:
     """Every parameter has a gradient and moves in the first update."""
-    _, _, count, still = subject.first_update
+    count, still = subject.first_update.parameters, subject.first_update.still
     allowed = {name for name in still if name.startswith("value")} if subject.algo_name == "pg" else set()
     return judge(set(still) <= allowed, f"{count - len(still)} of {count} moved; still: {', '.join(still) or 'none'}")

@@ -2,20 +2,26 @@
 
     @probe(...) on a function of a Subject -> PROBES -> audit/report.py asks those that apply
 
-A finding is PASS, DIFFERS or FAIL. DIFFERS: the suite computes what it says, and knowingly not what its reference
-computes. FAIL: the suite does not compute what it says.
+A finding is PASS, DIFFERS, FAIL or SKIPPED. DIFFERS: the suite computes what it says, and knowingly not what its
+reference computes; or a learner of the user's own does. FAIL: the suite does not compute what it says. SKIPPED: there
+was nothing to compare.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-PASS, DIFFERS, FAIL = "PASS", "DIFFERS", "FAIL"
+PASS, DIFFERS, FAIL, SKIPPED = "PASS", "DIFFERS", "FAIL", "SKIPPED"
+
+
+class Untested(Exception):
+    """Raised by a probe that has nothing to compare; the message says why."""
 
 
 class Finding(NamedTuple):
     """The answer to a question."""
 
-    status: str  # PASS, DIFFERS or FAIL
+    status: str  # PASS, DIFFERS, FAIL or SKIPPED
     found: str  # what was measured, with numbers
 
 
@@ -36,6 +42,8 @@ PROBES: list[Probe] = []
 def probe(subject: str, code: str, others: str, needs: Iterable[str] = ()) -> Callable[[Any], Any]:
     """Return a decorator that adds a function of a Subject to PROBES; its docstring is what is asked.
 
+    A function that raises Untested has the finding SKIPPED.
+
     Args:
         subject, code, others, needs: see Probe.
     """
@@ -44,8 +52,16 @@ def probe(subject: str, code: str, others: str, needs: Iterable[str] = ()) -> Ca
         question = str(answer.__doc__).rstrip(".")
         if question[1].islower() or question[1] == " ":
             question = question[0].lower() + question[1:]
-        PROBES.append(Probe(subject, question, code, others, frozenset(needs), answer))
-        return answer
+
+        @functools.wraps(answer)
+        def ask(live: Any) -> Finding:
+            try:
+                return answer(live)
+            except Untested as reason:
+                return Finding(SKIPPED, str(reason))
+
+        PROBES.append(Probe(subject, question, code, others, frozenset(needs), ask))
+        return ask
 
     return add
 
@@ -53,3 +69,11 @@ def probe(subject: str, code: str, others: str, needs: Iterable[str] = ()) -> Ca
 def judge(holds: bool, found: str, differs: bool = False) -> Finding:
     """Return the finding of a probe: FAIL where it does not hold, else DIFFERS or PASS."""
     return Finding(FAIL if not holds else DIFFERS if differs else PASS, found)
+
+
+def judge_rule(subject: Any, holds: bool, found: str) -> Finding:
+    """Return the finding of a probe of what a learner computes: where it does not hold FAIL, or DIFFERS if the learner
+    is the user's own."""
+    if holds or not subject.own:
+        return judge(holds, found)
+    return Finding(DIFFERS, f"{found}; the learner is your own, of {subject.own}: a rule of its own may be meant")

@@ -4,6 +4,7 @@ settings -> plan -> RLlib config -> Algorithm: env runner, learner, network -> o
 """
 
 import copy
+import dataclasses
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete
-from ray.rllib.core import DEFAULT_MODULE_ID
 
 from algorithms.a3c import A3CRunner
 from cluster.plan import make_plan
 from environments.games import Games, Transition, make_games
+from probes.probe import Untested
 from rollouts.private_ray import get_local_learner
 from rollouts.rollout import Rollout, RolloutData
 from run_directory.weights import read_weights
 from runs.build import build_config
 from settings.algorithms import find_base
 
+ROW = "row_number"  # the column that is added to minibatches: t * N + n of a row of the Rollout
+UNKNOWN_ROWS = "this learner chooses the rows of its loss by itself, so they are not known here"
 ALONE = {"num_env_runners": 0, "num_learners": 0, "gpus_per_learner": 0, "gpus_per_runner": 0, "cpus": 1}
 RANDOM_ENVS, RANDOM_STEPS = 8, 2_000
 
@@ -35,13 +38,32 @@ class RandomPlay(NamedTuple):
     ignored: list[np.ndarray]  # bool [N], whether the games said beforehand that they would ignore the action
 
 
-class FirstUpdate(NamedTuple):
+class Step(NamedTuple):
+    """What a learner did in one step of the optimizer."""
+
+    rows: torch.Tensor  # int [B], the ROW of everything that the loss read, in order
+    weights: torch.Tensor | None  # float32 [P], all parameters before the step; None between the first and the last
+    gradient: torch.Tensor | None  # float32 [P], before it was clipped
+    applied: torch.Tensor | None  # float32 [P], the gradient that the optimizer got
+
+
+class Update(NamedTuple):
     """What a learner did in one update."""
 
-    minibatches: list[dict[str, torch.Tensor]]  # that its loss read, in order
+    minibatches: list[dict[str, torch.Tensor]]  # that its loss read, in order; with ROW
     gradients: list[float]  # root mean square of the gradient's numbers, one per step of the optimizer
     parameters: int  # how many tensors of weights there are
     still: list[str]  # names of those that have not changed
+    steps: list[Step]
+
+
+class RowsRead(Exception):
+    """Ends an update when its minibatch has been seen."""
+
+
+def flatten(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return a copy of all numbers, [P]."""
+    return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
 class Subject:
@@ -64,6 +86,7 @@ class Subject:
         self.config = build_config(self.plan)
         self.algorithm: Any = self.config.build_algo()
         self.algo = self.algorithm.config.algo
+        self.own = self.settings["algo"].get("implementation")  # the user's module that has the learner
         self.learner: Any = get_local_learner(self.algorithm.learner_group)
         self.net: Any = self.learner.net
         if checkpoint:  # weights alone: of a published agent there is no more, and they are no pickle
@@ -79,6 +102,7 @@ class Subject:
         self.words |= {"discrete"} if self.discrete else set()
         self.words |= {"recurrent"} if self.net.recurrent else set()
         self.words |= {self.settings["model"]["torso"], f"optimizer_{self.algo.optimizer}"}
+        self.words |= {"known_rule"} if self.algo_name in ("pg", "a2c", "a3c", "ppo") else set()
         self.words |= {"fresh"} if checkpoint is None else set()
 
     def close(self) -> None:
@@ -87,11 +111,7 @@ class Subject:
 
     def copy_learner(self) -> Any:
         """Return a new learner, with the present weights and an optimizer that has taken no step."""
-        games = make_games(self.env, 1, 1)
-        games.close()
-        learner: Any = self.config.build_learner(
-            spaces={DEFAULT_MODULE_ID: (games.observation_space, games.action_space)}
-        )
+        learner: Any = self.config.build_learner(spaces=self.runner.get_spaces())
         learner.net.load_state_dict(self.net.state_dict())
         return learner
 
@@ -116,8 +136,9 @@ class Subject:
         games.reset(1)
         space = games.action_space
         space.seed(1)
-        play, ended = RandomPlay([], [], [], []), np.zeros(RANDOM_ENVS, bool)
-        while not ended.all() and len(play.actions) < RANDOM_STEPS:
+        play, ended, last = RandomPlay([], [], [], []), np.zeros(RANDOM_ENVS, bool), False
+        while not last and len(play.actions) < RANDOM_STEPS:
+            last = bool(ended.all())  # one step more, in the new games
             if self.discrete:
                 actions = rng.integers(0, self.count_actions(), RANDOM_ENVS)
             else:
@@ -131,38 +152,125 @@ class Subject:
         return play
 
     @cached_property
-    def first_update(self) -> "FirstUpdate":
+    def first_update(self) -> Update:
         """The first update from the Rollout, by a learner with the present weights."""
-        learner = self.copy_learner()
-        before = {name: p.detach().clone() for name, p in learner.net.named_parameters()}
-        gradients, move = [], learner.move_weights
-
-        def record() -> None:
-            numbers = torch.cat([p.grad.flatten() for p in learner.parameters if p.grad is not None])
-            gradients.append(float(numbers.square().mean().sqrt()))
-            move()
-
-        learner.move_weights = record
-        minibatches = self.record_update(learner)
-        still = [name for name, p in learner.net.named_parameters() if torch.equal(p, before[name])]
-        return FirstUpdate(minibatches, gradients, len(before), still)
+        return self.record_update(self.copy_learner(), self.rollout)
 
     def count_actions(self) -> int:
         """Return the number of discrete actions."""
         return int(self.net.action_space.n)
 
-    def record_update(self, learner: Any) -> list[dict[str, torch.Tensor]]:
-        """Let a learner of `copy_learner` update itself from the Rollout; returns its minibatches, in order."""
-        minibatches, forward = [], learner.forward
+    def make_rollout(self, seed: int, steps: int = 24) -> Rollout:
+        """Return a Rollout of random numbers for the learner, which no game has: every case of a formula counts,
+        rewards beyond 1, ends of both kinds, rows that ignore their action; for PG each env's last row ends an episode.
 
-        def record(minibatch: dict[str, torch.Tensor]) -> Any:
+        Args:
+            seed: of the numbers.
+            steps: T, agent steps per env.
+        """
+        rng, spaces = np.random.default_rng(seed), self.net.action_space
+        spaces.seed(seed)
+        arrays = self.runner._make_arrays(steps)
+        shape = arrays["rewards"].shape
+        for name, array in arrays.items():
+            if array.dtype == np.uint8:
+                array[:] = rng.integers(0, 256, array.shape)
+            elif name != "actions":
+                array[:] = rng.normal(size=array.shape)
+        arrays["actions"][:] = np.reshape(
+            [spaces.sample() for _ in range(shape[0] * shape[1])], arrays["actions"].shape
+        )
+        arrays["rewards"] *= 2
+        ends = rng.random((2, *shape)) < 0.1
+        arrays["terminated"][:], arrays["truncated"][:] = ends[0], ends[1] & ~ends[0]
+        arrays["game_reset"][:] = ends.any(0)
+        arrays["valid"][:] = (rng.random(shape) >= 0.1) | (self.algo_name == "pg")
+        arrays["valid"][0, 0] = True
+        arrays["terminated"][-1] |= (self.algo_name == "pg") & ~arrays["truncated"][-1]
+        return Rollout(arrays, [], [], 0)
+
+    def read_columns(self, rollout: Rollout, **changes: Any) -> dict[str, np.ndarray]:
+        """Return what a live learner makes of a Rollout for its loss, float64 [T, N] by name; NaN where the loss does
+        not read it.
+
+        Args:
+            rollout: what it is given.
+            changes: settings of the algorithm that take the place of the experiment's.
+        """
+        learner = self.copy_learner()
+        whole = {"num_epochs": 1, "minibatch_size": rollout["valid"].size, "microbatch_size": None} | changes
+        known = {name: value for name, value in whole.items() if hasattr(learner.algo, name)}
+        learner.algo = dataclasses.replace(learner.algo, **known)
+        (minibatch,) = self.record_update(learner, rollout, reads_only=True).minibatches
+        if ROW not in minibatch:
+            raise Untested(UNKNOWN_ROWS)
+        rows, found = minibatch[ROW].flatten(), {}
+        for name, column in minibatch.items():
+            if column.shape == minibatch[ROW].shape:
+                numbers = torch.full((rollout["valid"].size,), torch.nan, dtype=torch.float64)
+                numbers[rows] = column.flatten().double()
+                found[name] = np.where(rollout["valid"], numbers.view(rollout["valid"].shape).numpy(), np.nan)
+        return found
+
+    def record_update(
+        self, learner: Any, rollout: Rollout, progress: float = 0.0, num_steps: int = 0, reads_only: bool = False
+    ) -> Update:
+        """Let a learner of `copy_learner` update itself from a Rollout, and return what it did.
+
+        Args:
+            learner: the learner, whose methods are watched.
+            rollout: what it learns from.
+            progress: share of the run that is done, 0 to 1.
+            num_steps: ends the update before this step moves the weights; 0: the whole update.
+            reads_only: ends the update when it has a minibatch.
+        """
+        minibatches, steps, sizes, raw, unstepped = [], [], [], [], []
+        forward, select_rows, clip_gradient = learner.forward, learner.select_rows, learner.clip_gradient
+        move_weights, named = learner.move_weights, list(learner.net.named_parameters())
+        before = [p.detach().clone() for _, p in named]
+
+        def number_rows(batch: dict[str, torch.Tensor], columns: Any) -> Any:
+            numbers = torch.arange(batch["valid"].numel()).view_as(batch["valid"])
+            return select_rows(batch | {ROW: numbers}, (*columns, ROW))
+
+        def run_network(minibatch: dict[str, torch.Tensor]) -> Any:
             minibatches.append({name: column.clone() for name, column in minibatch.items()})
+            rows = minibatch.get(ROW, torch.tensor([-1]))
+            unstepped.append(rows[minibatch["valid"]] if "valid" in minibatch else rows)
+            if reads_only:
+                raise RowsRead
             return forward(minibatch)
 
-        learner.forward = record
-        learner.update(training_data=RolloutData([self.rollout]), timesteps={"progress": 0.0})
-        learner.forward = forward
-        return minibatches
+        def read_gradient() -> torch.Tensor:
+            return flatten([torch.zeros_like(p) if p.grad is None else p.grad for p in learner.parameters])
+
+        def clip() -> torch.Tensor:
+            raw.append(read_gradient())
+            return clip_gradient()
+
+        def move() -> None:
+            applied = read_gradient()
+            sizes.append(float(applied.square().mean().sqrt()))
+            steps[1:] = [step._replace(weights=None, gradient=None, applied=None) for step in steps[1:]]
+            gradient = raw[-1] if raw else applied
+            steps.append(Step(torch.cat(unstepped), flatten(learner.parameters), gradient, applied))
+            raw.clear()
+            unstepped.clear()
+            if len(steps) == num_steps:
+                raise RowsRead
+            move_weights()
+
+        learner.select_rows, learner.forward, learner.clip_gradient = number_rows, run_network, clip
+        learner.move_weights = move
+        try:
+            if self.algo_name == "a3c":  # as a worker and the learner do it in turn
+                learner.apply_gradient(learner.compute_gradient(rollout, progress), progress)
+            else:
+                learner.update(training_data=RolloutData([rollout]), timesteps={"progress": progress})
+        except RowsRead:
+            pass
+        still = [name for (name, p), old in zip(named, before, strict=True) if torch.equal(p, old)]
+        return Update(minibatches, sizes, len(before), still, steps)
 
     def train(self, agent_steps: int) -> int:
         """Train for at least so many agent steps; returns how many they were. `last_row` is the row of that time."""

@@ -1,0 +1,155 @@
+"""Probes of an update: the gradient of the live learner beside the paper's loss, which is written out.
+
+random Rollout -> live learner, watched -> its gradient = a x policy + b x value + c x entropy; a, b and c as set?
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from audit.written_out import choose_coefficients, compute_gradients, compute_logp, make_policy, run_network
+from probes.probe import Finding, Untested, judge, judge_rule, probe
+from probes.subject import UNKNOWN_ROWS, Step, Subject
+from rollouts.rollout import Rollout
+
+FORMULAS = "Schulman et al. 2017, eqs. 7 and 9; Mnih et al. 2016, section 8; Williams 1992"
+MOST_ROWS = 512  # of the random Rollout
+TOLERANCE = {"bfloat16": 0.05}  # of the gradient, as a share of its length; others 1e-5
+
+
+class Comparison:
+    """One live update from a random Rollout, and the gradients of the paper's loss for its first and last step.
+
+    Args:
+        subject: the live objects.
+        progress: share of the run that is done, 0 to 1.
+        num_steps: steps of the update that are looked at; 0: all of them.
+    """
+
+    def __init__(self, subject: Subject, progress: float = 0.0, num_steps: int = 0):
+        learner, self.subject, self.progress = subject.copy_learner(), subject, progress
+        spread_heads(learner.net)
+        self.rollout = make_near_rollout(subject, learner)
+        self.rows = np.flatnonzero(self.rollout["valid"])
+        learner.algo = choose_small_minibatches(learner.algo, len(self.rows))
+        self.update, self.learner = subject.record_update(learner, self.rollout, progress, num_steps), learner
+        if any((step.rows < 0).any() for step in self.update.steps):
+            raise Untested(UNKNOWN_ROWS)
+
+    def fit(self, step: Step) -> tuple[dict[str, float], float, float]:
+        """Return the coefficients of the loss terms that explain the live gradient best, and its distance from the
+        paper's, before and after it is clipped, as shares of the length of the paper's."""
+        assert step.gradient is not None and step.applied is not None
+        parts = compute_gradients(self.subject, self.learner, self.rollout, step, self.progress)
+        asked, live = choose_coefficients(self.subject), step.gradient.double()
+        table = torch.stack(list(parts.values()), 1)  # [P, terms]
+        lengths = table.norm(dim=0).clamp(min=1e-30)
+        solution = torch.linalg.lstsq((table / lengths).double(), live[:, None]).solution[:, 0] / lengths
+        paper = sum((asked.get(name, 0.0) * part for name, part in parts.items()), torch.zeros_like(live))
+        limit = self.subject.algo.max_grad_norm or float("inf")
+        clipped = paper * min(1.0, limit / (float(paper.norm()) + 1e-6))
+        distance, after = (
+            float((a - b).norm() / b.norm()) for a, b in ((live, paper), (step.applied.double(), clipped))
+        )
+        return dict(zip(parts, solution.tolist(), strict=True)), distance, after
+
+
+def spread_heads(net: Any) -> None:
+    """Give the heads of a network larger weights: at the first ones, which are nearly 0, entropy has no gradient."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for head in (net.policy, net.value):
+            head.weight.copy_(torch.randn(head.weight.shape, generator=generator) / head.weight.shape[1] ** 0.5)
+
+
+def make_near_rollout(subject: Subject, learner: Any) -> Rollout:
+    """Return a random Rollout whose old policy and old values are near the learner's, within and beyond clip ranges."""
+    steps = max(4, min(24, MOST_ROWS // subject.runner.num_envs))
+    rollout, rng = subject.make_rollout(3, steps), np.random.default_rng(4)
+    shape, batch = rollout["valid"].shape, learner.load([rollout])
+    with torch.no_grad():
+        numbers, values = run_network(learner.net, batch, torch.arange(rollout["valid"].size))
+    actions = torch.from_numpy(rollout["actions"].copy()).flatten(0, 1)
+    logp = compute_logp(make_policy(subject.net.action_space, numbers.double()), actions).view(shape).numpy()
+    old = values.double().view(shape).numpy()
+    columns = {
+        "logp": (logp + rng.normal(0, 0.2, shape)).astype(np.float32),
+        "values": np.concatenate([old + rng.normal(0, 0.3, shape), old[-1:]]).astype(np.float32),
+    }
+    return Rollout(dict(rollout.arrays) | columns, [], [], 0)
+
+
+def choose_small_minibatches(algo: Any, rows: int) -> Any:
+    """Return settings of PPO with three minibatches of the Rollout in two epochs; those of others as they are."""
+    small = {"num_epochs": 2, "minibatch_size": max(2, rows // 3)}
+    return dataclasses.replace(algo, **small) if hasattr(algo, "num_epochs") else algo
+
+
+def format_fit(fit: dict[str, float]) -> str:
+    """Return `1 policy + 0.5 value - 0.01 entropy`; terms that are not there are left out."""
+    shown = [(fit[name], name) for name in ("policy", "value", "entropy", "KL") if abs(fit.get(name, 0.0)) > 1e-6]
+    text = " ".join(f"{'-' if c < 0 else '+'} {abs(c):.3g} {name}" for c, name in shown) or "0"
+    return text.removeprefix("+ ")
+
+
+def measure_distances(subject: Subject, comparison: Comparison, step: Step) -> tuple[bool, str]:
+    """Return whether the live gradient of a step is the paper's, and what was found."""
+    fit, distance, after = comparison.fit(step)
+    allowed = TOLERANCE.get(subject.plan.dtype, 1e-5)
+    right = distance < allowed and after < max(allowed, 1e-3)  # float32 sums of a million squares
+    return right, f"{format_fit(fit)}, off by {distance:.1e}" + ("" if after < 1e-3 else f", when clipped {after:.1e}")
+
+
+@probe(
+    "loss",
+    "algorithms/: update and *_loss",
+    FORMULAS,
+    {"known_rule"},
+)
+def compare_gradient(subject: Subject) -> Finding:
+    """The gradient of an update is that of the paper's loss, row by row."""
+    comparison = Comparison(subject)
+    steps, found, right = comparison.update.steps, [], True
+    for name, step in [("first", steps[0]), ("last", steps[-1])][: len(steps)]:
+        holds, text = measure_distances(subject, comparison, step)
+        right, found = right and holds, [*found, f"{name} step {text}"]
+    asked = format_fit(choose_coefficients(subject))
+    return judge_rule(subject, right, f"{len(comparison.rows)} random rows, asked {asked}; {'; '.join(found)}")
+
+
+@probe(
+    "loss",
+    "algorithms/ppo.py: update",
+    "Schulman et al. 2017, Table 5: 0.1 x alpha; SB3's and CleanRL's default is constant",
+    {"ppo"},
+)
+def follow_clip(subject: Subject) -> Finding:
+    """The clip range falls with the run where that is asked for."""
+    algo, found, right = subject.algo, [], True
+    for name, share in (("start", 0.0), ("middle", 0.5), ("end", 1.0)):
+        comparison = Comparison(subject, share, num_steps=1)
+        _, distance, _ = comparison.fit(comparison.update.steps[0])
+        right &= distance < TOLERANCE.get(subject.plan.dtype, 1e-5)
+        clip = algo.clip * (1 - share) if algo.clip_schedule == "linear" else algo.clip
+        found.append(f"{name} {clip:g} ({distance:.1e})")
+    return judge_rule(subject, right, f"{', '.join(found)}: how far the live gradient is from that of this clip range")
+
+
+@probe(
+    "loss",
+    "custom_models/distributions.py",
+    "all: torch.distributions or the same formulas",
+)
+def compare_distribution(subject: Subject) -> Finding:
+    """Log-probability and entropy are the formulas'."""
+    net, generator = subject.net, torch.Generator().manual_seed(1)
+    size = net.policy.out_features * (1 if net.log_std is None else 2)
+    numbers = torch.randn(32, size, generator=generator, dtype=torch.float64)
+    ours, theirs = net.Policy(numbers), make_policy(net.action_space, numbers)
+    actions = ours.sample(generator)
+    entropy = torch.stack([one.entropy() for one in theirs]).sum(0)
+    pairs = (ours.logp(actions), compute_logp(theirs, actions)), (ours.entropy(), entropy)
+    worst = max(float((a - b).abs().max()) for a, b in pairs)
+    return judge(worst < 1e-12, f"beside torch.distributions: largest difference {worst:.1e}")
