@@ -91,7 +91,7 @@ def format_fit(fit: dict[str, float]) -> str:
     """Return `1 policy + 0.5 value - 0.01 entropy`; terms that are not there are left out."""
     shown = [(fit[name], name) for name in ("policy", "value", "entropy", "KL") if abs(fit.get(name, 0.0)) > 1e-6]
     text = " ".join(f"{'-' if c < 0 else '+'} {abs(c):.3g} {name}" for c, name in shown) or "0"
-    return text.removeprefix("+ ")
+    return text.removeprefix("+ ") if text[0] != "-" else f"-{text[2:]}"
 
 
 def measure_distances(subject: Subject, comparison: Comparison, step: Step) -> tuple[bool, str]:

@@ -12,11 +12,11 @@ import ray
 import torch
 
 import run
+from algorithms.learner import RolloutLearner
 from audit import run_probes as run_probes_module
 from audit.report import count_answers, format_answer, format_files, list_probes, run_probes
-from custom_models import optimizers
 from custom_models.distributions import Categorical
-from probes.probe import DIFFERS, FAIL, PASS, Finding, Probe
+from probes.probe import DIFFERS, FAIL, PASS, PROBES, SKIPPED, Finding, Probe
 from probes.subject import Subject
 from rollouts import returns, streams
 
@@ -34,8 +34,10 @@ def make_subject(shared_ray, compose, one_thread):
     """Overrides -> the Subject of an audit that trains a little."""
     made = []
 
-    def make(*overrides: str, agent_steps: int = 300) -> Subject:
-        made.append(Subject(compose(overrides), agent_steps=agent_steps))
+    def make(*overrides: str, agent_steps: int = 300, own: dict | None = None) -> Subject:
+        settings = compose(overrides)
+        settings["algo"] |= own or {}
+        made.append(Subject(settings, agent_steps=agent_steps))
         return made[-1]
 
     yield make
@@ -100,57 +102,233 @@ def test_continuous_actions_are_probed(make_subject):
     assert {f.status for f in ask(subject, "log-probability", "the policy that learns").values()} == {PASS}
 
 
-# Faults: (what is broken, the beginning of the question whose probe has to fail)
-def forget_discount(monkeypatch):
-    right = returns.gae
-    monkeypatch.setattr("probes.returns.gae", lambda r, v, *ends, **named: right(r, v, *ends[:3], 1.0, *ends[4:]))
+# Faults in what trains: functions that break it in the algorithm `where`, and the questions that have to see them.
+GRADIENT, CLIP = "the gradient of an update", "the clip range"
+ADVANTAGES, RETURNS = "advantages are sums", "returns are discounted"
+LOSSES = {"ppo": "ppo_loss", "a2c": "a2c_loss", "pg": "pg_loss"}
 
 
-def ignore_time_limits(monkeypatch):
+def break_loss(monkeypatch, where: str, change) -> None:
+    """Let the learner's loss function have other rows and settings, which `change` returns."""
+    name = f"algorithms.{where}.{LOSSES[where]}"
+    right = getattr(sys.modules[f"algorithms.{where}"], LOSSES[where])
+
+    def wrong(*given):
+        batch, *settings = given[1:] if where == "pg" else given[2:]
+        batch, settings = change(dict(batch), settings)
+        return right(*given[: 1 if where == "pg" else 2], batch, *settings)
+
+    monkeypatch.setattr(name, wrong)
+
+
+def forget_gamma_and_lambda(monkeypatch, where):
+    if where == "pg":
+        right = returns.monte_carlo
+        monkeypatch.setattr("algorithms.pg.monte_carlo", lambda r, *ends_gamma: right(r, *ends_gamma[:2], 0.5))
+    else:
+        right = returns.gae
+        wrong = lambda r, v, *ends, **named: right(r, v, *ends[:3], 0.5, 0.0, *ends[5:])  # noqa: E731
+        monkeypatch.setattr(f"algorithms.{where}.gae", wrong)
+
+
+def negate_weights(monkeypatch, where):
+    name = "weights" if where == "pg" else "advantages"
+    break_loss(monkeypatch, where, lambda batch, settings: (batch | {name: -batch[name]}, settings))
+
+
+def change_coefficients(monkeypatch, where):
+    of = {"ppo": lambda s: [*s[:2], 1e-9, -5.0, *s[4:]], "a2c": lambda s: [1e-9, -5.0], "pg": lambda s: [-5.0]}[where]
+    break_loss(monkeypatch, where, lambda batch, settings: (batch, of(settings)))
+
+
+def double_entropy(monkeypatch, where):
+    of = {"ppo": lambda s: [*s[:3], 2 * s[3], *s[4:]], "a2c": lambda s: [s[0], 2 * s[1]]}[where]
+    break_loss(monkeypatch, where, lambda batch, settings: (batch, of(settings)))
+
+
+def clip_nothing(monkeypatch, where):
+    break_loss(monkeypatch, where, lambda batch, settings: (batch, [1e9, *settings[1:]]))
+
+
+def keep_clip_range(monkeypatch, where):
+    break_loss(monkeypatch, where, lambda batch, settings: (batch, [0.1, *settings[1:]]))
+
+
+def draw_with_replacement(monkeypatch, where):
+    draw = lambda n, generator=None: torch.randint(n, (n,), generator=generator)  # noqa: E731
+    monkeypatch.setattr(torch, "randperm", draw)
+
+
+def leave_out_rows(monkeypatch, where):
+    right = RolloutLearner.select_rows
+    short = lambda self, *given: {name: column[:-3] for name, column in right(self, *given).items()}  # noqa: E731
+    monkeypatch.setattr(RolloutLearner, "select_rows", short)
+
+
+def begin_again(monkeypatch, where):
+    monkeypatch.setattr(
+        "rollouts.runner.seed_streams", lambda seed, worker, steps: streams.seed_streams(seed, worker, 0)
+    )
+
+
+def give_workers_one_stream(monkeypatch, where):
+    monkeypatch.setattr(
+        "rollouts.runner.seed_streams", lambda seed, worker, steps: streams.seed_streams(seed, 0, steps)
+    )
+
+
+def ignore_time_limits(monkeypatch, where):
     def next_values(values, final_values, terminated, truncated):
         return torch.where(terminated | truncated, 0.0, values[1:])
 
     monkeypatch.setattr(returns, "next_values", next_values)
 
 
-def prefer_the_first_action(monkeypatch):
+def prefer_the_first_action(monkeypatch, where):
     monkeypatch.setattr(Categorical, "sample", lambda self, *_, **__: self.log_probs.argmax(-1))
 
 
-def put_epsilon_outside(monkeypatch):
+def put_epsilon_outside(monkeypatch, where):
     def make(name, parameters, lr, eps, rmsprop_start):
         return torch.optim.RMSprop(parameters, lr, alpha=0.99, eps=eps)
 
-    monkeypatch.setattr("probes.optimizers.make_optimizer", make)
-    monkeypatch.setattr(optimizers, "make_optimizer", make)
+    monkeypatch.setattr("algorithms.learner.make_optimizer", make)
 
 
-def give_workers_one_stream(monkeypatch):
-    right = streams.seed_streams
-    monkeypatch.setattr("audit.run_probes.seed_streams", lambda seed, worker, steps: right(seed, 0, steps))
+RESUMED, SHOWN, ONE_STEP = "a run that is resumed", "every epoch shows", "an update is one step"
+FAULTS = {
+    "ppo": {
+        forget_gamma_and_lambda: (ADVANTAGES, GRADIENT),
+        negate_weights: (GRADIENT,),
+        change_coefficients: (GRADIENT,),
+        double_entropy: (GRADIENT,),
+        clip_nothing: (GRADIENT, CLIP),
+        keep_clip_range: (CLIP,),
+        draw_with_replacement: (SHOWN,),
+        leave_out_rows: (SHOWN,),
+        begin_again: (RESUMED,),
+        give_workers_one_stream: ("workers, envs and actions",),
+        ignore_time_limits: (TIME_LIMIT, GRADIENT),
+        prefer_the_first_action: ("actions are drawn",),
+    },
+    "a2c": {
+        forget_gamma_and_lambda: (ADVANTAGES, GRADIENT),
+        negate_weights: (GRADIENT,),
+        change_coefficients: (GRADIENT,),
+        double_entropy: (GRADIENT,),
+        leave_out_rows: (ONE_STEP,),
+        begin_again: (RESUMED,),
+        put_epsilon_outside: ("steps are those",),
+    },
+    "a3c": {
+        forget_gamma_and_lambda: (ADVANTAGES, GRADIENT),
+        negate_weights: (GRADIENT,),
+        change_coefficients: (GRADIENT,),
+        begin_again: (RESUMED,),
+    },
+    "pg": {
+        forget_gamma_and_lambda: (RETURNS, GRADIENT),
+        negate_weights: (GRADIENT,),
+        change_coefficients: (GRADIENT,),
+        leave_out_rows: (ONE_STEP,),
+        begin_again: (RESUMED,),
+    },
+}
 
 
-FAULTS = [
-    (forget_discount, "advantages are sums", "algo=ppo"),
-    (ignore_time_limits, TIME_LIMIT, "algo=ppo"),
-    (prefer_the_first_action, "actions are drawn", "algo=ppo"),
-    (put_epsilon_outside, "steps are those", "algo=a2c"),
-    (give_workers_one_stream, "workers, envs and actions", "algo=ppo"),
-]
+@pytest.mark.parametrize("algo", FAULTS)
+def test_a_fault_in_what_trains_is_found(algo, make_subject):
+    few = ("algo.num_workers=2", "algo.num_envs=4") if algo == "a3c" else ()
+    lambda_below_1 = () if algo == "pg" else ("algo.gae_lambda=0.9", "algo.entropy_coeff=0.01")
+    subject = make_subject(*SMALL, f"algo={algo}", *few, *lambda_below_1)
+    questions = tuple({question for seen in FAULTS[algo].values() for question in seen})
+    assert {f.status for f in ask(subject, *questions).values()} <= {PASS, DIFFERS}
+    for fault, seen in FAULTS[algo].items():
+        with pytest.MonkeyPatch.context() as patch:
+            fault(patch, "a2c" if algo == "a3c" else algo)
+            subject.__dict__.pop("first_update", None)
+            found = {question: f.status for question, f in ask(subject, *seen).items()}
+        assert list(found.values()) == [FAIL] * len(seen), (fault.__name__, found)
 
 
-@pytest.mark.parametrize(("fault", "question", "algo"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS])
-def test_a_fault_is_found(fault, question, algo, make_subject, monkeypatch):
-    subject = make_subject(*SMALL, algo)
-    assert {f.status for f in ask(subject, question).values()} <= {PASS, DIFFERS}
-    fault(monkeypatch)
-    assert {f.status for f in ask(subject, question).values()} == {FAIL}
+SIX = {
+    "gamma": (forget_gamma_and_lambda, "a2c"),
+    "negative advantages": (negate_weights, "ppo"),
+    "clip": (clip_nothing, "ppo"),
+}
+
+
+@pytest.mark.parametrize(("fault", "algo"), SIX.values(), ids=SIX)
+def test_a_whole_audit_has_a_fault_in_its_table(fault, algo, make_subject, monkeypatch):
+    fault(monkeypatch, algo)
+    failed = [a for a in run_probes(make_subject(*SMALL, f"algo={algo}")) if a.finding.status == FAIL]
+    assert GRADIENT in {a.probe.question[: len(GRADIENT)] for a in failed}
+
+
+OWN = "docs/extending/normalized_a2c.py"
+
+
+@pytest.mark.parametrize(("line", "is_said"), [("/= self.scale", "policy + "), ("*= -1", "first step -1 policy")])
+def test_a_learner_of_one_s_own_differs(line, is_said, make_subject, compose, monkeypatch, tmp_path):
+    name = f"own_{'negative' if '-' in line else 'normalized'}_a2c"
+    (tmp_path / f"{name}.py").write_text((ROOT / OWN).read_text().replace("/= self.scale", line))
+    monkeypatch.syspath_prepend(tmp_path)
+    subject = make_subject(*SMALL, "algo=a2c", own={"implementation": name, "name": name, "scale_decay": 0.5})
+    answers = run_probes(subject)
+    found = {a.probe.question: a.finding for a in answers}
+    assert [a for a in answers if a.finding.status == FAIL] == []
+    (gradient,) = (f for question, f in found.items() if question.startswith(GRADIENT))
+    assert gradient.status == DIFFERS and is_said in gradient.found
+    assert f"the learner is your own, of {name}" in gradient.found
+
+
+def press_fire(lost: list[bool], ignored: list[bool]) -> SimpleNamespace:
+    """A subject whose random play of one env lost lives, and ignored actions for a FIRE, in these steps."""
+    no, env = np.array([False]), {"fire_on_life_loss": True}
+    steps = [SimpleNamespace(terminated=np.array([one]), finished=no, valid=no) for one in lost]
+    play = SimpleNamespace(
+        transitions=steps, played=[np.array([1])] * len(lost), ignored=[np.array([one]) for one in ignored]
+    )
+    games = SimpleNamespace(close=lambda: None, action_names=["NOOP", "FIRE"])
+    return SimpleNamespace(random_play=play, env=env, open_games=lambda: games)
+
+
+@pytest.mark.parametrize(
+    ("lost", "ignored", "status"),
+    [
+        ([True, False, True], [False, True, False], PASS),  # the last one is pressed in the next step
+        ([True, False, False, False], [False, True, True, True], FAIL),
+        ([True, False, False], [False, False, True], FAIL),
+        ([True, False, False], [False, False, False], FAIL),
+        ([False, False, False], [False, True, False], SKIPPED),
+    ],
+    ids=["once", "three times", "late", "never", "no life lost"],
+)
+def test_fire_is_counted_after_each_lost_life(lost, ignored, status):
+    list_probes(set())
+    (probe,) = (p for p in PROBES if p.question.startswith("FIRE is pressed once"))
+    assert probe.answer(press_fire(lost, ignored)).status == status
+
+
+@pytest.mark.parametrize(
+    ("overrides", "questions"),
+    [
+        (("algo=ppo", "env=cue", "algo.num_envs=2", "algo.horizon=8"), ("policy and values equal",)),
+        ((*SMALL, "algo=ppo", "model.init=torch"), ("first weights", "the first policy")),
+    ],
+    ids=["lstm", "other first weights"],
+)
+def test_a_probe_with_nothing_to_compare_does_not_pass(overrides, questions, make_subject):
+    found = ask(make_subject(*overrides, "algo.minibatch_size=8"), *questions)
+    assert {f.status for f in found.values()} == {SKIPPED} and len(found) == len(questions)
 
 
 def test_a_stack_with_pictures_of_the_last_game_is_found(make_subject, monkeypatch):
     subject = make_subject("algo=ppo", "env=assault", "algo.num_envs=1", "algo.horizon=8", "algo.minibatch_size=8")
     assert next(iter(ask(subject, "a stack holds").values())).status == PASS
-    monkeypatch.setattr("probes.frames.stack_frames", lambda frames, resets, stack: stack_without_resets(frames, stack))
+    monkeypatch.setattr(
+        "algorithms.learner.stack_frames", lambda frames, resets, stack: stack_without_resets(frames, stack)
+    )
     assert next(iter(ask(subject, "a stack holds").values())).status == FAIL
 
 
