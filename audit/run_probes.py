@@ -35,7 +35,8 @@ def compare_streams(subject: Subject) -> Finding:
 def read_seeds(subject: Subject, worker: int, agent_steps: int) -> tuple[int, int]:
     """Return the seeds, of the envs and of the actions, with which the live env runner starts games as this worker."""
     runner, given = subject.runner, []
-    index, reset, obs = runner.worker_index, runner.games.reset, runner._stack.frames.copy()
+    index, reset, frames = runner.worker_index, runner.games.reset, runner._stack.frames
+    obs = (frames[..., -1, :] if runner.layout else frames).copy()
     runner.worker_index, runner.games.reset = worker, lambda seed: (given.append(seed), obs)[1]
     try:
         runner.start_games(agent_steps)

@@ -15,7 +15,7 @@ from probes.subject import UNKNOWN_ROWS, Step, Subject
 from rollouts.rollout import Rollout
 
 FORMULAS = "Schulman et al. 2017, eqs. 7 and 9; Mnih et al. 2016, section 8; Williams 1992"
-MOST_ROWS = 512  # of the random Rollout
+MOST_ROWS = 128  # of the random Rollout
 TOLERANCE = {"bfloat16": 0.05}  # of the gradient, as a share of its length; others 1e-5
 
 
@@ -82,9 +82,10 @@ def make_near_rollout(subject: Subject, learner: Any) -> Rollout:
 
 
 def choose_small_minibatches(algo: Any, rows: int) -> Any:
-    """Return settings of PPO with three minibatches of the Rollout in two epochs; those of others as they are."""
-    small = {"num_epochs": 2, "minibatch_size": max(2, rows // 3)}
-    return dataclasses.replace(algo, **small) if hasattr(algo, "num_epochs") else algo
+    """Return settings with three minibatches of the Rollout in two epochs, or with three microbatches."""
+    small, third = {"num_epochs": 2}, max(2, rows // 3)
+    small |= {name: third for name in ("minibatch_size", "microbatch_size") if getattr(algo, name, None)}
+    return dataclasses.replace(algo, **{name: value for name, value in small.items() if hasattr(algo, name)})
 
 
 def format_fit(fit: dict[str, float]) -> str:

@@ -80,8 +80,9 @@ CHANGED = {"epochs", "value coefficient c1", "horizon T", "actors N", "minibatch
         ({"settings"}, CHANGED),
         pytest.param({"games"}, {NO_OPS, TRUNCATION}, marks=pytest.mark.end_to_end),
         ({"frames", "network"}, set()),
+        pytest.param({"seeds", "returns", "loss"}, {TIME_LIMIT}, marks=pytest.mark.end_to_end),
     ],
-    ids=["settings", "games", "frames"],
+    ids=["settings", "games", "frames", "updates"],
 )
 def test_an_atari_experiment_has_at_least_45_probes_and_its_game_is_probed(subjects, differs, make_subject):
     subject = make_subject("algo=ppo", "env=assault", "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
