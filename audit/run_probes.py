@@ -35,15 +35,15 @@ def compare_streams(subject: Subject) -> Finding:
 def read_seeds(subject: Subject, worker: int, agent_steps: int) -> tuple[int, int]:
     """Return the seeds, of the envs and of the actions, with which the live env runner starts games as this worker."""
     runner, given = subject.runner, []
-    index, reset, frames = runner.worker_index, runner.games.reset, runner._stack.frames
+    before, reset, frames = dict(vars(runner)), runner.games.reset, runner._stack.frames
     obs = (frames[..., -1, :] if runner.layout else frames).copy()
     runner.worker_index, runner.games.reset = worker, lambda seed: (given.append(seed), obs)[1]
     try:
         runner.start_games(agent_steps)
         return given[0], runner._generator.initial_seed()
     finally:
-        runner.worker_index, runner.games.reset = index, reset
-        runner.start_games(0)
+        runner.games.reset = reset
+        vars(runner).update(before)  # its games go on where they were
 
 
 @probe(
@@ -64,7 +64,9 @@ def compare_resumed(subject: Subject) -> Finding:
 
 def play_steps(subject: Subject, agent_steps: int) -> np.ndarray:
     """Return the observations and actions of STEPS steps of a new env runner that goes on at these agent steps."""
-    runner = type(subject.runner)(config=subject.config, worker_index=subject.runner.worker_index, module=subject.net)
+    config = subject.config.copy(copy_frozen=False)
+    config.num_envs_per_env_runner = min(2, subject.runner.num_envs)
+    runner = type(subject.runner)(config=config, worker_index=subject.runner.worker_index, module=subject.net)
     if agent_steps:
         runner.start_games(agent_steps)
     with torch.inference_mode():
