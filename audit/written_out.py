@@ -109,7 +109,10 @@ class WrittenLoss:
     def __init__(self, subject: Subject, rollout: Rollout, rows: torch.Tensor, progress: float):
         self.algo, self.name, self.space = subject.algo, subject.algo_name, subject.net.action_space
         rewards, gamma = read_rewards(subject, rollout), subject.algo.gamma
-        pick = lambda column: torch.from_numpy(np.array(column)).flatten(0, 1)[rows]  # noqa: E731
+
+        def pick(column: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.array(column)).flatten(0, 1)[rows]
+
         self.actions, self.old_logp = pick(rollout["actions"]), pick(rollout["logp"]).double()
         self.old_values = pick(rollout["values"][:-1]).double()
         self.old_numbers = pick(rollout["policy"]).double() if "policy" in rollout else None

@@ -1,6 +1,7 @@
 """The check of a Gymnasium environment: its id, its arguments and wrappers, and spaces that the networks take."""
 
 import difflib
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -125,9 +126,10 @@ def check_observations(env: dict, space: Space) -> None:
             keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{','.join(usable)}]}}}}]"
             way_out = f"leave it out with {keep}, or {way_out}"
         raise Mistake(f"env.id={env['id']}: {what} is {type(part).__name__}, which no network takes; {way_out}")
-    if is_picture(space) and space.shape[0] in (1, 3, 4) and min(space.shape[1:]) >= LEAST_SIDE:
+    shape: Any = space.shape
+    if is_picture(space) and shape[0] in (1, 3, 4) and min(shape[1:]) >= LEAST_SIDE:
         raise Mistake(
-            f"env.id={env['id']}: its pictures are {list(space.shape)}, colours first, and they are read as "
+            f"env.id={env['id']}: its pictures are {list(shape)}, colours first, and they are read as "
             "[height, width, colours]; transpose them with a wrapper of your own, env.wrappers=[module:Class]"
         )
     if flatdim(space) > MOST_NUMBERS:

@@ -93,8 +93,14 @@ def describe_actions(games: Any) -> list[str] | dict[str, Any]:
     space = games.action_space
     if hasattr(space, "n"):
         return [str(action) for action in range(int(space.n))]
-    ends = {"low": space.low, "high": space.high}
-    return {name: np.where(np.isfinite(end), end, None).tolist() for name, end in ends.items()}
+    return {name: list_bounds(end) for name, end in (("low", space.low), ("high", space.high))}
+
+
+def list_bounds(ends: np.ndarray) -> list:
+    """Return the ends of a box, nested as it is, with None for those that are infinite."""
+    bounds = ends.astype(object)
+    bounds[~np.isfinite(ends)] = None
+    return bounds.tolist()
 
 
 def find_scores(agent: Agent) -> dict[str, Any] | None:
