@@ -14,7 +14,7 @@ from probes.probe import Finding, judge, probe
 from probes.subject import Subject
 
 SCORES = ("episode_", "recent_return_")  # columns of a row that are not a number until a game has ended
-STEPS = 16  # of games that are compared
+STEPS, FEW_ENVS = 16, 2  # of games that are compared
 MAX_UPDATES = 1_000  # of the audit's training; 20,000 agent steps of A3C would be 4,000 updates of 5 steps
 
 
@@ -65,7 +65,7 @@ def compare_resumed(subject: Subject) -> Finding:
 def play_steps(subject: Subject, agent_steps: int) -> np.ndarray:
     """Return the observations and actions of STEPS steps of a new env runner that goes on at these agent steps."""
     config = subject.config.copy(copy_frozen=False)
-    config.num_envs_per_env_runner = min(2, subject.runner.num_envs)
+    config.num_envs_per_env_runner = min(FEW_ENVS, subject.runner.num_envs)
     runner = type(subject.runner)(config=config, worker_index=subject.runner.worker_index, module=subject.net)
     if agent_steps:
         runner.start_games(agent_steps)
@@ -79,9 +79,9 @@ def play_steps(subject: Subject, agent_steps: int) -> np.ndarray:
 
 
 def sample_with(subject: Subject, seed: int) -> dict[str, np.ndarray]:
-    """Return the first Rollout of a new env runner with this seed and the present weights."""
+    """Return the first Rollout of a new env runner of a few envs with this seed and the present weights."""
     config = subject.config.copy(copy_frozen=False)
-    config.seed = seed
+    config.seed, config.num_envs_per_env_runner = seed, min(FEW_ENVS, subject.runner.num_envs)
     runner = type(subject.runner)(config=config, module=subject.net)
     rollout = runner.sample()
     runner.stop()
