@@ -79,6 +79,8 @@ def main(argv: list[str]) -> int:
         print(f"error: {mask_passwords(str(mistake))}", file=sys.stderr)
         return 2
     except PermissionError as error:  # a directory that is somebody else's
+        if error.filename is None:
+            raise
         print(f"error: {error.filename}: no permission", file=sys.stderr)
         return 2
     except EnvironmentFault as fault:  # of a command that plays games; a training prints it itself
