@@ -215,7 +215,7 @@ def slurm_job(tmp_path):
     environment |= {"SLURM_JOB_ID": "7", "USER": "me", "RAY_TMPDIR": str(tmp_path)}
 
     def run_until(number: int, code: int) -> tuple[int, list[str], bool]:
-        words = ["bash", str(DEPLOY / "slurm.sh"), "env=pong", "seed=[1,2]"]
+        words = ["bash", str(DEPLOY / "slurm.sh"), "env=pong", "seed=[1,2]", "output_dir=typed"]
         job = subprocess.Popen(words, env=environment | {"CODE": str(code)}, cwd=tmp_path)
         while not (tmp_path / "words").exists() or not (tmp_path / "words").read_text():
             assert job.poll() is None
@@ -233,9 +233,10 @@ def slurm_job(tmp_path):
 def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, again, slurm_job):
     ended, words, requeued = slurm_job(number, code)
     assert (ended, requeued) == (code, again)
-    assert words[:3] == ["run.py", "env=pong", "seed=[1,2]"]
+    assert words[0] == "run.py" and words[2:5] == ["env=pong", "seed=[1,2]", "output_dir=typed"]
     assert {"resume=auto", "trust=true", "on_usr1=stop"} <= set(words)
-    assert run.read_experiment(words[1:])[0]["on_usr1"] == "stop"
+    settings, _ = run.read_experiment(words[1:])
+    assert settings["on_usr1"] == "stop" and settings["output_dir"] == "typed", "what is typed wins over $OUTPUT"
 
 
 def test_slurm_warns_the_script_and_not_the_processes_of_ray():
