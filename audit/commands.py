@@ -38,7 +38,7 @@ def audit(settings: dict[str, Any], command: list[str]) -> int:
         raise Mistake("algo=dqn is RLlib's own, whose objects an audit does not know; it audits pg, a2c, a3c and ppo")
     title = f"{settings['algo']['name']} on {settings['env']['name']}"
     folder = run or Path("outputs/audits") / f"{title.replace(' on ', '_')}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    print(f"audit of {title}{f', {checkpoint}' if checkpoint else ''}: a minute or two", flush=True)
+    print(f"audit of {title}{f', {checkpoint}' if checkpoint else ''}: some minutes", flush=True)
     return run_audit(settings, checkpoint, title, folder, " ".join(command))
 
 
