@@ -418,7 +418,7 @@ def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared
 def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared_ray):
     space = "search.space={algo.lr: {loguniform: [1e25, 1e30]}}"
     code, printed = go(*TINY, space, "search.trials=2", "algo.max_grad_norm=null", f"output_dir={tmp_path}")
-    assert code == 0, printed
+    assert code == 1, printed
     rows = trials_of(tmp_path / "searches" / "cartpole_ppo")
     assert [row["state"] for row in rows] == ["FAIL", "FAIL"] and "gradient norm" in rows[0]["failure"]
 
