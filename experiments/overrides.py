@@ -101,8 +101,9 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
     command, resume = (parse_overrides(start).get(key) for key in ("command", "resume"))
     typed = parse_overrides([o for o in overrides if o.partition("=")[0] in PATH_SETTINGS])
-    for key in (key for key, path in typed.items() if path and path != "auto"):
-        resolve_path(typed[key], key)
+    for key, path in typed.items():
+        if path and path != "auto":
+            resolve_path(path, key)
     if typed.get("config_dir"):  # run.py has opened it already; others who call this have not
         open_typed_folder(overrides)
     if command in READER_SETTINGS and (command != "audit" or any(o.startswith("run=") for o in overrides)):
@@ -141,8 +142,7 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     before, after = compose_settings(begun), compose_settings([*begun, *typed])
     settings = apply_overrides(merge_settings(saved, before, keep_known(after, saved) if gone else after), after, typed)
     if settings["command"] != saved["command"]:
-        what = {"train": "training", "search": "search"}[saved["command"]]
-        raise Mistake(f"resume={resume} is a {what}, and goes on as one; for a {settings['command']} leave resume out")
+        raise Mistake(f"resume={resume} goes on with command={saved['command']}; begin another run, without resume")
     refuse_another_model(saved, settings)
     with name_place_of_mistake(overrides, run):
         settings = check_settings(settings | {"resume": None})

@@ -31,9 +31,9 @@ def merge_settings(saved: dict, before: dict, after: dict) -> dict:
 
 def keep_known(after: dict, saved: dict) -> dict:
     """Return `after` with the keys of `saved` alone, at every depth."""
-    known = {key: value for key, value in after.items() if key in saved}
-    deeper = {key: keep_known(value, saved[key]) for key, value in known.items() if isinstance(value, dict)}
-    return known | deeper
+    both = {key: (value, saved[key]) for key, value in after.items() if key in saved}
+    nested = {key for key, pair in both.items() if all(isinstance(one, dict) for one in pair)}
+    return {key: keep_known(*pair) if key in nested else pair[0] for key, pair in both.items()}
 
 
 def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:

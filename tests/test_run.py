@@ -26,7 +26,7 @@ from environments.own_folder import OwnFolder, share_modules
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition, overrides
 from experiments.check import check_settings
-from experiments.resume import refuse_another_model
+from experiments.resume import keep_known, refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder
@@ -847,17 +847,22 @@ def test_a_run_goes_on_without_the_file_that_it_was_begun_with(old_run, tmp_path
     assert found == ["a3c", 0.25, 0.9, 0.5] and settings["env"]["name"] == "cartpole"
 
 
+def test_what_a_run_does_not_know_is_left_out_at_every_depth():
+    after = {"algo": {"lr": 1, "new": 2}, "kwargs": {"size": 8}, "new": 3}
+    assert keep_known(after, {"algo": {"lr": 5}, "kwargs": None}) == {"algo": {"lr": 1}, "kwargs": {"size": 8}}
+
+
 def test_a_training_does_not_go_on_as_a_search_nor_a_search_as_a_training(old_run):
     training, search = old_run("env=cartpole"), old_run("tune_searches=cartpole_ppo", name="search")
     for words in ([f"resume={training}", "tune_searches=cartpole_ppo"], [f"resume={search}", "command=train"]):
-        with pytest.raises(Mistake, match="is a (training|search), and goes on as one"):
+        with pytest.raises(Mistake, match=rf"{re.escape(words[0])} .*command=(train|search)"):
             run.read_experiment(words)
 
 
 def test_a_grid_is_not_continued_by_its_directory(tmp_path, capsys):
     (tmp_path / "grid.json").write_text("{}")
     assert run.main([f"resume={tmp_path}"]) == 2
-    assert "is a grid; to continue it, type its line again" in capsys.readouterr().err
+    assert "grid.json" in capsys.readouterr().err
 
 
 def test_a_tuned_config_is_taken_back_by_null(printed):
@@ -877,7 +882,8 @@ def test_a_directory_that_is_not_to_be_entered_is_named(monkeypatch, capsys, tmp
 
     monkeypatch.setattr(overrides, "open_run", refuse)
     assert run.main([f"resume={tmp_path}"]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path / 'config.yaml'}: no permission\n"
+    said = capsys.readouterr().err
+    assert str(tmp_path / "config.yaml") in said and said.count("\n") == 1
 
 
 def test_a_second_resume_remembers_the_first(old_run):

@@ -47,9 +47,9 @@ def test_a_winner_that_failed_on_every_fresh_seed_stays_the_winner_and_is_not_pr
     assert (first.name, first.scores, first.failed, second.name) == ("trial 2", [], [3, 4, 5], "trial 0")
     assert print_result(searched) is False
     printed = capsys.readouterr().out
-    assert "trial 2, the winner, has no score on fresh seeds: it failed on 3, 4, 5." in printed
+    assert re.search(r"^trial 2\b.*\b3, 4, 5\b", printed, re.MULTILINE)
     assert re.search(r"default .*53\.0, 54\.0, 55\.0 .*\b54\.0\b", printed, re.MULTILINE) and "nan" not in printed
-    with pytest.raises(Mistake, match="trial 2, the winner, failed on fresh seed 3, 4, 5; nothing is promoted"):
+    with pytest.raises(Mistake, match=r"trial 2\b.*\b3, 4, 5\b"):
         promote_winner(searched)
     assert "failed" in write_fresh_scores(searched) and "nan" not in write_fresh_scores(searched)
 
