@@ -194,7 +194,8 @@ class Counter(gymnasium.Env):
     def step(self, action):
         assert action in self.action_space, action
         self.count += 1
-        said = {"winner": None if self.count[0] % 2 else 7, "row": [0] * int(self.np_random.integers(9))}
+        drawn = int(self.np_random.integers(1, 9))
+        said = {"winner": None if drawn % 2 else 7, "row": np.zeros(drawn)}
         return self.count, 1.0, False, False, said
 
 

@@ -177,6 +177,7 @@ def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
     assert more["mean"] == 123.0 and "100 full games" in more["how"], "the most games, by the run's own rules"
     elsewhere = run.parent / "elsewhere/checkpoints/best"
     shutil.copytree(run / "checkpoints/best", elsewhere)
+    shutil.copy(run / "checkpoints/evaluation_best.json", elsewhere.parent)  # under the rules of another run
     assert find_evaluation(run, elsewhere) is None
 
 
