@@ -201,18 +201,14 @@ def adapt_actions(opened: gymnasium.Env) -> gymnasium.Env:
         return opened
     if isinstance(space, Discrete):
         return TransformAction(opened, lambda action: action + space.start, Discrete(space.n))
-    if isinstance(space, MultiDiscrete):
-        factors = MultiDiscrete(space.nvec.flatten())
-        return TransformAction(
-            opened, lambda action: (action.reshape(space.shape) + space.start).astype(space.dtype), factors
-        )
-    if isinstance(space, MultiBinary):
-        factors = MultiDiscrete(np.full(int(np.prod(space.shape)), 2))
-        return TransformAction(opened, lambda action: action.reshape(space.shape).astype(space.dtype), factors)
     if isinstance(space, Box):
         row = Box(space.low.flatten(), space.high.flatten(), dtype=space.dtype.type)
-        return TransformAction(opened, lambda action: action.reshape(space.shape).astype(space.dtype), row)
-    return opened
+    elif isinstance(space, MultiDiscrete | MultiBinary):
+        row = MultiDiscrete(getattr(space, "nvec", np.full(space.shape, 2)).flatten())
+    else:
+        return opened
+    start = getattr(space, "start", 0)  # of MultiDiscrete
+    return TransformAction(opened, lambda action: (action.reshape(space.shape) + start).astype(space.dtype), row)
 
 
 def find_unusable_part(space: Space, name: str = "") -> tuple[str, Space] | None:

@@ -19,7 +19,7 @@ from environments.gymnasium_envs import (
     open_env,
     spec_of,
 )
-from environments.passwords import is_secret
+from environments.passwords import mask_passwords
 from settings.mistakes import Mistake
 from settings.own_parts import describe_error
 from settings.protocols import EARLIER_OF_GYMNASIUM
@@ -87,8 +87,8 @@ def check_arguments(env: dict) -> None:
     """Check the names in `env.kwargs`, and import the wrappers of `env.wrappers`.
 
     Raises:
-        Mistake: a name is no argument of Python or one of a password, a wrapper does not exist, or games would open
-            windows.
+        Mistake: a name is no argument of Python, a value would be masked as a password, a wrapper does not exist, or
+            games would open windows.
     """
     for name, value in (env["kwargs"] or {}).items():
         if not (isinstance(name, str) and name.isidentifier()):
@@ -101,10 +101,10 @@ def check_arguments(env: dict) -> None:
     wrappers = list_wrappers(env)
     for key, arguments in [("env.kwargs", env["kwargs"] or {}), *(("env.wrappers", words) for _, words in wrappers)]:
         for name, value in arguments.items():
-            if is_secret(name) and isinstance(value, str):
+            if mask_passwords({name: value}) != {name: value}:
                 raise Mistake(
-                    f"{key}: {name} is a name of passwords, which no file of a run keeps, and without it nobody could "
-                    "play the run again; rename the argument, or let your module read an environment variable"
+                    f"{key}: {name} has the name of a password, or holds one, and a run keeps none, so nobody could "
+                    "play it again; rename the argument, or let your module read an environment variable"
                 )
     for path, _ in wrappers:
         import_wrapper(path)
@@ -126,6 +126,7 @@ def check_observations(env: dict, space: Space) -> None:
             keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{','.join(usable)}]}}}}]"
             way_out = f"leave it out with {keep}, or {way_out}"
         raise Mistake(f"env.id={env['id']}: {what} is {type(part).__name__}, which no network takes; {way_out}")
+    space = next(iter(space.values())) if isinstance(space, Dict) and len(space) == 1 else space  # as it is adapted
     shape: Any = space.shape
     if is_picture(space) and shape[0] in (1, 3, 4) and min(shape[1:]) >= LEAST_SIDE:
         raise Mistake(

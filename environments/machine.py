@@ -49,10 +49,7 @@ def get_shared_memory_bytes(root: Path = ROOT) -> int:
 def read_cpu_quotas(root: Path) -> Iterator[float]:
     """Yield the limit of every cgroup of this process that limits CPUs, as a number of CPUs."""
     for folder in list_cgroups(root, "cpu"):
-        quota, period = (
-            read_words(folder / "cpu.cfs_quota_us"),
-            read_words(folder / "cpu.cfs_period_us"),
-        )  # v1; -1: none
+        quota, period = (read_words(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))  # v1; -1: none
         numbers = [*quota, *period] or read_words(folder / "cpu.max")  # v2; max: none
         if len(numbers) == 2 and all(number.isdecimal() for number in numbers) and int(numbers[1]):
             yield int(numbers[0]) / int(numbers[1])
@@ -76,11 +73,8 @@ def list_cgroups(root: Path, controller: str) -> Iterator[Path]:
     for line in read_small_file(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         own |= dict.fromkeys(controllers.split(","), path)
-    for mount, path in (
-        (mounts, own[""]),
-        (mounts / "unified", own[""]),  # v2 beside v1, without controllers as a rule
-        (mounts / controller, own[controller]),
-    ):
+    # unified: v2 beside v1, without controllers as a rule
+    for mount, path in ((mounts, own[""]), (mounts / "unified", own[""]), (mounts / controller, own[controller])):
         inside = [] if ".." in path else [part for part in path.split("/") if part]  # ..: outside of the mount
         yield from (mount.joinpath(*inside[:depth]) for depth in range(len(inside), -1, -1))
 

@@ -8,6 +8,9 @@ MASK = "***"
 IN_URL = re.compile(r"(?<=://)([^\s:/?#@]*):(\S*)(?=@)")
 SECRET_KEY = r"(?:[\w.-]*(?:password|passwd|secret)[\w-]*|(?:[\w.-]*[_.-])?token|[\w.-]*[_-]key)"
 ASSIGNED = re.compile(rf"(?<![\w./-])({SECRET_KEY})=([^\s&]+)", re.IGNORECASE)
+# password: value of a mapping, in YAML or JSON; a value in quotes may contain anything, a reference has braces.
+VALUE = r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\$\{[^{}]*\}|[^\s,{}\[\]])(?:\$\{[^{}]*\}|[^,}\]])*)"""
+MAPPED = re.compile(rf"""((?<=[{{,])\s*["']?{SECRET_KEY}["']?\s*:\s*){VALUE}""", re.IGNORECASE)
 BY_NAME = re.compile(r"\$\{[\w.]+:\w+\}")  # ${oc.env:NAME} is a reference to a password, and no password
 
 
@@ -15,7 +18,8 @@ def mask_passwords(value: Any) -> Any:
     """Return text, or plain data that contains text, with *** in place of passwords.
 
     A password is the second part of `user:password@` in a URL, or the value of a variable or key with a name such as
-    PGPASSWORD, WANDB_API_KEY or hf_token. A reference to an environment variable, `${oc.env:NAME}`, is not masked.
+    PGPASSWORD, WANDB_API_KEY or hf_token, `{hf_token: value}` within a text too. A reference to an environment
+    variable, `${oc.env:NAME}`, is not masked.
     """
     if isinstance(value, dict):
         return {k: MASK if is_secret(k) and isinstance(v, str) and v else mask_passwords(v) for k, v in value.items()}
@@ -24,15 +28,21 @@ def mask_passwords(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = IN_URL.sub(lambda found: f"{found[1]}:{mask_secret(found[2])}", value)
-    return ASSIGNED.sub(lambda found: f"{found[1]}={mask_secret(found[2])}", text)
+    text = ASSIGNED.sub(lambda found: f"{found[1]}={mask_secret(found[2])}", text)
+    return MAPPED.sub(mask_mapped, text)
+
+
+def mask_mapped(found: re.Match) -> str:
+    """Return a match of MAPPED with its value masked if it stands within braces; a comma and a colon may be prose."""
+    before = found.string[: found.start()]
+    return found[1] + mask_secret(found[2]) if before.count("{") > before.count("}") else found[0]
 
 
 def mask_word(word: str) -> str:
     """Return one word of a command line with passwords masked; in `password=value`, the value may contain spaces."""
-    name, equals, value = word.partition("=")
-    return (
-        f"{name}={mask_secret(value)}" if equals and value and is_secret(name.lstrip("+~-")) else mask_passwords(word)
-    )
+    name, _, value = word.partition("=")
+    is_password = value and is_secret(name.lstrip("+~-"))
+    return f"{name}={mask_secret(value)}" if is_password else mask_passwords(word)
 
 
 def is_secret(name: Any) -> bool:
@@ -47,8 +57,7 @@ def mask_secret(secret: str) -> str:
 
 def find_password(url: str) -> str:
     """Return the password of a URL; an empty text if it has none."""
-    found = IN_URL.search(url)
-    return found[2] if found else ""
+    return found[2] if (found := IN_URL.search(url)) else ""
 
 
 def hide_password(text: str, password: str) -> str:

@@ -51,6 +51,5 @@ def suggest_env(word: str, envs: list[str]) -> str:
     """Return the end of the message on an unknown value of env=: the nearest value, and all values."""
     near = find_similar_names(word, [*envs, *list_games()])[:3]
     every = f"{', '.join(envs)}, and every game of ALE (--help env.game lists them)"
-    return (
-        f"did you mean {' or '.join(near)}? There are: {every}" if near else f"no name is similar; there are: {every}"
-    )
+    hint = f"did you mean {' or '.join(near)}? There" if near else "no name is similar; there"
+    return f"{hint} are: {every}"

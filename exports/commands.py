@@ -42,9 +42,7 @@ def export_run(settings: dict) -> int:
         raise Mistake(f"out={folder} cannot be written ({why}); name another folder with out=<folder>") from error
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"exported: {folder} ({size:.2f} MB)")
-    module = str(saved["env"].get("id", "")).rpartition(":")[0]
-    needed = ", ".join([*packages, *([f"your module {module}"] if module else [])])
-    print(f"it plays, in any environment with {needed}, by: python {folder / 'play.py'} --games 3")
+    print(f"it plays, in any environment with {', '.join(packages)}, by: python {folder / 'play.py'} --games 3")
     return 0
 
 

@@ -37,7 +37,7 @@ def describe_agent(agent: Agent, network: ExportedNetwork, games: Any, file: str
     env, starts = complete_rules(agent.env), find_starts(agent.run)
     totals, published = read_totals(agent.checkpoint), read_agent_file(agent.run)
     origin = [describe_start(start) for start in starts] or published.get("starts", [])
-    needed = (*PLAYERS["game" in env], RUNTIMES[format])
+    needed = [*PLAYERS["game" in env], RUNTIMES[format], *list_modules(env)]
     return {
         "algo": agent.settings["algo"]["name"],
         "env": mask_passwords(env),
@@ -59,8 +59,15 @@ def describe_agent(agent: Agent, network: ExportedNetwork, games: Any, file: str
             "commit": find_commit(),
             "packages": {name: find_version(name) for name in ("torch", "onnx", *needed)},
         },
-        "needs": [f"{name}=={find_version(name)}" for name in needed],
+        "needs": [f"{name}=={version}" if (version := find_version(name)) else name for name in needed],
     }
+
+
+def list_modules(env: dict) -> list[str]:
+    """Return the package, or else the module, that registers `module:Id`; nothing for other environments."""
+    module = str(env.get("id", "")).rpartition(":")[0]
+    package = module.partition(".")[0]
+    return [package if find_version(package) else module] if module else []
 
 
 def describe_tensor(name: str, example: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def export_agent(run: Path, checkpoint: Path, format: str, folder: Path) -> list
         folder: the new folder; it must not exist.
 
     Returns:
-        The packages that play.py needs.
+        The packages that play.py needs, and the module that registers its environment.
 
     Raises:
         Mistake: the agent cannot be loaded, its network cannot be exported, or play.py could not open its environment.

@@ -92,6 +92,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the first game; the next has the next number")
     parser.add_argument("--way", choices=("stochastic", "greedy"), default="stochastic", help="how actions are chosen")
     options = parser.parse_args()
+    if options.games < 1 or options.seed < 0:
+        parser.error("--games takes 1 or more, and --seed 0 or more")
     agent = json.loads((FOLDER / "agent.json").read_text())
     policy, game, scores = load_policy(agent), Game(agent), []
     for seed in range(options.seed, options.seed + options.games):

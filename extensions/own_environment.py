@@ -1,4 +1,4 @@
-"""The check of an environment from a user's own module, before any process starts: it plays one agent step."""
+"""The check of an environment from a user's own module, before any process starts: it plays two agent steps."""
 
 from contextlib import suppress
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 
 from environments.frames import picture_layout
-from environments.gymnasium_envs import open_bare_env, open_env
+from environments.gymnasium_envs import adapt_actions, adapt_observations, open_bare_env, open_env
 from settings.mistakes import Mistake
 from settings.own_parts import describe_error
 
 
 def try_game(env: dict) -> None:
-    """Play one agent step of a user's own environment.
+    """Play two agent steps of a user's own environment: one of its own action space, and one as a policy chooses it.
 
     Raises:
         Mistake: it raises an error, or an observation is not what its space says.
@@ -26,6 +26,10 @@ def try_game(env: dict) -> None:
         what = "step(action) returns observation, reward, terminated, truncated, info"
         obs, _, _, _, _ = opened.step(opened.action_space.sample())
         refuse_observation(env, obs, opened.observation_space)
+        adapted = adapt_actions(adapt_observations(opened, env))
+        adapted.reset(seed=0)
+        adapted.action_space.seed(0)
+        adapted.step(adapted.action_space.sample())
     except Mistake:
         raise
     except (Exception, SystemExit) as error:  # an environment may raise anything

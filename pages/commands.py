@@ -16,7 +16,7 @@ from loggers.results import send_results
 from playing.saved_settings import read_run_settings
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import OWN_MODULES, format_command, list_seed_runs
-from settings.mistakes import Mistake, format_error, resolve_path
+from settings.mistakes import EnvironmentFault, Mistake, format_error, resolve_path
 from settings.own_parts import list_own_modules
 
 
@@ -91,16 +91,22 @@ def record_games(settings: dict) -> int:
 
 
 def write_pages(run: Path, checkpoint: str | None) -> int:
-    """Write the page of every seed of a run; return the exit code."""
+    """Write the page of every seed of a run; return the exit code, 1 where one of several could not be written.
+
+    Raises:
+        Mistake, EnvironmentFault: the page of a run of one seed cannot be written.
+    """
     refuse_unplayable(run, checkpoint)
     from pages.run_page import write_page
     from recordings.replayed_game import ReplayMismatch
 
-    code = 0
-    for one in list_seed_runs(run):
+    code, runs = 0, list_seed_runs(run)
+    for one in runs:
         try:
             print(f"page: {write_page(one, checkpoint)}")
-        except (ReplayMismatch, OSError) as error:
+        except (ReplayMismatch, OSError, Mistake, EnvironmentFault) as error:
+            if len(runs) == 1 and isinstance(error, Mistake | EnvironmentFault):
+                raise
             print(f"{one}: no page was written: {error}", file=sys.stderr)
             code = 1
     return code

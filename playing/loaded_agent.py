@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 
 from environments.frames import layout_of, to_blocks
 from environments.single_game import SingleGame
@@ -81,7 +82,7 @@ class LoadedAgent:
             greedy: take the likeliest action instead of sampling one.
 
         Returns:
-            The action, or N of them as an array, and the next state.
+            The action, or N of them as an array, in `action_space`; and the next state.
 
         Raises:
             ValueError: the observation has another shape.
@@ -101,6 +102,8 @@ class LoadedAgent:
             parameters, _, after = self.network.act(batch, self._packed, before)
             policy = self.network.Policy(parameters)
             actions = (policy.mode() if greedy else policy.sample(self._generator)).numpy()
+        if isinstance(box := self.action_space, Box):  # as games clip them
+            actions = actions.clip(box.low, box.high).astype(box.dtype)
         return (actions[0] if is_single else actions), after
 
     def _act_on_frames(self, frames: np.ndarray, state: State | None, greedy: bool) -> tuple[Any, State]:

@@ -33,7 +33,7 @@ EMPTY = np.empty(0, np.float32)
 
 
 class NoPictures(Mistake):
-    """The environment has no pictures, so its games cannot be watched."""
+    """The environment has no pictures, or none of the agent's game, so its games cannot be watched."""
 
 
 class LiveGame:
@@ -53,7 +53,7 @@ class LiveGame:
         self._network_state: Any = None  # the state of the checkpoint file that the network was read from
         self._games: Any = None
         self._screen: Any = None
-        self._over, self._frame, self._is_by_id = True, None, False
+        self._over, self._frame, self._id = True, None, None
         self._generator = torch.Generator().manual_seed(secrets.randbits(62))
         self.number = 0
 
@@ -68,7 +68,7 @@ class LiveGame:
             header as JSON, and the frames, each as its difference (XOR) to the one before, compressed by zlib.
 
         Raises:
-            NoPictures: the environment has no pictures.
+            NoPictures: the environment has no pictures, or plays another game with the same seed and actions.
             Mistake: there is no checkpoint yet, or no readable one.
             EnvironmentFault: the environment raised an error.
         """
@@ -81,8 +81,13 @@ class LiveGame:
             kind, row = describe_policy(policy)
         action, decided = self._games.played_actions(actions)[0], not self._games.ignores_next[0]
         step, moment = self._games.step(actions), self._screen.step(action)
-        if self._is_by_id and moment.reward != float(step.rewards[0]):
-            raise NoPictures("its chance does not follow from the seed: a picture would be of another game")
+        terminated = bool(step.terminated[0])
+        played = (float(step.rewards[0]), terminated, bool(step.truncated[0]) and not terminated)
+        if self._id and (moment.reward, moment.terminated, moment.truncated) != played:
+            raise NoPictures(
+                f"env.id={self._id}: the same seed and actions play another game, so its pictures would not be of the "
+                "agent's game, and there are curves only; draw its random numbers from self.np_random"
+            )
         self._stack.push(step.obs, step.game_reset)
         score, self._score = self._score, self._score + float(step.rewards[0])
         self._over, self._steps = bool(step.finished[0]), self._steps + 1
@@ -120,7 +125,7 @@ class LiveGame:
         self.close()
         settings = read_run_settings(self._run)
         env, _ = apply_rules(settings["env"], {})
-        self._is_by_id = "id" in env
+        self._id = env.get("id")
         if self._network_state is None and not has_pictures(env):
             raise NoPictures(f"{env['name']} draws no pictures (render_mode rgb_array), so there are curves only")
         self._base, self._games = find_base(settings["algo"]), open_games(self._run, env, 1, one_by_one=True)

@@ -76,11 +76,16 @@ def replay_game(replay: Replay, game: "Emulator | Environment") -> Iterator[Step
 
 
 def has_pictures(env: dict) -> bool:
-    """Return whether the environment of these `env.` settings has pictures."""
+    """Return whether the environment of these `env.` settings has pictures.
+
+    Raises:
+        Mistake: it cannot be opened, not without pictures either.
+    """
     try:
         if "id" in env:
             Environment(env, 0, pictures=True).close()
     except Mistake:
+        Environment(env, 0, pictures=False).close()
         return False
     return True
 
@@ -185,9 +190,9 @@ class Environment:
     def read_screen(self) -> np.ndarray:
         """Return the present frame: uint8 [H, W, 3]."""
         picture: Any = self._env.render()
-        return (
-            np.array(picture[..., :3]) if isinstance(picture, np.ndarray) else picture
-        )  # a copy, without transparency
+        if not isinstance(picture, np.ndarray):
+            return picture
+        return np.array(picture[..., :3] if picture.shape[-1:] == (4,) else picture)  # a copy, without transparency
 
     def step(self, action: np.ndarray) -> StepResult:
         """Play one agent step."""

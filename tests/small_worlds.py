@@ -93,7 +93,18 @@ class SumsABox(CountsActions):
         return super().step(action)
 
 
-WORLDS = {"Scripted-v0": Scripted, "CountsActions-v0": CountsActions, "SumsABox-v0": SumsABox}
+class WithoutEnds(CountsActions):
+    """The same with two numbers, of which the first may be any."""
+
+    action_space = gymnasium.spaces.Box(np.array([-np.inf, -0.5], np.float32), np.array([np.inf, 0.5], np.float32))
+
+
+WORLDS = {
+    "Scripted-v0": Scripted,
+    "CountsActions-v0": CountsActions,
+    "SumsABox-v0": SumsABox,
+    "WithoutEnds-v0": WithoutEnds,
+}
 
 
 def make_agent(env: dict, model: dict, seed: int, bias: list[float] | None) -> ActorCritic:

@@ -144,6 +144,21 @@ class Wide(Screens):
         return np.full((36, 52, 3), [[self.left, 7, 9]], np.uint8)
 
 
+class Luck(Matching):
+    """Eight steps or fewer: the end, or where it `pays` the reward, follows from no seed."""
+
+    luck = np.random.default_rng()
+
+    def __init__(self, pays: bool = False, render_mode: str | None = None):
+        super().__init__(render_mode)
+        self.pays = pays
+
+    def step(self, action):
+        shown, _, over, cut, said = super().step(action)
+        drawn = self.luck.random()
+        return shown, drawn if self.pays else 1.0, over or (drawn < 0.5 and not self.pays), cut, said
+
+
 class Doubled(gymnasium.RewardWrapper):
     """Rewards times a factor."""
 
@@ -166,6 +181,7 @@ class Unusable(Matching):
         "many": (Discrete(2**40), Discrete(2)),
         "dict_action": (Box(0, 1, (2,)), Dict({"a": Discrete(2)})),
         "colours_first": (Box(0, 255, (3, 64, 64), np.uint8), Discrete(2)),
+        "colours_first_in_a_dict": (Dict({"image": Box(0, 255, (3, 64, 64), np.uint8)}), Discrete(2)),
         "four_channels": (Box(0, 255, (40, 40, 4), np.uint8), Discrete(2)),
         "whole_numbers": (Box(0, 1, (2,)), Box(0, 9, (2,), np.int32)),
         "bounds": (Box(0, 9, (8, 8, 3), np.uint8), Discrete(2)),
@@ -199,7 +215,7 @@ class Counter(gymnasium.Env):
         return self.count, 1.0, False, False, said
 
 
-for world in (Catch, Matching, Switches, Board, Parts, Matrix, Screens):
+for world in (Catch, Matching, Switches, Board, Parts, Matrix, Screens, Luck):
     gymnasium.register(f"{world.__name__}-v0", world, max_episode_steps=100)
 gymnasium.register("Counter-v0", Counter, max_episode_steps=5)
 gymnasium.register("Wide-v0", Wide, max_episode_steps=3)

@@ -158,8 +158,9 @@ def test_actions_have_the_dtype_of_the_environment_s_space(action):
     games.step(games.played_actions(drawn))  # the environment asserts that they are in its space
 
 
-def test_a_vector_of_environments_that_does_not_say_how_it_resets_is_not_taken(monkeypatch):
-    monkeypatch.setitem(CartPoleVectorEnv.metadata, "autoreset_mode", AutoresetMode.DISABLED)
+@pytest.mark.parametrize("mode", [{}, {"autoreset_mode": AutoresetMode.DISABLED}], ids=["unknown", "disabled"])
+def test_a_vector_of_environments_that_does_not_say_how_it_resets_is_not_taken(mode, monkeypatch):
+    monkeypatch.setattr(CartPoleVectorEnv, "metadata", {"render_modes": []} | mode)
     assert isinstance(open_envs(settings_of("CartPole-v1"), 2, one_by_one=False), SyncVectorEnv)
 
 
@@ -187,9 +188,12 @@ def test_the_same_seed_plays_the_same_game():
         ("Unusable", {"kwargs": {"case": "many"}}, "ppo", r"1,099,511,627,776"),
         ("Unusable", {"kwargs": {"case": "dict_action"}}, "ppo", "actions of Dict"),
         ("Unusable", {"kwargs": {"case": "colours_first"}, "dim": 84}, "ppo", r"\[3, 64, 64\], colours first"),
+        ("Unusable", {"kwargs": {"case": "colours_first_in_a_dict"}}, "ppo", r"\[3, 64, 64\], colours first"),
         ("Unusable", {"kwargs": {"case": "four_channels"}, "grayscale": True}, "ppo", "4 channels"),
         ("Unusable", {"kwargs": {"case": "whole_numbers"}}, "ppo", "whole numbers.*MultiDiscrete"),
-        ("Catch", {"kwargs": {"door_key": "blue"}}, "ppo", r"^env\.kwargs: door_key is a name of passwords"),
+        ("Catch", {"kwargs": {"door_key": "blue"}}, "ppo", r"^env\.kwargs: door_key has the name of a password"),
+        ("Catch", {"kwargs": {"doors": [{"door_key": "blue"}]}}, "ppo", r"^env\.kwargs: doors "),
+        ("Catch", {"kwargs": {"url": "http://me:hidden@host"}}, "ppo", r"^env\.kwargs: url .*holds one(?!.*hidden)"),
         ("Catch", {"wrappers": [{f"{HERE}:Doubled": {"api_key": "x"}}]}, "ppo", r"^env\.wrappers: api_key"),
         ("Unusable", {"kwargs": {"case": "bounds"}, "dim": 4}, "ppo", r"^env\.dim=4: "),
         ("Unusable", {"kwargs": {"cases": "text"}}, "ppo", r"env\.kwargs is what it takes"),

@@ -17,6 +17,10 @@ URL = "postgresql://bob:s3cret@host:5432/name"
         ("WANDB_API_KEY=s3cret", "WANDB_API_KEY=***"),
         ("+env.hf_token=s3cret and more", "+env.hf_token=***"),
         ("PGPASSWORD=s3cret", "PGPASSWORD=***"),
+        ("callbacks=[{m:C: {every: 3, password: s3cret}}]", "callbacks=[{m:C: {every: 3, password: ***}}]"),
+        ("env.kwargs={api_key:s3c ret,size:8}", "env.kwargs={api_key:***,size:8}"),
+        ("""{"hf_token": "s3c, } \\"ret", "a": "b"}""", """{"hf_token": ***, "a": "b"}"""),
+        ("{password: ${oc.env:NAME}s3cret}", "{password: ***}"),
     ],
 )
 def test_a_password_is_masked_wherever_it_stands(word, shown):
@@ -38,6 +42,8 @@ def test_a_password_is_masked_wherever_it_stands(word, shown):
         "monkey=1",
         "output_dir=/tmp/sort_key=3/token=4",
         "RAY_AUTH_MODE=token",
+        "callbacks=[{m:C: {password: ${oc.env:NAME}, monkey: 1}}]",
+        "it stopped, token: unexpected, after {a: 1}",
     ],
 )
 def test_what_is_no_password_stays(word):

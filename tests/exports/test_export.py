@@ -9,11 +9,13 @@ import sys
 import venv
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from small_worlds import ASSAULT
+from small_worlds import ASSAULT, NATURE
 
+import exports.export
 import run as suite
 from environments.checkout import ROOT
 from environments.frame_stack import FrameStack
@@ -119,6 +121,30 @@ def test_an_agent_of_a_gymnasium_environment_takes_the_same_actions(env, model, 
     np.testing.assert_allclose(actions, expected[2], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("world", "model"),
+    [("Screens", NATURE), ("Wide", NATURE | {"torso": "minigrid_cnn"}), ("Wide", {"lstm_size": 8})],
+    ids=["square", "wide", "wide_lstm"],
+)
+def test_pictures_of_an_environment_go_in_as_it_shows_them(world, model, format, make_run, tmp_path, capsys):
+    module = "tests.environments.own_worlds"
+    env = CARTPOLE | {"id": f"{module}:{world}-v0"}
+    run, folder = make_run(env=env, model=model), tmp_path / "agent"
+    agent = export(run, folder, f"format={format}")
+    shape = [64, 64, 3] if world == "Screens" else [36, 52, 3]
+    assert agent["policy"]["inputs"][0] == {"name": "observation", "dtype": "uint8", "shape": ["N", *shape]}
+    assert agent["needs"][-1] == module and f"{module}, by: python" in capsys.readouterr().out
+    score, steps, actions = play_exported(folder, seed=5)
+    assert (score, steps, actions) == play_in_suite(run, "last", env, seed=5)
+
+
+def test_a_box_without_ends_is_json_and_clips_nothing(format, make_run, tmp_path):
+    run, folder = make_run("WithoutEnds-v0", bias=[-7.0, 7.0]), tmp_path / "agent"
+    assert export(run, folder, f"format={format}")["actions"] == {"low": [None, -0.5], "high": [None, 0.5]}
+    json.loads((folder / "agent.json").read_text(), parse_constant=pytest.fail)  # Infinity and NaN are no JSON
+    assert play_exported(folder, 1)[0] == pytest.approx(10 * (0.5 - 7.0), abs=1e-3)
+
+
 def test_stochastic_games_draw_from_the_policy(format, make_run, tmp_path):
     run, folder = make_run("CountsActions-v0", bias=[0.0, 1.0]), tmp_path / "agent"
     export(run, folder, f"format={format}")
@@ -178,6 +204,19 @@ def test_the_description_says_what_plays_by_which_rules_and_what_it_scored(forma
     assert sum(path.stat().st_size for path in (tmp_path / "assault").iterdir()) < 8e6
 
 
+def test_the_score_is_that_of_the_weights_that_are_exported(make_run, tmp_path):
+    run = make_run(checkpoints=("milestone_0", "best"))
+    other = make_run(checkpoints=("milestone_0", "best"), name="other") / "checkpoints" / "best"
+    game = {"mean": 1.0, "std": 1.0, "iqm": 1.0, "iqm_interval": [0.0, 2.0]}
+    result = {"checkpoint": "best", "agent_steps": 2000, "episodes": 100, "games_seed": 1, "stochastic": game}
+    file = run / "checkpoints" / "evaluation_best_100_games.json"
+    file.write_text(json.dumps(result))
+    assert export(run, tmp_path / "one", "format=torchscript")["score"]["games"] == 100
+    assert export(run, tmp_path / "two", "format=torchscript", f"checkpoint={other}")["score"] is None
+    file.write_text(json.dumps(result | {"agent_steps": 1000}))
+    assert export(run, tmp_path / "three", "format=torchscript")["score"] is None
+
+
 def test_an_agent_without_an_evaluation_has_no_score(make_run, tmp_path):
     agent = export(make_run(model={"lstm_size": 8}), tmp_path / "agent", "format=torchscript")
     assert agent["score"] is None and agent["trained_by"] is None
@@ -205,6 +244,48 @@ def test_a_folder_that_is_there_is_not_overwritten(make_run, tmp_path, monkeypat
     for _ in range(2):  # without out, a new name
         assert suite.main(["command=export", f"run={run}", "format=torchscript"]) == 0
     assert sorted(path.name for path in Path("outputs/exports").iterdir()) == ["ppo_cartpole", "ppo_cartpole_2"]
+
+
+def test_only_the_new_folder_is_touched_and_others_may_read_it(make_run, tmp_path, monkeypatch, capsys):
+    run, folder = make_run(), tmp_path / "agent"
+    own, found = tmp_path / "agent.new" / "notes.txt", {path.name for path in tmp_path.iterdir()}
+    own.parent.mkdir()
+    own.write_text("mine")
+    export(run, folder, "format=torchscript")
+    assert own.read_text() == "mine" and folder.stat().st_mode == own.parent.stat().st_mode
+    write = exports.export.write_policy
+
+    def write_when_another_export_is_through(*words):
+        monkeypatch.setattr("exports.export.write_policy", write)
+        export(run, tmp_path / "again", "format=torchscript")
+        return write(*words)
+
+    monkeypatch.setattr("exports.export.write_policy", write_when_another_export_is_through)
+    assert suite.main(["command=export", f"run={run}", f"out={tmp_path / 'again'}", "format=torchscript"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: out={tmp_path / 'again'} cannot be written")
+    assert len(list((tmp_path / "again").iterdir())) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {*found, "agent.new", "agent", "again"}
+
+
+@pytest.mark.parametrize("words", [("--games", "0"), ("--seed", "-3")])
+@pytest.mark.parametrize("file", PLAYERS, ids=["atari", "gymnasium"])
+def test_play_py_refuses_what_it_cannot_play(file, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["play.py", *words])
+    with pytest.raises(SystemExit, match="^2$"):
+        load_player(file).main()
+    assert "error: --games takes 1 or more, and --seed 0 or more" in capsys.readouterr().err
+
+
+def test_a_module_that_is_not_there_is_refused_in_a_sentence(make_run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_world.py").write_text(
+        "import gymnasium\ngymnasium.register('Mine-v0', 'small_worlds:Scripted', max_episode_steps=9)"
+    )
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        run = make_run(env=CARTPOLE | {"id": "my_world:Mine-v0"})
+    del sys.modules["my_world"], gymnasium.registry["Mine-v0"]
+    assert suite.main(["command=export", f"run={run}", f"out={tmp_path / 'agent'}", "format=torchscript"]) == 2
+    assert "my_world cannot be imported" in (said := capsys.readouterr().err) and "--config-dir" in said
 
 
 def test_an_export_that_fails_leaves_nothing(make_run, tmp_path, monkeypatch):

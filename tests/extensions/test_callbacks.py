@@ -59,6 +59,14 @@ class Misspelt(Callback):
         raise AssertionError
 
 
+class Private(Callback):
+    def on_row(self, run, row):
+        self._on_row(row)
+
+    def _on_row(self, row):
+        raise AssertionError
+
+
 class Short(Callback):
     def on_row(self, row):
         raise AssertionError
@@ -68,7 +76,7 @@ class Short(Callback):
 def users_code(monkeypatch):
     module = types.ModuleType("users_code")
     module.__file__ = "users_code.py"
-    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Short):
+    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Private, Short):
         setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "users_code", module)
     HEARD.clear()
@@ -133,6 +141,10 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
 def test_a_callback_that_cannot_work_is_refused(entry, said):
     with pytest.raises(Mistake, match=f"^callbacks=.*{said}"):
         check_callbacks([entry])
+
+
+def test_a_private_method_may_have_a_name_like_those_that_are_called():
+    check_callbacks(["users_code:Private"])
 
 
 def test_a_callback_that_is_written_in_another_way_works():

@@ -3,7 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
 from extensions.own_environment import try_game
 from settings.mistakes import Mistake
@@ -56,6 +56,14 @@ def world():
 def test_it_is_refused_with_what_is_wrong(arguments, said, world):
     with pytest.raises(Mistake, match=f"^env.id=World-v0: .*{said}"):
         try_game(world(**arguments))
+
+
+def test_an_action_is_tried_as_a_policy_chooses_it(world):
+    taken = []
+    arguments = {"step": lambda action: (taken.append(action), (np.zeros(2, np.float32), 1.0, False, False, {}))[1]}
+    arguments["action_space"] = MultiDiscrete([2, 3], dtype=np.int32, start=[1, 2])
+    try_game(world(**arguments))
+    assert len(taken) == 2 and all(action in arguments["action_space"] for action in taken)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from small_worlds import ASSAULT, NATURE, write_run
 
 from custom_models.distributions import Categorical
 from evidence.publication import publish_agent
+from pages.commands import write_pages
 from pages.run_facts import make_title
 from pages.run_games import choose_clips, make_agent
 from pages.run_page import write_page
@@ -260,6 +261,17 @@ def test_pictures_that_are_not_square_are_shown_as_the_network_sees_them(make_ru
     assert array_of(game["importance"]).shape == (1, PARTS, PARTS)
 
 
+def test_a_seed_without_a_page_does_not_keep_the_others_from_theirs(make_run, tmp_path, capsys):
+    for seed in (1, 2):
+        make_run("Scripted-v0", seed=seed, name=f"several/seed_{seed}")
+    damaged, whole = tmp_path / "several" / "seed_1", tmp_path / "several" / "seed_2"
+    (damaged / "run.json").write_text("damaged")
+    assert write_pages(tmp_path / "several", None) == 1
+    assert f"{damaged}: no page was written: " in capsys.readouterr().err and (whole / "page.html").is_file()
+    with pytest.raises(Mistake):
+        write_pages(damaged, None)
+
+
 def test_a_run_that_cannot_be_written_to_is_refused_before_anything_is_played(assault_run, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setattr("pages.run_games.play_replays", None)
@@ -328,6 +340,20 @@ def test_a_browser_shows_the_step_that_is_asked_for(assault_page, tmp_path):
     assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
     assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
     assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NONE)
+def test_a_second_of_a_game_whose_steps_do_not_divide_it_is_whole_steps(assault_page, tmp_path):
+    content = content_of(assault_page)
+    content["game"]["fps"] = 7.5
+    page, text = tmp_path / "page.html", assault_page.read_text()
+    head, _, rest = text.partition('id="data">')
+    data = json.dumps(content).replace("<", "\\u003c")
+    page.write_text(f'{head}id="data">{data}</script>{rest.partition("</script>")[2]}')
+    press = "document.dispatchEvent(new KeyboardEvent('keydown', { key }))"
+    script = f"for (const key of ['Home', 'ArrowUp', 'ArrowRight']) {press}; return $('status').textContent;"
+    status = run_in_browser(page.as_uri(), "const $ = id => document.getElementById(id);" + script, tmp_path)
+    assert status.startswith("agent step 10 of 60, score ")
 
 
 DRAW = """

@@ -317,6 +317,20 @@ def test_an_environment_without_pictures_has_curves_and_says_why_no_more(make_ru
     assert state_of(address)["chosen"]["curves"][0]["values"] == [None, 300.0, 320.0]
 
 
+@pytest.mark.parametrize("pays", [False, True], ids=["its-end", "its-reward"])
+def test_a_game_of_unseeded_chance_is_not_shown_as_the_agent_s(pays, make_run, serve):
+    env = {"name": "luck", "id": "tests.environments.own_worlds:Luck-v0", "frameskip": 1, "clip_rewards": False}
+    run = make_run(env=env | {"kwargs": {"pays": pays}})
+    game = LiveGame(run, None)
+    with pytest.raises(NoPictures, match="play another game, so its pictures"):
+        for _ in range(200):  # one game ends and the other does not at every second step
+            game.play(1)
+    game.close()
+    if pays:  # at the first step
+        (note,) = read_messages(serve(run), 1)
+        assert note["end"] and "random numbers from self.np_random" in note["note"]
+
+
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_an_environment_of_gymnasium_is_watched_in_its_own_time(make_run, env_id):
     pytest.importorskip("pygame")

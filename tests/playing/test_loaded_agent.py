@@ -53,6 +53,8 @@ def test_actions_are_drawn_from_the_policy(make_run):
 def test_continuous_actions_stay_in_their_box(make_run):
     agent = load_agent(make_run("SumsABox-v0", bias=[5.0]))
     assert play_game(agent, 1, greedy=True) == pytest.approx(20.0)  # the box ends at 2
+    action, _ = agent.act(np.zeros(1, np.float32), greedy=True)
+    assert action in agent.action_space and action == 2
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), ()])

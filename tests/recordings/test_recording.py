@@ -20,7 +20,7 @@ from playing.agent import Agent
 from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
 from recordings.replay import label_policy, list_played, pack_replay, read_replay
-from recordings.replayed_game import StepResult, open_game, replay_game
+from recordings.replayed_game import Environment, StepResult, has_pictures, open_game, replay_game
 from recordings.video import VideoFormat, combine_frames, iterate_pictures
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
@@ -280,6 +280,26 @@ def test_a_replay_that_scores_something_else_is_said_and_leaves_no_video(make_ru
     assert "scores" in capsys.readouterr().out and len(recordings(run)) == 1
     assert not recordings(run, "mp4") and not recordings(run, "new")
     assert command_line.main(["command=record", f"replay={recordings(run)[0]}"]) == 1
+
+
+def test_a_picture_is_a_copy_without_transparency_and_has_three_colours(monkeypatch):
+    env, canvas = {"id": "Drawn-v0"}, np.zeros((33, 47, 4), np.uint8)
+    monkeypatch.setattr(Drawn, "render", lambda self: canvas)
+    game = Environment(env, 0, pictures=True)
+    before = game.read_screen()
+    canvas[:] = 255
+    assert before.shape == (33, 47, 3) and not before.any() and game.read_screen().all()
+    canvas = np.zeros((33, 47, 5), np.uint8)
+    with pytest.raises(Mistake, match="no pictures"):
+        Environment(env, 0, pictures=True)
+
+
+def test_an_environment_that_cannot_be_opened_is_not_one_without_pictures(monkeypatch):
+    assert has_pictures({"id": "Drawn-v0", "name": "drawn"}) and not has_pictures({"id": "Scripted-v0", "name": "x"})
+    with pytest.raises(Mistake, match="No module named 'nowhere'"):
+        has_pictures({"id": "nowhere:Drawn-v0", "name": "drawn"})
+    monkeypatch.setattr(Drawn, "render", lambda self: 1 / 0)
+    assert not has_pictures({"id": "Drawn-v0", "name": "drawn"})
 
 
 @pytest.mark.parametrize("world", [Scripted, "no pictures", "raises"])
