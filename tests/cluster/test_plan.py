@@ -1,8 +1,8 @@
-"""The process that plays evaluations in the plan of a run: it takes a CPU that is left, and none of the training's."""
+"""The plan of a run: the process that plays evaluations takes no CPU of the training, and env runners are counted."""
 
 import pytest
 
-from cluster.plan import make_plan
+from cluster.plan import count_env_runners, make_plan
 
 WORDS = ["env=cartpole", "evaluate_every=1000"]
 
@@ -37,3 +37,11 @@ def test_a_cluster_is_asked_for_one_cpu_more_and_a_search_has_no_evaluator(compo
     assert plan.evaluator == {"CPU": 1.0}
     settings = compose(["tune_searches=cartpole_ppo"]) | {"evaluate_every": 1000}
     assert make_plan(settings).evaluator is None
+
+
+def test_as_many_env_runners_as_fit_are_counted_without_rounding_one_away(compose, monkeypatch):
+    monkeypatch.setattr("cluster.plan.count_cpus", lambda: 7)
+    settings = compose(["env=cartpole", "cluster.cpus=1"])  # the check of what fits is another one's
+    settings["algo"] |= {"num_workers": 32}
+    settings["cluster"] |= {"cpus": 0, "num_env_runners": None, "cpus_per_runner": 0.28}
+    assert count_env_runners(settings) == 25  # 7 / 0.28 is 24.999999999999996

@@ -211,6 +211,7 @@ def test_the_score_is_that_of_the_weights_that_are_exported(make_run, tmp_path):
     result = {"checkpoint": "best", "agent_steps": 2000, "episodes": 100, "games_seed": 1, "stochastic": game}
     file = run / "checkpoints" / "evaluation_best_100_games.json"
     file.write_text(json.dumps(result))
+    (other.parent / file.name).write_text(json.dumps(result))  # under the rules of the other run
     assert export(run, tmp_path / "one", "format=torchscript")["score"]["games"] == 100
     assert export(run, tmp_path / "two", "format=torchscript", f"checkpoint={other}")["score"] is None
     file.write_text(json.dumps(result | {"agent_steps": 1000}))
