@@ -1,6 +1,7 @@
 """Probes of a run: its random streams, what it counts, its checkpoints, and whether its policy moves."""
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,10 @@ from probes.subject import Subject
 SCORES = ("episode_", "recent_return_")  # columns of a row that are not a number until a game has ended
 STEPS, FEW_ENVS = 16, 2  # of games that are compared
 MAX_UPDATES = 1_000  # of the audit's training; 20,000 agent steps of A3C would be 4,000 updates of 5 steps
+PARTS, CLEAR_KL = (
+    8,
+    1e-3,
+)  # after each part of it the policy is looked at; one that is this far from its start has moved
 
 
 @probe(
@@ -177,11 +182,13 @@ def copy_state(learner: Any) -> dict[str, Any]:
 def follow_policy(subject: Subject) -> Finding:
     """The policy has moved from its beginning."""
     obs = subject.batch["obs"].flatten(0, 1)[:256]
-    before = describe_policy(subject, obs)
-    fresh = subject.algorithm.progress.agent_steps
-    steps = subject.train(min(subject.agent_steps, MAX_UPDATES * subject.rollout["valid"].size))
-    after = describe_policy(subject, obs)
-    kl, moved = max(0.0, float(before.kl(after).mean())), float((before.mode() != after.mode()).float().mean())
+    before, fresh = describe_policy(subject, obs), subject.algorithm.progress.agent_steps
+    most, steps, kl = min(subject.agent_steps, MAX_UPDATES * subject.rollout["valid"].size), 0, 0.0
+    while steps < most and kl < CLEAR_KL:
+        steps += subject.train(min(math.ceil(most / PARTS), most - steps))
+        after = describe_policy(subject, obs)
+        kl = max(0.0, float(before.kl(after).mean()))
+    moved = float((before.mode() != after.mode()).float().mean())
     entropies = f"entropy {float(before.entropy().mean()):.5f} -> {float(after.entropy().mean()):.5f}"
     found = f"{steps:,} agent steps from {fresh:,} on: {entropies}, KL {kl:.1e}"
     return judge(kl > 0 or moved > 0, f"{found}, another likeliest action in {moved:.0%}", differs=kl < 1e-4)

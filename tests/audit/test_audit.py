@@ -1,6 +1,7 @@
 """The audit: no probe fails on what the suite is, known differences are the known ones, and faults are found."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -373,8 +374,17 @@ def test_the_table_has_a_row_for_every_probe():
 @pytest.mark.parametrize(("max_updates", "trained"), [(1_000, range(200, 220)), (3, range(15, 60))])
 def test_updates_of_few_agent_steps_are_trained_for_a_shorter_time(max_updates, trained, make_subject, monkeypatch):
     monkeypatch.setattr(run_probes_module, "MAX_UPDATES", max_updates)
+    monkeypatch.setattr(run_probes_module, "CLEAR_KL", math.inf)
     one_worker = ("algo=a3c", "algo.num_workers=1", "algo.num_envs=1", "algo.horizon=5")
     (finding,) = ask(make_subject(*SMALL, *one_worker, agent_steps=200), MOVED).values()
+    assert int(finding.found.split(" agent steps")[0]) in trained
+
+
+@pytest.mark.parametrize(("lr", "status", "trained"), [(1e-2, PASS, range(16, 160)), (1e-6, DIFFERS, range(320, 480))])
+def test_training_ends_when_the_policy_has_clearly_moved(lr, status, trained, make_subject):
+    small = ("algo=a2c", "algo.optimizer=adam", "algo.num_envs=4", "algo.horizon=4", f"algo.lr={lr}")
+    (finding,) = ask(make_subject(*SMALL, *small, agent_steps=320), MOVED).values()
+    assert finding.status == status
     assert int(finding.found.split(" agent steps")[0]) in trained
 
 
