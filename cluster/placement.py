@@ -1,6 +1,6 @@
 """Which node each process of a run could have: whether a cluster, or this machine, can ever place them all.
 
-    bundles, nodes -> spread, the largest first -> where that fails, every way there is -> a node per bundle, or None
+    bundles, nodes -> enough in all? -> spread, the largest first -> else every way there is -> a node per bundle, or None
 
 A fraction of a GPU is a part of one GPU: five times 0.4 do not fit on two.
 """
@@ -14,6 +14,7 @@ from cluster.plan import Bundle
 
 KINDS = ("CPU", "GPU")  # of resources
 ROUNDING = 1e-6  # 0.1 + 0.2 + 0.7 is no more than 1
+NOTHING: Counter = Counter()
 Request = tuple[float, float]  # CPUs, and GPUs or a fraction of one, that a process asks for
 
 
@@ -63,6 +64,9 @@ def place_bundles(bundles: list[Bundle], nodes: list[Node]) -> list[Node] | None
         nodes: the nodes of the cluster, all of whose resources count as free.
     """
     requests = [(bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)) for bundle in bundles]
+    there = (sum(node.has["CPU"] for node in nodes), sum(int(node.has["GPU"]) for node in nodes))
+    if any(sum(asked) > has + ROUNDING for asked, has in zip(zip(*requests, strict=True), there, strict=False)):
+        return None
     return _spread_requests(requests, nodes) or _search_all_ways(requests, nodes)
 
 
@@ -81,24 +85,26 @@ def _search_all_ways(requests: list[Request], nodes: list[Node]) -> list[Node] |
 
     A run has three kinds of request at most: training process, learners, env runners.
     """
-    (common, total), *others = Counter(requests).most_common()
+    (common, total), *others = kinds = Counter(requests).most_common()
+    for kind, number in kinds:  # alone, as if there were no others
+        if sum(_count_most(node.resources, kind, number) or 0 for node in nodes) < number:
+            return None
     ways = {(0,) * len(others): (0, ())}  # how many of the others are placed -> of the common kind, and how
     for node in nodes:
         longer = {}
         for before, (number, way) in ways.items():
             for counts, most_common in _list_node_shares(node.resources, common, total, tuple(others)):
-                after = tuple(map(sum, zip(before, counts, strict=True)))
-                if any(n > most for n, (_, most) in zip(after, others, strict=True)):
-                    continue
+                lacking = [most - n for n, (_, most) in zip(before, others, strict=True)]
+                placed = tuple(map(min, zip(counts, lacking, strict=True)))  # a share may have more than there are left
+                after = tuple(map(sum, zip(before, placed, strict=True)))
                 more = min(most_common, total - number)
                 if after not in longer or number + more > longer[after][0]:
-                    longer[after] = (number + more, (way, node, (more, *counts)))
+                    longer[after] = (number + more, (way, node, (more, *placed)))
         ways = longer
     number, way = ways.get(tuple(most for _, most in others), (0, ()))
     if number < total:
         return None
-    kinds = (common, *(kind for kind, _ in others))
-    left = {kind: [i for i, request in enumerate(requests) if request == kind] for kind in kinds}
+    left = {kind: [i for i, request in enumerate(requests) if request == kind] for kind, _ in kinds}
     where = {}
     while way:
         way, node, counts = way
@@ -111,16 +117,26 @@ def _search_all_ways(requests: list[Request], nodes: list[Node]) -> list[Node] |
 def _list_node_shares(
     resources: Request, common: Request, total: int, others: tuple
 ) -> list[tuple[tuple[int, ...], int]]:
-    """Return everything that a node can have: so many of each rarer request, and then the most of the common one."""
-    shares = []
-    for counts in product(*(range(number + 1) for _, number in others)):
+    """Return the largest shares that a node can have: so many of each rarer request, and the most of the common one.
+
+    A share is left out where one more of a rarer request costs none of the common one.
+    """
+    most = [_count_most(resources, kind, number) or 0 for kind, number in others]
+    shares = {}
+    for counts in product(*(range(number + 1) for number in most)):
         beside = Counter(dict(zip(dict(others), counts, strict=True)))
-        if (most := _count_most(resources, common, total, beside)) is not None:
-            shares.append((counts, most))
-    return shares
+        if (common_too := _count_most(resources, common, total, beside)) is not None:
+            shares[counts] = common_too
+    steps = [tuple(int(i == j) for j in range(len(others))) for i in range(len(others))]
+
+    def is_largest(counts: tuple[int, ...]) -> bool:
+        longer = (tuple(map(sum, zip(counts, step, strict=True))) for step in steps)
+        return all(shares.get(one, -1) < shares[counts] for one in longer)
+
+    return [(counts, number) for counts, number in shares.items() if is_largest(counts)]
 
 
-def _count_most(resources: Request, common: Request, total: int, beside: Counter) -> int | None:
+def _count_most(resources: Request, common: Request, total: int, beside: Counter = NOTHING) -> int | None:
     """Return how many of the common request fit on a node beside others; None where the others alone do not fit."""
     fit = None
     for number in range(total + 1):
