@@ -28,7 +28,18 @@ def describe_next_steps(run: Path, settings: dict) -> str:
         lines["see it play"] = format_command("command=record", f"run={shown}", *own)
         lines["a page of it all"] = format_command("command=page", f"run={shown}", *own)
     lines["train on"] = format_command(f"resume={shown}", *farther)
-    return "\n".join(["what next", *(f"  {what:<18} {command}" for what, command in lines.items())])
+    rows = [f"  {what:<18} {command}" for what, command in lines.items()]
+    return "\n".join(["what next", *rows, *describe_schedules(settings["algo"])])
+
+
+def describe_schedules(algo: dict) -> list[str]:
+    """Return what a larger budget does to the settings that fall to 0 over a run, as a shell comment; [] for none."""
+    falling = [name for name in ("lr", "clip") if algo.get(f"{name}_schedule") == "linear"]
+    if not falling:
+        return []
+    names = " and ".join(f"algo.{name}" for name in falling)
+    verb, them = ("falls", "it") if len(falling) == 1 else ("fall", "them")
+    return [f"  # {names} {verb} linearly to 0 at stop.agent_steps: a larger one makes {them} jump up again"]
 
 
 def count_agent_steps(run: Path) -> int:

@@ -8,6 +8,7 @@ Scores of different games, and of different protocols, are never put together as
 left out and named. An arm is what has the same label on every game.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -169,18 +170,23 @@ def aggregate_games(protocol: str, comparisons: list[Comparison], notes: list[st
 
 
 def list_improvements(comparisons: list[Comparison]) -> list[Improvement]:
-    """Return the chance of improvement for each pair of arms that plays at least two games with scores."""
+    """Return the chance of improvement for each pair of arms that plays at least two games with scores.
+
+    A game that both arms play under several protocols is one game: its protocols share its weight.
+    """
     arms = dict.fromkeys(arm for one in comparisons for arm in one.arms)
-    by_game, improvements = [one.scores for one in comparisons], []
+    by_game, improvements = [(one.name, one.scores) for one in comparisons], []
     for pair in combinations(arms, 2):
-        shared = [scores for scores in by_game if all(scores.get(arm) for arm in pair)]
-        if len(shared) < 2:
+        shared = [(name, scores) for name, scores in by_game if all(scores.get(arm) for arm in pair)]
+        protocols = Counter(name for name, _ in shared)
+        if len(protocols) < 2:
             continue
-        first, second = ([np.asarray(scores[arm], float) for scores in shared] for arm in pair)
+        weights = [1 / protocols[name] for name, _ in shared]
+        first, second = ([np.asarray(scores[arm], float) for _, scores in shared] for arm in pair)
         better, worse = pair
-        chance = bootstrap_improvement(first, second)
+        chance = bootstrap_improvement(first, second, weights)
         if chance[0] < 0.5:
             better, worse = worse, better
-            chance = bootstrap_improvement(second, first)
-        improvements.append(Improvement(better, worse, Estimate(*chance), len(shared)))
+            chance = bootstrap_improvement(second, first, weights)
+        improvements.append(Improvement(better, worse, Estimate(*chance), len(protocols)))
     return improvements

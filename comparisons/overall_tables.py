@@ -50,7 +50,7 @@ def list_overall(overall: Overall, figures: Sequence[str]) -> list[str]:
 
 EXPLAIN_CHANCES = (
     "The chance that a seed of the one arm scores more than a seed of the other, mean over the games that both play. "
-    "It compares seeds within a game only, and so needs no human score."
+    "It compares seeds within a game only, and so needs no human score. A game under several protocols counts once."
 )
 
 

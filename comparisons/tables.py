@@ -178,7 +178,8 @@ def list_runs(runs: list[Run]) -> list[str]:
     if random := find_random_score(env):
         lines += [f"`times_random`: random play is {random.source}."]
     for reference in find_references(env):
-        lines += [f"{reference.table}: random play {reference.random}, human {reference.human}."]
+        scores = f"random play {reference.random}, human {reference.human}"
+        lines += [f"{reference.table}, under the rules of that paper: {scores}."]
     return lines
 
 

@@ -1016,7 +1016,7 @@ def test_actions_that_no_policy_here_can_choose_are_refused(actions, refused):
 def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     """A job has gone to its output_dir; its reader is elsewhere."""
     stop = {"agent_steps": 1000, "time_s": 60.0, "episode_return": None}
-    settings = {"stop": stop, "env": {"game": "pong"}, "config_dir": None, "logger": None}
+    settings = {"stop": stop, "env": {"game": "pong"}, "algo": {"name": "pg"}, "config_dir": None, "logger": None}
     monkeypatch.chdir(tmp_path)
     assert f"run={tmp_path}/ppo/x " in describe_next_steps(tmp_path / "ppo" / "x", settings)
     monkeypatch.chdir(ROOT)
@@ -1030,6 +1030,22 @@ def test_what_can_be_done_next_is_spelt_so_that_it_works(monkeypatch, tmp_path):
     endless = describe_next_steps(tmp_path, settings | {"env": {"id": "NoLimit-v0"}})
     assert "command=evaluate" not in endless, "it would be refused"
     assert describe_next_steps(tmp_path, settings).endswith(" stop.agent_steps=2000 stop.time_s=null")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["algo=ppo"], ["algo.lr and algo.clip fall"]),
+        (["algo=ppo", "algo.clip_schedule=constant"], ["algo.lr falls"]),
+        (["algo=a2c"], ["algo.lr falls"]),
+        (["algo=a2c", "algo.lr_schedule=constant"], []),
+        (["algo=dqn"], []),
+    ],
+)
+def test_a_step_size_that_falls_is_said_to_rise_again_with_a_larger_budget(words, names, compose, tmp_path):
+    *_, train_on, last = describe_next_steps(tmp_path, compose(words)).splitlines()
+    assert [name for name in names if name in last and "resume=" in train_on] == names
+    assert ("resume=" in last) == (not names)
 
 
 # YAML files that people edit.
@@ -1275,7 +1291,8 @@ def test_printed_lines_can_be_pasted_whatever_the_folder_is_called(name, old_run
     folder = tmp_path / name
     folder.mkdir()
     path = old_run("env=cartpole", name=f"{name}/run")
-    lines = [line.split("  ")[-1] for line in describe_next_steps(path, run.read_experiment([])[0]).splitlines()[2:]]
+    steps = describe_next_steps(path, run.read_experiment(["algo=pg"])[0])
+    lines = [line.split("  ")[-1] for line in steps.splitlines()[2:]]
     assert len(lines) == 4
     evaluated, recorded, shown, resumed = (
         subprocess.run(

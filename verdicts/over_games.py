@@ -168,28 +168,33 @@ def can_be_certain(first: Games, second: Games, num_pairs: int) -> bool:
     return 2 / count_arrangements(first, second) * num_pairs < LEVEL
 
 
-def compute_improvement(first: Games, second: Games) -> np.ndarray:
+def compute_improvement(first: Games, second: Games, weights: Sequence[float] | None = None) -> np.ndarray:
     """Return the chance that a seed of the first arm scores more than one of the second, mean over games: float [...].
 
-    A tie counts half. It needs no normalised scores, as seeds are compared within their game.
+    A tie counts half. It needs no normalised scores, as seeds are compared within their game. `weights` are those
+    of the games in the mean; None: all games count alike.
     """
     shares = []
     for a, b in zip(first, second, strict=True):
         a, b = a[..., :, None], b[..., None, :]
         shares.append(((a > b) + 0.5 * (a == b)).mean((-1, -2)))
-    return np.mean(shares, axis=0)
+    return np.average(shares, axis=0, weights=weights)
 
 
 def bootstrap_improvement(
-    first: Games, second: Games, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+    first: Games,
+    second: Games,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[float, float, float]:
     """Return `compute_improvement` and its 95 % interval; the ends are NaN where a game has one seed."""
-    value = float(compute_improvement(first, second))
+    value = float(compute_improvement(first, second, weights))
     if not (has_intervals(first) and has_intervals(second)):
         return value, nan, nan
     rng = np.random.default_rng(seed)
     resampled = [resample_seeds(games, rng, num_resamples) for games in (first, second)]
-    return value, *take_interval(compute_improvement(*resampled))
+    return value, *take_interval(compute_improvement(*resampled, weights))
 
 
 def compute_profile(games: Games, thresholds: np.ndarray) -> np.ndarray:

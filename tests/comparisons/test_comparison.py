@@ -327,8 +327,9 @@ def test_random_play_is_the_measured_one_of_the_runs_protocol_and_it_is_named(tm
         config.write_text(yaml.safe_dump(settings | {"env": settings["env"] | {"frameskip": frameskip}}))
         write([("run", run)], tmp_path / "out")
         assert rows_of(tmp_path / "out" / "compare.csv")[0]["times_random"] == times
-        named = "measured under classic, 1,000 games" if times == "4.45" else "222.4, Wang et al. 2016"
-        assert named in (tmp_path / "out" / "compare.md").read_text()
+        named = "measured under classic, 1,000 games" if times == "4.45" else "222.4, Wang et al. 2016, under"
+        written = (tmp_path / "out" / "compare.md").read_text()
+        assert named in written and "Wang et al. 2016, under the rules of that paper: random play 222.4" in written
 
 
 def test_a_comparison_goes_into_a_folder_of_its_own_where_none_is_named(tmp_path, capsys, monkeypatch, drawn):

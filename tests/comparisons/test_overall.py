@@ -103,6 +103,20 @@ def test_protocols_are_not_averaged(tmp_path):
     assert [(one.protocol, one.games) for one in overall.aggregates] == [("classic", ["pong", "breakout"])]
 
 
+def test_a_game_under_two_protocols_is_one_game_of_the_chance_of_improvement(tmp_path):
+    """PPO is ahead under both protocols of Pong, with other seeds, and A2C in Breakout: two games, half of the chance
+    each."""
+    groups = []
+    played = (("pong", "classic", 1, "ppo"), ("pong", "machado", 2, "ppo"), ("breakout", "classic", 1, "a2c"))
+    for game, protocol, seed, ahead in played:
+        for algo in SHARES:
+            path, scores = tmp_path / f"{algo}_{game}_{protocol}", [score_of(game, 1.0 + (algo == ahead))] * 3
+            groups.append((algo, write_run(path, scores, game=game, protocol=protocol, seed=seed, algo=algo)))
+    overall = summarize_games(compare_runs(groups))
+    assert overall is not None
+    assert [(one.chance.value, one.games) for one in overall.improvements] == [(0.5, 2)]
+
+
 def test_an_arm_that_does_not_play_every_game_leaves_the_game_out_and_one_game_is_no_arm(tmp_path, grid):
     write_seeds(tmp_path / "pg_pong", [score_of("pong", 1.0)] * 2, game="pong", algo="pg")
     overall = summarize(grid, tmp_path / "pg_pong")
