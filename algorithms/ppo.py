@@ -153,7 +153,7 @@ def ppo_loss(
     loss = policy_loss + vf_coeff * value_loss - entropy_coeff * entropy
     kl = None
     if kl_coeff is not None:
-        kl = type(policy)(batch["policy"]).kl(policy).mean()
+        kl = policy.make_other(batch["policy"]).kl(policy).mean()
         loss = loss + kl_coeff * kl
 
     with torch.no_grad():

@@ -26,6 +26,10 @@ class Categorical:
     def __init__(self, logits: torch.Tensor):
         self.log_probs = logits.log_softmax(-1)  # [..., A]
 
+    def make_other(self, logits: torch.Tensor) -> "Categorical":
+        """Return the policy of the same kind with other parameters [..., A]."""
+        return Categorical(logits)
+
     def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
         """Return random actions, int64 [...], by the Gumbel trick.
 
@@ -68,6 +72,10 @@ class MultiCategorical:
         self.sizes = sizes
         self.log_probs = torch.cat([part.log_softmax(-1) for part in logits.split(sizes, -1)], -1)
 
+    def make_other(self, logits: torch.Tensor) -> "MultiCategorical":
+        """Return the policy of the same kind and sizes with other parameters [..., n_1 + ... + n_D]."""
+        return MultiCategorical(logits, self.sizes)
+
     def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
         """Return random actions, int64 [..., D]; for the arguments see Categorical."""
         noise = allocate_noise(self.log_probs, of).exponential_(generator=generator).log_()
@@ -98,6 +106,10 @@ class Gaussian:
 
     def __init__(self, parameters: torch.Tensor):
         self.mean, self.log_std = parameters.chunk(2, -1)
+
+    def make_other(self, parameters: torch.Tensor) -> "Gaussian":
+        """Return the policy of the same kind with other parameters [..., 2 D]."""
+        return Gaussian(parameters)
 
     def sample(self, generator: torch.Generator, first: int = 0, of: int | None = None) -> torch.Tensor:
         """Return random actions, float32 [..., D]; for the arguments see Categorical."""

@@ -1,6 +1,8 @@
 """PPO's loss: RLlib's where RLlib can say it, the paper's and the slow one where it cannot."""
 
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from algorithms import ppo
 from algorithms.learner import PROGRESS
 from algorithms.ppo import ppo_loss
-from custom_models.distributions import Categorical, Gaussian
+from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 from rollouts.rollout import RolloutData
 
 
@@ -40,7 +42,7 @@ def loss_of(
     policy: torch.Tensor,
     values: torch.Tensor,
     batch: dict,
-    kind: type = Categorical,
+    kind: Any = Categorical,
     clip: float = 0.2,
     vf_clip: float | None = None,
     vf_coeff: float = 0.5,
@@ -100,6 +102,20 @@ def test_loss_and_gradient_are_rllibs_at_rllibs_settings(env, kind, kl_coeff, ma
         assert mine.abs().sum() > 0
     assert 0.1 < terms["clip_fraction"] < 0.9  # both branches of the minimum were asked
     assert ("kl" in terms) == (kl_coeff is not None)
+
+
+def test_the_kl_penalty_on_actions_of_two_factors_is_that_of_each():
+    """As choose_policy makes the policy of a MultiDiscrete action space."""
+    sizes = (2, 3)
+    batch = minibatch(sum(sizes), torch.stack([torch.arange(64) % size for size in sizes], -1))
+    policy = batch["policy"] + 0.3 * torch.randn(64, 5, dtype=torch.float64)
+    kind = partial(MultiCategorical, sizes=sizes)
+    batch["logp"] = kind(batch["policy"]).logp(batch["actions"])
+    free, bound = (loss_of(policy, batch["values"], batch, kind, kl_coeff=beta) for beta in (None, 0.3))
+    pairs = zip(batch["policy"].split(sizes, -1), policy.split(sizes, -1), strict=True)
+    kl = sum(Categorical(old).kl(Categorical(new)).mean() for old, new in pairs)
+    torch.testing.assert_close(bound[1]["kl"], kl)
+    torch.testing.assert_close(bound[0] - free[0], 0.3 * kl)
 
 
 def test_the_gradient_of_every_weight_is_rllibs(make_learner, small):
