@@ -231,6 +231,8 @@ def repeat_games(subject: Subject) -> Finding:
     same, other = np.array_equal(plays["first"], plays["again"]), np.array_equal(plays["first"], plays["other"])
     fixed = subject.atari and subject.env["sticky"] == 0 and subject.env["noop_max"] == 0
     found = f"40 steps: equal with the same seed: {same}; with another: {other}"
+    if same and other and not subject.atari:
+        raise Untested(f"{found}; this environment may have nothing that a seed decides")
     return judge(same and (fixed or not other), found)
 
 

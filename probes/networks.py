@@ -30,16 +30,13 @@ def run_network(subject: Subject, obs: torch.Tensor) -> tuple[torch.Tensor, torc
 
 def run_plainly(net: Any, obs: torch.Tensor, layout: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the same from ordinary layers in fp32, on pixels [B, C, H, W] from 0 to 1, or on numbers."""
-    if layout is None:
+    if not hasattr(net.torso, "convs"):
         x = run_layers(net, net.torso, obs)
     else:
-        pixels = [layout.to_pixels(one) for one in split_stack(obs.numpy(), layout)]
-        stacks = np.stack(pixels).reshape(len(obs), layout.stack, layout.dim, layout.dim, -1)
-        x = torch.from_numpy(stacks).permute(0, 1, 4, 2, 3).flatten(1, 2).float()
-        x = (x - 128) / 128 if net.torso.zero_mean else x / 255
+        x = scale_pixels(net.torso, read_pixels(obs, layout))
         for conv, layer in zip(net.torso.convs, net.torso.layers, strict=True):
-            before, after = layer.compute_padding(x.shape[-1])
-            x = activate(net, F.conv2d(F.pad(x, (before, after) * 2), conv.weight, conv.bias, layer.stride))
+            rows, columns = (layer.compute_padding(side) for side in x.shape[-2:])
+            x = activate(net, F.conv2d(F.pad(x, (*columns, *rows)), conv.weight, conv.bias, layer.stride))
         x = x.permute(0, 2, 3, 1).flatten(1)
         if net.torso.fc is not None:
             x = activate(net, net.torso.fc(x))
@@ -49,9 +46,22 @@ def run_plainly(net: Any, obs: torch.Tensor, layout: Any) -> tuple[torch.Tensor,
     return policy, net.value(x if net.value_torso is None else run_layers(net, net.value_torso, obs))[:, 0]
 
 
+def read_pixels(obs: torch.Tensor, layout: Any) -> torch.Tensor:
+    """Return stacks in blocks [B, h, w, stack * d] as pixels [B, stack * channels, height, width]."""
+    height, width, channels = layout.picture_shape
+    block, (rows, columns, _) = layout.block, layout.frame_shape
+    pixels = obs.reshape(len(obs), rows, columns, layout.stack, block, block, channels)
+    return pixels.permute(0, 3, 6, 1, 4, 2, 5).reshape(len(obs), -1, height, width)
+
+
+def scale_pixels(torso: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Return pixels from 0 to 1, or from -1 to 1 where the model has `zero_mean`."""
+    return (pixels.float() - 128) / 128 if torso.zero_mean else pixels.float() / 255
+
+
 def run_layers(net: Any, torso: Any, obs: torch.Tensor) -> torch.Tensor:
-    """Return the features of fully connected layers [B, D] for observations that are numbers."""
-    x = obs.float().flatten(1)
+    """Return the features of fully connected layers [B, D] for observations that are numbers or pixels."""
+    x = (scale_pixels(torso, obs) if obs.dtype == torch.uint8 else obs.float()).flatten(1)
     for layer in torso.layers:
         x = activate(net, layer(x))
     return x
@@ -62,12 +72,6 @@ def activate(net: Any, x: torch.Tensor) -> torch.Tensor:
     return {"relu": torch.relu, "elu": F.elu, "tanh": torch.tanh}[net.model_config["activation"]](x)
 
 
-def split_stack(obs: np.ndarray, layout: Any) -> np.ndarray:
-    """Return the frames of stacks in blocks [B, h, w, stack * d]: [B * stack, h, w, d], the oldest first."""
-    parts = obs.reshape(*obs.shape[:3], layout.stack, -1)
-    return np.moveaxis(parts, 3, 1).reshape(-1, *obs.shape[1:3], parts.shape[-1])
-
-
 @probe(
     "network",
     f"{MODELS}torsos.py, actor_critic.py",
@@ -76,7 +80,7 @@ def split_stack(obs: np.ndarray, layout: Any) -> np.ndarray:
 def compare_network(subject: Subject) -> Finding:
     """Policy and values equal those of ordinary PyTorch layers with the same weights."""
     net, torso = subject.net, subject.settings["model"]["torso"]
-    two_torsos_of_pixels = net.value_torso is not None and subject.runner.layout is not None
+    two_torsos_of_pixels = net.value_torso is not None and torso in CONVS
     if net.recurrent or two_torsos_of_pixels or not (torso in CONVS or torso == "mlp"):
         memory = " with an LSTM" if net.recurrent else ""
         raise Untested(f"{torso}{memory} is not written out here; tests/custom_models has comparisons")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import ray
@@ -27,6 +28,8 @@ TIME_LIMIT = "after a time limit the value of the last observation counts"
 FIRST_STEPS = "the first steps have their full size"
 MOVED = "the policy has moved from its beginning"
 NO_OPS = "a game begins after random no-ops"
+SAME_NETWORK = "policy and values equal"
+SHORT = ("algo.num_envs=2", "algo.horizon=8", "algo.minibatch_size=16")
 TRUNCATION = "a time limit is a truncation: the value of what would come counts"
 
 
@@ -323,6 +326,55 @@ def test_fire_is_counted_after_each_lost_life(lost, ignored, status):
 def test_a_probe_with_nothing_to_compare_does_not_pass(overrides, questions, make_subject):
     found = ask(make_subject(*overrides, "algo.minibatch_size=8"), *questions)
     assert {f.status for f in found.values()} == {SKIPPED} and len(found) == len(questions)
+
+
+class Bytes(gymnasium.Env):
+    """Eight bytes of memory as the observation, which networks scale like pixels; a seed decides nothing."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (8,), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return np.arange(8, dtype=np.uint8), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.arange(8, dtype=np.uint8) * np.uint8(3 * self.t), float(action), self.t == 10, False, {}
+
+
+gymnasium.register("Bytes-v0", Bytes, max_episode_steps=100)
+OWN_WORLDS = "env.id=tests.environments.own_worlds"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("env.id=Bytes-v0", "model.hidden=[8]"),
+        (f"{OWN_WORLDS}:Wide-v0", "model=minigrid_cnn", "model.hidden=8"),
+        (f"{OWN_WORLDS}:Wide-v0", "model=minigrid_cnn", "model.hidden=8", "env.frame_stack=2", "model.zero_mean=true"),
+        (f"{OWN_WORLDS}:Wide-v0", "model=mlp", "model.hidden=[8]", "model.shared_trunk=true"),
+    ],
+    ids=["bytes", "wide pictures", "stacks of them", "flattened pictures"],
+)
+def test_networks_of_bytes_and_of_pictures_that_are_not_square_are_compared(overrides, make_subject, monkeypatch):
+    subject = make_subject("algo=ppo", "env=gymnasium", *SHORT, *overrides)
+    (finding,) = ask(subject, SAME_NETWORK).values()
+    assert finding.status == PASS, finding.found
+    monkeypatch.setattr("probes.networks.scale_pixels", lambda torso, pixels: pixels.float() / 200)
+    assert next(iter(ask(subject, SAME_NETWORK).values())).status == FAIL
+
+
+def test_an_environment_without_chance_does_not_fail_because_seeds_play_the_same(make_subject):
+    subject = make_subject("algo=ppo", "env=gymnasium", *SHORT, "env.id=Bytes-v0", "model.hidden=[8]")
+    (finding,) = ask(subject, "the same seed plays the same games").values()
+    assert finding.status == SKIPPED, finding.found
+
+
+def test_an_agent_step_of_one_frame_has_no_maximum_to_compare(make_subject):
+    subject = make_subject("algo=ppo", "env=assault", "env.frameskip=1", "model.hidden=8", *SHORT)
+    (finding,) = ask(subject, "a picture is the maximum").values()
+    assert finding.status == SKIPPED, finding.found
 
 
 def test_a_stack_with_pictures_of_the_last_game_is_found(make_subject, monkeypatch):
