@@ -62,7 +62,7 @@ class PolicyGradientSettings(AlgorithmSettings):
         ("adam", "rmsprop"),
         "the optimizer; rmsprop has epsilon under the root, as in the A3C paper",
     )
-    optimizer_eps: float = at_least(0, "epsilon of the optimizer")
+    optimizer_eps: float = above(0, "epsilon of the optimizer; with 0, a gradient of 0 would be divided by 0")
     rmsprop_start: int = one_of(
         (0, 1),
         "where RMSProp's mean of squared gradients starts; 1: TensorFlow's, first steps are small; 0: torch's, first "
@@ -156,7 +156,7 @@ class DQNSettings(AlgorithmSettings):
     epsilon_agent_steps: int = at_least(1, "agent steps from epsilon_start to epsilon_end, linearly", most=STEPS)
     learning_starts: int = at_least(1, "agent steps before the first gradient step", most=STEPS)
     num_envs: int = at_least(1, "envs that are played at once", most=ENVS)
-    optimizer_eps: float = at_least(0, "epsilon of Adam")
+    optimizer_eps: float = above(0, "epsilon of Adam; with 0, a gradient of 0 would be divided by 0")
     max_grad_norm: float | None = above(
         0, "a gradient whose norm, over all parameters, is larger is scaled down to it; null: never"
     )

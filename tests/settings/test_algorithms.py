@@ -3,6 +3,7 @@
 import pytest
 
 from settings.algorithms import describe_adam_epsilon
+from settings.mistakes import Mistake
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,9 @@ def test_the_epsilon_of_rmsprop_is_not_left_to_adam_in_silence(words, warned, co
     sentence = describe_adam_epsilon(compose(words)["algo"])
     assert (sentence is not None) == warned
     assert not warned or sentence.startswith("algo.optimizer_eps=0.004 ") and "algo.optimizer_eps=1e-5" in sentence
+
+
+@pytest.mark.parametrize("algo", ["pg", "a2c", "a3c", "ppo", "dqn"])
+def test_an_epsilon_of_0_with_which_a_gradient_of_0_makes_weights_nan_is_refused(algo, compose):
+    with pytest.raises(Mistake, match=r"^algo\.optimizer_eps=0"):
+        compose([f"algo={algo}", "env=cartpole", "algo.optimizer_eps=0"])
