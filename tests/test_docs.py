@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runs.display import LOSS_COLUMNS, PROGRESS_COLUMNS
+from runs.display import STATE_WORDS as TRIAL_STATES
+
 ROOT = Path(__file__).resolve().parent.parent
 WALK = ROOT / "docs" / "from_pg_to_ppo.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -87,6 +90,15 @@ def test_the_map_names_files_that_are_there():
     names = re.findall(r"`((?:[\w-]+/)+[\w-]*\.?\w*)`", (ROOT / "docs" / "README.md").read_text())
     assert len(names) > 20
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_glossary_has_the_words_that_the_suite_prints():
+    """Of the columns of progress.csv with what a terminal calls them, of evaluations, searches and verdicts."""
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    words = [word for column, label, _ in (*PROGRESS_COLUMNS, *LOSS_COLUMNS) for word in (f"`{column}`", label)]
+    words += ["IQM", "std", "greedy", "stochastic", "human-normalised", "95 % interval", "Student's t", "p value"]
+    words += ["ASHA", "TPE", "rung", "contender", "finalist", "fresh seed", *TRIAL_STATES, "Holm", "Welch"]
+    assert [word for word in words if word not in page] == []
 
 
 @pytest.mark.slow
