@@ -1,6 +1,6 @@
 """Which node each process of a run could have: whether a cluster, or this machine, can ever place them all.
 
-    bundles, nodes -> enough in all? -> spread, the largest first -> else every way there is -> a node per bundle, or None
+    bundles, nodes -> enough in all? -> spread, the largest first -> else every way there is -> a node each, or None
 
 A fraction of a GPU is a part of one GPU: five times 0.4 do not fit on two.
 """

@@ -33,7 +33,7 @@ from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.ray_session import open_ray
 from runs.train import find_starts, has_reached_stop, record_start
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
-from settings.mistakes import format_count
+from settings.mistakes import Mistake, format_count
 
 
 class GridSource(TrialSource):
@@ -110,7 +110,7 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
     folder = Path(first["output_dir"]).expanduser().resolve() / "grids" / grid.name
     values = {arm.name: arm.values for arm in grid.arms}
     refuse_another_grid(folder, grid.experiment, values)
-    begun = [arm for arm in grid.arms if (folder / arm.name / STARTS).exists()]
+    begun = list_begun_arms(grid, folder)
     for arm in begun:
         refuse_untrusted_directory(folder / arm.name, overrides)
     plans = {arm.name: make_plan(settle_rules(arm, folder, begun, overrides)) for arm in grid.arms}
@@ -122,8 +122,16 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
         if not begun:
             make_folder(first, "grids", grid.name)
             lock_grid(stack, folder, grid)
+        refuse_another_grid(folder, grid.experiment, values)  # that has begun, and even ended, while Ray started
+        if begun != list_begun_arms(grid, folder):
+            raise Mistake(f"{folder}: the same grid was started elsewhere meanwhile; type the line again to go on")
         write_grid(folder, argv, overrides, grid.experiment, values)
         return folder, train_arms(grid, plans, folder, argv, overrides)
+
+
+def list_begun_arms(grid: Grid, folder: Path) -> list[Arm]:
+    """Return the arms of a grid that an earlier start has begun."""
+    return [arm for arm in grid.arms if (folder / arm.name / STARTS).exists()]
 
 
 def lock_grid(stack: ExitStack, folder: Path, grid: Grid) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from cluster.local_ray import LOCAL
 from cluster.plan import Plan, make_plan
 from environments.screen import format_duration
 from grids.arms import Arm, Grid
@@ -38,7 +39,12 @@ def describe_grid(grid: Grid) -> str:
     brief = [shorten_arm(arm) for arm in grid.arms]
     plans = {arm.name: make_plan(arm.settings) for arm in brief}
     largest = max(plans.values(), key=lambda plan: (plan.gpus, plan.cpus))
-    with tempfile.TemporaryDirectory() as folder, open_ray(largest):
+    # On a cluster below output_dir, which all nodes see and which exists once Ray is open.
+    shared = None if largest.settings["cluster"]["address"] == LOCAL else largest.settings["output_dir"]
+    with (
+        open_ray(largest),
+        tempfile.TemporaryDirectory(dir=shared, prefix="dry_run_", ignore_cleanup_errors=True) as folder,
+    ):
         measure_arms(brief, plans, Path(folder))
         costs = {arm.name: compute_cost(arm, Path(folder) / arm.name) for arm in grid.arms}
     lines, time_s, disk = [], 0.0, 0

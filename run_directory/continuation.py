@@ -41,7 +41,10 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
             raise explain_damage(run / STARTS, "it has no starts")
     except Mistake as mistake:
         raise Mistake(f"{setting}={path} is not a run directory ({mistake}); {HINT}") from mistake
-    return run, complete_settings(settings)
+    settings = complete_settings(settings)
+    place = Path(str(settings.get("output_dir")))  # a cluster reads it, and refuses one that is relative
+    was_moved = place.is_absolute() and resolve_path(place, "output_dir") not in run.parents
+    return run, settings | ({"output_dir": str(run.parent)} if was_moved else {})
 
 
 def refuse_damaged_files(folder: Path) -> None:

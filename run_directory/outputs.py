@@ -75,8 +75,7 @@ def find_begun_run(settings: dict) -> Path | None:
 
     If an earlier version of the suite has made it, its name was computed without the newer settings, and has no label.
     """
-    path = Path(settings["output_dir"]).expanduser().resolve()
-    path = path / settings["algo"]["name"] / settings["env"]["name"]
+    path = Path(settings["output_dir"]).expanduser().resolve() / settings["algo"]["name"] / settings["env"]["name"]
     keys = [compute_key(version) for version in list_versions(settings)]
     names = [*(f"{key}_{settings['label']}" for key in keys if settings["label"]), *keys]
     return next((path / name for name in names if (path / name / STARTS).exists()), None)

@@ -50,13 +50,7 @@ def read_trials(folder: Path) -> list[Trial]:
     if not rows:
         raise Mistake(f"run={folder}: no {TRIALS_CSV} with trials; give the directory of a search")
     return [
-        Trial(
-            row["trial"],
-            row["state"],
-            row["agent_steps"],
-            row["score"],
-            {key: parse_value(cell) for key, cell in row.items() if "." in key and cell},
-        )
+        Trial(*(row[name] for name in COLUMNS), {k: parse_value(v) for k, v in row.items() if "." in k and v})
         for row in rows
     ]
 

@@ -779,6 +779,16 @@ def test_a_run_that_continues_may_be_told_the_place_and_the_name_that_it_has(old
     assert run.read_experiment([f"resume={path}", f"output_dir={path.parent}", "label=mine"])[1] == path
 
 
+def test_a_run_that_was_moved_continues_where_it_is_now(old_run, tmp_path):
+    """A cluster checks whether all its nodes see output_dir, and jobs go there."""
+    path = old_run("env=cartpole", f"output_dir={tmp_path}")
+    assert run.read_experiment([f"resume={path}"])[0]["output_dir"] == str(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    moved = old_run("env=cartpole", f"output_dir={tmp_path / 'gone'}", name="other").rename(tmp_path / "elsewhere/run")
+    assert run.read_experiment([f"resume={moved}"])[0]["output_dir"] == str(moved.parent)
+    assert run.read_experiment([f"resume={moved}", f"output_dir={tmp_path}"])[0]["output_dir"] == str(tmp_path)
+
+
 def test_resume_takes_settings_that_only_the_run_s_algorithm_has(old_run, refused):
     path = old_run("algo=dqn")
     settings, _ = run.read_experiment([f"resume={path}", "algo.train_every=8"])

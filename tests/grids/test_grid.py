@@ -1,5 +1,6 @@
 """A grid from the command line to its verdict: killed, typed again, compared."""
 
+import contextlib
 import csv
 import json
 import math
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -95,6 +97,27 @@ def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("cluster", [[], ["cluster=ray", "cluster.num_env_runners=1"]])
+def test_a_dry_run_on_a_cluster_trains_where_all_nodes_see_its_files(tmp_path, monkeypatch, cluster):
+    from grids import grid_dry_run
+    from grids.arms import read_grid
+
+    places = []
+
+    def measure(arms, plans, folder):
+        places.append(folder.parent)
+
+    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan: contextlib.nullcontext())
+    monkeypatch.setattr(grid_dry_run, "measure_arms", measure)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "of_this_machine"))
+    for folder in ("of_this_machine", "shared"):
+        (tmp_path / folder).mkdir()
+    grid = read_grid(["algo=a2c,ppo", "env=cartpole", f"output_dir={tmp_path / 'shared'}", *cluster])
+    assert "2 arms, 2 runs" in grid_dry_run.describe_grid(grid)
+    assert places == [tmp_path / ("shared" if cluster else "of_this_machine")]
+    assert not list(tmp_path.glob("*/*"))
+
+
 def test_seeds_of_earlier_starts_stay_in_the_table(tmp_path):
     from grids.grid_directory import GridRun, write_arms
 
@@ -120,6 +143,36 @@ def test_two_grids_do_not_share_a_label(tmp_path):
     for experiment, arm in ("x", "ppo"), ("y", "a2c"):
         with pytest.raises(Mistake, match="a2c"):
             refuse_another_grid(tmp_path, experiment, {arm: {"algo": arm}})
+
+
+@pytest.mark.parametrize("other", ["algo.lr=1e-3,1e-4", "algo.gamma=0.9,0.99"])
+def test_a_grid_that_began_and_ended_while_ray_started_is_not_written_over(tmp_path, monkeypatch, other):
+    from grids import grid
+    from grids.arms import read_grid
+    from settings.mistakes import Mistake
+
+    def read(word: str) -> grid.Grid:
+        return read_grid([word, "env=cartpole", "label=mine", f"output_dir={tmp_path}"])
+
+    others = []
+
+    def train(grid, plans, folder, *_) -> int:
+        for arm in grid.arms:
+            (folder / arm.name / "run.json").write_text("{}")
+        return 0
+
+    @contextlib.contextmanager
+    def open_ray(plan):
+        others.append(plan)
+        if len(others) == 1:
+            grid.run_grid(read(other), ["python", "run.py"], ["of the other"])
+        yield
+
+    monkeypatch.setattr(grid, "open_ray", open_ray)
+    monkeypatch.setattr(grid, "train_arms", train)
+    with pytest.raises(Mistake, match="another grid" if "gamma" in other else "same grid .* type the line again"):
+        grid.run_grid(read("algo.lr=1e-3,1e-4"), ["python", "run.py"], ["of this one"])
+    assert "of this one" not in (tmp_path / "grids/mine/grid.json").read_text()
 
 
 @pytest.mark.end_to_end
