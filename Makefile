@@ -51,7 +51,7 @@ $(EXTRAS): pyproject.toml $(STAMP)
 run: $(STAMP) ## train PPO on Assault for some minutes, evaluate it, say where everything is
 	$(PY) run.py algo=ppo env=assault size=short $(ARGS)
 
-smoke: $(STAMP) ## the same in under a minute: everything touched, nothing learned
+smoke: $(STAMP) ## the same in under a minute: everything touched, nothing learned, games cut short
 	$(PY) run.py size=smoke $(ARGS)
 
 test: $(EXTRAS) ## the main paths, in minutes: two tests at a time

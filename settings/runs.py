@@ -138,5 +138,5 @@ class RunSettings:
     )
     size: str = one_of(
         ("smoke", "short", "full"),
-        "length of a run: smoke under a minute, short some minutes, full as the experiment says",
+        "length of a run: smoke under a minute, with games cut short, short some minutes, full as the experiment says",
     )
