@@ -89,6 +89,25 @@ class RowWriter:
             self.curves[seed].add(row)
         return added
 
+    def amend(self, seed: int, find_evaluation: Callable[[dict[str, str]], dict[str, Any]]) -> dict[str, Any]:
+        """Add the columns of an evaluation to the last row of a seed, in every progress.csv whose row lacks them.
+
+        Args:
+            seed: the seed that was evaluated.
+            find_evaluation: as in `add`.
+
+        Returns:
+            The columns that were added to the progress.csv of the seed itself, with the agent steps of the row.
+        """
+        added: dict[str, Any] = {}
+        for table, key in self.list_tables(seed):
+            latest = table.latest.get(key)
+            if latest and (columns := find_evaluation(latest)):
+                table.amend(columns, key)
+                if key is None:
+                    added = {"agent_steps": latest["agent_steps"]} | columns
+        return added
+
     def close(self) -> None:
         """Close the files of TensorBoard. `close` may be called again; `add` opens a new file if it has to."""
         while self.curves:

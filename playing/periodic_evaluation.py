@@ -3,9 +3,10 @@
     weights at each multiple of evaluate_every (run_directory/milestones.py) -> queue in the driver -> Evaluator, a Ray
     actor (playing/evaluator.py) -> evaluations.csv, TensorBoard, the next row of progress.csv
 
-The weights lie in the run directory until they have played, and are removed after their row has been written. So what a
-killed process has not played is played when the run goes on, and nothing is played twice. A run that starts again from
-a checkpoint drops the evaluations beyond it, as it drops rows: it trains other weights from there on.
+The weights lie in the run directory until they have played, and are removed when the next row of progress.csv comes, or
+once their evaluation has been added to the last row. So what a killed process has not played or written is played and
+written when the run goes on, and nothing is played twice. A run that starts again from a checkpoint drops the
+evaluations beyond it, as it drops rows: it trains other weights from there on.
 
 Actions are drawn from the policy, as in training, and the games are those of command=evaluate.
 """
@@ -126,13 +127,23 @@ class PeriodicEvaluation:
             self.playing = self.playing[0]._replace(inode=-1), self.playing[1]
 
     def collect(self, run: Path) -> None:
+        """Remove the weights of a seed that have played, and queue those that wait, before a row is written."""
+        self.remove_played(run)
+        self.queue_weights(run)
+
+    def remove_played(self, run: Path) -> None:
+        """Remove the weights of a seed whose evaluation is recorded, by this process or by one before it."""
+        played = {one.agent_steps for one in self.evaluations[run]}
+        for folder in [folder for steps, folder in list_weights_to_evaluate(run).items() if steps in played]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def queue_weights(self, run: Path) -> None:
         """Queue the weights of a seed that wait for their evaluation, and begin the next one if none is played now."""
         played = {one.agent_steps for one in self.evaluations[run]}
         known = {(job.weights, job.inode) for job in [*self.waiting, *([self.playing[0]] if self.playing else [])]}
         for steps, folder in list_weights_to_evaluate(run).items():
-            if steps in played:  # this process or one before it was killed between the row and the removal
-                shutil.rmtree(folder, ignore_errors=True)
-            elif (inode := read_inode(folder)) is not None and (folder, inode) not in known | self.failed:
+            inode = read_inode(folder)
+            if steps not in played and inode is not None and (folder, inode) not in known | self.failed:
                 self.waiting.append(Job(run, steps, folder, inode))
         of_run = [job for job in self.waiting if job.run == run]
         for job in of_run[: max(0, len(of_run) - MOST_WAITING)]:
@@ -236,13 +247,15 @@ class PeriodicEvaluation:
                 self._record(job, evaluation)
 
     def _record(self, job: Job, evaluation: Evaluation) -> None:
-        """Write an evaluation into its run directory, show it, and remove its weights."""
+        """Write an evaluation into its run directory, and show it.
+
+        Its weights stay until a row is to have it: without them, a run that has ended would not be looked at again.
+        """
         others = [one for one in self.evaluations[job.run] if one.agent_steps != evaluation.agent_steps]
         known = sorted([*others, evaluation])
         write_evaluations(job.run, known)  # if that fails, the weights are not taken for played
         self.evaluations[job.run] = known
         draw_evaluations(job.run, self.evaluations[job.run], evaluation.agent_steps)
-        self._remove(job)
         self.show(self.labels[job.run], describe_evaluation(evaluation))
 
     def _give_up(self, job: Job, why: str) -> None:

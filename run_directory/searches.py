@@ -50,7 +50,7 @@ def read_trials(folder: Path) -> list[Trial]:
     if not rows:
         raise Mistake(f"run={folder}: no {TRIALS_CSV} with trials; give the directory of a search")
     return [
-        Trial(*(row[name] for name in COLUMNS), {k: parse_value(v) for k, v in row.items() if "." in k and v})
+        Trial._make([*(row[n] for n in COLUMNS), {k: parse_value(v) for k, v in row.items() if "." in k and v}])
         for row in rows
     ]
 

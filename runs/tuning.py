@@ -193,19 +193,15 @@ class Recorder(tune.Callback):
         if self.evaluation is None:
             return
         Interrupt.begin_evaluations()
-        writers = [self.open_writer(run) for run in runs]
+        places = {path: (writer, seed) for writer in map(self.open_writer, runs) for seed, path in writer.dirs.items()}
         with stop_on_full_disk(self.folder):
-            for directory in (path for writer in writers for path in writer.dirs.values()):
-                self.evaluation.collect(directory)
+            for run in places:
+                self.evaluation.queue_weights(run)
             self.evaluation.finish(lambda: Interrupt.stop_requested)
-            for writer in writers:
-                for seed, directory in writer.dirs.items():
-                    for table, key in writer.list_tables(seed):
-                        latest = table.latest.get(key)
-                        if latest and (columns := self.evaluation.make_new_columns(directory, latest)):
-                            table.amend(columns, key)
-                            if key is None:
-                                self.logs.amend(directory, {"agent_steps": latest["agent_steps"]} | columns)
+            for run, (writer, seed) in places.items():
+                if cells := writer.amend(seed, partial(self.evaluation.make_new_columns, run)):
+                    self.logs.amend(run, cells)
+                self.evaluation.remove_played(run)  # last: a run whose driver was killed before comes back here
 
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):

@@ -15,8 +15,9 @@ from cluster.plan import make_plan
 from loggers.metrics import Metrics
 from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
-from playing.evaluations import Evaluation
+from playing.evaluations import Evaluation, make_columns, read_evaluations, write_evaluations
 from playing.periodic_evaluation import PeriodicEvaluation
+from run_directory.progress_table import ProgressTable
 from runs import training_process, tuning
 from runs.display import Display
 from runs.interrupt import Interrupt
@@ -179,3 +180,30 @@ def test_a_process_that_cannot_start_because_of_its_code_is_reported(monkeypatch
     monkeypatch.setattr(training_process, "read_trial", lambda config: ({}, {1: tmp_path}, [1]))
     error = RayActorError(error_msg="the runner raised KeyError", actor_init_failed=True)
     assert "the runner raised KeyError" in Attempt(error).step()["failure"]
+
+
+def test_a_driver_killed_before_the_last_evaluation_is_in_progress_csv_puts_it_there_the_next_time(
+    tmp_path, monkeypatch
+):
+    weights = tmp_path / "checkpoints" / "evaluate_1000"
+    weights.mkdir(parents=True)
+    write_evaluations(tmp_path, [Evaluation(1000, "stochastic", 4, 20.0, 10.0, 30.0, 0, 0.1)])
+    sent = []
+
+    def end_run() -> None:
+        evaluation = PeriodicEvaluation({}, {tmp_path: "seed 1"}, print, print)
+        logs = SimpleNamespace(amend=lambda run, cells: sent.append(cells))
+        recorder = Recorder(tmp_path, None, None, None, print, None, logs, None, evaluation)
+        recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
+        recorder.finish_evaluations([str(tmp_path)])
+
+    RowWriter({1: tmp_path}, tmp_path, tensorboard=False).add(1, {"agent_steps": 1200})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProgressTable, "amend", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        end_run()
+    assert weights.exists(), "without them, the run is at its end"
+    end_run()
+    assert rows_of(tmp_path)[-1]["evaluation_mean"] == 20.0 and not weights.exists()
+    assert sent == [{"agent_steps": "1200"} | make_columns(read_evaluations(tmp_path)[0])]
+    end_run()
+    assert len(sent) == 1
