@@ -93,7 +93,12 @@ def describe_audit(subject: Subject, answers: list[Answer], title: str, seconds:
 
 
 def format_files(content: dict[str, Any], command: str) -> dict[str, str]:
-    """Return the texts of AUDIT_JSON and AUDIT_MD, the same as a table, for what `describe_audit` returned."""
+    """Return the two files of an audit: name -> text.
+
+    Args:
+        content: what `describe_audit` returned. AUDIT_JSON holds it as it is, AUDIT_MD as a table.
+        command: the command line of the audit, for AUDIT_MD.
+    """
     rows = [
         f"| {a['status']} | {a['subject']}: {a['question']} | {a['found']} | {a['others']} | `{a['code']}` |"
         for a in content["answers"]

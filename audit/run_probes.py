@@ -84,7 +84,7 @@ def play_steps(subject: Subject, agent_steps: int) -> np.ndarray:
 
 
 def sample_with(subject: Subject, seed: int) -> dict[str, np.ndarray]:
-    """Return the first Rollout of a new env runner of a few envs with this seed and the present weights."""
+    """Return the first Rollout of a new env runner with this seed, the present weights and at most FEW_ENVS envs."""
     config = subject.config.copy(copy_frozen=False)
     config.seed, config.num_envs_per_env_runner = seed, min(FEW_ENVS, subject.runner.num_envs)
     runner = type(subject.runner)(config=config, module=subject.net)

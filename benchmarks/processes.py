@@ -29,9 +29,16 @@ def descendants() -> list[psutil.Process]:
 def started(
     command: list[str], folder: Path, log: Path, variables: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[subprocess.Popen]:
-    """Run `command` in `folder`, output to `log`, with `variables` added to its environment.
+    """Run a command for as long as a `with` block lasts, and end all processes that it has started.
 
-    When the block ends, however it does, nothing it started is left; what the caller had started before stays.
+    Args:
+        command: the program and its arguments.
+        folder: its working directory.
+        log: the file that takes its standard output and standard error.
+        variables: what is added to its environment.
+
+    Yields:
+        The process. Processes that the caller had started before the block stay.
     """
     before = descendants()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **variables}

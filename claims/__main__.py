@@ -55,10 +55,14 @@ def main(argv: list[str]) -> int:
 
 
 def read_options(words: list[str]) -> dict[str, str]:
-    """Return the options of a command line, with defaults for the others.
+    """Return the value of each option in DEFAULTS: that of the command line, or the default.
+
+    Args:
+        words: `option=value`, from the command line.
 
     Raises:
-        Mistake: a word is none of them. What is trained, and how, is stated beforehand in the claim's file.
+        Mistake: a word is no option, such as a setting of the training, which only the claim's file may state; or a
+            value is not possible.
     """
     options = dict(DEFAULTS)
     for word in words:

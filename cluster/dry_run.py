@@ -33,7 +33,7 @@ class Pace(NamedTuple):
 
 @ray.remote(num_cpus=0)
 class EnvRunnerProbe:
-    """A process with one env runner, like the processes of a run, whose pace is measured."""
+    """Ray's actor that measures the pace of one env runner, which is made as those of the run are."""
 
     def measure_pace(self, config: Any) -> Pace:
         """Return the pace of the env runner over MEASUREMENT_S, after a first rollout that is not measured."""
@@ -121,7 +121,7 @@ def describe_repetitions(plan: Plan, found: list[Node]) -> list[str]:
 
 
 def count_places(plan: Plan, found: list[Node]) -> int:
-    """Return how many runs, or trials of a search, have room on the nodes at once, as far as there are so many."""
+    """Return how many seeds of the run, or trials of the search, fit on the nodes at once; at most all of them."""
     most = plan.settings["search"]["trials"] if plan.settings["command"] == "search" else len(plan.seeds)
     count, evaluator = 0, plan.all_bundles[len(plan.bundles) :]
     while count < most and place_bundles(plan.bundles * (count + 1) + evaluator, found) is not None:

@@ -132,7 +132,11 @@ def list_clips(label: str, run: Run, notes: list[str]) -> list[Clip]:
 
 
 def film_arm(clip: Clip, display: GamesDisplay, folder: Path) -> str:
-    """Return the figure of a clip in HTML; where no game can be played or filmed, a figure that says why."""
+    """Play and film the beginning of a game with the weights of a clip.
+
+    Returns:
+        A <figure> of HTML with the video and a caption; if the game cannot be played or filmed, with the reason alone.
+    """
     from pages.run_games import film_clip
     from recordings.replayed_game import ReplayMismatch
 

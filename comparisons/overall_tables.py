@@ -55,7 +55,7 @@ EXPLAIN_CHANCES = (
 
 
 def list_overall_verdicts(aggregate: Aggregate) -> list[str]:
-    """Return a sentence for each pair of arms; of one arm, a sentence that says so."""
+    """Return the verdict on each pair of arms as a sentence; with one arm only, a sentence that there is no pair."""
     return [one.describe() for one in aggregate.verdicts] or ["One arm: there is nothing to compare it with."]
 
 

@@ -43,16 +43,16 @@ class Callback:
     setting `callbacks`."""
 
     def on_start(self, run: Run) -> None:
-        """Hear that a training process of the run has started; a run that continues starts again."""
+        """Called when a training process of the run has started, also when a run continues."""
 
     def on_row(self, run: Run, row: dict[str, Any]) -> None:
-        """Hear of a new row of progress.csv: column -> number."""
+        """Called with each row of progress.csv, column -> number, after it was written."""
 
     def on_checkpoint(self, run: Run, checkpoint: Path) -> None:
-        """Hear of a new checkpoint, a folder; `load_agent(run.directory, str(checkpoint))` plays with it."""
+        """Called with the folder of each new checkpoint; `load_agent(run.directory, str(checkpoint))` plays with it."""
 
     def on_end(self, run: Run, failure: str | None) -> None:
-        """Hear that the training of the run has ended in this process.
+        """Called when the training of the run has ended in this process.
 
         Args:
             run: the run.

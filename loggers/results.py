@@ -26,11 +26,12 @@ STATISTICS = ("mean", "median", "iqm", "std")
 
 
 def send_results(run: Path, since: float) -> None:
-    """Send results that are newer than a time to the loggers that a run directory names, and print what went wrong.
+    """Send the evaluations, videos and pages that a command has made to W&B or MLflow, and print what went wrong.
 
     Args:
-        run: a run directory, of one seed or several. Nothing happens where it has no logger but TensorBoard.
-        since: in seconds since 1970, when the command began that has made the results.
+        run: a run directory, of one seed or several; its config.yaml names the loggers. Without W&B and MLflow among
+            them, nothing is sent.
+        since: when the command began, in seconds since 1970; only files that are newer are sent.
     """
     try:
         sentences = [sentence for one in list_seed_runs(run) for sentence in send_seed_results(one, since)]

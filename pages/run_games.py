@@ -66,7 +66,7 @@ def film_clip(run: Path, milestone: Path, display: GamesDisplay, folder: Path) -
         folder: a folder for temporary files.
 
     Returns:
-        The name of the clip, a sentence about the score then, and the video as a data URI.
+        `name`, the agent steps of the weights; `text`, the training score at that time; `video`, a data URI.
     """
     agent = make_agent(run, milestone, CLIP_FRAMES)
     (replay,) = play_replays(agent, 1, greedy=False, display=display)

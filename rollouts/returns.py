@@ -11,7 +11,7 @@ import torch
 def next_values(
     values: torch.Tensor, final_values: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor
 ) -> torch.Tensor:
-    """V(s_{t+1}) as the step at t leads to it.
+    """Return the value of the observation that each step leads to, V(s_{t+1}); 0 where the step ended the episode.
 
     Args:
         values: float [T + 1, N]; the last row is the bootstrap.
