@@ -19,7 +19,7 @@
 
 : "${SUITE:=$SLURM_SUBMIT_DIR}"                       # the checkout, with its .venv
 : "${OUTPUT:=$SUITE/outputs}"                         # on a file system that all nodes have
-export RAY_TMPDIR="${RAY_TMPDIR:-/tmp/$USER}"         # short, and of this user: /tmp/ray may be somebody else's
+export RAY_TMPDIR="${RAY_TMPDIR:-/tmp/${USER:-$(id -u)}}"  # short, and of this user: /tmp/ray may be somebody else's
 mkdir -p "$RAY_TMPDIR"
 cd "$SUITE" || exit 2
 
@@ -29,10 +29,11 @@ warned=0
 trap 'warned=1; kill -USR1 "$run"' USR1               # B: SLURM tells this script alone
 trap 'kill -TERM "$run"' TERM                         # scancel: a checkpoint, and no requeue
 
-wait "$run"; code=$?
+wait "$run"
 while kill -0 "$run" 2>/dev/null; do                  # a trap ends wait, not the run
-    wait "$run"; code=$?
+    wait "$run"
 done
+wait "$run"; code=$?                                  # of the run, which may have ended before the line of the trap
 if [ "$warned" = 1 ] && [ "$code" = 1 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

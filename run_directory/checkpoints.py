@@ -126,4 +126,6 @@ def _link_files(source: Path, target: Path) -> None:
         shutil.copytree(source, target, copy_function=os.link)
     except OSError:  # source and target are on two file systems, or the file system has no links
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
+        for path in (source, *sorted(source.rglob("*"))):  # copytree's error would not say that the disk is full
+            copy = target / path.relative_to(source)
+            copy.mkdir() if path.is_dir() else shutil.copy2(path, copy)

@@ -214,9 +214,10 @@ def slurm_job(tmp_path):
     environment = {"PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path)}
     environment |= {"SLURM_JOB_ID": "7", "USER": "me", "RAY_TMPDIR": str(tmp_path)}
 
-    def run_until(number: int, code: int) -> tuple[int, list[str], bool]:
+    def run_until(number: int, code: int, **variables: None) -> tuple[int, list[str], bool]:
         words = ["bash", str(DEPLOY / "slurm.sh"), "env=pong", "seed=[1,2]", "output_dir=typed"]
-        job = subprocess.Popen(words, env=environment | {"CODE": str(code)}, cwd=tmp_path)
+        there = {name: value for name, value in environment.items() if name not in variables}
+        job = subprocess.Popen(words, env=there | {"CODE": str(code)}, cwd=tmp_path)
         while not (tmp_path / "words").exists() or not (tmp_path / "words").read_text():
             assert job.poll() is None
             time.sleep(0.05)
@@ -237,6 +238,16 @@ def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, agai
     assert {"resume=auto", "trust=true", "on_usr1=stop"} <= set(words)
     settings, _ = run.read_experiment(words[1:])
     assert settings["on_usr1"] == "stop" and settings["output_dir"] == "typed", "what is typed wins over $OUTPUT"
+
+
+def test_slurm_requeues_a_run_that_ends_as_soon_as_it_is_warned_and_needs_no_name_of_a_user(slurm_job, tmp_path):
+    python = tmp_path / ".venv/bin/python"
+    for number in range(5):  # most of them end before the script looks again
+        python.write_text('#!/bin/bash\ntrap "exit 1" USR1\necho "$RAY_TMPDIR" > words\nsleep 60 & wait\n')
+        for name in ("words", "requeued"):
+            (tmp_path / name).unlink(missing_ok=True)
+        ended, words, requeued = slurm_job(signal.SIGUSR1, 1, USER=None, RAY_TMPDIR=None)
+        assert (ended, requeued, words) == (1, True, [f"/tmp/{os.getuid()}"]), number
 
 
 def test_slurm_warns_the_script_and_not_the_processes_of_ray():

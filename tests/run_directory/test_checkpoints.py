@@ -105,6 +105,23 @@ def test_kept_checkpoints_outlive_tune_s_own(made, run):
     assert find_damage(run / "checkpoints" / "last") is None
 
 
+def test_a_disk_that_is_full_while_files_are_copied_is_said_to_be_full(made, run, monkeypatch):
+    """So that the run stops in good order, with its last checkpoint."""
+
+    def refuses(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def is_full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keep_checkpoint(made(1), run)
+    monkeypatch.setattr(checkpoints.os, "link", refuses)
+    monkeypatch.setattr(checkpoints.shutil, "copyfile", is_full)
+    with pytest.raises(OSError, match="No space left") as full:
+        keep_checkpoint(made(2), run)
+    assert full.value.errno == errno.ENOSPC and steps_of(run, "last") == 1
+
+
 def test_where_files_cannot_be_linked_they_are_copied(made, run, monkeypatch):
     def refuses(*_, **__):
         raise OSError(errno.EXDEV, "another file system")
