@@ -52,6 +52,11 @@ def main(argv: list[str]) -> int:
             return 0
         arguments = split_arguments(argv)
         overrides, flags = arguments.overrides, arguments.flags
+        if "--version" in flags:
+            from command_line.versions import format_versions
+
+            print(format_versions())
+            return 0
         open_typed_folder(overrides)
         if "--help" in flags:
             from command_line.help import format_help

@@ -21,7 +21,7 @@ from settings.runs import SEED, RunSettings
 from settings.setting import Setting, list_settings
 from settings.suggestions import suggest_option
 
-FLAGS = ("--help", "--multirun", "--cfg", "--package", "--config-dir", "--completion")
+FLAGS = ("--help", "--multirun", "--cfg", "--package", "--config-dir", "--completion", "--version")
 PATH_NAMES = {  # settings whose values are paths -> names that they take instead of a path
     "run": ("latest",),
     "resume": ("latest", "auto"),

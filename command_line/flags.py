@@ -32,10 +32,10 @@ HYDRA_FLAGS = {  # flag of Hydra's own applications -> what to type instead
     "--package": "type it behind --cfg job, as in --cfg job --package algo",
     "--shell-completion": "type --completion bash, or zsh",
     "--hydra-help": "--help lists groups, settings and examples",
-    "--version": "run.json of a run has the versions of all packages",
 }
 SHORT_FLAGS = {"-h": "--help", "-m": "--multirun", "-c": "--cfg", "-cd": "--config-dir", "-p": "--package"}
-SHORT_FLAGS |= {"-i": "--info", "-cn": "--config-name", "-cp": "--config-path", "-sc": "--shell-completion"}
+SHORT_FLAGS |= {"-V": "--version", "-i": "--info", "-cn": "--config-name", "-cp": "--config-path"}
+SHORT_FLAGS |= {"-sc": "--shell-completion"}
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Arguments:
 
     Attributes:
         overrides: its words of the form key=value, and others that are no flags.
-        flags: of --help, --multirun and --cfg, those that are there.
+        flags: of --help, --version, --multirun and --cfg, those that are there.
         package: the group to print with --cfg job, or None for all of the experiment.
     """
 
@@ -64,7 +64,7 @@ def split_arguments(argv: list[str]) -> Arguments:
         word = words.pop(0)
         flag, equals, value = word.partition("=")
         flag = SHORT_FLAGS.get(flag, flag)
-        if flag in ("--help", "--multirun") and not equals:
+        if flag in ("--help", "--version", "--multirun") and not equals:
             found.flags.add(flag)
         elif flag in ("--cfg", "--config-dir", "--package"):
             if not equals:
@@ -155,12 +155,21 @@ def list_typed_groups(words: list[str]) -> list[str]:
     return [f"algo={option}" for option in flags if option in list_options("algo")]
 
 
+def list_meanings(word: str) -> list[str]:
+    """Return the overrides that a word without `=` can stand for: `algo=ppo` for ppo, `env=qbert` for Qbert."""
+    lower = word.lower()
+    if found := [f"{group}={lower}" for group in GROUPS if lower in list_options(group)]:
+        return found
+    if lower in COMMANDS:
+        return [f"command={COMMANDS[lower]}"]
+    game = translate_env(word, list_options("env"))
+    return [game] if game else []
+
+
 def refuse_bare_words(overrides: list[str]) -> None:
     """Refuse a word without `=` that is an option of a group, such as `ppo`, a game, or the name of a command."""
     for word in (word for word in overrides if "=" not in word):
-        if groups := [group for group in GROUPS if word.lower() in list_options(group)]:
-            raise Mistake(f"{word}: did you mean {groups[0]}={word.lower()}?")
-        if word.lower() in COMMANDS:
-            raise Mistake(f"{word}: did you mean command={COMMANDS[word.lower()]}?")
-        if game := translate_env(word, list_options("env")):
-            raise Mistake(f"{word}: did you mean {game}?")
+        if word.lower() in ("help", "version"):
+            raise Mistake(f"{word}: did you mean --{word.lower()}?")
+        if meanings := list_meanings(word):
+            raise Mistake(f"{word}: did you mean {' or '.join(meanings)}?")

@@ -2,9 +2,10 @@
 
     python run.py --help             groups and examples
     python run.py --help algo        the options of a group, and the settings of its default option
-    python run.py --help algo=a2c    the settings of A2C
+    python run.py --help algo=a2c    the settings of A2C; --help a2c is the same
     python run.py --help algo.lr     one setting
     python run.py --help algo.lr tuned_configs=assault_a2c    with its value there
+    python run.py --help tuned_configs=assault_a2c    what a tuned config is, and the settings that it changes
 
 Meanings and values come from the classes in settings/, defaults from the YAML files in experiments/.
 """
@@ -17,17 +18,19 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from command_line.flags import list_meanings
 from environments.own_folder import OwnFolder
 from environments.spelling import list_games
 from experiments.composition import (
+    FILE_GROUPS,
     GROUPS,
     compose_config,
     compose_settings,
+    expand_overrides,
     explain_typed_key,
     find_option_file,
     list_options,
 )
-from experiments.words import expand_override
 from settings.commands import (
     COMMAND_DEFAULTS,
     IGNORED_SETTINGS,
@@ -72,11 +75,13 @@ flags
   --config-dir mine   use your own algo/, env/ ... in this folder, too
   tuned_configs=mine.yaml (or experiment=)   use a file of your own
   -m          a grid of experiments, and their comparison: docs/comparing.md
-  --help algo, --help algo=a2c, --help algo.lr   settings and what they mean
+  --help algo, --help a2c, --help algo.lr   settings and what they mean
   --completion bash (or zsh)   Tab completes: eval "$(python run.py ...)"
+  --version   of the suite, Python, Ray, PyTorch
 """
 SECTIONS = ("algo", "env", "model", "cluster", "stop", "search", "run")  # run stands for the settings of no group
 EXAMPLE_SEARCH = "tune_searches=assault_ppo"  # an experiment without a search has no search settings to show
+GAMES = {"env=atari": ["env.game=assault"], "env=gymnasium": ["env.id=CartPole-v1"]}  # they have no default game
 
 
 def format_help(words: list[str]) -> str:
@@ -85,8 +90,17 @@ def format_help(words: list[str]) -> str:
     Raises:
         Mistake: a word is neither a group, nor an option of a group, nor a setting.
     """
-    typed = [word for word in words if "=" in word and word.partition("=")[0] in GROUPS]
+    words = [meaning for word in words for meaning in expand_word(word)]
+    typed = [word for word in words if word.partition("=")[0] in {*GROUPS} - {"command"} and "=" in word]
     return "\n\n".join("\n".join(format_section(word, typed)) for word in words) if words else format_overview()
+
+
+def expand_word(word: str) -> list[str]:
+    """Return what a word of --help stands for: `algo=ppo` for ppo; evaluate is a setting and a command, too."""
+    if "=" in word or "." in word or word in (*GROUPS, *SECTIONS):
+        return [word]
+    of_run = word == "seed" or word in list_settings(RunSettings)
+    return [*([word] if of_run else []), *list_meanings(word)] or [word]
 
 
 def format_overview() -> str:
@@ -102,10 +116,13 @@ def format_section(word: str, typed: list[str]) -> list[str]:
     """Return the lines on one word: a group, `group=option`, or a setting, with its value by the options `typed`."""
     group, equals, option = word.partition("=")
     if equals and group in GROUPS:
-        words = expand_override(word, list_options("env"))  # two for any game of ALE
+        words = expand_overrides([word])  # two for any game of ALE; of a file of the user, its option
         file = words[0].partition("=")[2]
         lines = [line for text in read_header(group, file) for line in (wrap_text("  ", text) if text else [""])]
-        return [word, *lines, *(format_command(option) if group == "command" else format_settings(group, words))]
+        if group == "command":
+            return [word, *lines, *format_command(option)]
+        changes = format_changes(word) if group in FILE_GROUPS else []
+        return [word, *lines, *changes, *format_settings(group, [word] if group in FILE_GROUPS else words)]
     if group in (*GROUPS, *SECTIONS) and not equals:
         settings = format_settings(group, [])
         if group in GROUPS and settings:
@@ -116,12 +133,16 @@ def format_section(word: str, typed: list[str]) -> list[str]:
         return [*(format_options(group) if group in GROUPS else [title]), *settings]
     key = group  # of algo.lr=3, algo.lr
     group, _, name = key.rpartition(".")
+    if key == "search.space":
+        return format_space(typed)
     options = list_options(group) if group in ("algo", "env", "model") and is_in_files(name, group) else []
     for overrides in [typed, *([f"{group}={option}"] for option in options)]:
         table = list_defaults(group or "run", overrides)
         if name in table:
             games = wrap_text("      ", f"Games: {', '.join(list_games())}") if key == "env.game" else []
             return [*overrides, *format_setting(key, *table[name]), *games]
+    if key == "made_for":
+        return ["made_for", *wrap_text("  ", "the algorithm and the environment that a tuned config was made for")]
     known = [f"{section}.{name}" for section in SECTIONS[:-1] for name in list_defaults(section, [])]
     raise Mistake(f"--help {explain_typed_key(key, known)}")
 
@@ -152,17 +173,56 @@ def format_settings(group: str, overrides: list[str]) -> list[str]:
     lines, group = [], "search" if group == "tune_searches" else group
     for name, (setting, default) in list_defaults(group, overrides).items():
         lines += format_setting(name if group == "run" else f"{group}.{name}", setting, default)
-    return lines
+    return lines + (format_space(overrides) if group == "search" else [])
+
+
+def format_space(overrides: list[str]) -> list[str]:
+    """Return the lines on the space of a search: of the one that the overrides choose, else of EXAMPLE_SEARCH."""
+    search = choose_search(overrides)
+    meaning = "the settings that vary, each with its range, written in the file of a search; docs/searches.md has the "
+    lines = ["  search.space", *wrap_text("      ", f"{meaning}kinds of ranges. That of {search}:")]
+    space = compose_once(search, own_folder=OwnFolder.path)["search"]["space"]
+    return lines + [line for key, one in space.items() for line in wrap_text("        ", f"{key}: {spell_value(one)}")]
+
+
+def choose_search(overrides: list[str]) -> str:
+    """Return the last override that chooses a search, or EXAMPLE_SEARCH: no other experiment has settings of a search.
+
+    Raises:
+        Mistake: the file that it chooses is no search.
+    """
+    chosen = [one for one in overrides if one.startswith("tune_searches=") and one != "tune_searches=null"]
+    search = [EXAMPLE_SEARCH, *chosen][-1]
+    if "search" not in compose_once(search, own_folder=OwnFolder.path):
+        raise Mistake(f"--help {search}: the file is no search; it needs `override /command: search` in its defaults")
+    return search
+
+
+def format_changes(override: str) -> list[str]:
+    """Return the lines on a file of settings: the options that it chooses, and what it changes in their settings."""
+    after = compose_once(override, own_folder=OwnFolder.path)
+    choices = compose_config(expand_overrides([override]), with_hydra=True).hydra.runtime.choices
+    options = [f"{group}={choices[group]}" for group in ("algo", "env", "model", "cluster")]
+    before = compose_once(*options, *GAMES.get(options[1], []), own_folder=OwnFolder.path)
+    lines: list[str] = []
+    for group in sorted(after.keys() - {"command", "search", "made_for"}, key=[*SECTIONS, *after].index):
+        values, old = after[group], before.get(group)
+        both = isinstance(values, dict) and isinstance(old, dict)
+        pairs = {f"{group}.{k}": (v, old.get(k)) for k, v in values.items()} if both else {group: (values, old)}
+        for key, (value, was) in pairs.items():
+            if value != was and not key.endswith(".name"):
+                lines += wrap_text("  ", f"{key}={spell_value(value)}, instead of {spell_value(was)}")
+    head = ["", *wrap_text("", f"it chooses {' '.join(options)}"), "and changes these of their settings"]
+    return [*head, *(lines or ["  none"])]
 
 
 def list_defaults(group: str, overrides: list[str]) -> dict[str, tuple[Setting, Any]]:
     """Return name -> setting and default of a group of SECTIONS, in the order of its YAML file; else nothing."""
     if group not in SECTIONS:
         return {}
-    if group == "search" and not overrides:
-        overrides = [EXAMPLE_SEARCH]
-    games = {"env=atari": ["env.game=assault"], "env=gymnasium": ["env.id=CartPole-v1"]}  # they have no default game
-    settings = compose_once(*overrides, *games.get(" ".join(overrides), []), own_folder=OwnFolder.path)
+    if group == "search":
+        overrides = [choose_search(overrides)]
+    settings = compose_once(*overrides, *GAMES.get(" ".join(overrides), []), own_folder=OwnFolder.path)
     if group == "run":
         of_run = {"seed": SEED, **list_settings(RunSettings)}
         return {name: (setting, settings[name]) for name, setting in of_run.items()}
@@ -206,10 +266,21 @@ def read_header(group: str, option: str) -> list[str]:
 
 def format_setting(key: str, setting: Setting, default: Any) -> list[str]:
     """Return the lines on a setting: its default as an override, then its meaning and the values that it takes."""
-    shown = {type(None): "null", bool: str(default).lower()}.get(type(default), str(default))
-    if type(default) is int and default >= 100_000:
-        shown = f"{default:_}"
-    return [f"  {key}={shown}", *wrap_text("      ", f"{setting.meaning}. Takes {setting.describe_values()}")]
+    return [
+        f"  {key}={spell_value(default)}",
+        *wrap_text("      ", f"{setting.meaning}. Takes {setting.describe_values()}"),
+    ]
+
+
+def spell_value(value: Any) -> str:
+    """Return a value as it can be typed: `null`, `true`, `1_000_000`, `{uniform: [0.1, 0.3]}`."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {spell_value(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(spell_value, value)) + "]"
+    if type(value) is int and value >= 100_000:
+        return f"{value:_}"
+    return {type(None): "null", bool: str(value).lower()}.get(type(value), str(value))
 
 
 def wrap_text(first: str, text: str) -> list[str]:

@@ -1,6 +1,10 @@
 """Flags: those that there are, Hydra's that there are not, and those of other libraries."""
 
+import platform
+
 import pytest
+import ray
+import torch
 import yaml
 
 import run
@@ -49,3 +53,25 @@ def test_flags_stand_anywhere_between_overrides():
     assert found.package == "algo"
     with pytest.raises(Mistake):
         split_arguments(["--cfg", "algo=ppo"])
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["algo=ppo", "--version"]])
+def test_the_versions_are_printed_as_a_report_of_a_fault_needs_them(words, capsys):
+    assert run.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("RLlib Atari suite 0.") and lines[1].startswith(f"Python {platform.python_version()} ")
+    assert {f"ray {ray.__version__}", f"torch {torch.__version__}"} <= {*lines}
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("help", "--help"),
+        ("version", "--version"),
+        ("Qbert", "env=qbert"),
+        ("assault_ppo", "tuned_configs=assault_ppo or tune_searches=assault_ppo"),
+    ],
+)
+def test_a_word_without_a_key_is_answered_with_what_it_can_mean(word, meant, capsys):
+    assert run.main([word]) == 2
+    assert capsys.readouterr().err == f"error: {word}: did you mean {meant}?\n"

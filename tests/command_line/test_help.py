@@ -110,3 +110,42 @@ def test_a_setting_has_the_value_of_the_options_that_are_typed_with_it():
     for typed, value in {"algo=a2c": "0.0007", "tuned_configs=assault_a2c": "0.0005", "env=pong": "0.00025"}.items():
         assert f"\n  algo.lr={value}\n" in format_help(["algo.lr", typed])
     assert "algo.lr=0.00025" in format_help(["algo.lr"])
+
+
+def test_a_word_without_its_group_has_the_page_of_the_option():
+    for word, page in {"ppo": "algo=ppo", "qbert": "env=qbert", "one_gpu": "cluster=one_gpu"}.items():
+        assert format_help([word]) == format_help([page])
+    for both in ("evaluate", "page"):
+        assert format_help([both]) == format_help([f"{both}=true"]) + "\n\n" + format_help([f"command={both}"])
+    assert "\n  algo.lr=0.0007\n" in format_help(["a2c", "algo.lr"])
+
+
+def test_the_page_of_a_tuned_config_has_what_it_chooses_and_changes():
+    page = format_help(["tuned_configs=assault_a2c"])
+    assert "it chooses algo=a2c env=assault model=nature_cnn" in page and "Source:" in page
+    changed = page[page.index("and changes") :].splitlines()[1:]
+    assert "  algo.lr=0.0005, instead of 0.0007" in changed and changed[-1].startswith("  stop.agent_steps=1_000_000,")
+    assert not any(line.startswith(("  algo.gamma", "  made_for", "  algo.name")) for line in changed)
+
+
+def test_a_file_of_the_user_has_a_page_like_any_tuned_config(tmp_path, capsys):
+    file = tmp_path / "my own,file.yaml"
+    file.write_text("# @package _global_\n# Mine.\ndefaults:\n  - override /algo: a2c\n")
+    assert run.main(["--help", f"tuned_configs={file}"]) == 0
+    page = capsys.readouterr().out
+    assert "\n  Mine.\n" in page and "it chooses algo=a2c" in page and page.endswith("\n  none\n")
+    (other := tmp_path / "other.yaml").write_text(file.read_text() + "algo: {lr: 0.5}\n")
+    assert "\n  algo.lr=0.5\n" in format_help([f"tuned_configs={other}", "algo.lr"])
+    for words in ([f"tune_searches={file}"], ["search.space", f"tune_searches={file}"]):
+        with pytest.raises(Mistake, match="no search"):
+            format_help(words)
+    with pytest.raises(Mistake, match="no such file"):
+        format_help([f"tuned_configs={tmp_path}/nowhere.yaml"])
+
+
+def test_the_space_of_a_search_is_shown_for_the_search_that_is_typed():
+    assert "  algo.horizon: {choice: [64, 128, 256]}\n" in format_help(["search.space"])
+    space = format_help(["search.space", "tune_searches=cartpole_ppo"])
+    assert "  algo.num_epochs: {int: [2, 20]}\n" in space and "algo.horizon: " not in space
+    assert space.splitlines()[0] in format_help(["tune_searches=cartpole_ppo"])
+    assert "  search.trials=45\n" in format_help(["search.trials", "algo=a2c"])
