@@ -36,10 +36,10 @@ def place_own_files(words: list[str]) -> tuple[list[str], dict[str, Path]]:
     """
     placed: dict[str, Path] = {}
 
-    def place_file(found: re.Match) -> str:
-        path = Path(found.group()).expanduser()
+    def place_file(typed: str) -> str:
+        path = Path(typed).expanduser()
         if not path.is_file():
-            return found.group()
+            return typed
         name = next((name for name, other in placed.items() if other == path), f"{OWN_FILES}/{len(placed)}/{path.name}")
         placed[name] = path
         return name
@@ -50,7 +50,8 @@ def place_own_files(words: list[str]) -> tuple[list[str], dict[str, Path]]:
         if key == "config_dir" and value not in ("", "null"):
             placed[OWN_FOLDER], value = Path(value), OWN_FOLDER
         elif key in ("tuned_configs", "tune_searches"):
-            value = re.sub(r"[^,()]+\.ya?ml", place_file, value)
+            of_grid = not Path(value).expanduser().is_file()  # several, unless a file has commas in its name
+            value = re.sub(r"[^,()]+\.ya?ml", lambda f: place_file(f.group()), value) if of_grid else place_file(value)
         moved.append(f"{key}{equals}{value}")
     return moved, placed
 

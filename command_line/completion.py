@@ -6,6 +6,7 @@ At every Tab the shell runs `python run.py --complete <word under the cursor> <w
 follows the algorithm on the command line, and knows new YAML files and new run directories.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,11 +33,12 @@ PATH_NAMES = {  # settings whose values are paths -> names that they take instea
 }
 SHELLS = {
     # Bash ends a word at `=`, so a reply holds only the text after the last `=`. Commands without run.py get files.
+    # `read` without -r takes `my\ dir` for one word.
     "bash": """
 _rllib_suite() {
     local words current prefix
-    read -ra words <<< "${COMP_LINE:0:COMP_POINT}"
-    [[ ${COMP_LINE:0:COMP_POINT} == *[[:space:]] ]] && words+=("")
+    read -a words <<< "${COMP_LINE:0:COMP_POINT}"
+    [[ ${COMP_LINE:0:COMP_POINT} == *[^\\\\][[:space:]] ]] && words+=("")
     current=${words[-1]} prefix=
     if [[ ${words[1]} != *run.py ]] || (( ${#words[@]} < 3 )); then
         COMPREPLY=(); compopt -o default +o nospace; return
@@ -51,7 +53,7 @@ complete -o nospace -F _rllib_suite python python3
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 _rllib_suite() {
     if [[ ${words[2]} != *run.py ]] || (( CURRENT < 3 )); then _files; return; fi
-    compadd -Q -S '' -- ${(f)"$(${(Q)words[1,2]} --complete "$PREFIX" ${(Q)words[3,CURRENT-1]} 2>/dev/null)"}
+    compadd -Q -S '' -- ${(f)"$(${(Q)words[1,2]} --complete "${(Q)PREFIX}" ${(Q)words[3,CURRENT-1]} 2>/dev/null)"}
 }
 compdef _rllib_suite python python3
 """,
@@ -70,7 +72,9 @@ def get_completion_script(shell: str) -> str:
 
 
 def complete_word(current: str, before: list[str]) -> list[str]:
-    """Return the completions of a word, sorted; a completion that needs no further typing ends with a space.
+    """Return the completions of a word, sorted, as they are typed into a shell: `run=my\\ folder/`.
+
+    A completion that needs no further typing ends with a space.
 
     Args:
         current: the word under the cursor, up to the cursor; it may be empty.
@@ -96,7 +100,7 @@ def complete_word(current: str, before: list[str]) -> list[str]:
             offered = list_overrides(current, overrides)
         except Mistake:
             offered = list_overrides(current, [])
-    words = sorted({word for word in offered if word.startswith(current)})
+    words = [re.sub(r"([^\w@%+=:,./~-])", r"\\\1", word) for word in sorted({*offered}) if word.startswith(current)]
     return [word if word.endswith(("=", ".", "/")) else f"{word} " for word in words]
 
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from environments.passwords import mask_passwords
-from experiments.composition import GROUPS, PATH_SETTINGS, compose_settings, list_values
+from experiments.composition import (
+    FILE_GROUPS,
+    GROUPS,
+    PATH_SETTINGS,
+    compose_settings,
+    is_file_option,
+    list_values,
+)
 from experiments.overrides import check_overrides
 from run_directory.layout import TUNE
 from run_directory.outputs import compute_key
@@ -140,7 +147,8 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         key = override.partition("=")[0]
         if why := REFUSED_SETTINGS.get(key):
             raise Mistake(f"{override}: {why}")
-        values = None if key == "seed" or key in PATH_SETTINGS else list_values(override)
+        one_path = key in PATH_SETTINGS or is_file_option(override)  # even if it has commas
+        values = None if key == "seed" or one_path else list_values(override)
         if values is None:
             fixed.append(override)
             continue
@@ -148,7 +156,7 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
             raise Mistake(f"{override}: all runs of a grid have it in common; give it one value")
         if key in swept:
             raise Mistake(f"{override}: {key} has several values already; write them into one list")
-        swept[key] = values
+        swept[key] = [re.sub(r"\\(.)", r"\1", value) for value in values] if key in FILE_GROUPS else values
     return fixed, swept
 
 

@@ -60,6 +60,17 @@ def test_paths_are_completed_folder_by_folder(tmp_path, monkeypatch):
     assert complete_word("out=o", []) == ["out=outputs/"]
 
 
+def test_paths_with_spaces_are_completed_as_a_shell_takes_them(tmp_path, monkeypatch):
+    (tmp_path / "my runs" / "it's, $1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert complete_word("run=m", []) == ["run=my\\ runs/"]
+    assert complete_word("run=my runs/", []) == ["run=my\\ runs/it\\'s,\\ \\$1/"]
+    (tmp_path / "my runs" / "mine.yaml").touch()
+    assert "tuned_configs=my\\ runs/mine.yaml " in complete_word("tuned_configs=my ru", []) + complete_word(
+        "tuned_configs=my runs/", []
+    )
+
+
 def test_flags_and_their_words_are_offered():
     assert complete_word("--c", []) == ["--cfg ", "--completion ", "--config-dir "]
     assert complete_word("--", []) == [f"{flag} " for flag in sorted(FLAGS)]
@@ -92,6 +103,18 @@ def test_a_script_is_free_of_syntax_errors(shell):
     ],
 )
 def test_bash_asks_for_the_word_under_the_cursor(line, replies):
+    assert ask_bash(line) == replies
+
+
+def test_bash_takes_a_path_with_spaces_for_one_word(tmp_path):
+    (tmp_path / "my runs" / "ppo").mkdir(parents=True)
+    shown = f"{tmp_path}/my\\ runs"
+    assert ask_bash(f"python run.py run={shown[:-2]}") == [f"{shown}/"]
+    assert ask_bash(f"python run.py output_dir={shown} run={shown}/p") == [f"{shown}/ppo/"]
+
+
+def ask_bash(line):
+    """The replies of bash at a Tab behind a line."""
     ask = 'eval "$1"; COMP_LINE=$2 COMP_POINT=${#2}; _rllib_suite 2>/dev/null; printf "%s\\n" "${COMPREPLY[@]}"'
     result = subprocess.run(
         ["bash", "-c", ask, "bash", get_completion_script("bash"), line.replace("python", sys.executable, 1)],
@@ -100,4 +123,4 @@ def test_bash_asks_for_the_word_under_the_cursor(line, replies):
         timeout=120,
         cwd=ROOT,
     )
-    assert [word for word in result.stdout.split("\n") if word] == replies
+    return [word for word in result.stdout.split("\n") if word]

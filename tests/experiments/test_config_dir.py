@@ -237,6 +237,11 @@ def test_own_files_have_places_in_the_package(mine, tmp_path):
     names = moved[1].removeprefix("tuned_configs=choice(").removesuffix(")").split(",")
     assert [own.get(name) for name in names] == [a_file, quick, None] and own[OWN_FOLDER] == mine
     assert place_own_files(["algo=ppo"]) == (["algo=ppo"], {})
+    odd = a_file.rename(tmp_path / "mine, (too).yaml")
+    assert place_own_files([f"tuned_configs={odd}"]) == (
+        [f"tuned_configs={OWN_FILES}/0/mine, (too).yaml"],
+        {f"{OWN_FILES}/0/mine, (too).yaml": odd},
+    )
     assert not {OWN_FOLDER, OWN_FILES} & {*GROUPS, *list_settings(RunSettings)}, "Hydra takes a folder for a group"
 
 

@@ -42,6 +42,18 @@ def test_the_same_line_has_the_same_name_and_another_line_another():
     assert read_grid(["env=cartpole", "algo=a2c,ppo", "label=mine"]).name == "mine"
 
 
+def test_files_of_settings_may_have_spaces_and_commas_in_their_paths(tmp_path):
+    folder = tmp_path / "my, own"
+    folder.mkdir()
+    for name, lr in {"one.yaml": 0.5, "two.yaml": 0.25}.items():
+        for path in (folder / name, tmp_path / f"my {name}"):
+            path.write_text(f"# @package _global_\nalgo: {{lr: {lr}}}\n")
+    arms = list_arms(f"tuned_configs={tmp_path}/my one.yaml,{tmp_path}/my two.yaml")
+    assert [arm["algo"]["lr"] for arm in arms.values()] == [0.5, 0.25]
+    arms = list_arms(f"tuned_configs={folder}/one.yaml", "algo.gamma=0.9,0.99")
+    assert {(arm["algo"]["lr"], arm["algo"]["gamma"]) for arm in arms.values()} == {(0.5, 0.9), (0.5, 0.99)}
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
