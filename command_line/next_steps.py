@@ -1,5 +1,6 @@
-"""What one can do with a run that has come to its end, as lines for a shell."""
+"""What one can do with a run that has come to its end, as lines for a shell; and whether it still trains."""
 
+import fcntl
 import os
 import shlex
 from contextlib import suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 from cluster.connection import JOB_VARIABLE
 from environments.games import may_never_end
 from run_directory.checkpoints import read_totals
-from run_directory.layout import checkpoint_path, format_command, list_seed_runs, shorten_path
+from run_directory.layout import STARTS, checkpoint_path, format_command, list_seed_runs, shorten_path
 from settings.mistakes import Mistake
 
 
@@ -48,3 +49,19 @@ def count_agent_steps(run: Path) -> int:
         newest = [checkpoint_path(one, "last") for one in list_seed_runs(run)]
         return max((int(read_totals(one)["agent_steps"]) for one in newest if one.is_dir()), default=0)
     return 0
+
+
+def is_training(run: Path) -> bool:
+    """Return whether a process holds the lock of a run or search (`run_directory.writing.lock_folder`): it trains.
+
+    A seed or a trial has the lock of the run or search above it. Where a file system cannot tell, the answer is True.
+    """
+    lock = [run, *(above for above in run.parents[:3] if (above / STARTS).is_file())][-1] / ".lock"
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except FileNotFoundError:  # whoever trains makes it first
+        return False
+    except OSError:
+        return True

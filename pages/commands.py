@@ -56,7 +56,8 @@ def run_reader(settings: dict) -> int:
 
     made = promote_winner(run)
     if made:
-        print(f"tuned config: {made}")
+        print(f"the settings of the winner are written to {made}")
+        print("to train with them: ", format_command(f"tuned_configs={made.stem}"))
     return 0 if made else 1
 
 

@@ -16,6 +16,7 @@ import secrets
 import socket
 from pathlib import Path
 
+from command_line.next_steps import is_training
 from pages.watch_server import WatchServer
 from run_directory.layout import list_seed_runs
 from runs.interrupt import STOP_SIGNALS
@@ -45,7 +46,9 @@ def watch(run: Path, port: int | None = None, checkpoint: str | None = None) -> 
     tunnel = f"ssh -L {port}:127.0.0.1:{port} {find_user_name()}@{socket.gethostname()}"
     print(f"watch: http://127.0.0.1:{port}/?token={token}")
     print(f"  for a browser on another machine, type there first: {tunnel}")
-    print("  Ctrl-C ends it; the run goes on", flush=True)
+    trains = is_training(run)
+    print("" if trains else "  no process trains this run now: it has ended, or was stopped\n", end="")
+    print(f"  Ctrl-C ends the page{'; the run goes on' if trains else ''}", flush=True)
     asyncio.run(serve_browsers(WatchServer(run, checkpoint, token), listener))
     return 0
 

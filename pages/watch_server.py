@@ -21,6 +21,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from command_line.next_steps import is_training
 from pages.templates import read_template
 from pages.watch_curves import WatchCurves
 from run_directory.layout import CONFIG, list_seed_runs
@@ -110,6 +111,7 @@ class WatchServer:
             "title": next((self._curves[name].read_content()["title"] for name in runs), self.run.name),
             "path": str(self.run),
             "search": (self.run / "trials").is_dir(),
+            "training": is_training(self.run),
             "runs": summaries,
             "chosen": self._curves[chosen].read_content() if chosen in runs else None,
         }

@@ -27,14 +27,16 @@ from rich.console import Console
 from small_worlds import ASSAULT, NATURE
 
 import run as command_line
-from pages.watch import PORTS, open_port
+from command_line.next_steps import is_training
+from pages.watch import PORTS, open_port, watch
 from pages.watch_curves import WatchCurves
 from pages.watch_server import MAX_GAMES, WatchServer
 from recordings.live_game import LiveGame, NoPictures
 from recordings.replayed_game import Emulator
-from run_directory.layout import MANIFEST
+from run_directory.layout import MANIFEST, STARTS
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
+from run_directory.writing import lock_folder
 from runs.display import Display
 from settings.mistakes import Mistake
 
@@ -458,6 +460,27 @@ def test_the_seeds_of_a_run_and_the_trials_of_a_search_are_on_one_wall(make_run,
     assert state["runs"]["trials/0001"]["score"] == 320
 
 
+def test_whether_a_process_trains_the_run_is_said_on_the_page_and_in_the_terminal(make_run, serve, monkeypatch, capsys):
+    for name in ("run", "run/seed_1", "run/seed_2"):
+        (make_run("CartPole-v1", name=name) / "progress.csv").write_text(HEAD + ROWS)
+    run = make_run("CartPole-v1", name="other").parent / "run"
+    (run / STARTS).write_text('{"starts": []}')
+    monkeypatch.setattr("pages.watch.serve_browsers", lambda *_: None)
+    monkeypatch.setattr("pages.watch.asyncio.run", lambda _: None)
+    monkeypatch.setattr("pages.watch.os.nice", lambda _: None)
+    address = serve(run)
+    assert state_of(address)["training"] is False, "nobody has trained it: there is no lock"
+    with lock_folder(run):
+        assert state_of(address)["training"] is True and is_training(run / "seed_2")
+        assert watch(run) == 0 and "the run goes on" in capsys.readouterr().out
+    assert state_of(address)["training"] is False and not is_training(run / "seed_2")
+    assert watch(run) == 0
+    said = capsys.readouterr().out
+    assert "no process trains this run now" in said and "the run goes on" not in said
+    with lock_folder(run):
+        pass  # who looks whether the lock is free does not keep it
+
+
 # In a browser ---------------------------------------------------------------------------------------------------------
 
 UNTIL = """
@@ -500,7 +523,8 @@ def test_a_browser_shows_the_game_the_policy_and_the_curves(assault_run, serve, 
     config = assault_run / "config.yaml"
     stop = {"agent_steps": 200_000, "time_s": 8.0}
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"stop": stop}))
-    said = run_in_browser(f"{serve(assault_run)}/?token=secret", LOOK, tmp_path, width=500)
+    with lock_folder(assault_run):  # as the training holds it
+        said = run_in_browser(f"{serve(assault_run)}/?token=secret", LOOK, tmp_path, width=500)
     for what in ("plays", "moves", "policy", "curves", "paused", "goes_on", "next_game", "fits"):
         assert said[what], (what, said)
     assert 97 < said["bars"] < 103 and said["trouble"] == "" and said["fetched"] == 0
@@ -509,6 +533,19 @@ def test_a_browser_shows_the_game_the_policy_and_the_curves(assault_run, serve, 
     assert numbers[:4] == ["3,000", "200,000", "320", "520"]  # steps, budget, score, steps per second
     assert ", 2 s left" in said["status"] and said["bar"] == 0.75
     assert said["share"].startswith("75 % of the 8 s ") and "stop.time_s" in said["share"]
+
+
+STATUS = UNTIL + "await until('row', () => $('status').textContent.includes('3,000')); return $('status').textContent;"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=NONE)
+def test_a_browser_shows_that_no_process_trains_the_run_and_no_time_left(assault_run, serve, tmp_path):
+    config = assault_run / "config.yaml"
+    for budget, end in {200_000: f"resume={assault_run} continues it.", 3000: "The run has ended."}.items():
+        config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"stop": {"agent_steps": budget}}))
+        (folder := tmp_path / str(budget)).mkdir()
+        status = run_in_browser(f"{serve(assault_run)}/?token=secret", STATUS, folder)
+        assert status.endswith(end) and " left" not in status, status
 
 
 WALL = (

@@ -49,6 +49,14 @@ def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path)
         assert re.search(values, text, re.MULTILINE), values
 
 
+def test_what_was_written_and_what_trains_with_it_is_said(searched, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tuned_configs.promotion.promote_winner", lambda run: promote_winner(run, tmp_path))
+    assert run.main(["command=promote", f"run={searched}"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"{tmp_path}/cartpole_ppo_searched.yaml")
+    assert second.endswith(" tuned_configs=cartpole_ppo_searched")
+
+
 @pytest.mark.parametrize("changed", [{}, {"id": "Acrobot-v1", "name": "Acrobot-v1"}])  # without a file of its own
 def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, searched):
     path = searched / "trials" / "0002" / "config.yaml"
