@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from evidence.grid_arms import is_grid
+from run_directory.layout import list_seed_runs
+from run_directory.outputs import find_newest_run
 from settings.mistakes import format_error, resolve_path
+from settings.suggestions import refuse_missing_directory
 
 
 def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
@@ -24,12 +27,12 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
     Raises:
         Mistake: a directory is not a run, or nothing has been trained in it.
     """
+    groups = [(label, find_run(path)) for label, path in runs]  # before the imports: a mistake is answered at once
     from comparisons.comparison import compare_runs
     from comparisons.files import format_markdown, write_comparison
     from comparisons.overall import summarize_games
     from comparisons.page import PAGE, write_page
 
-    groups = [(label, resolve_path(path, "runs")) for label, path in runs]
     comparisons = compare_runs(groups)
     overall = summarize_games(comparisons)
     of_grid = len(groups) == 1 and is_grid(groups[0][1])
@@ -45,6 +48,20 @@ def compare(runs: list[tuple[str | None, str]], out: str | None) -> int:
         return 1
     print(f"comparison: {folder / PAGE}, with tables and figures beside it")
     return 0
+
+
+def find_run(path: str) -> Path:
+    """Return the directory of a run or grid that `runs` names: `latest`, or a directory above runs, is the newest one.
+
+    Raises:
+        Mistake: there is no such directory, or no run in it.
+    """
+    refuse_missing_directory(path, "runs", ("latest",))
+    folder = resolve_path(path, "runs")
+    if not is_grid(folder):
+        folder = resolve_path(find_newest_run(path, "runs", "outputs", ("train",)), "runs")
+        list_seed_runs(folder)
+    return folder
 
 
 def print_verdicts(comparisons: list[Any], overall: Any) -> None:

@@ -1,12 +1,13 @@
 import csv
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from comparisons.commands import compare
+from comparisons.commands import compare, find_run
 from comparisons.comparison import compare_runs
 from comparisons.files import write_comparison
 from comparisons.overall import summarize_games
@@ -116,6 +117,26 @@ def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_c
     starts = json.loads((tmp_path / "out" / "starts.json").read_text())
     start = {kind: START[kind] for kind in ("command", "git", "packages", "hardware")}
     assert starts == [{"runs": ["bf16 seed 1", "bf16 seed 2"], "starts": [start]}]
+
+
+def test_latest_and_a_directory_above_runs_are_the_newest_run_as_for_other_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for hour, name in enumerate(("old", "new")):
+        start = START | {"time": f"2026-11-22T1{hour}:00:00+0000"}
+        write_run(tmp_path / "outputs" / "ppo" / "assault" / name, [1.0], starts=[start])
+    newest = tmp_path / "outputs" / "ppo" / "assault" / "new"
+    assert [find_run(path) for path in ("latest", "outputs/ppo", str(newest))] == [newest] * 3
+    (tmp_path / "grid").mkdir()
+    write_grid(tmp_path / "grid", [], [], "key", {"a": {"algo": "a2c"}})
+    assert find_run("grid") == tmp_path / "grid"
+    with pytest.raises(Mistake, match="no such directory"):
+        find_run("elsewhere")
+
+
+def test_a_directory_that_is_not_there_is_named_before_slow_imports(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "comparisons.page", None)  # an import of it fails
+    with pytest.raises(Mistake, match="no such directory"):
+        compare([(None, str(tmp_path / "nowhere"))], None)
 
 
 def test_arms_are_compared_by_their_seeds_and_one_seed_makes_no_interval(tmp_path):
