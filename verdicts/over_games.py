@@ -194,7 +194,7 @@ def bootstrap_improvement(
         return value, nan, nan
     rng = np.random.default_rng(seed)
     resampled = [resample_seeds(games, rng, num_resamples) for games in (first, second)]
-    return value, *take_interval(compute_improvement(*resampled, weights))
+    return value, *take_interval(compute_improvement(*resampled, weights=weights))
 
 
 def compute_profile(games: Games, thresholds: np.ndarray) -> np.ndarray:
