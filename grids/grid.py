@@ -106,7 +106,7 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
         Mistake: an arm cannot work on the cluster that is named, or another process runs the grid.
     """
     first = grid.arms[0].settings
-    refuse_unwritable_output(first)
+    refuse_unwritable_output(first, "grids")
     folder = Path(first["output_dir"]).expanduser().resolve() / "grids" / grid.name
     values = {arm.name: arm.values for arm in grid.arms}
     refuse_another_grid(folder, grid.experiment, values)

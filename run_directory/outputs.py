@@ -51,13 +51,13 @@ def make_folder(settings: dict, *names: str) -> Path:
     return path
 
 
-def refuse_unwritable_output(settings: dict) -> None:
-    """Refuse an `output_dir` in which `create_run` could not make a directory; nothing is made.
+def refuse_unwritable_output(settings: dict, *names: str) -> None:
+    """Refuse an `output_dir` in which `make_folder` could not make a directory of these names; nothing is made.
 
     Raises:
         Mistake: `output_dir` cannot be written.
     """
-    path = resolve_path(settings["output_dir"], "output_dir")
+    path = resolve_path(settings["output_dir"], "output_dir").joinpath(*names)
     parent = next(folder for folder in (path, *path.parents) if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         why = "no permission to write" if parent.is_dir() else "no directory"

@@ -113,7 +113,7 @@ def train(settings: dict, argv: list[str], overrides: list[str], resumed: Path |
                 if not todo:
                     return resumed, train_seeds(plan, resumed, [])
                 return resumed, train_run(plan, resumed, argv, overrides, todo, starts)
-    refuse_unwritable_output(settings)
+    refuse_unwritable_output(settings, settings["algo"]["name"], settings["env"]["name"])
     with open_ray(plan):
         run = create_run(settings)
         with lock_folder(run):

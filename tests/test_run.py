@@ -645,6 +645,20 @@ def test_an_output_directory_that_cannot_be_written_is_refused(tmp_path, refused
     assert f"output_dir={tmp_path}/file/outputs" in message and "name another" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("ppo", []), ("ppo/cartpole", []), ("grids", ["-m", "algo.lr=1e-3,1e-4", "label=mine"])]
+)
+def test_a_part_of_an_output_directory_that_cannot_be_written_is_refused_before_ray_starts(
+    name, words, tmp_path, refused, monkeypatch
+):
+    """It may be another user's, who made it first."""
+    for module in ("runs.train", "grids.grid"):
+        monkeypatch.setattr(f"{module}.open_ray", lambda plan: pytest.fail("Ray would start"))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    assert f"{tmp_path / name}" in refused(*words, "env=cartpole", f"output_dir={tmp_path}")
+
+
 @pytest.mark.parametrize("command", sorted({*READER_SETTINGS} - {"audit"}))  # that audits an experiment then
 def test_a_command_that_reads_a_run_is_refused_without_one(command, refused):
     assert re.search(rf"^runs? .*\bcommand={command} .*\bruns?=\[?<", refused(f"command={command}"))
