@@ -1,6 +1,5 @@
 """The number of threads that this process computes with."""
 
-import ctypes
 import ctypes.util
 import platform
 
@@ -34,6 +33,5 @@ def configure_threads() -> int:
         libc = ctypes.CDLL(ctypes.util.find_library("c"))
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-    threads = count_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads := count_threads())
     return threads

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from environments.screen import format_score
+from environments.screen import Screen, format_score
 from evidence.statistics import paired_difference
 from run_directory.files import check_kind, explain_damage, read_count, read_number, read_table, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV
@@ -148,16 +148,18 @@ def print_result(folder: Path) -> bool:
     if not console.is_terminal:  # rich would fold lines of a file or pipe at 80 characters
         console.width = WIDTH
     default = collect_default_scores(found)
-    table = Table(title=f"fresh seeds {', '.join(map(str, default))}", title_justify="left")
-    for heading in ("", "search score", "fresh scores", "fresh mean", "minus default (95 %)"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = Table(box=None)
+    for heading in ("settings", "search score", "fresh mean", "minus default (95 %)"):
+        table.add_column(heading, justify="left" if heading == "settings" else "right", no_wrap=True)
+    table.add_column("fresh scores")  # the only column that a narrow terminal folds
     for one in found:
         scores = ", ".join([*(format_score(score) for score in one.scores), *("failed" for _ in one.failed)])
         mean = format_score(one.mean) if one.scores else ""
-        table.add_row(one.name, format_score(one.search_score), scores, mean, format_difference(one.difference))
+        table.add_row(one.name, format_score(one.search_score), mean, format_difference(one.difference), scores)
     scores = ", ".join(map(format_score, default.values()))
-    table.add_row(DEFAULT, "", scores, format_score(float(np.mean([*default.values()]))) if default else "", "")
-    console.print(table, explain_result(found[0]), sep="\n", highlight=False, soft_wrap=True)
+    table.add_row(DEFAULT, "", format_score(float(np.mean([*default.values()]))) if default else "", "", scores)
+    console.print(f"fresh seeds {', '.join(map(str, default))}", table, sep="\n", highlight=False)
+    Screen(console).print_line(explain_result(found[0]))
     return found[0].difference[0] > 0 and not found[0].failed
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -251,23 +251,23 @@ class SearchDisplay(Screen):
         self._show_table()
 
     def _describe_with_time_left(self) -> str:
-        if not self._num_ended:
-            return f"{self.describe_progress()}, time left -"
-        each = (time.monotonic() - self._began_at) / self._num_ended
-        seconds = each * max(0, self.num_expected - self._num_ended)
+        if not 0 < self._num_ended < self.num_expected:
+            return self.describe_progress()
+        seconds = (time.monotonic() - self._began_at) / self._num_ended * (self.num_expected - self._num_ended)
         return f"{self.describe_progress()}, time left {format_duration(seconds)}"
 
     def _show_table(self) -> None:
         if not self._live:
             return
-        table = Table(box=None, header_style="dim", title=self._describe_with_time_left(), title_justify="left")
+        table = Table(box=None, header_style="dim")
         for heading in (self.noun, "agent steps", "score"):
-            table.add_column(heading, justify="right" if heading != self.noun else "left")
+            table.add_column(heading, justify="right" if heading != self.noun else "left", no_wrap=True)
         if any(values for values, *_ in self.trials.values()):
             table.add_column("values")
         for label, (values, agent_steps, score) in self.trials.items():
-            table.add_row(label, f"{agent_steps:,}", format_number(score, SCORE), *([values] if values else []))
-        self._live.update(table)
+            cells = [Text(values, no_wrap=True, overflow="ellipsis")] if values else []
+            table.add_row(label, f"{agent_steps:,}", format_number(score, SCORE), *cells)
+        self._live.update(Group(Text(self._describe_with_time_left()), *([table] if self.trials else [])))
 
 
 def format_values(values: dict[str, Any]) -> str:

@@ -1,9 +1,11 @@
 """The result of a search, read from its tables."""
 
+import functools
 import math
 import re
 
 import pytest
+from rich.console import Console
 
 from evidence.search_result import NoFinalists, explain_result, format_difference, print_result, read_finalists
 from pages.commands import show_search
@@ -40,6 +42,16 @@ def test_a_row_of_the_table_is_not_folded_where_there_is_no_terminal(searched, c
     assert "12,345,678.5, 78.0, 80.0" in capsys.readouterr().out
 
 
+def test_at_80_columns_headings_and_differences_are_whole(searched, capsys, monkeypatch):
+    terminal = functools.partial(Console, force_terminal=True, color_system=None, width=80)
+    monkeypatch.setattr("evidence.search_result.Console", terminal)
+    print_result(searched)
+    lines = capsys.readouterr().out.splitlines()
+    for whole in ("settings  search score  fresh mean ", "minus default (95 %)", "+24.0 (+21.5 to +26.5)"):
+        assert any(whole in line for line in lines), whole
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_winner_that_failed_on_every_fresh_seed_stays_the_winner_and_is_not_promoted(searched, capsys):
     text = re.sub(r"trial 2,fresh,(\d),.*", r"trial 2,fresh,\1,", (searched / "seeds.csv").read_text())
     (searched / "seeds.csv").write_text(text)
@@ -48,7 +60,7 @@ def test_a_winner_that_failed_on_every_fresh_seed_stays_the_winner_and_is_not_pr
     assert print_result(searched) is False
     printed = capsys.readouterr().out
     assert re.search(r"^trial 2\b.*\b3, 4, 5\b", printed, re.MULTILINE)
-    assert re.search(r"default .*53\.0, 54\.0, 55\.0 .*\b54\.0\b", printed, re.MULTILINE) and "nan" not in printed
+    assert re.search(r"default +54\.0 +53\.0, 54\.0, 55\.0", printed) and "nan" not in printed
     with pytest.raises(Mistake, match=r"trial 2\b.*\b3, 4, 5\b"):
         promote_winner(searched)
     assert "failed" in write_fresh_scores(searched) and "nan" not in write_fresh_scores(searched)

@@ -206,9 +206,12 @@ def test_outside_of_a_terminal_a_search_says_how_each_trial_ended_and_how_it_sta
         search.update_trial("trial 0", 1024, 90.0)  # its last report comes after its end
         search.start_trial("trial 1", {})
         search.end_trial("trial 1", "FAIL", 0, float("nan"), "ActorDiedError: dead")
+        search.start_trial("trial 2", {})
+        search.end_trial("trial 2", "COMPLETE", 1024, 80.0)
     lines = text_of(console).splitlines()
     assert re.search(r"^trial 0 .*\b1,024 .* 90\.0  ", lines[0]) and lines[0].endswith(format_values(VALUES))
     assert lines[1].startswith("standing, ") and lines[1].endswith("1 min 00 s")
+    assert lines[-1] == "standing", "nothing is left"
     assert re.search(r"^trial 1 .*ActorDiedError: dead: - *$", lines[2])
     assert format_values(VALUES) == "algo.lr=0.0003123  algo.horizon=64  algo.baseline=none"
 
@@ -221,7 +224,26 @@ def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
         search.update_trial("trial 0", 500, 40.25)
         search._live.refresh()
     text = text_of(console)
-    assert re.search(r"standing, [^-\n]*-", text) and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)
+    assert "time left" not in text and re.search(r"trial 0 +500 +40\.2 +algo\.lr=0\.0003123", text)
+
+
+def test_a_search_at_80_columns_has_a_line_per_trial_and_no_head_without_rows(clock):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with SearchDisplay(lambda: "1 of 2 trials: 1 complete; best 90.0 (trial 0)", console) as search:
+        search.num_expected = 2
+        search.start_trial("trial 0", VALUES | {"algo.entropy_coeff": 0.0102, "algo.gamma": 0.975})
+        search._live.refresh()
+        assert "algo.baseline=none" not in text_of(console) and "\N{HORIZONTAL ELLIPSIS}" in text_of(console)
+        clock[0] += 30
+        search.end_trial("trial 0", "COMPLETE", 1024, 90.0)
+        search.start_trial("trial 1", {})
+        search.end_trial("trial 1", "COMPLETE", 1024, 80.0)
+        ended = text_of(console)
+        search._live.refresh()
+    last = text_of(console)[len(ended) :]
+    assert "1 of 2 trials: 1 complete; best 90.0 (trial 0)" in last and "agent steps" not in last
+    assert re.search(r"trial 0 came [^\n]*[^ \n] *\nalgo\.\S+=", ended), "the values are folded between two of them"
+    assert "time left" not in last
 
 
 def test_a_run_that_ends_by_its_time_is_shown_by_its_time():
