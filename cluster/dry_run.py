@@ -19,6 +19,7 @@ from environments.games import make_games
 from rollouts.rollout import list_columns
 from settings.algorithms import A3CSettings
 from settings.mistakes import Mistake, format_count, format_error
+from settings.searches import count_trainings
 
 MEASUREMENT_S = 1.0  # the time for which the pace of an env runner is measured
 MEASUREMENT_TIMEOUT_S = 120.0  # of placing and starting the env runner and measuring its pace
@@ -108,15 +109,28 @@ def describe_repetitions(plan: Plan, found: list[Node]) -> list[str]:
         at_once = min(search["trials"], search["concurrent"] or max(1, room))
         seeds = format_count(search["seeds_per_trial"], "seed")
         trials = format_count(search["trials"], "trial")
-        return [
-            f"{trials} of {seeds}, {at_once} at once, each with these processes, then the best trials on more seeds"
-        ]
+        return [f"{trials} of {seeds}, {at_once} at once, each with these processes", *describe_cost(plan.settings)]
     if len(plan.seeds) == 1:
         return []
     at_once = min(len(plan.seeds), max(1, room))
     how = {1: "one after the other", len(plan.seeds): "side by side"}.get(at_once, f"{at_once} at once")
     return [
         f"{len(plan.seeds)} runs, one per seed ({', '.join(map(str, plan.seeds))}), {how}, each with these processes"
+    ]
+
+
+def describe_cost(settings: dict) -> list[str]:
+    """Return the lines on how many trainings a search has and how many agent steps they take; both at most."""
+    search, budget = settings["search"], settings["stop"]["agent_steps"]
+    trials, more, fresh = numbers = count_trainings(search)
+    words = [f"{trials:,} of trials"]
+    words += [f"{more:,} of the best trials on more seeds"] if more else []
+    words += [f"{fresh:,} of finalists and the default settings on fresh seeds"] if fresh else []
+    stops = search["scheduler"] in ("asha", "median")
+    return [
+        f"at most {format_count(sum(numbers), 'training')} of {budget:,} agent steps: {', '.join(words)}",
+        f"{sum(numbers) * budget:,} agent steps in all{', fewer where trials stop early' if stops else ''}; their time "
+        "depends on agent_steps_per_s of a training, which is not measured here",
     ]
 
 

@@ -125,6 +125,19 @@ def test_several_runs_and_trials_are_counted_with_how_many_there_are_at_once(com
     assert "16 trials of 3 seeds, 2 at once" in plan_for(settings)
 
 
+def test_a_search_says_how_many_trainings_and_agent_steps_it_takes_at_most(compose):
+    """16 trials, 3 contenders on a seed more, 2 finalists and the default on 3 fresh seeds, 30,000 agent steps each."""
+    text = plan_for(compose(["tune_searches=cartpole_ppo"]))
+    assert "at most 28 trainings of 30,000 agent steps: 16 of trials, 3 of " in text and ", 9 of finalists" in text
+    assert re.search(r"^840,000 agent steps in all, fewer ", text, re.MULTILINE)
+    words = ["search.trials=2", "search.seeds_per_trial=3", "search.contenders=3", "search.scheduler=none"]
+    text = plan_for(compose(["tune_searches=cartpole_ppo", *words, "search.concurrent=1"]))  # 2 trials, 2 contenders
+    assert "at most 17 trainings" in text and "510,000 agent steps in all;" in text
+    words = ["search.scheduler=pbt", "search.sampler=random", "search.trials=4"]
+    text = plan_for(compose(["tune_searches=cartpole_ppo", *words]))
+    assert "at most 4 trainings of 30,000 agent steps: 4 of trials\n120,000 agent steps in all;" in text
+
+
 def test_the_process_that_plays_evaluations_has_a_line_and_takes_its_cpu_once(compose):
     words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=0", "evaluate_every=1000"]
     text = plan_for(compose(words))
