@@ -57,6 +57,13 @@ def test_what_was_written_and_what_trains_with_it_is_said(searched, tmp_path, mo
     assert second.endswith(" tuned_configs=cartpole_ppo_searched")
 
 
+def test_the_command_in_a_tuned_config_names_the_folder_of_the_users_own_modules(searched, tmp_path):
+    settings = yaml.safe_load((searched / "config.yaml").read_text())
+    (searched / "config.yaml").write_text(yaml.safe_dump(settings | {"config_dir": "/my own"}))
+    text = promote_winner(searched, tmp_path).read_text()
+    assert re.search(r"^# How: .* seed=\[3,4,5\] --config-dir '/my own'$", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("changed", [{}, {"id": "Acrobot-v1", "name": "Acrobot-v1"}])  # without a file of its own
 def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, searched):
     path = searched / "trials" / "0002" / "config.yaml"
