@@ -28,7 +28,8 @@ from settings.mistakes import format_count
 
 PAGE = "report.html"
 NO_FIGURE = "<p>There are too few, or all scored the same.</p>"
-STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "under way"}
+STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
+STATES |= {"UNFINISHED": "not finished", "RUNNING": "not finished"}
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
 th { border-bottom: 1px solid #888 } tr:nth-child(even) { background: #f4f4f4 } svg { max-width: 100%; height: auto }
@@ -141,7 +142,7 @@ def write_fresh_scores(folder: Path) -> str:
         for one in found
     ]
     rows.append(("default", "", format_score(float(np.mean([*default.values()]))) if default else "", ""))
-    head = ("", "search score", f"mean on fresh seeds {', '.join(map(str, default))}", "minus default, 95 %")
+    head = ("settings", "search score", f"mean on fresh seeds {', '.join(map(str, default))}", "minus default, 95 %")
     return f"<h2>On fresh seeds</h2>\n{write_table(head, rows)}\n<p>{html.escape(explain_result(found[0]))}</p>"
 
 

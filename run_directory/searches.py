@@ -22,7 +22,8 @@ TRIALS_CSV, SEEDS_CSV, SCHEDULE_CSV = "trials.csv", "seeds.csv", "schedule.csv"
 FAILURE = "failure.txt"  # in the run directory of a contender's or finalist's training that failed
 STAGES = ("contender", "fresh")  # of the confirmation, which trains the best trials again; each has a folder
 DEFAULT = "default"  # the name of the default settings in seeds.csv
-STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
+UNFINISHED = "UNFINISHED"  # the state of a trial that trains or that will continue; RUNNING in earlier versions
+STATES = (UNFINISHED, "RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING")
 
 
 class Trial(NamedTuple):
@@ -50,7 +51,9 @@ def read_trials(folder: Path) -> list[Trial]:
     if not rows:
         raise Mistake(f"run={folder}: no {TRIALS_CSV} with trials; give the directory of a search")
     return [
-        Trial._make([*(row[n] for n in COLUMNS), {k: parse_value(v) for k, v in row.items() if "." in k and v}])
+        Trial(
+            *(row[key] for key in COLUMNS), {key: parse_value(cell) for key, cell in row.items() if "." in key and cell}
+        )
         for row in rows
     ]
 

@@ -23,14 +23,15 @@ from run_directory.writing import write_table
 from runs.training_process import compute_score
 from settings.mistakes import Mistake
 from tune_searches.check import check_experiment
-from tune_searches.sources import RunWriter
+from tune_searches.sources import RunWriter, count_agent_steps
 from tune_searches.space import Parameter, draw_values, replace_values
 from tune_searches.study import MAX_DRAWS, Study
 
 REPLACED_SHARE = 0.25  # of the population: so many of the worst trials continue from so many of the best
 RESAMPLE_PROBABILITY = 0.25  # of drawing a setting anew from its range
 PERTURBATION_FACTORS = (0.8, 1.2)  # a setting that is not drawn anew is multiplied by one of them
-ENDED_KEY = "generations"  # the attribute of the study that counts the generations that have ended
+# Attributes of the study: the number of generations that have ended, and the assignments of one generation.
+ENDED_KEY, PLAN_KEY = "generations", "generation {}"
 
 
 class Assignment(NamedTuple):
@@ -61,14 +62,15 @@ class Population:
         while study.count_remaining_trials():
             number, values = study.ask()
             self.values[number] = values
-        if make_generation_key(0) not in study.optuna.user_attrs:
+        if PLAN_KEY.format(0) not in study.optuna.user_attrs:
             self.store_plan(0, [Assignment(number, number, values) for number, values in self.values.items()])
         self.write_schedule()  # again, because the driver may have been killed before it was written
         for number in list(self.values):
             try:
                 self.read_totals(number)
             except Mistake as mistake:  # all its checkpoints are damaged
-                study.tell(number, 0, math.nan, failure=str(mistake))
+                trained = count_agent_steps(self.find_run(number), self.seeds)
+                study.tell(number, trained, math.nan, failure=str(mistake))
                 del self.values[number]
 
     @property
@@ -133,7 +135,7 @@ class Population:
 
         They are drawn once and stored before any file changes, so that a repeated call returns the same ones.
         """
-        if make_generation_key(generation) not in self.study.optuna.user_attrs:
+        if PLAN_KEY.format(generation) not in self.study.optuna.user_attrs:
             scores = {n: s for n in self.values if not math.isnan(s := compute_score(self.read_totals(n)))}
             ranked = sorted(self.values, key=lambda n: scores.get(n, -math.inf))
             number = max(1, int(len(ranked) * REPLACED_SHARE)) if len(ranked) > 1 else 0
@@ -147,14 +149,12 @@ class Population:
                     for n, d in zip(worst, donors, strict=False)
                 ],
             )
-        return [
-            Assignment(**assignment) for assignment in self.study.optuna.user_attrs[make_generation_key(generation)]
-        ]
+        return [Assignment(**assignment) for assignment in self.study.optuna.user_attrs[PLAN_KEY.format(generation)]]
 
     def store_plan(self, generation: int, assignments: list[Assignment]) -> None:
         """Store the assignments with which a generation begins as an attribute of the study."""
         self.study.optuna.set_user_attr(
-            make_generation_key(generation), [assignment._asdict() for assignment in assignments]
+            PLAN_KEY.format(generation), [assignment._asdict() for assignment in assignments]
         )
 
     def explore_values(self, values: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -182,11 +182,6 @@ class Population:
                 donor = assignment.donor if generation else ""
                 rows.append((generation, steps, assignment.trial, donor, *map(assignment.values.get, keys)))
         write_table(self.folder / SCHEDULE_CSV, ("generation", "agent_steps", "trial", "donor", *keys), rows)
-
-
-def make_generation_key(generation: int) -> str:
-    """Return the name of the attribute of the study that holds the assignments of a generation."""
-    return f"generation {generation}"
 
 
 def perturb_value(parameter: Parameter, value: Any, rng: np.random.Generator) -> Any:

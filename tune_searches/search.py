@@ -20,7 +20,7 @@ from cluster.local_ray import LOCAL
 from cluster.plan import Plan, make_plan
 from environments.machine import count_cpus
 from environments.passwords import mask_passwords
-from environments.screen import format_score
+from environments.screen import Screen, format_score
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
@@ -29,13 +29,14 @@ from run_directory.continuation import refuse_damaged_files, refuse_untrusted_di
 from run_directory.layout import STARTS, format_resume_command
 from run_directory.outputs import make_folder
 from run_directory.searches import STAGES
-from run_directory.starts import read_overrides, write_start
+from run_directory.starts import read_overrides, read_starts, write_start
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay, format_values
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, format_count
+from settings.searches import count_trainings
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
 from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, SearchSource, write_trials_csv
@@ -93,17 +94,23 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
     ):
         plan = make_plan(settings)
         write_start(folder, settings, argv, overrides, plan.dtype)
+        dtypes = {(start.get("hardware") or {}).get("dtype", plan.dtype) for start in read_starts(folder / STARTS)}
+        if other := " and ".join(sorted(dtypes - {plan.dtype})):
+            print(f"model.dtype=auto is {plan.dtype} here; scores are compared with those of trials in {other}")
         writer = RunWriter(settings, argv, read_overrides(folder))
         with open_ray(plan):
             run_stage = run_population if pbt else run_new_trials
             code = run_stage(study, plan, folder, writer) or run_confirmation(confirmation, plan, folder, writer)
     else:
-        print(f"all trials of this search have ended{'' if pbt else '; raise search.trials for more'}")
+        more = "" if pbt else "; raise search.trials for more"
+        if more and (seen := ", ".join(map(str, sorted({run.seed for run in confirmation.plan_runs("fresh")})))):
+            more += f", and search.fresh_seeds too: the scores on the seeds {seen} have been seen"
+        Screen(None).print_line(f"all trials of this search have ended{more}")
     with stop_on_full_disk(folder):
         write_trials_csv(study, folder)
         if not code:
             confirmation.write_seeds()
-    print(describe_best(study))
+    Screen(None).print_line(describe_best(study))
     if code:
         if Interrupt.reason:
             print(Interrupt.reason)
@@ -120,40 +127,34 @@ def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
         )
         if not proposals.total:
             return 0
-        print(
-            f"{settings['algo']['name']} on {settings['env']['name']}: "
-            f"{format_count(proposals.total, 'trial')} of at most {study.budget:,} agent steps, "
-            f"{count_concurrent_trials(plan)} at once; {settings['search']['sampler']} "
-            f"proposes, {settings['search']['scheduler']} stops early"
+        search, known = settings["search"], len(study.list_trials()) + study.count_remaining_trials()
+        trials = ("" if proposals.total == known else f"{proposals.total} left of ") + format_count(known, "trial")
+        stops = "no trial stops early" if search["scheduler"] == "none" else f"{search['scheduler']} stops trials early"
+        display.print_line(
+            f"{settings['algo']['name']} on {settings['env']['name']}: {trials}, each of at most {study.budget:,} agent"
+            f" steps, {count_concurrent_trials(plan)} at once; {search['sampler']} proposes, {stops}"
         )
-        print(describe_confirmation(settings["search"]))
-        print(f"writing to {folder}", flush=True)
+        if any(confirmed := count_trainings(search)[1:]):
+            more, fresh = (format_count(number, "training") for number in confirmed)
+            display.print_line(
+                f"then at most {more} of the best on more seeds, and {fresh} on fresh seeds, each as long as a trial"
+            )
+        display.print_line(f"writing to {folder}")
         code = run_source(plan, folder, proposals, EarlyStopping(study), display)
     if proposals.mistake:
         raise proposals.mistake
     return code
 
 
-def describe_confirmation(search: dict) -> str:
-    """Return how many trainings follow the trials, at most."""
-    more, fresh = search["contenders"] * search["contender_seeds"], (search["finalists"] + 1) * search["fresh_seeds"]
-    return (
-        f"then at most {more} trainings of the best on more seeds, and {fresh} on fresh seeds, each as long as a trial"
-    )
-
-
 def run_population(study: Study, plan: Plan, folder: Path, writer: RunWriter) -> int:
     """Run all trials of a population, generation after generation; return the exit code."""
-    search, said = study.settings["search"], False
+    search = study.settings["search"]
+    print(
+        f"{study.settings['algo']['name']} on {study.settings['env']['name']}: a population of {search['trials']} in "
+        f"{search['generations']} generations, to {study.budget:,} agent steps, {count_concurrent_trials(plan)} at once"
+    )
+    print(f"writing to {folder}", flush=True)
     while (population := Population(study, folder, writer)).values:
-        if not said:
-            print(
-                f"{study.settings['algo']['name']} on {study.settings['env']['name']}: a population of "
-                f"{len(population.values)} in {search['generations']} generations, to {study.budget:,} agent steps, "
-                f"{count_concurrent_trials(plan)} at once"
-            )
-            print(f"writing to {folder}", flush=True)
-            said = True
         now = f"generation {population.num_ended_generations + 1} of {search['generations']}"
         with SearchDisplay(lambda now=now: f"{now}, {study.describe_progress()}") as display:
             members = ProposalSource(
@@ -175,9 +176,9 @@ def run_confirmation(confirmation: Confirmation, plan: Plan, folder: Path, write
         todo = confirmation.list_unfinished_runs(stage)
         if not todo:
             continue
-        seeds = ", ".join(map(str, confirmation.list_seeds(stage)))
-        print(f"{stage} seeds {seeds}: {' and '.join(dict.fromkeys(a.name for a in todo))}", flush=True)
-        with SearchDisplay(lambda stage=stage: confirmation.describe_progress(stage)) as display:
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in todo))
+        print(f"{stage} seeds {seeds}: {' and '.join(dict.fromkeys(run.name for run in todo))}", flush=True)
+        with SearchDisplay(lambda stage=stage: confirmation.describe_progress(stage), noun="training") as display:
             planned = ConfirmationSource(todo, confirmation.study.budget, writer, display)
             if code := run_source(plan, folder, planned, FIFOScheduler(), display):
                 return code

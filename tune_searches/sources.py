@@ -6,13 +6,16 @@ Confirmation -> ConfirmationSource -> label and run directory -> Ray Tune
 
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from cluster.plan import choose_dtype
-from run_directory.layout import STARTS, TENSORBOARD, seed_paths
+from run_directory.files import read_yaml
+from run_directory.layout import CONFIG, PROGRESS_CSV, STARTS, TENSORBOARD, seed_paths
+from run_directory.progress_table import ProgressTable
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start
 from run_directory.writing import write_file, write_table
@@ -36,10 +39,15 @@ class RunWriter:
     def __init__(self, settings: dict, argv: list[str], overrides: list[str]):
         self.settings, self.argv, self.overrides = settings, argv, overrides
 
-    def create_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
-        """Write config.yaml and run.json of a trial, unless it has them already."""
+    def create_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> dict:
+        """Write config.yaml and run.json of a trial unless it has them; return its settings, with this machine's dtype.
+
+        All trials compute in one dtype, and another node may be fastest in another one.
+        """
         if not (path / STARTS).exists():  # run.json is written last
             self.write_run(path, values, seeds)
+        settings = read_yaml(path / CONFIG)
+        return settings | {"model": settings["model"] | {"dtype": choose_dtype(settings)}}
 
     def write_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:
         """Write config.yaml and run.json of a trial; existing ones are replaced, because its values have changed."""
@@ -138,9 +146,10 @@ class ProposalSource(SearchSource):
             self.mistake = mistake
             return Searcher.FINISHED
         path = trial_path(self.folder, number)
-        self.writer.create_run(path, values, self.study.list_seeds())
+        settings = self.writer.create_run(path, values, self.study.list_seeds())
         self.values[number] = values
-        return self.hand_over(trial_id, {"label": f"trial {number}", "number": number, "dir": str(path)}, values)
+        config = {"label": f"trial {number}", "number": number, "dir": str(path), "settings": settings}
+        return self.hand_over(trial_id, config, values)
 
     def end_trial(self, config: dict, result: dict) -> None:
         steps = result["agent_steps"]
@@ -150,6 +159,8 @@ class ProposalSource(SearchSource):
             self.study.report(config["number"], steps, result["score"])
             self.display.pause_trial(config["label"])
             return
+        if result["failure"]:  # a process that started again and failed at once has played nothing
+            steps = max(steps, count_agent_steps(Path(config["dir"]), self.study.list_seeds()))
         state = self.study.tell(config["number"], steps, result["score"], result["failure"])
         shown = "tensorboard" in (self.study.settings["logger"] or ())
         if shown and math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
@@ -159,7 +170,8 @@ class ProposalSource(SearchSource):
         self.display.end_trial(config["label"], state.name, steps, result["score"], why)
 
     def fail_trial(self, config: dict, reason: str) -> None:
-        self.study.tell(config["number"], 0, math.nan, failure=reason)
+        steps = count_agent_steps(Path(config["dir"]), self.study.list_seeds())
+        self.study.tell(config["number"], steps, math.nan, failure=reason)
         write_trials_csv(self.study, self.folder)
         super().fail_trial(config, reason)
 
@@ -175,9 +187,9 @@ class ConfirmationSource(SearchSource):
         if Interrupt.stop_requested or not self.waiting:
             return Searcher.FINISHED
         run = self.waiting.pop(0)
-        self.writer.create_run(run.path, run.values, [run.seed])
+        settings = self.writer.create_run(run.path, run.values, [run.seed])
         label = f"{run.stage} {run.name} seed {run.seed}"
-        return self.hand_over(trial_id, {"label": label, "dir": str(run.path)}, run.values)
+        return self.hand_over(trial_id, {"label": label, "dir": str(run.path), "settings": settings}, run.values)
 
     def end_trial(self, config: dict, result: dict) -> None:
         steps, score = result["agent_steps"], result["score"]
@@ -193,6 +205,13 @@ class ConfirmationSource(SearchSource):
         """Record that a training has failed, in a file in its run directory, so that it is not repeated."""
         write_file(Path(config["dir"]) / FAILURE, reason + "\n")
         super().fail_trial(config, reason)
+
+
+def count_agent_steps(run: Path, seeds: list[int]) -> int:
+    """Return the agent steps, per seed, up to the newest rows of a trial; 0 without rows."""
+    with suppress(Mistake):  # a damaged progress.csv
+        return max(0, min(ProgressTable(path / PROGRESS_CSV).last_step for path in seed_paths(run, seeds).values()))
+    return 0
 
 
 def write_trials_csv(study: Study, folder: Path) -> None:

@@ -123,12 +123,8 @@ def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
     """Return {algo: {lr: ...}} as {algo.lr: ...}; the range of a setting is not flattened."""
     flat = {}
     for key, value in space.items():
-        nested = (
-            isinstance(value, dict)
-            and value
-            and not set(value) & {*KINDS, "when"}
-            and prefix + key in SEARCHABLE_GROUPS
-        )
+        is_group = prefix + key in SEARCHABLE_GROUPS and isinstance(value, dict) and value
+        nested = is_group and {*KINDS, "when"}.isdisjoint(value)
         flat |= _flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return flat
 

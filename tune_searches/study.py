@@ -33,6 +33,7 @@ from sqlalchemy import event
 from environments.passwords import find_password, hide_password, mask_passwords
 from environments.screen import format_score
 from run_directory.files import check_kind, explain_damage
+from run_directory.searches import UNFINISHED
 from settings.algorithms import list_earlier
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER, EARLIER_OF_GYMNASIUM
@@ -43,7 +44,7 @@ FILE_STORAGES = ("sqlite", "journal")  # values of search.storage that name a fi
 NUM_SHARES = 36  # of a budget; a score is stored at the end of each, and so at 1/9 and 1/3 of the budget
 SCORE_COLUMN = "episode_return_mean"  # the column of progress.csv that holds the score
 # Attributes of a trial.
-VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY = "values", "impossible", "failure", "stop"
+VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY, STEPS_KEY = "values", "impossible", "failure", "stop", "agent_steps"
 FINGERPRINT_KEY = "search"  # the attribute of the study that holds its fingerprint
 RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: between attempts, between messages
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
@@ -57,9 +58,9 @@ class TrialRecord(NamedTuple):
     """One trial as it is stored."""
 
     number: int
-    state: str  # RUNNING, COMPLETE, PRUNED or FAIL
-    agent_steps: int  # per seed, at the end of the last share that the trial has completed
-    score: float  # at these agent steps; NaN if there is none
+    state: str  # UNFINISHED, COMPLETE, PRUNED or FAIL
+    agent_steps: int  # per seed; of an unfinished trial, at the end of the last share that it has completed
+    score: float  # at its end or at that share; NaN if there is none
     failure: str  # the reason; empty if the trial has not failed
     values: dict[str, Any]  # setting -> value
 
@@ -132,8 +133,8 @@ class Study:
         return [
             TrialRecord(
                 t.number,
-                t.state.name,
-                self.budget if t.state is TrialState.COMPLETE else t.last_step or 0,
+                t.state.name if t.state.is_finished() else UNFINISHED,
+                t.user_attrs.get(STEPS_KEY, self.budget if t.state is TrialState.COMPLETE else t.last_step or 0),
                 t.value if t.value is not None else t.intermediate_values.get(t.last_step or 0, math.nan),
                 t.user_attrs.get(FAILURE_KEY, ""),
                 t.user_attrs[VALUES_KEY],
@@ -149,7 +150,7 @@ class Study:
         """Return `12 of 20 trials: 3 complete, 8 stopped early, 1 failed; best 213.4 (trial 3)`."""
         records = self.list_records()
         count, total = Counter(record.state for record in records), len(records) + self.count_remaining_trials()
-        ended = sum(number for state, number in count.items() if state != "RUNNING")
+        ended = sum(number for state, number in count.items() if state != UNFINISHED)
         words = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
         text = f"{ended} of {total} trials"
         if ended:
@@ -250,6 +251,7 @@ class Study:
             COMPLETE if the trial reached the end of its budget, PRUNED if it was stopped early, FAIL if it failed or
             has no score.
         """
+        self._trials[number].set_user_attr(STEPS_KEY, int(agent_steps))
         if failure is None and not math.isfinite(score):
             failure = TOO_FEW_GAMES
         if failure is not None:
@@ -359,14 +361,9 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 
 def make_pruner(search: dict, budget: int) -> optuna.pruners.BasePruner:
     """Return the pruner of `search.scheduler`; with `none` and `pbt` it stops no trial."""
-    first = compute_first_rung(search, budget)
+    first = max(1, budget // search["reduction_factor"] ** search["rungs"])  # agent steps; earlier, no trial is stopped
     if search["scheduler"] == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(first, search["reduction_factor"])
     if search["scheduler"] == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first)
     return optuna.pruners.NopPruner()
-
-
-def compute_first_rung(search: dict, budget: int) -> int:
-    """Return the agent steps before which no trial is stopped: 1/9 of the budget with a factor of 3 and 2 rungs."""
-    return max(1, budget // search["reduction_factor"] ** search["rungs"])

@@ -294,7 +294,7 @@ def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_
     )
     assert re.search(rf"\b{finalist} \w+ [\d.,]+ (less|more)\b", printed) and "minus default" in printed
     code, again = go(*words)
-    assert code == 0 and "search.trials" in again and "minus default" in again
+    assert code == 0 and "search.trials" in again and " seeds 3, 4 have been seen" in again and "minus default" in again
     (folder / "seeds.csv").unlink()  # as if it had been killed before the last write
     assert "minus default" in go(*words)[1]
     with open(folder / "seeds.csv", newline="") as file:
@@ -315,6 +315,7 @@ def test_ctrl_c_lets_trials_go_on_later_where_they_were(tmp_path, shared_ray):
     assert f"python run.py resume={folder}" in printed
     under_way = {int(path.parent.name): rows_of(path.parent) for path in folder.glob("trials/*/progress.csv")}
     assert {t.state for t in study_of(folder).trials} == {optuna.trial.TrialState.RUNNING}
+    assert {row["state"] for row in trials_of(folder)} == {"UNFINISHED"}
     code, printed = go(*words)
     assert code == 0, printed
     assert {t.state for t in study_of(folder).trials} == {optuna.trial.TrialState.COMPLETE}
@@ -412,6 +413,7 @@ def test_a_trial_that_dies_too_often_fails_and_the_others_go_on(tmp_path, shared
     assert kill.happened_at and code == 0, printed
     assert "trial 0 failed, ActorDiedError: " in printed
     assert [row["state"] for row in trials_of(folder)] == ["FAIL", "COMPLETE"]
+    assert int(trials_of(folder)[0]["agent_steps"]) == rows_of(folder / "trials" / "0000")[-1]["agent_steps"] > 0
 
 
 @pytest.mark.end_to_end
@@ -421,6 +423,7 @@ def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared
     assert code == 1, printed
     rows = trials_of(tmp_path / "searches" / "cartpole_ppo")
     assert [row["state"] for row in rows] == ["FAIL", "FAIL"] and "gradient norm" in rows[0]["failure"]
+    assert all(int(row["agent_steps"]) > 0 for row in rows)
 
 
 def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp_path, compose):

@@ -1,13 +1,23 @@
 """What is told to Optuna, and that its storage is all one needs to go on."""
 
+import io
 import math
 import re
+from contextlib import nullcontext
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
+from run_directory.files import read_yaml
+from run_directory.searches import read_trials
+from runs.display import SearchDisplay
+from runs.training_process import read_trial
 from settings.mistakes import Mistake
+from tune_searches.search import run_remaining
+from tune_searches.sources import ProposalSource, RunWriter
 from tune_searches.space import parse_space
 from tune_searches.study import MAX_DRAWS, NUM_SHARES, Study, make_sampler
 
@@ -34,8 +44,100 @@ def test_a_trial_at_its_budget_is_complete_one_before_is_pruned_at_its_last_shar
     whole, cut = study.optuna.trials
     assert (whole.state, whole.value) == (TrialState.COMPLETE, 9.0)
     assert (cut.state, cut.value, cut.last_step) == (TrialState.PRUNED, 7.0, 12 * POINT)
-    assert [row.agent_steps for row in study.list_records()] == [3600, 1200]
+    assert [row.agent_steps for row in study.list_records()] == [3600, 1299]
     assert re.search(r"^2 of 16 .*: 1 complete, 1 .*\b9\.00 \(trial 0\)$", study.describe_progress())
+
+
+def test_an_unfinished_trial_is_not_called_running_and_a_failed_one_keeps_its_agent_steps(open_study):
+    study = open_study()
+    for _ in range(3):
+        study.ask()
+    study.report(0, 1250, 7.0)
+    study.tell(1, 1299, math.nan, failure="gradient norm nan")
+    study.tell(2, 3650, math.nan)
+    states = [(row.state, row.agent_steps) for row in open_study().list_records()]
+    assert states == [("UNFINISHED", 1200), ("FAIL", 1299), ("FAIL", 3650)]
+
+
+def test_trials_of_earlier_versions_keep_the_agent_steps_of_their_last_share(open_study):
+    study = open_study()
+    study.ask()
+    study.report(0, 1250, 7.0)
+    study.optuna.tell(0, state=TrialState.PRUNED)
+    assert [row.agent_steps for row in study.list_records()] == [1200]
+
+
+@pytest.fixture
+def proposals(open_study, tmp_path):
+    """The source of the trials of a search, without Tune."""
+    study = open_study()
+    writer = RunWriter(study.settings, ["python", "run.py"], [])
+    display = SearchDisplay(study.describe_progress, Console(file=io.StringIO()))
+    return ProposalSource(study, tmp_path, writer, display, [], 16, study.budget)
+
+
+@pytest.mark.parametrize("how", ["its process died", "it failed as it started again"])
+def test_a_trial_that_fails_is_written_with_the_agent_steps_of_its_rows(how, proposals, tmp_path):
+    config = proposals.suggest("id")
+    (Path(config["dir"]) / "progress.csv").write_text("agent_steps,episode_return_mean\n800,9.5\n1600,10.5\n")
+    if how == "its process died":
+        proposals.fail_trial(config, "ActorDiedError: dead")
+    else:
+        proposals.end_trial(config, {"agent_steps": 0, "score": math.nan, "failure": "OSError: no"})
+    (trial,) = read_trials(tmp_path)
+    assert (trial.state, trial.agent_steps) == ("FAIL", 1600)
+
+
+def test_all_trials_compute_in_the_dtype_of_the_driver_wherever_they_run(proposals, monkeypatch):
+    monkeypatch.setattr("tune_searches.sources.choose_dtype", lambda settings: "bfloat16")
+    config = proposals.suggest("id")
+    assert config["settings"]["model"]["dtype"] == "bfloat16"
+    assert config["settings"] | {"model": None} == read_yaml(Path(config["dir"]) / "config.yaml") | {"model": None}
+    assert read_trial(config)[0]["model"]["dtype"] == "bfloat16", "what the process of a trial reads"
+
+
+@pytest.fixture
+def print_start(open_study, tmp_path, capsys, monkeypatch):
+    """Return what a search prints that trains nothing."""
+    monkeypatch.setattr("tune_searches.search.open_ray", lambda plan: nullcontext())
+    monkeypatch.setattr("tune_searches.search.run_source", lambda *arguments: 0)
+
+    def start(*overrides: str) -> str:
+        run_remaining(open_study(*overrides).settings, ["python", "run.py"], [], tmp_path)
+        return capsys.readouterr().out
+
+    return start
+
+
+def test_a_search_that_continues_says_how_many_of_its_trials_are_left(open_study, print_start):
+    assert re.search(r"cartpole: 16 trials, each of at most 3,600 agent steps, .*no trial stops", print_start())
+    study = open_study()
+    study.tell(study.ask()[0], 3600, 1.0)
+    study.ask()
+    assert "cartpole: 15 left of 16 trials, each " in print_start()
+    words = ("search.scheduler=asha", "search.name=another", "search.contenders=1", "search.finalists=1")
+    text = print_start(*words, "search.fresh_seeds=0")
+    assert "asha stops trials early" in text and "at most 1 training of the best" in text and "0 trainings on" in text
+    words += ("search.name=third", "search.contender_seeds=0", "search.fresh_seeds=0")
+    assert "then at most" not in print_start(*words)
+
+
+def test_another_dtype_than_that_of_earlier_trials_is_said(print_start, monkeypatch):
+    monkeypatch.setattr("cluster.plan.find_fastest_dtype", lambda: "bfloat16")
+    assert "model.dtype" not in print_start("model.dtype=auto") + print_start("model.dtype=auto")
+    monkeypatch.setattr("cluster.plan.find_fastest_dtype", lambda: "float32")
+    text = print_start("model.dtype=auto")
+    assert re.search(r"^model\.dtype=auto is float32 here; .* trials in bfloat16$", text, re.MULTILINE)
+
+
+def test_a_search_that_has_ended_says_which_fresh_seeds_have_been_seen(open_study, print_start, monkeypatch):
+    study = open_study("search.trials=1")
+    study.tell(study.ask()[0], 3600, 1.0)
+    monkeypatch.setattr("tune_searches.search.Confirmation.list_unfinished_runs", lambda *arguments: [])
+    text = print_start("search.trials=1", "search.contender_seeds=1")
+    assert re.search(r"have ended; raise search\.trials .*search\.fresh_seeds .* 3, 4, 5 ", text)
+    text = print_start("search.trials=1", "search.fresh_seeds=0")
+    assert "raise search.trials for more\n" in text
 
 
 def test_scores_are_reported_once_per_share_under_the_share(open_study):
