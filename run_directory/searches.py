@@ -52,7 +52,8 @@ def read_trials(folder: Path) -> list[Trial]:
         raise Mistake(f"run={folder}: no {TRIALS_CSV} with trials; give the directory of a search")
     return [
         Trial(
-            *(row[key] for key in COLUMNS), {key: parse_value(cell) for key, cell in row.items() if "." in key and cell}
+            *(row["trial"], row["state"], row["agent_steps"], row["score"]),
+            {key: parse_value(cell) for key, cell in row.items() if "." in key and cell},
         )
         for row in rows
     ]
