@@ -115,7 +115,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     Raises:
         Mistake: the file is damaged.
     """
-    kinds = {"agent_steps": keep_count, "evaluation_agent_steps": lambda cell: cell and keep_count(cell)}
+    kinds = {
+        "agent_steps": lambda cell: str(read_count(cell)),
+        "evaluation_agent_steps": lambda cell: cell and str(read_count(cell)),
+    }
     return read_table(path, kinds, required=("agent_steps",), grows=True)
 
 
@@ -125,15 +128,6 @@ def lacks_rows(run: Path, agent_steps: float) -> bool:
     known = [step for step in steps if step <= agent_steps]
     apart = max((b - a for a, b in zip(known, known[1:], strict=False)), default=0)
     return agent_steps - known[-1] > 2 * apart
-
-
-def keep_count(cell: str) -> str:
-    """Return a cell that has to hold a whole number.
-
-    Raises:
-        ValueError: the cell holds something else.
-    """
-    return str(read_count(cell))
 
 
 def read_progress(run: Path, columns: Iterable[str], if_reported: Iterable[str] = ()) -> dict[str, Any]:

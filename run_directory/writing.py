@@ -4,6 +4,7 @@ import csv
 import fcntl
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,6 +99,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock = os.open(path, os.O_RDONLY)
     try:
         try:
+            with suppress(BlockingIOError):  # a page that watches asks for a moment whether anybody has the lock
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.01)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Mistake(f"{path.parent}: another process is at it; wait for it, or end it") from error

@@ -1,5 +1,6 @@
 """A file that is written is the old one or the new one, and a reason is given where it cannot be written."""
 
+import fcntl
 import os
 
 import pytest
@@ -49,4 +50,13 @@ def test_the_lock_that_another_user_has_left_can_be_taken(tmp_path, monkeypatch)
 
     monkeypatch.setattr(writing.os, "open", refuse_writing)
     with lock_folder(tmp_path), pytest.raises(Mistake, match="another process"), lock_folder(tmp_path):
+        pass
+
+
+def test_a_page_that_asks_whether_a_run_trains_does_not_keep_it_from_starting(tmp_path, monkeypatch):
+    """It holds a shared lock for an instant, here for as long as the first try lasts."""
+    asked = (tmp_path / ".lock").open("w")
+    fcntl.flock(asked, fcntl.LOCK_SH)
+    monkeypatch.setattr(writing.time, "sleep", lambda _: asked.close())
+    with lock_folder(tmp_path):
         pass
