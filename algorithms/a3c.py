@@ -147,7 +147,7 @@ class A3CRunner(EnvRunner, Checkpointable):
                 gradient into its own row.
             version: number of gradients that these weights have seen.
             progress: share of the run that is done, 0 to 1.
-            place: of the shared vectors, which are opened where they can be, for the requests after this one.
+            place: where the shared vectors are; this process opens them, if it can, for later requests.
 
         Returns:
             Of each worker the Gradient or, with `ship=experience`, the Rollout; and a summary of it.
@@ -226,8 +226,7 @@ class A3C(A2C):
         speed = result["row"]["agent_steps_per_s"] / max(1, self.steps_of.total())
         every = sum(self.staleness.values(), Counter())
         if every:
-            mean = sum(s * n for s, n in every.items()) / every.total()
-            result["row"] |= {"staleness": mean, "staleness_max": max(every)}
+            result["row"] |= {"staleness": sum(every.elements()) / every.total(), "staleness_max": max(every)}
         result["row"] |= {"dropped_gradients": self.num_dropped, "replaced_workers": self.requests.num_replaced}
         result["workers"] = [
             {"worker": w, "agent_steps_per_s": round(self.steps_of[w] * speed, 1)}
@@ -238,6 +237,10 @@ class A3C(A2C):
         self.staleness.clear()
         self.steps_of.clear()
         return result
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        self.requests.under_way.clear()  # their gradients are of other weights and other games
+        super().load_checkpoint(checkpoint_dir)
 
     def training_step(self) -> None:
         if self.config.num_env_runners == 0:
@@ -289,8 +292,7 @@ class A3C(A2C):
         self.steps_of[worker] += about["agent_steps"]
         if content.nonfinite is not None:
             self.log_update([about], [])
-            self.drop_gradient(worker, content)
-            return
+            return self.drop_gradient(worker, content)
         self.dropped_in_a_row[worker] = 0
         self.staleness[worker][self.version - about["version"]] += 1
         self.log_update([about], [self.call_learner(lambda learner: learner.apply_gradient(content, progress))])
@@ -305,8 +307,7 @@ class A3C(A2C):
         self.num_dropped += 1
         self.dropped_in_a_row[worker] += 1
         if self.dropped_in_a_row[worker] >= MAX_DROPPED:
-            evidence = cast(dict, gradient.nonfinite)
-            path = self.call_learner(lambda learner: save_evidence(learner.config, evidence))
+            path = self.call_learner(lambda learner: save_evidence(learner.config, cast(dict, gradient.nonfinite)))
             raise NonFiniteLoss(
                 f"{MAX_DROPPED} gradients of worker {worker} in a row were NaN or infinite: training stopped; "
                 f"the batch of the last and the weights are in {path}; a smaller algo.lr may help"

@@ -56,7 +56,6 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
                 raise RaySystemError("a node was lost with rollouts that the learners wait for")
         return ray.get(results)
     except RayError as error:
-        if isinstance(find_cause(error), NonFiniteLoss):  # the last checkpoint needs the state of the learners
-            raise
-        end_learners(group)
+        if not isinstance(find_cause(error), NonFiniteLoss):  # the last checkpoint needs the state of the learners
+            end_learners(group)
         raise

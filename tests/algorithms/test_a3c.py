@@ -270,6 +270,18 @@ def test_a_process_that_starts_again_plays_new_games_and_shares_no_memory_until_
     assert [asked["sent"] for asked in actors[2].asked] == [None, None] and algorithm.near == {2}
 
 
+@pytest.mark.usefixtures("shared_ray")
+def test_a_gradient_of_weights_that_a_checkpoint_has_replaced_is_not_applied(make_actors, tmp_path):
+    algorithm, actors = make_actors("algo.workers_together=1")
+    algorithm.save_checkpoint(str(tmp_path))
+    algorithm.request_fragments()
+    assert [len(actor.asked) for actor in actors.values()] == [2, 2]
+    algorithm.load_checkpoint(str(tmp_path))
+    assert not algorithm.requests.under_way
+    algorithm.request_fragments()
+    assert [len(actor.asked) for actor in actors.values()] == [4, 4]
+
+
 @pytest.mark.parametrize("ship", ["gradients", "experience"])
 def test_a_group_answers_alike_through_shared_memory_and_each_worker_for_its_own_envs(ship, make_runner):
     words = (*FOUR, "algo.workers_together=2", f"algo.ship={ship}", "cluster.num_env_runners=2")
