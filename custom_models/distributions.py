@@ -12,10 +12,10 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def allocate_noise(x: torch.Tensor, of: int | None) -> torch.Tensor:
-    """Return an uninitialised tensor for the noise of all `of` rows, of which x has some; None: x has all rows.
+    """Return an uninitialised tensor for the noise of `of` rows like those of x; None: for as many rows as x has.
 
-    Each env runner draws noise for the envs of all runners and uses the rows of its own envs. So the actions do not
-    depend on the number of env runners.
+    x has a row for each env of one env runner, and `of` is the number of envs of all env runners. Each env runner draws
+    the noise of all envs and uses the rows of its own, so the actions do not depend on the number of env runners.
     """
     return torch.empty_like(x) if of is None else x.new_empty(of, *x.shape[1:])
 
@@ -35,8 +35,8 @@ class Categorical:
 
         Args:
             generator: of the random numbers.
-            first: number of the first row here among all rows.
-            of: number of all rows; see `allocate_noise`.
+            first: place of this policy's first row among the rows of all env runners.
+            of: rows of all env runners together; None: there are no others. See `allocate_noise`.
         """
         noise = allocate_noise(self.log_probs, of).exponential_(generator=generator).log_()
         return (self.log_probs - noise[first:][: len(self.log_probs)]).argmax(-1)

@@ -29,7 +29,7 @@ def run_network(subject: Subject, obs: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 def run_plainly(net: Any, obs: torch.Tensor, layout: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the same from ordinary layers in fp32, on pixels [B, C, H, W] from 0 to 1, or on numbers."""
+    """Return what `run_network` returns, computed by ordinary layers in fp32 from the same observations [B, ...]."""
     if not hasattr(net.torso, "convs"):
         x = run_layers(net, net.torso, obs)
     else:

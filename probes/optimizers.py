@@ -28,7 +28,8 @@ def run_optimizer(subject: Subject, gradients: np.ndarray, start: float = 0.0) -
 
 
 def run_equations(subject: Subject, gradients: np.ndarray) -> np.ndarray:
-    """Return the same from the papers' equations; RMSProp's mean square begins at `algo.rmsprop_start`."""
+    """Return what `run_optimizer` returns, computed by the papers' equations; RMSProp's mean square begins at
+    `algo.rmsprop_start`."""
     algo, place, momentum, places = subject.algo, 0.0, 0.0, []
     square = float(algo.rmsprop_start) if algo.optimizer == "rmsprop" else 0.0
     for step, gradient in enumerate(gradients, 1):

@@ -161,7 +161,7 @@ class Subject:
         return int(self.net.action_space.n)
 
     def make_rollout(self, seed: int, steps: int = 24) -> Rollout:
-        """Return a Rollout of random numbers for the learner, which no game has: every case of a formula counts,
+        """Return a Rollout of random numbers for the learner. Unlike a game's, it has every case of the formulas:
         rewards beyond 1, ends of both kinds, rows that ignore their action; for PG each env's last row ends an episode.
 
         Args:

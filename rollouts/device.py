@@ -103,8 +103,8 @@ class Acting:
     def _act_faster(self, num_rows: int, act: Callable[[], Any]) -> Any:
         """Act with the faster of all threads and one thread.
 
-        All threads act until both have given the same bits in NUM_COMPARED calls with this number of observations, and
-        for good if they differ once.
+        All threads act until both ways have given the same bits in NUM_COMPARED calls with this number of observations.
+        If the bits differ in one of these calls, one thread is not tried again.
         """
         agreed = self._agreed.get(num_rows, 0)
         in_one_thread = functools.partial(run_in_one_thread, act)

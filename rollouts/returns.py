@@ -43,8 +43,8 @@ def gae(
         values, final_values, terminated, truncated: see `next_values`.
         gamma: discount, 0 to 1.
         lam: 0 (one step) to 1 (all steps to the end of the rollout).
-        valid: bool [T, N], False in rows whose action nobody chose, as after a lost life. Their value is never trained;
-            with lambda = 1 before such a row, it cancels out of the sum. None: all rows are valid.
+        valid: bool [T, N], False in rows whose action the agent did not choose, as after a lost life. V of such a row
+            is never trained, so the step before it has lambda = 1: then V cancels out. None: all rows are valid.
 
     Returns:
         float [T, N], not standardised.
