@@ -166,9 +166,11 @@ def show_plan(settings: dict) -> int:
     from cluster.connection import list_nodes
     from cluster.dry_run import describe_plan, measure_pace
     from cluster.plan import make_plan
+    from run_directory.outputs import refuse_unwritable_output
     from runs.build import build_config
     from runs.ray_session import open_ray
 
+    refuse_unwritable_output(settings)
     plan = make_plan(settings)
     with open_ray(plan):
         planned = plan, build_config(plan), list_nodes()
@@ -181,6 +183,9 @@ def submit_experiment(overrides: list[str]) -> int:
     from cluster.submit import add_resume_overrides, submit_job
     from settings.commands import READER_SETTINGS
 
+    typed = next((word for word in overrides if word.startswith("command=")), "")
+    if typed.partition("=")[2] in READER_SETTINGS:  # before other settings are checked, which it would not read
+        raise Mistake(f"{typed}: a job is a training or a search; leave {typed} out, or command=submit")
     settings, _ = read_experiment(add_resume_overrides(overrides))
     if settings["command"] in (*READER_SETTINGS, "submit"):
         raise Mistake(f"command={settings['command']}: a job is a training or a search; leave command out")

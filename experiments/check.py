@@ -76,7 +76,10 @@ def check_settings(settings: dict) -> dict:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
     settings["seed"] = list(plan.seeds) if isinstance(settings["seed"], list) else plan.seeds[0]  # whole: 1.0 is 1
-    _check_env(settings)
+    if "game" in settings["env"]:
+        check_game(settings["env"]["game"])
+    else:
+        check_environment(settings["env"], find_base(settings["algo"]) or "")
     refuse_impossible_evaluations(settings)
     _check_model(settings)
     _check_sizes(plan)
@@ -95,15 +98,6 @@ def _check_made_for(settings: dict) -> None:
                 f"{group}={settings[group].get('name')}: the tuned config was made for {group}={name}; "
                 f"leave {group} out, or leave tuned_configs out"
             )
-
-
-def _check_env(settings: dict) -> None:
-    """Refuse an environment that does not exist, or that the algorithm or the evaluation cannot play."""
-    env = settings["env"]
-    if "game" in env:
-        check_game(env["game"])
-    else:
-        check_environment(env, find_base(settings["algo"]) or "")
 
 
 def _check_model(settings: dict) -> None:

@@ -17,6 +17,7 @@ from settings.commands import (
 from settings.mistakes import Mistake
 from settings.runs import SEED, RunSettings
 from settings.setting import list_settings
+from settings.synonyms import find_similar_setting
 
 
 def refuse_derived_names(overrides: list[str]) -> None:
@@ -100,18 +101,21 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
     for key, value in typed.items():
         group, _, field = key.partition(".")
         if key == "runs" and key in keys:
-            result[key] = read_labels(value)
+            result[key] = read_labels(value) if value else None
         elif key in keys:
-            setting = SEED if key == "seed" else list_settings(RunSettings)[key]
-            result[key] = setting.check(key, value)
             if (options := COMMAND_OPTIONS.get(command, {}).get(key)) and value not in options:
                 raise Mistake(f"{key}={value}: command={command} takes {key}={' or '.join(options)}; type one of them")
+            setting = SEED if key == "seed" else list_settings(RunSettings)[key]
+            result[key] = setting.check(key, value)
         elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
             rules[field] = PROTOCOL_SETTINGS[field].check(key, value)
         elif key != "command":
             if key == "output_dir" and "run" in keys:
                 raise Mistake(f"{key}={value}: the newest run below it is run={value}; leave out {key}")
-            more = " and env.<field> of the protocol" if command in PLAYER_COMMANDS else ""
+            rule_keys = [f"env.{name}" for name in PROTOCOL_SETTINGS] if command in PLAYER_COMMANDS else []
+            if meant := find_similar_setting(key, [*keys, *rule_keys]):
+                raise Mistake(f"{key}: command={command} reads no such setting; did you mean {meant}?")
+            more = " and env.<field> of the protocol" if rule_keys else ""
             raise Mistake(
                 f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all other settings from "
                 "the run directory; leave it out"

@@ -26,13 +26,14 @@ from experiments.words import expand_override, spell_override
 from experiments.yaml_files import check_global_file, check_group_file, find_key_line, read_yaml_nodes
 from settings.mistakes import Mistake, resolve_path
 from settings.protocols import PROTOCOLS
-from settings.suggestions import suggest_option
+from settings.suggestions import explain_unreadable, suggest_option
 from settings.synonyms import COMMANDS, explain_unknown_key
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
 FILE_GROUPS = ("tuned_configs", "tune_searches")  # their options may be files anywhere, tuned_configs=mine.yaml
 PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir")  # taken literally
+LISTS = ("runs", "logger", "callbacks", "env.wrappers")  # commas between their values need brackets
 NAMED_FILES: dict[tuple[str, str], Path] = {}  # group, option -> its file, which a command line named by its path
 
 
@@ -103,7 +104,8 @@ def name_file(override: str) -> str:
     path = resolve_path(value, group)
     if not path.is_file():
         near = f"; {group}={path.stem} is the one of the suite" if path.stem in list_options(group) else ""
-        raise Mistake(f"{override}: there is no such file{near or f', seen from {Path.cwd()}'}")
+        what = "this is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise Mistake(f"{override}: {what}{near or f', seen from {Path.cwd()}'}")
     check_global_file(path, {group: list_options(group) for group in GROUPS})
     option = re.sub(r"\W", "_", path.stem) + "_" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
     ConfigStore.instance().store(group=group, name=option, node=OmegaConf.load(path), package="_global_")
@@ -142,7 +144,8 @@ def quote_path(override: str) -> str:
     # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
     # ${oc.env:NAME} has to stay a reference to an environment variable.
     a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
-    if not (key in PATH_SETTINGS or a_url) or value in ("", "null"):
+    a_name = key in ("label", "search.name") and re.fullmatch(r"[\w.-]+", value)  # 2024 and 1e3 are no numbers there
+    if not (key in PATH_SETTINGS or a_url or a_name) or value in ("", "null"):
         return override
     escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # so that OmegaConf does not resolve it
     return f"{key}{equals}{QuotedString(escaped, Quote.single).with_quotes()}"
@@ -241,14 +244,12 @@ def refuse_invalid_override(override: str, typed: str) -> None:
     try:
         parsed = OverridesParser.create().parse_override(override)
     except (HydraException, ValueError, RecursionError) as error:  # such as a number of 5,000 digits
-        raise Mistake(
-            f"{typed!r} cannot be read; write key=value, without spaces around = and without commas between, see --help"
-        ) from error
+        raise Mistake(f"{typed!r} cannot be read; {explain_unreadable(typed)}") from error
     if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
     if parsed.is_sweep_override():
         how = {"seed": "seeds are typed seed=1,2,3 or seed=range(1,4), which are the same"}
-        how |= dict.fromkeys(("runs", "logger"), f"put brackets around them, {key}=[{value}]")
+        how |= dict.fromkeys(LISTS, f"put brackets around them, {key}=[{value}]")
         one = f"one number is {key}={value.replace(',', '_')}; " if re.fullmatch(r"\d{1,3}(,\d{3})+", value) else ""
         grid = f"{one}add -m for a grid of them, as in python run.py -m {typed}"
         raise Mistake(f"{typed} has several values; {how.get(key, grid)}")

@@ -59,7 +59,8 @@ def open_folder(path: str | None) -> None:
     folder = resolve_path(path, "config_dir") if path else None
     if folder:
         if not folder.is_dir():
-            raise Mistake(f"config_dir={path}: there is no such folder; {HINT}")
+            why = "this is a file" if folder.exists() else "there is no such folder"
+            raise Mistake(f"config_dir={path}: {why}; {HINT}")
         refuse_folders_of_settings(folder)
         refuse_hidden_options(folder)
         refuse_hidden_modules(folder)

@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from settings.mistakes import Mistake
 
+SURE = 0.75  # the similarity from which on a name is meant by a word, and no other one is named beside it
 THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)([kM])")  # such as 10k, 1.5M
 
 # Upper limits, larger than any machine needs: a run with larger numbers would wait forever, or crash without a message.
@@ -100,7 +101,9 @@ class Setting:
             value = int(value)
         items = value if self.kind is list and type(value) is list else [value]
         if type(value) is not self.kind or (self.kind is list and not items):
-            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}", key)
+            large = self.kind is int and (self.high or STEPS) >= STEPS and name_kind(value) == "no number"
+            how = "; a million is 1_000_000, 1e6 or 1M" if large else ""
+            raise Mistake(f"{key}={value} is {name_kind(value)}; it takes {self.describe_values()}{how}", key)
         for item in items:
             if self.kind is list and type(item) is not self.item and type(item) not in get_args(self.item):
                 raise Mistake(f"{key}={value}: {item} is {name_kind(item)}; it takes {self.describe_values()}", key)
@@ -173,6 +176,8 @@ def name_kind(value: Any) -> str:
         return "a number"
     if isinstance(value, str) and value[:1].isdecimal():
         return "no number"
+    if value in ("", [], {}):
+        return "empty"
     return {str: "a word", list: "a list", dict: "a group"}.get(type(value), "nothing")
 
 
@@ -184,6 +189,7 @@ def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
         whose: the owner of the settings, such as `PPO`.
         known: the keys of all settings of the owner.
     """
-    near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=SURE)
+    near = near or difflib.get_close_matches(key, known, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
     return Mistake(f"{key}: {whose} has no such setting{hint}", key)

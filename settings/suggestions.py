@@ -41,8 +41,15 @@ def suggest_option(word: str, offered: Collection[str], fitting: Collection[str]
     )
 
 
+def explain_unreadable(override: str) -> str:
+    """Return the end of the message on an override that Hydra's grammar does not have."""
+    if any(override.count(pair[0]) != override.count(pair[1]) for pair in ("[]", "{}", "()")):
+        return "a bracket has no partner, and a shell needs quotes around brackets with spaces, see --help"
+    return "write key=value, without spaces around = and without commas between, see --help"
+
+
 def refuse_missing_directory(path: str, setting: str, words: tuple[str, ...]) -> None:
-    """Refuse the path of a directory that does not exist, where a similar path exists or a similar word is meant.
+    """Refuse a file, and a directory that does not exist where a similar path exists or a similar word is meant.
 
     Args:
         path: the path that the user typed.
@@ -50,6 +57,8 @@ def refuse_missing_directory(path: str, setting: str, words: tuple[str, ...]) ->
         words: values that the setting takes instead of a path, such as `latest`.
     """
     folder = resolve_path(path, setting)
+    if folder.is_file():
+        raise Mistake(f"{setting}={path} is a file; give the run directory that holds it")
     if path in words or folder.exists():
         return
     near = difflib.get_close_matches(path, words, n=1, cutoff=0.7)

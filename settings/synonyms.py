@@ -10,7 +10,7 @@ from settings.mistakes import Mistake
 from settings.models import MODELS
 from settings.runs import SEED, ClusterSettings, RunSettings, StopSettings
 from settings.searches import SearchSettings
-from settings.setting import Setting, list_settings
+from settings.setting import SURE, Setting, list_settings
 
 Spell = Callable[[str, str], str]  # name of a setting or group, value -> override
 # Setting or group of this suite -> its names in Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample
@@ -80,9 +80,6 @@ BATCH_HINT = "an update learns from algo.num_envs x algo.horizon agent steps; se
 NUM_ENVS_HINT = "algo.num_envs counts the envs of all processes together"
 LOGGER_HINT = "curves are in TensorBoard, tensorboard --logdir outputs; logger=wandb and logger=mlflow send them there"
 HINTS = {  # name in another library -> the message where no setting of SYNONYMS fits
-    "device": GPU_HINT,
-    "cuda": GPU_HINT,
-    "use_cuda": GPU_HINT,
     "framework": "everything here is PyTorch",
     "train_batch_size": BATCH_HINT,
     "train_batch_size_per_learner": BATCH_HINT,
@@ -90,9 +87,6 @@ HINTS = {  # name in another library -> the message where no setting of SYNONYMS
     "minibatch_size": BATCH_HINT,
     "sgd_minibatch_size": BATCH_HINT,
     "num_minibatches": "PPO has algo.minibatch_size, which is algo.num_envs x algo.horizon divided by it",
-    "num_envs_per_actor": NUM_ENVS_HINT,
-    "num_envs_per_worker": NUM_ENVS_HINT,
-    "num_envs_per_env_runner": NUM_ENVS_HINT,
     "target_kl": "no update stops early; in PPO, algo.kl_coeff above 0 penalises a KL beyond algo.kl_target",
     "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits the change of a value, as in baselines",
     "wandb": LOGGER_HINT,
@@ -103,6 +97,8 @@ HINTS = {  # name in another library -> the message where no setting of SYNONYMS
     "render_mode": "command=record run=<run directory> makes videos of a trained agent",
     "capture_video": "command=record run=<run directory> makes videos of a trained agent",
 }
+HINTS |= dict.fromkeys(("device", "cuda", "use_cuda"), GPU_HINT)
+HINTS |= dict.fromkeys(("num_envs_per_actor", "num_envs_per_worker", "num_envs_per_env_runner"), NUM_ENVS_HINT)
 DIFFERENCES = {  # name in another library -> how the meaning of its number differs here
     "vf_coef": "of 0.5 (V - target)^2, where Stable-Baselines3 has no 0.5",
     "vf_loss_coeff": "of 0.5 (V - target)^2, where RLlib has no 0.5",
@@ -131,6 +127,12 @@ COMMANDS = {  # word -> the command that does it
 def find_meanings(word: str) -> list[str]:
     """Return the settings and groups of this suite that another library calls `word`."""
     return [name for name, words in SYNONYMS.items() if word in words.split()]
+
+
+def find_similar_setting(key: str, known: list[str]) -> str | None:
+    """Return the setting, of `known`, that another library calls `key`, or whose name is similar; None without one."""
+    meant = [name for name in find_meanings(key.lower().replace("-", "_")) if name in known]
+    return next(iter([*meant, *difflib.get_close_matches(key, known, n=1, cutoff=SURE)]), None)
 
 
 def explain_missing_setting(word: str, value: str) -> str | None:
@@ -250,7 +252,8 @@ def explain_unknown_key(key: str, value: str, known: list[str], spell: Spell) ->
         siblings = (
             [k for k in known if k.rpartition(".")[0] == group] if group else sorted({k.split(".")[0] for k in known})
         )
-        near = difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5)
+        near = difflib.get_close_matches(key, siblings or known, n=1, cutoff=SURE)
+        near = near or difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5)
         near = near or difflib.get_close_matches(name, known, n=2, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job prints all settings"
     return f"{key}: this experiment has no such setting; {hint}"

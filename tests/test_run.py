@@ -478,10 +478,12 @@ def test_a_python_without_the_packages_is_told_how_to_get_them():
     assert re.search(r"^error: .*\bmake setup, .*\bsource \.venv/bin/activate$", bare.stderr)
 
 
-@pytest.mark.parametrize("word", ["algo=ppo,", "algo = ppo", "algo.lr=[1"])
-def test_what_cannot_be_read_is_answered_without_a_grammar(word, refused):
+@pytest.mark.parametrize(
+    ("word", "named"), [("algo=ppo,", "key=value"), ("algo = ppo", "key=value"), ("algo.lr=[1", "bracket")]
+)
+def test_what_cannot_be_read_is_answered_without_a_grammar(word, named, refused):
     message = refused(word)
-    assert re.search(rf"^{re.escape(repr(word))} .*\bkey=value\b.*--help$", message) and "expecting" not in message
+    assert re.search(rf"^{re.escape(repr(word))} .*\b{named}\b.*--help$", message) and "expecting" not in message
 
 
 def test_a_minibatch_larger_than_the_batch_is_refused(refused, printed):
@@ -1258,7 +1260,7 @@ def test_a_label_is_added_to_the_name_of_the_directory(compose, tmp_path):
     assert create_run(settings | {"label": None}).parent == tmp_path / "ppo" / "assault"
 
 
-@pytest.mark.parametrize("word", ["label=a/b", "label=..", "label=5"])
+@pytest.mark.parametrize("word", ["label=a/b", "label=.."])
 def test_a_label_that_names_no_directory_is_refused(word, refused):
     assert word in refused(word)
 

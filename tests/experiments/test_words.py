@@ -169,8 +169,68 @@ def test_thousands_and_millions_can_be_typed(typed, number):
 
 @pytest.mark.parametrize("typed", ["1G", "M", "k", "1.0001k", "-1k", "1 M"])
 def test_what_is_no_number_of_agent_steps_is_refused(typed):
-    with pytest.raises(Mistake, match=r"stop\.agent_steps=.* 1 to 1,000,000,000,000$"):
+    how = "; a million is 1_000_000, 1e6 or 1M" if typed in ("1G", "1 M") else ""
+    with pytest.raises(Mistake, match=rf"stop\.agent_steps=.* 1 to 1,000,000,000,000{how}$"):
         Setting("", int, 1, 10**12).check("stop.agent_steps", typed)
+
+
+def test_a_number_that_is_never_large_is_not_answered_with_millions():
+    with pytest.raises(Mistake, match=r"^x=4x is no number; it takes a whole number from 1 to 16$"):
+        Setting("", int, 1, 16).check("x", "4x")
+
+
+@pytest.mark.parametrize("typed", ["2024", "1e3", "007", "true", "2024-11-28", "null"])
+def test_a_label_is_taken_as_it_is_typed(typed):
+    label = None if typed == "null" else typed
+    assert run.read_experiment([f"label={typed}"])[0]["label"] == label
+    assert parse_overrides([f"label={typed}"]) == {"label": label}
+    assert run.read_experiment(["tune_searches=cartpole_ppo", f"search.name={2024}"])[0]["search"]["name"] == "2024"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["episode=3"], "did you mean episodes?\n"),  # and nothing else, as model is only a little similar
+        (["command=evaluate", "run=x", "epsiodes=3"], "did you mean episodes?\n"),
+        (["command=evaluate", "run=x", "n_eval_episodes=3"], "did you mean episodes?\n"),
+        (["command=evaluate", "run=x", "env.stiky=0.1"], "did you mean env.sticky?\n"),
+        (["command=record", "run=x", "game=3"], "did you mean games?\n"),
+        (["command=compare", "run=x"], "did you mean runs?\n"),
+        (["command=evaluate", "run=x", "algo.lr=3"], "leave it out\n"),
+        (["command=compare", "runs="], "runs is not set; "),
+        (["command=compare", "runs=[]"], "runs is not set; "),
+        (["command=record", "run=x", "format=avi"], "format=mp4 or webp or gif; "),
+        (["command=submit", "command=compare"], "leave command=compare out, or command=submit\n"),
+        (["algo.lr="], "algo.lr= is empty; "),
+        (["seed=[1,2"], "a bracket has no partner"),
+        (["callbacks=a:B,c:D"], "put brackets around them, callbacks=[a:B,c:D]\n"),
+    ],
+    ids=str,
+)
+def test_a_slip_of_the_hand_is_answered_with_what_was_meant(words, said, capsys):
+    assert run.main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1, err
+
+
+def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_are_named_as_such(tmp_path, capsys):
+    (file := tmp_path / "a_file").touch()
+    for words in (
+        [f"resume={file}"],
+        ["command=evaluate", f"run={file}"],
+        ["command=compare", f"runs=[{file}]"],
+        ["--config-dir", str(file)],
+    ):
+        assert run.main(words) == 2
+        assert re.search(r"is a file\b", capsys.readouterr().err), words
+    assert run.main([f"tuned_configs={tmp_path}"]) == 2
+    assert "a folder, not a file" in capsys.readouterr().err
+
+
+def test_a_dry_run_names_an_output_dir_that_cannot_be_written_before_ray_starts(tmp_path, capsys):
+    (tmp_path / "a_file").touch()
+    assert run.main(["env=cartpole", "dry_run=true", f"output_dir={tmp_path}/a_file"]) == 2
+    assert "output_dir=" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
