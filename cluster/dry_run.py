@@ -19,7 +19,6 @@ from environments.games import make_games
 from rollouts.rollout import list_columns
 from settings.algorithms import A3CSettings
 from settings.mistakes import Mistake, format_count, format_error
-from settings.searches import count_trainings
 
 MEASUREMENT_S = 1.0  # the time for which the pace of an env runner is measured
 MEASUREMENT_TIMEOUT_S = 120.0  # of placing and starting the env runner and measuring its pace
@@ -117,6 +116,16 @@ def describe_repetitions(plan: Plan, found: list[Node]) -> list[str]:
     return [
         f"{len(plan.seeds)} runs, one per seed ({', '.join(map(str, plan.seeds))}), {how}, each with these processes"
     ]
+
+
+def count_trainings(search: dict) -> tuple[int, int, int]:
+    """Return how many trainings a search has at most: of its trials, of contenders on more seeds, on fresh seeds."""
+    trials = search["trials"] * search["seeds_per_trial"]
+    if search["scheduler"] == "pbt":
+        return trials, 0, 0
+    contenders = min(search["contenders"], search["trials"])
+    finalists = min(search["finalists"], contenders)
+    return trials, contenders * search["contender_seeds"], (finalists + 1) * search["fresh_seeds"]
 
 
 def describe_cost(settings: dict) -> list[str]:

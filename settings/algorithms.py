@@ -57,9 +57,7 @@ class PolicyGradientSettings(AlgorithmSettings):
 
     num_envs: int = at_least(1, "envs that are played at once, over all processes; the papers' N", most=ENVS)
     lr: float = above(0, "step size of the optimizer, at the start of the run")
-    lr_schedule: str = one_of(
-        LINEAR, "schedule of the step size: linear falls to 0 at stop.agent_steps, and rises again where that is raised"
-    )
+    lr_schedule: str = one_of(LINEAR, "schedule of the step size: linear falls to 0 at stop.agent_steps")
     optimizer: str = one_of(
         ("adam", "rmsprop"),
         "the optimizer; rmsprop has epsilon under the root, as in the A3C paper",

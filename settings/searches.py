@@ -42,13 +42,3 @@ class SearchSettings:
         1, "number of contenders that are compared with the settings from which the search began", most=1000
     )
     fresh_seeds: int = at_least(0, "number of fresh seeds for this comparison; 0: no comparison", most=100)
-
-
-def count_trainings(search: dict) -> tuple[int, int, int]:
-    """Return how many trainings a search has at most: of its trials, of contenders on more seeds, on fresh seeds."""
-    trials = search["trials"] * search["seeds_per_trial"]
-    if search["scheduler"] == "pbt":
-        return trials, 0, 0
-    contenders = min(search["contenders"], search["trials"])
-    finalists = min(search["finalists"], contenders)
-    return trials, contenders * search["contender_seeds"], (finalists + 1) * search["fresh_seeds"]

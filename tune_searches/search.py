@@ -16,6 +16,7 @@ from optuna.exceptions import StorageInternalError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from cluster.dry_run import count_trainings
 from cluster.local_ray import LOCAL
 from cluster.plan import Plan, make_plan
 from environments.machine import count_cpus
@@ -36,7 +37,6 @@ from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, format_count
-from settings.searches import count_trainings
 from tune_searches.confirmation import Confirmation
 from tune_searches.population import Population
 from tune_searches.sources import ConfirmationSource, ProposalSource, RunWriter, SearchSource, write_trials_csv
