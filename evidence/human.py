@@ -105,9 +105,10 @@ class Measurement(NamedTuple):
 
 
 # (game, protocol in the words of `describe_protocol`) -> the score that this command has measured:
-# python -m evidence.random_play <game> protocol=<protocol> --games 1000
+# python -m evidence.random_play <game> protocol=<protocol> <rule>=<value> --games 1000
 RANDOM_PLAY: dict[tuple[str, str], Measurement] = {
     ("assault", "classic"): Measurement(245.76, 2.3, 1000, "2026-11-26"),
+    ("assault", "classic, fire_on_life_loss False"): Measurement(239.63, 2.18, 1000, "2026-11-28"),
     ("assault", "machado"): Measurement(309.44, 2.59, 1000, "2026-11-26"),
     ("breakout", "classic"): Measurement(1.23, 0.04, 1000, "2026-11-26"),
     ("breakout", "machado"): Measurement(1.48, 0.04, 1000, "2026-11-26"),

@@ -423,7 +423,6 @@ def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared
     assert code == 1, printed
     rows = trials_of(tmp_path / "searches" / "cartpole_ppo")
     assert [row["state"] for row in rows] == ["FAIL", "FAIL"] and "gradient norm" in rows[0]["failure"]
-    assert all(int(row["agent_steps"]) > 0 for row in rows)
 
 
 def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp_path, compose):
