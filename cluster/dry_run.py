@@ -14,7 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from cluster.placement import KINDS, Node, format_resources, place_bundles
-from cluster.plan import Plan, describe_update
+from cluster.plan import Plan, count_trainings, describe_update
 from environments.games import make_games
 from rollouts.rollout import list_columns
 from settings.algorithms import A3CSettings
@@ -116,16 +116,6 @@ def describe_repetitions(plan: Plan, found: list[Node]) -> list[str]:
     return [
         f"{len(plan.seeds)} runs, one per seed ({', '.join(map(str, plan.seeds))}), {how}, each with these processes"
     ]
-
-
-def count_trainings(search: dict) -> tuple[int, int, int]:
-    """Return how many trainings a search has at most: of its trials, of contenders on more seeds, on fresh seeds."""
-    trials = search["trials"] * search["seeds_per_trial"]
-    if search["scheduler"] == "pbt":
-        return trials, 0, 0
-    contenders = min(search["contenders"], search["trials"])
-    finalists = min(search["finalists"], contenders)
-    return trials, contenders * search["contender_seeds"], (finalists + 1) * search["fresh_seeds"]
 
 
 def describe_cost(settings: dict) -> list[str]:

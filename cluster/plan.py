@@ -196,3 +196,13 @@ def explain_overshoot(plan: Plan, agent_steps: int) -> str | None:
         f"played {agent_steps:,} agent steps where {asked:,} were asked for: updates are whole, {describe_update(plan)}"
         ", less those that only begin a new game"
     )
+
+
+def count_trainings(search: dict) -> tuple[int, int, int]:
+    """Return how many trainings a search has at most: of its trials, of contenders on more seeds, on fresh seeds."""
+    trials = search["trials"] * search["seeds_per_trial"]
+    if search["scheduler"] == "pbt":
+        return trials, 0, 0
+    contenders = min(search["contenders"], search["trials"])
+    finalists = min(search["finalists"], contenders)
+    return trials, contenders * search["contender_seeds"], (finalists + 1) * search["fresh_seeds"]

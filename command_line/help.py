@@ -207,8 +207,9 @@ def format_changes(override: str) -> list[str]:
     lines: list[str] = []
     for group in sorted(after.keys() - {"command", "search", "made_for"}, key=[*SECTIONS, *after].index):
         values, old = after[group], before.get(group)
-        both = isinstance(values, dict) and isinstance(old, dict)
-        pairs = {f"{group}.{k}": (v, old.get(k)) for k, v in values.items()} if both else {group: (values, old)}
+        pairs = {group: (values, old)}
+        if isinstance(values, dict) and isinstance(old, dict):
+            pairs = {f"{group}.{name}": (value, old.get(name)) for name, value in values.items()}
         for key, (value, was) in pairs.items():
             if value != was and not key.endswith(".name"):
                 lines += wrap_text("  ", f"{key}={spell_value(value)}, instead of {spell_value(was)}")

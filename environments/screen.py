@@ -1,7 +1,6 @@
 """The screen on which training, searches and evaluations report: a terminal with a live table, or plain lines."""
 
 import sys
-from textwrap import TextWrapper
 
 from rich.console import Console
 from rich.live import Live
@@ -33,8 +32,6 @@ class Screen:
 
     def print_line(self, text: str) -> None:
         """Print a line; in a terminal it stays above the live table."""
-        fold = TextWrapper(self.console.width, break_long_words=False, break_on_hyphens=False).fill  # paths stay whole
-        text = "\n".join(map(fold, text.split("\n"))) if self._live else text
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         sys.stdout.flush()
 

@@ -1,5 +1,6 @@
 """The number of threads that this process computes with."""
 
+import ctypes
 import ctypes.util
 import platform
 
@@ -33,5 +34,6 @@ def configure_threads() -> int:
         libc = ctypes.CDLL(ctypes.util.find_library("c"))
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-    torch.set_num_threads(threads := count_threads())
+    threads = count_threads()
+    torch.set_num_threads(threads)
     return threads

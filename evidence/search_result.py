@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from environments.screen import Screen, format_score
+from environments.screen import format_score
 from evidence.statistics import paired_difference
 from run_directory.files import check_kind, explain_damage, read_count, read_number, read_table, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV
@@ -159,7 +159,7 @@ def print_result(folder: Path) -> bool:
     scores = ", ".join(map(format_score, default.values()))
     table.add_row(DEFAULT, "", format_score(float(np.mean([*default.values()]))) if default else "", "", scores)
     console.print(f"fresh seeds {', '.join(map(str, default))}", table, sep="\n", highlight=False)
-    Screen(console).print_line(explain_result(found[0]))
+    console.print(explain_result(found[0]), highlight=False, markup=False, soft_wrap=not console.is_terminal)
     return found[0].difference[0] > 0 and not found[0].failed
 
 

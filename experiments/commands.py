@@ -114,7 +114,7 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
                 raise Mistake(f"{key}={value}: the newest run below it is run={value}; leave out {key}")
             rule_keys = [f"env.{name}" for name in PROTOCOL_SETTINGS] if command in PLAYER_COMMANDS else []
             if meant := find_similar_setting(key, [*keys, *rule_keys]):
-                raise Mistake(f"{key}: command={command} reads no such setting; did you mean {meant}?")
+                raise Mistake(f"{key}={value}: command={command} reads no such setting; did you mean {meant}?")
             more = " and env.<field> of the protocol" if rule_keys else ""
             raise Mistake(
                 f"{key}={value}: command={command} reads {', '.join(keys)}{more}, and takes all other settings from "

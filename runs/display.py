@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from textwrap import fill
 from typing import Any
 
 from rich.console import Console, Group
@@ -245,7 +246,9 @@ class SearchDisplay(Screen):
         values, *_ = self.trials.pop(label)
         self._num_ended += 1
         how = f"{STATE_WORDS[state]}, {why}" if why else f"{STATE_WORDS[state]} at {agent_steps:,} agent steps"
-        self.print_line(f"{label} {how}: {format_number(score, SCORE)}  {values}".rstrip())
+        line = f"{label} {how}: {format_number(score, SCORE)}  {values}".rstrip()
+        width = self.console.width if self._live else len(line)
+        self.print_line(fill(line, width, break_long_words=False, break_on_hyphens=False))
         if not self._live:
             self.print_line(self._describe_with_time_left())
         self._show_table()

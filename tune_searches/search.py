@@ -16,9 +16,8 @@ from optuna.exceptions import StorageInternalError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from cluster.dry_run import count_trainings
 from cluster.local_ray import LOCAL
-from cluster.plan import Plan, make_plan
+from cluster.plan import Plan, count_trainings, make_plan
 from environments.machine import count_cpus
 from environments.passwords import mask_passwords
 from environments.screen import Screen, format_score
