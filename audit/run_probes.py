@@ -17,10 +17,8 @@ from probes.subject import Subject
 SCORES = ("episode_", "recent_return_")  # columns of a row that are not a number until a game has ended
 STEPS, FEW_ENVS = 16, 2  # of games that are compared
 MAX_UPDATES = 1_000  # of the audit's training; 20,000 agent steps of A3C would be 4,000 updates of 5 steps
-PARTS, CLEAR_KL = (
-    8,
-    1e-3,
-)  # after each part of it the policy is looked at; one that is this far from its start has moved
+PARTS = 8  # of this training; after each, the policy is looked at
+CLEAR_KL = 1e-3  # a policy that is this far from its beginning has moved, and the training ends
 
 
 @probe(

@@ -4,8 +4,8 @@ A human-normalised score is 0 at the random play and 1 at the human of a table: 
 The tables differ: for Assault they give human scores of 742.0 and of 1496.4, and the same agent looks 2.5 times better
 beside the first. Therefore each number carries the name of its table, and a game that no table has gets no such number.
 
-The random play of a table was measured under the rules of its paper: those of Mnih et al. 2015 chose an action in every
-sixth frame. It is used for human-normalised scores, and where nothing was measured here.
+The random play of a table was measured under the rules of its paper. It is used for human-normalised scores, and where
+nothing was measured here.
 `times_random`, the score of an agent divided by that of random play, uses the random play that was measured here under
 the agent's own protocol, if there is such a measurement.
 """

@@ -181,6 +181,11 @@ def name_kind(value: Any) -> str:
     return {str: "a word", list: "a list", dict: "a group"}.get(type(value), "nothing")
 
 
+def find_near(word: str, known: list[str]) -> list[str]:
+    """Return the one name of `known` that a word surely means; else the two that are most like it, or fewer."""
+    return difflib.get_close_matches(word, known, 1, SURE) or difflib.get_close_matches(word, known, 2, 0.5)
+
+
 def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
     """Return the Mistake for an unknown key; its message names the nearest settings.
 
@@ -189,7 +194,6 @@ def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
         whose: the owner of the settings, such as `PPO`.
         known: the keys of all settings of the owner.
     """
-    near = difflib.get_close_matches(key, known, n=1, cutoff=SURE)
-    near = near or difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+    near = find_near(key, known)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
     return Mistake(f"{key}: {whose} has no such setting{hint}", key)

@@ -10,7 +10,7 @@ from settings.mistakes import Mistake
 from settings.models import MODELS
 from settings.runs import SEED, ClusterSettings, RunSettings, StopSettings
 from settings.searches import SearchSettings
-from settings.setting import SURE, Setting, list_settings
+from settings.setting import SURE, Setting, find_near, list_settings
 
 Spell = Callable[[str, str], str]  # name of a setting or group, value -> override
 # Setting or group of this suite -> its names in Stable-Baselines3, its Zoo, CleanRL, RLlib (old and new), Sample
@@ -252,8 +252,6 @@ def explain_unknown_key(key: str, value: str, known: list[str], spell: Spell) ->
         siblings = (
             [k for k in known if k.rpartition(".")[0] == group] if group else sorted({k.split(".")[0] for k in known})
         )
-        near = difflib.get_close_matches(key, siblings or known, n=1, cutoff=SURE)
-        near = near or difflib.get_close_matches(key, siblings or known, n=2, cutoff=0.5)
-        near = near or difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+        near = find_near(key, siblings or known) or difflib.get_close_matches(name, known, n=2, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job prints all settings"
     return f"{key}: this experiment has no such setting; {hint}"
