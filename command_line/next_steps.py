@@ -9,7 +9,8 @@ from pathlib import Path
 from cluster.connection import JOB_VARIABLE
 from environments.games import may_never_end
 from run_directory.checkpoints import read_totals
-from run_directory.layout import STARTS, checkpoint_path, format_command, list_seed_runs, shorten_path
+from run_directory.layout import checkpoint_path, format_command, list_seed_runs, shorten_path
+from run_directory.writing import find_lock
 from settings.mistakes import Mistake
 
 
@@ -54,11 +55,10 @@ def count_agent_steps(run: Path) -> int:
 def is_training(run: Path) -> bool:
     """Return whether a process holds the lock of a run or search (`run_directory.writing.lock_folder`): it trains.
 
-    A seed or a trial has the lock of the run or search above it. Where a file system cannot tell, the answer is True.
+    Where a file system cannot tell, the answer is True.
     """
-    lock = [run, *(above for above in run.parents[:3] if (above / STARTS).is_file())][-1] / ".lock"
     try:
-        with lock.open() as file:
+        with find_lock(run).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except FileNotFoundError:  # whoever trains makes it first

@@ -79,11 +79,14 @@ def choose_free_path(path: Path) -> Path:
     return next(name for name in names if not os.path.lexists(name))
 
 
+def find_lock(folder: Path) -> Path:
+    """Return the file that is locked for a run or search; a seed or a trial has that of the run or search above it."""
+    return [folder, *(above for above in folder.parents[:3] if (above / STARTS).is_file())][-1] / ".lock"
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Lock the directory of a run or search while the block runs, so that two drivers cannot write the same files.
-
-    A seed or a trial has the lock of the run or search above it.
 
     Raises:
         Mistake: another process holds the lock, or the folder cannot be written or locked.
@@ -92,7 +95,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise Mistake(
             f"{folder} cannot be written; begin anew under another output_dir, or copy it and continue the copy"
         )
-    path = [folder, *(above for above in folder.parents[:3] if (above / STARTS).is_file())][-1] / ".lock"
+    path = find_lock(folder)
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:  # made by another user of a shared directory
