@@ -256,7 +256,8 @@ class SearchDisplay(Screen):
     def _describe_with_time_left(self) -> str:
         if not 0 < self._num_ended < self.num_expected:
             return self.describe_progress()
-        seconds = (time.monotonic() - self._began_at) / self._num_ended * (self.num_expected - self._num_ended)
+        done = self._num_ended + len(self.trials) / 2  # a running one is half done on average
+        seconds = (time.monotonic() - self._began_at) / done * max(0, self.num_expected - done)
         return f"{self.describe_progress()}, time left {format_duration(seconds)}"
 
     def _show_table(self) -> None:

@@ -23,7 +23,7 @@ from run_directory.writing import write_table
 from runs.training_process import compute_score
 from settings.mistakes import Mistake
 from tune_searches.check import check_experiment
-from tune_searches.sources import RunWriter, count_agent_steps
+from tune_searches.sources import RunWriter, count_trained_steps
 from tune_searches.space import Parameter, draw_values, replace_values
 from tune_searches.study import MAX_DRAWS, Study
 
@@ -69,7 +69,7 @@ class Population:
             try:
                 self.read_totals(number)
             except Mistake as mistake:  # all its checkpoints are damaged
-                trained = count_agent_steps(self.find_run(number), self.seeds)
+                trained = count_trained_steps(self.find_run(number), self.seeds)
                 study.tell(number, trained, math.nan, failure=str(mistake))
                 del self.values[number]
 

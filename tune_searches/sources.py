@@ -160,7 +160,7 @@ class ProposalSource(SearchSource):
             self.display.pause_trial(config["label"])
             return
         if result["failure"]:  # a process that started again and failed at once has played nothing
-            steps = max(steps, count_agent_steps(Path(config["dir"]), self.study.list_seeds()))
+            steps = max(steps, count_trained_steps(Path(config["dir"]), self.study.list_seeds()))
         state = self.study.tell(config["number"], steps, result["score"], result["failure"])
         shown = "tensorboard" in (self.study.settings["logger"] or ())
         if shown and math.isfinite(result["score"]) and self.study.settings["search"]["scheduler"] != "pbt":
@@ -170,7 +170,7 @@ class ProposalSource(SearchSource):
         self.display.end_trial(config["label"], state.name, steps, result["score"], why)
 
     def fail_trial(self, config: dict, reason: str) -> None:
-        steps = count_agent_steps(Path(config["dir"]), self.study.list_seeds())
+        steps = count_trained_steps(Path(config["dir"]), self.study.list_seeds())
         self.study.tell(config["number"], steps, math.nan, failure=reason)
         write_trials_csv(self.study, self.folder)
         super().fail_trial(config, reason)
@@ -207,7 +207,7 @@ class ConfirmationSource(SearchSource):
         super().fail_trial(config, reason)
 
 
-def count_agent_steps(run: Path, seeds: list[int]) -> int:
+def count_trained_steps(run: Path, seeds: list[int]) -> int:
     """Return the agent steps, per seed, up to the newest rows of a trial; 0 without rows."""
     with suppress(Mistake):  # a damaged progress.csv
         return max(0, min(ProgressTable(path / PROGRESS_CSV).last_step for path in seed_paths(run, seeds).values()))

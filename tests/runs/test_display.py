@@ -216,6 +216,19 @@ def test_outside_of_a_terminal_a_search_says_how_each_trial_ended_and_how_it_sta
     assert format_values(VALUES) == "algo.lr=0.0003123  algo.horizon=64  algo.baseline=none"
 
 
+def test_the_time_left_of_a_search_counts_those_beside_it_as_half_done(clock):
+    console = plain()
+    with SearchDisplay(lambda: "standing", console) as search:
+        search.num_expected = 6
+        for label in ("trial 0", "trial 1"):
+            search.start_trial(label, {})
+        clock[0] += 600
+        search.end_trial("trial 0", "COMPLETE", 1024, 90.0)  # 1.5 of 6 in ten minutes, so 4.5 in half an hour
+        search.end_trial("trial 1", "COMPLETE", 1024, 80.0)
+    lines = text_of(console).splitlines()
+    assert lines[1].endswith(", time left 30 min 00 s") and lines[3].endswith(", time left 20 min 00 s")
+
+
 def test_in_a_terminal_the_trials_under_way_are_a_table(clock):
     console = terminal()
     with SearchDisplay(lambda: "standing", console) as search:
