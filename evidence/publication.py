@@ -11,6 +11,7 @@ in half precision (fp16), and the evaluation in agent.json was made with these r
 import argparse
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,18 +60,22 @@ def publish_agent(run: Path, folder: Path, checkpoint: str | None = None, episod
     settings, source = read_run_settings(run), find_checkpoint(run, checkpoint)
     weights = {name: round_to_half(array) for name, array in read_weights(source).items()}
     best = checkpoint_path(folder, "best")
-    best.mkdir(parents=True)
-    write_arrays(best, weights)
-    (best / PROGRESS_JSON).write_text(json.dumps(read_totals(source)))
-    write_manifest(best)
-    kept = {key: value for key, value in settings.items() if key not in PLACE_SETTINGS}
-    kept["env"] = complete_rules(kept["env"])
-    (folder / CONFIG).write_text(yaml.safe_dump(mask_passwords(kept), sort_keys=False))
-    agent = {
-        "starts": [describe_start(start) for start in find_starts(run)],
-        "evaluation": evaluate_folder(folder, episodes),
-    }
-    (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
+    try:
+        best.mkdir(parents=True)
+        write_arrays(best, weights)
+        (best / PROGRESS_JSON).write_text(json.dumps(read_totals(source)))
+        write_manifest(best)
+        kept = {key: value for key, value in settings.items() if key not in PLACE_SETTINGS}
+        kept["env"] = complete_rules(kept["env"])
+        (folder / CONFIG).write_text(yaml.safe_dump(mask_passwords(kept), sort_keys=False))
+        agent = {
+            "starts": [describe_start(start) for start in find_starts(run)],
+            "evaluation": evaluate_folder(folder, episodes),
+        }
+        (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
+    except BaseException:  # what is left would be refused as an agent that is there already
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return agent
 
 

@@ -53,3 +53,10 @@ def test_a_folder_that_is_there_and_a_run_of_several_seeds_are_refused(make_run,
         assert main([str(source), str(tmp_path / folder)]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_publication_that_fails_leaves_no_folder(make_run, tmp_path, capsys):
+    run, folder = make_run(), tmp_path / "agent"
+    assert main([str(run), str(folder), "--episodes", "0"]) == 2
+    assert "needs at least one game" in capsys.readouterr().err
+    assert not folder.exists()
