@@ -10,6 +10,7 @@ in half precision (fp16), and the evaluation in agent.json was made with these r
 
 import argparse
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -32,7 +33,7 @@ from run_directory.writing import explain_unwritable
 from settings.mistakes import Mistake, resolve_path
 from settings.protocols import complete_rules
 
-PLACE_SETTINGS = ("output_dir", "run", "resume", "label")  # settings that say where a run lies, not what it is
+PLACE_SETTINGS = ("output_dir", "run", "resume", "label", "config_dir")  # say where a run lies, not what it is
 MAX_MIB = 4  # of the folder of an agent
 
 
@@ -68,10 +69,8 @@ def publish_agent(run: Path, folder: Path, checkpoint: str | None = None, episod
         kept = {key: value for key, value in settings.items() if key not in PLACE_SETTINGS}
         kept["env"] = complete_rules(kept["env"])
         (folder / CONFIG).write_text(yaml.safe_dump(mask_passwords(kept), sort_keys=False))
-        agent = {
-            "starts": [describe_start(start) for start in find_starts(run)],
-            "evaluation": evaluate_folder(folder, episodes),
-        }
+        agent: dict[str, Any] = {"starts": [describe_start(start) for start in find_starts(run)]}
+        agent["evaluation"] = evaluate_folder(folder, episodes)
         (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
     except BaseException:  # what is left would be refused as an agent that is there already
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +87,8 @@ def describe_start(start: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a start or continuation, without paths of the machine."""
     command = [word for word in mask_passwords(start["command"]) if word.partition("=")[0] not in PLACE_SETTINGS]
     facts = {key: start.get(key) for key in ("time", "git", "packages", "hardware")}
-    return {"command": shlex.join(command)} | facts
+    names = [re.sub(r"(^|[=,\[])[/~][^,\]]*/(?=[^/,\]])", r"\1", word) for word in command]  # of files, without folders
+    return {"command": shlex.join(names)} | facts
 
 
 def evaluate_folder(folder: Path, episodes: int) -> dict[str, Any]:

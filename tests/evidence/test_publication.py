@@ -10,7 +10,11 @@ from run_directory.weights import read_weights
 
 START = {
     "time": "2026-11-26T02:00:00+0000",
-    "command": ["python", "run.py", "algo=ppo", "output_dir=/home/ann/runs", "resume=auto"],
+    "command": [
+        *("/home/ann/.venv/bin/python", "/home/ann/a suite/run.py", "algo=ppo", "algo.lr=1e-4"),
+        *("output_dir=/home/ann/runs", "resume=auto", "tuned_configs=/home/ann/fast.yaml"),
+        *("--config-dir", "/home/ann/mine/", "a=[~/b/c,/home/ann/d/e]"),
+    ],
     "overrides": [],
     "git": {"commit": "abc123", "dirty": False},
     "packages": {"ray": "2.60.0"},
@@ -22,6 +26,7 @@ def test_a_published_agent_plays_without_a_pickle_and_names_no_place(make_run, t
     run, folder = make_run(checkpoints=("best", "last")), tmp_path / "agents" / "cartpole"
     (run / "run.json").write_text(json.dumps({"starts": [START]}))
     settings = yaml.safe_load((run / "config.yaml").read_text()) | {"output_dir": "/home/ann/runs"}
+    settings["config_dir"] = "/home/ann/mine"
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     agent = publish_agent(run, folder, episodes=3)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -29,7 +34,8 @@ def test_a_published_agent_plays_without_a_pickle_and_names_no_place(make_run, t
     assert files == ["agent.json", *of_best, "config.yaml"]
     assert not any(b"/home/ann" in (folder / name).read_bytes() for name in files)
     assert json.loads((folder / "agent.json").read_text()) == agent
-    assert agent["starts"][0]["command"] == "python run.py algo=ppo" and agent["starts"][0]["git"]["commit"] == "abc123"
+    typed = "python run.py algo=ppo algo.lr=1e-4 tuned_configs=fast.yaml --config-dir mine/ 'a=[c,e]'"
+    assert agent["starts"][0]["command"] == typed and agent["starts"][0]["git"]["commit"] == "abc123"
     assert agent["evaluation"]["episodes"] == 3 and agent["evaluation"]["agent_steps"] == 1000
     again = evaluate(folder, episodes=3)
     assert again["greedy"]["scores"] == agent["evaluation"]["greedy"]["scores"]
