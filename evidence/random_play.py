@@ -3,8 +3,7 @@
     python -m evidence.random_play assault protocol=classic --games 1000
     python -m evidence.random_play assault protocol=classic fire_on_life_loss=false --games 1000
 
-The games are whole and the scores unclipped, as in an evaluation. The last line printed is an entry for RANDOM_PLAY in
-evidence/human.py.
+Games are whole and scores not clipped, as in an evaluation. The last line is an entry of RANDOM_PLAY in evidence.human.
 """
 
 import argparse
@@ -14,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from custom_models.distributions import Categorical
 from environments.games import NOT_OPENED, is_game, make_games
 from environments.threads import configure_threads
+from experiments.overrides import check_overrides
 from playing.games_display import GamesDisplay
 from playing.rules import apply_rules
 from playing.whole_games import derive_seeds, play_games, share_games
@@ -86,10 +85,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--games", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    rules = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in options.rules)}
     try:
-        if options.games < 2 or rules.get("protocol", "classic") not in PROTOCOLS:
-            raise Mistake(f"give --games of at least 2, and a protocol of {', '.join(PROTOCOLS)}")
+        if options.games < 2:
+            raise Mistake(f"--games {options.games}: a standard error needs at least 2 games")
+        env = check_overrides([f"env={options.game}", *(f"env.{word}" for word in options.rules)])[0]["env"]
+        rules = {word.partition("=")[0]: env[word.partition("=")[0]] for word in options.rules}
         protocol, scores, cut = play_at_random(options.game, rules, options.games, options.seed)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)

@@ -38,3 +38,10 @@ def test_random_play_draws_all_actions_alike_and_reports_whole_games():
 @pytest.mark.parametrize("words", [["combat"], ["asault"], ["assault", "protocol=x"], ["assault", "dim=9"]])
 def test_random_play_of_what_there_is_not_is_a_mistake(words):
     assert main([*words, "--games", "2"]) == 2
+
+
+@pytest.mark.parametrize("rule", ["protocol=[", "protocol=[a]", "sticky", "sticky=much", "sticky=-1", "noop_max=1.5"])
+def test_a_rule_of_random_play_that_cannot_be_is_one_sentence(rule, capsys):
+    assert main(["assault", rule, "--games", "2"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("error: ") and rule.partition("=")[0] in sentence
