@@ -261,8 +261,8 @@ def refuse_invalid_override(override: str, typed: str) -> None:
 
 def get_protocol_rule(protocol: str, field: str) -> Any:
     """Return the value that a protocol gives a field of `env`; YAML files call it as `${protocol:...}`."""
-    if protocol not in PROTOCOLS:
-        raise Mistake(f"env.protocol={protocol}: there is no such protocol; {suggest_option(protocol, PROTOCOLS)}")
+    if (word := str(protocol or "null")) not in PROTOCOLS:  # a number, a list and null are no words
+        raise Mistake(f"env.protocol={word}: there is no such protocol; {suggest_option(word, PROTOCOLS)}")
     return PROTOCOLS[protocol][field]
 
 

@@ -444,6 +444,8 @@ def test_a_value_of_another_kind_is_refused(word, wanted, refused):
         ("model.dtype=float16", "auto, float32, bfloat16"),
         ("algo.optimizer=adamw", " adam?"),
         ("env.protocol=machada", " machado?"),
+        ("env.protocol=null", "classic, machado"),
+        ("env.protocol=5", "classic, machado"),
         ("seed=-1", "from 0 to 2,147,483,647"),
     ],
 )
