@@ -192,6 +192,8 @@ def test_the_image_installs_what_requirements_pin_and_leaves_out_what_running_do
     ignored = {line.strip("/") for line in (ROOT / ".rayignore").read_text().splitlines() if line and line[0] != "#"}
     docker = {line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] != "#"}
     assert docker == ignored
+    left_behind = {line.strip("/") for line in (ROOT / ".gitignore").read_text().split() if line[0] == "/"}
+    assert {name for name in left_behind if "*" not in name} <= ignored, "a run of W&B or MLflow is nothing to pass on"
 
 
 def test_what_is_to_be_filled_in_says_so():
