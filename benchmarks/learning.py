@@ -5,9 +5,9 @@
     python -m benchmarks.learning --sb3-path sb3 --algos a2c --seeds 1 --agent-steps 300000
 
 Every agent trains in a process of its own, one after the other, and the folder `--out` keeps each that is done. The
-same line goes on where it was interrupted: an agent of this suite from its last checkpoint, one of Stable-Baselines3
-from its beginning. In the end, comparison.md has the scores of the last 100 full games, unclipped, with the verdict of
-verdicts/two_arms.py, the curves and the speed.
+same line goes on where it was interrupted: both libraries' agents go on from their last checkpoint. In the end,
+comparison.md has the scores of the last 100 full games, unclipped, with the verdict of verdicts/two_arms.py, the curves
+and the speed.
 
 Equal: every number in OURS and THEIRS, the Nature network in float32 with orthogonal first weights, four gray frames
 of 84 x 84, four emulator frames per agent step, the game's own actions, FIRE at the start and after a lost life, lost

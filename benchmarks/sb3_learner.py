@@ -4,6 +4,9 @@
 
 Settings, and what they are called in this suite, are in benchmarks/learning.py. The score of a game is what
 Stable-Baselines3's Monitor saw: unclipped, from the first frame to the last, over all lives.
+
+Between two rollouts, once a minute, the agent is kept beside `--out`, with the games that have ended. The same line
+goes on from there; the games under way are lost, as in this suite, and those that follow have other seeds.
 """
 
 import argparse
@@ -20,6 +23,8 @@ import gymnasium
 import torch
 
 from benchmarks import learning, sb3_speed
+
+SAVE_EVERY_S = 60
 
 
 def fall_to_zero(start: float) -> Callable[[float], float]:
@@ -41,8 +46,44 @@ def make_arguments(algo: str) -> dict[str, Any]:
     return {"num_envs": num_envs, "policy_kwargs": policy} | arguments
 
 
-def train(algo: str, seed: int, agent_steps: int, threads: int, vectorize: str) -> dict[str, Any]:
-    """Train one agent; returns the games that ended, [agent steps, score] each, and how long it took in seconds."""
+def make_callback(kept: Path) -> Any:
+    """Return what notes in `agent.notes` the games that end, and keeps the agent in the file `kept`.
+
+    `agent.notes` is saved with the agent: the games, [agent steps, score] each, and the seconds of training.
+    """
+
+    class NotesAndFiles(importlib.import_module(f"{sb3_speed.MODULE}.common.callbacks").BaseCallback):
+        def _on_training_start(self) -> None:
+            self.start = self.saved = time.perf_counter()
+            self.before_s = self.model.notes["elapsed_s"]
+
+        def _on_step(self) -> bool:
+            ended = [info["episode"]["r"] for info in self.locals["infos"] if "episode" in info]
+            self.model.notes["games"].extend((self.model.num_timesteps, float(score)) for score in ended)
+            return True
+
+        def _on_rollout_start(self) -> None:
+            self._note_time()
+            if time.perf_counter() - self.saved >= SAVE_EVERY_S:
+                new = kept.with_suffix(".new.zip")
+                self.model.save(new)
+                new.replace(kept)
+                self.saved = time.perf_counter()
+
+        def _on_training_end(self) -> None:
+            self._note_time()
+
+        def _note_time(self) -> None:
+            self.model.notes["elapsed_s"] = self.before_s + time.perf_counter() - self.start
+
+    return NotesAndFiles()
+
+
+def train(algo: str, seed: int, agent_steps: int, threads: int, vectorize: str, kept: Path) -> dict[str, Any]:
+    """Train one agent, or go on with the one in the file `kept`.
+
+    Returns the games that ended, [agent steps, score] each, and how long it took in seconds.
+    """
     sb3, vectors = (importlib.import_module(f"{sb3_speed.MODULE}{part}") for part in ("", ".common.vec_env"))
     make_atari_env = importlib.import_module(f"{sb3_speed.MODULE}.common.env_util").make_atari_env
     gymnasium.register_envs(ale_py)
@@ -50,21 +91,18 @@ def train(algo: str, seed: int, agent_steps: int, threads: int, vectorize: str) 
     arguments = make_arguments(algo)
     vector = {"dummy": vectors.DummyVecEnv, "subproc": vectors.SubprocVecEnv}[vectorize]
     envs = make_atari_env("AssaultNoFrameskip-v4", arguments.pop("num_envs"), seed=seed, vec_env_cls=vector)
-    agent = {"a2c": sb3.A2C, "ppo": sb3.PPO}[algo](
-        "CnnPolicy", vectors.VecFrameStack(envs, 4), seed=seed, device="cpu", **arguments
-    )
-    games: list[tuple[int, float]] = []
-
-    def note_games(names: dict[str, Any], _: dict[str, Any]) -> bool:
-        ended = [info["episode"]["r"] for info in names["infos"] if "episode" in info]
-        games.extend((agent.num_timesteps, float(score)) for score in ended)
-        return True
-
-    start = time.perf_counter()
-    agent.learn(agent_steps, callback=note_games)
-    elapsed_s = time.perf_counter() - start
+    stacks, kind = vectors.VecFrameStack(envs, 4), {"a2c": sb3.A2C, "ppo": sb3.PPO}[algo]
+    if kept.exists():
+        agent = kind.load(kept, env=stacks, device="cpu")
+        agent.set_random_seed(seed + agent.num_timesteps)
+    else:
+        agent = kind("CnnPolicy", stacks, seed=seed, device="cpu", **arguments)
+        agent.notes = {"games": [], "elapsed_s": 0.0}
+    left = agent_steps - agent.num_timesteps
+    agent.learn(left, callback=make_callback(kept), reset_num_timesteps=False)
     envs.close()
-    return {"games": games, "agent_steps": agent.num_timesteps, "elapsed_s": elapsed_s, "version": sb3.__version__}
+    kept.unlink(missing_ok=True)
+    return agent.notes | {"agent_steps": agent.num_timesteps, "version": sb3.__version__}
 
 
 def main() -> None:
@@ -79,7 +117,8 @@ def main() -> None:
     options = parser.parse_args()
     if not sb3_speed.is_there(options.sb3_path):
         sys.exit(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
-    result = train(options.algo, options.seed, options.agent_steps, options.threads, options.vectorize)
+    kept = options.out.with_name(f"{options.out.stem}_{options.algo}_{options.seed}_{options.agent_steps}.zip")
+    result = train(options.algo, options.seed, options.agent_steps, options.threads, options.vectorize, kept)
     options.out.write_text(json.dumps(result) + "\n")
 
 
