@@ -36,6 +36,7 @@ from gymnasium.spaces import Discrete  # noqa: E402
 from gymnasium.vector import AutoresetMode  # noqa: E402
 
 from benchmarks.processes import pss_mib  # noqa: E402
+from benchmarks.rounds import count  # noqa: E402
 from environments.machine import find_fastest_dtype  # noqa: E402
 
 NHWC = torch.channels_last
@@ -218,12 +219,12 @@ def rate(call, samples: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=["ppo", "a2c"], default="ppo")
-    parser.add_argument("--num-envs", type=int, default=8)
-    parser.add_argument("--horizon", type=int, default=128, help="agent steps per env per update")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--minibatch", type=int, default=256)
-    parser.add_argument("--updates", type=int, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch's and the emulator's")
+    parser.add_argument("--num-envs", type=count, default=8)
+    parser.add_argument("--horizon", type=count, default=128, help="agent steps per env per update")
+    parser.add_argument("--epochs", type=count, default=4)
+    parser.add_argument("--minibatch", type=count, default=256)
+    parser.add_argument("--updates", type=count, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up")
+    parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)), help="torch's and the envs'")
     parser.add_argument("--seed", type=int, default=0)
     fastest = find_fastest_dtype()
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default=fastest, help="of the trunk")

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, run_module
+from benchmarks.rounds import Contestant, count, run_module
 
 SCRIPT = "ppo_atari_envpool.py"
 UPDATE = re.compile(r"SPS: \d+$")  # what the script prints after each update
@@ -57,7 +57,7 @@ def time_updates(lines: Iterable[str]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cleanrl-path", required=True, help="the folder with the script and the packages it needs")
-    parser.add_argument("--updates", type=int, default=10, help="timed ones, after warm-up")
+    parser.add_argument("--updates", type=count, default=10, help="timed ones, after warm-up")
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
     check_path(parser, settings.cleanrl_path)

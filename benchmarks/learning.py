@@ -35,7 +35,7 @@ import numpy as np
 
 from benchmarks import sb3_speed
 from benchmarks.processes import started
-from benchmarks.rounds import ROOT, begin, finished
+from benchmarks.rounds import ROOT, begin, count, finished
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
 from verdicts.two_arms import compare_arms
@@ -180,8 +180,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--algos", nargs="+", choices=list(OURS), default=list(OURS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--agent-steps", type=int, default=1_000_000, help="of each agent")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each agent")
+    parser.add_argument("--agent-steps", type=count, default=1_000_000, help="of each agent")
+    parser.add_argument("--threads", type=count, default=1, help="CPU threads of each agent")
     parser.add_argument(
         "--vectorize",
         choices=["dummy", "subproc"],

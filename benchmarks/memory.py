@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import descendants, pss_mib, started
-from benchmarks.rounds import ROOT, begin, writable
+from benchmarks.rounds import ROOT, begin, duration, writable
 from run_directory.progress_table import read_rows
 
 INTERVAL_S = 5.0
@@ -70,7 +70,7 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=duration, default=10)
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "memory.json"))
     settings, overrides = parser.parse_known_args()
     result = begin()

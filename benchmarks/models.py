@@ -21,6 +21,7 @@ import gymnasium
 import torch
 
 import run
+from benchmarks.rounds import count
 from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
@@ -83,7 +84,7 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="names of files in experiments/model")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)

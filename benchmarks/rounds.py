@@ -7,6 +7,7 @@ every time. What every file here that `make bench` runs has in common; `benchmar
 """
 
 import argparse
+import contextlib
 import csv
 import datetime
 import importlib.metadata
@@ -40,10 +41,26 @@ Contestant = Callable[[Path], dict]  # from an empty folder to what was measured
 def command_line(story: str | None, out: str) -> argparse.ArgumentParser:
     """The arguments that all benchmarks take."""
     parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / out))
     return parser
+
+
+def count(text: str) -> int:
+    """Return a number of rounds, agent steps, threads, ...: 1 or more."""
+    with contextlib.suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 on")
+
+
+def duration(text: str) -> float:
+    """Return a time above 0, in the option's unit."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: a time above 0")
 
 
 def writable(text: str) -> Path:

@@ -23,6 +23,7 @@ import gymnasium
 import torch
 
 from benchmarks import learning, sb3_speed
+from benchmarks.rounds import count
 
 SAVE_EVERY_S = 60
 
@@ -109,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=list(learning.THEIRS), required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--agent-steps", type=int, required=True)
-    parser.add_argument("--threads", type=int, default=1, help="torch's")
+    parser.add_argument("--agent-steps", type=count, required=True)
+    parser.add_argument("--threads", type=count, default=1, help="torch's")
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="dummy")
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
     parser.add_argument("--out", type=Path, required=True)

@@ -23,7 +23,7 @@ import ale_py
 import gymnasium
 import torch
 
-from benchmarks.rounds import Contestant, ratio, run_module
+from benchmarks.rounds import Contestant, count, ratio, run_module
 
 MODULE = "stable_baselines3"
 INSTALL = "pip install --target sb3 --no-deps stable-baselines3"
@@ -83,8 +83,8 @@ def main() -> None:
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
     parser.add_argument("--algo", choices=list(SHAPES), required=True)
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="subproc")
-    parser.add_argument("--agent-steps", type=int, default=8000, help="timed ones, after warm-up")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch's")
+    parser.add_argument("--agent-steps", type=count, default=8000, help="timed ones, after warm-up")
+    parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)), help="torch's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()

@@ -29,7 +29,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as in cluster/connection.py
 import torch
 
 from benchmarks.models import made
-from benchmarks.rounds import machine, writable
+from benchmarks.rounds import count, duration, machine, writable
 from custom_models.shards import Shards
 from environments.threads import configure_threads
 from rollouts.device import CPU, Acting
@@ -113,9 +113,9 @@ def main() -> None:
     parser.add_argument("--model", default="nature_cnn")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--work", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--rows", type=int, help="rows of a minibatch (default 256), or games that act (default 8)")
+    parser.add_argument("--rows", type=count, help="rows of a minibatch (default 256), or games that act (default 8)")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=30, help="of each line of the table")
+    parser.add_argument("--seconds", type=duration, default=30, help="of each line of the table")
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "shards.json"))
     settings = parser.parse_args()
     result: dict = {"machine": machine(), "rounds": []}

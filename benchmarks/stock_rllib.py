@@ -25,6 +25,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
 from ray.tune.registry import register_env
 
+from benchmarks.rounds import count
+
 NUM_ENVS, HORIZON = 8, 128
 # Padding -> layers of channels, kernel, stride, padding. The last is the dense layer of 512; given as
 # `head_fcnet_hiddens`, policy and value would not share it.
@@ -81,11 +83,11 @@ def config(padding: str, vectorize: str, seed: int) -> PPOConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=4, help="timed ones, after one of warm-up")
+    parser.add_argument("--iterations", type=count, default=4, help="timed ones, after one of warm-up")
     parser.add_argument("--vectorize", choices=["sync", "async"], default="sync", help="envs here, or a process each")
     parser.add_argument("--padding", choices=NETWORKS, default="valid", help="RLlib pads `same` unless told otherwise")
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, default=cores, help="of torch; Ray gives its actors 1 unless asked")
+    parser.add_argument("--threads", type=count, default=cores, help="of torch; Ray gives its actors 1 unless asked")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()

@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.processes import adopt_orphans, started
-from benchmarks.rounds import ROOT
+from benchmarks.rounds import ROOT, count
 from run_directory.layout import PROGRESS_CSV, checkpoint_path
 from run_directory.progress_table import read_rows
 
@@ -83,7 +83,7 @@ def start_training(folder: Path) -> Path:
 def main() -> None:
     """Measure pairs, the order reversed each time, and print the ratio of each and of the means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--pairs", type=count, default=8)
     pairs = parser.parse_args().pairs
     adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGHUP):

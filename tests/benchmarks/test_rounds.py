@@ -1,5 +1,6 @@
 """Benchmarks: what is compared with what, and what the table says of it."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -22,6 +23,20 @@ from tests.runs.tiny_runs import names_of, wait_for
 
 def measured(**speeds) -> dict:
     return {name: {"agent_steps_per_s": speed} for name, speed in speeds.items()}
+
+
+@pytest.mark.parametrize(
+    "kind, good, bad",
+    [
+        (rounds.count, {"1": 1, "1_000": 1000}, "0 -3 1.5 x"),
+        (rounds.duration, {"0.5": 0.5, "3": 3.0}, "0 -1 nan inf x"),
+    ],
+)
+def test_numbers_of_nothing_are_refused(kind, good, bad):
+    assert {text: kind(text) for text in good} == good
+    for text in bad.split():
+        with pytest.raises(argparse.ArgumentTypeError, match=text):
+            kind(text)
 
 
 def test_the_order_turns_round_every_other_round(capsys):
