@@ -109,7 +109,12 @@ def list_overrides(current: str, before: list[str]) -> list[str]:
     key, equals, path = current.partition("=")
     if not equals:
         return list_keys(current, before)
-    values = [*PATH_NAMES.get(key, ()), *list_folders(path)] if key in PATH_SETTINGS else list_values(key, before)
+    if key in PATH_SETTINGS:
+        values = [*PATH_NAMES.get(key, ()), *list_folders(path)]
+    else:
+        listed = path[: max(path.rfind("["), path.rfind(",")) + 1]  # the values before the last one of a list
+        taken = {*re.split(r"[\[,]", listed), *(["null"] if "[" in listed else [])}
+        values = [f"{listed}{value}" for value in list_values(key, before) if value not in taken]
     if key in FILE_GROUPS and path:
         values = [*values, *list_folders(path), *list_yaml_files(path)]
     return [f"{key}={value}" for value in values]

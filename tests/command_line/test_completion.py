@@ -41,6 +41,11 @@ def test_values_are_offered_where_they_can_be_named_and_end_a_word():
     assert complete_word("algo.lr=", []) == [] and complete_word("nonsense=", []) == []
 
 
+def test_the_last_value_of_a_grid_or_a_list_is_completed_with_those_that_are_not_in_it():
+    assert complete_word("algo=a2c,p", ["-m"]) == ["algo=a2c,pg ", "algo=a2c,ppo "]
+    assert complete_word("logger=[wandb,", []) == ["logger=\\[wandb,mlflow ", "logger=\\[wandb,tensorboard "]
+
+
 def test_a_command_that_reads_a_run_is_offered_what_it_reads():
     words = complete_word("", ["command=evaluate"])
     assert words == ["checkpoint=", "config_dir=", "env.", "episodes=", "run=", "seed=", "way="]
@@ -97,6 +102,7 @@ def test_a_script_is_free_of_syntax_errors(shell):
     [
         ("python run.py algo=pp", ["ppo "]),  # what follows the last =
         ("python run.py algo=a3c algo.num_wor", ["algo.num_workers="]),
+        ("python run.py -m algo=a2c,pp", ["a2c,ppo "]),
         ("python run.py algo=a3c --c", ["--cfg ", "--completion ", "--config-dir "]),
         ("python other.py al", []),
         ("python run.p", []),
