@@ -7,7 +7,10 @@ Each game has a seed of its own, so it can be replayed without the games before 
 with the same network and the same protocol, and a lost life ends no game.
 """
 
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ from settings.algorithms import find_base
 from settings.mistakes import Mistake
 from settings.protocols import describe_protocol
 
+ROOM = 2**20  # bytes that the replay of a game of half an hour takes
+
 
 def record(
     run: Path,
@@ -46,6 +51,8 @@ def record(
     console: Console | None = None,
 ) -> int:
     """Play games with the agent of a run, write their replays into the run directory, and film them.
+
+    Replays are written as soon as the games that are played side by side have ended, before any of them is filmed.
 
     Args:
         run: a run directory; if it holds several seeds, the first one plays.
@@ -61,7 +68,7 @@ def record(
         The exit code: 0, or 1 if a replay does not reach the score of its game or a file cannot be written.
 
     Raises:
-        Mistake: see `evaluate`; or the environment has no pictures, or the run directory cannot be written.
+        Mistake: see `evaluate`; or the environment has no pictures, or no replay can be written.
     """
     runs = list_seed_runs(Path(run))
     one = runs[0]
@@ -74,8 +81,10 @@ def record(
         Environment(
             agent.env, 0, pictures=True
         ).close()  # raises a Mistake before hours of play if there are no pictures
+    make_folder(one)
     configure_threads()
     torch.set_num_threads(1)  # a few games are a small batch: threads would mostly wait for each other
+    saved = []  # replay, its file, and why it was not saved
     with GamesDisplay(games, console) as display:
         if len(runs) > 1:
             display.print_line(
@@ -84,21 +93,40 @@ def record(
         for note in agent.notes:
             display.print_line(note)
         display.begin(f"recording, {way}")
-        replays = play_replays(agent, games, way == "greedy", display)
+        for replay, path in zip(play_replays(agent, games, way == "greedy", display), paths, strict=True):
+            path = choose_free_path(path)
+            saved.append((replay, path, save_file(path, pack_replay(replay))))
     code = 0
-    (one / RECORDINGS).mkdir(exist_ok=True)
-    for number, (replay, path) in enumerate(zip(replays, paths, strict=True), 1):
-        path = choose_free_path(path)
-        why = save_file(path, pack_replay(replay))
-        code = max(
-            code, bool(why), film_replay(replay, path, look or VideoFormat(), f"game {number} of {games}", console)
-        )
+    for number, (replay, path, why) in enumerate(saved, 1):
+        failed = film_replay(replay, path, look or VideoFormat(), f"game {number} of {games}", console)
+        code = max(code, bool(why), failed)
         display.print_line(f"  the replay was not saved: {why}" if why else f"  replay: {path}")
     return code
 
 
-def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) -> list[Replay]:
-    """Play games, up to MAX_ENVS side by side, and return their replays.
+def make_folder(run: Path) -> None:
+    """Make the folder of the recordings of a run, and find out whether a replay has room in it, before hours of play.
+
+    Raises:
+        Mistake: the folder cannot be made, or has no room.
+    """
+    folder = run / RECORDINGS
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        why = f"{error.strerror}: {folder}"
+        raise Mistake(
+            f"run={run}: no recording can be kept in it ({why}); free room, or copy it to another disk, "
+            "and record the copy"
+        ) from error
+
+
+def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) -> Iterator[Replay]:
+    """Play games, up to MAX_ENVS side by side, and yield their replays.
 
     Raises:
         Mistake: the environment cannot be opened, or the checkpoint belongs to another model.
@@ -116,7 +144,6 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
         "date": time.strftime("%Y-%m-%d"),
         "packages": name_package(env),
     }
-    replays = []
     for first in range(0, games, MAX_ENVS):
         envs = agent.open_games(min(MAX_ENVS, games - first), one_by_one=True)
         try:
@@ -130,8 +157,7 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
             score, names = float(record["rewards"].sum()), envs.action_names
             start = int(envs.start_frames[n]) if "game" in env else 0
             record |= {"score": score, "origin": origin, "factors": list_factors(envs.action_space)}
-            replays.append(Replay(env, env_seed + first + n, start, names, **record))
-    return replays
+            yield Replay(env, env_seed + first + n, start, names, **record)
 
 
 def play_one_game_each(

@@ -132,7 +132,7 @@ def test_a_recording_plays_as_an_evaluation_does(make_run):
     scores = evaluate(run, 3, ways=["greedy"])["greedy"]["scores"]
     agent = Agent(run, run / "checkpoints" / "last")
     with GamesDisplay(3) as display:
-        replays = play_replays(agent, 3, True, display)
+        replays = list(play_replays(agent, 3, True, display))
     assert [replay.score for replay in replays] == scores
     assert all((replay.actions[replay.decided] == replay.policy.argmax(1)[replay.decided]).all() for replay in replays)
     assert any(len(set(replay.actions.tolist())) > 1 for replay in replays)
@@ -321,6 +321,43 @@ def test_a_run_directory_that_cannot_be_written_is_refused_before_it_is_played(m
     monkeypatch.setattr("recordings.recording.play_replays", lambda *_: pytest.fail("it was played"))
     with pytest.raises(Mistake, match="run="):
         record(run, 1)
+
+
+def test_a_full_disk_is_said_before_anything_is_played(make_run, monkeypatch):
+    def fail(**_):
+        raise OSError(28, "No space left on device")
+
+    run = make_run("Drawn-v0")
+    monkeypatch.setattr("recordings.recording.play_replays", lambda *_: pytest.fail("it was played"))
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    with pytest.raises(Mistake, match="No space left"):
+        record(run, 1)
+    assert not (run / "recordings").exists()
+
+
+def test_replays_are_saved_before_anything_is_filmed(make_run, monkeypatch):
+    """Filming can take long, be interrupted, or fail with an error of the environment."""
+    run = make_run("Drawn-v0")
+    monkeypatch.setattr("recordings.recording.MAX_ENVS", 2)
+    monkeypatch.setattr("recordings.recording.film_replay", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        record(run, 3)
+    assert len(recordings(run)) == 3
+
+
+def test_games_that_have_ended_are_saved_while_others_are_played(make_run, monkeypatch):
+    run, opened = make_run("Drawn-v0"), Agent.open_games
+    monkeypatch.setattr("recordings.recording.MAX_ENVS", 2)
+
+    def stop(agent, *words, **named):
+        if recordings(run):
+            raise KeyboardInterrupt
+        return opened(agent, *words, **named)
+
+    monkeypatch.setattr(Agent, "open_games", stop)
+    with pytest.raises(KeyboardInterrupt):
+        record(run, 4)
+    assert len(recordings(run)) == 2
 
 
 def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, monkeypatch, capsys):
