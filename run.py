@@ -88,6 +88,13 @@ def main(argv: list[str]) -> int:
             raise
         print(f"error: {error.filename}: no permission", file=sys.stderr)
         return 2
+    except OSError as error:
+        from runs.interrupt import FULL_DISK_ERRORS
+
+        if error.errno not in FULL_DISK_ERRORS or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; free room, or name another disk", file=sys.stderr)
+        return 1
     except EnvironmentFault as fault:  # of a command that plays games; a training prints it itself
         print(f"error: {fault}", file=sys.stderr)
         return 1

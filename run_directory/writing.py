@@ -40,7 +40,10 @@ def write_file(path: Path, content: str | bytes) -> None:
         OSError: the file cannot be written; the old content stays.
     """
     with replace_file(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        try:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        except OSError as error:  # of a full disk, it names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -29,7 +29,7 @@ from experiments.check import check_settings
 from experiments.resume import keep_known, refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
-from run_directory.writing import lock_folder
+from run_directory.writing import lock_folder, write_file
 from runs import train
 from runs.build import build_config
 from settings.commands import READER_SETTINGS
@@ -912,6 +912,14 @@ def test_a_directory_that_is_not_to_be_entered_is_named(monkeypatch, capsys, tmp
     assert run.main([f"resume={tmp_path}"]) == 2
     said = capsys.readouterr().err
     assert str(tmp_path / "config.yaml") in said and said.count("\n") == 1
+
+
+def test_a_full_disk_is_said_in_a_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "config.yaml.new").symlink_to("/dev/full")
+    monkeypatch.setattr(overrides, "open_run", lambda *_: write_file(tmp_path / "config.yaml", "seed: 1"))
+    assert run.main([f"resume={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'config.yaml'}: No space left on device" in said and said.count("\n") == 1
 
 
 def test_a_second_resume_remembers_the_first(old_run):
