@@ -34,9 +34,8 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
             check_kind(run / CONFIG, settings.get(group), dict, group)
         check_kind(run / CONFIG, settings.get("seed"), (int, list), "seed")
         if settings.get("command") not in ("train", "search"):
-            raise explain_damage(
-                run / CONFIG, f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
-            )
+            why = f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
+            raise explain_damage(run / CONFIG, why)
         if not read_starts(run / STARTS, required=("overrides",)):
             raise explain_damage(run / STARTS, "it has no starts")
     except Mistake as mistake:

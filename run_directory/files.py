@@ -136,6 +136,7 @@ def read_table(
     if len(lines) < 2:
         return []
     header, *body = lines
+    read = [(name, columns[name]) for name in header if name in columns]
     if missing := [name for name in required if name not in header]:
         raise explain_damage(path, f"line 1 has no column {missing[0]}")
     if len(set(header)) < len(header):
@@ -145,9 +146,9 @@ def read_table(
         if len(cells) != len(header):
             raise explain_damage(path, f"line {number} has {len(cells)} cells where line 1 has {len(header)}")
         row: dict[str, Any] = dict(zip(header, cells, strict=True))
-        for name in columns.keys() & row.keys():
+        for name, read_cell in read:
             try:
-                row[name] = columns[name](row[name])
+                row[name] = read_cell(row[name])
             except ValueError as error:
                 raise explain_damage(path, f"line {number}, column {name}: {row[name]!r:.80}") from error
         rows.append(row)

@@ -57,9 +57,6 @@ def refuse_damaged_checkpoint(checkpoint: Path) -> None:
     if wrong := find_damage(checkpoint):
         folder = checkpoint.parent
         whole = [name for name in TO_PLAY if (folder / name).is_dir() and find_damage(folder / name) is None]
-        way_out = (
-            f"use another one: checkpoint={' or checkpoint='.join(whole)}"
-            if whole
-            else "neither best nor last nor previous beside it is whole"
-        )
+        way_out = f"use another one: checkpoint={' or checkpoint='.join(whole)}"
+        way_out = way_out if whole else "neither best nor last nor previous beside it is whole"
         raise Mistake(f"{checkpoint}: the checkpoint is damaged ({wrong}); {way_out}")

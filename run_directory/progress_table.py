@@ -2,6 +2,8 @@
 
 import csv
 from collections.abc import Iterable
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,8 @@ class ProgressTable:
 
     def drop_rows_beyond(self, agent_steps: int, value: str | None = None) -> None:
         """Drop the rows beyond a number of agent steps: all, or only those that have `value` in the key column."""
+        if not any(int(r["agent_steps"]) > agent_steps for key, r in self.latest.items() if value in (None, key)):
+            return  # a long table takes a second to read
         rows = read_rows(self.path)
         kept = [r for r in rows if int(r["agent_steps"]) <= agent_steps or value not in (None, r.get(self.key))]
         if len(kept) < len(rows):
@@ -83,9 +87,8 @@ class ProgressTable:
         known = read_rows(self.path)
         others = [row for row in known if row.get(self.key) != value]
         if len(known) - len(others) != len(rows):
-            self._rewrite(
-                sorted([*others, *({self.key: value} | r for r in rows)], key=lambda r: int(r["agent_steps"]))
-            )
+            merged = [*others, *({self.key: value} | row for row in rows)]
+            self._rewrite(sorted(merged, key=lambda row: int(row["agent_steps"])))
 
     def _has_header(self) -> bool:
         """Return whether the file has a first line: somebody may have deleted or emptied it."""
@@ -104,9 +107,9 @@ class ProgressTable:
 
     def _note(self, rows: list[dict[str, str]]) -> None:
         """Note the columns of rows, and their filled cells as the newest."""
+        self.header = list(dict.fromkeys(chain(self.header, *dict.fromkeys(map(tuple, rows)))))
         for row in rows:
-            self.header += [name for name in row if name not in self.header]
-            self.latest.setdefault(row.get(self.key), {}).update((name, cell) for name, cell in row.items() if cell)
+            self.latest.setdefault(row.get(self.key), {}).update(filter(itemgetter(1), row.items()))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -79,9 +79,8 @@ def read_weights(checkpoint: Path) -> dict[str, np.ndarray]:
         weights = safetensors.numpy.load(data) if file == WEIGHTS else ArrayUnpickler(BytesIO(data)).load()
     except Exception as error:  # wrong bytes can make pickle raise anything
         why = " ".join(str(error).split())
-        raise Mistake(
-            f"{checkpoint}: {file} cannot be read as weights ({why}); evaluate the run it was saved by"
-        ) from error
+        why = f"{file} cannot be read as weights ({why})"
+        raise Mistake(f"{checkpoint}: {why}; evaluate the run it was saved by") from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
         for name, array in weights.items()

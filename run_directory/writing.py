@@ -95,9 +95,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
         Mistake: another process holds the lock, or the folder cannot be written or locked.
     """
     if not os.access(folder, os.W_OK):
-        raise Mistake(
-            f"{folder} cannot be written; begin anew under another output_dir, or copy it and continue the copy"
-        )
+        way_out = "begin anew under another output_dir, or copy it and continue the copy"
+        raise Mistake(f"{folder} cannot be written; {way_out}")
     path = find_lock(folder)
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

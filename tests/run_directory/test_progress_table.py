@@ -106,6 +106,14 @@ def test_a_count_that_no_run_can_reach_is_damage(path):
         read_rows(path)
 
 
+def test_a_long_table_is_not_read_again_where_no_row_is_beyond_the_checkpoint(path, monkeypatch):
+    table = fill(path, 10, 20, seed=1)
+    table.append({"agent_steps": 30, "seed": 2})
+    monkeypatch.setattr("run_directory.progress_table.read_rows", lambda _: pytest.fail("it was read"))
+    table.drop_rows_beyond(20, value="1")
+    table.drop_rows_beyond(30)
+
+
 def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):
     table = ProgressTable(path)
     for seed, step in [(1, 10), (2, 10), (1, 20), (2, 20), (1, 30), (2, 20)]:
