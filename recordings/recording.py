@@ -94,8 +94,9 @@ def record(
             display.print_line(note)
         display.begin(f"recording, {way}")
         for replay, path in zip(play_replays(agent, games, way == "greedy", display), paths, strict=True):
+            content = pack_replay(replay)
             path = choose_free_path(path)
-            saved.append((replay, path, save_file(path, pack_replay(replay))))
+            saved.append((replay, path, save_file(path, content)))
     code = 0
     for number, (replay, path, why) in enumerate(saved, 1):
         failed = film_replay(replay, path, look or VideoFormat(), f"game {number} of {games}", console)

@@ -116,7 +116,7 @@ def make_video(replay: Replay, path: Path, look: VideoFormat, on_step: Callable[
     game = open_game(replay, sound=sound)
     every = max(1, round(game.fps / fps))  # frames per picture
     pictures = iterate_pictures(replay, game, every, on_step)
-    video = choose_free_path(path.with_suffix(f".{look.format}"))
+    video = reserve_path(path.with_suffix(f".{look.format}"))
     try:
         with replace_file(video) as temporary:
             rate = Fraction(game.fps).limit_denominator(1000) / every
@@ -124,6 +124,26 @@ def make_video(replay: Replay, path: Path, look: VideoFormat, on_step: Callable[
     finally:
         game.close()
     return video
+
+
+def reserve_path(path: Path) -> Path:
+    """Return a path as `choose_free_path` does, and make the temporary file of `replace_file`.
+
+    Another process that films the same replay meanwhile takes another path.
+
+    Raises:
+        OSError: the temporary file cannot be made.
+    """
+    free = choose_free_path(path)
+    temporary = free.with_name(f"{free.name}.new")
+    try:
+        temporary.touch(exist_ok=False)
+    except FileExistsError:  # made since the path was chosen
+        return reserve_path(path)
+    if free.exists():  # its video has been completed since then
+        temporary.unlink()
+        return reserve_path(path)
+    return free
 
 
 def iterate_pictures(

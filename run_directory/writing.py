@@ -77,9 +77,9 @@ def explain_unwritable(path: Path) -> str | None:
 
 
 def choose_free_path(path: Path) -> Path:
-    """Return a path at which no file exists: `game.npz`, or the first free one of `game_2.npz`, `game_3.npz`, ..."""
+    """Return the first of `game.npz`, `game_2.npz`, `game_3.npz`, ... at which no file is, nor one to replace it."""
     names = (path, *(path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(2, 10_000)))
-    return next(name for name in names if not os.path.lexists(name))
+    return next(name for name in names if not (os.path.lexists(name) or os.path.lexists(f"{name}.new")))
 
 
 def find_lock(folder: Path) -> Path:

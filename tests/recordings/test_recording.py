@@ -21,7 +21,7 @@ from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
 from recordings.replay import label_policy, list_played, pack_replay, read_replay
 from recordings.replayed_game import Environment, StepResult, has_pictures, open_game, replay_game
-from recordings.video import VideoFormat, combine_frames, iterate_pictures
+from recordings.video import VideoFormat, combine_frames, iterate_pictures, make_video
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -262,6 +262,25 @@ def test_an_existing_file_is_never_overwritten(make_run, capsys):
     assert not recordings(run, "new")
 
 
+def test_two_processes_that_film_one_replay_write_two_videos(make_run):
+    run = make_run("Drawn-v0")
+    assert record(run, 1, look=SMALL) == 0
+    (path,) = recordings(run)
+    replay, others = read_replay(path), []
+
+    def film_too():
+        if not others:
+            others.append("begun")
+            others.append(make_video(replay, path, VideoFormat("mp4"), lambda: None))
+
+    one = make_video(replay, path, VideoFormat("mp4"), film_too)
+    assert [one.name, others[1].name] == [f"{path.stem}.mp4", f"{path.stem}_2.mp4"]
+    for video in (one, others[1]):
+        with av.open(str(video)) as file:
+            assert len(list(file.decode(video=0))) == 10
+    assert not recordings(run, "new")
+
+
 def test_a_replay_is_found_by_its_name_in_a_run_and_scored_without_the_agent(make_run, capsys):
     run = make_run("Drawn-v0")
     assert record(run, 1, look=SMALL) == 0
@@ -374,7 +393,7 @@ def test_a_disk_without_room_is_said_and_leaves_nothing_half_written(make_run, m
 
 @pytest.mark.parametrize("format", ["mp4", "webp", "gif"])
 def test_a_full_disk_while_a_video_is_written_is_an_oserror(format, make_run, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("recordings.video.choose_free_path", lambda path: tmp_path / "full")
+    monkeypatch.setattr("recordings.video.reserve_path", lambda path: tmp_path / "full")
     (tmp_path / "full.new").symlink_to("/dev/full")
     assert record(make_run("Drawn-v0"), 1, look=VideoFormat(format)) == 1
     assert "was not saved" in capsys.readouterr().out and not (tmp_path / "full.new").is_symlink()
