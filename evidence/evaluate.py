@@ -103,15 +103,14 @@ def evaluate_agent(agent: Agent, episodes: int, ways: list[str], display: GamesD
             statistics[way] = summarize_games(scores, lengths, cut, agent.env)
     finally:
         games.close()
-    totals = read_totals(agent.checkpoint)
     result = {
         "env": agent.env["name"],
         "algo": agent.settings["algo"]["name"],
         "protocol": describe_protocol(agent.env),
         "checkpoint": agent.checkpoint.name,
         "checkpoint_path": None if agent.is_from_run else str(agent.checkpoint),
-        "agent_steps": totals.get("agent_steps"),
-        "env_frames": totals.get("env_frames"),
+        "agent_steps": agent.totals.get("agent_steps"),
+        "env_frames": agent.totals.get("env_frames"),
         "seed": agent.settings["seed"],
         "dtype": choose_dtype(agent.settings["model"])["dtype"],
         "episodes": episodes,

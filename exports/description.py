@@ -13,7 +13,6 @@ from evidence.publication import describe_start
 from exports.exported_network import ExportedNetwork
 from playing.agent import Agent
 from playing.kept_evaluations import find_evaluation, read_agent_file
-from run_directory.checkpoints import read_totals
 from run_directory.layout import AGENT
 from run_directory.starts import find_starts
 from settings.protocols import complete_rules, describe_protocol
@@ -35,7 +34,7 @@ def describe_agent(agent: Agent, network: ExportedNetwork, games: Any, file: str
         format: `onnx` or `torchscript`.
     """
     env, starts = complete_rules(agent.env), find_starts(agent.run)
-    totals, published = read_totals(agent.checkpoint), read_agent_file(agent.run)
+    totals, published = agent.totals, read_agent_file(agent.run)
     origin = [describe_start(start) for start in starts] or published.get("starts", [])
     needed = [*PLAYERS["game" in env], RUNTIMES[format], *list_modules(env)]
     return {

@@ -18,6 +18,8 @@ from environments.machine import find_fastest_dtype
 from playing.rules import apply_rules
 from playing.saved_settings import read_run_settings
 from playing.whole_games import open_games
+from run_directory.checkpoints import read_totals
+from run_directory.manifest import read_state
 from run_directory.weights import read_weights
 from settings.algorithms import find_base
 from settings.mistakes import Mistake, format_error
@@ -41,6 +43,7 @@ class Agent:
         games_seed: the seed of the games.
         is_from_run: whether the checkpoint lies in this run directory.
         name: the name of the checkpoint in file names, different for each checkpoint from outside.
+        totals: the content of progress.json beside the weights that `load_network` has read: agent_steps and more.
 
     Raises:
         Mistake: the agent cannot play by these rules, or its environment may never end a game.
@@ -56,7 +59,7 @@ class Agent:
                 f"run={run}: env.id={self.env['id']} has no time limit, and an evaluation plays complete games only; "
                 "give it max_episode_steps where it is registered, or train with env.kwargs={max_episode_steps: 1000}"
             )
-        self.notes = []
+        self.notes, self.totals, self._network = [], {}, None
         named = PROTOCOLS.get(rules.get("protocol", ""), self.env)
         if named.get("full_action_space") != self.env.get("full_action_space"):
             self.notes.append(
@@ -74,9 +77,23 @@ class Agent:
         return open_games(self.run, self.env, num_envs, one_by_one)
 
     def load_network(self, games: Games) -> ActorCritic | QNetwork:
-        """Build the network for these games and load the weights of the checkpoint, see `load_network`."""
+        """Build the network for these games and load the weights of the checkpoint, see `load_network`.
+
+        They are loaded once, with `totals` of the same weights, since a training may replace the checkpoint.
+        """
         model = choose_dtype(self.settings["model"])
-        return load_network(self.checkpoint, model, self.env, games, self.settings["algo"])
+        while self._network is None:
+            state = read_state(self.checkpoint)
+            try:
+                network = load_network(self.checkpoint, model, self.env, games, self.settings["algo"])
+                totals = read_totals(self.checkpoint)
+            except Mistake:
+                if state == read_state(self.checkpoint):
+                    raise
+                continue
+            if state == read_state(self.checkpoint):
+                self._network, self.totals = network, totals
+        return self._network
 
 
 def choose_dtype(model: dict) -> dict:

@@ -25,7 +25,8 @@ from recordings.recording import describe_policy
 from recordings.replay import Replay, label_policy, list_factors, list_played
 from recordings.replayed_game import has_pictures, open_game
 from run_directory.checkpoints import find_checkpoint, read_totals
-from run_directory.layout import MANIFEST, checkpoint_path
+from run_directory.layout import checkpoint_path
+from run_directory.manifest import read_state
 from settings.algorithms import find_base
 from settings.mistakes import Mistake
 
@@ -153,7 +154,7 @@ class LiveGame:
             for _ in range(3):
                 checkpoint = find_checkpoint(self._run, self._wanted or newest)
                 state = read_state(checkpoint)
-                if state == self._network_state:
+                if self._network is not None and state == self._network_state:
                     return
                 model = choose_dtype(settings["model"])
                 network = load_network(checkpoint, model, env, self._games, settings["algo"])
@@ -184,12 +185,6 @@ class LiveGame:
         self._frame = frames[-1]
         head = json.dumps(header | {"shape": shape, "whole": whole}).encode()
         return struct.pack("<I", len(head)) + head + zlib.compress((stack[1:] ^ stack[:-1]).tobytes(), 1)
-
-
-def read_state(checkpoint: Path) -> tuple[int, int, int]:
-    """Return numbers that change when a checkpoint is replaced."""
-    found = (checkpoint / MANIFEST).stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def combine_flickering(frames: list[np.ndarray], every: int) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ from playing.whole_games import MAX_ENVS, derive_seeds
 from recordings.replay import Replay, list_factors, pack_replay
 from recordings.replayed_game import Environment, name_package
 from recordings.video import VideoFormat, film_replay
-from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import RECORDINGS, list_seed_runs
 from run_directory.writing import choose_free_path, explain_unwritable, save_file
 from settings.algorithms import find_base
@@ -137,7 +137,6 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
     origin = {
         "run": "/".join(agent.run.resolve().parts[-3:]),
         "checkpoint": agent.name,
-        "agent_steps": read_totals(agent.checkpoint).get("agent_steps"),
         "algo": settings["algo"]["name"],
         "seed": settings["seed"],
         "protocol": describe_protocol(env),
@@ -157,7 +156,8 @@ def play_replays(agent: Agent, games: int, greedy: bool, display: GamesDisplay) 
                 record["values"] = None  # the network has a value head, but PG does not train it
             score, names = float(record["rewards"].sum()), envs.action_names
             start = int(envs.start_frames[n]) if "game" in env else 0
-            record |= {"score": score, "origin": origin, "factors": list_factors(envs.action_space)}
+            record |= {"score": score, "origin": origin | {"agent_steps": agent.totals.get("agent_steps")}}
+            record |= {"factors": list_factors(envs.action_space)}
             yield Replay(env, env_seed + first + n, start, names, **record)
 
 

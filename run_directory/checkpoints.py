@@ -80,10 +80,8 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
     if not found or (name is None and found[0] not in TO_PLAY):
         raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first one, or start the run again")
     if name is not None and name not in found:
-        raise Mistake(
-            f"checkpoint={name}: {run} has no such checkpoint, only {', '.join(found)}; name one of these, "
-            "or give the path of a checkpoint's folder"
-        )
+        way_out = "name one of these, or give the path of a checkpoint's folder"
+        raise Mistake(f"checkpoint={name}: {run} has no such checkpoint, only {', '.join(found)}; {way_out}")
     checkpoint = checkpoint_path(run, name or found[0])
     refuse_damaged_checkpoint(checkpoint)
     return checkpoint

@@ -85,9 +85,8 @@ def refuse_untrusted_directory(folder: Path, overrides: list[str]) -> None:
     others = [path for path in (folder, folder / STARTS, *checkpoints) if is_of_another(path)]
     if recorded == here and not others:
         return
-    why = f"it was last written by {recorded['user']} on {recorded['host']}"
-    if others:
-        why = f"{others[0]} belongs to another user"
+    writer = f"it was last written by {recorded['user']} on {recorded['host']}"
+    why = f"{others[0]} belongs to another user" if others else writer
     raise Mistake(
         f"{folder} is not of {here['user']} on {here['host']} ({why}), and continuing it runs what its checkpoints "
         "say; add trust=true if you trust whoever made it (SECURITY.md)"

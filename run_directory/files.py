@@ -161,11 +161,7 @@ def read_number(cell: str) -> float:
 
 
 def read_count(cell: str) -> int:
-    """Return the whole number in a cell, which is at least 0.
-
-    Raises:
-        ValueError: the cell holds something else.
-    """
+    """Return the whole number in a cell, which is at least 0; raise a ValueError if it holds something else."""
     if not cell.isdecimal() or len(cell) > MOST_DIGITS:
         raise ValueError(cell)
     return int(cell)

@@ -90,8 +90,3 @@ def format_command(*words: str) -> str:
 def shorten_path(run: Path) -> str:
     """Return a run directory as it can be typed where the suite stands; as it is where a job or somebody else types."""
     return os.path.relpath(run) if Path.cwd() == ROOT and run.is_relative_to(ROOT) else str(run)
-
-
-def format_resume_command(run: Path) -> str:
-    """Return the command that continues a run or a search."""
-    return format_command(f"resume={run}")

@@ -5,6 +5,7 @@ it has no manifest, or if its files differ from the manifest.
 """
 
 import json
+import time
 import zlib
 from pathlib import Path
 
@@ -23,8 +24,25 @@ def write_manifest(checkpoint: Path) -> None:
     write_file(checkpoint / MANIFEST, json.dumps(files, indent=1))
 
 
+def read_state(checkpoint: Path) -> tuple[int, int, int] | None:
+    """Return numbers that change when a training replaces a checkpoint; None at the moment when it does."""
+    try:
+        found = (checkpoint / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def find_damage(checkpoint: Path) -> str | None:
     """Return the damage of a checkpoint in words; None if it is whole. Every reader of checkpoints calls this first."""
+    state, wrong = read_state(checkpoint), compare_files(checkpoint)
+    if wrong:
+        time.sleep(0.01)
+    return find_damage(checkpoint) if wrong and read_state(checkpoint) != state else wrong
+
+
+def compare_files(checkpoint: Path) -> str | None:
+    """Return the first difference between the files of a checkpoint and its manifest, in words; None without one."""
     try:
         files = json.loads((checkpoint / MANIFEST).read_bytes())
         expected = {str(name): (int(size), int(crc)) for name, (size, crc) in files.items()}

@@ -41,7 +41,7 @@ def write_milestone(run: Path, name: str, weights: Mapping[str, np.ndarray], tot
         run: the run directory.
         name: one of MILESTONES.
         weights: name in the network's state_dict -> array.
-        totals: the content of progress.json: agent steps, episodes, score and more.
+        totals: the content of progress.json.
 
     Raises:
         OSError: the milestone cannot be written; its temporary folder is removed.

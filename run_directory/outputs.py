@@ -45,9 +45,8 @@ def make_folder(settings: dict, *names: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(
-            f"output_dir={settings['output_dir']} cannot be written ({error.strerror}: {error.filename}); name another"
-        ) from error
+        why = f"{error.strerror}: {error.filename}"
+        raise Mistake(f"output_dir={settings['output_dir']} cannot be written ({why}); name another") from error
     return path
 
 

@@ -37,8 +37,7 @@ class ProgressTable:
         self.header: list[str] = []
         self.latest: dict[str | None, dict[str, str]] = {}
         self._note(read_rows(path))
-        # Whether the last line of the file is complete
-        self._complete = not path.exists() or path.read_bytes().endswith(b"\n")
+        self._complete = not path.exists() or path.read_bytes().endswith(b"\n")  # the last line
 
     @property
     def last_step(self) -> int:

@@ -1,7 +1,4 @@
-"""The files of a run for TensorBoard: a curve for each column of progress.csv.
-
-tensorboardX is imported where it is used, because it imports torch: a second that a run need not wait for.
-"""
+"""The files of a run for TensorBoard: a curve for each column of progress.csv."""
 
 import math
 import time
@@ -23,7 +20,7 @@ class CurveWriter:
     """
 
     def __init__(self, run: Path, agent_steps: int, part: str = ""):
-        from tensorboardX import event_file_writer
+        from tensorboardX import event_file_writer  # here, because it imports torch, which takes a second
         from tensorboardX import proto as untyped
 
         proto: Any = untyped

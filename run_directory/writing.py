@@ -111,10 +111,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise Mistake(f"{path.parent}: another process is at it; wait for it, or end it") from error
         except OSError as error:
-            raise Mistake(
-                f"{folder} cannot be locked against another process ({error.strerror}); name an output_dir on a file "
-                "system that has locks"
-            ) from error
+            why = f"{folder} cannot be locked against another process ({error.strerror})"
+            raise Mistake(f"{why}; name an output_dir on a file system that has locks") from error
         yield
     finally:
         os.close(lock)

@@ -22,7 +22,7 @@ from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
-from run_directory.layout import CONFIG, TUNE, format_command, format_resume_command, seed_paths, shorten_path
+from run_directory.layout import CONFIG, TUNE, format_command, seed_paths, shorten_path
 from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import lacks_rows
@@ -239,7 +239,7 @@ def conclude(failures: dict[int, str], dirs: dict[int, Path], run: Path) -> int:
     if not (Interrupt.stop_requested or failures):
         return 0
     if any(map(checkpoints.has_whole_checkpoint, dirs.values())):
-        print(f"to continue:  {format_resume_command(run)}")
+        print(f"to continue:  {format_command(f'resume={run}')}")
     elif failures:
         print("there is no checkpoint to continue from; once the cause is mended, the same line starts the run again")
     else:

@@ -26,7 +26,7 @@ from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
 from loggers.run_logs import open_logs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
-from run_directory.layout import STARTS, format_resume_command
+from run_directory.layout import STARTS, format_command
 from run_directory.outputs import make_folder
 from run_directory.searches import STAGES
 from run_directory.starts import read_overrides, read_starts, write_start
@@ -113,7 +113,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
     if code:
         if Interrupt.reason:
             print(Interrupt.reason)
-        print(f"to continue:  {format_resume_command(folder)}")
+        print(f"to continue:  {format_command(f'resume={folder}')}")
     return code or int(all(record.state == "FAIL" for record in study.list_records()))
 
 

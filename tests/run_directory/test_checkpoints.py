@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from run_directory import checkpoints
-from run_directory.checkpoints import find_newest_checkpoint, keep_checkpoint, read_totals
+from run_directory import checkpoints, manifest
+from run_directory.checkpoints import find_checkpoint, find_newest_checkpoint, keep_checkpoint, read_totals
 from run_directory.layout import MANIFEST
 from run_directory.manifest import find_damage, write_manifest
 from settings.mistakes import Mistake
@@ -188,6 +188,19 @@ def test_previous_stands_in_for_a_last_that_was_being_replaced(made, run):
         keep_checkpoint(made(steps), run)
     os.rename(run / "checkpoints" / "last", run / "checkpoints" / "previous_of_a_killed_process")
     assert find_newest_checkpoint(run) == (run / "checkpoints" / "previous", [])
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_not_damaged(made, run, monkeypatch):
+    keep_checkpoint(made(1), run)
+    newer, crc32 = [made(2)], manifest.zlib.crc32
+
+    def replace_meanwhile(content):
+        if newer:
+            keep_checkpoint(newer.pop(), run)
+        return crc32(content)
+
+    monkeypatch.setattr(manifest.zlib, "crc32", replace_meanwhile)
+    assert find_checkpoint(run, "last") == run / "checkpoints" / "last" and not newer
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_cannot_continue(made, run):
