@@ -4,8 +4,9 @@
 #     sbatch deploy/slurm.sh algo=ppo env=assault seed=1        from the checkout; adapt the #SBATCH lines
 #
 # What follows the script is one experiment: resume=auto finds its run directory again, trust=true since another host may
-# have written it. A minute before the end SLURM warns with SIGUSR1, for which the run writes a checkpoint and stops with
-# exit code 1; the script then requeues its job. Exit code 0 is done, and 2 a mistake, which would come again.
+# have written it. A minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it, which stops it at any
+# time, with a checkpoint if it trains; the script then requeues its job, unless the run has ended with exit code 0, which
+# is done, or 2, a mistake that would come again.
 #SBATCH --job-name=rllib-atari
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
@@ -17,24 +18,28 @@
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%j.log
 
+warned=0 stopped=0 run=
+stop_run() { stopped=1; if [ -n "$run" ]; then kill -TERM "$run" 2>/dev/null; fi; }
+trap 'warned=1; stop_run' USR1                        # B: SLURM tells this script alone
+trap stop_run TERM                                    # scancel: a checkpoint, and no requeue
+
 : "${SUITE:=$SLURM_SUBMIT_DIR}"                       # the checkout, with its .venv
 : "${OUTPUT:=$SUITE/outputs}"                         # on a file system that all nodes have
 export RAY_TMPDIR="${RAY_TMPDIR:-/tmp/${USER:-$(id -u)}}"  # short, and of this user: /tmp/ray may be somebody else's
 mkdir -p "$RAY_TMPDIR"
 cd "$SUITE" || exit 2
+[ -x .venv/bin/python ] || { echo "$SUITE has no .venv/bin/python: sbatch from the checkout, after make setup" >&2; exit 2; }
 
-.venv/bin/python run.py "output_dir=$OUTPUT" "$@" resume=auto trust=true on_usr1=stop &
+.venv/bin/python run.py "output_dir=$OUTPUT" "$@" resume=auto trust=true &
 run=$!
-warned=0
-trap 'warned=1; kill -USR1 "$run"' USR1               # B: SLURM tells this script alone
-trap 'kill -TERM "$run"' TERM                         # scancel: a checkpoint, and no requeue
+if [ "$stopped" = 1 ]; then stop_run; fi              # the signal came before there was a run
 
 wait "$run"
 while kill -0 "$run" 2>/dev/null; do                  # a trap ends wait, not the run
     wait "$run"
 done
 wait "$run"; code=$?                                  # of the run, which may have ended before the line of the trap
-if [ "$warned" = 1 ] && [ "$code" = 1 ]; then
+if [ "$warned" = 1 ] && [ "$code" != 0 ] && [ "$code" != 2 ]; then  # 143: before Python had a handler, or a second TERM
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

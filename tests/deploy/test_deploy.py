@@ -231,25 +231,59 @@ def slurm_job(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "code", "again"),
-    [(signal.SIGUSR1, 1, True), (signal.SIGUSR1, 0, False), (signal.SIGUSR1, 2, False), (signal.SIGTERM, 1, False)],
+    [
+        *((signal.SIGUSR1, 1, True), (signal.SIGUSR1, 0, False), (signal.SIGUSR1, 2, False), (signal.SIGTERM, 1, False)),
+        (signal.SIGUSR1, 143, True),  # SLURM's own SIGTERM has ended it while it was writing its checkpoint
+    ],
 )
 def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, again, slurm_job):
     ended, words, requeued = slurm_job(number, code)
     assert (ended, requeued) == (code, again)
     assert words[0] == "run.py" and words[2:5] == ["env=pong", "seed=[1,2]", "output_dir=typed"]
-    assert {"resume=auto", "trust=true", "on_usr1=stop"} <= set(words)
+    assert {"resume=auto", "trust=true"} <= set(words)
     settings, _ = run.read_experiment(words[1:])
-    assert settings["on_usr1"] == "stop" and settings["output_dir"] == "typed", "what is typed wins over $OUTPUT"
+    assert settings["output_dir"] == "typed", "what is typed wins over $OUTPUT"
 
 
 def test_slurm_requeues_a_run_that_ends_as_soon_as_it_is_warned_and_needs_no_name_of_a_user(slurm_job, tmp_path):
     python = tmp_path / ".venv/bin/python"
     for number in range(5):  # most of them end before the script looks again
-        python.write_text('#!/bin/bash\ntrap "exit 1" USR1\necho "$RAY_TMPDIR" > words\nsleep 60 & wait\n')
+        python.write_text('#!/bin/bash\ntrap "exit 1" TERM\necho "$RAY_TMPDIR" > words\nsleep 60 & wait\n')
         for name in ("words", "requeued"):
             (tmp_path / name).unlink(missing_ok=True)
         ended, words, requeued = slurm_job(signal.SIGUSR1, 1, USER=None, RAY_TMPDIR=None)
         assert (ended, requeued, words) == (1, True, [f"/tmp/{os.getuid()}"]), number
+
+
+@pytest.mark.parametrize(
+    ("of_python", "code"),
+    [
+        ("", 143),  # it has no handler yet
+        ('trap "" USR1; trap "exit 1" TERM', 1),  # it does not train yet, and SIGUSR1 alone would be ignored
+    ],
+)
+def test_slurm_requeues_a_run_that_it_warns_before_it_trains(of_python, code, slurm_job, tmp_path):
+    (tmp_path / ".venv/bin/python").write_text(
+        f'#!/bin/bash\n{of_python}\necho "$@" > words\nfor i in {{1..100}}; do sleep 0.1; done\n'
+    )
+    assert slurm_job(signal.SIGUSR1, 1)[::2] == (code, True)
+
+
+def test_slurm_requeues_a_job_that_it_warns_before_there_is_a_run(slurm_job, tmp_path):
+    mkdir = tmp_path / "bin/mkdir"
+    mkdir.write_text(f'#!/bin/bash\nkill -USR1 $PPID\nexec {shutil.which("mkdir")} "$@"\n')
+    mkdir.chmod(0o755)
+    (tmp_path / ".venv/bin/python").write_text('#!/bin/bash\ntrap "exit 1" TERM\necho > words\nsleep 20 & wait\n')
+    (tmp_path / "words").write_text("there already: nothing waits for the run")
+    ended, _, requeued = slurm_job(0, 1)
+    assert ended in (1, 143) and requeued
+
+
+def test_slurm_says_what_to_do_where_there_is_no_suite(slurm_job, tmp_path):
+    (tmp_path / ".venv/bin/python").unlink()
+    (tmp_path / "words").write_text("there already: nothing waits for the run")
+    ended, _, requeued = slurm_job(0, 1)
+    assert (ended, requeued) == (2, False)
 
 
 def test_slurm_warns_the_script_and_not_the_processes_of_ray():
