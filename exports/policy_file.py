@@ -3,6 +3,7 @@
 ExportedNetwork -> trace -> file -> run by onnxruntime or torch -> the same numbers?
 """
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,10 @@ def write_onnx(network: ExportedNetwork, path: Path) -> None:
 
 def write_torchscript(network: ExportedNetwork, path: Path) -> None:
     """Write policy.pt, a function of the inputs in their order that returns the outputs in their order."""
+    buffer = io.BytesIO()  # torch, which writes a file in C++, would abort the process on a full disk
     with torch.no_grad():
-        torch.jit.save(torch.jit.trace(network, tuple(network.inputs.values())), path)
+        torch.jit.save(torch.jit.trace(network, tuple(network.inputs.values())), buffer)
+    path.write_bytes(buffer.getvalue())
 
 
 def make_random_inputs(network: ExportedNetwork, rows: int) -> dict[str, torch.Tensor]:

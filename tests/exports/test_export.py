@@ -1,6 +1,7 @@
 """An exported folder: its program plays the suite's games, its description says what it is, mistakes are answered."""
 
 import ast
+import errno
 import importlib.util
 import json
 import os
@@ -293,6 +294,17 @@ def test_an_export_that_fails_leaves_nothing(make_run, tmp_path, monkeypatch):
     run = make_run()
     monkeypatch.setattr("exports.export.PLAYERS", {False: "none.py"})
     assert suite.main(["command=export", f"run={run}", f"out={tmp_path / 'agent'}", "format=torchscript"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(make_run, tmp_path, monkeypatch, capsys):
+    def write_on_full_disk(path: Path, content: bytes):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = make_run()
+    monkeypatch.setattr(Path, "write_bytes", write_on_full_disk)
+    assert suite.main(["command=export", f"run={run}", f"out={tmp_path / 'agent'}", "format=torchscript"]) == 2
+    assert "agent cannot be written (No space left on device)" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
