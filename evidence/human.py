@@ -5,9 +5,8 @@ The tables differ: for Assault they give human scores of 742.0 and of 1496.4, an
 beside the first. Therefore each number carries the name of its table, and a game that no table has gets no such number.
 
 The random play of a table was measured under the rules of its paper. It is used for human-normalised scores, and where
-nothing was measured here.
-`times_random`, the score of an agent divided by that of random play, uses the random play that was measured here under
-the agent's own protocol, if there is such a measurement.
+nothing was measured here. `times_random`, the score of an agent divided by that of random play, uses the random play
+that was measured here under the agent's own protocol, if there is such a measurement.
 """
 
 from typing import NamedTuple

@@ -72,8 +72,10 @@ def publish_agent(run: Path, folder: Path, checkpoint: str | None = None, episod
         agent: dict[str, Any] = {"starts": [describe_start(start) for start in find_starts(run)]}
         agent["evaluation"] = evaluate_folder(folder, episodes)
         (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
-    except BaseException:  # what is left would be refused as an agent that is there already
+    except BaseException as error:  # what is left would be refused as an agent that is there already
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):  # a full disk
+            raise Mistake(f"{folder} cannot be written: {error.strerror or error}") from error
         raise
     return agent
 

@@ -1,8 +1,7 @@
 """Statistics of few scores: the interquartile mean, its interval, and the difference between two groups.
 
 Source: Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice" (https://arxiv.org/abs/2108.13264), and
-its library rliable. There the scores are of several games and the bootstrap is stratified by game. With one game, as
-here, there are no strata.
+its library rliable. There the scores are of several games and the bootstrap is stratified by game; here it is not.
 """
 
 from collections.abc import Callable

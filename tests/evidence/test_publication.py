@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import numpy as np
 import yaml
@@ -65,4 +67,15 @@ def test_a_publication_that_fails_leaves_no_folder(make_run, tmp_path, capsys):
     run, folder = make_run(), tmp_path / "agent"
     assert main([str(run), str(folder), "--episodes", "0"]) == 2
     assert "needs at least one game" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_folder(make_run, tmp_path, monkeypatch, capsys):
+    def write_on_full_disk(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run, folder = make_run(), tmp_path / "agent"
+    monkeypatch.setattr("evidence.publication.write_arrays", write_on_full_disk)
+    assert main([str(run), str(folder)]) == 2
+    assert capsys.readouterr().err == f"error: {folder} cannot be written: No space left on device\n"
     assert not folder.exists()
