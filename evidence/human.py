@@ -132,13 +132,9 @@ def find_random_score(env: dict) -> RandomScore | None:
     if (found := RANDOM_PLAY.get((game, protocol))) and env.get("frameskip") == 4:
         error = f"{found.mean:g} +- {found.standard_error:g}"
         return RandomScore(found.mean, f"{error}, measured under {protocol}, {found.games:,} games, {found.date}")
-    return next(
-        (
-            RandomScore(one.random, f"{one.random:g}, {one.table}, under the rules of that paper")
-            for one in find_references(env)
-        ),
-        None,
-    )
+    for one in find_references(env):
+        return RandomScore(one.random, f"{one.random:g}, {one.table}, under the rules of that paper")
+    return None
 
 
 def find_references(env: dict) -> list[Reference]:

@@ -25,6 +25,7 @@ from playing.saved_settings import read_run_settings
 from playing.whole_games import derive_seeds
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
+from settings.algorithms import find_base
 from settings.mistakes import Mistake
 
 NUM_ENVS, STEPS, MINIBATCH = 8, 128, 256
@@ -111,6 +112,8 @@ def main(arguments: list[str]) -> int:
     try:
         for run in list_seed_runs(Path(arguments[0])):
             settings = read_run_settings(run)
+            if settings["model"].get("lstm_size") or find_base(settings["algo"]) == "dqn":
+                raise Mistake(f"run={run}: this measures policy gradients of networks without an LSTM; give another")
             env, checkpoint = settings["env"], find_checkpoint(run, "last")
             games = make_games(env, NUM_ENVS, torch.get_num_threads())
             dtypes = "bfloat16", "float32"

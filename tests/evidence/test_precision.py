@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import yaml
 from small_worlds import MLP, make_agent
 
 from environments.games import make_games
@@ -43,3 +44,12 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(tmp_path, capsys):
     assert main([str(tmp_path / "nothing")]) == 2
     assert f"run={tmp_path / 'nothing'}: " in capsys.readouterr().err
     assert main([]) == 2
+
+
+@pytest.mark.parametrize(("of_run", "of_model"), [({}, {"lstm_size": 8}), ({"name": "dqn"}, {})])
+def test_a_network_with_a_memory_and_dqn_are_refused(of_run, of_model, make_run, capsys):
+    run = make_run(model=of_model)
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(settings | {"algo": settings["algo"] | of_run}))
+    assert main([str(run)]) == 2
+    assert "without an LSTM" in capsys.readouterr().err
