@@ -12,7 +12,8 @@ import os
 import sys
 from pathlib import Path
 
-SESSION = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest")
+DASHBOARDS = Path("metrics", "grafana", "dashboards")  # below the folder of a session of Ray
+DEFAULT_DASHBOARD = DASHBOARDS / "default_grafana_dashboard.json"
 FIRST_ID = 9000  # the lowest id of the suite's panels; Ray's panels have lower ids
 PANELS = (
     # title; query to Prometheus, with {} for the session; unit
@@ -69,27 +70,57 @@ def make_own_dashboard(dashboard: dict) -> dict:
     return dashboard | {"panels": make_panels(0), "title": "RLlib runs", "uid": "rllibRuns", "rayMeta": []}
 
 
+def find_session() -> Path:
+    """Return the newest session of Ray on this machine that has dashboards, where Ray keeps its sessions.
+
+    A run with a Ray of its own makes a session too, mostly without dashboards, and then session_latest is that one.
+    """
+    ray = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray")
+    sessions = [ray / "session_latest", *sorted(ray.glob("session_2*"), reverse=True)]
+    return next((session.resolve() for session in sessions if (session / DEFAULT_DASHBOARD).is_file()), sessions[0])
+
+
 def install_dashboards(session: Path) -> str:
     """Write both dashboards into a session of Ray.
 
     Returns:
         The commands to type next, as text.
+
+    Raises:
+        SystemExit: the session has no dashboards, or they cannot be written.
     """
-    folder = session / "metrics" / "grafana" / "dashboards"
-    path = folder / "default_grafana_dashboard.json"
+    path = session / DEFAULT_DASHBOARD
     if not path.is_file():
         raise SystemExit(f"{path} is not there: start Ray on this machine first, ray start --head")
     dashboard = json.loads(path.read_text())
-    path.write_text(json.dumps(add_row(dashboard), indent=1))
-    (folder / "rllib_runs.json").write_text(json.dumps(make_own_dashboard(dashboard), indent=1))
+    try:
+        write_dashboard(path.with_name("rllib_runs.json"), make_own_dashboard(dashboard))
+        write_dashboard(path, add_row(dashboard))
+    except OSError as error:
+        raise SystemExit(f"{path} cannot be written ({error.strerror}): type it as the user who started Ray") from error
     metrics = session / "metrics"
     return f"""row "RLlib" is in {path}
 next
+  systemctl disable --now prometheus     (where Debian's own Prometheus runs, which takes the port)
   apt-get install grafana      (from its own repository, apt.grafana.com; Prometheus came with make monitoring)
   prometheus --config.file={metrics}/prometheus/prometheus.yml --web.listen-address=127.0.0.1:9090
   grafana server --homepath /usr/share/grafana --config {metrics}/grafana/grafana.ini
-and Ray's dashboard shows both under Metrics"""
+and Ray's dashboard shows both under Metrics; a browser on another machine needs ssh -L 3000:127.0.0.1:3000 too"""
+
+
+def write_dashboard(path: Path, dashboard: dict) -> None:
+    """Write a dashboard in one piece: on a full disk the old one stays.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    new = path.with_suffix(".new")
+    try:
+        new.write_text(json.dumps(dashboard, indent=1))
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    print(install_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else SESSION))
+    print(install_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else find_session()))

@@ -1,5 +1,6 @@
 """Our row in Ray's dashboard, and that a real Prometheus has data for each of its panels while a run trains."""
 
+import errno
 import importlib.util
 import json
 import math
@@ -72,6 +73,32 @@ def test_the_command_finds_the_session_where_ray_keeps_it(session, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and 'row "RLlib" is in' in done.stdout, done.stderr
     assert read(session, "default_grafana_dashboard")["panels"][0]["title"] == "RLlib"
+
+
+@pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
+def test_the_session_of_the_head_is_found_where_a_run_has_made_another(variable, session, tmp_path, monkeypatch):
+    ray = tmp_path / "ray"
+    (ray / "session_2026-11-29_05-00-00_1_2").mkdir(parents=True)
+    (ray / "session_latest").symlink_to("session_2026-11-29_05-00-00_1_2")
+    (ray / "session_2026-11-29_04-00-00_1_2").symlink_to(session)
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert monitoring.find_session() == session
+
+
+def test_a_dashboard_that_cannot_be_written_is_a_sentence_and_stays_as_it_was(session, monkeypatch):
+    def write_on_full_disk(path: Path, text: str):
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = read(session, "default_grafana_dashboard")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", write_on_full_disk)
+        with pytest.raises(SystemExit, match="cannot be written"):
+            monitoring.install_dashboards(session)
+    assert read(session, "default_grafana_dashboard") == before
+    assert len(list((session / monitoring.DASHBOARDS).iterdir())) == 1
 
 
 def test_without_a_session_it_says_what_to_start(tmp_path):
