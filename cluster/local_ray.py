@@ -107,13 +107,18 @@ def refuse_unwritable_folders() -> None:
     """Refuse folders that Ray cannot write; without this check, Ray fails after half a minute, or while training.
 
     Raises:
-        Mistake: /dev/shm cannot be used, or the disk of Ray's temporary folder is full.
+        Mistake: /dev/shm cannot be used, or Ray's temporary folder has a relative path, or its disk is full.
     """
     shm = Path("/dev/shm")
     if sys.platform == "linux" and not os.access(shm, os.W_OK):
         why = "no permission to write" if shm.exists() else "it does not exist"
         raise Mistake(f"/dev/shm, which Ray's processes share, cannot be used ({why}); mount a tmpfs there, mode 1777")
     variable, folder = name_temporary_variable(), find_temporary_folder()
+    if not folder.is_absolute():
+        raise Mistake(
+            f"{variable}={os.environ.get(variable)} is no absolute path, and Ray's processes would not find it; set it "
+            "to a short absolute path, such as /tmp"
+        )
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if (left := shutil.disk_usage(there).free >> 20) < RESERVE_MB:
         raise Mistake(

@@ -101,6 +101,14 @@ def test_a_full_disk_or_shared_memory_that_cannot_be_written_is_refused_before_r
         refuse_unwritable_folders()
 
 
+@pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
+def test_a_relative_temporary_folder_is_refused_before_ray_waits_for_its_processes(variable, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(variable, "scratch")
+    with pytest.raises(Mistake, match=f"^{variable}=scratch is no absolute path"):
+        refuse_unwritable_folders()
+
+
 def test_a_resume_of_a_run_that_another_process_is_at_never_starts_ray(compose, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "find_starts", lambda run, plan: ({}, []))
     monkeypatch.setattr(train, "open_ray", lambda settings: pytest.fail("Ray was started"))
