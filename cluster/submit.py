@@ -50,7 +50,7 @@ def submit_job(settings: dict, words: list[str], grid: str | None = None) -> str
                 f"{word.partition('=')[0]}='${{oc.env:STORAGE}}' and set the environment variable STORAGE here and "
                 "where the head was started"
             )
-    address = os.environ.get(DASHBOARD_VARIABLE, "http://127.0.0.1:8265")
+    address = (os.environ.get(DASHBOARD_VARIABLE) or "http://127.0.0.1:8265").rstrip("/")
     if "://" not in address:  # Ray would take it for a cluster's head, and search long
         raise Mistake(f"{DASHBOARD_VARIABLE}={address} is no URL of a dashboard; set it to http://{address}")
     name = f"grid/{grid}" if grid else f"{settings['algo']['name']}/{settings['env']['name']}"

@@ -123,6 +123,17 @@ def test_what_is_too_large_to_travel_is_refused(compose, tmp_path, monkeypatch):
         connection.connect_to_ray(make_plan(on_ray))
 
 
+@pytest.mark.parametrize(
+    ("variable", "address"), [("http://head:8265/", "http://head:8265"), ("", "http://127.0.0.1:8265")]
+)
+def test_the_page_of_a_job_is_one_that_there_is(variable, address, compose, monkeypatch):
+    posted = []
+    monkeypatch.setattr(submit, "post_job", lambda *words: posted.append(words[0]))
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", variable)
+    said = submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
+    assert f" {address}/#/jobs/ppo-cartpole-" in said and posted == [address]
+
+
 def test_an_address_that_is_no_dashboards_is_refused_at_once(compose, monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "head:8265")
     with pytest.raises(Mistake, match="RAY_API_SERVER_ADDRESS=head:8265 .* http://head:8265$"):
