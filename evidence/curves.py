@@ -124,9 +124,8 @@ def draw_reference_lines(axes: Axes, lines: list[ReferenceLine]) -> None:
         if line in visible:
             axes.axhline(line.score, color="gray", linestyle=line.style, label=line.name)
         else:
-            axes.plot(
-                [], [], color="none", label=f"{line.name}: {'above' if line.score > high else 'below'} what is shown"
-            )
+            where = "above" if line.score > high else "below"
+            axes.plot([], [], color="none", label=f"{line.name}: {where} what is shown")
 
 
 def select_reference_lines(lines: list[ReferenceLine], low: float, high: float) -> list[ReferenceLine]:

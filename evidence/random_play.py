@@ -23,6 +23,7 @@ from playing.rules import apply_rules
 from playing.whole_games import derive_seeds, play_games, share_games
 from settings.mistakes import Mistake
 from settings.protocols import PROTOCOLS, describe_protocol
+from settings.runs import SEED
 
 # The settings of an Atari experiment with four frames per agent step. Pictures are small, as they do not change scores.
 ENV = {"frameskip": 4, "frame_stack": 1, "dim": 8, "grayscale": True, "protocol": "classic", **PROTOCOLS["classic"]}
@@ -88,6 +89,7 @@ def main(arguments: list[str]) -> int:
     try:
         if options.games < 2:
             raise Mistake(f"--games {options.games}: a standard error needs at least 2 games")
+        SEED.check("--seed", options.seed)
         env = check_overrides([f"env={options.game}", *(f"env.{word}" for word in options.rules)])[0]["env"]
         rules = {word.partition("=")[0]: env[word.partition("=")[0]] for word in options.rules}
         protocol, scores, cut = play_at_random(options.game, rules, options.games, options.seed)

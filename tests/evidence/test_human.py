@@ -35,7 +35,9 @@ def test_random_play_draws_all_actions_alike_and_reports_whole_games():
     assert len(set(scores)) > 2
 
 
-@pytest.mark.parametrize("words", [["combat"], ["asault"], ["assault", "protocol=x"], ["assault", "dim=9"]])
+@pytest.mark.parametrize(
+    "words", [["combat"], ["asault"], ["assault", "protocol=x"], ["assault", "dim=9"], ["pong", "--seed", "-1"]]
+)
 def test_random_play_of_what_there_is_not_is_a_mistake(words):
     assert main([*words, "--games", "2"]) == 2
 
