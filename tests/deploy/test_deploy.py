@@ -232,7 +232,8 @@ def slurm_job(tmp_path):
 @pytest.mark.parametrize(
     ("number", "code", "again"),
     [
-        *((signal.SIGUSR1, 1, True), (signal.SIGUSR1, 0, False), (signal.SIGUSR1, 2, False), (signal.SIGTERM, 1, False)),
+        *((signal.SIGUSR1, 1, True), (signal.SIGUSR1, 0, False), (signal.SIGUSR1, 2, False)),
+        (signal.SIGTERM, 1, False),
         (signal.SIGUSR1, 143, True),  # SLURM's own SIGTERM has ended it while it was writing its checkpoint
     ],
 )
