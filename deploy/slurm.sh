@@ -3,10 +3,10 @@
 #
 #     sbatch deploy/slurm.sh algo=ppo env=assault seed=1        from the checkout; adapt the #SBATCH lines
 #
-# What follows the script is one experiment: resume=auto finds its run directory again, trust=true since another host may
-# have written it. A minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it, which stops it at any
-# time, with a checkpoint if it trains; the script then requeues its job, unless the run has ended with exit code 0, which
-# is done, or 2, a mistake that would come again.
+# What follows the script is one experiment: resume=auto finds its run directory again, trust=true since another host
+# may have written it. A minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it, which stops it at
+# any time, with a checkpoint if it trains; the script then requeues its job, unless the run has ended with exit code 0,
+# which is done, or 2, a mistake that would come again.
 #SBATCH --job-name=rllib-atari
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
@@ -28,7 +28,10 @@ trap stop_run TERM                                    # scancel: a checkpoint, a
 export RAY_TMPDIR="${RAY_TMPDIR:-/tmp/${USER:-$(id -u)}}"  # short, and of this user: /tmp/ray may be somebody else's
 mkdir -p "$RAY_TMPDIR"
 cd "$SUITE" || exit 2
-[ -x .venv/bin/python ] || { echo "$SUITE has no .venv/bin/python: sbatch from the checkout, after make setup" >&2; exit 2; }
+if [ ! -x .venv/bin/python ]; then
+    echo "$SUITE has no .venv/bin/python: sbatch from the checkout, after make setup" >&2
+    exit 2
+fi
 
 .venv/bin/python run.py "output_dir=$OUTPUT" "$@" resume=auto trust=true &
 run=$!
