@@ -10,6 +10,7 @@ import re
 import shlex
 import time
 from typing import Any
+from urllib.parse import urlparse
 
 import requests
 from ray.job_submission import JobSubmissionClient
@@ -136,11 +137,16 @@ def list_variables() -> dict[str, str]:
 
 def explain_failed_submission(address: str, error: Any) -> str:
     """Return the sentence for an error while a job is submitted to the dashboard at `address`."""
-    text = " ".join(str(error).split())
+    text, proxy = " ".join(str(error).split()), ""
+    if named := requests.utils.select_proxy(address, requests.utils.get_environ_proxies(address)):
+        host = urlparse(address).hostname
+        proxy = (
+            f"; it was asked through the proxy {named}, which may be what refuses it, and no_proxy={host} leaves it out"
+        )
     if re.search(r"\b401\b|\b403\b|token|unauthor", text, re.I):
         return (
             f"{DASHBOARD_VARIABLE}={address}: the cluster does not accept this process's token; set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token that ray get-auth-token prints on its head"
+            f"RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token that ray get-auth-token prints on its head{proxy}"
         )
     if isinstance(error, requests.Timeout):
         text = f"no answer for {ANSWER_TIMEOUT_S:g} s"
@@ -148,5 +154,5 @@ def explain_failed_submission(address: str, error: Any) -> str:
         text = cause.group(1)
     return (
         f"{DASHBOARD_VARIABLE}={address}: no Ray dashboard accepts the job there ({text[:200]}); on the head it is at "
-        "port 8265; on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD"
+        f"port 8265; on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD{proxy}"
     )

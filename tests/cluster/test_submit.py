@@ -155,6 +155,17 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
             assert "\n" not in str(no.value)
 
 
+@pytest.mark.parametrize("error", ["Request failed with status code 403", "[Errno 111] Connection refused"])
+def test_a_proxy_that_may_have_refused_a_job_is_named(error, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    said = submit.explain_failed_submission("http://127.0.0.1:8265", error)
+    assert "the proxy http://proxy:3128, which may be what refuses it, and no_proxy=127.0.0.1 leaves" in said
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert "proxy" not in submit.explain_failed_submission("http://127.0.0.1:8265", error)
+
+
 def test_a_job_whose_command_line_has_a_password_in_it_is_refused(compose):
     settings = compose(["env=cartpole", "cluster=ray", "output_dir=/shared"])
     with pytest.raises(Mistake, match=r"search\.storage=\S+:\*\*\*@host/name: .*oc\.env:STORAGE") as told:
