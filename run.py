@@ -12,6 +12,7 @@
 Exit codes: 0, the command has finished; 2, a setting or a flag cannot work; 1, all other failures.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -83,18 +84,12 @@ def main(argv: list[str]) -> int:
     except Mistake as mistake:
         print(f"error: {mask_passwords(str(mistake))}", file=sys.stderr)
         return 2
-    except PermissionError as error:  # a directory that is somebody else's
-        if error.filename is None:
+    except OSError as error:  # a directory that is somebody else's, or a full disk
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.filename is None or not (is_full or isinstance(error, PermissionError)):
             raise
-        print(f"error: {error.filename}: no permission", file=sys.stderr)
-        return 2
-    except OSError as error:
-        from runs.interrupt import FULL_DISK_ERRORS
-
-        if error.errno not in FULL_DISK_ERRORS or error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}; free room, or name another disk", file=sys.stderr)
-        return 1
+        print(f"error: {error.filename}: {error.strerror if is_full else 'no permission'}", file=sys.stderr)
+        return 1 if is_full else 2
     except EnvironmentFault as fault:  # of a command that plays games; a training prints it itself
         print(f"error: {fault}", file=sys.stderr)
         return 1
