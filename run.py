@@ -12,7 +12,6 @@
 Exit codes: 0, the command has finished; 2, a setting or a flag cannot work; 1, all other failures.
 """
 
-import errno
 import os
 import sys
 from pathlib import Path
@@ -31,6 +30,7 @@ try:
     from command_line.flags import format_experiment, refuse_bare_words, split_arguments
     from experiments.composition import remove_resume
     from experiments.config_dir import open_typed_folder
+    from run_directory.writing import FULL_DISK_ERRORS
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error} for {sys.executable}; type make setup, then source .venv/bin/activate")
 
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
         print(f"error: {mask_passwords(str(mistake))}", file=sys.stderr)
         return 2
     except OSError as error:  # a directory that is somebody else's, or a full disk
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = error.errno in FULL_DISK_ERRORS
         if error.filename is None or not (is_full or isinstance(error, PermissionError)):
             raise
         print(f"error: {error.filename}: {error.strerror if is_full else 'no permission'}", file=sys.stderr)

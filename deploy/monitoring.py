@@ -97,7 +97,8 @@ def install_dashboards(session: Path) -> str:
         write_dashboard(path.with_name("rllib_runs.json"), make_own_dashboard(dashboard))
         write_dashboard(path, add_row(dashboard))
     except OSError as error:
-        raise SystemExit(f"{path} cannot be written ({error.strerror}): type it as the user who started Ray") from error
+        why = f"{error.strerror}; free room, or be the user who started Ray"
+        raise SystemExit(f"{path} cannot be written: {why}") from error
     metrics = session / "metrics"
     return f"""row "RLlib" is in {path}
 next

@@ -29,7 +29,7 @@ from run_directory.layout import AGENT, CONFIG, PROGRESS_JSON, checkpoint_path, 
 from run_directory.manifest import write_manifest
 from run_directory.starts import find_starts
 from run_directory.weights import read_weights, write_arrays
-from run_directory.writing import explain_unwritable
+from run_directory.writing import FULL_DISK_ERRORS, explain_unwritable
 from settings.mistakes import Mistake, resolve_path
 from settings.protocols import complete_rules
 
@@ -74,8 +74,8 @@ def publish_agent(run: Path, folder: Path, checkpoint: str | None = None, episod
         (folder / AGENT).write_text(json.dumps(agent, indent=1) + "\n")
     except BaseException as error:  # what is left would be refused as an agent that is there already
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):  # a full disk
-            raise Mistake(f"{folder} cannot be written: {error.strerror or error}") from error
+        if isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS:
+            raise Mistake(f"{folder} cannot be written: {error.strerror}") from error
         raise
     return agent
 

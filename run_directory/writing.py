@@ -1,6 +1,7 @@
 """Functions that write a file in one piece, check whether a file can be written, and lock a folder."""
 
 import csv
+import errno
 import fcntl
 import io
 import os
@@ -13,6 +14,7 @@ from typing import Any
 from run_directory.layout import STARTS
 from settings.mistakes import Mistake
 
+FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_MB = 256  # the free space on a disk that is kept for the last checkpoints of a run
 
 

@@ -9,7 +9,6 @@ Terminals and schedulers send these signals to all processes of a run, and Ray's
 Ray's processes are started with all of them blocked but SIGINT, and only the driver reacts to them.
 """
 
-import errno
 import io
 import os
 import shutil
@@ -22,9 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from run_directory.writing import RESERVE_MB
+from run_directory.writing import FULL_DISK_ERRORS, RESERVE_MB
 
-FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 # Grid Engine warns of the end with SIGUSR2 (-notify) or SIGXCPU (a limit of CPU time), others with SIGTERM.
 SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
 STOP_SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)

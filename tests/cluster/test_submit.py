@@ -161,7 +161,7 @@ def test_a_proxy_that_may_have_refused_a_job_is_named(error, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     said = submit.explain_failed_submission("http://127.0.0.1:8265", error)
-    assert "the proxy http://proxy:3128, which may be what refuses it, and no_proxy=127.0.0.1 leaves" in said
+    assert "http://proxy:3128" in said and "no_proxy=127.0.0.1" in said
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert "proxy" not in submit.explain_failed_submission("http://127.0.0.1:8265", error)
 

@@ -95,7 +95,7 @@ def test_a_dashboard_that_cannot_be_written_is_a_sentence_and_stays_as_it_was(se
     before = read(session, "default_grafana_dashboard")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", write_on_full_disk)
-        with pytest.raises(SystemExit, match="cannot be written"):
+        with pytest.raises(SystemExit, match=os.strerror(errno.ENOSPC)):
             monitoring.install_dashboards(session)
     assert read(session, "default_grafana_dashboard") == before
     assert len(list((session / monitoring.DASHBOARDS).iterdir())) == 1

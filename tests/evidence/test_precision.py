@@ -52,4 +52,4 @@ def test_a_network_with_a_memory_and_dqn_are_refused(of_run, of_model, make_run,
     settings = yaml.safe_load((run / "config.yaml").read_text())
     (run / "config.yaml").write_text(yaml.safe_dump(settings | {"algo": settings["algo"] | of_run}))
     assert main([str(run)]) == 2
-    assert "without an LSTM" in capsys.readouterr().err
+    assert f"run={run}: " in capsys.readouterr().err
