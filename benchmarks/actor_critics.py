@@ -14,10 +14,19 @@ it, its rows are left out, and a line says so. To have them:
     pip install --target sb3 --no-deps stable-baselines3 && make bench SB3=sb3
 """
 
-import sys
-
 from benchmarks import sb3_speed
-from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
+from benchmarks.rounds import (
+    Contestant,
+    begin,
+    command_line,
+    keep,
+    ratio,
+    run_main,
+    run_module,
+    run_suite,
+    speeds,
+    take_turns,
+)
 
 SMALL, LARGE = ("algo.num_envs=16", "algo.horizon=5"), ("algo.num_envs=64", "algo.horizon=20")
 A3C = ("algo=a3c", *LARGE, "algo.num_workers=2", "cluster.num_env_runners=2")
@@ -102,7 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -36,8 +36,8 @@ from gymnasium.spaces import Discrete  # noqa: E402
 from gymnasium.vector import AutoresetMode  # noqa: E402
 
 from benchmarks.processes import pss_mib  # noqa: E402
-from benchmarks.rounds import count  # noqa: E402
-from environments.machine import find_fastest_dtype  # noqa: E402
+from benchmarks.rounds import count, run_main  # noqa: E402
+from environments.machine import count_cpus, find_fastest_dtype  # noqa: E402
 
 NHWC = torch.channels_last
 GAMMA, MAX_GRAD_NORM, ENTROPY_COEFF = 0.99, 0.5, 0.01
@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=count, default=4)
     parser.add_argument("--minibatch", type=count, default=256)
     parser.add_argument("--updates", type=count, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up")
-    parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)), help="torch's and the envs'")
+    parser.add_argument("--threads", type=count, default=count_cpus(), help="torch's and the envs'")
     parser.add_argument("--seed", type=int, default=0)
     fastest = find_fastest_dtype()
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default=fastest, help="of the trunk")
@@ -246,4 +246,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -7,7 +7,7 @@
 
 All that the script needs besides, .venv has. Its defaults are the shape of this suite's PPO: 8 envs x 128 steps, 4
 epochs of minibatches of 256, the Nature CNN, float32. EnvPool plays the games in threads of its own, one for each core
-and at most 8, and torch has as many threads as it takes by itself.
+and at most 8, and torch has as many threads as this process has CPUs.
 
 Other versions of EnvPool: beside NumPy 2, 0.8.4 ignores actions, so that all its games are the same; 1.2.5 needs large
 packages of other games.
@@ -26,7 +26,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, count, run_module
+from benchmarks.rounds import Contestant, count, run_main, run_module
+from environments.machine import count_cpus
 
 SCRIPT = "ppo_atari_envpool.py"
 UPDATE = re.compile(r"SPS: \d+$")  # what the script prints after each update
@@ -65,13 +66,18 @@ def main() -> None:
     total = (WARM_UP_UPDATES + settings.updates) * STEPS_PER_UPDATE
     words = ["--env-id=Assault-v5", f"--total-timesteps={total}", "--no-cuda"]
     variables = os.environ | {"PYTHONPATH": str(script.parent), "PYTHONUNBUFFERED": "1"}
+    variables["OMP_NUM_THREADS"] = str(count_cpus())
     with (
         tempfile.TemporaryDirectory(prefix="cleanrl_") as folder,
         subprocess.Popen(
             [sys.executable, str(script), *words], cwd=folder, env=variables, stdout=subprocess.PIPE, text=True
         ) as process,
     ):
-        done = time_updates(process.stdout or ())
+        try:
+            done = time_updates(process.stdout or ())
+        except BaseException:  # which would wait for the script's end
+            process.kill()
+            raise
     if process.returncode or len(done) != WARM_UP_UPDATES + settings.updates:
         sys.exit(f"{script}: exit code {process.returncode} after {len(done)} updates")
     elapsed, agent_steps = done[-1] - done[WARM_UP_UPDATES - 1], settings.updates * STEPS_PER_UPDATE
@@ -83,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

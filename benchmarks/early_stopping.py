@@ -1,7 +1,7 @@
 """What does stopping trials early save, and does it cost the winner anything? ASHA beside no scheduler, on CartPole.
 
     python -m benchmarks.early_stopping            # five repetitions, some 10 minutes on two cores
-    python -m benchmarks.early_stopping --rounds 1
+    python -m benchmarks.early_stopping --quick    # one repetition with four trials, to see that it works
 
 A repetition is `python run.py tune_searches=cartpole_ppo` twice, with the same seed and so the same fresh seeds: once
 with search.scheduler=asha, once with none. Counted are the agent steps of the trials alone; the winners are compared on
@@ -9,31 +9,31 @@ five fresh seeds, which no choice was made by. Speed plays no part, so other wor
 Comes out: a table, and JSON in `--out`.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 from benchmarks.processes import started
-from benchmarks.rounds import ROOT, begin, command_line, finished, keep, ratio, take_turns
+from benchmarks.rounds import ROOT, begin, command_line, finished, keep, ratio, run_main, take_turns
 from evidence.search_result import read_finalists
 from evidence.statistics import paired_difference
 from run_directory.layout import PROGRESS_CSV
+from run_directory.progress_table import read_rows
 
 FRESH_SEEDS = 5
 
 
-def contestant(scheduler: str):
-    """A search with this scheduler; another seed every time it is asked for."""
+def contestant(scheduler: str, *others: str):
+    """A search with this scheduler and other overrides; another seed every time it is asked for."""
     seeds = iter(range(1000, 100_000, 1000))
 
     def run(folder: Path) -> dict:
         seed, log = next(seeds), folder / "log.txt"
         words = ["tune_searches=cartpole_ppo", f"search.scheduler={scheduler}", f"seed={seed}", "search.finalists=1"]
-        words += [f"search.fresh_seeds={FRESH_SEEDS}", f"output_dir={folder / 'run'}"]
+        words += [f"search.fresh_seeds={FRESH_SEEDS}", f"output_dir={folder / 'run'}", *others]
         with started([sys.executable, "run.py", *words], ROOT, log) as process:
             finished(process, log)
         search = folder / "run" / "searches" / "cartpole_ppo"
-        last = [list(csv.DictReader(path.open()))[-1] for path in search.glob(f"trials/*/{PROGRESS_CSV}")]
+        last = [read_rows(path)[-1] for path in search.glob(f"trials/*/{PROGRESS_CSV}")]
         steps, seconds = (sum(float(row[key]) for row in last) for key in ("agent_steps", "wall_time_s"))
         (winner,) = read_finalists(search)
         return {
@@ -70,9 +70,8 @@ def main() -> None:
     parser.set_defaults(rounds=5)
     settings = parser.parse_args()
     result = begin() | {"fresh_seeds": FRESH_SEEDS}
-    result["rounds"] = take_turns(
-        {s: contestant(s) for s in ("asha", "none")}, 1 if settings.quick else settings.rounds
-    )
+    num_rounds, others = (1, ["search.trials=4"]) if settings.quick else (settings.rounds, [])
+    result["rounds"] = take_turns({s: contestant(s, *others) for s in ("asha", "none")}, num_rounds)
     result["summary"] = summary(result["rounds"])
     if len(result["rounds"]) > 1:
         asha, none = ([m[s]["fresh_mean"] for m in result["rounds"]] for s in ("asha", "none"))
@@ -82,7 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

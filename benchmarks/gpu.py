@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +28,18 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 import run
 from algorithms.learner import PROGRESS
-from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
+from benchmarks.rounds import (
+    Contestant,
+    begin,
+    command_line,
+    keep,
+    ratio,
+    run_main,
+    run_module,
+    run_suite,
+    speeds,
+    take_turns,
+)
 from cluster.plan import make_plan
 from environments.games import make_games
 from environments.machine import count_cpus
@@ -112,7 +122,8 @@ def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
 
 def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
     """A learner on the device, and the games it could play, closed."""
-    config = build_config(make_plan(run.read_experiment(words(num_envs, gpu=False))[0]))
+    dtype = ["model.dtype=bfloat16"] if device.type == "cuda" else []  # as a whole run computes on a GPU
+    config = build_config(make_plan(run.read_experiment([*words(num_envs, gpu=False), *dtype])[0]))
     config.num_gpus_per_learner = int(device.type == "cuda")
     games = make_games(config.env_config, 1, 1)
     games.close()
@@ -215,7 +226,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

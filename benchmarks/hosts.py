@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import psutil
 
@@ -31,7 +32,7 @@ def missing() -> str | None:
     """Why there can be no hosts here, if there is a reason."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "hosts are Linux namespaces, which only root can make"
-    tools = [tool for tool in ("ip", "unshare", "nsenter", "mount") if shutil.which(tool) is None]
+    tools = [tool for tool in ("ip", "tc", "unshare", "nsenter", "mount") if shutil.which(tool) is None]
     return f"hosts need {' and '.join(tools)}: apt-get install iproute2 util-linux" if tools else None
 
 
@@ -58,9 +59,10 @@ class Network:
         return self
 
     def __exit__(self, *_) -> None:
-        for host in list(self.hosts.values()):
-            host.off()
-        call("ip", "link", "del", self.name)
+        with contextlib.ExitStack() as stack:  # which goes on where one of them fails
+            stack.callback(call, "ip", "link", "del", self.name)
+            for host in list(self.hosts.values()):
+                stack.callback(host.off)
 
     def address(self, n: int) -> str:
         return f"10.77.{self.number}.{n}"
@@ -80,6 +82,17 @@ class Host:
     def __init__(self, network: Network, n: int, hide: Path | None):
         self.network, self.n, self.address = network, n, network.address(n)
         self.name, self.cable = network.host_name(n), f"{network.name}c{n}"
+        self.power: Any = None  # the process that holds the namespaces, and the first one in them
+        self.init: Any = None
+        try:
+            self._switch_on(hide)
+        except BaseException:  # nothing of it is left behind
+            self.off()
+            raise
+
+    def _switch_on(self, hide: Path | None) -> None:
+        """Make the namespaces and the cable, and start the first process."""
+        network = self.network
         call("ip", "netns", "add", self.name)
         call("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
         call("ip", "link", "set", self.cable, "master", network.name, "up")
@@ -97,7 +110,7 @@ class Host:
         own = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         power = ["ip", "netns", "exec", self.name, "unshare", *own, "bash", "-ec", self._boot(hide)]
         self.power = subprocess.Popen(power, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert self.power.stdout is not None and self.power.stdout.readline() == "up\n"
+        assert self.power.stdout.readline() == "up\n"
         (self.init,) = psutil.Process(self.power.pid).children()
 
     def _boot(self, hide: Path | None) -> str:
@@ -168,13 +181,15 @@ class Host:
         """Pull the plug: cable first, so that nobody hears its processes die."""
         with contextlib.suppress(subprocess.CalledProcessError):
             call("ip", "link", "del", self.cable)
-        self.power.kill()
-        self.power.wait()
-        while self.init.is_running() and self.init.status() != psutil.STATUS_ZOMBIE:
+        if self.power:
+            self.power.kill()
+            self.power.wait()
+        while self.init and self.init.is_running() and self.init.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        call("ip", "netns", "del", self.name)
-        shutil.rmtree(Path("/etc/netns", self.name))
-        del self.network.hosts[self.n]
+        if Path("/run/netns", self.name).exists():
+            call("ip", "netns", "del", self.name)
+        shutil.rmtree(Path("/etc/netns", self.name), ignore_errors=True)
+        self.network.hosts.pop(self.n, None)
 
     def processes(self) -> list[psutil.Process]:
         """All that run there."""

@@ -35,7 +35,7 @@ import numpy as np
 
 from benchmarks import sb3_speed
 from benchmarks.processes import started
-from benchmarks.rounds import ROOT, begin, count, finished
+from benchmarks.rounds import ROOT, begin, count, finished, run_main
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
 from verdicts.two_arms import compare_arms
@@ -207,7 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -6,7 +6,6 @@ Every host has one CPU for env runners, and the head LEARNER_CPUS more, which fi
 is on the head, and `spread` gives every host as many env runners. CPUs are only numbers, the cores are the machine's.
 """
 
-import csv
 import subprocess
 import sys
 import time
@@ -15,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.hosts import PATIENCE_S, Host, Network, call
-from benchmarks.rounds import ROOT, finished, has_row
+from benchmarks.rounds import ROOT, finished, has_row, read_tail
 from run_directory.layout import PROGRESS_CSV
+from run_directory.progress_table import read_rows
 
 LEARNER_CPUS = 2
 PORT = 6379
@@ -80,15 +80,13 @@ class Run:
         found = [path for path in self.folder.rglob(PROGRESS_CSV) if has_row(path)]
         if not found:
             return []
-        with found[0].open() as file:
-            return list(csv.DictReader(file))
+        return read_rows(found[0])
 
     def after(self, num_rows: int) -> list[dict[str, str]]:
         """Wait until progress.csv has so many rows; return all that it has then.
 
         Raises:
-            SystemExit: the run ended before; what it printed is the message.
-            TimeoutError: nothing came for too long.
+            SystemExit: the run ended before, or nothing came for too long; what it printed is the message.
         """
         until = time.monotonic() + PATIENCE_S
         while len(rows := self.rows()) < num_rows:
@@ -96,7 +94,7 @@ class Run:
                 finished(self.process, self.log)
                 raise SystemExit(f"{self.log} ended with {len(self.rows())} of {num_rows} rows")
             if time.monotonic() > until:
-                raise TimeoutError(f"{len(rows)} of {num_rows} rows within {PATIENCE_S} s, see {self.log}")
+                raise SystemExit(f"{read_tail(self.log)}\n\n{len(rows)} of {num_rows} rows within {PATIENCE_S} s")
             time.sleep(0.02)
         return rows
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import descendants, pss_mib, started
-from benchmarks.rounds import ROOT, begin, duration, writable
+from benchmarks.rounds import ROOT, begin, duration, read_tail, run_main, writable
 from run_directory.progress_table import read_rows
 
 INTERVAL_S = 5.0
@@ -50,7 +50,7 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
         The MiB of each kind of process, every INTERVAL_S after the first third; and the rows of progress.csv.
 
     Raises:
-        SystemExit: the run ended before the first sample; its log.
+        SystemExit: the run ended before its time; its log.
     """
     typed = [sys.executable, "run.py", *RUN, f"output_dir={folder}", *overrides]
     found, log = [], folder / "log.txt"
@@ -62,8 +62,8 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
             if passed > 20 * minutes:
                 found.append(read_memory())
             time.sleep(INTERVAL_S)
-        if not found:
-            raise SystemExit(log.read_text())
+        if process.poll() is not None:
+            raise SystemExit(f"{read_tail(log)}\n\nthe run ended before its time: exit code {process.returncode}")
         (progress,) = folder.glob("*/*/*/progress.csv")
         return found, len(list(read_rows(progress)))
 
@@ -73,9 +73,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=duration, default=10)
     parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "memory.json"))
     settings, overrides = parser.parse_known_args()
+    typed = overrides or ["algo=ppo"]
     result = begin()
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
-        found, rows = watch(Path(folder), settings.minutes, overrides or ["algo=ppo"])
+        found, rows = watch(Path(folder), settings.minutes, typed)
     tenth = max(1, len(found) // 10)
     print("| process | MiB after a third | MiB at the end | growth |\n|---|---:|---:|---:|")
     total = 0.0
@@ -85,10 +86,10 @@ def main() -> None:
         total += max(0.0, last - first)  # what one process gives back does not hide what another one keeps
         print(f"| {name} | {first:,.1f} | {last:,.1f} | {last - first:+,.1f} |")
     print(f"\n{rows:,} rows; growth {total:+.1f} MiB: {'flat' if total < ALLOWED_MIB else 'it grows'}")
-    result |= {"minutes": settings.minutes, "typed": overrides, "rows": rows, "memory": found}
+    result |= {"minutes": settings.minutes, "typed": typed, "rows": rows, "memory": found}
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     settings.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

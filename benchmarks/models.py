@@ -12,7 +12,6 @@ within one run.
 import argparse
 import json
 import logging
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -21,11 +20,11 @@ import gymnasium
 import torch
 
 import run
-from benchmarks.rounds import count
+from benchmarks.rounds import count, run_main
 from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
-from environments.machine import find_fastest_dtype
+from environments.machine import find_fastest_dtype, read_cpu_model
 from environments.threads import configure_threads
 from runs.build import make_model_config
 
@@ -96,7 +95,7 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for (name, work, dtype), durations in taken.items():
             durations += seconds(work, *agents[name, dtype])
-    print(f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}\n")
+    print(f"{read_cpu_model()}, {threads} threads, torch {torch.__version__}\n")
     print("| model | parameters | training samples/s, bf16 | fp32 | ms per acting step of 8, bf16 | fp32 |")
     print("|---|---:|---:|---:|---:|---:|")
     for name in names:
@@ -113,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -13,10 +13,9 @@ quiet speed.
 """
 
 import subprocess
-import sys
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_suite, speeds, take_turns
+from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_main, run_suite, speeds, take_turns
 from benchmarks.shards import NEIGHBOUR
 
 STEPS_PER_UPDATE = 8 * 128
@@ -63,7 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

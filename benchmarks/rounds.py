@@ -24,11 +24,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NoReturn
 
 from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
 from environments.machine import count_cpus, get_memory_bytes
 from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import explain_unwritable
+from settings.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
 ISA_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # make PyTorch leave out instructions that the CPU has
@@ -70,11 +72,33 @@ def writable(text: str) -> Path:
     return Path(text)
 
 
+def readable(text: str) -> Path:
+    """Return the path of a file that is there."""
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such file")
+    return Path(text)
+
+
+def run_main(main: Callable[[], int | None]) -> NoReturn:
+    """Run a benchmark and end the process.
+
+    A signal becomes an exception, so that processes and temporary directories are cleaned up; a mistake of the user,
+    such as a model that does not exist, is a sentence.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        sys.exit(2)
+
+
 def begin() -> dict:
     """Prepare this process for contestants; returns what a result starts with."""
     adopt_orphans()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # an exception, so that `started` cleans up
     result = {"machine": machine()}
     print(json.dumps(result["machine"]), flush=True)
     return result
@@ -131,9 +155,13 @@ def machine() -> dict:
 def finished(process: subprocess.Popen, log: Path) -> list[str]:
     """Wait for the end; returns the lines printed, and stops everything if the contestant failed."""
     if process.wait():
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-        raise SystemExit(f"{tail}\n\n{process.args}: exit code {process.returncode}")
+        raise SystemExit(f"{read_tail(log)}\n\n{process.args}: exit code {process.returncode}")
     return log.read_text(errors="replace").splitlines()
+
+
+def read_tail(log: Path) -> str:
+    """Return the last lines of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
 
 
 def run_module(module: str, folder: Path, *arguments: str) -> dict:

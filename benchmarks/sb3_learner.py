@@ -23,7 +23,7 @@ import gymnasium
 import torch
 
 from benchmarks import learning, sb3_speed
-from benchmarks.rounds import count
+from benchmarks.rounds import count, run_main, writable
 
 SAVE_EVERY_S = 60
 
@@ -102,7 +102,6 @@ def train(algo: str, seed: int, agent_steps: int, threads: int, vectorize: str, 
     left = agent_steps - agent.num_timesteps
     agent.learn(left, callback=make_callback(kept), reset_num_timesteps=False)
     envs.close()
-    kept.unlink(missing_ok=True)
     return agent.notes | {"agent_steps": agent.num_timesteps, "version": sb3.__version__}
 
 
@@ -114,14 +113,15 @@ def main() -> None:
     parser.add_argument("--threads", type=count, default=1, help="torch's")
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="dummy")
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=writable, required=True)
     options = parser.parse_args()
     if not sb3_speed.is_there(options.sb3_path):
         sys.exit(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
     kept = options.out.with_name(f"{options.out.stem}_{options.algo}_{options.seed}_{options.agent_steps}.zip")
     result = train(options.algo, options.seed, options.agent_steps, options.threads, options.vectorize, kept)
     options.out.write_text(json.dumps(result) + "\n")
+    kept.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -15,7 +15,6 @@ import argparse
 import importlib
 import importlib.util
 import json
-import os
 import sys
 import time
 
@@ -23,7 +22,8 @@ import ale_py
 import gymnasium
 import torch
 
-from benchmarks.rounds import Contestant, count, ratio, run_module
+from benchmarks.rounds import Contestant, count, ratio, run_main, run_module
+from environments.machine import count_cpus
 
 MODULE = "stable_baselines3"
 INSTALL = "pip install --target sb3 --no-deps stable-baselines3"
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--algo", choices=list(SHAPES), required=True)
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="subproc")
     parser.add_argument("--agent-steps", type=count, default=8000, help="timed ones, after warm-up")
-    parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)), help="torch's")
+    parser.add_argument("--threads", type=count, default=count_cpus(), help="torch's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
@@ -115,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

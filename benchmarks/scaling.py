@@ -29,9 +29,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import run
 from algorithms.learner import PROGRESS
-from benchmarks.hosts import Host
+from benchmarks.hosts import Host, missing
 from benchmarks.light_cluster import PORT, Run, cluster_of, slow_down
-from benchmarks.rounds import ROOT, alone, begin, command_line, keep
+from benchmarks.rounds import ROOT, alone, begin, command_line, keep, readable, run_main
 from benchmarks.scaling_model import Costs, Shape, markdown, predicted, predictions, terms
 from cluster.dry_run import count_rollout_bytes, count_weight_bytes
 from cluster.plan import make_plan
@@ -96,7 +96,7 @@ def learning_alone(shape: Shape, *words: str) -> float:
 
 
 def network_alone(hosts: list[Host], folder: Path) -> float:
-    """Bytes/s at which Ray brings one large object from the last host to the first."""
+    """Bytes/s at which Ray brings one large object from another host to the first."""
     log = folder / "network.txt"
     words = [sys.executable, "-m", "benchmarks.scaling", "--transfer", f"{hosts[0].address}:{PORT}"]
     if hosts[0].start(*words, log=log, cwd=ROOT).wait():
@@ -110,7 +110,7 @@ def zeros() -> np.ndarray:
 
 
 def transfer(head: str) -> None:
-    """`--transfer`, on the head: print the median bytes/s at which Ray brings an object from the other node."""
+    """`--transfer`, on the head: print the median bytes/s at which Ray brings an object from another node."""
     ray.init(address=head, log_to_driver=False)
     here = ray.get_runtime_context().get_node_id()
     (there, *_) = (node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here)
@@ -288,7 +288,7 @@ def write(rows: list[dict], path: Path) -> None:
 def main() -> None:
     parser = command_line(__doc__, "scaling.json")
     parser.add_argument("--transfer", metavar="ADDRESS", help="a part of it, on the head")
-    parser.add_argument("--predict", type=Path, metavar="JSON", help="the predictions from what was measured before")
+    parser.add_argument("--predict", type=readable, metavar="JSON", help="predict from what was measured before")
     settings = parser.parse_args()
     if settings.transfer:
         transfer(settings.transfer)
@@ -300,6 +300,8 @@ def main() -> None:
         print(markdown(rows))
         write(rows, folder / "predictions.csv")
         return
+    if why := missing():
+        parser.error(why)
     result = begin()
     for i in range(1 if settings.quick else settings.rounds):
         print(f"round {i + 1}", flush=True)
@@ -310,7 +312,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

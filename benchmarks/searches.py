@@ -5,13 +5,12 @@
 
     one at a time   two trials of a search, PPO on Assault, one thread each, one after the other
     two at once     the same two trials, with the same values and seeds, side by side
-    short           six trials of CartPole, one after the other: seconds per trial that are not training
+    short           six trials of CartPole (--quick: two), one after the other: seconds per trial that are not training
 
 Of two trials at once the agent steps/s are added. What a trial costs beside training is mostly its start, so its share
 is that of a trial of ten minutes. How it is measured: `benchmarks/rounds.py`. Comes out: a table, and JSON in `--out`.
 """
 
-import csv
 import re
 import statistics
 import sys
@@ -26,11 +25,13 @@ from benchmarks.rounds import (
     finished,
     keep,
     ratio,
+    run_main,
     speed,
     speeds,
     take_turns,
 )
 from run_directory.layout import PROGRESS_CSV
+from run_directory.progress_table import read_rows
 
 ALONE = ("search.scheduler=none", "search.sampler=random", "search.contender_seeds=0", "search.fresh_seeds=0")
 WARM_UP = 6_144
@@ -44,7 +45,7 @@ def run_search(folder: Path, *words: str) -> tuple[list[list[dict]], str]:
     with started(command, ROOT, log) as process:
         printed = "\n".join(finished(process, log))
     tables = sorted((folder / "run").glob(f"searches/*/trials/*/{PROGRESS_CSV}"))
-    return [list(csv.DictReader(path.open())) for path in tables], printed
+    return [read_rows(path) for path in tables], printed
 
 
 def on_assault(concurrent: int, agent_steps: int) -> Contestant:
@@ -88,7 +89,7 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
         "Assault, one trial at a time, agent steps/s": speeds(rounds, "one at a time"),
         "Assault, two trials at once, agent steps/s of both": speeds(rounds, "two at once"),
         "a trial beside another / the same alone": kept,
-        "CartPole, six trials: beside training, s per trial": beside,
+        "CartPole, trials in turn: beside training, s per trial": beside,
         "that, in % of a trial of ten minutes": [100 * s / (s + TEN_MINUTES_S) for s in beside],
     }
 
@@ -108,7 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -8,8 +8,8 @@
 
 openmp: all threads divide each operation. one thread: no division. shards: parts of the minibatch
 (custom_models/shards.py) by all threads or by one, and acting (rollouts/device.py) with all threads or with one,
-whichever is faster. A neighbour is a process that counts, in a session of its own, as
-another user's would be. The cores are those that this process may use.
+whichever is faster: a run finds that out within 256 calls, and here some calls before each line do. A neighbour is a
+process that counts, in a session of its own, as another user's would be. The cores are those that this process may use.
 """
 
 import argparse
@@ -29,7 +29,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as in cluster/connection.py
 import torch
 
 from benchmarks.models import made
-from benchmarks.rounds import count, duration, machine, writable
+from benchmarks.rounds import count, duration, machine, run_main, writable
+from custom_models import faster_of_two
 from custom_models.shards import Shards
 from environments.threads import configure_threads
 from rollouts.device import CPU, Acting
@@ -37,6 +38,7 @@ from rollouts.device import CPU, Acting
 WAYS = ("openmp", "shards", "one thread")
 DTYPES = ("bfloat16", "float32")
 COUNT = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**5))"  # while its parent lives
+SETTLING = 24  # calls
 NEIGHBOUR = [sys.executable, "-c", COUNT]
 
 
@@ -91,6 +93,14 @@ def make_rows(model: str, dtype: str, rows: int) -> tuple[Any, torch.Tensor]:
     return net, obs[torch.arange(rows) % len(obs)]
 
 
+def settle(subject: Learner | Actor) -> None:
+    """Let `shards` find out whether all threads or one of them is faster, in shorter periods than a run's."""
+    period, faster_of_two.PERIOD = faster_of_two.PERIOD, SETTLING
+    for _ in range(2 * SETTLING):
+        subject.step("shards")
+    faster_of_two.PERIOD = period
+
+
 def measure(subject: Learner | Actor, seconds: float) -> dict[str, list[float]]:
     """Return the rows/s of each way, one number per turn, measured for `seconds`."""
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -124,10 +134,11 @@ def main() -> None:
     for work, dtype in itertools.product(settings.work, settings.dtypes):
         kind, usual_rows = KINDS[work]
         rows = settings.rows or usual_rows
-        subject = kind(settings.model, dtype, rows)
         for neighbours in settings.neighbours:
+            subject = kind(settings.model, dtype, rows)
             busy = [subprocess.Popen(NEIGHBOUR, start_new_session=True) for _ in range(neighbours)]
             try:
+                settle(subject)
                 taken = measure(subject, settings.seconds)
             finally:
                 for one in busy:
@@ -144,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -16,7 +16,6 @@ the cores with the learner, and have no limit here. From 5 cores on, a run compu
 
 import json
 import statistics
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +29,8 @@ from benchmarks.rounds import (
     command_line,
     keep,
     ratio,
+    readable,
+    run_main,
     run_module,
     run_suite,
     speeds,
@@ -170,7 +171,7 @@ def draw(rounds: list[dict], axes: Axes, path: Path) -> None:
 
 def main() -> None:
     parser = command_line(__doc__, "sizes.json")
-    parser.add_argument("--draw", type=Path, help="draw this file of an earlier run, and measure nothing")
+    parser.add_argument("--draw", type=readable, help="draw this file of an earlier run, and measure nothing")
     settings = parser.parse_args()
     if settings.draw:
         result = json.loads(settings.draw.read_text())
@@ -187,7 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

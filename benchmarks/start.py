@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import descendants, started
-from benchmarks.rounds import ROOT, alone, begin, command_line, has_row, keep
+from benchmarks.rounds import ROOT, alone, begin, command_line, has_row, keep, run_main
 from run_directory.layout import PROGRESS_CSV
 
 INTERVAL_S = 0.02
@@ -96,7 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -13,7 +13,6 @@ and envs step in this process, RLlib's default; `--vectorize async`, a process e
 import argparse
 import json
 import logging
-import os
 import time
 
 import ale_py
@@ -25,7 +24,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
 from ray.tune.registry import register_env
 
-from benchmarks.rounds import count
+from benchmarks.rounds import count, run_main
+from environments.machine import count_cpus
 
 NUM_ENVS, HORIZON = 8, 128
 # Padding -> layers of channels, kernel, stride, padding. The last is the dense layer of 512; given as
@@ -86,8 +86,8 @@ def main() -> None:
     parser.add_argument("--iterations", type=count, default=4, help="timed ones, after one of warm-up")
     parser.add_argument("--vectorize", choices=["sync", "async"], default="sync", help="envs here, or a process each")
     parser.add_argument("--padding", choices=NETWORKS, default="valid", help="RLlib pads `same` unless told otherwise")
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=count, default=cores, help="of torch; Ray gives its actors 1 unless asked")
+    help_threads = "of torch; Ray gives its actors 1 unless asked"
+    parser.add_argument("--threads", type=count, default=count_cpus(), help=help_threads)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
@@ -111,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

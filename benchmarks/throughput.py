@@ -16,10 +16,19 @@ Machines drift by 10 % and more within minutes, so a ratio is taken within a rou
 rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`. It asserts nothing. Linux only.
 """
 
-import sys
-
 from benchmarks import cleanrl_speed, sb3_speed
-from benchmarks.rounds import alone, begin, command_line, keep, ratio, run_module, run_suite, speeds, take_turns
+from benchmarks.rounds import (
+    alone,
+    begin,
+    command_line,
+    keep,
+    ratio,
+    run_main,
+    run_module,
+    run_suite,
+    speeds,
+    take_turns,
+)
 
 STEPS_PER_UPDATE = 8 * 128
 WARM_UP = 4 * STEPS_PER_UPDATE  # the suite's: two rows of progress.csv
@@ -105,7 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

@@ -12,13 +12,12 @@ out. Bytes are counted with the headers of the large segments that a virtual cab
 to every 1448, 4.6 %.
 """
 
-import sys
 import time
 from pathlib import Path
 
-from benchmarks.hosts import Host
+from benchmarks.hosts import Host, missing
 from benchmarks.light_cluster import Run, cluster_of, settled
-from benchmarks.rounds import begin, command_line, keep, ratio, take_turns
+from benchmarks.rounds import begin, command_line, keep, ratio, run_main, take_turns
 
 HORIZON, NUM_ENVS = 128, 8
 COUNTS = (1, 4)  # env runners on the host
@@ -104,7 +103,10 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    settings = command_line(__doc__, "traffic.json").parse_args()
+    parser = command_line(__doc__, "traffic.json")
+    settings = parser.parse_args()
+    if why := missing():
+        parser.error(why)
     result = begin() | {"horizon": HORIZON, "bound": bound(HORIZON), "updates": COUNTED}
     folder = settings.out.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

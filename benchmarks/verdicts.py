@@ -18,7 +18,7 @@ import argparse
 
 import numpy as np
 
-from benchmarks.rounds import count
+from benchmarks.rounds import count, run_main
 from verdicts.over_games import MEASURES, Games, bootstrap_games, compare_over_games
 from verdicts.two_arms import LEVEL, compare_arms, t_welch
 
@@ -155,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -9,24 +9,25 @@ WebSocket client that takes the pictures of one game as the page does; a browser
 import argparse
 import asyncio
 import re
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
 
-from benchmarks.processes import adopt_orphans, started
-from benchmarks.rounds import ROOT, count
+from benchmarks.processes import started
+from benchmarks.rounds import ROOT, begin, count, read_tail, run_main
 from run_directory.layout import PROGRESS_CSV, checkpoint_path
 from run_directory.progress_table import read_rows
 
 ROWS = 5  # of progress.csv, in one measurement
 WAIT_S = 300
+LOG = "training.log"
 RUN = [sys.executable, str(ROOT / "run.py")]
 
 
@@ -54,28 +55,35 @@ def measure_watched_speed(run: Path, address: str) -> tuple[float, float]:
     async def watch() -> None:
         async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as page:
             while not over.is_set():
-                await page.receive_bytes()
-                shown.append(time.monotonic())
+                message = await page.receive(timeout=WAIT_S)
+                if message.type == aiohttp.WSMsgType.BINARY:  # text is a note about the run
+                    shown.append(time.monotonic())
+                elif message.type != aiohttp.WSMsgType.TEXT:
+                    sys.exit(f"the page was closed: {message}")
 
-    viewer = threading.Thread(target=lambda: asyncio.run(watch()))
-    viewer.start()
-    try:
-        speed = measure_speed(run)
-    finally:
-        over.set()
-        viewer.join()
-    return speed, (len(shown) - 1) / (shown[-1] - shown[0])
+    with ThreadPoolExecutor(1) as pool:
+        viewer = pool.submit(asyncio.run, watch())
+        try:
+            speed, end = measure_speed(run), time.monotonic()
+        finally:
+            over.set()
+        viewer.result()  # raises what has ended it
+    if not shown:
+        sys.exit("the page has shown no picture")
+    return speed, sum(moment <= end for moment in shown) / (end - shown[0])
 
 
-def start_training(folder: Path) -> Path:
-    """Return the run directory of the training that has just been started, once its first checkpoint is there."""
+def wait_checkpoint(training: subprocess.Popen, folder: Path) -> Path:
+    """Return the run directory of a training that has just been started, once its first checkpoint is there."""
     end = time.monotonic() + WAIT_S
     while (
         not (runs := [*folder.glob("ppo/assault/*/progress.csv")])
         or not checkpoint_path(runs[0].parent, "last").exists()
     ):
         if time.monotonic() > end:
-            sys.exit(f"no checkpoint in {folder} after {WAIT_S} s")
+            sys.exit(f"no checkpoint after {WAIT_S} s")
+        if training.poll() is not None:
+            sys.exit(f"{read_tail(folder / LOG)}\n\nthe training ended: exit code {training.returncode}")
         time.sleep(1)
     return runs[0].parent
 
@@ -85,9 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=count, default=8)
     pairs = parser.parse_args().pairs
-    adopt_orphans()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # an exception, so that `started` cleans up
+    begin()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         words = [
@@ -98,12 +104,14 @@ def main() -> None:
             "checkpoint_every_s=10",
             f"output_dir={folder}",
         ]
-        with started([*RUN, *words], folder, folder / "training.log"):
-            run = start_training(folder)
+        with started([*RUN, *words], folder, folder / LOG) as training:
+            run = wait_checkpoint(training, folder)
             server = subprocess.Popen([*RUN, "command=watch", f"run={run}"], stdout=subprocess.PIPE, text=True)
             assert server.stdout is not None
-            address = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+token=\S+", line)))
-            address = address.replace("http:", "ws:").replace("/?", "/play?run=.&")
+            lines = (re.search(r"http://\S+token=\S+", line) for line in server.stdout)
+            if (found := next(filter(None, lines), None)) is None:
+                sys.exit("command=watch ended without an address")
+            address = found[0].replace("http:", "ws:").replace("/?", "/play?run=.&")
             watched, alone, shown = [], [], []
             for number in range(pairs):
                 for watching in (number % 2 == 0, number % 2 == 1):
@@ -124,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

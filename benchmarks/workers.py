@@ -12,12 +12,11 @@ A2C 0.1. How it is measured: `benchmarks/rounds.py`. Comes out: a table, JSON in
 """
 
 import statistics
-import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_suite, speeds, take_turns
+from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_main, run_suite, speeds, take_turns
 from benchmarks.slow_games import SECONDS, SLOWER, SLOWEST
 
 HORIZON = 20
@@ -113,7 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_main(main)

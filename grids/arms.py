@@ -1,6 +1,6 @@
 """Grids: an experiment for each combination of the values of overrides that have several.
 
-    python run.py -m algo=a2c,ppo algo.lr=1e-4,3e-4 seed=range(1,6)    4 arms, each with 5 seeds
+    python run.py -m algo=a2c,ppo algo.lr=1e-4,3e-4 'seed=range(1,6)'    4 arms, each with 5 seeds
 
     overrides -> swept keys and their values -> an arm per combination -> checked settings of every arm
 

@@ -4,6 +4,7 @@ import ast
 import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,21 @@ def test_the_docs_build_as_a_site_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"README"}
     assert pages <= {folder.name for folder in tmp_path.iterdir()}
+
+
+def list_commands(page: str) -> list[str]:
+    """Every command of the suite that a page shows, without what is said about it after two or more spaces."""
+    typed = re.findall(r"^    (python (?:run\.py|-m) (?:.*\\\n)*.*)", page, re.M)
+    return [re.split(r" {2,}| #", re.sub(r"\\\n\s*", "", text))[0] for text in typed]
+
+
+def test_a_shell_hands_on_the_words_of_every_command_as_they_are_shown(tmp_path):
+    """A parenthesis without quotes is a syntax error, braces with a comma become two words."""
+    commands = [command for page in PAGES for command in list_commands(page.read_text())]
+    commands = [re.sub(r"<[^>]*>", "x", command) for command in commands]
+    assert len(commands) > 80
+    for command in commands:
+        shown = subprocess.run(
+            ["bash", "-c", f"printf '%s\\n' {command}"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert shown.stdout.splitlines() == shlex.split(command), f"{command}\n{shown.stderr}"

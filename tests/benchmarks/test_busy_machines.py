@@ -1,15 +1,23 @@
-"""benchmarks.shards and benchmarks.memory: they run, and their tables have what they promise."""
+"""benchmarks.shards, benchmarks.memory and benchmarks.watching: they run, and measure what they promise."""
 
+import asyncio
+import contextlib
 import json
+import queue
 import subprocess
 import sys
+import threading
+import time
 
+import aiohttp.web
 import pytest
-
-from benchmarks.rounds import ROOT
 
 if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
+
+from benchmarks import memory, shards, watching
+from benchmarks.rounds import ROOT
+from custom_models import faster_of_two
 
 
 def run(*words: str) -> list[str]:
@@ -38,3 +46,74 @@ def test_the_memory_of_driver_and_training_process_is_watched(tmp_path):
     assert {"driver", "ray::TrainingProcess", "gcs_server"} <= {line.split(" | ")[0][2:] for line in printed}
     found = json.loads((tmp_path / "memory.json").read_text())
     assert found["rows"] > 1 and all(memory["driver"] > 50 for memory in found["memory"])
+
+
+def test_a_run_that_ends_before_its_time_is_not_called_flat(tmp_path, monkeypatch):
+    program = "import pathlib, sys, time\nfolder = pathlib.Path('a/b/c')\nfolder.mkdir(parents=True)\n"
+    program += "(folder / 'progress.csv').write_text('agent_steps\\n1\\n')\ntime.sleep(1)\nsys.exit('out of memory')"
+    started = memory.started
+    monkeypatch.setattr(memory, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(
+        memory, "started", lambda typed, root, log: started([sys.executable, "-c", program], tmp_path, log)
+    )
+    with pytest.raises(SystemExit, match="out of memory"):
+        memory.watch(tmp_path, 0.03, [])
+
+
+@pytest.mark.parametrize("faster", [0, 1])
+def test_the_faster_way_is_chosen_before_a_line_is_measured(faster):
+    class Subject:
+        def __init__(self):
+            self.calls, self.choice = 0, faster_of_two.FasterOfTwo()
+
+        def step(self, way):
+            assert way == "shards"
+            self.calls += 1
+            sleeps = [lambda way=way: time.sleep(0.001 if way == faster else 0.005) for way in (0, 1)]
+            self.choice.run(sleeps)
+
+    subject, period = Subject(), faster_of_two.PERIOD
+    shards.settle(subject)
+    assert subject.choice.chosen == faster and faster_of_two.PERIOD == period > subject.calls
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_page_that_is_closed_is_no_viewer(dies, monkeypatch):
+    """Twenty pictures a second, with a note between them."""
+
+    async def show(request):
+        page = aiohttp.web.WebSocketResponse()
+        await page.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for number in range(6 if dies else 40):
+                await (page.send_str("a note") if number == 2 else page.send_bytes(b"picture"))
+                await asyncio.sleep(0.05)
+        return page
+
+    async def serve():
+        application = aiohttp.web.Application()
+        application.router.add_get("/", show)
+        runner = aiohttp.web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address.put(f"ws://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/")
+        await over.wait()
+        await runner.cleanup()
+
+    monkeypatch.setattr(watching, "measure_speed", lambda run: time.sleep(1) or 100.0)
+    address, loop = queue.Queue(), asyncio.new_event_loop()
+    over = asyncio.Event()
+    server = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    server.start()
+    try:
+        if dies:
+            with pytest.raises(SystemExit):
+                watching.measure_watched_speed(None, address.get(timeout=10))  # no run is looked at
+        else:
+            speed, shown = watching.measure_watched_speed(None, address.get(timeout=10))
+            assert speed == 100.0 and 2 < shown <= 21
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        server.join(10)
+        loop.close()

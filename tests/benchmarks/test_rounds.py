@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from benchmarks.actor_critics import SUITE
 from benchmarks.cleanrl_speed import SCRIPT
 from benchmarks.throughput import summarize_cleanrl
 from benchmarks.workers import summary
+from settings.mistakes import Mistake
 from tests.runs.tiny_runs import names_of, wait_for
 
 
@@ -125,6 +127,30 @@ def test_cleanrls_script_is_timed_by_the_lines_that_it_prints_after_its_warm_up(
     (tmp_path / SCRIPT).write_text("print('SPS: 5')")
     done = subprocess.run(command, cwd=rounds.ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "after 1 updates" in done.stderr
+
+
+def test_a_signal_leaves_no_folder_of_cleanrls_script(tmp_path):
+    (tmp_path / SCRIPT).write_text("import time; time.sleep(600)")
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    command = [sys.executable, "-m", "benchmarks.cleanrl_speed", f"--cleanrl-path={tmp_path}"]
+    with processes.started(command, rounds.ROOT, tmp_path / "log", {"TMPDIR": str(folders)}) as process:
+        wait_for(lambda: list(folders.iterdir()))
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list(folders.iterdir())
+
+
+@pytest.mark.parametrize(("error", "code"), [(Mistake("no such model"), 2), (KeyboardInterrupt(), 130)])
+def test_a_mistake_and_ctrl_c_end_a_benchmark_without_a_traceback(error, code, monkeypatch, capsys):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        rounds.run_main(main)
+    assert end.value.code == code and str(error) in capsys.readouterr().err
 
 
 def test_what_the_caller_had_started_before_a_contestant_stays(tmp_path):

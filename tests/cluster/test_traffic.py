@@ -1,5 +1,7 @@
 """What travels between hosts, counted in bytes on the cable of the one that plays."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import hosts, traffic
@@ -8,7 +10,7 @@ from cluster.dry_run import count_weight_bytes
 from cluster.plan import make_plan
 from runs.build import build_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))]
+needs_hosts = pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
 UPDATES = 6
 
 
@@ -24,6 +26,27 @@ def counted(tmp_path_factory):
     return found
 
 
+@needs_hosts
+def test_nothing_is_left_of_a_host_that_was_interrupted_while_it_started(monkeypatch):
+    call = hosts.call
+
+    def interrupted(*words):
+        if "route" in words:
+            raise KeyboardInterrupt
+        return call(*words)
+
+    with hosts.Network() as network:
+        monkeypatch.setattr(hosts, "call", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            network.up(1)
+        name = network.host_name(1)
+        left = [Path("/run/netns", name), Path("/etc/netns", name), Path("/sys/class/net", f"{network.name}c1")]
+        assert not any(path.exists() for path in left) and not network.hosts
+    assert not Path("/sys/class/net", network.name).exists()
+
+
+@needs_hosts
+@pytest.mark.slow
 @pytest.mark.parametrize("runners", traffic.COUNTS)
 def test_a_rollout_holds_each_picture_once_and_little_travels_beside_it(counted, runners):
     most, found = traffic.bound(traffic.HORIZON), counted[runners]
@@ -33,6 +56,8 @@ def test_a_rollout_holds_each_picture_once_and_little_travels_beside_it(counted,
     assert found["sent_per_agent_step"] < 1.03 * restarts * most  # calls, headers, receipts
 
 
+@needs_hosts
+@pytest.mark.slow
 def test_weights_reach_a_host_once_per_update_whatever_its_number_of_env_runners(counted, compose):
     one, four = (counted[n]["received_per_update"] for n in traffic.COUNTS)
     assert count_weight_bytes(build_config(make_plan(compose(["env=assault"])))) < one
