@@ -103,7 +103,7 @@ def install_dashboards(session: Path) -> str:
     return f"""row "RLlib" is in {path}
 next
   systemctl disable --now prometheus     (where Debian's own Prometheus runs, which takes the port)
-  apt-get install grafana      (from its own repository, apt.grafana.com; Prometheus came with make monitoring)
+  apt-get install grafana      (from its own repository, apt.grafana.com; Prometheus is Debian's)
   prometheus --config.file={metrics}/prometheus/prometheus.yml --web.listen-address=127.0.0.1:9090
   grafana server --homepath /usr/share/grafana --config {metrics}/grafana/grafana.ini
 and Ray's dashboard shows both under Metrics; a browser on another machine needs ssh -L 3000:127.0.0.1:3000 too"""
