@@ -80,7 +80,7 @@ def may_never_end(env: dict) -> bool:
     spec = spec_of(env["id"]) if "id" in env else None
     if spec is None or any(path.endswith(":TimeLimit") for path, _ in list_wrappers(env)):
         return False
-    return (env.get("kwargs") or {}).get("max_episode_steps", spec.max_episode_steps) in (None, -1)
+    return ((env.get("kwargs") or {}).get("max_episode_steps") or spec.max_episode_steps) in (None, -1)
 
 
 def make_games(env: dict, num_envs: int, num_threads: int, one_by_one: bool = False) -> "Games":

@@ -9,7 +9,7 @@
     MultiBinary, Dict and Tuple of all these    their numbers in a row, float32
 
     action of the environment                   action of the policy
-    Discrete(n, start)                          0 to n - 1
+    Discrete(n, start) of any dtype             0 to n - 1
     MultiDiscrete, MultiBinary, of any shape    int64 [factors], each from 0 on
     Box of any shape                            float32 [D]
 
@@ -19,6 +19,7 @@ Training, evaluation, recordings and replays open environments here, so all of t
 import copy
 import functools
 import importlib
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -76,7 +77,7 @@ def import_wrapper(path: str) -> type[gymnasium.Wrapper]:
     """
     module, _, name = path.rpartition(":")
     if not module:
-        there = f"gymnasium.wrappers:{name}" if hasattr(gymnasium.wrappers, name) else f"<module>:{name}"
+        there = f"gymnasium.wrappers:{name}" if name in gymnasium.wrappers.__all__ else f"<module>:{name}"
         raise Mistake(f"env.wrappers: {path} names no module; type {there}")
     found = import_class(path, "env.wrappers")
     if not issubclass(found, gymnasium.Wrapper):
@@ -105,7 +106,7 @@ def open_bare_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
         wrapper = import_wrapper(path)
         try:
             opened = wrapper(opened, **copy.deepcopy(arguments))
-        except Exception as error:  # the constructor of a wrapper can raise any exception
+        except (Exception, SystemExit) as error:  # the constructor of a wrapper can raise any exception
             raise Mistake(
                 f"env.wrappers: {path} cannot be put around env.id={env['id']} ({format_error(error)}); see what it "
                 "wraps and which arguments it takes"
@@ -121,7 +122,7 @@ def open_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
 
 class Detached(gymnasium.Wrapper):
     """Copies observations, as an environment may write the next one into the same array, and leaves out `info`: nobody
-    reads it here, and a vector of environments takes only entries that are alike."""
+    reads it here, and a vector of environments takes only entries that are alike. An error of `close` fails no run."""
 
     def reset(self, **words: Any) -> tuple[Any, dict[str, Any]]:
         return np.array(self.env.reset(**words)[0]), {}
@@ -129,6 +130,10 @@ class Detached(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, _ = self.env.step(action)
         return np.array(obs), reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self.env.close()
 
 
 def open_envs(env: dict, num_envs: int, one_by_one: bool) -> VectorEnv:
@@ -138,10 +143,12 @@ def open_envs(env: dict, num_envs: int, one_by_one: bool) -> VectorEnv:
         env: the `env.` settings.
         num_envs: N.
         one_by_one: never take the vector that the environment brings along. It knows neither arguments nor wrappers,
-            and observations and actions of other kinds would not be adapted, so it is not taken there either.
+            and observations and actions of other kinds would not be adapted, so it is not taken there either; nor is
+            that of a user's own module, because the check and evaluations play the single environment.
     """
     spec = spec_of(env["id"])
-    if not (one_by_one or env.get("kwargs") or env.get("wrappers")) and spec is not None and spec.vector_entry_point:
+    alone = one_by_one or env.get("kwargs") or env.get("wrappers") or ":" in env["id"]
+    if not alone and spec is not None and spec.vector_entry_point and not spec.additional_wrappers:
         vector = gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
         observation, action = vector.single_observation_space, vector.single_action_space
         resets = vector.metadata.get("autoreset_mode") in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)
@@ -197,10 +204,10 @@ def adapt_picture(opened: gymnasium.Env, env: dict) -> gymnasium.Env:
 def adapt_actions(opened: gymnasium.Env) -> gymnasium.Env:
     """Return the environment with actions that a policy can choose, see the top of this file."""
     space: Any = opened.action_space
-    if is_plain_action(space) and (isinstance(space, Discrete) or space.dtype == np.float32):
+    if is_plain_action(space) and space.dtype == (np.int64 if isinstance(space, Discrete) else np.float32):
         return opened
     if isinstance(space, Discrete):
-        return TransformAction(opened, lambda action: action + space.start, Discrete(space.n))
+        return TransformAction(opened, lambda action: space.dtype.type(action + space.start), Discrete(space.n))
     if isinstance(space, Box):
         row = Box(space.low.flatten(), space.high.flatten(), dtype=space.dtype.type)
     elif isinstance(space, MultiDiscrete | MultiBinary):

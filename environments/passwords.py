@@ -22,7 +22,10 @@ def mask_passwords(value: Any) -> Any:
     variable, `${oc.env:NAME}`, is not masked.
     """
     if isinstance(value, dict):
-        return {k: MASK if is_secret(k) and isinstance(v, str) and v else mask_passwords(v) for k, v in value.items()}
+        return {
+            k: MASK if is_secret(k) and not isinstance(v, bool) and v not in (None, "") else mask_passwords(v)
+            for k, v in value.items()
+        }
     if isinstance(value, list | tuple):
         return [mask_word(v) if isinstance(v, str) else mask_passwords(v) for v in value]
     if not isinstance(value, str):

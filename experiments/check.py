@@ -12,9 +12,9 @@ from cluster.plan import Plan, make_plan
 from custom_models.convolutions import compute_smallest_dim, refuse_small_pictures
 from environments.frames import layout_of
 from environments.games import check_game, may_never_end
-from environments.gymnasium_ids import check_environment
 from environments.names import name_environment
 from experiments.evaluations import refuse_impossible_evaluations
+from extensions.gymnasium_ids import check_environment
 from settings.algorithms import find_base
 from settings.experiment import select_tables
 from settings.mistakes import Mistake
@@ -45,10 +45,8 @@ def check_settings(settings: dict) -> dict:
             raise Mistake(f"{key} is missing from the experiment; leave it as experiments/config.yaml has it")
     for group in SETTING_GROUPS:
         if not isinstance(settings[group], dict):
-            raise Mistake(
-                f"{group}={settings[group]} is {name_kind(settings[group])}, and {group} is a group of settings",
-                group,
-            )
+            kind = name_kind(settings[group])
+            raise Mistake(f"{group}={settings[group]} is {kind}, and {group} is a group of settings", group)
     env = settings["env"] | ({} if "game" in settings["env"] else complete_rules(settings["env"]))
     settings["env"] = env | {"name": name_environment(env)}
     _check_made_for(settings)  # first: another algorithm would be refused by a less helpful message
@@ -67,11 +65,10 @@ def check_settings(settings: dict) -> dict:
             raise explain_unknown(key, "an experiment", [*of_run, *SETTING_GROUPS, "seed"])
         if key in of_run:
             settings[key] = of_run[key].check(key, value)
-    for key, name in [(f"{group}.name", settings[group]["name"]) for group in ("algo", "env")] + [
-        ("label", settings["label"])
-    ]:
-        if name is not None and not re.fullmatch(r"[\w.-]*\w", name):
-            raise Mistake(f"{key}={name} names a directory; use letters, digits, - and _", key)
+    names = {"algo.name": settings["algo"]["name"], "env.name": settings["env"]["name"], "label": settings["label"]}
+    for key, name in names.items():
+        if name is not None and not re.fullmatch(r"[\w.-]{0,99}\w", name):
+            raise Mistake(f"{key}={name} names a directory; use at most 100 letters, digits, - and _", key)
     if not settings["output_dir"]:
         raise Mistake("output_dir is empty; name a directory")
     plan = make_plan(settings, seeds_per_process=1)
@@ -93,11 +90,9 @@ def _check_made_for(settings: dict) -> None:
     for group, name in settings["made_for"].items():
         if group not in ("algo", "env"):
             raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
-        if settings[group].get("name") != name:
-            raise Mistake(
-                f"{group}={settings[group].get('name')}: the tuned config was made for {group}={name}; "
-                f"leave {group} out, or leave tuned_configs out"
-            )
+        if (found := settings[group].get("name")) != name:
+            way_out = f"leave {group} out, or leave tuned_configs out"
+            raise Mistake(f"{group}={found}: the tuned config was made for {group}={name}; {way_out}")
 
 
 def _check_model(settings: dict) -> None:
@@ -164,7 +159,7 @@ def _check_own_parts(plan: Plan) -> None:
         from extensions.callbacks import check_callbacks
 
         check_callbacks(settings["callbacks"])
-    if ":" in settings["env"].get("id", ""):
+    if ":" in settings["env"].get("id", "") or settings["env"].get("wrappers"):
         from extensions.own_environment import try_game
 
         try_game(settings["env"])
@@ -236,7 +231,7 @@ def _check_episodes(settings: dict, runners: int) -> None:
     if may_never_end(env):
         raise Mistake(
             f"env.id={env['id']} has no time limit, and algo=pg learns from complete episodes only; "
-            "add env.kwargs={max_episode_steps: 1000}, or use algo=a2c"
+            "add env.kwargs.max_episode_steps=1000, or use algo=a2c"
         )
 
 

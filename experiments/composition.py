@@ -34,6 +34,7 @@ GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs",
 FILE_GROUPS = ("tuned_configs", "tune_searches")  # their options may be files anywhere, tuned_configs=mine.yaml
 PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir")  # taken literally
 LISTS = ("runs", "logger", "callbacks", "env.wrappers")  # commas between their values need brackets
+MAPPINGS = ("env.kwargs={", "search.space={")  # replace what was there; Hydra would add to it
 NAMED_FILES: dict[tuple[str, str], Path] = {}  # group, option -> its file, which a command line named by its path
 
 
@@ -117,7 +118,9 @@ def compose_config(overrides: list[str], with_hydra: bool = False) -> Any:
     """Compose an experiment as an OmegaConf object, if asked for with Hydra's own settings, the chosen options among
     them."""
     with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
-        return compose("config", [quote_path(o) for o in overrides], return_hydra_config=with_hydra)
+        empty = {o: [f"++{o.partition('=')[0]}=null"] for o in overrides if o.startswith(MAPPINGS)}
+        typed = [word for o in overrides for word in (*empty.get(o, ()), quote_path(o))]
+        return compose("config", typed, return_hydra_config=with_hydra)
 
 
 def find_place(key: str, overrides: list[str]) -> str | None:
@@ -180,7 +183,7 @@ def list_values(override: str) -> list[str] | None:
     """
     key, _, value = override.partition("=")
     try:
-        parsed = OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(quote_path(override))
     except (HydraException, ValueError, RecursionError):
         return None  # the check of a single override explains it
     if not parsed.is_sweep_override():
@@ -195,7 +198,7 @@ def list_values(override: str) -> list[str] | None:
         if not values:
             raise Mistake(f"{override}: nothing matches; there are: {', '.join(list_options(key))}")
     else:
-        values = list(parsed.sweep_string_iterator())
+        values = [value.replace("\\:", ":") for value in parsed.sweep_string_iterator()]
     if len(set(values)) < len(values):
         raise Mistake(f"{override}: a value is there twice; give each only once")
     return values

@@ -6,6 +6,7 @@ overrides or a saved run -> folder -> check of its files -> options of groups, m
 import sys
 from pathlib import Path
 
+from environments.games import is_game
 from environments.own_folder import share_modules
 from experiments.composition import GROUPS, ROOT, get_group_folder
 from run_directory.continuation import refuse_untrusted_directory
@@ -79,10 +80,9 @@ def refuse_hidden_options(folder: Path) -> None:
     for group in (*GROUPS, "shortened"):
         for path in sorted((folder / group).glob("*.yaml")):
             other = get_group_folder(group) / path.name
-            if other.exists() and other.read_bytes() != path.read_bytes():
-                raise Mistake(
-                    f"{path}: the suite has {group}={path.stem} already, and would read its own file; rename yours"
-                )
+            hidden = other.exists() and other.read_bytes() != path.read_bytes()
+            if hidden or (group == "env" and is_game(path.stem)):
+                raise Mistake(f"{path}: the suite has {group}={path.stem} already; rename yours")
 
 
 def refuse_hidden_modules(folder: Path) -> None:

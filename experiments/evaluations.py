@@ -22,7 +22,7 @@ def refuse_impossible_evaluations(settings: dict) -> None:
     if asked and may_never_end(env):
         raise Mistake(
             f"{asked}: env.id={env['id']} has no time limit, and an evaluation plays complete games only; "
-            f"add env.kwargs={{max_episode_steps: 1000}}, or type {without}"
+            f"add env.kwargs.max_episode_steps=1000, or type {without}"
         )
     if every is not None and every > budget:
         raise Mistake(

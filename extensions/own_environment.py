@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box, Dict, Space, Tuple
 
 from environments.frames import picture_layout
 from environments.gymnasium_envs import adapt_actions, adapt_observations, open_bare_env, open_env
@@ -40,14 +40,21 @@ def try_game(env: dict) -> None:
 
 
 def refuse_observation(env: dict, obs: Any, space: Space) -> None:
-    """Refuse an observation of another shape than its space declares, or of numbers that do not fit into its dtype.
+    """Refuse an observation that is not in its space; of a Box, one of another shape, or whose numbers do not fit into
+    the dtype.
 
     Raises:
-        Mistake: it is such a one.
+        Mistake: it is such a one, or a part of it is.
     """
-    if not isinstance(space, Box):
+    if isinstance(space, Dict | Tuple):
+        for key, part in space.items() if isinstance(space, Dict) else enumerate(space):
+            refuse_observation(env, obs[key], part)
         return
     found, where = np.asarray(obs), f"env.id={env['id']}: its observation_space is {space}, and an observation is"
+    if not isinstance(space, Box):
+        if not space.contains(obs):
+            raise Mistake(f"{where} {obs}")
+        return
     if found.shape != space.shape:
         raise Mistake(f"{where} of shape {found.shape}")
     if not np.can_cast(found.dtype, space.dtype, "same_kind"):  # as training writes it
@@ -65,8 +72,9 @@ def describe_flattened_picture(env: dict, torso: str) -> str | None:
         return None
     bare, adapted = open_bare_env(env), open_env(env)
     spaces = bare.observation_space, adapted.observation_space
-    bare.close()
-    adapted.close()
+    for opened in (bare, adapted):
+        with suppress(Exception):
+            opened.close()
     layout = picture_layout(spaces[1], env)
     if layout is not None and layout.channels > 1:
         height, width, channels = layout.picture_shape
@@ -75,6 +83,6 @@ def describe_flattened_picture(env: dict, torso: str) -> str | None:
     parts = spaces[0].items() if isinstance(spaces[0], Dict) else ()
     pictures = [key for key, part in parts if picture_layout(part, env)] if layout is None else []
     if pictures:
-        keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{pictures[0]}]}}}}]"
+        keep = f"'env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{pictures[0]}]}}}}]'"
         return f"{pictures[0]}, a picture, becomes a row of numbers from 0 to 255; to see it alone and whole add {keep}"
     return None

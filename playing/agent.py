@@ -57,7 +57,7 @@ class Agent:
         if may_never_end(self.env):
             raise Mistake(
                 f"run={run}: env.id={self.env['id']} has no time limit, and an evaluation plays complete games only; "
-                "give it max_episode_steps where it is registered, or train with env.kwargs={max_episode_steps: 1000}"
+                "give it max_episode_steps where it is registered, or train with env.kwargs.max_episode_steps=1000"
             )
         self.notes, self.totals, self._network = [], {}, None
         named = PROTOCOLS.get(rules.get("protocol", ""), self.env)

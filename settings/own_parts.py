@@ -58,18 +58,21 @@ def read_parts(key: str, value: list | None) -> list[Part]:
     return parts
 
 
-def import_module(name: str, setting: str) -> ModuleType:
+def import_module(name: str, setting: str, wanted: str = "") -> ModuleType:
     """Import a user's module.
 
     Args:
         name: of the module, `my_package.my_module`.
         setting: what names the module, for messages: `algo.implementation=my_module`.
+        wanted: what will be taken out of it.
 
     Raises:
         Mistake: it cannot be imported.
     """
     try:
-        return importlib.import_module(name)
+        there = importlib.import_module(name)
+        hasattr(there, wanted)  # which may import more
+        return there
     except (Exception, SystemExit) as error:  # what a user's module runs may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise Mistake(f"{setting}: there is no module {error.name}; {WHERE}") from error
@@ -90,7 +93,7 @@ def import_class(name: str, setting: str) -> type:
     if not FORM.fullmatch(name):
         raise Mistake(f"{typed}: write a class of your own as module:Class", setting)
     module, _, wanted = name.partition(":")
-    there = import_module(module, typed)
+    there = import_module(module, typed, wanted)
     found = getattr(there, wanted, None)
     if not inspect.isclass(found):
         classes = [one for one, value in vars(there).items() if inspect.isclass(value)]
@@ -113,12 +116,8 @@ def describe_error(error: BaseException) -> str:
 def is_users(frame: traceback.FrameSummary) -> bool:
     """Return whether a line of a traceback is in a user's file: neither in a library nor in a room of the suite."""
     path = Path(frame.filename)
-    return (
-        path.is_file()
-        and "site-packages" not in path.parts
-        and STDLIB not in path.parents
-        and path.parent.parent != ROOT
-    )
+    inside = "site-packages" in path.parts or STDLIB in path.parents or path.parent.parent == ROOT
+    return path.is_file() and not inside
 
 
 def list_own_modules(settings: dict) -> dict[str, str]:

@@ -201,7 +201,7 @@ def suggest_overrides(words: list[str], known: list[str], spell: Spell) -> str:
             notes += f"; {found[0]} is {DIFFERENCES[key]}" if key in DIFFERENCES else ""
         elif not typed:
             if (hint := explain_missing_setting(key, value)) or (len(key) < 2 or not value):
-                flags = "--help, -m, --cfg job and --completion bash"
+                flags = "--help, -m, --cfg job, --package, --config-dir, --completion and --version"
                 return hint or f"the flags are {flags} (tune_searches=<name> begins a search)"
             return f"settings are typed without dashes, {key}={value}; --help lists them"
     return f"type {' '.join(typed)}{notes}"

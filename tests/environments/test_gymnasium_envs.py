@@ -1,15 +1,19 @@
 """Environments of one's own: what networks see and choose is what the environment shows and takes, in other words."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from environments import names
 from environments.frames import FrameLayout, layout_of
 from environments.games import make_games, may_never_end
 from environments.gymnasium_envs import find_unusable_part, open_env, open_envs
-from environments.gymnasium_ids import check_environment
+from environments.names import name_environment
+from extensions.gymnasium_ids import check_environment, check_observations
 from extensions.own_environment import describe_flattened_picture
 from settings.environments import GymnasiumSettings
 from settings.mistakes import Mistake
@@ -164,6 +168,17 @@ def test_a_vector_of_environments_that_does_not_say_how_it_resets_is_not_taken(m
     assert isinstance(open_envs(settings_of("CartPole-v1"), 2, one_by_one=False), SyncVectorEnv)
 
 
+def test_the_vector_of_a_user_s_own_module_is_not_taken(monkeypatch):
+    def refuse(*words, **named):
+        raise AssertionError("the check has opened another one")
+
+    spec = gymnasium.registry["CartPole-v1"]
+    monkeypatch.setitem(gymnasium.registry, "Own-v0", dataclasses.replace(spec, id="Own-v0", vector_entry_point=refuse))
+    assert isinstance(
+        open_envs(settings_of("CartPole-v1") | {"id": f"{HERE}:Own-v0"}, 2, one_by_one=False), SyncVectorEnv
+    )
+
+
 def test_the_same_seed_plays_the_same_game():
     for world in ("Screens", "Board", "Parts"):
         one, two = (make_games(settings_of(world), 3, 1) for _ in range(2))
@@ -237,6 +252,25 @@ def test_a_time_limit_is_found_wherever_it_was_set():
         settings_of("Blackjack-v1", wrappers=[{"gymnasium.wrappers:TimeLimit": {"max_episode_steps": 9}}])
     )
     assert may_never_end(settings_of("CartPole-v1", kwargs={"max_episode_steps": -1}))
+    assert not may_never_end(settings_of("CartPole-v1", kwargs={"max_episode_steps": None}))  # that of its registration
+
+
+def test_a_large_picture_that_is_made_smaller_is_not_refused():
+    space = gymnasium.spaces.Box(0, 255, (800, 800, 3), np.uint8)
+    check_observations(settings_of("Screens", dim=84), space)
+    with pytest.raises(Mistake, match=r"1,920,000 numbers; .*env\.dim=84"):
+        check_observations(settings_of("Screens"), space)
+
+
+def test_results_are_filed_under_a_file_with_the_same_arguments_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "FOLDER", tmp_path)
+    (tmp_path / "lake.yaml").write_text("env: {name: lake, id: FrozenLake-v1, kwargs: {is_slippery: false}}\n")
+    of_file, other = {"is_slippery": False}, {"is_slippery": True}
+    found = [
+        name_environment({"name": name, "id": "FrozenLake-v1", "kwargs": kwargs, "wrappers": None})
+        for name, kwargs in (("lake", other), ("gymnasium", of_file), ("gymnasium", other), ("gymnasium", None))
+    ]
+    assert found == ["lake", "lake", "FrozenLake-v1", "FrozenLake-v1"]
 
 
 def test_a_part_that_is_no_number_is_named_by_its_path():

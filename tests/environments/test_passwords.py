@@ -7,6 +7,11 @@ from environments.passwords import find_password, hide_password, is_masked, mask
 URL = "postgresql://bob:s3cret@host:5432/name"
 
 
+@pytest.mark.parametrize("secret", ["s3cret", ["s3cret"], {"of": "s3cret"}, 12345])
+def test_a_password_is_masked_whatever_its_kind(secret):
+    assert mask_passwords({"api_key": secret, "size": secret}) == {"api_key": "***", "size": secret}
+
+
 @pytest.mark.parametrize(
     ("word", "shown"),
     [

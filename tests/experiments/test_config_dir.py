@@ -266,3 +266,26 @@ def test_the_folder_s_options_are_forgotten_with_it(mine):
     assert "hasty" in list_options("algo")
     share_modules(None)
     assert "hasty" not in list_options("algo")
+
+
+def test_a_mapping_takes_the_place_of_the_arguments_of_a_file(mine):
+    (mine / "env" / "lake.yaml").write_text(
+        "# @package _global_\ndefaults: [gymnasium, _self_]\n"
+        "env: {name: lake, id: FrozenLake-v1, kwargs: {is_slippery: false, map_name: 8x8}}\n"
+    )
+    kwargs = {
+        words: run.read_experiment([f"config_dir={mine}", "env=lake", *words.split()])[0]["env"]["kwargs"]
+        for words in ("", "env.kwargs={map_name:4x4}", "env.kwargs={}", "env.kwargs.map_name=4x4")
+    }
+    assert list(kwargs.values()) == [
+        {"is_slippery": False, "map_name": "8x8"},
+        {"map_name": "4x4"},
+        {},
+        {"is_slippery": False, "map_name": "4x4"},
+    ]
+
+
+def test_an_environment_with_the_name_of_a_game_is_refused(mine):
+    (mine / "env" / "swing.yaml").rename(mine / "env" / "qbert.yaml")
+    with pytest.raises(Mistake, match="qbert"):
+        run.read_experiment([f"config_dir={mine}", "env=cartpole"])

@@ -3,10 +3,13 @@
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+from environments.gymnasium_envs import open_env
+from extensions.gymnasium_ids import check_environment
 from extensions.own_environment import try_game
 from settings.mistakes import Mistake
+from settings.protocols import complete_rules
 
 
 class World(gymnasium.Env):
@@ -78,3 +81,64 @@ def test_an_action_is_tried_as_a_policy_chooses_it(world):
 )
 def test_what_training_takes_passes(arguments, world):
     try_game(world(**arguments))
+
+
+@pytest.mark.parametrize(
+    ("space", "shown"),
+    [
+        (Discrete(5), -1),
+        (MultiDiscrete([3, 4]), np.array([3, 0])),
+        (MultiBinary(2), np.array([7, 0], np.int8)),
+        (Dict(a=Box(0, 1, (2,))), {"a": np.zeros(3)}),
+        (Tuple((Discrete(2), Box(0, 1, (2,)))), (1, np.zeros(3))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_observation_outside_of_its_space_is_refused(space, shown, world):
+    arguments = {"observation_space": space, "look": lambda: shown}
+    with pytest.raises(Mistake, match="^env.id=World-v0: its observation_space is "):
+        try_game(world(**arguments))
+    try_game(world(**arguments | {"look": space.sample}))
+
+
+def test_an_action_has_the_dtype_of_the_environment_s_space(world):
+    taken = []
+    arguments = {"step": lambda action: (taken.append(action), (np.zeros(2, np.float32), 1.0, False, False, {}))[1]}
+    arguments["action_space"] = Discrete(4, dtype=np.int32)
+    try_game(world(**arguments))
+    assert [type(action) for action in taken] == [np.int32, np.int32]
+
+
+def leave(*words, **named):
+    raise SystemExit(0)
+
+
+class Forgetful(gymnasium.Wrapper):
+    def __init__(self, env):
+        pass
+
+
+class Leaving(gymnasium.Wrapper):
+    __init__ = leave
+
+
+@pytest.mark.parametrize("wrapper", [Forgetful, Leaving])
+def test_a_wrapper_that_breaks_is_refused(wrapper, world):
+    env = complete_rules(world() | {"wrappers": [f"{__name__}:{wrapper.__name__}"]})
+    with pytest.raises(Mistake, match=wrapper.__name__):
+        check_environment(env, "ppo")
+
+
+def test_an_error_of_close_is_no_error_of_the_environment(world):
+    env = complete_rules(world(close=raise_error))
+    check_environment(env, "ppo")
+    open_env(env).close()
+
+
+def test_a_constructor_that_leaves_the_program_is_refused():
+    gymnasium.register("Leaving-v0", leave)
+    try:
+        with pytest.raises(Mistake, match="SystemExit"):
+            check_environment(complete_rules({"id": "Leaving-v0"}), "ppo")
+    finally:
+        del gymnasium.registry["Leaving-v0"]

@@ -29,6 +29,9 @@ def test_ranges_and_patterns_are_values_too():
     assert [arm["algo"]["horizon"] for arm in list_arms("algo.horizon=range(64,193,64)").values()] == [64, 128, 192]
     assert list(list_arms("tuned_configs=glob(cartpole_p*)")) == ["cartpole_pg", "cartpole_ppo"]
     assert [arm["env"]["game"] for arm in list_arms_of_games("qbert,pong")] == ["qbert", "pong"]
+    limits = ",".join(f"[{{gymnasium.wrappers:TimeLimit: {{max_episode_steps: {limit}}}}}]" for limit in (9, 99))
+    wrapped = [arm["env"]["wrappers"] for arm in list_arms(f"env.wrappers={limits}").values()]
+    assert wrapped == [[{"gymnasium.wrappers:TimeLimit": {"max_episode_steps": limit}}] for limit in (9, 99)]
 
 
 def list_arms_of_games(games: str) -> list[dict]:

@@ -1,6 +1,7 @@
 """The check of a Gymnasium environment: its id, its arguments and wrappers, and spaces that the networks take."""
 
 import difflib
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -45,18 +46,20 @@ def check_environment(env: dict, algo: str) -> None:
     check_arguments(env)
     try:
         bare = open_bare_env(env)
+        is_ale_game, spec = type(bare.unwrapped).__module__.startswith("ale_py"), bare.spec
+        observations, actions = bare.observation_space, bare.action_space
     except Mistake:
         raise
-    except Exception as error:  # the constructor of an environment can raise any exception
+    except (Exception, SystemExit) as error:  # an environment can raise any exception
         hint = "; install what it needs" * isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
         hint += "; see that env.kwargs is what it takes" * bool(env["kwargs"])
         raise Mistake(f"env.id={env['id']}: it cannot be made here ({describe_error(error)}){hint}") from error
-    is_ale_game, spec = type(bare.unwrapped).__module__.startswith("ale_py"), bare.spec
-    bare.close()
+    with suppress(Exception):
+        bare.close()
     if is_ale_game:
         raise _explain_ale_game(env["id"], spec)
-    check_observations(env, bare.observation_space)
-    check_actions(env, bare.action_space, algo)
+    check_observations(env, observations)
+    check_actions(env, actions, algo)
     check_pictures(env)
 
 
@@ -69,8 +72,8 @@ def check_id(env_id: str) -> None:
     module, _, name = env_id.rpartition(":")
     try:
         spec = spec_of(env_id)
-    except Exception as error:  # the import of a user's module can raise any exception
-        why = " ".join(str(error).split())
+    except (Exception, SystemExit) as error:  # the import of a user's module can raise any exception
+        why = " ".join(str(error).split()) or type(error).__name__
         raise Mistake(
             f"env.id={env_id}: {module} cannot be imported ({why}); write module:Id for an environment that a module "
             "registers, and Id alone for one that Gymnasium knows"
@@ -123,21 +126,22 @@ def check_observations(env: dict, space: Space) -> None:
         usable = [key for key, one in space.items() if not find_unusable_part(one)] if isinstance(space, Dict) else []
         way_out = "turn it into numbers with a wrapper of your own, env.wrappers=[module:Class]"
         if usable:
-            keep = f"env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{','.join(usable)}]}}}}]"
+            keep = f"'env.wrappers=[{{gymnasium.wrappers:FilterObservation: {{filter_keys: [{','.join(usable)}]}}}}]'"
             way_out = f"leave it out with {keep}, or {way_out}"
         raise Mistake(f"env.id={env['id']}: {what} is {type(part).__name__}, which no network takes; {way_out}")
     space = next(iter(space.values())) if isinstance(space, Dict) and len(space) == 1 else space  # as it is adapted
     shape: Any = space.shape
-    if is_picture(space) and shape[0] in (1, 3, 4) and min(shape[1:]) >= LEAST_SIDE:
+    if is_picture(space) and len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= LEAST_SIDE:
         raise Mistake(
             f"env.id={env['id']}: its pictures are {list(shape)}, colours first, and they are read as "
             "[height, width, colours]; transpose them with a wrapper of your own, env.wrappers=[module:Class]"
         )
-    if flatdim(space) > MOST_NUMBERS:
-        raise Mistake(
-            f"env.id={env['id']}: an observation would be {flatdim(space):,} numbers, because a Discrete one has a "
-            "number for each value; turn it into fewer numbers with a wrapper of your own"
+    if flatdim(space) > MOST_NUMBERS and not (is_picture(space) and env["dim"]):
+        why = "" if isinstance(space, Box) else ", because a Discrete one has a number for each value"
+        way_out = (
+            "make it smaller with env.dim=84" if is_picture(space) else "turn it into fewer numbers with a wrapper"
         )
+        raise Mistake(f"env.id={env['id']}: an observation would be {flatdim(space):,} numbers{why}; {way_out}")
 
 
 def check_actions(env: dict, space: Space, algo: str) -> None:
@@ -190,7 +194,7 @@ def check_pictures(env: dict) -> None:
         raise Mistake(
             f"{wanted[0]}: env.id={env['id']} has no pictures (uint8 [H, W] or [H, W, C]); leave it out; "
             "for a stack of other observations add "
-            "env.wrappers=[{gymnasium.wrappers:FrameStackObservation: {stack_size: 4}}]"
+            "'env.wrappers=[{gymnasium.wrappers:FrameStackObservation: {stack_size: 4}}]'"
         )
 
 
