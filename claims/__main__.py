@@ -30,6 +30,7 @@ from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
 DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false", "seeds": str(PLANNED_SEEDS)}
+LEAST_SEEDS = 3  # two are always equally far from their median, so `spread` could not be tested
 
 
 def main(argv: list[str]) -> int:
@@ -73,8 +74,8 @@ def read_options(words: list[str]) -> dict[str, str]:
         options[key] = value
     if options["dry_run"] not in ("true", "false"):
         raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
-    if not options["seeds"].isdigit() or int(options["seeds"]) < 2:
-        raise Mistake(f"seeds={options['seeds']}: it takes a number from 2 on; one seed says nothing about others")
+    if not options["seeds"].isdecimal() or int(options["seeds"]) < LEAST_SEEDS:
+        raise Mistake(f"seeds={options['seeds']}: it takes a number from {LEAST_SEEDS} on; fewer say too little")
     resolve_path(options["out"], "out")
     return options
 

@@ -28,7 +28,7 @@ def describe_finding(finding: Finding) -> str:
     interval = f"{finding.low:+.3g} to {finding.high:+.3g}"
     if np.isnan(finding.effect):
         return f"{finding.verdict}: {finding.prediction.describe()} (a seed has no such number)"
-    p = "every seed the same" if np.isnan(finding.p) else f"p {format_p(finding.p)}"
+    p = "no spread over seeds, so no p" if np.isnan(finding.p) else f"p {format_p(finding.p)}"
     found = f"difference {finding.effect:+.3g}, 95 % {interval}, {p}"
     return f"{finding.verdict}: {finding.prediction.describe()} ({found})"
 

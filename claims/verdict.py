@@ -26,8 +26,9 @@ class Finding:
         prediction: what was predicted.
         effect, low, high: the mean of the arm less that of the other, or less the number, with its 95 % interval, for
             this prediction alone.
-        p: of the two-sided t test, after Holm's correction; nan where no seed differs from another, so that there is
-            no chance in it.
+        p: of the two-sided t test, after Holm's correction; nan where no seed differs from another.
+        is_paired: whether the same seed of all arms was measured on the same network and games. Where no seed differs
+            from another, there is no chance in such a measurement; learning curves can agree by chance.
     """
 
     prediction: Prediction
@@ -35,11 +36,12 @@ class Finding:
     low: float
     high: float
     p: float
+    is_paired: bool
 
     @property
     def verdict(self) -> str:
         """Holds, does not hold here, or cannot tell."""
-        is_certain = self.p < LEVEL or (math.isnan(self.p) and self.low == self.effect == self.high)
+        is_certain = self.p < LEVEL or (self.is_paired and math.isnan(self.p) and self.low == self.effect == self.high)
         if not is_certain or self.effect == 0:
             return CANNOT_TELL
         return HOLDS if (self.effect > 0) == (self.prediction.side == "above") else DOES_NOT_HOLD
@@ -61,7 +63,7 @@ def judge_predictions(predictions: tuple[Prediction, ...], table: Table, is_pair
             found = test(values, table[one.than][one.measure])
         else:
             found = t_paired(values, np.full(len(values), float(one.than)))
-        findings.append(Finding(one, *found))
+        findings.append(Finding(one, *found, is_paired))
     known = [index for index, finding in enumerate(findings) if not math.isnan(finding.p)]
     corrected = correct_holm([findings[index].p for index in known])
     for index, p in zip(known, corrected, strict=True):

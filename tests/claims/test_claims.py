@@ -75,7 +75,7 @@ def test_every_claim_has_its_row_in_the_docs():
         (["pg_against_dqn", "seed=3"], "stated in the claim's file"),
         (["pg_against_dqn", "outt=x"], "did you mean out?"),
         (["pg_against_dqn", "dry_run=yes"], "true or false"),
-        (["pg_against_dqn", "seeds=1"], "from 2 on"),
+        (["pg_against_dqn", "seeds=2"], "from 3 on"),
         (["/nowhere/mine.yaml"], "there is no such file"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_claim_of_your_own_that_cannot_be_tested_is_refused(tmp_path, change, 
 
 
 def write_claim(folder: Path, **change) -> Path:
-    """Write the file of a claim and of its training, two arms of two seeds for 600 agent steps."""
+    """Write the file of a claim and of its training, two arms for 600 agent steps."""
     import yaml
 
     (folder / "trainings").mkdir()
@@ -198,12 +198,19 @@ def test_a_prediction_holds_does_not_hold_or_cannot_be_told():
 
 
 def test_a_number_that_every_seed_shares_needs_no_chance():
-    (found,) = judge(Prediction("x", "a", "below", 1e-12), a=[0, 0, 0])
+    (found,) = judge(Prediction("x", "a", "below", 1e-12), is_paired=True, a=[0, 0, 0])
     assert math.isnan(found.p) and found.verdict == HOLDS
-    (found,) = judge(Prediction("x", "a", "below", 0.0), a=[0, 0, 0])
+    (found,) = judge(Prediction("x", "a", "below", 0.0), is_paired=True, a=[0, 0, 0])
     assert found.verdict == CANNOT_TELL
     (found,) = judge(Prediction("x", "a", "above", 0.0), a=[math.nan, 1, 2])  # one seed has no number
     assert found.verdict == CANNOT_TELL and "a seed has no such number" in describe_finding(found)
+
+
+def test_learning_curves_without_spread_tell_nothing():
+    (found,) = judge(Prediction("x", "a", "above", "b"), a=[1, 1, 1], b=[0, 0, 0])
+    assert math.isnan(found.p) and found.verdict == CANNOT_TELL
+    (found,) = judge(Prediction("x", "a", "above", 0.5), a=[1, 1, 1])
+    assert found.verdict == CANNOT_TELL
 
 
 def test_pairs_are_compared_as_pairs():
@@ -237,14 +244,14 @@ def test_the_list_names_every_claim():
 @pytest.mark.end_to_end
 def test_a_tiny_claim_is_trained_once_measured_and_reported(tmp_path):
     path = write_claim(tmp_path)
-    words = [str(path), "seeds=2", f"output_dir={tmp_path}", f"out={tmp_path / 'found'}"]
+    words = [str(path), "seeds=3", f"output_dir={tmp_path}", f"out={tmp_path / 'found'}"]
     code, printed = go(*words)
     assert code == 0 and "does not hold here" in printed, printed
     report = (tmp_path / "found" / "mine.md").read_text()
-    assert f"python -m claims {path} seeds=2" in report and "A trial of 2 seeds" in report
-    assert "A2C is tiny." in report and "Beforehand." in report and "| tiny | 2 |" in report
+    assert f"python -m claims {path} seeds=3" in report and "A trial of 3 seeds" in report
+    assert "A2C is tiny." in report and "Beforehand." in report and "| tiny | 3 |" in report
     assert (tmp_path / "found" / "mine.png").stat().st_size < 100_000
-    assert len((tmp_path / "found" / "mine.csv").read_text().splitlines()) == 5  # a header, and two seeds of two arms
+    assert len((tmp_path / "found" / "mine.csv").read_text().splitlines()) == 7  # a header, and three seeds of two arms
     code, again = go(*words)
     assert code == 0 and again.splitlines()[-4:] == printed.splitlines()[-4:]
     assert "starting Ray" not in again and "to train" not in again
