@@ -61,7 +61,7 @@ def list_overall_verdicts(aggregate: Aggregate) -> list[str]:
 
 def explain_aggregate(aggregate: Aggregate) -> list[str]:
     """Return how the arms were compared, and how far the intervals can be trusted, in sentences."""
-    pairs = len(aggregate.verdicts)
+    pairs = max((verdict.num_pairs for verdict in aggregate.verdicts), default=0)
     sentence = f"Human-normalised scores: 0 is random play and 1 a human, both from {HUMANS}."
     if pairs:
         sentence += (

@@ -130,11 +130,9 @@ def list_verdicts(verdicts: list[Verdict], arms: dict[str, list[Run]]) -> list[s
         else "Welch's t"
     )
     on = "on the logarithms of scores, so that effects are ratios of geometric means" if ratio else "on scores"
-    return [
-        *lines,
-        "",
-        f"{how} {on}; p after Holm's correction over {format_count(len(verdicts), 'pair')}.{interval}",
-    ]
+    pairs = verdicts[0].num_pairs
+    corrected = f"; p after Holm's correction over {format_count(pairs, 'pair')}" if pairs else ""
+    return [*lines, "", f"{how} {on}{corrected}.{interval}"]
 
 
 def list_scores(runs: list[Run]) -> np.ndarray:

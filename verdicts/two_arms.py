@@ -37,7 +37,7 @@ class Verdict:
         effect, low, high: with its 95 % interval, for this pair alone. NaN where an arm has fewer than two seeds.
         p: of Welch's t test, or of the paired one, after Holm's correction. NaN as above, and where the seeds of each
             arm have no spread.
-        num_pairs: of the comparison, over which p is corrected.
+        num_pairs: those of the comparison that have a p, over which p is corrected.
         is_paired: whether each seed was compared with the same seed of the other arm.
         seeds_needed: how many seeds each arm would need for a test that finds an effect of `shown` with the chance
             POWER; None where that cannot be said.
@@ -116,7 +116,7 @@ def compare_arms(
             the same seeds can be compared with each other.
 
     Returns:
-        A verdict per pair, in the order of the arms; p values are corrected over all of them.
+        A verdict per pair, in the order of the arms; p values are corrected over all pairs that have one.
     """
     pairs = list(combinations(scores, 2))
     is_ratio = all(score > 0 for of_arm in scores.values() for score in of_arm)
@@ -129,7 +129,7 @@ def compare_arms(
     corrected = correct_holm([verdicts[index].p for index in known])
     for index, p in zip(known, corrected, strict=True):
         verdicts[index] = replace(verdicts[index], p=p)
-    return verdicts
+    return [replace(verdict, num_pairs=len(known)) for verdict in verdicts]
 
 
 def compare_pair(
@@ -142,7 +142,7 @@ def compare_pair(
         a, b: float [S] and float [T], the score of each seed.
         is_ratio: whether to compare logarithms; all scores are then positive.
         is_paired: whether a[i] and b[i] come from the same random streams.
-        num_pairs: how many pairs the comparison has, for the number of seeds that are needed.
+        num_pairs: how many pairs the comparison has: with the seeds that are needed, all of them have a p.
     """
     if is_ratio:
         a, b = np.log(a), np.log(b)
@@ -155,7 +155,7 @@ def compare_pair(
             float(np.std(a - b, ddof=1) / math.sqrt(2)) if is_paired else math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
         )
         shown = math.log(RATIO) if is_ratio else 2 * spread
-        needed = count_needed_seeds(spread, shown, LEVEL / num_pairs) if spread else None
+        needed = count_needed_seeds(spread, shown, LEVEL / num_pairs, is_paired) if spread else None
     with np.errstate(over="ignore"):
         effect, low, high, shown = (float(np.exp(x)) if is_ratio else x for x in (effect, low, high, shown))
     seeds = (len(a), len(b))
@@ -225,19 +225,21 @@ def correct_holm(values: list[float]) -> list[float]:
     return corrected
 
 
-def count_needed_seeds(spread: float, shown: float, level: float) -> int | None:
+def count_needed_seeds(spread: float, shown: float, level: float, is_paired: bool = False) -> int | None:
     """Return how many seeds each of two arms needs to show a difference with the chance POWER.
 
     Args:
-        spread: the standard deviation over seeds, the same in both arms.
+        spread: the standard deviation over seeds, the same in both arms; of pairs that of their differences, / sqrt(2).
         shown: the difference of the means.
         level: of the two-sided t test.
+        is_paired: whether the test is `t_paired`, which has half of the degrees of freedom.
 
     Returns:
         None where more than MOST_SEEDS are needed.
     """
     for seeds in range(2, MOST_SEEDS + 1):
-        freedom, shift = 2 * seeds - 2, shown / (spread * math.sqrt(2 / seeds))
+        freedom = (seeds - 1) * (1 if is_paired else 2)
+        shift = shown / (spread * math.sqrt(2 / seeds))
         limit = stats.t.ppf(1 - level / 2, freedom)
         power = stats.nct.sf(limit, freedom, shift)
         if power >= POWER or (math.isnan(power) and shift > limit):

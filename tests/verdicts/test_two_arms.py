@@ -69,6 +69,26 @@ def test_the_needed_seeds_show_the_difference_as_often_as_they_say():
     assert fewer.mean() < 0.8
 
 
+@pytest.mark.parametrize(("spread", "seeds"), [(0.05, 3), (0.1, 3), (0.15, 4), (0.3, 7)])
+def test_the_needed_seeds_of_pairs_are_those_of_the_paired_test(spread, seeds):
+    shown = math.log(1.5)
+    assert count_needed_seeds(spread / math.sqrt(2), shown, 0.05, is_paired=True) == seeds
+    differences = RNG.normal(shown, spread, (4000, seeds))
+    assert (stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05).mean() > 0.78
+    same = {"a": [100.0, 150.0, 120.0], "b": [90.0, 160.0, 150.0]}
+    [paired], [welch] = compare_arms(same, lambda first, second: True), compare_arms(same)
+    spread = float(np.std(np.log(same["a"]) - np.log(same["b"]), ddof=1))
+    assert paired.seeds_needed == count_needed_seeds(spread / math.sqrt(2), shown, 0.05, is_paired=True)
+    assert not welch.is_paired
+
+
+def test_pairs_without_a_p_are_not_counted():
+    verdicts = compare_arms({"a": [1.0, 1.1, 1.2], "b": [1.6, 1.7, 1.9], "c": [1.4]})
+    assert [verdict.num_pairs for verdict in verdicts] == [1, 1, 1]
+    assert verdicts[0].p == pytest.approx(t_welch(np.log([1.6, 1.7, 1.9]), np.log([1.0, 1.1, 1.2]))[3])
+    assert "pairs" not in verdicts[0].describe()
+
+
 def test_a_verdict_of_three_seeds_is_rarely_a_false_alarm():
     """Log-normal scores, as benchmarks/verdicts.py has them, and the 5 % that LEVEL promises."""
     alarms = [
