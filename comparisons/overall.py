@@ -82,8 +82,8 @@ class Aggregate:
     @property
     def has_too_few_seeds(self) -> bool:
         """Whether some pair of arms has several seeds in each game, and yet too few to show any difference."""
-        pairs = list(combinations(self.scores.values(), 2))
-        return any(has_intervals(a) and has_intervals(b) and not can_be_certain(a, b, len(pairs)) for a, b in pairs)
+        pairs = list(combinations(filter(has_intervals, self.scores.values()), 2))
+        return any(not can_be_certain(a, b, len(pairs)) for a, b in pairs)
 
 
 @dataclass(frozen=True)

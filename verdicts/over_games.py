@@ -129,7 +129,8 @@ def permute_seeds(
 def count_arrangements(first: Games, second: Games) -> int:
     """Return in how many ways the seeds of all games can be dealt to two arms.
 
-    No p value can be below 2 / this number, so that very few seeds of very few games show no difference, however large.
+    No p value can be below 1 / this number, so that very few seeds of very few games show no difference, however large;
+    nor below 2 / this number where both arms have as many seeds in each game, since the arms can then swap all of them.
     """
     return prod(comb(len(a) + len(b), len(a)) for a, b in zip(first, second, strict=True))
 
@@ -143,7 +144,8 @@ def compare_over_games(scores: Mapping[str, Games], num_resamples: int = NUM_RES
 
     Returns:
         A verdict for each pair. The effect is the difference of the IQMs with its bootstrap interval, p that of the
-        permutation test after Holm's correction. Both are NaN for a pair with one seed in a game.
+        permutation test after Holm's correction over the pairs that have one. Both are NaN for a pair with one seed in
+        a game.
     """
     pairs = list(combinations(scores, 2))
     verdicts = []
@@ -160,12 +162,13 @@ def compare_over_games(scores: Mapping[str, Games], num_resamples: int = NUM_RES
     known = [index for index, verdict in enumerate(verdicts) if not np.isnan(verdict.p)]
     for index, p in zip(known, correct_holm([verdicts[index].p for index in known]), strict=True):
         verdicts[index] = replace(verdicts[index], p=p)
-    return verdicts
+    return [replace(verdict, num_pairs=len(known)) for verdict in verdicts]
 
 
 def can_be_certain(first: Games, second: Games, num_pairs: int) -> bool:
-    """Return whether the largest difference that there can be would show, among `num_pairs` pairs of arms."""
-    return 2 / count_arrangements(first, second) * num_pairs < LEVEL
+    """Return whether the largest difference that there can be would show, among `num_pairs` pairs with a p."""
+    can_swap = all(len(a) == len(b) for a, b in zip(first, second, strict=True))
+    return (2 if can_swap else 1) / count_arrangements(first, second) * num_pairs < LEVEL
 
 
 def compute_improvement(first: Games, second: Games, weights: Sequence[float] | None = None) -> np.ndarray:

@@ -126,6 +126,11 @@ def test_p_values_are_corrected_over_all_pairs():
     assert min(found.values()) > min(alone.values())
 
 
+def test_pairs_without_a_p_are_not_counted():
+    verdicts = compare_over_games({"a": GAMES, "b": [2 * game for game in GAMES], "c": [game[:1] for game in GAMES]})
+    assert [verdict.num_pairs for verdict in verdicts] == [1, 1, 1]
+
+
 def test_one_seed_in_a_game_leaves_no_interval_and_no_verdict():
     [verdict] = compare_over_games({"a": GAMES, "b": [*GAMES[:-1], GAMES[-1][:1]]})
     assert math.isnan(verdict.p) and math.isnan(verdict.low) and not verdict.is_certain
@@ -138,6 +143,13 @@ def test_two_seeds_of_two_games_can_show_nothing():
     two = [np.array([1.0, 2.0]), np.array([1.0, 2.0])]
     assert not can_be_certain(two, two, 1)  # 36 arrangements: no p value is below 0.056
     assert can_be_certain([*two, two[0]], [*two, two[0]], 1)
+
+
+def test_arms_with_unequal_seeds_cannot_swap_them_all_and_reach_a_smaller_p():
+    two, three = [np.array([51.0, 52.0]), np.array([5.0, 5.1])], [np.array([1.0, 2.0, 1.5]), np.array([1.0, 1.1, 1.2])]
+    assert count_arrangements(two, three) == 100
+    assert permute_seeds(two, three) == pytest.approx(1 / 100, abs=0.005)
+    assert can_be_certain(two, three, 4) and not can_be_certain(two, three, 5)
 
 
 def test_a_verdict_of_three_seeds_of_five_games_is_rarely_a_false_alarm():
