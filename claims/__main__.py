@@ -44,6 +44,8 @@ def main(argv: list[str]) -> int:
             print((__doc__ or "").strip())
             return 0
         names = [word for word in argv if "=" not in word]
+        if not names:
+            raise Mistake("name a claim, or all; python -m claims lists them")
         claims = list_claims() if names == ["all"] else [read_claim(name) for name in names]
         options = read_options([word for word in argv if "=" in word])
         return test_claims(claims, options, argv)
@@ -76,7 +78,11 @@ def read_options(words: list[str]) -> dict[str, str]:
         raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
     if not options["seeds"].isdecimal() or int(options["seeds"]) < LEAST_SEEDS:
         raise Mistake(f"seeds={options['seeds']}: it takes a number from {LEAST_SEEDS} on; fewer say too little")
-    resolve_path(options["out"], "out")
+    folder = resolve_path(options["out"], "out")
+    parent = next(one for one in (folder, *folder.parents) if one.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        why = "no permission to write" if parent.is_dir() else "no directory"
+        raise Mistake(f"out={options['out']} cannot be written ({why}: {parent}); name another")
     return options
 
 

@@ -4,7 +4,7 @@ claims/<name>.yaml -> Claim, with its predictions
 claims/trainings/<name>.yaml -> Training: arms and budget, which several claims share
 """
 
-import typing
+import math
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from settings.suggestions import suggest_option
 
 ROOM = Path(__file__).resolve().parent
 SIDES = ("above", "below")
+PREDICTION_FORM = "a prediction is {measure: area, of: pg, is: above, than: dqn}"
 PLANNED_SEEDS = 10  # of every claim; with fewer it is a trial
 
 
@@ -57,7 +58,7 @@ class Claim:
         arms: those of their arms that stand in the table; the predictions are about these.
         measurement: the function of claims/measurements.py that measures live objects; None: learning curves are
             measured.
-        until: agent steps of the learning curves that are measured.
+        until: agent steps of the learning curves that are measured; above 0 where they are.
         threshold: the score that `steps_to` waits for; None: it is not measured.
         path: of its file.
     """
@@ -108,10 +109,21 @@ def read_claim(name: str) -> Claim:
     if not path.is_file():
         raise Mistake(f"claim {name}: {suggest_option(name, sorted(one.stem for one in ROOM.glob('*.yaml')))}")
     content = read_content(path, Claim, ("name", "path"))
+    if not isinstance(content["predictions"], list) or not content["predictions"]:
+        raise Mistake(f"{path}: predictions: there is none; {PREDICTION_FORM}")
     content["predictions"] = tuple(read_prediction(path, one) for one in content["predictions"])
     for key in ("trainings", "arms"):
-        content[key] = tuple(content.get(key, ()))
-    content["stated"] = " ".join(str(content["stated"]).split())
+        content[key] = read_words(path, key, content.get(key))
+    for key in ("slide", "words", "stated", "measurement"):
+        if not isinstance(content.setdefault(key, None), str) and (key, content[key]) != ("measurement", None):
+            raise Mistake(f"{path}: {key}: it is a text, and not {content[key]}; put a number into quotes")
+    content["stated"] = " ".join(content["stated"].split())
+    for key in ("number", "until"):
+        content[key] = int(convert_number(path, key, content.get(key, 0)))
+    if content.get("threshold") is not None:
+        content["threshold"] = convert_number(path, "threshold", content["threshold"])
+    if content["measurement"] is None and content["until"] < 1:
+        raise Mistake(f"{path}: until: say how many agent steps of the learning curves are measured")
     return Claim(path.stem, **content, path=path.resolve())
 
 
@@ -119,11 +131,46 @@ def read_prediction(path: Path, content: Any) -> Prediction:
     """Return a prediction of a claim's file: {measure: area, of: pg, is: above, than: dqn}.
 
     Raises:
-        Mistake: it has other keys, or is neither above nor below.
+        Mistake: it has other keys, is neither above nor below, or has values of another kind.
     """
     if not isinstance(content, dict) or content.keys() != {"measure", "of", "is", "than"} or content["is"] not in SIDES:
-        raise Mistake(f"{path}: a prediction is {{measure: area, of: pg, is: above, than: dqn}}, and not {content}")
-    return Prediction(content["measure"], content["of"], content["is"], content["than"])
+        raise Mistake(f"{path}: {PREDICTION_FORM}, and not {content}")
+    if not isinstance(content["measure"], str) or not isinstance(content["of"], str):
+        raise Mistake(f"{path}: {PREDICTION_FORM}, and not {content}; measure and of are one name each")
+    than = content["than"]
+    try:
+        than = convert_number(path, "than", than)
+    except Mistake as mistake:
+        if not isinstance(than, str):  # the name of an arm
+            raise Mistake(f"{path}: {PREDICTION_FORM}; than: {than} is no arm and no number") from mistake
+    return Prediction(content["measure"], content["of"], content["is"], than)
+
+
+def convert_number(path: Path, key: str, value: Any) -> float:
+    """Return a number of a file; 5e4 is one too, although it is text by YAML 1.1, which PyYAML reads.
+
+    Raises:
+        Mistake: it is no finite number.
+    """
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise Mistake(f"{path}: {key}: it is a number, and not {value}")
+    return number
+
+
+def read_words(path: Path, key: str, value: Any) -> tuple[str, ...]:
+    """Return the words of a list in a file; one word by itself is a list of one, and nothing is an empty list.
+
+    Raises:
+        Mistake: it is no list, or something else than a word is in it.
+    """
+    words = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise Mistake(f"{path}: {key}: it is a list of words, and not {value}; key=value is written without spaces")
+    return tuple(words)
 
 
 def read_training(claim: Claim, name: str) -> Training:
@@ -136,7 +183,12 @@ def read_training(claim: Claim, name: str) -> Training:
     if not path.is_file():
         raise Mistake(f"{claim.path}: trainings: there is no {path}")
     content = read_content(path, Training, ("name",))
-    common, arms = tuple(content["common"]), {arm: tuple(words) for arm, words in content["arms"].items()}
+    if not isinstance(content["arms"], dict) or not content["arms"]:
+        raise Mistake(f"{path}: arms: write each arm on a line below it, as in  pg: [algo=pg]")
+    common = read_words(path, "common", content["common"])
+    arms = {arm: read_words(path, f"arms: {arm}", words) for arm, words in content["arms"].items()}
+    if wrong := [word for words in (common, *arms.values()) for word in words if "=" not in word]:
+        raise Mistake(f"{path}: {wrong[0]}: an override is written key=value")
     return Training(name, common, arms)
 
 
@@ -159,7 +211,4 @@ def read_content(path: Path, kind: type, derived: tuple[str, ...]) -> dict[str, 
             raise Mistake(f"{path}: {key}: {suggest_option(key, list(known))}")
     if missing := [key for key, is_needed in known.items() if is_needed and key not in content]:
         raise Mistake(f"{path}: {', '.join(missing)} is missing; {kind.__name__} in claims/claim.py says what it is")
-    for key, hint in typing.get_type_hints(kind).items():  # `trainings: cartpole` for a list of one
-        if typing.get_origin(hint) is tuple and isinstance(content.get(key), str):
-            content[key] = [content[key]]
     return content

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -174,11 +175,25 @@ def compute_variance_inside(states: np.ndarray) -> float:
     return float(np.mean(states.var(1).mean(0) / states.reshape(-1, states.shape[-1]).var(0)))
 
 
+class Contents(NamedTuple):
+    """What the table of a measurement has, and what it needs."""
+
+    arms: tuple[str, ...]
+    measures: tuple[str, ...]
+    trained: tuple[str, ...] = ()  # the arms of the claim whose run directories it reads
+
+
 MEASUREMENTS: dict[str, Callable[[int, dict[str, Path]], Table]] = {
     "gradient_noise": measure_gradient_noise,
     "zero_returns": measure_zero_returns,
     "first_step": measure_first_step,
     "diversity": measure_diversity,
+}
+CONTENTS = {
+    "gradient_noise": Contents(WEIGHTS, ("noise", "noise_to_signal"), ("a2c",)),
+    "zero_returns": Contents(WEIGHTS, ("gradient",)),
+    "first_step": Contents(("ppo",), ("difference",)),
+    "diversity": Contents(("one_worker", "sixteen_workers"), ("diversity",), ("a2c",)),
 }
 MEANINGS = {  # of what they measure, for tables
     "noise": f"root of the trace of the covariance of the policy's gradient, over {UPDATES} updates of 8 games",

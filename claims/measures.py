@@ -20,6 +20,7 @@ MEASURES = {  # name -> what it is, for tables
     "reached": "whether a window reaches the threshold: 1 or 0",
     "pace": "agent steps per second of training, from the first row to the last",
 }
+OF_A_THRESHOLD = ("steps_to", "reached")  # those that are measured only where a claim states a threshold
 
 
 def compute_windows(progress: Progress, until: int, windows: int = WINDOWS) -> np.ndarray:

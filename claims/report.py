@@ -53,7 +53,7 @@ def format_report(claim: Claim, findings: list[Finding], table: Table, command: 
     lines += [f"| arm | seeds | {' | '.join(measures)} |", f"|---|---:|{'---:|' * len(measures)}"]
     for arm, columns in table.items():
         cells = [f"{columns[name].mean():.3g} ± {columns[name].std(ddof=1):.2g}" for name in measures]
-        lines += [f"| {arm} | {len(columns[measures[0]])} | {' | '.join(cells)} |"]
+        lines += [f"| {arm} | {len(next(iter(columns.values())))} | {' | '.join(cells)} |"]
     lines += ["", *(f"- `{name}`: {(MEASURES | MEANINGS)[name]}" for name in measures)]
     lines += ["", f"![what was measured]({claim.name}.png)", ""]
     lines += [f"Every seed: [{claim.name}.csv]({claim.name}.csv). Commit {describe_commit()}."]

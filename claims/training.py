@@ -6,7 +6,7 @@ Training -> Grid -> grids/grid.py -> run directories -> rows of every seed
 from pathlib import Path
 
 from claims.claim import Claim, Training
-from claims.measures import COLUMNS, MEASURES, Progress
+from claims.measures import COLUMNS, MEASURES, OF_A_THRESHOLD, Progress
 from experiments.overrides import check_overrides
 from grids.arms import Arm, Grid, compute_grid_key
 from grids.grid_directory import refuse_another_grid
@@ -50,14 +50,24 @@ def refuse_unmeasured(claim: Claim, trainings: list[Training]) -> None:
     for arm in claim.arms:
         if arm not in trained:
             raise Mistake(f"{claim.path}: arms: {arm}: {suggest_option(arm, trained)}")
-    if claim.measurement:  # which has arms and measures of its own
-        return
+    arms, measures = claim.arms, tuple(MEASURES)
+    if claim.measurement:
+        from claims.measurements import CONTENTS
+
+        if claim.measurement not in CONTENTS:
+            known = suggest_option(claim.measurement, list(CONTENTS))
+            raise Mistake(f"{claim.path}: measurement: {claim.measurement}: {known}")
+        arms, measures, trained_arms = CONTENTS[claim.measurement]
+        if missing := [arm for arm in trained_arms if arm not in claim.arms]:
+            raise Mistake(f"{claim.path}: arms: {claim.measurement} measures {missing[0]}, which is not among them")
     for one in claim.predictions:
         for arm in (one.of, one.than):
-            if isinstance(arm, str) and arm not in claim.arms:
-                raise Mistake(f"{claim.path}: predictions: {arm}: {suggest_option(arm, claim.arms)}")
-        if one.measure not in MEASURES:
-            raise Mistake(f"{claim.path}: predictions: {one.measure}: {suggest_option(one.measure, list(MEASURES))}")
+            if isinstance(arm, str) and arm not in arms:
+                raise Mistake(f"{claim.path}: predictions: {arm}: {suggest_option(arm, arms)}")
+        if one.measure not in measures:
+            raise Mistake(f"{claim.path}: predictions: {one.measure}: {suggest_option(one.measure, measures)}")
+        if one.measure in OF_A_THRESHOLD and claim.threshold is None:
+            raise Mistake(f"{claim.path}: threshold is missing: {one.measure} is measured where there is one")
 
 
 def train(training: Training, seeds: int, output_dir: str, command: list[str]) -> dict[str, Path] | None:

@@ -11,11 +11,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from claims.__main__ import main
-from claims.claim import Prediction, list_claims, read_training
+from claims.claim import Prediction, list_claims, read_claim, read_training
+from claims.measurements import CONTENTS, MEANINGS, MEASUREMENTS
 from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
-from claims.report import describe_finding
+from claims.report import describe_finding, write_report
 from claims.training import make_grid, refuse_unmeasured
 from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
 from claims.wrappers import Levels, Push
@@ -77,6 +79,9 @@ def test_every_claim_has_its_row_in_the_docs():
         (["pg_against_dqn", "dry_run=yes"], "true or false"),
         (["pg_against_dqn", "seeds=2"], "from 3 on"),
         (["/nowhere/mine.yaml"], "there is no such file"),
+        (["seeds=3"], "name a claim"),
+        (["pg_against_dqn", f"out={__file__}"], "no directory"),
+        (["pg_against_dqn", f"out={__file__}/below"], "no directory"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_exit_code_2(words, answer):
@@ -100,6 +105,24 @@ def test_a_misspelt_claim_is_answered_before_anything_heavy_is_imported():
         ({"predictions": [{"measure": "area", "of": "tinny", "is": "above", "than": 1}]}, "did you mean tiny"),
         ({"arms": ["tinny"]}, "did you mean tiny"),
         ({"trainings": ["none"]}, "there is no"),
+        ({"predictions": []}, "predictions"),
+        ({"predictions": [{"measure": ["area"], "of": "tiny", "is": "above", "than": 1}]}, "measure"),
+        ({"predictions": [{"measure": "area", "of": ["tiny"], "is": "above", "than": 1}]}, "of"),
+        ({"predictions": [{"measure": "area", "of": "tiny", "is": "above", "than": None}]}, "than"),
+        ({"predictions": [{"measure": "area", "of": "tiny", "is": "above", "than": True}]}, "than"),
+        (
+            {"predictions": [{"measure": "reached", "of": "tiny", "is": "above", "than": 0}], "threshold": None},
+            "threshold",
+        ),
+        ({"until": None}, "until"),
+        ({"until": "soon"}, "until"),
+        ({"until": True}, "until"),
+        ({"threshold": "high"}, "threshold"),
+        ({"arms": [["tiny"]]}, "arms"),
+        ({"words": ["a"]}, "words"),
+        ({"measurement": "zero_return"}, "did you mean zero_returns"),
+        ({"measurement": "zero_returns"}, "there are: returns, baseline, critic"),
+        ({"measurement": "diversity"}, "a2c"),
     ],
 )
 def test_a_claim_of_your_own_that_cannot_be_tested_is_refused(tmp_path, change, answer):
@@ -110,9 +133,7 @@ def test_a_claim_of_your_own_that_cannot_be_tested_is_refused(tmp_path, change, 
 
 def write_claim(folder: Path, **change) -> Path:
     """Write the file of a claim and of its training, two arms for 600 agent steps."""
-    import yaml
-
-    (folder / "trainings").mkdir()
+    (folder / "trainings").mkdir(exist_ok=True)
     short = ["env=cartpole", "stop.agent_steps=600", "report_every=100", "logger=null", "cluster.cpus=1"]
     arms = {"tiny": ["algo=a2c", "algo.num_envs=4"], "pg": ["algo=pg", "algo.num_envs=4", "algo.episodes_per_update=4"]}
     (folder / "trainings" / "two.yaml").write_text(yaml.safe_dump({"common": short, "arms": arms}))
@@ -122,6 +143,51 @@ def write_claim(folder: Path, **change) -> Path:
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
     return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"common": ["env=cartpole", {"report_every": 1000}], "arms": {"tiny": [], "pg": ["algo=pg"]}},
+        {"common": {"report_every": 1000}, "arms": {"tiny": [], "pg": ["algo=pg"]}},
+        {"common": ["env=cartpole"], "arms": ["tiny", "pg"]},
+        {"common": ["env=cartpole"], "arms": None},
+        {"common": ["env=cartpole"], "arms": {"tiny": ["algo"], "pg": ["algo=pg"]}},
+        {"common": ["env=cartpole"], "arms": {"tiny": {"algo": "a2c"}, "pg": ["algo=pg"]}},
+    ],
+)
+def test_a_training_that_is_no_lists_of_overrides_is_refused(tmp_path, content):
+    path = write_claim(tmp_path)
+    (tmp_path / "trainings" / "two.yaml").write_text(yaml.safe_dump(content))
+    code, printed = go(str(path))
+    assert code == 2 and "two.yaml: " in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_one_override_needs_no_brackets_and_an_arm_may_have_none(tmp_path):
+    claim = read_claim(str(write_claim(tmp_path)))
+    (tmp_path / "trainings" / "two.yaml").write_text("common: env=cartpole\narms: {pg: algo=pg, tiny: }\n")
+    training = read_training(claim, "two")
+    assert (training.common, training.arms) == (("env=cartpole",), {"pg": ("algo=pg",), "tiny": ()})
+    assert [arm.settings["algo"]["name"] for arm in make_grid(training, 3, "outputs").arms][0] == "pg"
+
+
+def test_numbers_of_yaml_1_2_are_numbers(tmp_path):
+    than = {"measure": "area", "of": "tiny", "is": "above", "than": "1e-12"}
+    claim = read_claim(str(write_claim(tmp_path, until="5e4", threshold="2e2", predictions=[than])))
+    assert (claim.until, claim.threshold, claim.predictions[0].than) == (50_000, 200, 1e-12)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_what_a_measurement_has_is_in_its_table_and_in_the_meanings(name):
+    assert MEASUREMENTS.keys() == CONTENTS.keys() and set(CONTENTS[name].measures) <= MEANINGS.keys()
+
+
+def test_a_claim_whose_curves_begin_too_late_is_reported_all_the_same(tmp_path):
+    claim = read_claim(str(write_claim(tmp_path, until=50)))
+    curves = {arm: [rows([100, 200], [10, 20], [1, 1])] * 3 for arm in claim.arms}
+    table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
+    findings = judge_predictions(claim.predictions, table, is_paired=False)
+    assert "| tiny | 3 |" in write_report(claim, findings, table, curves, tmp_path, "x").read_text()
 
 
 # Measures -------------------------------------------------------------------------------------------------------------
