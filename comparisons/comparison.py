@@ -23,9 +23,12 @@ from evidence.grid_arms import expand_grid
 from evidence.human import find_random_score, find_references
 from evidence.labels import flatten_settings
 from evidence.run_groups import Run, name_game, read_runs
+from run_directory.files import explain_damage
+from run_directory.layout import PROGRESS_CSV
 from verdicts.two_arms import Verdict, compare_arms
 
 COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
+ALWAYS_KNOWN = ("episodes", "wall_time_s", "agent_steps_per_s")  # columns of progress.csv without an empty cell
 # Settings that do not change the random streams of a seed: its first weights, games and draws.
 SAME_STREAMS = ("model.dtype", "cluster.")
 
@@ -96,14 +99,28 @@ def compare_runs(groups: list[tuple[str | None, Path]]) -> list[Comparison]:
         groups: the label of an arm, or None, and the directory of a run or a grid.
 
     Raises:
-        Mistake: a directory is not a run, no run has rows yet, or a run is there twice.
+        Mistake: a directory is not a run, a file of one is damaged, no run has rows yet, or a run is there twice.
     """
     runs = read_runs([pair for label, path in groups for pair in expand_grid(label, path)])
+    for run in runs:
+        refuse_unknown_cells(run)
     games: dict[str, dict[str, list[Run]]] = {}
     for run in sorted(runs, key=lambda run: run.settings["seed"]):
         games.setdefault(name_game(run.settings["env"]), {}).setdefault(run.label, []).append(run)
     labels = list(dict.fromkeys(run.label for run in runs))  # in the order in which they were typed
     return [Comparison(game, {label: arms[label] for label in labels if label in arms}) for game, arms in games.items()]
+
+
+def refuse_unknown_cells(run: Run) -> None:
+    """Refuse a run whose progress.csv lacks a number that every row has.
+
+    Raises:
+        Mistake: such a cell is empty, NaN or infinite.
+    """
+    for column in ALWAYS_KNOWN:
+        if len(unknown := np.flatnonzero(~np.isfinite(run.progress[column]))):
+            why = f"line {unknown[0] + 2}, column {column}: {run.progress[column][unknown[0]]} is no finite number"
+            raise explain_damage(run.path / PROGRESS_CSV, why)
 
 
 def list_reference_lines(env: dict) -> list[ReferenceLine]:

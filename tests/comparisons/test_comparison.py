@@ -204,6 +204,17 @@ def test_a_row_that_a_killed_run_left_half_written_is_left_out(tmp_path):
     assert rows_of(tmp_path / "out" / "compare.csv")[0]["last_100_mean"] == "400.0"
 
 
+@pytest.mark.parametrize("cell", ["", "nan", "inf"])
+@pytest.mark.parametrize("column", ["wall_time_s", "agent_steps_per_s", "episodes"])
+def test_a_row_without_a_number_that_every_row_has_is_damage(tmp_path, column, cell):
+    path = write_run(tmp_path / "run", [1, 2]) / "progress.csv"
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    lines[2][COLUMNS.index(column)] = cell
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+    with pytest.raises(Mistake, match=f"progress.csv is damaged: line 3, column {column}"):
+        compare_runs([(None, tmp_path / "run")])
+
+
 def test_a_run_in_which_no_game_has_ended_has_no_curve(tmp_path):
     write_run(tmp_path / "run", ["nan", "nan"])
     write([("a", tmp_path / "run")], tmp_path / "out")
