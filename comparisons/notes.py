@@ -1,12 +1,16 @@
-"""What a reader has to know before scores are compared: other rules, runs that are not at their end, unequal training.
+"""What a reader has to know before scores are compared: few games, runs not at their end, other rules or training.
 
 comparisons -> a sentence for each thing that makes scores less comparable than they look
 """
 
 from itertools import groupby
 
+import numpy as np
+
 from comparisons.comparison import Comparison, find_differences
 from evidence.run_groups import Run
+from run_directory.checkpoints import MIN_GAMES
+from settings.mistakes import format_count
 from settings.protocols import describe_protocol
 
 NAMED_RUNS = 6  # runs that a sentence names, at most
@@ -24,7 +28,9 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
             )
     for one in comparisons:
         start = f"{one.game}: " if len(comparisons) > 1 else ""
-        notes += [start + note for note in (*describe_unfinished(one), *describe_unequal(one))]
+        notes += [
+            start + note for note in (*describe_unfinished(one), *describe_few_games(one), *describe_unequal(one))
+        ]
     return notes
 
 
@@ -36,9 +42,24 @@ def describe_unfinished(comparison: Comparison) -> list[str]:
     names = [
         f"{run.name} ({count_steps(run):,} of {run.settings['stop']['agent_steps']:,} agent steps)" for run in left
     ]
-    more = f" and {len(names) - NAMED_RUNS} more" if len(names) > NAMED_RUNS else ""
     scores = "The score is that of the last row" if len(left) == 1 else "Scores are those of the last rows"
-    return [f"Not at the end yet: {', '.join(names[:NAMED_RUNS])}{more}. {scores} so far."]
+    return [f"Not at the end yet: {join_names(names)}. {scores} so far."]
+
+
+def describe_few_games(comparison: Comparison) -> list[str]:
+    """Return sentences on seeds without a score, of arms that have one, and on those whose score is of few games."""
+    arms = [(of_arm, comparison.scores[label]) for label, of_arm in comparison.arms.items()]
+    without = [run.name for of_arm, scores in arms for run in of_arm if scores and not np.isfinite(run.score)]
+    games = [(run, int(run.progress["episodes"][-1])) for run in comparison.runs if np.isfinite(run.score)]
+    few = [f"{run.name} ({format_count(number, 'game')})" for run, number in games if number < MIN_GAMES]
+    notes = [f"Left out, as they have no score: {join_names(without)}."] if without else []
+    return notes + ([f"The score is of fewer than {MIN_GAMES} games: {join_names(few)}."] if few else [])
+
+
+def join_names(names: list[str]) -> str:
+    """Return names in a row, of which at most NAMED_RUNS are written out."""
+    more = f" and {len(names) - NAMED_RUNS} more" if len(names) > NAMED_RUNS else ""
+    return ", ".join(names[:NAMED_RUNS]) + more
 
 
 def describe_unequal(comparison: Comparison) -> list[str]:

@@ -141,7 +141,7 @@ def list_scores(runs: list[Run]) -> np.ndarray:
 
 
 def list_arms(arms: dict[str, list[Run]]) -> list[str]:
-    """Return a table with a row for each arm: its seeds, its score with interval, its cost."""
+    """Return a table with a row for each arm: its seeds, or those of them that have a score, its score, its cost."""
     lines = [
         join_cells(ARM_COLUMNS),
         join_cells("---" for _ in ARM_COLUMNS),
@@ -157,7 +157,8 @@ def list_arms(arms: dict[str, list[Run]]) -> list[str]:
         spread = [format_score(value) for value in (scores.min(), scores.max())] if len(scores) else ["", ""]
         mean = format_score(scores.mean()) if len(scores) else ""
         least = f"{min(steps):,}" if max(steps) <= 1.05 * min(steps) else f"{min(steps):,} to {max(steps):,}"
-        lines.append(join_cells((label, str(len(runs)), mean, interval, *spread, least, f"{hours:.2f}")))
+        seeds = str(len(runs)) if len(scores) == len(runs) else f"{len(scores)} of {len(runs)}"
+        lines.append(join_cells((label, seeds, mean, interval, *spread, least, f"{hours:.2f}")))
     return lines
 
 

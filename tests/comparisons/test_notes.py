@@ -4,6 +4,7 @@ import yaml
 
 from comparisons.comparison import compare_runs
 from comparisons.notes import list_notes
+from comparisons.tables import list_arms
 from tests.comparisons.made_up_runs import write_run
 
 
@@ -54,5 +55,16 @@ def test_seeds_of_one_arm_with_other_settings_are_named(tmp_path):
 
 
 def test_an_arm_in_which_no_game_has_ended_is_named(tmp_path):
-    runs = write_run(tmp_path / "a", ["nan"]), write_run(tmp_path / "b", [1], algo="a2c")
+    runs = write_run(tmp_path / "a", ["nan"] * 2), write_run(tmp_path / "b", [1, 1], algo="a2c")
     assert notes_of(*runs) == "ppo assault: no game has ended, so it has no score."
+
+
+def test_a_seed_without_a_score_and_one_with_few_games_are_named(tmp_path):
+    for seed, score in enumerate((5, "nan", 7), 1):
+        write_run(tmp_path / "a" / f"seed_{seed}", ["nan", score], seed=seed)
+    few = write_run(tmp_path / "b", [1])
+    [comparison] = compare_runs([("a", tmp_path / "a"), ("b", few)])
+    without, of_few, _ = list_notes([comparison])
+    assert "a seed 2." in without and "seed 1" not in without and "seed 3" not in without
+    assert "b seed 1 (10 games)" in of_few and "a seed" not in of_few
+    assert [line.split(" | ")[1] for line in list_arms(comparison.arms)[2:]] == ["2 of 3", "1"]
