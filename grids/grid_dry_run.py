@@ -4,6 +4,7 @@ arms -> each trained for MEASURED_S seconds in a temporary folder -> its speed, 
 """
 
 import dataclasses
+import heapq
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -47,20 +48,39 @@ def describe_grid(grid: Grid) -> str:
     ):
         measure_arms(brief, plans, Path(folder))
         costs = {arm.name: compute_cost(arm, Path(folder) / arm.name) for arm in grid.arms}
-    lines, time_s, disk = [], 0.0, 0
+    lines, planned, disk = [], [], 0
     for arm in grid.arms:
         plan, cost = make_plan(arm.settings), costs[arm.name]
         runs = len(plan.seeds)
         speed = "could not be measured" if cost.time_s is None else f"{format_duration(cost.time_s)} each"
         lines.append(f"  {arm.label}: {format_count(runs, 'run')}, {speed}, {cost.disk_bytes / 1e6:,.0f} MB each")
-        time_s += runs * (cost.time_s or 0.0) / (count_room(plan) or 1)
+        planned += [(index, 1 / (count_room(plan) or 1), cost.time_s or 0.0) for index in range(runs)]
         disk += runs * cost.disk_bytes
-    runs = sum(len(make_plan(arm.settings).seeds) for arm in grid.arms)
-    total = f"{format_count(len(grid.arms), 'arm')}, {format_count(runs, 'run')}: about {format_duration(time_s)}"
+    # Seed by seed, as grids/grid.py gives them to Ray Tune.
+    time_s = compute_time([one[1:] for one in sorted(planned, key=lambda one: one[0])])
+    about = "at least" if any(cost.time_s is None for cost in costs.values()) else "about"
+    runs = format_count(len(planned), "run")
+    total = f"{format_count(len(grid.arms), 'arm')}, {runs}: {about} {format_duration(time_s)}"
     place = (
         "here" if count_room(largest) else "one after the other; a cluster runs as many side by side as it has room for"
     )
     return "\n".join([*lines, f"{total} {place}, {disk / 1e6:,.0f} MB; evaluations come on top"])
+
+
+def compute_time(runs: list[tuple[float, float]]) -> float:
+    """Return after how many seconds all runs are at their end, each started when there is room for it.
+
+    Args:
+        runs: the share of the machine that each run takes, above 0 to 1, and its seconds, in the order of their starts.
+    """
+    now_s, free, running = 0.0, 1.0, []  # running: when it ends, its share
+    for share, time_s in runs:
+        while running and free < share - 1e-9:
+            now_s, ended = heapq.heappop(running)
+            free += ended
+        heapq.heappush(running, (now_s + time_s, share))
+        free -= share
+    return max((end for end, _ in running), default=now_s)
 
 
 def shorten_arm(arm: Arm) -> Arm:

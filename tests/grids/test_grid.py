@@ -97,6 +97,37 @@ def test_a_dry_run_says_how_many_runs_how_long_and_how_much_disk(tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("places", "times", "total"),
+    [(16, [60, 60], 60), (2, [60, 60, 60], 120), (2, [10, 60, 10, 10], 60), (3, [60] * 4, 120), (1, [60, 10], 70)],
+)
+def test_runs_that_are_fewer_than_places_take_as_long_as_one(places, times, total):
+    from grids.grid_dry_run import compute_time
+
+    assert compute_time([(1 / places, time_s) for time_s in times]) == total
+
+
+def test_runs_that_need_unequal_shares_of_the_machine_wait_for_their_room():
+    from grids.grid_dry_run import compute_time
+
+    assert compute_time([(0.5, 60), (1.0, 10), (0.5, 30), (0.5, 20)]) == 100
+
+
+def test_a_dry_run_says_that_an_arm_could_not_be_measured(monkeypatch):
+    from grids import grid_dry_run
+    from grids.arms import read_grid
+
+    grid = read_grid(["algo=a2c,ppo", "env=cartpole", "seed=1", "stop.agent_steps=1000", "cluster.cpus=1"])
+    times: dict[str, float | None] = {"a2c": 3600.0, "ppo": 3600.0}
+    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan: contextlib.nullcontext())
+    monkeypatch.setattr(grid_dry_run, "measure_arms", lambda *_: None)
+    monkeypatch.setattr(grid_dry_run, "compute_cost", lambda arm, path: grid_dry_run.Cost(times[arm.name], 0))
+    monkeypatch.setattr("runs.train.count_cpus", lambda: 16)
+    assert "about 1 h 00 min here" in grid_dry_run.describe_grid(grid)
+    times["a2c"] = None
+    assert "at least 1 h 00 min here" in grid_dry_run.describe_grid(grid)
+
+
 @pytest.mark.parametrize("cluster", [[], ["cluster=ray", "cluster.num_env_runners=1"]])
 def test_a_dry_run_on_a_cluster_trains_where_all_nodes_see_its_files(tmp_path, monkeypatch, cluster):
     from grids import grid_dry_run
