@@ -18,7 +18,7 @@ from command_line.flags import spell_override
 from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from grids.arms import Arm, Grid
-from grids.grid_directory import GridRun, refuse_another_grid, write_arms, write_grid
+from grids.grid_directory import GridRun, read_arms, refuse_another_grid, write_arms, write_grid
 from loggers.metrics import Metrics
 from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
@@ -49,6 +49,7 @@ class GridSource(TrialSource):
     def __init__(self, folder: Path, runs: dict[str, GridRun], configs: list[dict], display: SearchDisplay):
         super().__init__()
         self.folder, self.runs, self.display = folder, runs, display
+        self.earlier = read_arms(folder)  # once: what is damaged meanwhile fails no seed that has reached its end
         self.waiting, self.total = list(configs), len(configs)
         self.configs: dict[str, dict] = {}  # Tune's id of a trial -> its config
 
@@ -59,11 +60,18 @@ class GridSource(TrialSource):
         self.display.start_trial(config["label"], {})
         return config
 
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        """Note how far a seed is, for the row of one that fails; a process that fails at its start does not know it."""
+        if result["agent_steps"]:
+            label, changes = self.configs[trial_id]["label"], {key: result[key] for key in ("agent_steps", "score")}
+            self.runs[label] = self.runs[label]._replace(**changes)
+
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         if error or result is None:  # a failure is recorded by fail_trial; without a result the trial never ran
             return
         config = self.configs[trial_id]
         if result["failure"]:
+            self.on_trial_result(trial_id, result)
             self.fail_trial(config, result["failure"])
             return
         ended = has_reached_end(config, result)
@@ -83,7 +91,7 @@ class GridSource(TrialSource):
         changes = {"state": state, "agent_steps": agent_steps, "score": score, "failure": failure}
         self.runs[config["label"]] = self.runs[config["label"]]._replace(**changes)
         with stop_on_full_disk(self.folder):
-            write_arms(self.folder, list(self.runs.values()))
+            write_arms(self.folder, list(self.runs.values()), self.earlier)
 
 
 def has_reached_end(config: dict, result: dict) -> bool:
@@ -157,7 +165,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
             own = [override for override in own if not override.startswith("max_runs=")]
             typed = [*own, *(spell_override(f"{key}={value}") for key, value in arm.values.items())]
             record_start(plans[arm.name], folder / arm.name, argv, typed, todo)
-    write_arms(folder, list(runs.values()))
+    write_arms(folder, list(runs.values()), read_arms(folder))
     steps = sum(config["settings"]["stop"]["agent_steps"] for config in configs)
     print(
         f"{format_count(len(grid.arms), 'arm')}, {format_count(len(runs), 'run')}: "
@@ -202,11 +210,15 @@ def list_runs(grid: Grid, plans: dict[str, Plan], folder: Path) -> tuple[dict[st
 
 
 def read_standing(directory: Path) -> tuple[int, float]:
-    """Return agent steps and score at the newest whole checkpoint of a seed; 0 and NaN where it has none."""
+    """Return agent steps and score at the newest whole checkpoint of a seed; 0 and NaN where it has none.
+
+    The score is NaN before MIN_GAMES games too.
+    """
     if not checkpoints.list_checkpoints(directory):
         return 0, math.nan
     totals = checkpoints.read_totals(checkpoints.find_newest_checkpoint(directory)[0])
-    return int(totals["agent_steps"]), totals.get("episode_return_mean", math.nan)
+    enough = totals.get("episodes", 0) >= checkpoints.MIN_GAMES
+    return int(totals["agent_steps"]), totals.get("episode_return_mean", math.nan) if enough else math.nan
 
 
 def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str, Plan], folder: Path) -> None:

@@ -36,15 +36,30 @@ class GridRun(NamedTuple):
     values: dict[str, str]  # swept key -> the value of the arm
 
 
-def write_arms(folder: Path, runs: list[GridRun]) -> None:
-    """Write arms.csv, one row per seed of each arm; rows of seeds that only an earlier start named stay as they are.
+Rows = dict[tuple[str, int], dict]  # arm and seed -> its row of arms.csv
+
+
+def read_arms(folder: Path) -> Rows:
+    """Return the rows of arms.csv; none where there is no such file yet.
 
     Raises:
-        Mistake: the arms.csv of the earlier start is damaged.
+        Mistake: the file is damaged.
+    """
+    rows = read_table(folder / ARMS_CSV, {"seed": read_count}, ("arm", "seed"))
+    return {(row["arm"], row["seed"]): row for row in rows}
+
+
+def write_arms(folder: Path, runs: list[GridRun], earlier: Rows) -> None:
+    """Write arms.csv, one row per seed of each arm; rows of seeds that only an earlier start named stay as they are.
+
+    Args:
+        folder: of the grid.
+        runs: every seed of every arm.
+        earlier: the rows of the earlier start.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.values))
     header = ("arm", "seed", "state", "agent_steps", "score", "failure", *keys)
-    rows = {(row["arm"], row["seed"]): row for row in read_table(folder / ARMS_CSV, {"seed": read_count}, header[:2])}
+    rows = dict(earlier)
     for run in runs:
         score = "" if math.isnan(run.score) else run.score
         rows[run.arm, run.seed] = run._asdict() | {"score": score} | run.values

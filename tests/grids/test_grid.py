@@ -150,18 +150,81 @@ def test_a_dry_run_on_a_cluster_trains_where_all_nodes_see_its_files(tmp_path, m
 
 
 def test_seeds_of_earlier_starts_stay_in_the_table(tmp_path):
-    from grids.grid_directory import GridRun, write_arms
+    from grids.grid_directory import GridRun, read_arms, write_arms
+
+    def write(*runs: GridRun) -> None:
+        write_arms(tmp_path, list(runs), read_arms(tmp_path))
 
     def row(arm: str, seed: int, score: float) -> GridRun:
         return GridRun(arm, seed, "COMPLETE", 500, score, "", {"algo": arm})
 
-    write_arms(tmp_path, [row("ppo", 1, 7.0), row("ppo", 2, 8.0), row("a2c", 1, 5.0), row("a2c", 10, math.nan)])
-    write_arms(tmp_path, [row("ppo", 3, 9.0), row("ppo", 2, 8.5), row("a2c", 3, 6.0)])
+    write(row("ppo", 1, 7.0), row("ppo", 2, 8.0), row("a2c", 1, 5.0), row("a2c", 10, math.nan))
+    write(row("ppo", 3, 9.0), row("ppo", 2, 8.5), row("a2c", 3, 6.0))
     found = [(one["arm"], one["seed"], one["score"], one["algo"]) for one in arms_of(tmp_path)]
     ppo = [("ppo", seed, score, "ppo") for seed, score in (("1", "7.0"), ("2", "8.5"), ("3", "9.0"))]
     assert found == [*ppo, *(("a2c", seed, score, "a2c") for seed, score in (("1", "5.0"), ("3", "6.0"), ("10", "")))]
-    write_arms(tmp_path, [row("ppo", 3, 9.0)])
+    write(row("ppo", 3, 9.0))
     assert len(arms_of(tmp_path)) == 6
+
+
+class SilentDisplay:
+    """A display of seeds that shows nothing."""
+
+    def start_trial(self, *_):
+        pass
+
+    end_trial = pause_trial = start_trial
+
+
+def open_source(folder: Path, *seeds: int):
+    """A grid of one arm, a2c, of some seeds that have begun to train with Tune's ids t1, t2, ..."""
+    from grids.grid import GridSource
+    from grids.grid_directory import GridRun
+
+    stop = {"agent_steps": 50_000, "time_s": None, "episode_return": None}
+    labels = {seed: f"a2c seed {seed}" for seed in seeds}
+    runs = {label: GridRun("a2c", seed, "WAITING", 0, math.nan, "", {"algo": "a2c"}) for seed, label in labels.items()}
+    configs = [{"label": label, "seeds": [seed], "settings": {"stop": stop}} for seed, label in labels.items()]
+    source = GridSource(folder, runs, configs, SilentDisplay())  # type: ignore[arg-type]
+    for seed in seeds:
+        source.suggest(f"t{seed}")
+    return source
+
+
+def end_seed(agent_steps: int, score: float, failure: str | None = None) -> dict:
+    """The last result of a seed."""
+    row = {"agent_steps": agent_steps, "wall_time_s": 1, "episodes": 50, "episode_return_mean": score}
+    return {"failure": failure, "agent_steps": agent_steps, "score": score, "reports": [(1, row, [], None)]}
+
+
+def test_a_failed_seed_keeps_how_far_it_was(tmp_path):
+    source = open_source(tmp_path, 1, 2, 3)
+    source.on_trial_complete("t1", end_seed(40_000, 123.4, failure="NaN"))
+    source.on_trial_result("t2", end_seed(30_000, 5.0))
+    source.fail_trial(source.configs["t2"], "its process died")
+    source.on_trial_result("t3", end_seed(20_000, 6.0))
+    source.on_trial_complete("t3", end_seed(0, math.nan, failure="it could not be built again"))
+    found = [(row["state"], row["agent_steps"], row["score"]) for row in arms_of(tmp_path)]
+    assert found == [("FAIL", "40000", "123.4"), ("FAIL", "30000", "5.0"), ("FAIL", "20000", "6.0")]
+
+
+def test_a_table_that_was_damaged_meanwhile_fails_no_seed(tmp_path):
+    source = open_source(tmp_path, 1, 2)
+    source.on_trial_complete("t1", end_seed(50_000, 7.0))
+    (tmp_path / "arms.csv").write_text((tmp_path / "arms.csv").read_text()[:-1])
+    source.on_trial_complete("t2", end_seed(50_000, 8.0))
+    assert [(row["state"], row["score"]) for row in arms_of(tmp_path)] == [("COMPLETE", "7.0"), ("COMPLETE", "8.0")]
+
+
+@pytest.mark.parametrize(("games", "score"), [(3, math.nan), (20, 9.5)])
+def test_a_checkpoint_with_few_games_has_no_score(tmp_path, monkeypatch, games, score):
+    from grids import grid
+
+    totals = {"agent_steps": 700, "episodes": games, "episode_return_mean": 9.5}
+    monkeypatch.setattr(grid.checkpoints, "list_checkpoints", lambda run: ["last"])
+    monkeypatch.setattr(grid.checkpoints, "find_newest_checkpoint", lambda run: (run, []))
+    monkeypatch.setattr(grid.checkpoints, "read_totals", lambda checkpoint: totals)
+    assert grid.read_standing(tmp_path) == pytest.approx((700, score), nan_ok=True)
 
 
 def test_two_grids_do_not_share_a_label(tmp_path):
