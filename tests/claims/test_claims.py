@@ -183,7 +183,7 @@ def test_what_a_measurement_has_is_in_its_table_and_in_the_meanings(name):
 
 
 def test_a_claim_whose_curves_begin_too_late_is_reported_all_the_same(tmp_path):
-    claim = read_claim(str(write_claim(tmp_path, until=50)))
+    claim = read_claim(str(write_claim(tmp_path, until=50, threshold=None)))
     curves = {arm: [rows([100, 200], [10, 20], [1, 1])] * 3 for arm in claim.arms}
     table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=False)

@@ -9,7 +9,7 @@ import pytest
 
 from comparisons.comparison import compare_runs
 from comparisons.files import write_comparison
-from comparisons.overall import Overall, summarize_games
+from comparisons.overall import Aggregate, Overall, summarize_games
 from comparisons.page import write_page
 from evidence.human import WANG_2016
 from grids.grid_directory import write_grid
@@ -188,3 +188,11 @@ def test_a_browser_shows_the_page_without_network_and_nothing_wider_than_the_win
     text = page.read_text()
     assert seen["shown"] == seen["boxes"] == text.count("<svg") + text.count("<table")
     assert seen["fits"] and seen["fetched"] == 0 and seen["links"] == [True] * len(GAMES)
+
+
+def test_arms_of_one_seed_do_not_make_the_others_too_few():
+    """Two arms of three seeds of two games have 400 arrangements: ten pairs would be too many for them, one is not."""
+    three, one = [np.arange(3.0)] * 2, [np.ones(1)] * 2
+    scores = {"a": three, "b": three, "c": one, "d": one, "e": one}
+    assert not Aggregate("classic", ["pong", "qbert"], scores).has_too_few_seeds
+    assert Aggregate("classic", ["pong", "qbert"], dict.fromkeys("abcde", three)).has_too_few_seeds
