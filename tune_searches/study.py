@@ -12,6 +12,7 @@ its last share; Ray Tune's own OptunaSearch would tell it as COMPLETE.
 
 import json
 import math
+import os
 import sqlite3
 import time
 import warnings
@@ -106,16 +107,15 @@ class Study:
         if self.settings["search"]["storage"] not in FILE_STORAGES:
             ours["folder"] = str(folder)  # in a database, two searches of one name would share their trials
         theirs = self.optuna.user_attrs.get(FINGERPRINT_KEY)
-        if theirs:
-            newer = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
-            theirs = {f"env.{name}": value for name, value in newer.items()} | theirs
-            earlier = list_earlier(key.removeprefix("algo.") for key in theirs)
-            theirs = {f"algo.{name}": value for name, value in earlier.items()} | theirs
-        if theirs is None and (self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE):
-            raise Mistake(f"search.name={name}: the study of that name was not made by this suite; give another name")
         if theirs is None:
+            if self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE:
+                raise Mistake(f"search.name={name}: this suite did not make the study of that name; give another name")
             self.optuna.set_user_attr(FINGERPRINT_KEY, ours)
             return
+        newer = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
+        theirs = {f"env.{key}": value for key, value in newer.items()} | theirs
+        newer = list_earlier(key.removeprefix("algo.") for key in theirs)
+        theirs = {f"algo.{key}": value for key, value in newer.items()} | theirs
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
                 raise Mistake(
@@ -281,6 +281,7 @@ def open_storage(storage: str, folder: Path) -> Any:
         folder: the directory of the search.
     """
     if storage == "journal":
+        cut_torn_line(folder / "study.journal")
         return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     if storage == "sqlite":
         refuse_damaged_database(folder / "study.db")
@@ -288,12 +289,16 @@ def open_storage(storage: str, folder: Path) -> Any:
     if url.startswith("sqlite"):
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     limit = {"connect_args": {"connect_timeout": 10}} if url.startswith(("postgresql", "mysql")) else {}
-    found = RDBStorage(
-        url, engine_kwargs={"pool_pre_ping": True, **limit}
-    )  # raises an error if the database does not answer
-    # From here on, later connections wait for a database that does not answer.
+    # The first connection raises an error if the database does not answer; later connections wait for it.
+    found = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **limit})
     event.listen(found.engine, "do_connect", connect_with_retries)
     return found
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut a journal back to its last line break. Optuna skips a torn last line, but appends the next line to it."""
+    if path.exists() and not (text := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, text.rfind(b"\n") + 1)
 
 
 def refuse_damaged_database(path: Path) -> None:

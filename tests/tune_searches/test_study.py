@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -212,6 +213,18 @@ def test_asha_knows_its_rungs_after_the_driver_was_killed(storage, open_study):
     assert [goes_on(score, 400) for score in (1.0, 2.0, 3.0, 1.5, 2.5, 3.5)] == [True, True, True, False, False, True]
     assert not goes_on(2.9, 410) and goes_on(9.0, 410)
     assert goes_on(0.5, 390), "before the first rung nobody is stopped"
+
+
+@pytest.mark.parametrize("lost", [1, 20])
+def test_a_journal_whose_last_line_was_torn_keeps_the_lines_before_it(lost, open_study, tmp_path):
+    """A kill or a full disk tears it, or takes its line break alone."""
+    study, path = open_study("search.storage=journal"), tmp_path / "study.journal"
+    study.tell(study.ask()[0], 3600, 1.0)
+    study.ask()
+    os.truncate(path, path.stat().st_size - lost)
+    for number in (2, 3):
+        assert open_study("search.storage=journal").ask()[0] == number
+    assert open_study("search.storage=journal").list_records()[0].score == 1.0
 
 
 @pytest.mark.end_to_end
