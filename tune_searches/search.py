@@ -86,11 +86,8 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
             "does not know; name the storage they were made with, or another search.name"
         )
     confirmation, code = Confirmation(study, folder), 0
-    if (
-        study.count_remaining_trials()
-        or study.find_unfinished_trials()
-        or any(map(confirmation.list_unfinished_runs, STAGES))
-    ):
+    trials_left = study.count_remaining_trials() or study.find_unfinished_trials()
+    if trials_left or any(map(confirmation.list_unfinished_runs, STAGES)):
         plan = make_plan(settings)
         write_start(folder, settings, argv, overrides, plan.dtype)
         dtypes = {(start.get("hardware") or {}).get("dtype", plan.dtype) for start in read_starts(folder / STARTS)}
@@ -128,15 +125,17 @@ def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
             return 0
         search, known = settings["search"], len(study.list_trials()) + study.count_remaining_trials()
         trials = ("" if proposals.total == known else f"{proposals.total} left of ") + format_count(known, "trial")
+        at_once = min(proposals.total, count_concurrent_trials(plan))
         stops = "no trial stops early" if search["scheduler"] == "none" else f"{search['scheduler']} stops trials early"
         display.print_line(
             f"{settings['algo']['name']} on {settings['env']['name']}: {trials}, each of at most {study.budget:,} agent"
-            f" steps, {count_concurrent_trials(plan)} at once; {search['sampler']} proposes, {stops}"
+            f" steps, {at_once} at once; {search['sampler']} proposes, {stops}"
         )
         if any(confirmed := count_trainings(search)[1:]):
             more, fresh = (format_count(number, "training") for number in confirmed)
             display.print_line(
-                f"then at most {more} of the best on more seeds, and {fresh} on fresh seeds, each as long as a trial"
+                f"then at most {more} of the best on more seeds, and {fresh} on fresh seeds, each of {study.budget:,} "
+                "agent steps"
             )
         display.print_line(f"writing to {folder}")
         code = run_source(plan, folder, proposals, EarlyStopping(study), display)
@@ -150,7 +149,8 @@ def run_population(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
     search = study.settings["search"]
     print(
         f"{study.settings['algo']['name']} on {study.settings['env']['name']}: a population of {search['trials']} in "
-        f"{search['generations']} generations, to {study.budget:,} agent steps, {count_concurrent_trials(plan)} at once"
+        f"{search['generations']} generations, to {study.budget:,} agent steps, "
+        f"{min(search['trials'], count_concurrent_trials(plan))} at once"
     )
     print(f"writing to {folder}", flush=True)
     while (population := Population(study, folder, writer)).values:
@@ -172,8 +172,7 @@ def run_population(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
 def run_confirmation(confirmation: Confirmation, plan: Plan, folder: Path, writer: RunWriter) -> int:
     """Train the best trials and the default settings on other seeds; return the exit code."""
     for stage in STAGES:
-        todo = confirmation.list_unfinished_runs(stage)
-        if not todo:
+        if not (todo := confirmation.list_unfinished_runs(stage)):
             continue
         seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in todo))
         print(f"{stage} seeds {seeds}: {' and '.join(dict.fromkeys(run.name for run in todo))}", flush=True)
@@ -214,7 +213,7 @@ def run_source(
 
 
 def count_concurrent_trials(plan: Plan) -> int:
-    """Return how many trials run at once: as many as were asked for, or as there are CPUs and GPUs for."""
+    """Return how many trials may run at once: as many as were asked for, or as there are CPUs and GPUs for."""
     cpus = count_cpus() if plan.settings["cluster"]["address"] == LOCAL else ray.cluster_resources().get("CPU", 1)
     room = cpus / plan.cpus
     if plan.gpus:

@@ -218,8 +218,7 @@ def write_trials_csv(study: Study, folder: Path) -> None:
     """Write trials.csv, one row per trial."""
     keys = [parameter.key for parameter in study.space]
     rows = []
-    for record in study.list_records():
-        number, state, steps, score, failure, values = record
+    for number, state, steps, score, failure, values in study.list_records():
         rows.append((number, state, steps, "" if math.isnan(score) else score, failure, *map(values.get, keys)))
     write_table(folder / TRIALS_CSV, ("trial", "state", "agent_steps", "score", "failure", *keys), rows)
 

@@ -135,8 +135,7 @@ def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Param
     kinds = [kind for kind in KINDS if isinstance(given, dict) and kind in given]
     if len(kinds) != 1 or set(given) - {kinds[0], "when"}:
         raise Mistake(f"{where}: give one of {', '.join(KINDS)} with its values, {{loguniform: [5e-5, 1e-3]}}")
-    kind = kinds[0]
-    values = given[kind]
+    kind, values = kinds[0], given[kinds[0]]
     if not isinstance(values, list) or not values:
         raise Mistake(f"{where}: {kind} takes a list, and {values} is none")
     values = _check_choices(where, values, setting) if kind == "choice" else _check_range(where, kind, values, setting)
@@ -146,8 +145,8 @@ def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Param
 def _check_choices(where: str, values: list, setting: Setting) -> tuple:
     """Return the values of a choice, converted to the kind of the setting; there are two or more, each once."""
     checked = tuple(setting.check(where, value) for value in values)
-    if any(isinstance(value, list) for value in checked):
-        raise Mistake(f"{where}: a setting that is a list itself cannot be searched; leave it out")
+    if any(isinstance(value, list | dict) for value in checked):
+        raise Mistake(f"{where}: a setting that is a list or a mapping itself cannot be searched; leave it out")
     if len(set(checked)) < len(checked) or len(checked) < 2:
         raise Mistake(f"{where}: choice={values} needs two values or more, and each once")
     return checked
@@ -166,8 +165,7 @@ def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple
     if setting.kind not in (int, float) or (setting.kind is int) != (kind == "int"):
         fitting = {int: "int or choice", float: "uniform, loguniform or choice"}.get(setting.kind, "choice")
         raise Mistake(f"{where}: {kind} does not fit, the setting takes {setting.describe_values()}; use {fitting}")
-    ends = [1 - high, 1 - low] if kind == "one_minus_loguniform" else [low, high]
-    for end in ends:
+    for end in (1 - high, 1 - low) if kind == "one_minus_loguniform" else (low, high):
         setting.check(where, end)
     whole = Setting("a whole number", int)
     return (whole.check(where, low), whole.check(where, high)) if kind == "int" else (float(low), float(high))

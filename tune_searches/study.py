@@ -33,7 +33,8 @@ from sqlalchemy import event
 
 from environments.passwords import find_password, hide_password, mask_passwords
 from environments.screen import format_score
-from run_directory.files import check_kind, explain_damage
+from run_directory.files import check_kind, explain_damage, read_yaml
+from run_directory.layout import CONFIG
 from run_directory.searches import UNFINISHED
 from settings.algorithms import list_earlier
 from settings.mistakes import Mistake
@@ -51,7 +52,8 @@ RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: betwe
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
 TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; raise stop.agent_steps"
 COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
-COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "scheduler", "reduction_factor", "rungs")  # of `search.`
+# Of `search.`; the fresh seeds begin behind those of the contenders.
+COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "contender_seeds", "scheduler", "reduction_factor", "rungs")
 COMPARED_PBT_SETTINGS = ("trials", "generations")  # too, if scheduler=pbt
 
 
@@ -116,6 +118,9 @@ class Study:
         theirs = {f"env.{key}": value for key, value in newer.items()} | theirs
         newer = list_earlier(key.removeprefix("algo.") for key in theirs)
         theirs = {f"algo.{key}": value for key, value in newer.items()} | theirs
+        if "search.contender_seeds" not in theirs:  # earlier versions have it in config.yaml alone
+            saved = read_yaml(folder / CONFIG) if (folder / CONFIG).exists() else self.settings
+            theirs["search.contender_seeds"] = saved["search"]["contender_seeds"]
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
                 raise Mistake(
@@ -136,7 +141,7 @@ class Study:
                 t.state.name if t.state.is_finished() else UNFINISHED,
                 t.user_attrs.get(STEPS_KEY, self.budget if t.state is TrialState.COMPLETE else t.last_step or 0),
                 t.value if t.value is not None else t.intermediate_values.get(t.last_step or 0, math.nan),
-                t.user_attrs.get(FAILURE_KEY, ""),
+                t.user_attrs.get(FAILURE_KEY, "") if t.state is TrialState.FAIL else "",
                 t.user_attrs[VALUES_KEY],
             )
             for t in self.list_trials()
@@ -155,8 +160,7 @@ class Study:
         text = f"{ended} of {total} trials"
         if ended:
             text += ": " + ", ".join(f"{count[state]} {word}" for state, word in words.items() if count[state])
-        complete = [record for record in records if record.state == "COMPLETE"]
-        if complete:
+        if complete := [record for record in records if record.state == "COMPLETE"]:
             best = max(complete, key=lambda record: record.score)
             text += f"; best {format_score(best.score)} (trial {best.number})"
         return text

@@ -112,6 +112,7 @@ KINDS_THERE_ARE = rf"^search\.space\.algo\.lr: .*\b{', '.join(KINDS)}\b"
         ({"algo.optimizer": {"choice": ["adam", "sgd"]}}, r"\.optimizer=sgd .*\badam, rmsprop\b"),
         ({"algo.optimizer": {"choice": ["adam"]}}, r": choice=\['adam'\] "),
         ({"algo.optimizer": {"choice": ["adam", "adam"]}}, r": choice=\['adam', 'adam'\] "),
+        ({"env.kwargs": {"choice": [{"a": 1}, {"a": 2}]}}, r"^search\.space\.env\.kwargs: .*\bmapping\b"),
         ({"model.hidden": {"choice": [[64], [32]]}}, r"^search\.space\.model\.hidden: .*\blist\b"),
         (
             {"algo.lr": {"uniform": [0.1, 1], "when": {"algo.optimizer": "adam"}}},

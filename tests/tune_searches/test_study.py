@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -117,10 +118,16 @@ def test_a_search_that_continues_says_how_many_of_its_trials_are_left(open_study
     study.ask()
     assert "cartpole: 15 left of 16 trials, each " in print_start()
     words = ("search.scheduler=asha", "search.name=another", "search.contenders=1", "search.finalists=1")
-    text = print_start(*words, "search.fresh_seeds=0")
+    text = print_start(*words, "search.fresh_seeds=0", "search.seeds_per_trial=2")
     assert "asha stops trials early" in text and "at most 1 training of the best" in text and "0 trainings on" in text
+    assert "fresh seeds, each of 3,600 agent steps" in text
     words += ("search.name=third", "search.contender_seeds=0", "search.fresh_seeds=0")
     assert "then at most" not in print_start(*words)
+
+
+def test_no_more_trials_are_said_to_run_at_once_than_are_left(print_start, monkeypatch):
+    monkeypatch.setattr("tune_searches.search.count_cpus", lambda: 16)
+    assert re.search(r" 2 trials, .* 2 at once;", print_start("search.trials=2"))
 
 
 def test_another_dtype_than_that_of_earlier_trials_is_said(print_start, monkeypatch):
@@ -147,6 +154,17 @@ def test_scores_are_reported_once_per_share_under_the_share(open_study):
     for steps, score in ((99, 1.0), (101, 2.0), (199, 3.0), (430, 4.0), (3600, 5.0)):
         study.report(0, steps, score)
     assert study.optuna.trials[0].intermediate_values == {100: 2.0, 400: 4.0, 3600: 5.0}
+
+
+def test_a_failure_that_was_stored_before_a_kill_is_none_where_the_trial_came_to_its_end(open_study):
+    study = open_study()
+    number, _ = study.ask()
+    study._trials[number].set_user_attr("failure", "seed 1: a process died")  # as `tell` does before the state
+    again = open_study()
+    again.find_unfinished_trials()
+    assert again.list_records()[0].failure == ""
+    again.tell(number, 3600, 1.0)
+    assert (again.list_records()[0].state, again.list_records()[0].failure) == ("COMPLETE", "")
 
 
 def test_nan_is_no_score_and_breaks_nothing(open_study):
@@ -255,6 +273,7 @@ def test_a_trial_at_its_budget_is_never_stopped_early(open_study):
         ("algo.vf_coeff", 0.5, 0.7),
         ("stop.agent_steps", 3600, 7200),
         ("search.seeds_per_trial", 1, 2),
+        ("search.contender_seeds", 1, 2),
         ("seed", 1, 2),
         ("search.rungs", 2, 1),
         ("search.scheduler", "none", "asha"),
@@ -287,6 +306,16 @@ def test_a_search_that_is_older_than_the_start_of_rmsprop_started_at_1(compose, 
     other = settings | {"algo": settings["algo"] | {"rmsprop_start": 0}}
     with pytest.raises(Mistake, match=r"algo\.rmsprop_start=1 and this one 0"):
         Study(other, parse_space(settings["search"]["space"], other), tmp_path)
+
+
+def test_a_search_of_an_earlier_version_keeps_the_contender_seeds_of_its_config(open_study, tmp_path):
+    study = open_study("search.contender_seeds=2")
+    known = study.optuna.user_attrs["search"]
+    study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "search.contender_seeds"})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(study.settings))
+    open_study("search.contender_seeds=2")
+    with pytest.raises(Mistake, match=r"search\.contender_seeds=2 and this one 1,"):
+        open_study("search.contender_seeds=1")
 
 
 def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(open_study):
