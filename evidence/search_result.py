@@ -40,6 +40,7 @@ class Finalist(NamedTuple):
     default_scores: list[float]  # of the default settings, on these seeds
     difference: tuple[float, float, float]  # scores - default_scores: mean, interval; the ends are NaN for one seed
     failed: list[int]  # the fresh seeds on which this trial has no score
+    default_failed: list[int]  # those of its fresh seeds on which the default settings have none
 
     @property
     def mean(self) -> float:
@@ -72,8 +73,8 @@ def read_finalists(folder: Path) -> list[Finalist]:
                 f"run={folder}: {path.name} is missing, so this is no search that came to its end; give the directory "
                 "of one, or let it end with resume=<it>"
             )
-    trials = read_table(tables[0], {"score": read_number}, required=("trial", "score"))
-    if not trials and tables[0].exists():
+    trials = read_table(tables[0], {"score": read_number}, required=("trial", "state", "score"))
+    if not trials:
         raise explain_damage(tables[0], "it has no rows")
     of_seed = {"stage": read_stage, "seed": read_count, "score": read_number}
     seeds = read_table(tables[1], of_seed, required=("name", *of_seed))
@@ -87,15 +88,14 @@ def read_finalists(folder: Path) -> list[Finalist]:
         if trial is None:
             raise explain_damage(tables[1], f"{name!r:.80} is no trial of {tables[0].name}")
         both = [seed for seed in sorted(scores) if math.isfinite(scores[seed] + default.get(seed, math.nan))]
-        failed = [seed for seed, score in scores.items() if math.isnan(score)]
-        if both or failed:
-            values = {key: value for key, value in trial.items() if "." in key and value}
-            pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
-            found.append(Finalist(name, values, trial["score"], both, *pairs, compare_scores(*pairs), failed))
+        failed = [[seed for seed in scores if math.isnan(of.get(seed, math.nan))] for of in (scores, default)]
+        values = {key: value for key, value in trial.items() if "." in key and value}
+        pairs = [scores[seed] for seed in both], [default[seed] for seed in both]
+        found.append(Finalist(name, values, trial["score"], both, *pairs, compare_scores(*pairs), *failed))
     if not found:
-        scored = any(math.isfinite(row["score"]) for row in trials)
-        why = "raise search.fresh_seeds" if scored else "no trial has one either; see failure in trials.csv"
-        raise NoFinalists(f"run={folder}: no finalist and no default has a score on fresh seeds; {why}")
+        ended = any(row["state"] == "COMPLETE" for row in trials)
+        why = "nothing was trained on fresh seeds; raise search.fresh_seeds"
+        raise NoFinalists(f"run={folder}: {why if ended else 'no trial came to its end; see state in trials.csv'}")
     return found
 
 
@@ -148,6 +148,7 @@ def print_result(folder: Path) -> bool:
     if not console.is_terminal:  # rich would fold lines of a file or pipe at 80 characters
         console.width = WIDTH
     default = collect_default_scores(found)
+    seeds = sorted({*default, *found[0].default_failed})
     table = Table(box=None)
     for heading in ("settings", "search score", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="left" if heading == "settings" else "right", no_wrap=True)
@@ -156,9 +157,9 @@ def print_result(folder: Path) -> bool:
         scores = ", ".join([*(format_score(score) for score in one.scores), *("failed" for _ in one.failed)])
         mean = format_score(one.mean) if one.scores else ""
         table.add_row(one.name, format_score(one.search_score), mean, format_difference(one.difference), scores)
-    scores = ", ".join(map(format_score, default.values()))
+    scores = ", ".join([*map(format_score, default.values()), *("failed" for _ in found[0].default_failed)])
     table.add_row(DEFAULT, "", format_score(float(np.mean([*default.values()]))) if default else "", "", scores)
-    console.print(f"fresh seeds {', '.join(map(str, default))}", table, sep="\n", highlight=False)
+    console.print(f"fresh seeds {', '.join(map(str, seeds))}", table, sep="\n", highlight=False)
     console.print(explain_result(found[0]), highlight=False, markup=False, soft_wrap=not console.is_terminal)
     return found[0].difference[0] > 0 and not found[0].failed
 
@@ -174,15 +175,15 @@ def format_difference(difference: tuple[float, float, float]) -> str:
 
 def explain_result(best: Finalist) -> str:
     """Return a sentence that says what the scores of the best finalist mean."""
+    lost = (best.name, best.failed), ("the default settings", best.default_failed)
+    failed = [f"{who} failed on seed{'s' * (len(on) > 1)} {', '.join(map(str, on))}" for who, on in lost if on]
     if not best.scores:
-        return f"{best.name}, the winner, has no score on fresh seeds: it failed on {', '.join(map(str, best.failed))}."
-    curse = best.search_score - best.mean
-    mean, low, _ = best.difference
+        return f"{best.name}, the winner, and the default settings have scores on no common seed: {'; '.join(failed)}."
+    curse, (mean, low, _) = best.search_score - best.mean, best.difference
     how = "less" if curse >= 0 else "more"
     words = f"{best.name} scores {format_score(abs(curse))} {how} on fresh seeds than in the search"
     if best.failed:
-        return f"{words}, but failed on seed {', '.join(map(str, best.failed))}."
-    if mean <= 0:
-        return f"{words}, and does not beat the default settings."
+        return f"{words}; {'; '.join(failed)}."
     sure = "beats the default settings" if low > 0 else "is ahead of the default settings, which may be chance"
-    return f"{words}, and {sure}."
+    words += f", and {sure if mean > 0 else 'does not beat the default settings'}"
+    return f"{words}; {failed[0]}, and no score there counts." if failed else f"{words}."

@@ -136,7 +136,7 @@ def write_fresh_scores(folder: Path) -> str:
         (
             one.name,
             format_score(one.search_score),
-            format_score(one.mean) if one.scores else "failed",
+            format_score(one.mean) if one.scores else "",
             format_difference(one.difference),
         )
         for one in found

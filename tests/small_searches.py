@@ -21,7 +21,7 @@ def searched(tmp_path, compose):
     (folder / "trials" / "0002").mkdir(parents=True)
     (folder / "trials.csv").write_text(TRIALS)
     (folder / "seeds.csv").write_text(SEEDS)
-    settings = compose(["tune_searches=cartpole_ppo", "stop.agent_steps=30000"])
+    settings = compose(["tune_searches=cartpole_ppo", "stop.agent_steps=30000", "search.trials=3"])
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     trial = {k: v for k, v in settings.items() if k != "search"} | {
         "algo": settings["algo"] | {"lr": 0.002, "horizon": 64}

@@ -19,14 +19,15 @@ from evidence.search_result import Finalist, explain_result, format_difference, 
 from evidence.statistics import t_interval
 from run_directory.files import check_kind, explain_damage, read_yaml
 from run_directory.layout import CONFIG, STARTS
-from run_directory.searches import TRIALS_CSV, parse_value, trial_path
+from run_directory.searches import TRIALS_CSV, parse_value, read_trials, trial_path
 from run_directory.starts import read_starts
 from run_directory.writing import save_file
 from settings.experiment import complete_settings
-from settings.mistakes import Mistake
+from settings.mistakes import Mistake, format_count
 
 TUNED_CONFIGS = Path(__file__).resolve().parent
 SAVED_GROUPS = ("algo", "env", "model", "stop")
+ENDED = ("COMPLETE", "PRUNED", "FAIL")  # the states of trials that do not go on
 
 
 def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
@@ -43,18 +44,21 @@ def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
         Mistake: the search has not ended, its best finalist does not beat the default settings on fresh seeds, or the
             file exists already.
     """
-    best = read_finalists(folder)[0]
+    best, search = read_finalists(folder)[0], read_search(folder)
+    refuse_unfinished_search(folder, search)
     if best.failed:
         raise Mistake(
             f"run={folder}: {best.name}, the winner, failed on fresh seed {', '.join(map(str, best.failed))}; "
             "nothing is promoted"
         )
+    if not best.scores:
+        raise Mistake(f"run={folder}: {explain_result(best)} Nothing is promoted")
     if best.difference[0] <= 0:
         raise Mistake(
             f"run={folder}: {best.name}, the winner, does not beat the settings the search began with, "
             f"{format_difference(best.difference)}; nothing is promoted"
         )
-    search, path = read_search(folder), find_tuned_config(folder, into)
+    path = find_tuned_config(folder, into)
     if path.exists():
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = trial_path(folder, int(best.name.split()[1]))
@@ -73,6 +77,22 @@ def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
         print(f"the tuned config was not saved: {why}", file=sys.stderr)
         return None
     return path
+
+
+def refuse_unfinished_search(folder: Path, search: dict[str, Any]) -> None:
+    """Refuse a search that is under way again: its seeds.csv is of an earlier result, before it got more trials.
+
+    Raises:
+        Mistake: a trial has not begun or not ended.
+    """
+    check_kind(folder / CONFIG, search["search"].get("trials"), int, "search.trials")
+    states = [trial.state for trial in read_trials(folder)]
+    ended, total = sum(state in ENDED for state in states), max(len(states), search["search"]["trials"])
+    if ended < total:
+        raise Mistake(
+            f"run={folder}: the search has not ended, only {ended} of {format_count(total, 'trial')} have; let it end "
+            f"with resume={folder}"
+        )
 
 
 def find_tuned_config(folder: Path, into: Path = TUNED_CONFIGS) -> Path:
@@ -95,8 +115,8 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
     for fact in ("cpu", "cpus", "dtype"):
         if fact not in machine:
             raise explain_damage(trial / STARTS, f"hardware has no {fact}")
-    for key, kind in {"trials": int, "sampler": str, "scheduler": str}.items():
-        check_kind(folder / CONFIG, search["search"].get(key), kind, f"search.{key}")
+    for key in ("sampler", "scheduler"):
+        check_kind(folder / CONFIG, search["search"].get(key), str, f"search.{key}")
     own = f" --config-dir {shlex.quote(str(search['config_dir']))}" if search.get("config_dir") else ""
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
     seeds, steps = ", ".join(map(str, best.seeds)), search["stop"]["agent_steps"]
@@ -111,7 +131,7 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
         f"        settings score {format_score(sum(best.default_scores) / len(best.default_scores))} there: "
         f"{format_difference(best.difference)}.",
         f"        {explain_result(best)}",
-        f"Search: {best.name} of {search['search']['trials']}, {search['search']['sampler']} and "
+        f"Search: {best.name}, one of {len(read_trials(folder))}, {search['search']['sampler']} and "
         f"{search['search']['scheduler']}; {shlex.join(mask_passwords(command))}",
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
         f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]{own}",

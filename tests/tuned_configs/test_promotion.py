@@ -42,7 +42,7 @@ def test_a_winner_becomes_a_tuned_config_with_its_provenance(searched, tmp_path)
     for values in (
         r"Score: +78\.0 .*73\.0 to 83\.0.* 30,000 .* 3, 4, 5: 76\.0, 78\.0, 80\.0",
         r" 54\.0 .*\+24\.0 \(\+21\.5 to \+26\.5\)",
-        r"Search: +trial 2 of 16, tpe .*asha; python run\.py tune_searches=cartpole_ppo$",
+        r"Search: +trial 2, one of 3, tpe .*asha; python run\.py tune_searches=cartpole_ppo$",
         r"Code: .*0123456, 2026-01-02; 2 CPUs, a processor, bfloat16\.$",
         r"How: +python run\.py tuned_configs=cartpole_ppo_searched seed=\[3,4,5\]$",
     ):
@@ -88,6 +88,37 @@ def test_what_does_not_beat_the_default_is_not_promoted(searched, tmp_path):
         promote_winner(searched, tmp_path)
     assert not list(tmp_path.glob("*.yaml"))
     assert print_result(searched) is False
+
+
+@pytest.mark.parametrize("what", ["a trial waits", "a trial trains"])
+def test_a_search_that_goes_on_after_its_result_is_not_promoted_from(what, searched, tmp_path):
+    if what == "a trial waits":
+        settings = yaml.safe_load((searched / "config.yaml").read_text())
+        settings["search"]["trials"] = 4
+        (searched / "config.yaml").write_text(yaml.safe_dump(settings))
+    else:
+        with (searched / "trials.csv").open("a") as file:
+            file.write("3,UNFINISHED,500,,,0.003,64\n")
+    with pytest.raises(Mistake, match=rf"run={searched}: .*\b3 of 4 trials\b.* resume={searched}$"):
+        promote_winner(searched, tmp_path)
+
+
+def test_where_the_default_failed_its_seeds_are_named_and_count_for_neither(searched, tmp_path, capsys):
+    text = re.sub(r"default,fresh,(4|5),.*", r"default,fresh,\1,", (searched / "seeds.csv").read_text())
+    (searched / "seeds.csv").write_text(text)
+    best = read_finalists(searched)[0]
+    assert (best.seeds, best.failed, best.default_failed) == ([3], [], [4, 5])
+    assert print_result(searched) is True
+    said = r"default settings failed on seeds 4, 5\b"
+    printed = capsys.readouterr().out
+    assert re.search(said, printed) and re.search(r"\bdefault .*53\.0, failed, failed\b", printed)
+    assert "fresh seeds 3, 4, 5\n" in printed
+    path = promote_winner(searched, tmp_path)
+    assert path and re.search(said, path.read_text())
+    (searched / "seeds.csv").write_text(text.replace("default,fresh,3,53", "default,fresh,3,"))
+    assert read_finalists(searched)[0].default_failed == [3, 4, 5] and print_result(searched) is False
+    with pytest.raises(Mistake, match=r"default settings failed on seeds 3, 4, 5\b"):
+        promote_winner(searched, tmp_path)
 
 
 def test_a_promoted_file_is_not_overwritten(searched, tmp_path):
