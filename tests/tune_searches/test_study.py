@@ -6,6 +6,7 @@ import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -128,6 +129,8 @@ def test_a_search_that_continues_says_how_many_of_its_trials_are_left(open_study
 def test_no_more_trials_are_said_to_run_at_once_than_are_left(print_start, monkeypatch):
     monkeypatch.setattr("tune_searches.search.count_cpus", lambda: 16)
     assert re.search(r" 2 trials, .* 2 at once;", print_start("search.trials=2"))
+    monkeypatch.setattr("tune_searches.search.Population", lambda *arguments: SimpleNamespace(values={}))
+    assert " 3 at once\n" in print_start("search.name=another", "search.trials=3", "search.scheduler=pbt")
 
 
 def test_another_dtype_than_that_of_earlier_trials_is_said(print_start, monkeypatch):
