@@ -6,7 +6,6 @@ overrides or a saved run -> folder -> check of its files -> options of groups, m
 import sys
 from pathlib import Path
 
-from environments.games import is_game
 from environments.own_folder import share_modules
 from experiments.composition import GROUPS, ROOT, get_group_folder
 from run_directory.continuation import refuse_untrusted_directory
@@ -77,6 +76,8 @@ def refuse_folders_of_settings(folder: Path) -> None:
 
 def refuse_hidden_options(folder: Path) -> None:
     """Refuse a file with the name of one of the suite's in the same group, which Hydra would read in its place."""
+    from environments.games import is_game  # here: it brings Gymnasium along
+
     for group in (*GROUPS, "shortened"):
         for path in sorted((folder / group).glob("*.yaml")):
             other = get_group_folder(group) / path.name

@@ -534,7 +534,7 @@ def refused(capsys, tmp_path, monkeypatch):
         (("command=promote", "run=."), r"trials\.csv is missing"),
         (
             ("tune_searches=cartpole_ppo", "search.space={algo.lrr: {uniform: [0.1, 0.2]}}"),
-            r"search\.space: .*YAML",
+            r"search\.space\.algo\.lrr: .*search\.space\.algo\.lr\?",
         ),
         (
             ("tune_searches=cartpole_ppo", "search.storage=postgresql://nobody@127.0.0.1:1/none"),
