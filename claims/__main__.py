@@ -26,6 +26,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from claims.claim import PLANNED_SEEDS, Claim, Training, list_claims, read_claim, read_training
+from run_directory.writing import explain_unwritable
 from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
@@ -78,11 +79,8 @@ def read_options(words: list[str]) -> dict[str, str]:
         raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
     if not options["seeds"].isdecimal() or int(options["seeds"]) < LEAST_SEEDS:
         raise Mistake(f"seeds={options['seeds']}: it takes a number from {LEAST_SEEDS} on; fewer say too little")
-    folder = resolve_path(options["out"], "out")
-    parent = next(one for one in (folder, *folder.parents) if one.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        why = "no permission to write" if parent.is_dir() else "no directory"
-        raise Mistake(f"out={options['out']} cannot be written ({why}: {parent}); name another")
+    if why := explain_unwritable(resolve_path(options["out"], "out") / "claim.md"):
+        raise Mistake(f"out={options['out']} cannot be written ({why}); name another")
     return options
 
 

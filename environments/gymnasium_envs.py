@@ -147,8 +147,8 @@ def open_envs(env: dict, num_envs: int, one_by_one: bool) -> VectorEnv:
             that of a user's own module, because the check and evaluations play the single environment.
     """
     spec = spec_of(env["id"])
-    alone = one_by_one or env.get("kwargs") or env.get("wrappers") or ":" in env["id"]
-    if not alone and spec is not None and spec.vector_entry_point and not spec.additional_wrappers:
+    one_by_one = bool(one_by_one or env.get("kwargs") or env.get("wrappers") or ":" in env["id"])
+    if not one_by_one and spec is not None and spec.vector_entry_point and not spec.additional_wrappers:
         vector = gymnasium.make_vec(env["id"], num_envs, "vector_entry_point")
         observation, action = vector.single_observation_space, vector.single_action_space
         resets = vector.metadata.get("autoreset_mode") in (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)

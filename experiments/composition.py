@@ -118,8 +118,9 @@ def compose_config(overrides: list[str], with_hydra: bool = False) -> Any:
     """Compose an experiment as an OmegaConf object, if asked for with Hydra's own settings, the chosen options among
     them."""
     with initialize_config_dir(str(ROOT / "experiments"), version_base=None):
-        empty = {o: [f"++{o.partition('=')[0]}=null"] for o in overrides if o.startswith(MAPPINGS)}
-        typed = [word for o in overrides for word in (*empty.get(o, ()), quote_path(o))]
+        typed: list[str] = []
+        for override in overrides:
+            typed += [f"++{override.partition('=')[0]}=null"] * override.startswith(MAPPINGS) + [quote_path(override)]
         return compose("config", typed, return_hydra_config=with_hydra)
 
 

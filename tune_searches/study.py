@@ -114,13 +114,13 @@ class Study:
                 raise Mistake(f"search.name={name}: this suite did not make the study of that name; give another name")
             self.optuna.set_user_attr(FINGERPRINT_KEY, ours)
             return
-        newer = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
-        theirs = {f"env.{key}": value for key, value in newer.items()} | theirs
-        newer = list_earlier(key.removeprefix("algo.") for key in theirs)
-        theirs = {f"algo.{key}": value for key, value in newer.items()} | theirs
+        rules = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
+        for group, newer in (("env", rules), ("algo", list_earlier(key.removeprefix("algo.") for key in theirs))):
+            theirs = {f"{group}.{key}": value for key, value in newer.items()} | theirs
         if "search.contender_seeds" not in theirs:  # earlier versions have it in config.yaml alone
             saved = read_yaml(folder / CONFIG) if (folder / CONFIG).exists() else self.settings
-            theirs["search.contender_seeds"] = saved["search"]["contender_seeds"]
+            check_kind(folder / CONFIG, saved.get("search"), dict, "search")
+            theirs["search.contender_seeds"] = saved["search"].get("contender_seeds")
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
                 raise Mistake(

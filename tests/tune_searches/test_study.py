@@ -319,6 +319,9 @@ def test_a_search_of_an_earlier_version_keeps_the_contender_seeds_of_its_config(
     open_study("search.contender_seeds=2")
     with pytest.raises(Mistake, match=r"search\.contender_seeds=2 and this one 1,"):
         open_study("search.contender_seeds=1")
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(Mistake, match=r"config\.yaml.*\bsearch\b"):
+        open_study("search.contender_seeds=2")
 
 
 def test_a_decision_to_stop_is_kept_when_the_driver_is_killed_before_it_is_told(open_study):
