@@ -22,6 +22,7 @@ from settings.own_parts import is_own
 from settings.protocols import complete_rules
 from settings.runs import RunSettings
 from settings.setting import explain_unknown, list_settings, name_kind
+from settings.synonyms import list_owners
 
 MISSPELT = 0.85  # the similarity from which on a name in `model` is not taken for a setting of a user's own torso
 SETTING_GROUPS = ("algo", "env", "model", "cluster", "stop", "made_for")
@@ -55,7 +56,8 @@ def check_settings(settings: dict) -> dict:
             is_for_own_torso = group == "model" and is_own(settings[group].get("torso"))
             looks_misspelt = get_close_matches(key, table, 1, MISSPELT) and not any(name in key for name in table)
             if key not in table and (looks_misspelt or not is_for_own_torso):
-                raise explain_unknown(f"{group}.{key}", whose, [f"{group}.{name}" for name in table])
+                name = f"{group}.{key}"
+                raise explain_unknown(name, whose, [f"{group}.{known}" for known in table], list_owners(name))
         for key, setting in table.items():
             if key not in settings[group]:
                 raise Mistake(f"{group}.{key} is missing; it takes {setting.describe_values()}")
@@ -91,8 +93,7 @@ def _check_made_for(settings: dict) -> None:
         if group not in ("algo", "env"):
             raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
         if (found := settings[group].get("name")) != name:
-            way_out = f"leave {group} out, or leave tuned_configs out"
-            raise Mistake(f"{group}={found}: the tuned config was made for {group}={name}; {way_out}")
+            raise Mistake(f"{group}={found}: the tuned config was made for {group}={name}; leave {group} or it out")
 
 
 def _check_model(settings: dict) -> None:

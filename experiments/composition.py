@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
 FILE_GROUPS = ("tuned_configs", "tune_searches")  # their options may be files anywhere, tuned_configs=mine.yaml
 PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir")  # taken literally
-LISTS = ("runs", "logger", "callbacks", "env.wrappers")  # commas between their values need brackets
+LISTS = ("runs", "logger", "callbacks", "env.wrappers", "model.hidden")  # commas between their values need brackets
 MAPPINGS = ("env.kwargs={", "search.space={")  # replace what was there; Hydra would add to it
 NAMED_FILES: dict[tuple[str, str], Path] = {}  # group, option -> its file, which a command line named by its path
 
@@ -252,7 +252,7 @@ def refuse_invalid_override(override: str, typed: str) -> None:
     if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
     if parsed.is_sweep_override():
-        how = {"seed": "seeds are typed seed=1,2,3 or 'seed=range(1,4)', which are the same"}
+        how = dict.fromkeys(("seed", "seeds"), "seeds are typed seed=1,2,3 or 'seed=range(1,4)', which are the same")
         how |= dict.fromkeys(LISTS, f"put brackets around them, {key}=[{value}]")
         one = f"one number is {key}={value.replace(',', '_')}; " if re.fullmatch(r"\d{1,3}(,\d{3})+", value) else ""
         grid = f"{one}add -m for a grid of them, as in python run.py -m {typed}"
@@ -306,9 +306,8 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         quoted = re.search(r"(?:key|type|variable) '?([\w.:]+)", text)
         reference = rf"\$\{{(oc\.env:)?{re.escape(quoted.group(1))}\b" if quoted else rf"^\s*{name}\s*:.*\$\{{"
         typed = any(o.partition("=")[0] == found.group(1) for o in overrides)
-        place = None if typed else find_line(reference)
-        where = f"{place}: " if place else ""
-        return f"{where}{found.group(1)}: {' '.join(text.split(chr(10))[0].split())}; see --help"
+        place = "" if typed else find_line(reference) or ""
+        return f"{place and f'{place}: '}{found.group(1)}: {' '.join(text.split(chr(10))[0].split())}; see --help"
     return f"{' '.join(text.split())}; see --help"
 
 

@@ -14,6 +14,7 @@ import difflib
 import functools
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from types import UnionType
@@ -186,14 +187,17 @@ def find_near(word: str, known: list[str]) -> list[str]:
     return difflib.get_close_matches(word, known, 1, SURE) or difflib.get_close_matches(word, known, 2, 0.5)
 
 
-def explain_unknown(key: str, whose: str, known: list[str]) -> Mistake:
+def explain_unknown(key: str, whose: str, known: list[str], others: Collection[str] = ()) -> Mistake:
     """Return the Mistake for an unknown key; its message names the nearest settings.
 
     Args:
         key: the unknown key.
         whose: the owner of the settings, such as `PPO`.
         known: the keys of all settings of the owner.
+        others: who else has a setting of this name, such as `algo=ppo`.
     """
-    near = find_near(key, known)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
-    return Mistake(f"{key}: {whose} has no such setting{hint}", key)
+    near = " or ".join(find_near(key, known))
+    hint = f"did you mean {near}?" if near else f"it has {', '.join(known)}"
+    if others:
+        hint = f"{' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
+    return Mistake(f"{key}: {whose} has no such setting; {hint}", key)

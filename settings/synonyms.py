@@ -51,7 +51,7 @@ SYNONYMS = {
     "env.sticky": "sticky sticky_actions repeat_action_probability",
     "env.noop_max": "noop_max noops max_noops",
     "env.clip_rewards": "clip_rewards clip_reward reward_clip",
-    "env.max_episode_frames": "max_episode_frames max_frames max_num_frames_per_episode",
+    "env.max_episode_frames": "max_episode_frames max_frames max_num_frames_per_episode max_episode_steps",
     "model": "policy network net arch policy_kwargs torso",
     "model.hidden": "hidden hiddens fcnet_hiddens net_arch hidden_size",
     "model.lstm_size": "lstm_size use_lstm lstm lstm_cell_size recurrent lstm_hidden_size",
@@ -81,22 +81,17 @@ NUM_ENVS_HINT = "algo.num_envs counts the envs of all processes together"
 LOGGER_HINT = "curves are in TensorBoard, tensorboard --logdir outputs; logger=wandb and logger=mlflow send them there"
 HINTS = {  # name in another library -> the message where no setting of SYNONYMS fits
     "framework": "everything here is PyTorch",
-    "train_batch_size": BATCH_HINT,
-    "train_batch_size_per_learner": BATCH_HINT,
-    "batch_size": BATCH_HINT,
-    "minibatch_size": BATCH_HINT,
-    "sgd_minibatch_size": BATCH_HINT,
     "num_minibatches": "PPO has algo.minibatch_size, which is algo.num_envs x algo.horizon divided by it",
     "target_kl": "no update stops early; in PPO, algo.kl_coeff above 0 penalises a KL beyond algo.kl_target",
     "vf_clip_param": "RLlib limits the loss with it; algo.vf_clip limits the change of a value, as in baselines",
-    "wandb": LOGGER_HINT,
-    "track": LOGGER_HINT,
-    "mlflow": LOGGER_HINT,
+    "max_episode_steps": "env.kwargs.max_episode_steps=<steps> limits an environment of Gymnasium",
     "torch_deterministic": "the same seed on the same machine gives the same numbers already, except with A3C",
     "verbose": "the output has one level only; progress.csv in the run directory has every row",
-    "render_mode": "command=record run=<run directory> makes videos of a trained agent",
-    "capture_video": "command=record run=<run directory> makes videos of a trained agent",
 }
+HINTS |= dict.fromkeys(("render_mode", "capture_video"), "command=record run=<directory> makes videos of an agent")
+HINTS |= dict.fromkeys(("wandb", "track", "mlflow"), LOGGER_HINT)
+BATCHES = ("batch_size", "minibatch_size", "sgd_minibatch_size", "train_batch_size", "train_batch_size_per_learner")
+HINTS |= dict.fromkeys(BATCHES, BATCH_HINT)
 HINTS |= dict.fromkeys(("device", "cuda", "use_cuda"), GPU_HINT)
 HINTS |= dict.fromkeys(("num_envs_per_actor", "num_envs_per_worker", "num_envs_per_env_runner"), NUM_ENVS_HINT)
 DIFFERENCES = {  # name in another library -> how the meaning of its number differs here
@@ -107,6 +102,7 @@ DIFFERENCES = {  # name in another library -> how the meaning of its number diff
     "checkpoint_frequency": "in seconds",
     "save_freq": "in seconds",
     "train_for_env_steps": "in agent steps",
+    "max_episode_steps": "in emulator frames, env.frameskip of them per agent step",
 }
 COMMANDS = {  # word -> the command that does it
     "report": "compare",

@@ -68,7 +68,7 @@ def test_every_answer_is_a_setting_or_a_group_that_there_is():
 @pytest.mark.parametrize("word", HINTS)
 def test_what_there_is_no_setting_for_is_said_too(word):
     with pytest.raises(Mistake, match=rf"^{word}: .*{re.escape(HINTS[word])}$"):
-        compose_settings(["algo=a2c", f"{word}=1"])
+        compose_settings(["algo=a2c", "env=cartpole", f"{word}=1"])  # Atari has a setting for some
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,11 @@ def test_a_label_is_taken_as_it_is_typed(typed):
         (["algo.lr="], "algo.lr= is empty; "),
         (["seed=[1,2"], "a bracket has no partner"),
         (["callbacks=a:B,c:D"], "put brackets around them, callbacks=[a:B,c:D]\n"),
+        (["env=cartpole", "model.hidden=128,64"], "put brackets around them, model.hidden=[128,64]\n"),
+        (["seeds=1,2"], "seeds are typed seed=1,2,3 "),
+        (["env.max_episode_steps=9"], "here it is env.max_episode_frames, in emulator frames"),
+        (["env=cartpole", "env.max_episode_steps=9"], "; env.kwargs.max_episode_steps=<steps>"),
+        (["env=pong", "env.kwargs.mode=3"], "; env=cartpole has it\n"),
     ],
     ids=str,
 )
