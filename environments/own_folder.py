@@ -9,7 +9,11 @@ On a cluster the folder travels with the code of the suite (`cluster/package.py`
 import importlib
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
+
+from environments.checkout import ROOT
+from settings.mistakes import Mistake
 
 
 class OwnFolder:
@@ -37,3 +41,21 @@ def share_modules(folder: Path | None) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(variable)
         importlib.invalidate_caches()
     OwnFolder.path = folder
+
+
+def refuse_hidden_modules(folder: Path) -> None:
+    """Refuse a module with the name of one of the suite, of Python or of a package: one would hide the other.
+
+    Raises:
+        Mistake: there is such a module in the folder.
+    """
+    others = [place for place in sys.path if Path(place).resolve() not in (folder.resolve(), ROOT)]
+    for path in sorted([*folder.glob("*.py"), *(init.parent for init in folder.glob("*/__init__.py"))]):
+        if path.stem in sys.stdlib_module_names:
+            raise Mistake(f"{path} would hide the module {path.stem} of Python; rename it")
+        own = ROOT / path.stem
+        if folder != ROOT and ((own / "__init__.py").exists() or own.with_suffix(".py").exists()):
+            raise Mistake(f"{path} would be hidden by {path.stem}, a part of the suite; rename it")
+        installed = PathFinder.find_spec(path.stem, others)  # the folder itself may be installed, in editable mode
+        if installed and installed.origin and not Path(installed.origin).resolve().is_relative_to(path.resolve()):
+            raise Mistake(f"{path} would hide the module {installed.origin}; rename it")

@@ -3,11 +3,10 @@
 overrides or a saved run -> folder -> check of its files -> options of groups, modules
 """
 
-import sys
 from pathlib import Path
 
-from environments.own_folder import share_modules
-from experiments.composition import GROUPS, ROOT, get_group_folder
+from environments.own_folder import refuse_hidden_modules, share_modules
+from experiments.composition import GROUPS, get_group_folder
 from run_directory.continuation import refuse_untrusted_directory
 from settings.mistakes import Mistake, resolve_path
 from settings.runs import RunSettings
@@ -54,7 +53,7 @@ def open_folder(path: str | None) -> None:
     """Search a folder beside experiments/, and make its modules importable; the folder before it is left.
 
     Raises:
-        Mistake: there is no such folder, or a file in it would take the place of one of the suite, or of Python.
+        Mistake: there is no such folder, or a file in it would take the place of another, of the suite or of a package.
     """
     folder = resolve_path(path, "config_dir") if path else None
     if folder:
@@ -84,13 +83,3 @@ def refuse_hidden_options(folder: Path) -> None:
             hidden = other.exists() and other.read_bytes() != path.read_bytes()
             if hidden or (group == "env" and is_game(path.stem)):
                 raise Mistake(f"{path}: the suite has {group}={path.stem} already; rename yours")
-
-
-def refuse_hidden_modules(folder: Path) -> None:
-    """Refuse a module with the name of a room of the suite or of a module of Python: one would hide the other."""
-    for path in sorted([*folder.glob("*.py"), *(init.parent for init in folder.glob("*/__init__.py"))]):
-        if path.stem in sys.stdlib_module_names:
-            raise Mistake(f"{path} would hide the module {path.stem} of Python; rename it")
-        own = ROOT / path.stem
-        if folder != ROOT and ((own / "__init__.py").exists() or own.with_suffix(".py").exists()):
-            raise Mistake(f"{path} would be hidden by {path.stem}, a part of the suite; rename it")

@@ -114,7 +114,11 @@ def test_a_folder_that_cannot_be_meant_is_refused(words, named, mine, answer, mo
 
 
 @pytest.mark.parametrize(
-    "name", ["algo/ppo.yaml", "settings.py", "queue.py", "rollouts/__init__.py", "run.py", "page/x.yaml"]
+    "name",
+    [
+        *("algo/ppo.yaml", "page/x.yaml"),
+        *("settings.py", "queue.py", "rollouts/__init__.py", "run.py", "torch.py", "gymnasium/__init__.py"),
+    ],
 )
 def test_a_file_that_hides_or_is_hidden_is_refused(name, mine, answer):
     (mine / name).parent.mkdir(exist_ok=True)
