@@ -23,10 +23,11 @@ from evidence.statistics import bootstrap_interval, iqm, t_interval
 from playing.agent import Agent, choose_dtype
 from playing.games_display import GamesDisplay
 from playing.saved_settings import read_run_settings
+from playing.seed_checkpoints import refuse_foreign_checkpoint
 from playing.whole_games import derive_seeds, play_games, share_games
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.files import read_json
-from run_directory.layout import CHECKPOINT_NAMES, evaluation_path, list_seed_runs
+from run_directory.layout import evaluation_path, list_seed_runs
 from run_directory.provenance import describe_commit
 from run_directory.writing import explain_unwritable, save_file
 from settings.mistakes import Mistake
@@ -75,10 +76,7 @@ def evaluate(
     for one in runs:
         read_run_settings(one)
     checkpoints = [find_checkpoint(one, checkpoint) for one in runs]  # all are checked before hours of play
-    if len(runs) > 1 and checkpoint not in (None, *CHECKPOINT_NAMES):
-        raise Mistake(
-            f"checkpoint={checkpoint} is of one agent, and run={run} has {len(runs)} seeds; give run=<one of them>"
-        )
+    refuse_foreign_checkpoint(run, checkpoint)
     agents = [Agent(one, path, seed, rules) for one, path in zip(runs, checkpoints, strict=True)]
     configure_threads()
     with GamesDisplay(episodes * len(ways) * len(agents), console) as display:

@@ -18,15 +18,15 @@ import torch.nn.functional as F
 
 from custom_models.actor_critic import ActorCritic
 from environments.frame_stack import FrameStack
-from environments.games import Games, make_games
+from environments.games import Games
 from environments.threads import configure_threads
 from playing.agent import load_network
 from playing.saved_settings import read_run_settings
-from playing.whole_games import derive_seeds
+from playing.whole_games import derive_seeds, open_games
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
 from settings.algorithms import find_base
-from settings.mistakes import Mistake
+from settings.mistakes import EnvironmentFault, Mistake
 
 NUM_ENVS, STEPS, MINIBATCH = 8, 128, 256
 CLIP, ENTROPY_COEFF, VF_COEFF = 0.1, 0.01, 0.5  # the values of PPO
@@ -115,13 +115,13 @@ def main(arguments: list[str]) -> int:
             if settings["model"].get("lstm_size") or find_base(settings["algo"]) == "dqn":
                 raise Mistake(f"run={run}: this measures policy gradients of networks without an LSTM; give another")
             env, checkpoint = settings["env"], find_checkpoint(run, "last")
-            games = make_games(env, NUM_ENVS, torch.get_num_threads())
+            games = open_games(run, env, NUM_ENVS)  # a lost life ends no game in them, and none is counted
             dtypes = "bfloat16", "float32"
             low, full = (load_network(checkpoint, settings["model"] | {"dtype": d}, env, games) for d in dtypes)
             found = compare_networks(low, full, play_batch(low, games, settings["seed"]))
             games.close()
             print(f"seed {settings['seed']}: " + ", ".join(f"{name} {value:.5f}" for name, value in found.items()))
-    except Mistake as mistake:
+    except (Mistake, EnvironmentFault) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     return 0

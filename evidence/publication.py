@@ -30,7 +30,7 @@ from run_directory.manifest import write_manifest
 from run_directory.starts import find_starts
 from run_directory.weights import read_weights, write_arrays
 from run_directory.writing import FULL_DISK_ERRORS, explain_unwritable
-from settings.mistakes import Mistake, resolve_path
+from settings.mistakes import EnvironmentFault, Mistake, resolve_path
 from settings.protocols import complete_rules
 
 PLACE_SETTINGS = ("output_dir", "run", "resume", "label", "config_dir")  # say where a run lies, not what it is
@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     try:
         run, folder = resolve_path(options.run, "run"), resolve_path(options.folder, "folder")
         agent = publish_agent(run, folder, options.checkpoint, options.episodes)
-    except Mistake as mistake:
+    except (Mistake, EnvironmentFault) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20

@@ -148,7 +148,9 @@ def read_labels(value: Any) -> list[tuple[str | None, str]]:
 
 
 def check_recording_settings(typed: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Refuse overrides that a replay does not read."""
+    """Refuse overrides that a replay does not read, and pictures that follow too fast for a GIF."""
+    if (settings["format"], settings["fps"]) == ("gif", 60):  # it counts in 1/100 s, and browsers show 1/100 s as 1/10
+        raise Mistake("fps=60: no browser shows more than 50 pictures of a gif per second; type fps=30, or format=webp")
     if settings["replay"] is None:
         return
     if settings["replay"] == "":

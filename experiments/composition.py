@@ -252,8 +252,8 @@ def refuse_invalid_override(override: str, typed: str) -> None:
     if not key:
         raise Mistake(f"{override} cannot be read; write key=value with one value, see --help")
     if parsed.is_sweep_override():
-        how = dict.fromkeys(("seed", "seeds"), "seeds are typed seed=1,2,3 or 'seed=range(1,4)', which are the same")
-        how |= dict.fromkeys(LISTS, f"put brackets around them, {key}=[{value}]")
+        how = dict.fromkeys(LISTS, f"put brackets around them, {key}=[{value}]")
+        how["seed"] = how["seeds"] = "seeds are typed seed=1,2,3 or 'seed=range(1,4)', which are the same"
         one = f"one number is {key}={value.replace(',', '_')}; " if re.fullmatch(r"\d{1,3}(,\d{3})+", value) else ""
         grid = f"{one}add -m for a grid of them, as in python run.py -m {typed}"
         raise Mistake(f"{typed} has several values; {how.get(key, grid)}")

@@ -6,6 +6,7 @@ The files that load the agent are imported where they are used, because they tak
 """
 
 import importlib.util
+import shlex
 from pathlib import Path
 
 from playing.saved_settings import read_run_settings
@@ -42,7 +43,10 @@ def export_run(settings: dict) -> int:
         raise Mistake(f"out={folder} cannot be written ({why}); name another folder with out=<folder>") from error
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"exported: {folder} ({size:.2f} MB)")
-    print(f"it plays, in any environment with {', '.join(packages)}, by: python {folder / 'play.py'} --games 3")
+    of_gymnasium = ":" not in saved["env"].get("id", ":")  # such as a physics engine
+    needs = ", ".join(packages) + " and what its game needs beside Gymnasium" * of_gymnasium
+    command = shlex.join(["python", str(folder / "play.py"), "--games", "3"])
+    print(f"it plays, in any Python environment with {needs}, by: {command}")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from loggers.results import send_results
 from playing.saved_settings import read_run_settings
+from playing.seed_checkpoints import refuse_foreign_checkpoint
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import OWN_MODULES, format_command, list_seed_runs
 from settings.mistakes import EnvironmentFault, Mistake, format_error, resolve_path
@@ -82,6 +83,7 @@ def record_games(settings: dict) -> int:
     if settings["replay"]:
         return film_file(find_replay(settings["replay"], run), look)
     assert run is not None
+    refuse_foreign_checkpoint(run, settings["checkpoint"])
     refuse_unplayable(list_seed_runs(run)[0], settings["checkpoint"])
     from recordings.recording import record
 
@@ -117,8 +119,10 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
     """Check that all seeds of a run have a checkpoint, and the modules to play with it, before slow imports.
 
     Raises:
-        Mistake: a seed has no checkpoint, or not the one that was named, or a module of its user cannot be imported.
+        Mistake: a seed has no checkpoint, or not the one that was named; that is of one seed of several; or a module of
+            its user cannot be imported.
     """
+    refuse_foreign_checkpoint(run, checkpoint)
     for one in list_seed_runs(run):
         settings = read_run_settings(one)
         find_checkpoint(one, checkpoint)

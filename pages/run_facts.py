@@ -94,7 +94,8 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
                 }
     mean = totals.get(SCORE)
     mean = mean if isinstance(mean, int | float) and np.isfinite(mean) else None
-    games = totals.get("episodes", 100)
+    games = totals.get("episodes")
+    games = games if isinstance(games, int | float) and np.isfinite(games) else 100
     last = f"the mean of the last {format_count(int(min(100, games)), 'game')} of training"
     return {
         "mean": mean,
@@ -127,7 +128,7 @@ def read_curves(settings: dict, run: Path) -> dict[str, Any]:
     random, scores = find_random_score(settings["env"]), progress[SCORE][np.isfinite(progress[SCORE])]
     lines = [{"name": f"random play {random.score:g}", "score": random.score}] if random else []
     for one in find_references(settings["env"]):
-        if len(scores) and one.human < 2 * scores.max():
+        if len(scores) and one.human < scores.max() + abs(scores.max()):
             lines.append({"name": f"human {one.human:g} ({one.table})", "score": one.human})
     if evaluations := place_evaluations(run, progress):
         curves[0]["name"] += "; dots: means of evaluations, with 95 % intervals"

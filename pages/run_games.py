@@ -75,7 +75,7 @@ def film_clip(run: Path, milestone: Path, display: GamesDisplay, folder: Path) -
     rate = Fraction(game.fps).limit_denominator(1000) / every
     video = encode_video(iterate_pictures(replay, game, every), rate, folder)
     game.close()
-    totals = read_totals(milestone)
+    totals = agent.totals  # of the weights that have played; a training may have replaced the checkpoint since
     steps, score = totals.get("agent_steps", 0), totals.get(SCORE)
     text = "before any game had ended"
     if isinstance(score, int | float) and np.isfinite(score):

@@ -29,7 +29,7 @@ from settings.mistakes import format_count
 PAGE = "report.html"
 NO_FIGURE = "<p>There are too few, or all scored the same.</p>"
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
-STATES |= {"UNFINISHED": "not finished", "RUNNING": "not finished"}
+STATES |= dict.fromkeys(("UNFINISHED", "RUNNING", "WAITING"), "not finished")
 STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; text-align: right }
 th { border-bottom: 1px solid #888 } tr:nth-child(even) { background: #f4f4f4 } svg { max-width: 100%; height: auto }
@@ -57,20 +57,14 @@ def write_page(folder: Path) -> Path:
         "Score of each trial": (figures.draw_scores(trials), hollow),
         "Curves": (figures.draw_curves(folder, trials), "Grey: trials that did not come to their end."),
     }
-    if (
-        folder / SCHEDULE_CSV
-    ).is_file():  # a population: settings change during a trial, so no score belongs to one value
-        sections["Settings on the way"] = (
-            figures.draw_schedule(folder, trials, space),
-            "Orange: of the best trial's weights.",
-        )
+    if (folder / SCHEDULE_CSV).is_file():  # a population changes settings in a trial: no score belongs to one value
+        svg = figures.draw_schedule(folder, trials, space)
+        sections["Settings on the way"] = svg, "Orange: of the best trial's weights."
     else:
         sections["What seems to matter"] = figures.draw_importance(trials, space), "Complete trials only, from four on."
         sections["Scores over each setting"] = figures.draw_slices(trials, space), hollow
-        sections["All settings together"] = (
-            figures.draw_parallel(trials, space),
-            "Complete trials; the lighter, the better.",
-        )
+        svg = figures.draw_parallel(trials, space)
+        sections["All settings together"] = svg, "Complete trials; the lighter, the better."
     sections["What a score cost"] = figures.draw_cost(folder, trials), hollow
     name = html.escape(f"{search['search']['name']}: {search['algo']['name']} on {search['env']['name']}")
     body = [f"<h1>{name}</h1>", f"<p>{summarize_search(search, trials)}</p>", write_fresh_scores(folder)]
@@ -113,7 +107,7 @@ def flatten_space(search: dict) -> dict[str, dict]:
 
 def summarize_search(search: dict, trials: list[Trial]) -> str:
     """Return how many trials have ended in each state, and the best score, as sentences in HTML."""
-    counts = [(words, sum(t.state == state for t in trials)) for state, words in STATES.items()]
+    counts = [(words, sum(STATES[t.state] == words for t in trials)) for words in dict.fromkeys(STATES.values())]
     most = f"{search['stop']['agent_steps']:,} agent steps, seed {search['seed']}"
     text = f"{format_count(len(trials), 'trial')} of at most {most}; "
     text += ", ".join(f"{count} {words}" for words, count in counts if count) + "."
@@ -132,15 +126,10 @@ def write_fresh_scores(folder: Path) -> str:
     except NoFinalists:
         return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
     default = collect_default_scores(found)
-    rows = [
-        (
-            one.name,
-            format_score(one.search_score),
-            format_score(one.mean) if one.scores else "",
-            format_difference(one.difference),
-        )
-        for one in found
-    ]
+    rows = []
+    for one in found:
+        mean = format_score(one.mean) if one.scores else ""
+        rows.append((one.name, format_score(one.search_score), mean, format_difference(one.difference)))
     rows.append(("default", "", format_score(float(np.mean([*default.values()]))) if default else "", ""))
     head = ("settings", "search score", f"mean on fresh seeds {', '.join(map(str, default))}", "minus default, 95 %")
     return f"<h2>On fresh seeds</h2>\n{write_table(head, rows)}\n<p>{html.escape(explain_result(found[0]))}</p>"

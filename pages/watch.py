@@ -18,7 +18,7 @@ from pathlib import Path
 
 from command_line.next_steps import is_training
 from pages.watch_server import WatchServer
-from run_directory.layout import list_seed_runs
+from playing.seed_checkpoints import refuse_foreign_checkpoint
 from runs.interrupt import STOP_SIGNALS
 from settings.mistakes import Mistake
 
@@ -39,7 +39,7 @@ def watch(run: Path, port: int | None = None, checkpoint: str | None = None) -> 
     Raises:
         Mistake: there is no such run, or the port cannot be used.
     """
-    list_seed_runs(run)
+    refuse_foreign_checkpoint(run, checkpoint)
     listener, token = open_port(port), secrets.token_urlsafe(16)
     os.nice(19)  # threads that start later inherit the priority
     port = listener.getsockname()[1]

@@ -48,6 +48,7 @@ class WatchCurves:
                 self._content = facts | curves | {"progress": measure_progress(stop, curves["axes"])}
             except (Mistake, OSError) as error:  # the files may be incomplete because they are being written
                 self._content = {"curves": [], "title": self._run.name} | self._content | {"note": str(error)}
+                state = ("unread",)  # of no table: it is read again, since the fault may be mended in another file
             spent = time.monotonic() - began
             self._state, self._next_read = state, time.monotonic() + spent / MAX_READING_SHARE
         return self._content | {"age_s": age}

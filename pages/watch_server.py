@@ -24,7 +24,7 @@ from aiohttp import WSMsgType, web
 from command_line.next_steps import is_training
 from pages.templates import read_template
 from pages.watch_curves import WatchCurves
-from run_directory.layout import CONFIG, list_seed_runs
+from run_directory.layout import AGENT, CONFIG, list_seed_runs
 from run_directory.searches import STAGES
 from settings.mistakes import EnvironmentFault, Mistake, format_error
 
@@ -112,6 +112,7 @@ class WatchServer:
             "path": str(self.run),
             "search": (self.run / "trials").is_dir(),
             "training": is_training(self.run),
+            "published": (self.run / AGENT).is_file(),
             "runs": summaries,
             "chosen": self._curves[chosen].read_content() if chosen in runs else None,
         }

@@ -249,7 +249,8 @@ class PeriodicEvaluation:
     def _record(self, job: Job, evaluation: Evaluation) -> None:
         """Write an evaluation into its run directory, and show it.
 
-        Its weights stay until a row is to have it: without them, a run that has ended would not be looked at again.
+        Its weights are kept until the evaluation is in a row of progress.csv: their folder is what shows a continued
+        run that this row is still to be written.
         """
         others = [one for one in self.evaluations[job.run] if one.agent_steps != evaluation.agent_steps]
         known = sorted([*others, evaluation])

@@ -12,8 +12,8 @@ TEXTS = ("algo.name", "env.name", "env.id", "env.game", "model.torso", "model.dt
 WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_max")
 # The types of the settings that these commands use
 KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}
-NULLABLE_KINDS = {"env.dim": int, "env.kwargs": dict, "env.wrappers": list}
-REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
+NULLABLE_KINDS = {"env.dim": int, "env.kwargs": dict, "env.wrappers": list, "model.lstm_size": int}
+REQUIRED = ("seed", "algo.name", "env.name", "model.torso", "model.dtype")
 
 
 def read_run_settings(run: Path) -> dict:
@@ -38,6 +38,7 @@ def _read_checked(path: Path) -> dict:
         is_null = name in NULLABLE_KINDS and values.get(key) is None
         if name in REQUIRED or ((key or group) in values and not is_null):
             check_kind(path, values.get(key or group), kind, name)
+    check_kind(path, settings.get("stop", {}), dict, "stop")
     try:
         describe_protocol(settings["env"])
     except (KeyError, TypeError) as error:

@@ -62,7 +62,7 @@ class LiveGame:
         """Play one agent step; if the last game is over, the next one begins.
 
         Args:
-            every: the viewer sees one picture for so many frames, the maximum of the last two, as sprites flicker.
+            every: how many frames become one picture: the maximum of the last two of them, because sprites flicker.
 
         Returns:
             The message for the page, and how many seconds the step lasts. The message is the length of a header, the
@@ -81,6 +81,7 @@ class LiveGame:
             actions = policy.sample(self._generator).numpy()
             kind, row = describe_policy(policy)
         action, decided = self._games.played_actions(actions)[0], not self._games.ignores_next[0]
+        self._over = True  # until both have played the step: one of them may raise, and the game would be another one
         step, moment = self._games.step(actions), self._screen.step(action)
         terminated = bool(step.terminated[0])
         played = (float(step.rewards[0]), terminated, bool(step.truncated[0]) and not terminated)

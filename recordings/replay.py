@@ -4,7 +4,8 @@
 
 A game is stored as its seed, its start and its actions; recordings/replayed_game.py plays it again from these, frame by
 frame. Policy, value and entropy of each step are stored too, so showing a game needs neither the network nor torch. A
-file from another person can be opened safely: it holds no pickles, and every value is checked.
+file from another person can be read safely: it holds no pickles, and every value is checked. Playing it opens the
+environment that it names, which may import modules (SECURITY.md).
 
 The actions are those that the environment received: FIRE after a lost life if the protocol presses it for the agent,
 and continuous actions clipped to their box. `decided` says which actions the agent chose itself.

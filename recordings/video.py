@@ -23,7 +23,7 @@ from environments.screen import LINE_EVERY_S, Screen
 from recordings.replay import Replay, read_replay
 from recordings.replayed_game import ReplayMismatch, open_game, replay_game
 from recordings.video_file import Picture, write_video
-from run_directory.layout import RECORDINGS
+from run_directory.layout import RECORDINGS, list_seed_runs
 from run_directory.writing import choose_free_path, explain_unwritable, replace_file
 from settings.mistakes import Mistake, resolve_path
 
@@ -43,15 +43,18 @@ def find_replay(replay: str, run: Path | None) -> Path:
     """Return the file of a replay.
 
     Args:
-        replay: the path of the file, or its name among the recordings of the run.
+        replay: the path of the file, or its name among the recordings of the run; of several seeds, the first that
+            has it.
         run: a run directory, or None.
 
     Raises:
         Mistake: the path cannot be looked up.
     """
     path = resolve_path(replay, "replay")
-    inside = None if run is None else run / RECORDINGS / replay
-    return inside if inside is not None and not path.exists() and inside.exists() else path
+    if run is None or path.exists():
+        return path
+    inside = [one / RECORDINGS / replay for one in (run, *list_seed_runs(run))]
+    return next((file for file in inside if file.exists()), path)
 
 
 def film_file(path: Path, look: VideoFormat, console: Console | None = None) -> int:

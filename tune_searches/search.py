@@ -204,8 +204,7 @@ def run_source(
     except (TuneError, StorageInternalError) as error:
         if "StorageInternalError" not in repr(error):
             raise
-        storage = mask_passwords(plan.settings["search"]["storage"])
-        print(f"the search stopped: search.storage={storage} failed while it was written to")
+        print(f"the search stopped: a write to {mask_passwords(plan.settings['search']['storage'])} failed")
         return 1
     if source.overheads:
         display.print_line(source.describe_overhead())

@@ -219,7 +219,8 @@ def write_trials_csv(study: Study, folder: Path) -> None:
     keys = [parameter.key for parameter in study.space]
     rows = []
     for number, state, steps, score, failure, values in study.list_records():
-        rows.append((number, state, steps, "" if math.isnan(score) else score, failure, *map(values.get, keys)))
+        cells = ["null" if values.get(key, "") is None else values.get(key) for key in keys]  # empty: not drawn
+        rows.append((number, state, steps, "" if math.isnan(score) else score, failure, *cells))
     write_table(folder / TRIALS_CSV, ("trial", "state", "agent_steps", "score", "failure", *keys), rows)
 
 

@@ -16,13 +16,15 @@ from small_worlds import ASSAULT, NATURE, write_run
 from custom_models.distributions import Categorical
 from evidence.publication import publish_agent
 from pages.commands import write_pages
-from pages.run_facts import make_title
-from pages.run_games import choose_clips, make_agent
+from pages.run_facts import make_title, read_curves
+from pages.run_games import choose_clips, film_clip, make_agent
 from pages.run_page import write_page
 from playing.games_display import GamesDisplay
-from playing.kept_evaluations import find_evaluation
+from playing.kept_evaluations import find_evaluation, read_agent_file
+from playing.saved_settings import read_run_settings
 from recordings.recording import play_replays
 from recordings.saliency import PARTS, measure_importance
+from run import main
 from run_directory.checkpoints import find_checkpoint, read_totals
 from run_directory.manifest import write_manifest
 from settings.mistakes import Mistake
@@ -236,6 +238,64 @@ def test_evaluations_are_dots_at_the_time_at_which_their_weights_were_taken(make
         {"agent_steps": 2000, "wall_time_s": 4.0, "mean": 310.0, "low": None, "high": None},
     ]
     assert "evaluations" in content["curves"][0]["name"]
+
+
+def test_a_human_score_below_zero_is_a_line_as_any_other(make_run):
+    run = make_run(env=ASSAULT | {"game": "skiing", "name": "skiing"}, model=NATURE)
+    (run / "progress.csv").write_text(ROWS.replace("nan", "-17000.0").replace("300.0", "-4400.0"))
+    assert any(line["name"].startswith("human") for line in read_curves(read_run_settings(run), run)["lines"])
+
+
+def test_a_clip_is_labelled_with_the_steps_of_the_weights_that_played(assault_run, tmp_path, monkeypatch):
+    run = shutil.copytree(assault_run, tmp_path / "run")
+    milestone = run / "checkpoints/milestone_0"
+
+    def replace_meanwhile(pictures, rate, folder) -> str:
+        totals = json.loads((milestone / "progress.json").read_text())
+        (milestone / "progress.json").write_text(json.dumps(totals | {"agent_steps": 9999}))
+        return "data:"
+
+    monkeypatch.setattr("pages.run_games.encode_video", replace_meanwhile)
+    with GamesDisplay(1) as display:
+        assert film_clip(run, milestone, display, tmp_path)["name"] == "1,000 agent steps"
+
+
+@pytest.mark.parametrize("command", ["page", "record", "watch"])
+def test_the_checkpoint_of_one_seed_does_not_play_as_another(command, make_run, tmp_path, capsys):
+    for seed in (1, 2):
+        make_run(name=f"parent/seed_{seed}", seed=seed)
+    named = f"checkpoint={tmp_path}/parent/seed_2/checkpoints/last"
+    assert main([f"command={command}", f"run={tmp_path}/parent", named]) == 2
+    assert "give run=<one of them>" in capsys.readouterr().err
+
+
+EVALUATION = {"checkpoint": "last", "agent_steps": 1000, "episodes": 2, "games_seed": 1}
+STATISTICS = {"mean": 1.0, "std": 0.5, "iqm": 1.0, "iqm_interval": [0.5, 1.5]}
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        EVALUATION | {"episodes": None},
+        EVALUATION | {"stochastic": STATISTICS | {"iqm": "1"}},
+        EVALUATION | {"stochastic": STATISTICS | {"iqm_interval": None}},
+        EVALUATION | {"greedy": STATISTICS | {"iqm_interval": [1.0]}},
+    ],
+)
+def test_a_damaged_evaluation_is_named(evaluation, make_run):
+    run = make_run()
+    (run / "checkpoints/evaluation_last.json").write_text(json.dumps(EVALUATION | {"stochastic": STATISTICS}))
+    assert find_evaluation(run, run / "checkpoints/last")["episodes"] == 2
+    (run / "checkpoints/evaluation_last.json").write_text(json.dumps(evaluation))
+    with pytest.raises(Mistake, match=r"evaluation_last\.json is damaged"):
+        find_evaluation(run, run / "checkpoints/last")
+
+
+@pytest.mark.parametrize("starts", [None, [{"hardware": {}, "packages": {}}], [3]])
+def test_a_damaged_agent_file_is_named(starts, tmp_path):
+    (tmp_path / "agent.json").write_text(json.dumps({"starts": starts}))
+    with pytest.raises(Mistake, match=r"agent\.json is damaged"):
+        read_agent_file(tmp_path)
 
 
 def test_an_environment_without_pixels_has_its_game_and_no_eyes(make_run):

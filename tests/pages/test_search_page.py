@@ -63,6 +63,23 @@ def test_the_page_tells_the_trials_and_who_was_best(searched):
     assert "<td>default</td>" not in page and "too good" in page  # nothing was played on fresh seeds
 
 
+def test_a_choice_of_null_is_a_value_and_every_end_is_counted(searched):
+    settings = yaml.safe_load((searched / "config.yaml").read_text())
+    settings["search"]["space"] = {"algo.max_grad_norm": {"choice": [None, 0.5]}}
+    (searched / "config.yaml").write_text(yaml.safe_dump(settings))
+    cells = [(f"{n},COMPLETE", "0.5" if n % 2 else "null") for n in range(6)] + [
+        ("6,WAITING", ""),
+        ("7,UNFINISHED", ""),
+    ]
+    rows = [f"{start},1000,{n}.0,,{cell}" for n, (start, cell) in enumerate(cells)]
+    (searched / "trials.csv").write_text(
+        "\n".join(["trial,state,agent_steps,score,failure,algo.max_grad_norm", *rows, ""])
+    )
+    page = write_page(searched).read_text()
+    assert "over 6 complete trials" in page and "<td>null</td>" in page
+    assert "6 complete, 2 not finished." in page and "WAITING" not in page
+
+
 def test_fresh_seeds_come_first_where_they_were_played(searched):
     (searched / "seeds.csv").write_text(SEEDS)
     page = write_page(searched).read_text()

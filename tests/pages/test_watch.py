@@ -1,6 +1,7 @@
 """Watching a run: who may, what a page is sent, and what a browser shows of a run that is under way."""
 
 import asyncio
+import importlib
 import io
 import itertools
 import json
@@ -38,7 +39,7 @@ from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
 from run_directory.writing import lock_folder
 from runs.display import Display
-from settings.mistakes import Mistake
+from settings.mistakes import EnvironmentFault, Mistake
 
 HEAD = "agent_steps,wall_time_s,episode_return_mean,policy_loss,agent_steps_per_s\n"
 ROWS = "1000,2.0,nan,0.5,500\n2000,4.0,300.0,0.25,510\n3000,6.0,320.0,0.2,520\n"
@@ -410,6 +411,36 @@ def test_the_page_agrees_with_the_terminal_on_how_far_a_run_has_come(stop, share
     display.show_row(1, row)
     (bar,) = (line for line in display.draw_progress(80).plain.splitlines() if " left" in line)
     assert f"{progress['share']:.0%} " in bar and (left or "0 s") + " left" in bar
+
+
+def test_a_damaged_file_that_was_mended_is_read_again(assault_run):
+    curves = WatchCurves(assault_run)
+    (assault_run / "evaluations.csv").write_text("torn")
+    assert "evaluations.csv is damaged" in curves.summarize()["note"]
+    (assault_run / "evaluations.csv").unlink()
+    curves._next_read = 0.0
+    assert curves.summarize()["note"] == "" and curves.summarize()["agent_steps"] == 3000
+
+
+def test_a_game_whose_environment_failed_once_is_left_and_another_begun(make_run, monkeypatch):
+    env = {"name": "own", "id": "tests.environments.own_worlds:Matching-v0", "frameskip": 1, "clip_rewards": False}
+    world = importlib.import_module("tests.environments.own_worlds").Matching
+    step, calls = world.step, []
+
+    def fail_once(self, action):
+        calls.append(action)
+        if len(calls) == 4:  # the second step, of the second of the two environments
+            raise RuntimeError("once")
+        return step(self, action)
+
+    monkeypatch.setattr(world, "step", fail_once)
+    game = LiveGame(make_run(env=env, bias=[0.0] * 9), None)
+    game.play(1)
+    with pytest.raises(EnvironmentFault):
+        game.play(1)
+    game.play(1)
+    assert game.number == 2
+    game.close()
 
 
 def test_reading_a_table_again_takes_a_fiftieth_of_the_time_at_most(assault_run, monkeypatch):

@@ -21,7 +21,7 @@ from playing.games_display import GamesDisplay
 from recordings.recording import play_replays, record
 from recordings.replay import label_policy, list_played, pack_replay, read_replay
 from recordings.replayed_game import Environment, StepResult, has_pictures, open_game, replay_game
-from recordings.video import VideoFormat, combine_frames, iterate_pictures, make_video
+from recordings.video import VideoFormat, combine_frames, find_replay, iterate_pictures, make_video
 from run_directory.layout import PROGRESS_JSON
 from run_directory.manifest import write_manifest
 from run_directory.weights import write_weights
@@ -412,7 +412,9 @@ def test_of_several_seeds_the_first_plays_and_that_is_said(make_run, tmp_path, c
         make_run("Drawn-v0", name=f"parent/seed_{seed}", seed=seed)
     assert record(tmp_path / "parent", 1, look=SMALL) == 0
     assert "2 seeds" in (printed := capsys.readouterr().out) and "seed_2" in printed
-    assert len(recordings(tmp_path / "parent/seed_2")) == 1 and not (tmp_path / "parent/seed_10/recordings").exists()
+    (name,) = [path.name for path in recordings(tmp_path / "parent/seed_2")]
+    assert find_replay(name, tmp_path / "parent") == tmp_path / "parent/seed_2/recordings" / name
+    assert not (tmp_path / "parent/seed_10/recordings").exists()
 
 
 def test_another_protocol_and_seed_name_the_recording(make_run):
