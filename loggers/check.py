@@ -54,6 +54,18 @@ def get_wandb_mode() -> str:
     return os.environ.get("WANDB_MODE", "").lower() or "online"
 
 
+def find_place(name: str) -> str:
+    """Return where a logger keeps its runs: W&B's mode, server, team and project, or MLflow's store and experiment."""
+    if name == "wandb":
+        words = [get_wandb_mode(), *(os.environ.get(f"WANDB_{key}", "") for key in ("BASE_URL", "ENTITY", "PROJECT"))]
+    else:
+        store = os.environ.get("MLFLOW_TRACKING_URI", "")
+        is_relative = re.match(r"sqlite:///(?!/)", store) or ("://" not in store and store[:1] != "/")
+        is_relative = is_relative and not store.startswith("databricks")
+        words = [f"{store} in {Path.cwd()}" if is_relative else store, os.environ.get("MLFLOW_EXPERIMENT_NAME", "")]
+    return mask_passwords(" ".join(filter(None, words)))
+
+
 def refuse_wandb_without_key() -> None:
     """Refuse W&B online if it would ask for a key, which nobody answers while a run trains.
 

@@ -1,12 +1,13 @@
 """loggers.json: the name under which a run directory is known at W&B and MLflow, so that a resumed run is found again.
 
     {"id": "3f2a9c01b7d4", "name": "2026-11-22_13-05-41_3f2a", "group": "ppo/assault", "sent": {"wandb": 120000},
-     "missing": {}, "failed": false}
+     "missing": {}, "places": {"wandb": "online"}, "failed": false}
 
 Every seed has a run of its own there. Runs of one experiment share a group: `<algo>/<env>`, with the label where there
-is one, `searches/<name>` of the trials of a search, `grids/<name>` of the runs of a grid. `sent` has, for each logger,
-the agent steps of the newest row that it had when the run was last opened, and `missing`, for one that has lost rows,
-those of the first of them. `failed` says how the training has ended; it is missing until then.
+is one, `searches/<name>` of the trials of a search, `grids/<name>` of the runs of a grid. For each logger, `sent` has
+the agent steps of the newest row that it had when the run was last opened, and `places` where it kept the run. While
+the run is open, `missing` has the agent steps of the first row that is not known to have arrived; afterwards, for a
+logger that has lost rows, those of the first lost row. `failed` says how the training has ended; before, it is missing.
 """
 
 import hashlib
@@ -44,6 +45,7 @@ def make_identity(run: Path, folder: Path, settings: dict) -> dict[str, Any]:
         "group": f"{folder.parent.name}/{folder.name}" if part else "/".join(filter(None, words)),
         "sent": {},
         "missing": {},
+        "places": {},
     }
 
 
@@ -56,13 +58,15 @@ def read_identity(run: Path) -> dict[str, Any] | None:
     path = run / LOGGERS_JSON
     if not path.exists():
         return None
-    identity = read_json(path, dict)
-    for key, kind in {"id": str, "name": str, "group": str, "sent": dict, "missing": dict}.items():
+    identity = {"places": {}} | read_json(path, dict)  # those of earlier versions are without it
+    for key, kind in {"id": str, "name": str, "group": str, "sent": dict, "missing": dict, "places": dict}.items():
         check_kind(path, identity.get(key), kind, key)
     check_kind(path, identity.get("failed", False), bool, "failed")
     for key in ("sent", "missing"):
         for name, steps in identity[key].items():
             check_kind(path, steps, int, f"{key}.{name}")
+    for name, place in identity["places"].items():
+        check_kind(path, place, str, f"places.{name}")
     return identity
 
 

@@ -3,10 +3,11 @@
     row -> RunLogs -> a Sender for each logger (sender.py: queue, thread, process) -> W&B, MLflow
 
 A row is sent once. Where a training starts again from a checkpoint, rows are sent from the one on that is beyond all
-that were sent before, because neither W&B nor MLflow takes rows back. A logger that a run has from its middle on is
-sent the earlier rows of progress.csv first; so is one that has lost rows before, from the first of these on; and so is
-W&B offline at every start, since only its newest file counts. The newest evaluation that comes in after the last row
-is added to that row.
+that were sent before, because neither W&B nor MLflow takes rows back. A logger that was added when a run was resumed,
+or that keeps its runs at another place now, is sent the earlier rows of progress.csv first. So is W&B offline at every
+start, since only its newest file counts. One that has lost rows is sent all from the first lost one on; after a kill,
+all from the first that is not known to have arrived, so MLflow may show some twice. The newest evaluation that comes in
+after the last row is added to that row.
 
 Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seconds at most.
 """
@@ -14,11 +15,11 @@ Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seco
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from loggers.check import TENSORBOARD, get_wandb_mode
+from loggers.check import TENSORBOARD, find_place, get_wandb_mode
 from loggers.identity import describe_run, make_identity, read_identity, record_loss, write_identity
 from loggers.sender import Sender
 from run_directory.layout import PROGRESS_CSV
@@ -27,6 +28,7 @@ from settings.mistakes import Mistake, format_error
 
 CLOSE_S = 15.0  # that the end of a training waits for loggers
 EACH_S = 3.0  # and for each run that is still open
+NOTE_S = 60.0  # between two notes, in loggers.json, of the rows that have arrived
 
 
 @contextmanager
@@ -62,7 +64,8 @@ class RunLogs:
         self.settings, self.folder = settings, folder
         self.senders: dict[str, Sender] = {name: Sender(name) for name in names if name != TENSORBOARD}
         self.newest: dict[Path, dict[str, int]] = {}  # open run directory -> logger -> agent steps of its newest row
-        self.refilled: set[tuple[str, str]] = set()  # run directory and logger that lacked rows, which were sent again
+        self.opened: set[str] = set()  # run directories whose loggers.json says since when rows may be missing
+        self.next_note = time.monotonic() + NOTE_S
         self.failed: set[Path] = set()  # run directories whose training has failed
         self.notices: list[str] = []
 
@@ -81,16 +84,17 @@ class RunLogs:
             rows, facts = read_rows(run / PROGRESS_CSV), describe_run(run, identity)
             for name, sender in self.senders.items():
                 sender.open(str(run), facts)
-                first = find_first_missing(name, identity)
+                first = math.inf if str(run) in self.opened else find_first_missing(name, identity)
                 again = [row for row in rows if first <= int(row["agent_steps"]) <= agent_steps]
                 if again:
                     sender.send_rows(str(run), [clean_row(row) for row in again])
                 known = rows if first == math.inf else again
                 least = identity["sent"][name] if first == math.inf else first - 1
                 newest[name] = max([int(least), *(int(row["agent_steps"]) for row in known)])
-                identity["sent"][name] = newest[name]
-                if name in identity["missing"]:
-                    self.refilled.add((str(run), name))
+                identity["sent"][name], identity["places"][name] = newest[name], find_place(name)
+                since = identity["missing"].get(name, math.inf)  # of a run that this driver has opened before
+                identity["missing"][name] = int(min(first, since, newest[name] + 1))  # until they are known to arrive
+            self.opened.add(str(run))
             write_identity(run, identity)
         except Exception as error:  # a damaged file, a full disk: training goes on
             self.notices.append(f"{run}: no rows are sent to {' and '.join(self.senders)}: {format_error(error)}")
@@ -103,6 +107,19 @@ class RunLogs:
             if row["agent_steps"] > steps:
                 self.senders[name].send_rows(str(run), [clean_row(row)])
                 newest[name] = int(row["agent_steps"])
+        if self.senders and time.monotonic() >= self.next_note:
+            self.next_note = time.monotonic() + NOTE_S
+            self.note_arrived()
+
+    def note_arrived(self) -> None:
+        """Write into loggers.json of all open runs which rows have arrived, so that few are sent again after a kill."""
+        for run in self.newest:
+            with suppress(OSError, Mistake):  # then more are sent again
+                if identity := read_identity(run):
+                    for name, sender in self.senders.items():
+                        if (first := sender.find_first_unsent(str(run))) is not None:
+                            identity["missing"][name] = first
+                    write_identity(run, identity)
 
     def amend(self, run: Path, cells: Mapping[str, Any]) -> None:
         """Send cells that were added to the last row of a run, its `agent_steps` among them; a run that has ended is
@@ -167,8 +184,8 @@ class RunLogs:
             A sentence for each run directory that cannot be written.
         """
         complaints = []
-        runs = {run for sender in self.senders.values() for run, rows in sender.lost.items() if rows}
-        for run in runs | {run for run, _ in self.refilled}:
+        lossy = {run for sender in self.senders.values() for run, rows in sender.lost.items() if rows}
+        for run in lossy | self.opened:
             try:
                 lost = {
                     name: {"rows": sender.lost[run], "why": sender.reason}
@@ -190,7 +207,8 @@ class RunLogs:
 
 def find_first_missing(name: str, identity: dict[str, Any]) -> float:
     """Return the agent steps from which on a logger lacks rows of a run: 0 if it has none, infinity if it has all."""
-    if name not in identity["sent"] or (name == "wandb" and get_wandb_mode() == "offline"):
+    is_elsewhere = identity["places"].get(name, find_place(name)) != find_place(name)
+    if name not in identity["sent"] or is_elsewhere or (name == "wandb" and get_wandb_mode() == "offline"):
         return 0
     return identity["missing"].get(name, math.inf)
 

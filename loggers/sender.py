@@ -42,6 +42,7 @@ class Sender:
         lost: run directory -> its rows that were not sent.
         lost_from: run directory -> the agent steps of the first of them.
         lost_results: run directories with results that were not sent.
+        lost_ends: run directories whose end the logger did not take.
         reason: why the last of them were lost.
         unfinished: run directories whose end the logger has not confirmed.
     """
@@ -51,7 +52,9 @@ class Sender:
         self.lost: Counter[str] = Counter()
         self.taken: Counter[str] = Counter()  # run directory -> its rows that the logger has taken
         self.lost_from: dict[str, int] = {}
+        self.taken_to: dict[str, int] = {}  # run directory -> the agent steps of the newest of these
         self.lost_results: set[str] = set()
+        self.lost_ends: set[str] = set()
         self.reason = ""
         self.unfinished: set[str] = set()
         self._facts: dict[str, dict[str, Any]] = {}  # run directory -> what its run is opened with
@@ -87,6 +90,13 @@ class Sender:
         self.unfinished.add(run)
         self._put({"do": "finish", "run": run, "failed": failed})
 
+    def find_first_unsent(self, run: str) -> int | None:
+        """Return the agent steps from which on rows of a run may not have arrived; None before any row has."""
+        with self._lock:
+            if run not in self.taken_to:
+                return self.lost_from.get(run)
+            return min(self.taken_to[run] + 1, self.lost_from.get(run, sys.maxsize))
+
     def take_notices(self) -> list[str]:
         """Return what the user should know and has not been told yet."""
         notices = []
@@ -115,6 +125,8 @@ class Sender:
             sentences.append(f"{lost:,} of {format_count(lost + taken, 'row')} {were} not sent")
         if self.lost_results:
             sentences.append("evaluations, videos or pages were not sent")
+        if self.lost_ends and not sentences:
+            sentences.append("the end of a run was not recorded there, so it may be shown as running")
         return [f"logger={self.name}: {sentence} ({self.reason})" for sentence in sentences]
 
     def _put(self, message: dict[str, Any]) -> None:
@@ -133,6 +145,9 @@ class Sender:
                 self.lost_from[run] = min(int(row["agent_steps"]), self.lost_from.get(run, sys.maxsize))
             if message["do"] in ("add", "amend"):
                 self.lost_results.add(run)
+            elif message["do"] == "finish" and not self._killed.is_set():
+                self.unfinished.discard(run)
+                self.lost_ends.add(run)
         if first and not self._killed.is_set():
             self._notices.put(f"logger={self.name}: {reason}; the run goes on, and what is not sent is counted")
 
@@ -178,7 +193,9 @@ class Sender:
                 self._notices.put(f"logger={self.name}: {mask_passwords(answer['where'])}")
         self._ask(message)
         with self._lock:
-            self.taken[run] += len(message["rows"]) if message["do"] == "log" else 0
+            if message["do"] == "log":
+                self.taken[run] += len(message["rows"])
+                self.taken_to[run] = int(message["rows"][-1]["agent_steps"])
         if message["do"] == "finish":
             self._opened.discard(run)
             self.unfinished.discard(run)

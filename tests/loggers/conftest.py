@@ -11,6 +11,7 @@ FAKE_WANDB = '''
 """Appends what it is told to the file FAKE_NOTES; FAKE_MANNERS says how it behaves."""
 import json, os, time
 MANNERS = os.environ.get("FAKE_MANNERS", "good")
+PROJECT = os.environ.get("WANDB_PROJECT")
 
 def note(what, **words):
     with open(os.environ["FAKE_NOTES"], "a") as file:
@@ -45,11 +46,13 @@ class Run:
             time.sleep(3600)
         if MANNERS == "dies":
             os._exit(3)
-        note("log", id=self.id, step=step, row=row)
+        note("log", id=self.id, step=step, row=row, project=PROJECT)
         self.step = step
     def log_artifact(self, artifact):
         note("artifact", id=self.id, name=artifact.name, files=artifact.files)
     def finish(self, exit_code):
+        if MANNERS == "ends badly":
+            raise ConnectionError("the network is gone")
         note("finish", id=self.id, exit_code=exit_code)
 
 def init(**words):
@@ -57,7 +60,7 @@ def init(**words):
         raise ConnectionError("no such project")
     note("init", **words)
     told = [told for what, told in map(json.loads, open(os.environ["FAKE_NOTES"])) if what == "log"]
-    steps = [one["step"] for one in told if one["id"] == words["id"]]
+    steps = [one["step"] for one in told if one["id"] == words["id"] and one["project"] == PROJECT]
     return Run(words["id"], max(steps, default=-1) + 1)  # where the server has its rows
 '''
 

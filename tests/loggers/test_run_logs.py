@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from environments.checkout import ROOT
 from loggers import run_logs, sender
+from loggers.check import find_place
 from loggers.results import send_results
 from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs
@@ -92,6 +94,59 @@ def test_rows_that_were_lost_are_sent_when_the_run_is_opened_again(fake_wandb, b
     assert steps_of(told()) == [100, 200, 290, 390]
     train(run, settings, 390, [490])
     assert steps_of(told()) == [100, 200, 290, 390, 490]
+
+
+def test_rows_that_a_killed_driver_may_have_lost_are_sent_when_the_run_continues(fake_wandb, begun_run):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    killed = [train(run, settings, 0, [100], end=False)]  # and its end is written nowhere, as after SIGKILL
+    wait_until(lambda: steps_of(told()) == [100])
+    fake_wandb("raises")
+    killed.append(train(run, settings, 100, [200, 300], end=False))
+    for logs in killed:
+        logs.senders["wandb"].close(time.monotonic())
+    told = fake_wandb()
+    train(run, settings, 300, [400])
+    assert steps_of(told())[-3:] == [200, 300, 400]
+    count = len(steps_of(told()))
+    train(run, settings, 400, [500])
+    assert steps_of(told())[count:] == [500], "all had arrived"
+
+
+def test_what_is_known_to_have_arrived_is_noted_on_the_way(fake_wandb, begun_run, monkeypatch):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    logs = train(run, settings, 0, [100, 200], end=False)
+    wait_until(lambda: steps_of(told()) == [100, 200] and logs.senders["wandb"].find_first_unsent(str(run)) == 201)
+    logs.next_note = 0.0
+    logs.report(run, make_row(300))
+    assert json.loads((run / "loggers.json").read_text())["missing"] == {"wandb": 201}
+    logs.close(20)
+    assert json.loads((run / "loggers.json").read_text())["missing"] == {}
+
+
+def test_a_logger_that_keeps_its_runs_elsewhere_now_gets_all_rows(fake_wandb, begun_run, monkeypatch):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    train(run, settings, 0, [100, 200])
+    monkeypatch.setenv("WANDB_PROJECT", "another")
+    train(run, settings, 200, [300])
+    train(run, settings, 300, [400])
+    assert steps_of(told()) == [100, 200, 100, 200, 300, 400]
+
+
+@pytest.mark.parametrize(
+    ("store", "same"), [("", False), ("sqlite:///mlflow.db", False), ("sqlite:////tmp/m.db", True), ("http://a", True)]
+)
+def test_a_store_of_mlflow_where_one_stands_is_another_elsewhere(store, same, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    before = find_place("mlflow")
+    monkeypatch.chdir(tmp_path)
+    assert (find_place("mlflow") == before) == same
+
+
+def test_an_end_that_was_not_taken_is_said_as_such(fake_wandb, begun_run):
+    fake_wandb("ends badly")
+    run, settings = begun_run("logger=wandb")
+    said = " ".join(train(run, settings, 0, [100], end=False).close(20))
+    assert "shown as running" in said and "still sending" not in said
 
 
 def test_a_process_that_starts_again_in_the_same_driver_repeats_no_row(fake_wandb, begun_run):
