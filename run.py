@@ -21,7 +21,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if __name__ == "__main__":  # before the other imports, which take seconds and may be interrupted
-    from runs.interrupt import handle_early_signals, protect_output_streams
+    from command_line.output_streams import protect_output_streams
+    from runs.interrupt import handle_early_signals
 
     handle_early_signals()
     protect_output_streams()
@@ -173,8 +174,7 @@ def show_plan(settings: dict) -> int:
     from runs.ray_session import open_ray
 
     refuse_unwritable_output(settings)
-    plan = make_plan(settings)
-    with open_ray(plan):
+    with open_ray(plan := make_plan(settings), saves=False):
         planned = plan, build_config(plan), list_nodes()
         print(describe_plan(*planned, measure_pace(*planned)))
     return 0

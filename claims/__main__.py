@@ -17,7 +17,8 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in run.py
 
 if __name__ == "__main__":
-    from runs.interrupt import handle_early_signals, protect_output_streams
+    from command_line.output_streams import protect_output_streams
+    from runs.interrupt import handle_early_signals
 
     handle_early_signals()
     protect_output_streams()

@@ -66,6 +66,8 @@ def split_arguments(argv: list[str]) -> Arguments:
         flag = SHORT_FLAGS.get(flag, flag)
         if flag in ("--help", "--version", "--multirun") and not equals:
             found.flags.add(flag)
+        elif flag in ("--help", "--version", "--multirun"):
+            raise Mistake(f"{word}: {flag} takes no value; type {flag}{f' {value}' if flag == '--help' else ''}")
         elif flag in ("--cfg", "--config-dir", "--package"):
             if not equals:
                 value = words.pop(0) if words else ""

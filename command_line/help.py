@@ -116,7 +116,7 @@ def format_section(word: str, typed: list[str]) -> list[str]:
     """Return the lines on one word: a group, `group=option`, or a setting, with its value by the options `typed`."""
     group, equals, option = word.partition("=")
     if equals and group in GROUPS:
-        words = expand_overrides([word])  # two for any game of ALE; of a file of the user, its option
+        words = expand_overrides([word]) or [word]  # two for a game of ALE; of a user's file, its option; of null, none
         file = words[0].partition("=")[2]
         lines = [line for text in read_header(group, file) for line in (wrap_text("  ", text) if text else [""])]
         if group == "command":

@@ -50,6 +50,7 @@ def run_multirun(argv: list[str], overrides: list[str], print_only: bool, packag
     from grids.grid import run_grid
 
     folder, code = run_grid(grid, ["python", "run.py", *argv], overrides)
+    Interrupt.message = f"stopped; grid directory: {folder}"
     if not Interrupt.stop_requested:
         code = show_grid(folder, grid.arms) or code
     print(f"grid directory: {folder}")

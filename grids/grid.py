@@ -245,7 +245,7 @@ def train_configs(runs: dict[str, GridRun], configs: list[dict], plans: dict[str
 
         with (
             open_logs(some, folder, display.print_line) as logs,
-            open_evaluation(evaluator, labels, show_evaluation, display.print_line) as evaluation,
+            open_evaluation(evaluator, labels, show_evaluation, display.print_line, logs.tensorboard) as evaluation,
         ):
             recorder = Recorder(folder, source, condition, display, show, Metrics(some), logs, callbacks, evaluation)
             try:

@@ -17,6 +17,7 @@ from playing.saved_settings import read_run_settings
 from playing.seed_checkpoints import refuse_foreign_checkpoint
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import OWN_MODULES, format_command, list_seed_runs
+from runs.interrupt import Interrupt
 from settings.mistakes import EnvironmentFault, Mistake, format_error, resolve_path
 from settings.own_parts import list_own_modules
 
@@ -168,6 +169,7 @@ def print_games(run: Path, episodes: int, **words: Any) -> int:
 
 def show_search(folder: Path, finished: bool) -> int:
     """Print the results of a search so far and write its page; return 1 if the page cannot be saved, else 0."""
+    Interrupt.message = f"stopped; search directory: {folder}"
     from evidence.search_result import print_result
     from pages.search_page import write_page
     from tuned_configs.promotion import find_tuned_config

@@ -46,12 +46,13 @@ def open_evaluation(
     labels: dict[Path, str],
     show: Callable[[str, str], None],
     say: Callable[[str], None],
+    tensorboard: bool = True,
 ) -> Iterator["PeriodicEvaluation | None"]:
     """Yield the queue of a run's evaluations, and end its process afterwards; None without a `bundle`.
 
     The other arguments are those of PeriodicEvaluation.
     """
-    evaluation = None if bundle is None else PeriodicEvaluation(bundle, labels, show, say)
+    evaluation = None if bundle is None else PeriodicEvaluation(bundle, labels, show, say, tensorboard)
     try:
         yield evaluation
     finally:
@@ -84,6 +85,7 @@ class PeriodicEvaluation:
         labels: run directory of a seed -> its name for people.
         show: told the name of a seed, and an evaluation that has come in as text.
         say: shows a sentence.
+        tensorboard: whether TensorBoard gets the evaluations as well.
 
     Attributes:
         num_skipped: weights that were left out because too many were waiting.
@@ -98,8 +100,9 @@ class PeriodicEvaluation:
         labels: dict[Path, str],
         show: Callable[[str, str], None],
         say: Callable[[str], None],
+        tensorboard: bool = True,
     ):
-        self.labels, self.show, self.say = labels, show, say
+        self.labels, self.show, self.say, self.tensorboard = labels, show, say, tensorboard
         self.evaluations = {run: read_evaluations(run) for run in labels}
         self.waiting: list[Job] = []
         self.playing: tuple[Job, Any] | None = None  # and the ObjectRef of its Evaluation
@@ -121,7 +124,8 @@ class PeriodicEvaluation:
         if len(kept) < len(known):
             self.evaluations[run] = kept
             write_evaluations(run, kept)
-            draw_evaluations(run, [], agent_steps + 1)
+            if self.tensorboard:
+                draw_evaluations(run, [], agent_steps + 1)
         self.waiting = [job for job in self.waiting if job.run != run or job.agent_steps <= agent_steps]
         if self.playing and self.playing[0].run == run and self.playing[0].agent_steps > agent_steps:
             self.playing = self.playing[0]._replace(inode=-1), self.playing[1]
@@ -256,7 +260,8 @@ class PeriodicEvaluation:
         known = sorted([*others, evaluation])
         write_evaluations(job.run, known)  # if that fails, the weights are not taken for played
         self.evaluations[job.run] = known
-        draw_evaluations(job.run, self.evaluations[job.run], evaluation.agent_steps)
+        if self.tensorboard:
+            draw_evaluations(job.run, self.evaluations[job.run], evaluation.agent_steps)
         self.show(self.labels[job.run], describe_evaluation(evaluation))
 
     def _give_up(self, job: Job, why: str) -> None:

@@ -14,6 +14,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, STARTS
 from run_directory.starts import read_starts
 from settings.experiment import list_versions
@@ -30,9 +31,8 @@ def create_run(settings: dict) -> Path:
         Mistake: `output_dir` cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + "_" + secrets.token_hex(2)
-    name = compute_key(settings) if settings["resume"] == AUTO else stamp
-    name = "_".join(filter(None, (name, settings["label"])))
-    return make_folder(settings, settings["algo"]["name"], settings["env"]["name"], name)
+    words = compute_key(settings) if settings["resume"] == AUTO else stamp, settings["label"]
+    return make_folder(settings, settings["algo"]["name"], settings["env"]["name"], "_".join(filter(None, words)))
 
 
 def make_folder(settings: dict, *names: str) -> Path:
@@ -75,9 +75,10 @@ def find_begun_run(settings: dict) -> Path | None:
     If an earlier version of the suite has made it, its name was computed without the newer settings, and has no label.
     """
     path = Path(settings["output_dir"]).expanduser().resolve() / settings["algo"]["name"] / settings["env"]["name"]
-    keys = [compute_key(version) for version in list_versions(settings)]
-    names = [*(f"{key}_{settings['label']}" for key in keys if settings["label"]), *keys]
-    return next((path / name for name in names if (path / name / STARTS).exists()), None)
+    label, keys = settings["label"], [compute_key(version) for version in list_versions(settings)]
+    names = [*(f"{key}_{label}" for key in keys if label), *keys]
+    begun = [path / name for name in names if (path / name / STARTS).exists()]
+    return next((run for run in begun if not label or read_yaml(run / CONFIG).get("label") == label), None)
 
 
 def find_newest_run(path: str, setting: str, output_dir: str, kinds: tuple[str, ...] = ("train", "search")) -> str:

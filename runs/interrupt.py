@@ -9,11 +9,9 @@ Terminals and schedulers send these signals to all processes of a run, and Ray's
 Ray's processes are started with all of them blocked but SIGINT, and only the driver reacts to them.
 """
 
-import io
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,48 +26,11 @@ SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXC
 STOP_SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
 MESSAGE_BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
 MESSAGE_OF_STOP = "stopping: waiting for the update under way, then writing a checkpoint (again to stop at once)"
+MESSAGE_OF_END = "stopping: all training has ended; waiting for loggers and Ray (again to stop at once)"
 MESSAGE_OF_EVALUATIONS = "stopping: the evaluations that are left are played when the run is continued"
 # A second signal counts as a second request only after this time: a terminal that closes, and schedulers, send several
 # signals within milliseconds.
 REPEAT_AFTER_S = 1.0
-
-
-class FailsafeStream(io.TextIOWrapper):
-    """An output stream that drops its text, instead of raising an error, once its terminal or pipe is closed.
-
-    A closed terminal sends SIGHUP, and Ctrl-C ends `| tee` as well as the run. An error in a print would then end the
-    driver before it has written the checkpoint.
-    """
-
-    def write(self, text: str) -> int:
-        try:
-            return super().write(text)
-        except OSError:
-            self.redirect_to_null()
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError:
-            self.redirect_to_null()
-
-    def redirect_to_null(self) -> None:
-        """Redirect the stream to /dev/null, together with the text that is still in its buffer."""
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.fileno())
-        os.close(null)
-
-
-def protect_output_streams() -> None:
-    """Replace standard output and standard error of this process by failsafe streams."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):
-            kept = {key: getattr(stream, key) for key in ("encoding", "errors", "line_buffering", "write_through")}
-            if kept["errors"] == "strict":  # a path with letters that a log in ASCII lacks stops no run
-                kept["errors"] = "backslashreplace"
-            setattr(sys, name, FailsafeStream(stream.detach(), **kept))
 
 
 def exit_before_training(number: int = 0, frame: Any = None) -> None:
@@ -136,7 +97,9 @@ class Interrupt:
     stop_without_checkpoint = False  # because the disk has no room for one
     reason = ""  # a sentence for the user, if the disk or a callback is the reason to stop
     owns_ray = False  # True if Ray was started by this process and not by a cluster
+    saves = True  # False in a dry run, which has nothing to save
     training = False  # True after the first report of a trial
+    has_ended = False  # True when no trial is left that could write a checkpoint
     num_checkpoint_requests = 0  # requests of the user, without those of checkpoint_every_s
     num_answered: dict[str, int] = {}  # trial -> how many of these requests it has met
 
@@ -145,7 +108,17 @@ class Interrupt:
         """Forget all requests."""
         cls.stop_requested, cls.stop_without_checkpoint, cls.reason = False, False, ""
         cls.training, cls.num_checkpoint_requests, cls.num_answered = False, 0, {}
-        cls.stop_message, cls.signalled_at = MESSAGE_OF_STOP, None
+        cls.stop_message, cls.signalled_at, cls.has_ended = MESSAGE_OF_STOP, None, False
+
+    @classmethod
+    def end_trials(cls) -> None:
+        """Note that no trial is left that could write a checkpoint."""
+        cls.has_ended, cls.stop_message = True, MESSAGE_OF_END
+
+    @classmethod
+    def begin_trials(cls) -> None:
+        """Note that trials begin, of a search perhaps after others."""
+        cls.has_ended, cls.stop_message = False, MESSAGE_OF_STOP
 
     @classmethod
     def begin_evaluations(cls) -> None:
@@ -159,7 +132,7 @@ class Interrupt:
         Before training, a run with a Ray of its own exits at once; a run on a cluster is stopped in good order at any
         time. A second signal, after REPEAT_AFTER_S, kills the process, except for SIGHUP and SIGXCPU.
         """
-        if cls.owns_ray and not cls.training:
+        if (cls.owns_ray or not cls.saves) and not cls.training:
             if number == signal.SIGUSR1:
                 return
             exit_before_training()
@@ -174,7 +147,9 @@ class Interrupt:
 
     @classmethod
     def request_checkpoint(cls, number: int, frame: Any) -> None:
-        """Handle a signal that asks for a checkpoint; every trial writes one after its next report."""
+        """Handle a signal that asks for a checkpoint; every trial that has reported writes one at its next report."""
+        if cls.has_ended or not cls.training:
+            return
         cls.num_checkpoint_requests += 1
         print("\nSIGUSR1: writing a checkpoint after the update under way, then going on", flush=True)
 
@@ -216,7 +191,7 @@ class Interrupt:
         if not (isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS):
             return False
         cls.stop_requested = cls.stop_without_checkpoint = True
-        cls.reason = f"{path} cannot be written ({error.strerror}): stopped, and the last checkpoint is whole"
+        cls.reason = f"{path} cannot be written ({error.strerror}): stopped without another checkpoint"
         return True
 
 

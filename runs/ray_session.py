@@ -17,8 +17,12 @@ from runs.interrupt import STOP_SIGNALS, Interrupt, block_signals_in_children, s
 
 
 @contextmanager
-def open_ray(plan: Plan) -> Iterator[None]:
+def open_ray(plan: Plan, saves: bool = True) -> Iterator[None]:
     """Connect to Ray for as long as a run takes; meanwhile signals ask the run to stop, or for a checkpoint.
+
+    Args:
+        plan: of the run.
+        saves: whether there will be checkpoints; without, a signal that asks to stop ends the process at once.
 
     Raises:
         Mistake: `cluster.address` cannot be reached, or the run cannot work there.
@@ -35,6 +39,7 @@ def open_ray(plan: Plan) -> Iterator[None]:
         select_unignored_signals(*STOP_SIGNALS), Interrupt.request_stop
     ) | {signal.SIGUSR1: usr1}
     before = {number: signal.getsignal(number) for number in handlers}
+    Interrupt.saves = saves
     Interrupt.owns_ray = started and settings["cluster"]["address"] == LOCAL
     if started:
         with block_signals_in_children():

@@ -51,6 +51,7 @@ class SeedSource(TrialSource):
         self.waiting = list(seeds)
         self.configs: dict[str, dict] = {}  # Tune's trial -> its config
         self.failures: dict[int, str] = {}  # seed -> reason
+        self.ended: set[int] = set()
 
     def suggest(self, trial_id: str) -> dict | str:
         if Interrupt.stop_requested or not self.waiting:
@@ -61,6 +62,7 @@ class SeedSource(TrialSource):
         return self.configs[trial_id]
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        self.ended |= {*self.configs[trial_id]["seeds"]} if result else set()
         if result and result["failure"]:
             self.fail_trial(self.configs[trial_id], result["failure"])
 
@@ -202,7 +204,9 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
         labels = {path: f"seed {seed}" for seed, path in dirs.items()}
         with (
             open_logs(settings, run, display.print_line) as logs,
-            open_evaluation(plan.evaluator, labels, display.show_evaluation, display.print_line) as evaluation,
+            open_evaluation(
+                plan.evaluator, labels, display.show_evaluation, display.print_line, logs.tensorboard
+            ) as evaluation,
         ):
             recorder = Recorder(run, source, condition, display, show, Metrics(settings), logs, callbacks, evaluation)
             try:
@@ -210,7 +214,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
                     run_trials(recorder, settings["max_failures"])
                 recorder.finish_evaluations([str(run)])
             except NodeLost as error:
-                source.failures |= dict.fromkeys(todo, str(error))
+                source.failures |= dict.fromkeys([seed for seed in todo if seed not in source.ended], str(error))
         writer = recorder.open_writer(str(run))
         with stop_on_full_disk(run):
             writer.close()
@@ -243,7 +247,7 @@ def conclude(failures: dict[int, str], dirs: dict[int, Path], run: Path) -> int:
     elif failures:
         print("there is no checkpoint to continue from; once the cause is mended, the same line starts the run again")
     else:
-        print("nothing was trained yet: the same line starts it again")
+        print("there is no checkpoint yet: the same line starts the run from its beginning")
     return 1
 
 

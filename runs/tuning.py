@@ -28,7 +28,7 @@ from loggers.run_logs import RunLogs
 from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory import checkpoints
 from run_directory.files import read_yaml
-from run_directory.layout import CONFIG, TUNE, checkpoint_path, seed_paths
+from run_directory.layout import CONFIG, STARTS, TUNE, checkpoint_path, seed_paths
 from runs.display import Screen
 from runs.interrupt import Interrupt, stop_on_full_disk
 from runs.training_process import TrainingProcess, read_trial
@@ -119,7 +119,7 @@ class Recorder(tune.Callback):
     Args:
         folder: of the run or the search.
         source: of the trials; it is told which of them fail.
-        stop: told when the user's wish to stop leaves only trials that wait for their turn.
+        stop: its `drop_waiting` is set when the user has asked to stop and no trial runs any more.
         screen: shows notices and faults.
         show: given the config and the result of a trial, shows its numbers.
         metrics: shows the rows to Prometheus.
@@ -155,7 +155,9 @@ class Recorder(tune.Callback):
         if directory not in self.writers:
             path = Path(directory)
             seeds = list_seeds(read_yaml(path / CONFIG))
-            self.writers[directory] = RowWriter(seed_paths(path, seeds), path, self.logs.tensorboard)
+            is_seed = path.name.startswith("seed_") and (path.parent / STARTS).exists()  # of a run, resumed by itself
+            parent = path.parent if is_seed else path  # its progress.csv has the rows of all seeds
+            self.writers[directory] = RowWriter(seed_paths(path, seeds), parent, self.logs.tensorboard)
         return self.writers[directory]
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
@@ -180,8 +182,8 @@ class Recorder(tune.Callback):
                 else:
                     writer.add(seed, row, workers)
                 self.logs.report(writer.dirs[seed], row)
+                self.callbacks.add_row(writer.dirs[seed], row)
             self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
-            self.callbacks.add_row(writer.dirs[seed], row)
             self.show(trial.config, result)
 
     def finish_evaluations(self, runs: Iterable[str]) -> None:
@@ -348,8 +350,10 @@ def run_trials(
             verbose=0,
         ),
     )
+    Interrupt.begin_trials()
     try:
         with stop_on_full_disk(recorder.folder):  # Tune writes there, too
             tuner.fit()
     finally:
+        Interrupt.end_trials()
         recorder.callbacks.end_all("Ray ended")

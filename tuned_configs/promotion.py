@@ -69,7 +69,8 @@ def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
         check_kind(trial / CONFIG, settings[group].get("name"), str, f"{group}.name")
     for key, value in best.values.items():
         group, _, name = key.partition(".")
-        if str(found := settings.get(group, {}).get(name)) != value and parse_value(value) != found:
+        found = settings.get(group, {}).get(name)
+        if value != ("null" if found is None else str(found)) and parse_value(value) != found:
             raise explain_damage(trial / CONFIG, f"{key} is {found} where {folder / TRIALS_CSV} has {value}")
     text = format_header(folder, trial, search, best, path.stem) + format_settings(settings)
     if why := save_file(path, text):

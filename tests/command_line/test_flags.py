@@ -38,7 +38,8 @@ def test_a_group_of_the_experiment_can_be_printed_alone(flag, capsys):
         (["--algo", "a3c", "--num-workers", "4"], "type algo=a3c algo.num_workers=4\n"),
         (["--num-workers=4", "--algo=a3c"], "type algo.num_workers=4 algo=a3c\n"),
         (["--algo", "ppo", "--num-workers", "4"], "type algo=ppo cluster.num_env_runners=4\n"),
-        (["--help=algo"], "--help"),
+        (["--help=algo"], "type --help algo\n"),
+        (["--multirun=1"], "type --multirun\n"),
     ],
 )
 def test_a_flag_that_cannot_be_meant_is_answered_with_what_to_type(words, named, capsys):

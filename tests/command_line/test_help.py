@@ -87,7 +87,13 @@ def test_a_page_says_whose_settings_it_shows():
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("algo.learning_rate", "algo.lr"), ("algoo", "algo"), ("algo=ppp", "ppo"), ("env.foo", "no such setting")],
+    [
+        ("algo.learning_rate", "algo.lr"),
+        ("algoo", "algo"),
+        ("algo=ppp", "ppo"),
+        ("env.foo", "no such setting"),
+        ("tune_searches=null", "no such option"),
+    ],
 )
 def test_help_on_what_there_is_not_is_a_mistake(word, said, capsys):
     with pytest.raises(Mistake, match=said):

@@ -108,6 +108,17 @@ def died() -> ActorDiedError:
     return ActorDiedError()
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_tensorboard_gets_evaluations_only_where_it_is_a_logger_of_the_run(shown, evaluators, tmp_path):
+    save_weights(tmp_path, 1000)
+    queue = PeriodicEvaluation({}, {tmp_path: "seed 1"}, lambda *_: None, lambda *_: None, tensorboard=shown)
+    queue.collect(tmp_path)
+    evaluators.answer(20.0)
+    queue.poll()
+    queue.drop_beyond(tmp_path, 500)
+    assert (tmp_path / "tensorboard").exists() == shown and (tmp_path / "evaluations.csv").exists()
+
+
 def test_weights_play_one_after_the_other_and_are_removed_once_their_row_is_written(
     queue_of, evaluators, said, tmp_path
 ):

@@ -105,7 +105,10 @@ def test_a_label_is_part_of_the_name_with_resume_auto_too(compose, tmp_path):
     folders = {name: create_run(one) for name, one in (("plain", plain), ("mine", labelled))}
     assert folders["mine"].name == f"{folders['plain'].name}_mine"
     write_start(folders["plain"], plain, [], words, "float32")
+    assert find_begun_run(labelled) is None, "the run without a label is another one"
+    write_start(folders["plain"], labelled, [], words, "float32")
     assert find_begun_run(labelled) == folders["plain"], "an earlier version left it out"
+    write_start(folders["plain"], plain, [], words, "float32")
     write_start(folders["mine"], labelled, [], words, "float32")
     assert find_begun_run(labelled) == folders["mine"] and find_begun_run(plain) == folders["plain"]
 

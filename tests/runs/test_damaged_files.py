@@ -74,8 +74,8 @@ def whole_run(tmp_path_factory, compose):
 
 @pytest.fixture(scope="module")
 def whole_search(tmp_path_factory, compose):
-    """A search directory: two trials have ended, one is under way, fresh seeds have been played."""
-    words = ["tune_searches=cartpole_ppo", "stop.agent_steps=30000"]
+    """A search directory: three trials have ended, and fresh seeds have been played."""
+    words = ["tune_searches=cartpole_ppo", "stop.agent_steps=30000", "search.trials=3"]
     folder, settings = tmp_path_factory.mktemp("whole") / "search", compose(words)
     folder.mkdir()
     write_start(folder, settings, ["python", "run.py", *words], words, "float32")
@@ -91,10 +91,8 @@ def whole_search(tmp_path_factory, compose):
             trial[group][name] = value
         write_start(path, trial | {"command": "train"}, ["python", "run.py"], words, "float32")
         (path / "progress.csv").write_text(COLUMNS + "30000,30000,9.5,300,70.0,900.0,0.1\n")
-        state = "RUNNING"
-        if number < 2:
-            state = study.tell(number, 30000, 70.0 + number).name
-        table.append(f"{number},{state},30000,{70.0 + number},," + ",".join(map(str, values.values())))
+        state = study.tell(number, 30000, (70.0, 71.0, 60.0)[number]).name
+        table.append(f"{number},{state},30000,{(70.0, 71.0, 60.0)[number]},," + ",".join(map(str, values.values())))
     (folder / "trials.csv").write_text("\n".join(table) + "\n")
     seeds = [f"{name},fresh,{seed},{score + seed}" for seed in (3, 4, 5) for name, score in SCORES.items()]
     (folder / "seeds.csv").write_text("\n".join(["name,stage,seed,score", *seeds]) + "\n")

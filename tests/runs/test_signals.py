@@ -118,7 +118,8 @@ TRAINS = """import signal, sys, time
 from pathlib import Path
 from rich.console import Console
 from rich.live import Live
-from runs.interrupt import STOP_SIGNALS, Interrupt, protect_output_streams
+from command_line.output_streams import protect_output_streams
+from runs.interrupt import STOP_SIGNALS, Interrupt
 protect_output_streams()
 Interrupt.training = True
 for number in STOP_SIGNALS:
@@ -188,7 +189,9 @@ def test_a_signal_that_comes_again_by_itself_is_no_second_request(number, monkey
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_what_is_said_is_read_at_once_where_python_does_not_buffer(unbuffered):
     """Containers set PYTHONUNBUFFERED; standard error is never buffered by whole blocks."""
-    code = "import sys, time\nfrom runs.interrupt import protect_output_streams\nprotect_output_streams()\n"
+    code = (
+        "import sys, time\nfrom command_line.output_streams import protect_output_streams\nprotect_output_streams()\n"
+    )
     code += "print('said', file=sys.stderr)\ntime.sleep(60)"
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     process = subprocess.Popen(

@@ -4,6 +4,7 @@ import errno
 import io
 import math
 import re
+import signal
 from functools import partial
 from types import SimpleNamespace
 
@@ -18,12 +19,13 @@ from loggers.run_logs import RunLogs
 from playing.evaluations import Evaluation, make_columns, read_evaluations, write_evaluations
 from playing.periodic_evaluation import PeriodicEvaluation
 from run_directory.progress_table import ProgressTable
+from run_directory.starts import write_start
 from runs import training_process, tuning
 from runs.display import Display
 from runs.interrupt import Interrupt
-from runs.train import SeedSource
+from runs.train import SeedSource, conclude, train_seeds
 from runs.training_process import TrainingProcess
-from runs.tuning import PlacementTimer, Recorder, StopCondition, run_trials
+from runs.tuning import NodeLost, PlacementTimer, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import rows_of
 
@@ -67,6 +69,90 @@ def test_a_disk_that_is_full_when_an_evaluation_comes_in_stops_the_run_and_its_r
     recorder.on_trial_result(1, [trial], trial, result)
     assert [row["agent_steps"] for row in rows_of(tmp_path)] == [1000]
     assert Interrupt.stop_requested and "No space" in Interrupt.reason
+
+
+def test_a_row_that_a_full_disk_did_not_take_is_told_to_no_callback(tmp_path, monkeypatch):
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+    told = []
+    nobody = SimpleNamespace(begin=lambda *_: None, report=lambda *_: None)
+    callbacks = SimpleNamespace(add_row=lambda *words: told.append(words))
+    recorder = Recorder(tmp_path, nobody, nobody, nobody, lambda *_: None, nobody, nobody, callbacks)
+    writer = recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
+    trial = SimpleNamespace(config={"label": "seed 1", "dir": str(tmp_path)})
+
+    def report(steps: int) -> None:
+        reports = [(1, {"agent_steps": steps}, [], None)]
+        recorder.on_trial_result(1, [trial], trial, {"notices": [], "failure": None, "reports": reports})
+
+    def add(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    report(1000)
+    monkeypatch.setattr(writer, "add", add)
+    report(2000)
+    assert [row["agent_steps"] for _, row in told] == [1000]
+
+
+def test_a_seed_that_is_resumed_by_itself_has_its_rows_in_the_table_of_all_seeds(compose, tmp_path):
+    settings = compose(["env=cartpole", "seed=1,2"])
+    run, alone = tmp_path / "run", tmp_path / "seed_3"
+    for path, seed in ((run, [1, 2]), (run / "seed_1", 1), (run / "seed_2", 2), (alone, 3)):
+        path.mkdir(exist_ok=True)
+        write_start(path, settings | {"seed": seed}, [], [], "float32")
+    logs = SimpleNamespace(tensorboard=False)
+    recorder = Recorder(run / "seed_1", *[None] * 5, logs)
+    recorder.open_writer(str(run / "seed_1")).add(1, {"agent_steps": 100})
+    recorder.open_writer(str(alone)).add(3, {"agent_steps": 100})
+    assert rows_of(run) == [{"seed": 1, "agent_steps": 100}] and not (tmp_path / "progress.csv").exists()
+
+
+@pytest.mark.parametrize("owns_ray", [True, False])
+def test_a_dry_run_has_nothing_to_save_and_ends_at_once(owns_ray, monkeypatch):
+    Interrupt.clear()
+    ended = []
+    monkeypatch.setattr("runs.interrupt.exit_before_training", lambda: ended.append(True))
+    for name, value in {"owns_ray": owns_ray, "saves": False}.items():
+        monkeypatch.setattr(Interrupt, name, value)
+    Interrupt.request_stop(signal.SIGINT, None)
+    assert ended
+    Interrupt.clear()
+
+
+def test_no_checkpoint_is_promised_before_the_first_row_and_after_the_last(capsys):
+    Interrupt.clear()
+    Interrupt.request_checkpoint(signal.SIGUSR1, None)
+    Interrupt.handle_report("a", {})
+    Interrupt.end_trials()
+    Interrupt.request_checkpoint(signal.SIGUSR1, None)
+    Interrupt.request_stop(signal.SIGINT, None)
+    assert "checkpoint" not in capsys.readouterr().out and Interrupt.num_checkpoint_requests == 0
+    Interrupt.clear()
+
+
+def test_a_disk_that_fills_before_the_first_checkpoint_is_said_to_have_left_none(tmp_path, capsys):
+    Interrupt.clear()
+    Interrupt.stop_if_disk_full(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    assert conclude({}, {1: tmp_path}, tmp_path) == 1
+    assert "checkpoint is whole" not in (said := capsys.readouterr().out) and "there is no checkpoint" in said
+    Interrupt.clear()
+
+
+def test_a_seed_that_had_ended_has_not_failed_when_ray_dies(compose, tmp_path, monkeypatch, capsys):
+    settings = compose(["env=cartpole", "seed=1,2", f"output_dir={tmp_path}", "logger=null"])
+    for path, seed in ((tmp_path, [1, 2]), (tmp_path / "seed_1", 1), (tmp_path / "seed_2", 2)):
+        path.mkdir(exist_ok=True)
+        write_start(path, settings | {"seed": seed}, [], [], "float32")
+
+    def run_trials(recorder, *words):
+        recorder.source.suggest("a")
+        recorder.source.on_trial_complete("a", {"failure": None})
+        raise NodeLost("Ray died")
+
+    monkeypatch.setattr("runs.train.run_trials", run_trials)
+    assert train_seeds(make_plan(settings), tmp_path, [1, 2]) == 1
+    said = capsys.readouterr().out
+    assert "seed 2 failed: Ray died" in said and "seed 1 failed" not in said
 
 
 def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypatch):

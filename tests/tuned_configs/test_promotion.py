@@ -64,6 +64,16 @@ def test_the_command_in_a_tuned_config_names_the_folder_of_the_users_own_modules
     assert re.search(r"^# How: .* seed=\[3,4,5\] --config-dir '/my own'$", text, re.MULTILINE)
 
 
+def test_a_winner_that_drew_null_is_promoted(searched, tmp_path):
+    path, table = searched / "trials/0002/config.yaml", searched / "trials.csv"
+    trial = yaml.safe_load(path.read_text())
+    trial["algo"]["max_grad_norm"] = None
+    path.write_text(yaml.safe_dump(trial))
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{head},algo.max_grad_norm", *(f"{row},null" for row in rows), ""]))
+    assert yaml.safe_load(promote_winner(searched, tmp_path).read_text())["algo"]["max_grad_norm"] is None
+
+
 @pytest.mark.parametrize("changed", [{}, {"id": "Acrobot-v1", "name": "Acrobot-v1"}])  # without a file of its own
 def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, searched):
     path = searched / "trials" / "0002" / "config.yaml"
