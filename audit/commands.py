@@ -14,6 +14,7 @@ from probes.audit_file import AUDIT_JSON, AUDIT_MD
 from probes.probe import FAIL
 from run_directory.checkpoints import find_checkpoint
 from run_directory.layout import list_seed_runs
+from run_directory.outputs import refuse_unwritable_output
 from run_directory.writing import save_file
 from settings.algorithms import find_base
 from settings.mistakes import Mistake, resolve_path
@@ -37,7 +38,10 @@ def audit(settings: dict[str, Any], command: list[str]) -> int:
     if find_base(settings["algo"]) == "dqn":
         raise Mistake("algo=dqn is RLlib's own, whose objects an audit does not know; it audits pg, a2c, a3c and ppo")
     title = f"{settings['algo']['name']} on {settings['env']['name']}"
-    folder = run or Path("outputs/audits") / f"{title.replace(' on ', '_')}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    folder = Path(settings["output_dir"]).expanduser() / "audits"
+    folder = run or folder / f"{title.replace(' on ', '_')}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    if not run:
+        refuse_unwritable_output(settings, "audits")
     print(f"audit of {title}{f', {checkpoint}' if checkpoint else ''}: some minutes", flush=True)
     return run_audit(settings, checkpoint, title, folder, " ".join(command))
 

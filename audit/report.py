@@ -99,10 +99,10 @@ def format_files(content: dict[str, Any], command: str) -> dict[str, str]:
         content: what `describe_audit` returned. AUDIT_JSON holds it as it is, AUDIT_MD as a table.
         command: the command line of the audit, for AUDIT_MD.
     """
-    rows = [
-        f"| {a['status']} | {a['subject']}: {a['question']} | {a['found']} | {a['others']} | `{a['code']}` |"
-        for a in content["answers"]
-    ]
+    rows = []
+    for a in content["answers"]:
+        found, others = (a[key].replace("|", "\\|") for key in ("found", "others"))
+        rows.append(f"| {a['status']} | {a['subject']}: {a['question']} | {found} | {others} | `{a['code']}` |")
     counts = Counter(a["status"] for a in content["answers"])
     head = [f"# Audit: {content['title']}", "", f"    {command}", ""]
     numbers = ", ".join(f"{counts[status]} {status}" for status in (PASS, DIFFERS, FAIL, SKIPPED))

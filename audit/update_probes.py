@@ -111,6 +111,8 @@ def measure_distances(subject: Subject, comparison: Comparison, step: Step) -> t
 )
 def compare_gradient(subject: Subject) -> Finding:
     """The gradient of an update is that of the paper's loss, row by row."""
+    if subject.algo_name == "pg":
+        subject.require_choice()
     comparison = Comparison(subject)
     steps, found, right = comparison.update.steps, [], True
     for name, step in [("first", steps[0]), ("last", steps[-1])][: len(steps)]:

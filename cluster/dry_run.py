@@ -15,6 +15,8 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 
 from cluster.placement import KINDS, Node, format_resources, place_bundles
 from cluster.plan import Plan, count_trainings, describe_update
+from custom_models.actor_critic import choose_policy
+from custom_models.distributions import Gaussian
 from environments.games import make_games
 from rollouts.rollout import list_columns
 from settings.algorithms import A3CSettings
@@ -31,7 +33,7 @@ class Pace(NamedTuple):
     rollouts: float  # per second; with A3C, fragments per second
 
 
-@ray.remote(num_cpus=0)
+@ray.remote
 class EnvRunnerProbe:
     """Ray's actor that measures the pace of one env runner, which is made as those of the run are."""
 
@@ -66,7 +68,8 @@ def measure_pace(plan: Plan, config: Any, found: list[Node]) -> Pace | None:
     """
     if not plan.num_env_runners or place_bundles(plan.bundles, found) is None:
         return None
-    alone = EnvRunnerProbe.options(num_gpus=plan.settings["cluster"]["gpus_per_runner"]).remote()
+    cluster = plan.settings["cluster"]  # with the CPUs of an env runner, which are its threads
+    alone = EnvRunnerProbe.options(num_cpus=cluster["cpus_per_runner"], num_gpus=cluster["gpus_per_runner"]).remote()
     try:
         return ray.get(alone.measure_pace.remote(config), timeout=MEASUREMENT_TIMEOUT_S)
     except GetTimeoutError:
@@ -202,7 +205,9 @@ def count_rollout_bytes(config: Any) -> float:
     """
     games, spaces = open_spaces(config)
     horizon, num_envs = getattr(config.algo, "horizon", 1000), config.num_envs_per_env_runner
-    table = list_columns(horizon, num_envs, *spaces, games.layout, 0, config.model_config["lstm_size"] or 0)
+    policy, size = choose_policy(spaces[1])
+    size = size * (2 if policy is Gaussian else 1) if config.records_policy() else 0  # means and deviations
+    table = list_columns(horizon, num_envs, *spaces, games.layout, size, config.model_config["lstm_size"] or 0)
     return sum(np.dtype(dtype).itemsize * np.prod(shape) for shape, dtype in table.values()) / (horizon * num_envs)
 
 

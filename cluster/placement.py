@@ -83,7 +83,7 @@ def _search_all_ways(requests: list[Request], nodes: list[Node]) -> list[Node] |
     """Try all ways, node after node: of those with equally many of each rarer request, the one with most of the
     commonest is kept.
 
-    A run has three kinds of request at most: training process, learners, env runners.
+    A run has four kinds of request at most: training process, learners, env runners, evaluator.
     """
     (common, total), *others = kinds = Counter(requests).most_common()
     for kind, number in kinds:  # alone, as if there were no others
@@ -119,7 +119,7 @@ def _list_node_shares(
 ) -> list[tuple[tuple[int, ...], int]]:
     """Return the largest shares that a node can have: so many of each rarer request, and the most of the common one.
 
-    A share is left out where one more of a rarer request costs none of the common one.
+    A share is left out if the node could take one more of a rarer request and still as many of the common one.
     """
     most = [_count_most(resources, kind, number) or 0 for kind, number in others]
     shares = {}

@@ -165,7 +165,8 @@ def choose_dtype(settings: dict[str, Any]) -> str:
     if count_env_runners(settings):
         on_gpus = cluster["gpus_per_runner"]
     else:
-        on_gpus = cluster["gpus_per_learner"] and not cluster["num_learners"] and find_base(settings["algo"]) != "dqn"
+        on_gpus = cluster["gpus_per_learner"] and not cluster["num_learners"]
+        on_gpus = on_gpus and find_base(settings["algo"]) not in ("a3c", "dqn")  # these act on the CPU
     return "bfloat16" if on_gpus else find_fastest_dtype()
 
 

@@ -25,12 +25,12 @@ def open_gymnasium(subject: Subject) -> AtariPreprocessing:
     return AtariPreprocessing(game, noop_max=0, grayscale_obs=env["grayscale"], **size)
 
 
-def play_beside_gymnasium(subject: Subject) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
-    """Play the same random actions here and in gymnasium; returns the pictures of both, and gymnasium's game."""
+def play_beside_gymnasium(subject: Subject) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+    """Play the same random actions here and in gymnasium; returns the pictures of both, and the frames played here."""
     plain = {"noop_max": 0, "fire_reset": False, "fire_on_life_loss": False, "sticky": 0.0}
     games, other, rng = subject.open_games(1, **plain), open_gymnasium(subject), np.random.default_rng(2)
     assert games.layout is not None
-    ours, theirs = [games.layout.to_pixels(games.reset(1)[0])], [other.reset(seed=1)[0]]
+    ours, theirs, frames = [games.layout.to_pixels(games.reset(1)[0])], [other.reset(seed=1)[0]], 0
     for _ in range(STEPS):
         action = int(rng.integers(subject.count_actions()))
         step, (picture, _, terminated, truncated, _) = games.step(np.array([action])), other.step(action)
@@ -38,8 +38,9 @@ def play_beside_gymnasium(subject: Subject) -> tuple[list[np.ndarray], list[np.n
             break
         ours.append(games.layout.to_pixels(step.obs[0]))
         theirs.append(picture)
+        frames = int(games._frame_number[0])
     games.close()
-    return ours, theirs, other.unwrapped
+    return ours, theirs, frames
 
 
 @probe(
@@ -64,12 +65,13 @@ def compare_pictures(subject: Subject) -> Finding:
 )
 def count_frames(subject: Subject) -> Finding:
     """An agent step lasts `frameskip` emulator frames."""
-    ours, _, game = play_beside_gymnasium(subject)
-    frames = int(game.ale.getEpisodeFrameNumber())
+    ours, _, frames = play_beside_gymnasium(subject)
     per_step = frames / max(1, len(ours) - 1)
     skip = subject.env["frameskip"]
-    near = abs(frames - skip * (len(ours) - 1)) <= skip  # a game may end within a step
-    return judge(near, f"{len(ours) - 1} agent steps end at frame {frames:,}: {per_step:.2f} per step")
+    return judge(
+        frames == skip * (len(ours) - 1),
+        f"{len(ours) - 1} agent steps end at frame {frames:,}: {per_step:.2f} per step",
+    )
 
 
 @probe(

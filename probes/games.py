@@ -49,7 +49,7 @@ def count_noops(subject: Subject) -> Finding:
 )
 def compare_start(subject: Subject) -> Finding:
     """FIRE is pressed at the start where the protocol says so."""
-    games, fire, same = subject.open_games(4), presses_fire(subject), {True: 0, False: 0}
+    games, fire, same = subject.open_games(4, sticky=0.0), presses_fire(subject), {True: 0, False: 0}
     assert games.layout is not None
     pictures = [games.layout.to_pixels(obs) for obs in games.reset(7)]
     for n, picture in enumerate(pictures):
@@ -162,7 +162,7 @@ def follow_time_limit(subject: Subject) -> Finding:
     while not cut.finished.any() and seen < 2 * steps:
         cut, seen = games.step(np.zeros(2, np.int64)), seen + 1
     games.close()
-    right = bool(cut.truncated.all() and not cut.terminated.any() and cut.final_obs is not None)
+    right = bool(seen == steps and cut.truncated.all() and not cut.terminated.any() and cut.final_obs is not None)
     return judge(right, f"cut after {seen} agent steps of {skip} frames: truncated, with the last picture", True)
 
 

@@ -1,5 +1,7 @@
 """Probes of the loss: how actions are drawn, and what a minibatch holds."""
 
+import math
+
 import torch
 
 from probes.probe import Finding, Untested, judge, judge_rule, probe
@@ -55,8 +57,10 @@ def count_rows(subject: Subject) -> Finding:
         wrong += len(every) - len(set(rows) & set(every)) + len(rows) - len(set(rows))
     found = f"{epochs} epochs of {per_epoch:g} minibatches of {min(sizes)} to {max(sizes)} of {len(every)} rows"
     shuffled = f"{len(set(map(tuple, whole)))} different orders"
+    most = subject.batch["valid"].shape[1] if "recurrent" in subject.words else len(every)  # whole envs, or rows
+    asked = min(math.ceil(len(every) / subject.algo.minibatch_size), most)
     return judge_rule(
-        subject, wrong == 0 and per_epoch == int(per_epoch), f"{found}, {shuffled}; {wrong} rows left out or repeated"
+        subject, wrong == 0 and per_epoch == asked, f"{found}, {shuffled}; {wrong} rows left out or repeated"
     )
 
 
@@ -88,12 +92,13 @@ def count_steps(subject: Subject) -> Finding:
 
 
 def measure_scope(subject: Subject, column: str) -> list[tuple[float, float]]:
-    """Return mean and standard deviation of a column in every minibatch of one update."""
-    found = []
+    """Return mean and standard deviation of a column in every minibatch of one update; microbatches are one."""
+    columns = []
     for minibatch in subject.first_update.minibatches:
-        numbers = minibatch[column][minibatch["valid"]] if "valid" in minibatch else minibatch[column]
-        found.append((float(numbers.mean()), float(numbers.std(correction=0))))
-    return found
+        columns.append(minibatch[column][minibatch["valid"]] if "valid" in minibatch else minibatch[column])
+    if len(subject.first_update.steps) == 1:
+        columns = [torch.cat(columns)]
+    return [(float(numbers.mean()), float(numbers.std(correction=0))) for numbers in columns]
 
 
 @probe(

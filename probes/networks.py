@@ -112,7 +112,7 @@ def list_layers(subject: Subject) -> Finding:
     found, torso_name = f"{', '.join(names[:8])}{memory}; {count:,} parameters", subject.settings["model"]["torso"]
     if torso_name != "nature_cnn":
         raise Untested(f"{torso_name} is not compared with a paper's; it has {found}")
-    return judge(names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"], found)
+    return judge(names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"], found, differs=names[3:4] != ["512"])
 
 
 def list_linear_layers(subject: Subject) -> list[tuple[str, Any, float]]:
@@ -153,6 +153,7 @@ def measure_gains(subject: Subject) -> Finding:
 )
 def measure_entropy(subject: Subject) -> Finding:
     """The first policy is nearly uniform."""
+    subject.require_choice()
     policy, _ = run_network(subject, read_observations(subject))
     entropy, most = float(subject.net.Policy(policy).entropy().mean()), math.log(subject.count_actions())
     if subject.settings["model"]["init"] != "orthogonal":

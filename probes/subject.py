@@ -25,7 +25,14 @@ from settings.algorithms import find_base
 
 ROW = "row_number"  # the column that is added to minibatches: t * N + n of a row of the Rollout
 UNKNOWN_ROWS = "this learner chooses the rows of its loss by itself, so they are not known here"
-ALONE = {"num_env_runners": 0, "num_learners": 0, "gpus_per_learner": 0, "gpus_per_runner": 0, "cpus": 1}
+ALONE = {
+    "address": "local",
+    "num_env_runners": 0,
+    "num_learners": 0,
+    "gpus_per_learner": 0,
+    "gpus_per_runner": 0,
+    "cpus": 1,
+}
 RANDOM_ENVS, RANDOM_STEPS = 8, 2_000
 
 
@@ -155,6 +162,11 @@ class Subject:
     def first_update(self) -> Update:
         """The first update from the Rollout, by a learner with the present weights."""
         return self.record_update(self.copy_learner(), self.rollout)
+
+    def require_choice(self) -> None:
+        """Raise Untested where the environment has one action."""
+        if self.discrete and self.count_actions() == 1:
+            raise Untested("the environment has one action, so there is nothing to choose")
 
     def count_actions(self) -> int:
         """Return the number of discrete actions."""

@@ -51,7 +51,8 @@ class TrainingProcess(tune.Trainable):
         step to report: it would come again if Tune started the training again.
 
         Raises:
-            Exception: of all others, and where another process or a file is the reason: Tune starts the trial again.
+            Exception: that of the function, if the run has a checkpoint or has trained, if it belongs to a grid or a
+                search, or if a lost process or a file is the reason: Tune starts the trial again.
         """
         try:
             return function()

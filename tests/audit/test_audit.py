@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from custom_models.distributions import Categorical
 from probes.probe import DIFFERS, FAIL, PASS, PROBES, SKIPPED, Finding, Probe
 from probes.subject import Subject
 from rollouts import returns, streams
+from settings.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("env=cartpole", "model.hidden=[16]")
@@ -193,6 +195,24 @@ def prefer_the_first_action(monkeypatch, where):
     monkeypatch.setattr(Categorical, "sample", lambda self, *_, **__: self.log_probs.argmax(-1))
 
 
+def take_all_rows_at_once(monkeypatch, where):
+    right = RolloutLearner.iterate_minibatches
+    monkeypatch.setattr(
+        RolloutLearner,
+        "iterate_minibatches",
+        lambda self, batch, columns, size, *given: right(self, batch, columns, 10**6, *given),
+    )
+
+
+def lose_the_gradient(monkeypatch, where):
+    def clip_gradient(self):
+        for p in self.parameters:
+            p.grad = torch.zeros_like(p)
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(RolloutLearner, "clip_gradient", clip_gradient)
+
+
 def put_epsilon_outside(monkeypatch, where):
     def make(name, parameters, lr, eps, rmsprop_start):
         return torch.optim.RMSprop(parameters, lr, alpha=0.99, eps=eps)
@@ -211,6 +231,8 @@ FAULTS = {
         keep_clip_range: (CLIP,),
         draw_with_replacement: (SHOWN,),
         leave_out_rows: (SHOWN,),
+        take_all_rows_at_once: (SHOWN,),
+        lose_the_gradient: ("a gradient that is too long",),
         begin_again: (RESUMED,),
         give_workers_one_stream: ("workers, envs and actions",),
         ignore_time_limits: (TIME_LIMIT, GRADIENT),
@@ -371,6 +393,66 @@ def test_an_environment_without_chance_does_not_fail_because_seeds_play_the_same
     assert finding.status == SKIPPED, finding.found
 
 
+ASSAULT_OF_TWO = ("algo=ppo", "env=assault", "algo.num_envs=2", "algo.horizon=8", "algo.minibatch_size=16")
+
+
+def test_other_frames_and_limits_than_those_that_were_set_are_found(make_subject, monkeypatch):
+    subject, right = make_subject(*ASSAULT_OF_TWO), Subject.open_games
+    questions = ("an agent step lasts", "a time limit is a truncation")
+    assert {f.status for f in ask(subject, *questions).values()} <= {PASS, DIFFERS}
+
+    def open_wrongly(self, num_envs=1, **rules):
+        if "max_episode_frames" in rules:
+            return right(self, num_envs, **rules | {"max_episode_frames": rules["max_episode_frames"] // 3})
+        return right(self, num_envs, **rules, frameskip=2)
+
+    monkeypatch.setattr(Subject, "open_games", open_wrongly)
+    assert [f.status for f in ask(subject, *questions).values()] == [FAIL, FAIL]
+
+
+def test_a_layer_that_is_not_the_paper_s_differs(make_subject):
+    subject = make_subject(*ASSAULT_OF_TWO, "model.hidden=16")
+    assert next(iter(ask(subject, "its layers are").values())).status == DIFFERS
+
+
+def test_fire_at_the_start_is_found_with_sticky_actions_too(make_subject):
+    subject = make_subject(*ASSAULT_OF_TWO, "env=breakout", "env.sticky=0.25", "model.hidden=16")
+    assert next(iter(ask(subject, "FIRE is pressed at the start").values())).status == PASS
+
+
+def test_microbatches_of_a_standardised_batch_are_measured_together(make_subject):
+    words = ("algo=a2c", "algo.normalize_advantages=true", "algo.num_envs=4", "algo.microbatch_size=8")
+    (finding,) = ask(make_subject(*SMALL, *words), "advantages have mean 0").values()
+    assert finding.status == PASS, finding.found
+
+
+def test_actions_that_are_the_same_by_chance_are_no_fault(make_subject, monkeypatch):
+    subject = make_subject(*SMALL, "algo=a3c", "algo.num_workers=1", "algo.num_envs=1", "seed=7")
+    question = "the same seed gives the same rollout"
+    assert next(iter(ask(subject, question).values())).status == PASS
+    monkeypatch.setattr(
+        "rollouts.runner.seed_streams", lambda seed, worker, steps: streams.seed_streams(1, worker, steps)
+    )
+    assert next(iter(ask(subject, question).values())).status == FAIL
+
+
+class Choiceless(Bytes):
+    """The same with one action."""
+
+    action_space = gymnasium.spaces.Discrete(1)
+
+
+gymnasium.register("Choiceless-v0", Choiceless, max_episode_steps=100)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "pg"])
+def test_an_environment_without_a_choice_fails_no_probe(algo, make_subject):
+    short = ("algo.minibatch_size=16",) if algo == "ppo" else ("algo.num_envs=2", "algo.episodes_per_update=2")
+    subject = make_subject(f"algo={algo}", "env=gymnasium", "env.id=Choiceless-v0", "model.hidden=[8]", *short)
+    failed = [(a.probe.question, a.finding.found) for a in run_probes(subject) if a.finding.status == FAIL]
+    assert failed == []
+
+
 def test_an_agent_step_of_one_frame_has_no_maximum_to_compare(make_subject):
     subject = make_subject("algo=ppo", "env=assault", "env.frameskip=1", "model.hidden=8", *SHORT)
     (finding,) = ask(subject, "a picture is the maximum").values()
@@ -421,6 +503,8 @@ def test_the_table_has_a_row_for_every_probe():
     }
     texts = format_files(content | {"answers": [one, one]}, "python run.py command=audit")
     assert texts["audit.md"].count("| PASS | loss: q | f | o | `c` |") == 2
+    (*_, row) = format_files(content | {"answers": [one | {"found": "|mean| 1"}]}, "")["audit.md"].splitlines()
+    assert len(re.findall(r"(?<!\\)\|", row)) == 6, row
 
 
 @pytest.mark.parametrize(("max_updates", "trained"), [(1_000, range(200, 220)), (3, range(15, 60))])
@@ -463,6 +547,22 @@ def test_an_audit_of_an_experiment_is_typed(tmp_path):
     assert len(content["answers"]) >= 25 and not [a for a in content["answers"] if a["status"] == FAIL]
     assert f"audit: {folder.relative_to(tmp_path) / 'audit.md'}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_an_audit_needs_no_cluster_and_writes_below_output_dir(tmp_path, monkeypatch):
+    plans, folders = [], []
+
+    def open_ray(plan):
+        plans.append(plan)
+        raise Mistake("enough")
+
+    monkeypatch.setattr("runs.ray_session.open_ray", open_ray)
+    words = ["command=audit", "env=cartpole", "cluster=ray", f"output_dir={tmp_path}"]
+    assert run.main(words) == 2 and plans[0].settings["cluster"]["address"] == "local"
+    monkeypatch.setattr("audit.commands.run_audit", lambda *given: folders.append(given[3]) or 0)
+    assert run.main(words) == 0 and folders[0].parent == tmp_path / "audits"
+    (tmp_path / "a_file").touch()
+    assert run.main([*words[:-1], f"output_dir={tmp_path}/a_file"]) == 2
 
 
 def test_dqn_is_refused(capsys):

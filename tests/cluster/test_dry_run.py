@@ -1,6 +1,7 @@
 """What a dry run says: where processes would be, and how much would travel."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,11 +27,31 @@ def pace_for(settings: dict, nodes: list[Node]) -> Pace | None:
     return measure_pace(make_plan(settings), build_config(make_plan(settings)), nodes)
 
 
-@pytest.mark.parametrize("words", [("env=assault",), ("env=cartpole",), ("env=cartpole", "model=mlp_lstm")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("env=assault",), ("env=cartpole",), ("env=cartpole", "model=mlp_lstm")),
+        *(("env=pendulum", "algo.kl_coeff=0.5"), ("env=cartpole", "algo.kl_coeff=0.5")),
+    ],
+)
 def test_a_rollout_is_as_large_as_it_is_said_to_be(words, compose, make_runner):
     words = (*words, "algo.num_envs=2", "algo.horizon=16", "algo.minibatch_size=16")
     rollout = make_runner(*words).sample()
     assert count_rollout_bytes(build_config(make_plan(compose(words)))) * 32 == rollout.num_bytes
+
+
+def test_the_pace_is_measured_with_the_cpus_that_an_env_runner_has(compose, monkeypatch):
+    given = {}
+
+    def options(**words):
+        given.update(words)
+        raise Mistake("enough")
+
+    monkeypatch.setattr("cluster.dry_run.EnvRunnerProbe", SimpleNamespace(options=options))
+    words = ["env=cartpole", *ON_RAY, "cluster.num_env_runners=1", "cluster.cpus_per_runner=4"]
+    with pytest.raises(Mistake, match="enough"):
+        pace_for(compose(words), [Node("a", "head", {"CPU": 8.0, "GPU": 0.0})])
+    assert given == {"num_cpus": 4, "num_gpus": 0}
 
 
 def test_pixels_travel_once_and_little_beside_them(compose):
