@@ -150,7 +150,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {name: map_leaves(function, branch) for name, branch in tree.items()}
     if isinstance(tree, tuple | list):
-        return type(tree)(map_leaves(function, branch) for branch in tree)
+        branches = [map_leaves(function, branch) for branch in tree]
+        return type(tree)(*branches) if hasattr(tree, "_fields") else type(tree)(branches)  # of a named tuple
     return function(tree)
 
 

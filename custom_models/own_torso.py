@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from custom_models.cuda_graphs import list_leaves
 from custom_models.torsos import convert_pixels, unpack_blocks
 from settings.mistakes import Mistake
 from settings.own_parts import describe_error, import_class
@@ -116,10 +117,17 @@ def try_torso(model: dict, obs: torch.Tensor) -> None:
 
     Raises:
         Mistake: its class cannot be used, `forward` raises an error, returns another shape than [B, size], NaN, or
-            features that depend on chance or on the rest of the batch, or a parameter has no part in the features.
+            features that depend on chance or on the rest of the batch, or a parameter has no part in the features; or
+            `pack` returns something else than tensors, or tuples, lists and dicts of them.
     """
     torso, name = OwnTorso(model, tuple(obs.shape[1:])), model["torso"]
     features, again, alone = (run_torso(torso, name, part) for part in (obs, obs, obs[:1]))
+    for leaf in list_leaves(torso.pack()):
+        if not isinstance(leaf, torch.Tensor | None):
+            raise Mistake(
+                f"model.torso={name}: its pack() returns a {type(leaf).__name__}, which a CUDA graph cannot follow; "
+                "return tensors, or tuples, lists and dicts of them"
+            )
     if not features.isfinite().all():
         raise Mistake(f"model.torso={name}: its features are NaN or infinite already, before it has learned")
     if not torch.equal(features, again):

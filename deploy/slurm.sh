@@ -18,10 +18,16 @@
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%j.log
 
-warned=0 stopped=0 run=
+warned=0 cancelled=0 stopped=0 run=
 stop_run() { stopped=1; if [ -n "$run" ]; then kill -TERM "$run" 2>/dev/null; fi; }
-trap 'warned=1; stop_run' USR1                        # B: SLURM tells this script alone
-trap stop_run TERM                                    # scancel: a checkpoint, and no requeue
+trap 'warned=1 warned_at=$SECONDS; stop_run' USR1     # B: SLURM tells this script alone, 60 to 120 s before the end
+# scancel: a checkpoint, and no requeue. At the end of the time SLURM sends SIGTERM as well, but never so soon.
+trap '[ "$warned" = 1 ] && [ $((SECONDS - warned_at)) -ge 55 ] || cancelled=1; stop_run' TERM
+
+if [ $((${SLURM_JOB_END_TIME:-300} - ${SLURM_JOB_START_TIME:-0})) -lt 300 ]; then
+    echo "--time is too short: the warning comes up to two minutes before the end; give 5 minutes or more" >&2
+    exit 2
+fi
 
 : "${SUITE:=$SLURM_SUBMIT_DIR}"                       # the checkout, with its .venv
 : "${OUTPUT:=$SUITE/outputs}"                         # on a file system that all nodes have
@@ -42,7 +48,7 @@ while kill -0 "$run" 2>/dev/null; do                  # a trap ends wait, not th
     wait "$run"
 done
 wait "$run"; code=$?                                  # of the run, which may have ended before the line of the trap
-if [ "$warned" = 1 ] && [ "$code" != 0 ] && [ "$code" != 2 ]; then  # 143: before Python had a handler, or a second TERM
+if [ "$warned" = 1 ] && [ "$cancelled" = 0 ] && [ "$code" != 0 ] && [ "$code" != 2 ]; then  # 143: before Python had a handler, or a second TERM
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -28,8 +28,8 @@ def open_gymnasium(subject: Subject) -> AtariPreprocessing:
 def play_beside_gymnasium(subject: Subject) -> tuple[list[np.ndarray], list[np.ndarray], int]:
     """Play the same random actions here and in gymnasium; returns the pictures of both, and the frames played here."""
     plain = {"noop_max": 0, "fire_reset": False, "fire_on_life_loss": False, "sticky": 0.0}
-    games, other, rng = subject.open_games(1, **plain), open_gymnasium(subject), np.random.default_rng(2)
-    assert games.layout is not None
+    games: Any = subject.open_games(1, **plain)  # AtariGames, which count their emulator's frames
+    other, rng = open_gymnasium(subject), np.random.default_rng(2)
     ours, theirs, frames = [games.layout.to_pixels(games.reset(1)[0])], [other.reset(seed=1)[0]], 0
     for _ in range(STEPS):
         action = int(rng.integers(subject.count_actions()))

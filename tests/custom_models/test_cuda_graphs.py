@@ -2,6 +2,7 @@
 
 import contextlib
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -129,6 +130,15 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_is_said_once(monkeypatch):
     assert complaints == [
         "this runs without a CUDA graph, which is slower: operation not permitted when stream is capturing"
     ]
+
+
+class Pair(NamedTuple):
+    first: int
+    second: list[int]
+
+
+def test_a_named_tuple_keeps_its_kind():
+    assert map_leaves(lambda leaf: leaf * 2, Pair(1, [2])) == Pair(2, [4])
 
 
 def test_the_leaves_of_a_tree():

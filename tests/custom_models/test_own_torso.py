@@ -113,6 +113,10 @@ def test_the_q_network_takes_it_and_copies_it_for_the_target(users_net):
         ({"forward": lambda self, obs: nn.functional.dropout(self.layers(obs))}, r"not the same twice.* dropout"),
         ({"forward": lambda self, obs: self.layers((-1 - obs.abs()).log())}, r"are NaN or infinite"),
         ({"__init__": lambda self, model, shape: nn.Module.__init__(self)}, r"has to set self\.size.*; it is None"),
+        (
+            {"pack": lambda self: 3.0, "forward": lambda self, obs, packed: self.layers(obs)},
+            r"pack\(\) returns a float",
+        ),
         ({"__init__": lambda self, model: None}, r"cannot be made for observations of shape \(5,\)"),
     ],
 )

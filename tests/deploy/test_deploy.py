@@ -216,9 +216,9 @@ def slurm_job(tmp_path):
     environment = {"PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path)}
     environment |= {"SLURM_JOB_ID": "7", "USER": "me", "RAY_TMPDIR": str(tmp_path)}
 
-    def run_until(number: int, code: int, **variables: None) -> tuple[int, list[str], bool]:
+    def run_until(number: int, code: int, **variables: str | None) -> tuple[int, list[str], bool]:
         words = ["bash", str(DEPLOY / "slurm.sh"), "env=pong", "seed=[1,2]", "output_dir=typed"]
-        there = {name: value for name, value in environment.items() if name not in variables}
+        there = {name: value for name, value in (environment | variables).items() if value is not None}
         job = subprocess.Popen(words, env=there | {"CODE": str(code)}, cwd=tmp_path)
         while not (tmp_path / "words").exists() or not (tmp_path / "words").read_text():
             assert job.poll() is None
@@ -278,6 +278,21 @@ def test_slurm_requeues_a_job_that_it_warns_before_there_is_a_run(slurm_job, tmp
     (tmp_path / "words").write_text("there already: nothing waits for the run")
     ended, _, requeued = slurm_job(0, 1)
     assert ended in (1, 143) and requeued
+
+
+def test_slurm_requeues_no_job_that_is_cancelled_after_its_warning(slurm_job, tmp_path):
+    # The warning, and then scancel for the script.
+    code = """trap 'trap "" TERM; sleep 0.5; kill -TERM $PPID; sleep 0.5; exit 1' TERM"""
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(f"#!/bin/bash\n{code}\necho > words\nwhile :; do sleep 0.1; done\n")
+    assert slurm_job(signal.SIGUSR1, 1)[::2] == (1, False)
+
+
+@pytest.mark.parametrize(("limit", "code"), [(60, 2), (600, 1)])
+def test_slurm_refuses_a_time_that_is_over_before_a_run_begins(limit, code, slurm_job, tmp_path, monkeypatch):
+    (tmp_path / ".venv/bin/python").write_text("#!/bin/bash\nexit 1\n")
+    (tmp_path / "words").write_text("there already: nothing waits for the run")
+    assert slurm_job(0, 1, SLURM_JOB_START_TIME="1000", SLURM_JOB_END_TIME=str(1000 + limit))[::2] == (code, False)
 
 
 def test_slurm_says_what_to_do_where_there_is_no_suite(slurm_job, tmp_path):
