@@ -63,11 +63,10 @@ def check_evaluation(path: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Mistake: a number is missing or of a wrong type.
     """
-    for key in ("episodes", "games_seed"):
-        check_kind(path, evaluation.get(key), int, key)
+    check_kind(path, evaluation.get("episodes"), int, "episodes")
     for way in {"stochastic", "greedy"} & evaluation.keys():
         statistics = check_kind(path, evaluation[way], dict, way)
-        for key in ("mean", "std", "iqm"):
+        for key in ("mean", "iqm"):
             check_kind(path, statistics.get(key), float, f"{way}.{key}")
         ends = check_kind(path, statistics.get("iqm_interval"), list, f"{way}.iqm_interval")
         if len(ends) != 2:

@@ -13,7 +13,7 @@ WHOLE_NUMBERS = ("seed", "env.frameskip", "env.max_episode_frames", "env.noop_ma
 # The types of the settings that these commands use
 KINDS = dict.fromkeys(TEXTS, str) | dict.fromkeys(WHOLE_NUMBERS, int) | {"env.sticky": float}
 NULLABLE_KINDS = {"env.dim": int, "env.kwargs": dict, "env.wrappers": list, "model.lstm_size": int}
-REQUIRED = ("seed", "algo.name", "env.name", "model.torso", "model.dtype")
+REQUIRED = ("seed", "algo.name", "env.name", "model.dtype")
 
 
 def read_run_settings(run: Path) -> dict:

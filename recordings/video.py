@@ -23,7 +23,7 @@ from environments.screen import LINE_EVERY_S, Screen
 from recordings.replay import Replay, read_replay
 from recordings.replayed_game import ReplayMismatch, open_game, replay_game
 from recordings.video_file import Picture, write_video
-from run_directory.layout import RECORDINGS, list_seed_runs
+from run_directory.layout import RECORDINGS
 from run_directory.writing import choose_free_path, explain_unwritable, replace_file
 from settings.mistakes import Mistake, resolve_path
 
@@ -53,7 +53,7 @@ def find_replay(replay: str, run: Path | None) -> Path:
     path = resolve_path(replay, "replay")
     if run is None or path.exists():
         return path
-    inside = [one / RECORDINGS / replay for one in (run, *list_seed_runs(run))]
+    inside = [one / RECORDINGS / replay for one in (run, *sorted(run.glob("seed_*")))]
     return next((file for file in inside if file.exists()), path)
 
 

@@ -119,7 +119,7 @@ def test_a_dry_run_says_that_an_arm_could_not_be_measured(monkeypatch):
 
     grid = read_grid(["algo=a2c,ppo", "env=cartpole", "seed=1", "stop.agent_steps=1000", "cluster.cpus=1"])
     times: dict[str, float | None] = {"a2c": 3600.0, "ppo": 3600.0}
-    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan: contextlib.nullcontext())
+    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan, saves: contextlib.nullcontext())
     monkeypatch.setattr(grid_dry_run, "measure_arms", lambda *_: None)
     monkeypatch.setattr(grid_dry_run, "compute_cost", lambda arm, path: grid_dry_run.Cost(times[arm.name], 0))
     monkeypatch.setattr("runs.train.count_cpus", lambda: 16)
@@ -138,7 +138,7 @@ def test_a_dry_run_on_a_cluster_trains_where_all_nodes_see_its_files(tmp_path, m
     def measure(arms, plans, folder):
         places.append(folder.parent)
 
-    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan: contextlib.nullcontext())
+    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan, saves: contextlib.nullcontext())
     monkeypatch.setattr(grid_dry_run, "measure_arms", measure)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "of_this_machine"))
     for folder in ("of_this_machine", "shared"):
