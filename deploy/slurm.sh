@@ -20,11 +20,13 @@
 
 warned=0 cancelled=0 stopped=0 run=
 stop_run() { stopped=1; if [ -n "$run" ]; then kill -TERM "$run" 2>/dev/null; fi; }
-trap 'warned=1 warned_at=$SECONDS; stop_run' USR1     # B: SLURM tells this script alone, 60 to 120 s before the end
-# scancel: a checkpoint, and no requeue. At the end of the time SLURM sends SIGTERM as well, but never so soon.
-trap '[ "$warned" = 1 ] && [ $((SECONDS - warned_at)) -ge 55 ] || cancelled=1; stop_run' TERM
+# B: SLURM tells this script alone, 60 to 120 s before the end.
+trap 'warned=1 ends=${SLURM_JOB_END_TIME:-$(($(date +%s) + 60))}; stop_run' USR1
+# scancel: a checkpoint, and no requeue. At the end of the time SLURM sends SIGTERM as well, but not before.
+trap '[ "$warned" = 1 ] && [ "$(date +%s)" -ge $((ends - 5)) ] || cancelled=1; stop_run' TERM
 
-if [ $((${SLURM_JOB_END_TIME:-300} - ${SLURM_JOB_START_TIME:-0})) -lt 300 ]; then
+started=${SLURM_JOB_START_TIME:-0}
+if [ $((${SLURM_JOB_END_TIME:-$((started + 300))} - started)) -lt 300 ]; then
     echo "--time is too short: the warning comes up to two minutes before the end; give 5 minutes or more" >&2
     exit 2
 fi

@@ -49,13 +49,15 @@ def refuse_hidden_modules(folder: Path) -> None:
     Raises:
         Mistake: there is such a module in the folder.
     """
-    others = [place for place in sys.path if Path(place).resolve() not in (folder.resolve(), ROOT)]
+    own_places = (folder.resolve(), ROOT, OwnFolder.path)  # the last is left when this folder is shared
+    others = [place for place in sys.path if Path(place).resolve() not in own_places]
     for path in sorted([*folder.glob("*.py"), *(init.parent for init in folder.glob("*/__init__.py"))]):
         if path.stem in sys.stdlib_module_names:
             raise Mistake(f"{path} would hide the module {path.stem} of Python; rename it")
         own = ROOT / path.stem
         if folder != ROOT and ((own / "__init__.py").exists() or own.with_suffix(".py").exists()):
             raise Mistake(f"{path} would be hidden by {path.stem}, a part of the suite; rename it")
-        installed = PathFinder.find_spec(path.stem, others)  # the folder itself may be installed, in editable mode
+        # A stem with a dot cannot be imported. The folder itself may be installed, in editable mode.
+        installed = PathFinder.find_spec(path.stem, others) if path.stem.isidentifier() else None
         if installed and installed.origin and not Path(installed.origin).resolve().is_relative_to(path.resolve()):
             raise Mistake(f"{path} would hide the module {installed.origin}; rename it")

@@ -93,7 +93,7 @@ def _check_made_for(settings: dict) -> None:
         if group not in ("algo", "env"):
             raise Mistake(f"made_for.{group}: a tuned config is made for an algo and an env; leave {group} out")
         if (found := settings[group].get("name")) != name:
-            raise Mistake(f"{group}={found}: the tuned config was made for {group}={name}; leave {group} or it out")
+            raise Mistake(f"{group}={found}: the tuned config was made for {group}={name}; type one of them only")
 
 
 def _check_model(settings: dict) -> None:

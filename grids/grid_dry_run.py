@@ -43,7 +43,7 @@ def describe_grid(grid: Grid) -> str:
     # On a cluster below output_dir, which all nodes see and which exists once Ray is open.
     shared = None if largest.settings["cluster"]["address"] == LOCAL else largest.settings["output_dir"]
     with (
-        open_ray(largest, saves=False),
+        open_ray(largest, saves=shared is not None),
         tempfile.TemporaryDirectory(dir=shared, prefix="dry_run_", ignore_cleanup_errors=True) as folder,
     ):
         measure_arms(brief, plans, Path(folder))

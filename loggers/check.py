@@ -60,7 +60,8 @@ def find_place(name: str) -> str:
         words = [get_wandb_mode(), *(os.environ.get(f"WANDB_{key}", "") for key in ("BASE_URL", "ENTITY", "PROJECT"))]
     else:
         store = os.environ.get("MLFLOW_TRACKING_URI", "")
-        is_relative = re.match(r"sqlite:///(?!/)", store) or ("://" not in store and store[:1] != "/")
+        is_path = "://" not in store
+        is_relative = re.match(r"sqlite:///(?!/)", store) or (is_path and store.removeprefix("file:")[:1] != "/")
         is_relative = is_relative and not store.startswith("databricks")
         words = [f"{store} in {Path.cwd()}" if is_relative else store, os.environ.get("MLFLOW_EXPERIMENT_NAME", "")]
     return mask_passwords(" ".join(filter(None, words)))

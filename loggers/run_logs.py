@@ -94,22 +94,22 @@ class RunLogs:
                 identity["sent"][name], identity["places"][name] = newest[name], find_place(name)
                 since = identity["missing"].get(name, math.inf)  # of a run that this driver has opened before
                 identity["missing"][name] = int(min(first, since, newest[name] + 1))  # until they are known to arrive
-            self.opened.add(str(run))
             write_identity(run, identity)
+            self.opened.add(str(run))
         except Exception as error:  # a damaged file, a full disk: training goes on
             self.notices.append(f"{run}: no rows are sent to {' and '.join(self.senders)}: {format_error(error)}")
             newest.clear()
 
     def report(self, run: Path, row: Mapping[str, Any]) -> None:
         """Send a new row, unless a row with as many agent steps was sent before."""
+        if self.senders and time.monotonic() >= self.next_note:
+            self.next_note = time.monotonic() + NOTE_S
+            self.note_arrived()
         newest = self.newest.get(run, {})
         for name, steps in newest.items():
             if row["agent_steps"] > steps:
                 self.senders[name].send_rows(str(run), [clean_row(row)])
                 newest[name] = int(row["agent_steps"])
-        if self.senders and time.monotonic() >= self.next_note:
-            self.next_note = time.monotonic() + NOTE_S
-            self.note_arrived()
 
     def note_arrived(self) -> None:
         """Write into loggers.json of all open runs which rows have arrived, so that few are sent again after a kill."""

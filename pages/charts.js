@@ -43,7 +43,7 @@ function chart(place, title, xs, ys, { height = 140, lines = [], onpick = null, 
   for (const line of lines) { low = Math.min(low, line.score); high = Math.max(high, line.score); }
   for (const dot of dots) { low = Math.min(low, dot.low ?? dot.mean); high = Math.max(high, dot.high ?? dot.mean); }
   if (low == high) { low -= 1; high += 1; }
-  const shown = [xs[points[0]], xs[points[points.length - 1]], ...dots.map(dot => dot.x)];
+  const shown = [xs[points[0]], xs[points[points.length - 1]], ...dots.map(dot => dot.x).filter(Number.isFinite)];
   const x0 = Math.min(...shown), x1 = Math.max(...shown), left = 54, bottom = 18, top = lines.length ? 22 : 6;
   const X = x => left + (x - x0) / (x1 - x0 || 1) * (width - left - 6), Y = y => top + (high - y) / (high - low) * (height - top - bottom);
   const part = (kind, words, text) => { const made = document.createElementNS("http://www.w3.org/2000/svg", kind); for (const [n, v] of Object.entries(words)) made.setAttribute(n, v); if (text) made.textContent = text; return made; };

@@ -7,12 +7,12 @@ from settings.mistakes import Mistake
 
 
 def refuse_foreign_checkpoint(run: Path, checkpoint: str | None) -> None:
-    """Refuse the path of a checkpoint for a run of several seeds: its weights would play under the names of all seeds.
+    """Refuse the path of a checkpoint for several seeds, or a search: its weights would play under the names of all.
 
     Raises:
-        Mistake: the run has several seeds, and `checkpoint` is none of the names that each seed has.
+        Mistake: there is no such run; or it has several agents, and `checkpoint` is none of the names that each has.
     """
-    if checkpoint not in (None, *CHECKPOINT_NAMES) and len(runs := list_seed_runs(run)) > 1:
-        raise Mistake(
-            f"checkpoint={checkpoint} is of one agent, and run={run} has {len(runs)} seeds; give run=<one of them>"
-        )
+    runs, is_search = list_seed_runs(run), (run / "trials").is_dir()
+    if checkpoint not in (None, *CHECKPOINT_NAMES) and (len(runs) > 1 or is_search):
+        has = "is a search" if is_search else f"has {len(runs)} seeds"
+        raise Mistake(f"checkpoint={checkpoint} is of one agent, and run={run} {has}; give run=<one of them>")

@@ -26,7 +26,7 @@ SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXC
 STOP_SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
 MESSAGE_BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
 MESSAGE_OF_STOP = "stopping: waiting for the update under way, then writing a checkpoint (again to stop at once)"
-MESSAGE_OF_END = "stopping: all training has ended; waiting for loggers and Ray (again to stop at once)"
+MESSAGE_OF_END = "stopping: no training is under way; waiting for loggers and Ray (again to stop at once)"
 MESSAGE_OF_EVALUATIONS = "stopping: the evaluations that are left are played when the run is continued"
 # A second signal counts as a second request only after this time: a terminal that closes, and schedulers, send several
 # signals within milliseconds.
@@ -147,7 +147,7 @@ class Interrupt:
 
     @classmethod
     def request_checkpoint(cls, number: int, frame: Any) -> None:
-        """Handle a signal that asks for a checkpoint; every trial that has reported writes one at its next report."""
+        """Handle a signal that asks for a checkpoint; every trial writes one at its next report."""
         if cls.has_ended or not cls.training:
             return
         cls.num_checkpoint_requests += 1

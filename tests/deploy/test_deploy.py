@@ -280,12 +280,15 @@ def test_slurm_requeues_a_job_that_it_warns_before_there_is_a_run(slurm_job, tmp
     assert ended in (1, 143) and requeued
 
 
-def test_slurm_requeues_no_job_that_is_cancelled_after_its_warning(slurm_job, tmp_path):
+@pytest.mark.parametrize(("left", "again"), [(100, False), (-1, True)], ids=["scancel", "the end of its time"])
+def test_slurm_requeues_no_job_that_is_cancelled_after_its_warning(left, again, slurm_job, tmp_path):
     # The warning, and then scancel for the script.
     code = """trap 'trap "" TERM; sleep 0.5; kill -TERM $PPID; sleep 0.5; exit 1' TERM"""
     python = tmp_path / ".venv/bin/python"
     python.write_text(f"#!/bin/bash\n{code}\necho > words\nwhile :; do sleep 0.1; done\n")
-    assert slurm_job(signal.SIGUSR1, 1)[::2] == (1, False)
+    ends = int(time.time()) + left
+    times = {"SLURM_JOB_START_TIME": str(ends - 600), "SLURM_JOB_END_TIME": str(ends)}
+    assert slurm_job(signal.SIGUSR1, 1, **times)[::2] == (1, again)
 
 
 @pytest.mark.parametrize(("limit", "code"), [(60, 2), (600, 1)])

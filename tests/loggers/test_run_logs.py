@@ -133,7 +133,8 @@ def test_a_logger_that_keeps_its_runs_elsewhere_now_gets_all_rows(fake_wandb, be
 
 
 @pytest.mark.parametrize(
-    ("store", "same"), [("", False), ("sqlite:///mlflow.db", False), ("sqlite:////tmp/m.db", True), ("http://a", True)]
+    ("store", "same"),
+    [("", False), ("sqlite:///mlflow.db", False), ("sqlite:////tmp/m.db", True), ("http://a", True), ("file:/a", True)],
 )
 def test_a_store_of_mlflow_where_one_stands_is_another_elsewhere(store, same, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
