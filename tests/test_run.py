@@ -1407,7 +1407,8 @@ def test_each_typed_setting_is_used_or_refused_by_name(command, monkeypatch, cap
     monkeypatch.setattr("pages.run_page.write_page", record)
     monkeypatch.setattr("pages.watch.watch", record)
     monkeypatch.setattr("pages.commands.list_seed_runs", lambda run: [run])
-    monkeypatch.setattr("pages.commands.refuse_unplayable", lambda *_: None)
+    for check in ("refuse_unplayable", "refuse_foreign_checkpoint"):
+        monkeypatch.setattr(f"pages.commands.{check}", lambda *_: None)
     monkeypatch.setattr("runs.ray_session.open_ray", record)  # of a dry run
     default = composition.compose_settings([])  # what commands that read a run begin with
     monkeypatch.setattr(
