@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
             if settings["model"].get("lstm_size") or find_base(settings["algo"]) == "dqn":
                 raise Mistake(f"run={run}: this measures policy gradients of networks without an LSTM; give another")
             env, checkpoint = settings["env"], find_checkpoint(run, "last")
-            games = open_games(run, env, NUM_ENVS)  # a lost life ends no game in them, and none is counted
+            games = open_games(run, env, NUM_ENVS)  # neither rewards nor ends of games are used
             dtypes = "bfloat16", "float32"
             low, full = (load_network(checkpoint, settings["model"] | {"dtype": d}, env, games) for d in dtypes)
             found = compare_networks(low, full, play_batch(low, games, settings["seed"]))

@@ -120,8 +120,8 @@ def refuse_unplayable(run: Path, checkpoint: str | None) -> None:
     """Check that all seeds of a run have a checkpoint, and the modules to play with it, before slow imports.
 
     Raises:
-        Mistake: a seed has no checkpoint, or not the one that was named; that is of one seed of several; or a module of
-            its user cannot be imported.
+        Mistake: a seed has no checkpoint or not the one that was named, several seeds are given the checkpoint of one,
+            or a module of its user cannot be imported.
     """
     refuse_foreign_checkpoint(run, checkpoint)
     for one in list_seed_runs(run):

@@ -51,7 +51,7 @@ class SeedSource(TrialSource):
         self.waiting = list(seeds)
         self.configs: dict[str, dict] = {}  # Tune's trial -> its config
         self.failures: dict[int, str] = {}  # seed -> reason
-        self.ended: set[int] = set()
+        self.ended: set[int] = set()  # seeds whose training process has given its last result
 
     def suggest(self, trial_id: str) -> dict | str:
         if Interrupt.stop_requested or not self.waiting:
@@ -214,7 +214,10 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
                     run_trials(recorder, settings["max_failures"])
                 recorder.finish_evaluations([str(run)])
             except NodeLost as error:
-                source.failures |= dict.fromkeys([seed for seed in todo if seed not in source.ended], str(error))
+                lost = [seed for seed in todo if seed not in source.ended]
+                source.failures = (
+                    dict.fromkeys(lost, str(error)) | source.failures
+                )  # who failed before keeps its reason
         writer = recorder.open_writer(str(run))
         with stop_on_full_disk(run):
             writer.close()
