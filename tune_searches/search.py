@@ -204,7 +204,7 @@ def run_source(
     except (TuneError, StorageInternalError) as error:
         if "StorageInternalError" not in repr(error):
             raise
-        print(f"the search stopped: a write to {mask_passwords(plan.settings['search']['storage'])} failed")
+        print(f"the search stopped: search.storage={mask_passwords(plan.settings['search']['storage'])} failed a write")
         return 1
     if source.overheads:
         display.print_line(source.describe_overhead())
