@@ -9,7 +9,7 @@ Each game begins from the seed of the run.
 import base64
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from settings.mistakes import format_count
 
 GAME_FRAMES, CLIP_FRAMES = 18_000, 1_200  # at most: five minutes of the game, 20 seconds of a clip
 MAX_ANALYSED_STEPS = 600  # agent steps of the game for which saliency is measured
-CLIP_FPS = 30
+CLIP_FPS, CLIP_SECONDS = 30, 20
 SILENCE = np.empty(0, np.uint8)
 
 
@@ -73,7 +73,9 @@ def film_clip(run: Path, milestone: Path, display: GamesDisplay, folder: Path) -
     game = open_game(replay)
     every = max(1, round(game.fps / CLIP_FPS))
     rate = Fraction(game.fps).limit_denominator(1000) / every
-    video = encode_video(iterate_pictures(replay, game, every), rate, folder)
+    # A game that is not ALE's was played to its end.
+    pictures = islice(iterate_pictures(replay, game, every), round(CLIP_SECONDS * rate))
+    video = encode_video(pictures, rate, folder)
     game.close()
     totals = agent.totals  # of the weights that have played; a training may have replaced the checkpoint since
     steps, score = totals.get("agent_steps", 0), totals.get(SCORE)

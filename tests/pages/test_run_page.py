@@ -457,3 +457,13 @@ def test_the_name_of_a_line_can_be_read_and_thousands_of_steps_are_a_curve(assau
     assert said["low"] == "0" and said["points"] <= 100 and said["jumps"] < 15
     (first, second), (bottom,), (top,), (left, right) = said["dots"]
     assert bottom > first > top > 0 and second > bottom and left < right, "one has no interval"
+
+
+def test_a_clip_of_a_game_that_is_not_ales_is_cut_too(make_run, tmp_path, monkeypatch):
+    run = make_run("CartPole-v1")
+    milestone = shutil.copytree(run / "checkpoints/last", run / "checkpoints/milestone_0")
+    monkeypatch.setattr("pages.run_games.encode_video", lambda pictures, rate, folder: len(list(pictures)))
+    with GamesDisplay(1) as display:
+        whole = film_clip(run, milestone, display, tmp_path)["video"]
+        monkeypatch.setattr("pages.run_games.CLIP_SECONDS", 0.12)
+        assert film_clip(run, milestone, display, tmp_path)["video"] == 3 < whole  # every second one of 50 per second
