@@ -185,6 +185,8 @@ def read_training(claim: Claim, name: str) -> Training:
     content = read_content(path, Training, ("name",))
     if not isinstance(content["arms"], dict) or not content["arms"]:
         raise Mistake(f"{path}: arms: write each arm on a line below it, as in  pg: [algo=pg]")
+    if wrong := [arm for arm in content["arms"] if Path(arm).name != arm or arm in ("", "..")]:
+        raise Mistake(f"{path}: arms: {wrong[0]}: an arm is named by a word, which is the name of its directory too")
     common = read_words(path, "common", content["common"])
     arms = {arm: read_words(path, f"arms: {arm}", words) for arm, words in content["arms"].items()}
     if wrong := [word for words in (common, *arms.values()) for word in words if "=" not in word]:

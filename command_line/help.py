@@ -41,6 +41,7 @@ from settings.commands import (
 )
 from settings.experiment import select_classes
 from settings.mistakes import Mistake
+from settings.own_parts import is_own
 from settings.runs import SEED, RunSettings
 from settings.searches import SearchSettings
 from settings.setting import Setting, list_settings
@@ -228,6 +229,8 @@ def list_defaults(group: str, overrides: list[str]) -> dict[str, tuple[Setting, 
         of_run = {"seed": SEED, **list_settings(RunSettings)}
         return {name: (setting, settings[name]) for name, setting in of_run.items()}
     table = list_settings(SearchSettings if group == "search" else select_classes(settings)[group])
+    if group == "model" and is_own(settings[group]["torso"]):
+        table = dict.fromkeys(settings[group], Setting("read by your own class", Any)) | table
     names = [name for name in settings[group] if name in table and (name != "name" or group == "search")]
     return {name: (table[name], settings[group][name]) for name in names}
 

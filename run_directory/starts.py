@@ -35,17 +35,15 @@ def write_start(run: Path, settings: dict, argv: list[str], overrides: list[str]
     write_file(run / CONFIG, yaml.safe_dump(mask_passwords(settings), sort_keys=False))
     starts = read_starts(run / STARTS) if (run / STARTS).exists() else []
     provenance = collect_provenance(run, settings)
-    starts.append(
-        {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": mask_passwords(argv),
-            "overrides": mask_passwords(overrides),
-            **identify_user(),
-            **provenance,
-            "hardware": provenance["hardware"] | {"dtype": dtype},
-        }
-    )
-    write_file(run / STARTS, json.dumps({"starts": starts}, indent=1))
+    entry = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": mask_passwords(argv),
+        "overrides": mask_passwords(overrides),
+        **identify_user(),
+        **provenance,
+        "hardware": provenance["hardware"] | {"dtype": dtype},
+    }
+    write_file(run / STARTS, json.dumps({"starts": [*starts, entry]}, indent=1))
 
 
 def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -69,6 +67,8 @@ def read_starts(path: Path, required: Sequence[str] = ()) -> list[dict[str, Any]
         if git := start.get("git"):
             check_kind(path, git.get("commit"), str, f"starts[{index}].git.commit")
             check_kind(path, git.get("dirty"), bool, f"starts[{index}].git.dirty")
+        machine = start.get("hardware") or {}
+        check_kind(path, machine.get("dtype", ""), str, f"starts[{index}].hardware.dtype")
     return starts
 
 

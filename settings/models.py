@@ -63,6 +63,7 @@ class OwnTorsoSettings(ModelSettings):
     """The settings of a torso from a user's own module, which may read more than these from its YAML file."""
 
     torso: str = any_value("the class of a torso, module:Class; see custom_models/own_torso.py")
+    activation: str = one_of(("relu", "elu", "tanh"), "an activation function, if the class reads it")
     hidden: Any = any_value("what the class makes of it")
 
 

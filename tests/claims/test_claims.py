@@ -154,6 +154,8 @@ def write_claim(folder: Path, **change) -> Path:
         {"common": ["env=cartpole"], "arms": None},
         {"common": ["env=cartpole"], "arms": {"tiny": ["algo"], "pg": ["algo=pg"]}},
         {"common": ["env=cartpole"], "arms": {"tiny": {"algo": "a2c"}, "pg": ["algo=pg"]}},
+        {"common": ["env=cartpole"], "arms": {"tiny": [], "pg/base": ["algo=pg"]}},
+        {"common": ["env=cartpole"], "arms": {"tiny": [], "..": ["algo=pg"]}},
     ],
 )
 def test_a_training_that_is_no_lists_of_overrides_is_refused(tmp_path, content):

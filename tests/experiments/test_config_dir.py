@@ -46,6 +46,7 @@ def mine(tmp_path):
         "env/swing.yaml": SWING,
         "own_swing.py": OWN_SWING,
         "tuned_configs/quick.yaml": "# @package _global_\nalgo: {lr: 0.25}\n",
+        "model/wide.yaml": "defaults: [mlp]\ntorso: own_torso:Wide\nwidth: 256\n",
     }
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,16 @@ def test_help_and_completion_know_the_folder(mine, answer):
     assert complete_word(f"tuned_configs={mine}/tuned_configs/q", []) == [
         f"tuned_configs={mine}/tuned_configs/quick.yaml "
     ]
+
+
+def test_help_and_completion_know_settings_that_only_a_class_of_the_folder_reads(mine, answer):
+    code, printed, _ = answer("--help", "model=wide", "--config-dir", mine)
+    assert code == 0 and "  model.width=256\n" in printed and "  model.hidden=[64, 64]\n" in printed
+    code, printed, _ = answer("--help", "model.width", "--config-dir", mine)
+    assert code == 0 and printed.startswith("model=wide\n  model.width=256\n")
+    assert complete_word("model.wi", ["--config-dir", str(mine), "model=wide"]) == ["model.width="]
+    code, _, said = answer("--help", "model.width")
+    assert code == 2 and "model.width" in said
 
 
 def test_a_grid_takes_options_of_the_folder(mine, answer):

@@ -10,7 +10,7 @@ from ray._private import utils
 import run as command_line
 from cluster.connection import prepare_environment
 from run_directory.continuation import open_run
-from run_directory.starts import read_overrides, write_start
+from run_directory.starts import read_overrides, read_starts, write_start
 from settings.mistakes import Mistake
 
 
@@ -55,6 +55,23 @@ def test_a_directory_that_is_no_run_is_a_mistake(name, text, tmp_path, settings)
         (tmp_path / name).write_text(text)
     with pytest.raises(Mistake, match=f"resume={tmp_path} is not .*{name}"):
         open_run(str(tmp_path), "resume")
+
+
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"hardware": {"dtype": {"a": 1}}}, "starts[0].hardware.dtype"),
+        ({"git": {"commit": 7, "dirty": False}}, "starts[0].git.commit"),
+        ({"git": {"commit": "3f2a9c0", "dirty": "no"}}, "starts[0].git.dirty"),
+    ],
+)
+def test_a_fact_of_another_kind_is_named_and_one_that_is_missing_is_of_an_earlier_version(facts, named, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"starts": [facts]}))
+    with pytest.raises(Mistake, match=re.escape(named)):
+        read_starts(tmp_path / "run.json")
+    whole = [{"hardware": {}}, {"hardware": None, "git": None}, {}]
+    (tmp_path / "run.json").write_text(json.dumps({"starts": whole}))
+    assert read_starts(tmp_path / "run.json") == whole
 
 
 SECRET = "search.storage=postgresql://bob:s3cret@127.0.0.1:1/name"
