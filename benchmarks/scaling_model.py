@@ -41,7 +41,7 @@ class Costs(NamedTuple):
 
 
 def terms(shape: Shape, costs: Costs) -> dict[str, float]:
-    """Seconds of one update of PPO or A2C, by what they go to.
+    """Return the seconds of one update of PPO or A2C, divided into playing, learning and what is sent.
 
     Nothing overlaps: RLlib waits for the last rollout before it learns, and the next one begins with the new weights.
     """

@@ -108,8 +108,8 @@ def add_resume_overrides(words: list[str]) -> list[str]:
 
 
 def add_trust_override(words: list[str]) -> list[str]:
-    """Return the overrides of a job with trust=true: the user who submits it has chosen its `output_dir`, and trusts
-    the files there, whichever host wrote them."""
+    """Return the overrides with trust=true added: the files in `output_dir` may be of another host than the job's, and
+    who submits the job has chosen that directory."""
     return [*words, *([] if any(word.startswith("trust=") for word in words) else ["trust=true"])]
 
 

@@ -74,7 +74,7 @@ def print_verdicts(comparisons: list[Any], overall: Any) -> None:
         verdicts = [verdict.describe() for verdict in one.verdicts]
         print(
             "\n".join(
-                f"  {line}" for line in verdicts or ["fewer than two arms have a score: there is nothing to compare"]
+                f"  {line}" for line in verdicts or ["fewer than two arms have a score, so there is no verdict"]
             )
         )
     for aggregate in overall.aggregates if overall else []:

@@ -13,6 +13,7 @@ from run_directory.checkpoints import MIN_GAMES
 from settings.mistakes import format_count
 from settings.protocols import describe_protocol
 
+BUDGET = "stop.agent_steps="
 NAMED_RUNS = 6  # runs that a sentence names, at most
 
 
@@ -29,7 +30,9 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
     for one in comparisons:
         start = f"{one.game}: " if len(comparisons) > 1 else ""
         notes += [
-            start + note for note in (*describe_unfinished(one), *describe_few_games(one), *describe_unequal(one))
+            start + note
+            for describe in (describe_unfinished, describe_larger_budgets, describe_few_games, describe_unequal)
+            for note in describe(one)
         ]
     return notes
 
@@ -44,6 +47,24 @@ def describe_unfinished(comparison: Comparison) -> list[str]:
     ]
     scores = "The score is that of the last row" if len(left) == 1 else "Scores are those of the last rows"
     return [f"Not at the end yet: {join_names(names)}. {scores} so far."]
+
+
+def describe_larger_budgets(comparison: Comparison) -> list[str]:
+    """Return a sentence on the runs that went on with another budget while their step size falls to 0 at its end."""
+    names = []
+    for run in comparison.runs:
+        typed = [
+            next((word for word in reversed(start.get("overrides") or []) if word.startswith(BUDGET)), None)
+            for start in run.starts
+        ]
+        if run.settings["algo"].get("lr_schedule") == "linear" and any(word and word != typed[0] for word in typed):
+            names.append(run.name)
+    if not names:
+        return []
+    return [
+        f"Begun with another stop.agent_steps, which their step size falls to 0 at: {join_names(names)}. Such a score is "
+        "not that of a run which had the budget from the start."
+    ]
 
 
 def describe_few_games(comparison: Comparison) -> list[str]:

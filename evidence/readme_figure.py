@@ -25,7 +25,7 @@ PANELS = {  # title -> label of a curve -> its study, and the label that the cur
         "PG": ("2026-11-23_pg_assault", "pg"),
         "A2C": ("2026-11-27_a2c_five_seeds", "a2c assault"),
         "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
-        "PPO": ("2026-11-22_ppo_assault", "bf16"),
+        "PPO": ("2026-11-29_ppo_fire", "ppo assault"),
     },
     "10 million agent steps, 1 seed": {
         "A2C": ("2026-11-26_a2c_10m", "a2c"),

@@ -168,7 +168,7 @@ def find_starts(run: Path, plan: Plan, in_grid: bool = False) -> tuple[dict[int,
             # With resume=auto a longer run is another experiment.
             how = f"type resume={run} and " if settings["resume"] == AUTO else ""
             if not in_grid:
-                print(f"seed {seed} has reached its stop already; {how}raise stop.agent_steps to go on")
+                print(f"seed {seed} is trained to its stop; {how}raise stop.agent_steps to train on")
             done.append(seed)
             continue
         starts[seed] = checkpoint

@@ -1,11 +1,15 @@
 """What makes scores less comparable than they look is said."""
 
+import json
+
 import yaml
 
 from comparisons.comparison import compare_runs
 from comparisons.notes import list_notes
 from comparisons.tables import list_arms
 from tests.comparisons.made_up_runs import write_run
+
+START = {"command": [], "packages": {}, "hardware": {}}
 
 
 def notes_of(*paths, labels=None) -> str:
@@ -68,3 +72,19 @@ def test_a_seed_without_a_score_and_one_with_few_games_are_named(tmp_path):
     assert "a seed 2." in without and "seed 1" not in without and "seed 3" not in without
     assert "b seed 1 (10 games)" in of_few and "a seed" not in of_few
     assert [line.split(" | ")[1] for line in list_arms(comparison.arms)[2:]] == ["2 of 3", "1"]
+
+
+def test_a_run_that_went_on_with_a_larger_budget_is_named_where_its_step_size_falls(tmp_path):
+    grown, plain = write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2], algo="a2c")
+    change(grown, "algo", lr_schedule="linear")
+
+    def record(*overrides: list[str]) -> None:
+        (grown / "run.json").write_text(json.dumps({"starts": [START | {"overrides": typed} for typed in overrides]}))
+
+    record(["stop.agent_steps=1_000"], ["resume=a"], ["stop.agent_steps=1_000"])
+    assert notes_of(grown, plain) == ""
+    for first in (["stop.agent_steps=1_000"], []):
+        record(first, ["resume=a", "stop.agent_steps=2_000"])
+        assert "stop.agent_steps" in notes_of(grown, plain) and "ppo assault seed 1" in notes_of(grown, plain)
+    change(grown, "algo", lr_schedule="constant")
+    assert notes_of(grown, plain) == ""
