@@ -73,9 +73,7 @@ def print_verdicts(comparisons: list[Any], overall: Any) -> None:
         print(one.game)
         verdicts = [verdict.describe() for verdict in one.verdicts]
         print(
-            "\n".join(
-                f"  {line}" for line in verdicts or ["fewer than two arms have a score, so there is no verdict"]
-            )
+            "\n".join(f"  {line}" for line in verdicts or ["fewer than two arms have a score, so there is no verdict"])
         )
     for aggregate in overall.aggregates if overall else []:
         print(f"human-normalised, over {name_aggregate(aggregate)}")

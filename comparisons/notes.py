@@ -62,8 +62,8 @@ def describe_larger_budgets(comparison: Comparison) -> list[str]:
     if not names:
         return []
     return [
-        f"Begun with another stop.agent_steps, which their step size falls to 0 at: {join_names(names)}. Such a score is "
-        "not that of a run which had the budget from the start."
+        f"Begun with another stop.agent_steps, which their step size falls to 0 at: {join_names(names)}. Such a "
+        "score is not that of a run which had the budget from the start."
     ]
 
 
