@@ -156,7 +156,7 @@ def run_command(settings: dict, argv: list[str], overrides: list[str], resumed: 
     from runs.train import train
 
     run, code = train(settings, command, remove_resume(overrides), resumed)
-    Interrupt.message = f"stopped; what is left is done by resume={run}"
+    Interrupt.message = f"stopped; resume={run} does what is left"
     if code == 0:
         code = show_training(run, settings)
         print(describe_next_steps(run, settings))

@@ -10,6 +10,7 @@ import numpy as np
 from comparisons.comparison import Comparison, find_differences
 from evidence.run_groups import Run
 from run_directory.checkpoints import MIN_GAMES
+from run_directory.searches import parse_value
 from settings.mistakes import format_count
 from settings.protocols import describe_protocol
 
@@ -31,7 +32,7 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
         start = f"{one.game}: " if len(comparisons) > 1 else ""
         notes += [
             start + note
-            for describe in (describe_unfinished, describe_larger_budgets, describe_few_games, describe_unequal)
+            for describe in (describe_unfinished, describe_other_budgets, describe_few_games, describe_unequal)
             for note in describe(one)
         ]
     return notes
@@ -49,21 +50,19 @@ def describe_unfinished(comparison: Comparison) -> list[str]:
     return [f"Not at the end yet: {join_names(names)}. {scores} so far."]
 
 
-def describe_larger_budgets(comparison: Comparison) -> list[str]:
+def describe_other_budgets(comparison: Comparison) -> list[str]:
     """Return a sentence on the runs that went on with another budget while their step size falls to 0 at its end."""
     names = []
     for run in comparison.runs:
-        typed = [
-            next((word for word in reversed(start.get("overrides") or []) if word.startswith(BUDGET)), None)
-            for start in run.starts
-        ]
-        if run.settings["algo"].get("lr_schedule") == "linear" and any(word and word != typed[0] for word in typed):
+        words = [[w for w in start.get("overrides") or [] if w.startswith(BUDGET)] for start in run.starts]
+        typed = [parse_value(of_start[-1].removeprefix(BUDGET)) if of_start else None for of_start in words]
+        if run.settings["algo"].get("lr_schedule") == "linear" and any(one and one != typed[0] for one in typed):
             names.append(run.name)
     if not names:
         return []
     return [
-        f"Begun with another stop.agent_steps, which their step size falls to 0 at: {join_names(names)}. Such a "
-        "score is not that of a run which had the budget from the start."
+        f"Begun with another stop.agent_steps: {join_names(names)}. Their step size falls to 0 there, so such a score "
+        "is not that of a run that had the budget from the start."
     ]
 
 

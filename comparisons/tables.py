@@ -120,7 +120,7 @@ def list_verdicts(verdicts: list[Verdict], arms: dict[str, list[Run]]) -> list[s
     if any(len(scores := list_scores(runs)) > 1 and scores.min() > 0 for runs in arms.values()):
         interval = " The interval of an arm whose scores are all above 0 is that of its geometric mean."
     if not verdicts:
-        return [f"Fewer than two arms have a score: there is nothing to compare.{interval}"]
+        return [f"Fewer than two arms have a score, so there is no verdict.{interval}"]
     lines = [f"- {verdict.describe()}" for verdict in verdicts]
     ratio = any(verdict.is_ratio for verdict in verdicts)
     paired = any(verdict.is_paired for verdict in verdicts)

@@ -215,9 +215,8 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
                 recorder.finish_evaluations([str(run)])
             except NodeLost as error:
                 lost = [seed for seed in todo if seed not in source.ended]
-                source.failures = (
-                    dict.fromkeys(lost, str(error)) | source.failures
-                )  # who failed before keeps its reason
+                # A seed that has failed before keeps its reason.
+                source.failures = dict.fromkeys(lost, str(error)) | source.failures
         writer = recorder.open_writer(str(run))
         with stop_on_full_disk(run):
             writer.close()
