@@ -11,6 +11,7 @@ which the runs differ. Each game has tables and verdicts of its own; comparisons
 several games.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +30,9 @@ from verdicts.two_arms import Verdict, compare_arms
 
 COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
 ALWAYS_KNOWN = ("episodes", "wall_time_s", "agent_steps_per_s")  # columns of progress.csv without an empty cell
-# Settings that do not change the random streams of a seed: its first weights, games and draws.
-SAME_STREAMS = ("model.dtype", "cluster.")
+# Settings that do not change the random streams of a seed: its first weights, games and draws. The number of env
+# runners does, of A3C, of PG after its first update, and of environments that share one stream.
+SAME_STREAMS = re.compile(r"model\.dtype|cluster\.(?!num_env_runners$).*")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Comparison:
         if [run.settings["seed"] for run in runs[0]] != [run.settings["seed"] for run in runs[1]]:
             return False
         differ = find_differences([of_arm[0] for of_arm in runs])
-        return all(key.startswith(SAME_STREAMS) for key in differ)
+        return all(map(SAME_STREAMS.fullmatch, differ))
 
     @property
     def differences(self) -> dict[str, dict[str, Any]]:

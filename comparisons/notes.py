@@ -11,8 +11,10 @@ from comparisons.comparison import Comparison, find_differences
 from evidence.run_groups import Run
 from run_directory.checkpoints import MIN_GAMES
 from run_directory.searches import parse_value
-from settings.mistakes import format_count
+from settings.mistakes import Mistake, format_count
 from settings.protocols import describe_protocol
+from settings.runs import StopSettings
+from settings.setting import list_settings
 
 BUDGET = "stop.agent_steps="
 NAMED_RUNS = 6  # runs that a sentence names, at most
@@ -55,7 +57,7 @@ def describe_other_budgets(comparison: Comparison) -> list[str]:
     names = []
     for run in comparison.runs:
         words = [[w for w in start.get("overrides") or [] if w.startswith(BUDGET)] for start in run.starts]
-        typed = [parse_value(of_start[-1].removeprefix(BUDGET)) if of_start else None for of_start in words]
+        typed = [read_budget(of_start[-1].removeprefix(BUDGET)) if of_start else None for of_start in words]
         if run.settings["algo"].get("lr_schedule") == "linear" and any(one and one != typed[0] for one in typed):
             names.append(run.name)
     if not names:
@@ -64,6 +66,14 @@ def describe_other_budgets(comparison: Comparison) -> list[str]:
         f"Begun with another stop.agent_steps: {join_names(names)}. Their step size falls to 0 there, so such a score "
         "is not that of a run that had the budget from the start."
     ]
+
+
+def read_budget(word: str) -> int | str:
+    """Return a typed budget in agent steps, `1M` as 1000000; where run.json is damaged and it is none, as it stands."""
+    try:
+        return list_settings(StopSettings)["agent_steps"].check(BUDGET, parse_value(word))
+    except Mistake:
+        return word
 
 
 def describe_few_games(comparison: Comparison) -> list[str]:

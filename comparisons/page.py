@@ -99,7 +99,7 @@ def write_game(comparison: Comparison, clips: list[str], name: str) -> list[str]
     """
     curves = {label: [run.progress for run in of_arm] for label, of_arm in comparison.arms.items()}
     lines = list_reference_lines(comparison.env)
-    verdicts = [line.removeprefix("- ") for line in list_verdicts(comparison.verdicts, comparison.arms) if line]
+    verdicts = [line.removeprefix("- ") for line in list_verdicts(comparison.verdicts) if line]
     number = len(comparison.verdicts)
     parts = [f'<h1 class="game" id="{name}">{html.escape(comparison.game)}</h1>']
     parts += [*write_verdicts(verdicts[:number]), *write_notes(verdicts[number:])]

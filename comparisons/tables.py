@@ -83,7 +83,7 @@ def write_markdown(head: list[str], parts: list[Part], starts: list[dict[str, An
     """
     lines = [*head]
     for part in parts:
-        lines += [f"# {part.game}", "", *list_verdicts(part.verdicts, part.arms), "", *list_arms(part.arms), ""]
+        lines += [f"# {part.game}", "", *list_verdicts(part.verdicts), "", *list_arms(part.arms), ""]
         lines += ["## Runs", "", *list_runs([run for of_arm in part.arms.values() for run in of_arm]), ""]
         lines += [f"![learning curves]({part.figure})", "", *list_differences(part.differences)]
     return "\n".join(lines) + "\n" + name_starts(starts)
@@ -109,18 +109,10 @@ def name_starts(starts: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def list_verdicts(verdicts: list[Verdict], arms: dict[str, list[Run]]) -> list[str]:
-    """Return a line for each pair of arms, and how they were compared, or that fewer than two arms have a score.
-
-    Args:
-        verdicts: one for each pair.
-        arms: label -> runs, whose intervals are explained too.
-    """
-    interval = ""
-    if any(len(scores := list_scores(runs)) > 1 and scores.min() > 0 for runs in arms.values()):
-        interval = " The interval of an arm whose scores are all above 0 is that of its geometric mean."
+def list_verdicts(verdicts: list[Verdict]) -> list[str]:
+    """Return a line for each pair of arms, and how they were compared, or that fewer than two arms have a score."""
     if not verdicts:
-        return [f"Fewer than two arms have a score, so there is no verdict.{interval}"]
+        return ["Fewer than two arms have a score, so there is no verdict."]
     lines = [f"- {verdict.describe()}" for verdict in verdicts]
     ratio = any(verdict.is_ratio for verdict in verdicts)
     paired = any(verdict.is_paired for verdict in verdicts)
@@ -132,7 +124,7 @@ def list_verdicts(verdicts: list[Verdict], arms: dict[str, list[Run]]) -> list[s
     on = "on the logarithms of scores, so that effects are ratios of geometric means" if ratio else "on scores"
     pairs = verdicts[0].num_pairs
     corrected = f"; p after Holm's correction over {format_count(pairs, 'pair')}" if pairs else ""
-    return [*lines, "", f"{how} {on}{corrected}.{interval}"]
+    return [*lines, "", f"{how} {on}{corrected}."]
 
 
 def list_scores(runs: list[Run]) -> np.ndarray:
@@ -146,14 +138,16 @@ def list_arms(arms: dict[str, list[Run]]) -> list[str]:
         join_cells(ARM_COLUMNS),
         join_cells("---" for _ in ARM_COLUMNS),
     ]
+    positive = all((list_scores(runs) > 0).all() for runs in arms.values())  # as the verdicts have it
     for label, runs in arms.items():
         scores = list_scores(runs)
         steps = [int(run.progress["agent_steps"][-1]) for run in runs]
         hours = np.mean([run.progress["wall_time_s"][-1] for run in runs]) / 3600
         interval = "one seed" if len(scores) == 1 else "no game has ended"
-        if len(scores) > 1:  # where scores are positive, that of the geometric mean, as in the verdicts
-            ends = np.exp(t_interval(np.log(scores))) if scores.min() > 0 else t_interval(scores)
-            interval = " to ".join(map(format_score, ends))
+        if len(scores) > 1:
+            ends = map(format_score, np.exp(t_interval(np.log(scores))) if positive else t_interval(scores))
+            interval = " to ".join(ends)
+            interval += f" of the geometric mean, {format_score(np.exp(np.log(scores).mean()))}" if positive else ""
         spread = [format_score(value) for value in (scores.min(), scores.max())] if len(scores) else ["", ""]
         mean = format_score(scores.mean()) if len(scores) else ""
         least = f"{min(steps):,}" if max(steps) <= 1.05 * min(steps) else f"{min(steps):,} to {max(steps):,}"

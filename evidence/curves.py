@@ -104,10 +104,11 @@ def draw_groups(
         for x, y in curves:
             axes.plot(x, y, color=f"C{index}", linewidth=0.8, alpha=0.5)
         if curves:
-            seeds = f", mean of {len(curves)} seeds" if len(curves) > 1 else ""
-            axes.plot(
-                *average_curves(curves), color=f"C{index}", linewidth=2 if column == SCORE else 1.2, label=label + seeds
-            )
+            mean = average_curves(curves)
+            name = f"{label}, mean of {len(curves)} seeds" if len(curves) > 1 else label
+            if not len(mean[0]):
+                name = f"{label}, {len(curves)} seeds: no part in common"
+            axes.plot(*mean, color=f"C{index}", linewidth=2 if column == SCORE else 1.2, label=name)
         if column == SCORE and axis == "agent_steps":
             dots = [extract_curve(run, EVALUATION[1], EVALUATION[0]) for run in runs if EVALUATION[1] in run]
             name = f"{label}, evaluations"

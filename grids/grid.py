@@ -166,7 +166,7 @@ def train_arms(grid: Grid, plans: dict[str, Plan], folder: Path, argv: list[str]
             typed = [*own, *(spell_override(f"{key}={value}") for key, value in arm.values.items())]
             record_start(plans[arm.name], folder / arm.name, argv, typed, todo)
     write_arms(folder, list(runs.values()), read_arms(folder))
-    steps = sum(config["settings"]["stop"]["agent_steps"] for config in configs)
+    steps = sum(max(0, one["settings"]["stop"]["agent_steps"] - runs[one["label"]].agent_steps) for one in configs)
     print(
         f"{format_count(len(grid.arms), 'arm')}, {format_count(len(runs), 'run')}: "
         + (f"{done} at their end already, " if (done := len(runs) - len(configs)) else "")

@@ -21,7 +21,7 @@ from evidence.human import find_random_score, find_references
 from playing.evaluations import read_evaluations
 from playing.kept_evaluations import find_evaluation, read_agent_file
 from probes.audit_file import read_audit
-from run_directory.checkpoints import read_totals
+from run_directory.checkpoints import MIN_GAMES, read_totals
 from run_directory.layout import AGENT, PROGRESS_CSV, format_command
 from run_directory.progress_table import NoRows, read_progress
 from run_directory.starts import find_starts
@@ -83,15 +83,11 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
     if result := find_evaluation(run, checkpoint):
         for way in ("stochastic", "greedy"):
             if isinstance(found := result.get(way), dict):
-                low, high = found["iqm_interval"]
-                how = (
-                    f"the mean of {format_count(result['episodes'], 'full game')}, {way}; their interquartile mean is "
-                )
-                return {
-                    "mean": found["mean"],
-                    "how": f"{how}{format_score(found['iqm'])}, 95 % interval "
-                    f"{format_score(low)} to {format_score(high)}",
-                }
+                how = f"the mean of {format_count(result['episodes'], 'full game')}, {way}"
+                if result["episodes"] >= MIN_GAMES:
+                    low, high = map(format_score, found["iqm_interval"])
+                    how += f"; their interquartile mean is {format_score(found['iqm'])}, 95 % interval {low} to {high}"
+                return {"mean": found["mean"], "how": how}
     mean = totals.get(SCORE)
     mean = mean if isinstance(mean, int | float) and np.isfinite(mean) else None
     games = totals.get("episodes")

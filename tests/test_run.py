@@ -621,6 +621,13 @@ def test_several_values_of_a_setting_are_refused_and_their_notation_named(word, 
     assert suggested in refused(*command, word)
 
 
+@pytest.mark.parametrize("words", ["runs={a:here,b:there,a:elsewhere}", "env.kwargs={size: 1, size: 2}"])
+def test_a_name_that_is_there_twice_is_refused_since_hydra_would_keep_the_last(words, refused):
+    command = ["command=compare"] if words.startswith("runs") else ["env=gymnasium", "env.id=FrozenLake-v1"]
+    message = refused(*command, words)
+    assert words in message and (" a " if command == ["command=compare"] else " size ") in message
+
+
 @pytest.mark.parametrize(
     ("setting", "named"), [("lstm_sise", "did you mean model.lstm_size"), ("hidden2", "no module nowhere_to_be_found")]
 )

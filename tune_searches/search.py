@@ -28,7 +28,7 @@ from loggers.run_logs import open_logs
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_command
 from run_directory.outputs import make_folder
-from run_directory.searches import STAGES
+from run_directory.searches import SEEDS_CSV, STAGES
 from run_directory.starts import read_overrides, read_starts, write_start
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay, format_values
@@ -56,8 +56,7 @@ def search(settings: dict, argv: list[str], overrides: list[str], resumed: Path 
         That directory, and the exit code: 0 where everything has ended, else 1.
 
     Raises:
-        Mistake: another process runs this search, its storage cannot be opened or holds another search, or hardly any
-            point of the space can work.
+        Mistake: another process runs it, its storage cannot be opened or holds another, or hardly any point can work.
     """
     names = ("searches", settings["search"]["name"])
     folder = resumed or Path(settings["output_dir"]).expanduser().resolve().joinpath(*names)
@@ -89,6 +88,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
     trials_left = study.count_remaining_trials() or study.find_unfinished_trials()
     if trials_left or any(map(confirmation.list_unfinished_runs, STAGES)):
         plan = make_plan(settings)
+        (folder / SEEDS_CSV).unlink(missing_ok=True)  # of an earlier result, to which more trials or seeds are added
         write_start(folder, settings, argv, overrides, plan.dtype)
         dtypes = {(start.get("hardware") or {}).get("dtype", plan.dtype) for start in read_starts(folder / STARTS)}
         if other := " and ".join(sorted(dtypes - {plan.dtype})):

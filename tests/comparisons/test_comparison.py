@@ -11,6 +11,7 @@ from comparisons.commands import compare, find_run
 from comparisons.comparison import compare_runs
 from comparisons.files import write_comparison
 from comparisons.overall import summarize_games
+from comparisons.tables import list_arms
 from evidence.human import Measurement
 from grids.grid_directory import write_grid
 from run_directory.starts import find_starts
@@ -112,7 +113,7 @@ def test_the_text_has_the_commands_the_machine_and_where_the_numbers_beside_it_c
         "classic",
     ):
         assert wanted in text
-    assert "| bf16 | 2 | 500.0 | 500.0 to 500.0 | 500.0 | 500.0 | 3,000 |" in text
+    assert "| bf16 | 2 | 500.0 | 500.0 to 500.0 of the geometric mean, 500.0 | 500.0 | 500.0 | 3,000 |" in text
     assert "| 3,000 |" in text
     starts = json.loads((tmp_path / "out" / "starts.json").read_text())
     start = {kind: START[kind] for kind in ("command", "git", "packages", "hardware")}
@@ -159,10 +160,24 @@ def test_the_same_seeds_are_pairs_only_where_the_arms_share_their_random_streams
     assert [verdict.is_paired for verdict in one.verdicts] == [True]
     config = tmp_path / "float32" / "seed_1" / "config.yaml"
     settings = yaml.safe_load(config.read_text())
+    for setting, paired in {"cpus": True, "num_env_runners": False}.items():
+        config.write_text(yaml.safe_dump(settings | {"cluster": {setting: 7}}))
+        assert [verdict.is_paired for verdict in compare_runs(groups)[0].verdicts] == [paired]
     config.write_text(yaml.safe_dump(settings | {"algo": {"name": "a2c"}}))
     [one] = compare_runs(groups)
     assert [verdict.is_paired for verdict in one.verdicts] == [False]
     assert one.differences["algo.name"] == {"bfloat16": "ppo", "float32": "a2c"}
+
+
+def test_an_arms_interval_is_that_of_the_mean_which_the_verdicts_compare(tmp_path):
+    for seed, score in enumerate([100.0, 400.0], 1):
+        write_run(tmp_path / "a" / f"seed_{seed}", [score] * 3, seed=seed)
+        write_run(tmp_path / "b" / f"seed_{seed}", [score - 100] * 3, seed=seed)
+    arms = compare_runs([(name, tmp_path / name) for name in "ab"])[0].arms
+    means, intervals = zip(*(row.split(" | ")[2:4] for row in list_arms(arms)[2:]), strict=True)
+    assert means == ("250.0", "150.0") and "geometric" not in "".join(intervals), "b has a score of 0"
+    row = list_arms({"a": arms["a"]})[-1]
+    assert row.split(" | ")[2] == "250.0" and row.split(" | ")[3].endswith("geometric mean, 200.0")
 
 
 def test_a_child_without_run_json_was_started_as_its_parent_was(tmp_path):

@@ -81,7 +81,7 @@ def test_a_run_that_went_on_with_a_larger_budget_is_named_where_its_step_size_fa
     def record(*overrides: list[str]) -> None:
         (grown / "run.json").write_text(json.dumps({"starts": [START | {"overrides": typed} for typed in overrides]}))
 
-    record(["stop.agent_steps=1_000"], ["resume=a"], ["stop.agent_steps=1e3"])
+    record(["stop.agent_steps=1_000"], ["resume=a"], ["stop.agent_steps=1e3"], ["stop.agent_steps=1k"])
     assert notes_of(grown, plain) == ""
     for first in (["stop.agent_steps=1_000"], []):
         record(first, ["resume=a", "stop.agent_steps=2_000"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evidence import curves
-from evidence.curves import ReferenceLine, average_curves, draw_curves, extract_curve
+from evidence.curves import ReferenceLine, average_curves, draw_curves, draw_groups, extract_curve
 
 
 def progress(*scores: float) -> dict[str, np.ndarray]:
@@ -24,6 +24,15 @@ def test_the_mean_is_taken_where_all_seeds_have_a_score():
 def test_the_mean_of_seeds_that_never_ran_at_the_same_time_is_empty():
     x, y = average_curves([(np.array([0.0, 1.0]), np.array([0.0, 1.0])), (np.array([4.0, 5.0]), np.array([4.0, 4.0]))])
     assert len(x) == len(y) == 0
+
+
+def test_the_legend_claims_no_mean_where_there_is_none():
+    axes = curves.plt.figure().subplots()
+    early, late = progress(1.0, 2.0), progress(3.0, 4.0)
+    late["agent_steps"] = late["agent_steps"] + 10
+    draw_groups(axes, {"apart": [early, late], "together": [early, early]}, curves.SCORE)
+    apart, together = axes.get_legend_handles_labels()[1]
+    assert "mean" not in apart and "mean of 2 seeds" in together
 
 
 @pytest.mark.parametrize("scores", [(0.0, 100.0), (-120.0, -20.0)])

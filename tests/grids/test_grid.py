@@ -307,8 +307,10 @@ def test_a_grid_of_one_seed_goes_on_though_some_arms_have_not_begun(tmp_path):
         shutil.rmtree(arm / name)
     (arm / "progress.csv").unlink()
     code, printed = go(*words)
-    assert code == 0 and "1 at their end already, 1 to train" in printed
+    assert code == 0 and "1 at their end already, 1 to train, 1,000 agent steps" in printed
     assert {row["arm"]: row["state"] for row in arms_of(arm.parent)} == {
         "lr_0.001": "COMPLETE",
         "lr_0.0001": "COMPLETE",
     }
+    code, printed = go(*[word.replace("steps=1000", "steps=1500") for word in words])
+    assert code == 0 and "2 to train, 1,000 agent steps" in printed, "500 of each are left"

@@ -168,6 +168,8 @@ def test_the_score_is_that_of_an_evaluation_where_there_is_one(make_run):
     (run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result))
     after = content_of(write_page(run))["score"]
     assert after["mean"] == 350.5 and "95 % interval 300.0 to 400.0" in after["how"]
+    (run / "checkpoints" / "evaluation_best.json").write_text(json.dumps(result | {"episodes": 3}))
+    assert content_of(write_page(run))["score"] == {"mean": 350.5, "how": "the mean of 3 full games, stochastic"}
     others = {
         "100_games": {"mean": 123.0, "iqm": 120.0},
         "100_games_sticky_0.25": {"mean": 9.0},

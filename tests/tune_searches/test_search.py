@@ -273,7 +273,7 @@ def test_seeds_of_a_trial_are_played_side_by_side_and_their_mean_is_its_score(tm
 
 
 @pytest.mark.end_to_end
-def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_by(tmp_path, shared_ray):
+def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_by(tmp_path, shared_ray, monkeypatch):
     words = [*TINY, "search.trials=3", "search.scheduler=none", "search.contenders=2", "search.finalists=1"]
     words += ["search.contender_seeds=1", "search.fresh_seeds=2", f"output_dir={tmp_path}"]
     code, printed = go(*words)
@@ -299,6 +299,9 @@ def test_the_best_and_the_default_are_trained_again_on_seeds_nothing_was_chosen_
     assert "minus default" in go(*words)[1]
     with open(folder / "seeds.csv", newline="") as file:
         assert list(csv.DictReader(file)) == seeds
+    monkeypatch.setattr("tune_searches.search.run_confirmation", lambda *_: 1)
+    code, _ = go(f"resume={folder}", "search.fresh_seeds=3")
+    assert code == 1 and not (folder / "seeds.csv").exists(), "its winner would be promoted on seeds of before"
 
 
 # What goes wrong while a search runs.
