@@ -29,6 +29,7 @@ if __name__ == "__main__":  # before the other imports, which take seconds and m
 
 try:
     from command_line.flags import format_experiment, refuse_bare_words, split_arguments
+    from command_line.output_streams import print_answer
     from experiments.composition import remove_resume
     from experiments.config_dir import open_typed_folder
     from run_directory.writing import FULL_DISK_ERRORS
@@ -57,14 +58,12 @@ def main(argv: list[str]) -> int:
         if "--version" in flags:
             from command_line.versions import format_versions
 
-            print(format_versions())
-            return 0
+            return print_answer(format_versions())
         open_typed_folder(overrides)
         if "--help" in flags:
             from command_line.help import format_help
 
-            print(format_help([override for override in overrides if not override.startswith("config_dir=")]))
-            return 0
+            return print_answer(format_help([word for word in overrides if not word.startswith("config_dir=")]))
         refuse_bare_words(overrides)
         to_submit = [override for override in overrides if override != "command=submit"]
         if "--multirun" in flags:
@@ -77,8 +76,7 @@ def main(argv: list[str]) -> int:
             return submit_experiment(to_submit)
         settings, resumed = read_experiment(overrides)
         if "--cfg" in flags:
-            print(format_experiment(settings, arguments.package), end="")
-            return 0
+            return print_answer(format_experiment(settings, arguments.package))
         if settings["command"] == "submit":  # set in another way, which the job would inherit
             raise Mistake("command=submit has to be typed on the command line, in this form")
         return run_command(settings, argv, overrides, resumed)

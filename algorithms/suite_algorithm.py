@@ -161,7 +161,7 @@ class SuiteAlgorithm(Algorithm):
             self.progress.set_state(state["progress"])
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        refuse_damaged_checkpoint(Path(checkpoint_dir))
+        refuse_damaged_checkpoint(Path(checkpoint_dir), to_play=False)
         super().load_checkpoint(checkpoint_dir)
         self._checkpoint_time = self.progress.wall_time_s
         steps = self.progress.agent_steps

@@ -63,8 +63,9 @@ def refuse_unreachable_head(address: str, head: str) -> None:
             raise Mistake(explain_failed_connection(address, head, call.details())) from error
         why = call.details().rpartition("last error: ")[2][:200]
         raise Mistake(
-            f"cluster.address={address}: {head} does not answer as the head of a cluster ({why}); start it there with "
-            "ray start --head --port=<port>, and open this port to this machine"
+            f"{name_address(address, head)}: no head of a cluster answers at {head} ({why}); start it there with ray "
+            "start --head --port=<port>, and open this port to this machine; or name another with "
+            "cluster.address=<host>:<port>"
         ) from error
     if there != ray.__version__:
         raise Mistake(
@@ -72,12 +73,16 @@ def refuse_unreachable_head(address: str, head: str) -> None:
         )
 
 
+def name_address(address: str, head: str) -> str:
+    """Return `cluster.address` for a message, with the head that was found where it names none."""
+    if address != AUTO:
+        return f"cluster.address={address}"
+    return f"cluster.address=auto, which is {head} here (without RAY_ADDRESS, auto can find the Ray of another run)"
+
+
 def explain_failed_connection(address: str, head: str, error: Any) -> str:
     """Return the sentence for an error of Ray, or its text, while it connects to `head`."""
-    text = " ".join(str(error).split())
-    where = f"cluster.address={address}"
-    if address == AUTO:
-        where += f", which is {head} here (without RAY_ADDRESS, auto can find the Ray of another run)"
+    text, where = " ".join(str(error).split()), name_address(address, head)
     if re.search(r"authenticat|auth token|InvalidAuthToken", text, re.I):
         return (
             f"{where}: the cluster does not accept this process's token; set RAY_AUTH_MODE=token, and "

@@ -141,7 +141,8 @@ def explain_failed_start(error: Exception) -> str:
             f"Ray cannot write its temporary folder, {path} ({error.strerror}); set RAY_TMPDIR to a short path that "
             "you can write"
         )
-    if isinstance(error, OSError) and ".ray" in Path(path).parts:
+    home = Path.home()
+    if isinstance(error, OSError) and path and (".ray" in Path(path).parts or Path(path) in (home, *home.parents)):
         return (
             f"Ray keeps its token in {path}, which cannot be written ({error.strerror}); set HOME to a directory that "
             "you can write, RAY_AUTH_TOKEN to a secret, or RAY_AUTH_MODE=disabled if you are the only user here"
@@ -157,5 +158,6 @@ def explain_failed_start(error: Exception) -> str:
             "all of it; give the container or the job more, such as 4 GiB"
         )
     return (
-        f"Ray cannot start on this machine ({format_error(error)[:300]}); its logs are in {folder}/session_latest/logs"
+        f"Ray cannot start on this machine ({format_error(error)[:300]}); if it has begun to, its logs are in "
+        f"{folder}/session_latest/logs"
     )

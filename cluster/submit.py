@@ -153,6 +153,6 @@ def explain_failed_submission(address: str, error: Any) -> str:
     elif cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):  # the cause, at the end of a long text
         text = cause.group(1)
     return (
-        f"{DASHBOARD_VARIABLE}={address}: no Ray dashboard accepts the job there ({text[:200]}); on the head it is at "
-        f"port 8265; on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD{proxy}"
+        f"no Ray dashboard accepts the job at {address}, which {DASHBOARD_VARIABLE} or by default the head's own port "
+        f"8265 names ({text[:200]}); on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD{proxy}"
     )

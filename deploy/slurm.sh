@@ -3,8 +3,8 @@
 #
 #     sbatch deploy/slurm.sh algo=ppo env=assault seed=1        from the checkout; adapt the #SBATCH lines
 #
-# What follows the script is one experiment: resume=auto finds its run directory again, trust=true since another host
-# may have written it. A minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it, which stops it at
+# What follows the script is one experiment, or one grid with -m: resume=auto finds its run directory again, trust=true
+# since another host may have written it. A minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it, which stops it at
 # any time, with a checkpoint if it trains; the script then requeues its job, unless the run has ended with exit code 0,
 # which is done, or 2, a mistake that would come again.
 #SBATCH --job-name=rllib-atari
@@ -41,7 +41,15 @@ if [ ! -x .venv/bin/python ]; then
     exit 2
 fi
 
-.venv/bin/python run.py "output_dir=$OUTPUT" "$@" resume=auto trust=true &
+words=("output_dir=$OUTPUT" "$@" resume=auto trust=true)
+for word in "$@"; do
+    case $word in
+        -m | --multirun) words=("output_dir=$OUTPUT" "$@" trust=true) ;;  # a grid goes on by itself
+        command=train | command=search) ;;
+        command=*) words=("$@") ;;                    # it reads a run, and has nothing to go on with
+    esac
+done
+.venv/bin/python run.py "${words[@]}" &
 run=$!
 if [ "$stopped" = 1 ]; then stop_run; fi              # the signal came before there was a run
 

@@ -25,7 +25,7 @@ from playing.games_display import GamesDisplay
 from playing.saved_settings import read_run_settings
 from playing.seed_checkpoints import refuse_foreign_checkpoint
 from playing.whole_games import derive_seeds, play_games, share_games
-from run_directory.checkpoints import find_checkpoint, read_totals
+from run_directory.checkpoints import MIN_GAMES, find_checkpoint, read_totals
 from run_directory.files import read_json
 from run_directory.layout import evaluation_path, list_seed_runs
 from run_directory.provenance import describe_commit
@@ -163,7 +163,8 @@ def is_evaluated(run: Path, episodes: int) -> bool:
 def summarize_games(scores: list[float], lengths: list[int], cut: int, env: dict) -> dict[str, Any]:
     """Return the statistics of the games of one way of playing.
 
-    `mean_interval`, Student's t (None of a single game), and `iqm_interval`, a bootstrap interval, are 95 % intervals
+    `mean_interval`, Student's t (None of a single game), and `iqm_interval`, a bootstrap interval (None of fewer than
+    MIN_GAMES games, where it is too narrow), are 95 % intervals
     over the games: they say how certain the score of this one agent is, not how much agents of other seeds
     differ. `human_normalised` has a value for each table, computed from the mean.
 
@@ -179,7 +180,7 @@ def summarize_games(scores: list[float], lengths: list[int], cut: int, env: dict
         "mean_interval": list(t_interval(scores)) if len(scores) > 1 else None,
         "median": float(np.median(scores)),
         "iqm": float(iqm(np.array(scores))),
-        "iqm_interval": list(bootstrap_interval(np.array(scores))),
+        "iqm_interval": list(bootstrap_interval(np.array(scores))) if len(scores) >= MIN_GAMES else None,
         "std": float(np.std(scores)),
         "min": min(scores),
         "max": max(scores),

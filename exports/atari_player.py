@@ -9,13 +9,17 @@ the versions of the packages it was tried with.
 
 import argparse
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ale_py import roms
-from ale_py._ale_py import ALEVectorInterface  # `from ale_py` itself offers it only where Gymnasium is installed
+try:
+    import numpy as np
+    from ale_py import roms
+    from ale_py._ale_py import ALEVectorInterface  # `from ale_py` itself offers it only where Gymnasium is installed
+except ImportError as error:
+    raise SystemExit(f"{error.name} is missing: pip install ale-py numpy onnxruntime") from None
 
 FOLDER = Path(__file__).resolve().parent
 Arrays = dict[str, np.ndarray]
@@ -81,15 +85,19 @@ def load_policy(agent: dict) -> Callable[[Arrays], Arrays]:
     """Return the policy as a function of its inputs, name -> array, to its outputs, name -> array."""
     path, names = FOLDER / agent["policy"]["file"], agent["policy"]["outputs"]
     if path.suffix == ".onnx":
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-
+        try:
+            import onnxruntime  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise SystemExit("onnxruntime is missing: pip install onnxruntime") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # more would mostly wait for each other: the network is small
         session = onnxruntime.InferenceSession(str(path), options)
         compute: Any = session.run  # it says that it may return more than arrays
         return lambda inputs: dict(zip(names, compute(names, inputs), strict=True))
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit("torch is missing: pip install torch") from None
     module = torch.jit.load(str(path))
 
     def run(inputs: Arrays) -> Arrays:
@@ -118,6 +126,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the first game; the next has the next number")
     parser.add_argument("--way", choices=("stochastic", "greedy"), default="stochastic", help="how actions are chosen")
     options = parser.parse_args()
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # play.py | head ends quietly
     if options.games < 1 or options.seed < 0:
         parser.error("--games takes 1 or more, and --seed 0 or more")
     agent = json.loads((FOLDER / "agent.json").read_text())

@@ -7,6 +7,7 @@ The files that play are imported where they are used, because they take seconds;
 """
 
 import importlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -70,6 +71,8 @@ def evaluate_run(run: Path, settings: dict) -> int:
 
     ways = WAYS if settings["way"] == "both" else (settings["way"],)
     words = {key: settings[key] for key in ("checkpoint", "seed", "rules")}
+    if not os.access(run, os.W_OK):
+        print(f"{run} cannot be written: the scores are printed, not saved; evaluate a copy to keep them", flush=True)
     code = print_games(run, settings["episodes"], ways=ways, **words)
     print(f"run directory: {run}")
     return code

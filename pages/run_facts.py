@@ -84,7 +84,7 @@ def find_score(run: Path, checkpoint: Path, totals: dict[str, Any]) -> dict[str,
         for way in ("stochastic", "greedy"):
             if isinstance(found := result.get(way), dict):
                 how = f"the mean of {format_count(result['episodes'], 'full game')}, {way}"
-                if result["episodes"] >= MIN_GAMES:
+                if result["episodes"] >= MIN_GAMES and found["iqm_interval"]:
                     low, high = map(format_score, found["iqm_interval"])
                     how += f"; their interquartile mean is {format_score(found['iqm'])}, 95 % interval {low} to {high}"
                 return {"mean": found["mean"], "how": how}

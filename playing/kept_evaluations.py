@@ -68,9 +68,11 @@ def check_evaluation(path: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
         statistics = check_kind(path, evaluation[way], dict, way)
         for key in ("mean", "iqm"):
             check_kind(path, statistics.get(key), float, f"{way}.{key}")
-        ends = check_kind(path, statistics.get("iqm_interval"), list, f"{way}.iqm_interval")
-        if len(ends) != 2:
+        if "iqm_interval" not in statistics:
+            raise explain_damage(path, f"{way} has no iqm_interval")
+        ends = statistics["iqm_interval"]
+        if ends is not None and len(check_kind(path, ends, list, f"{way}.iqm_interval")) != 2:
             raise explain_damage(path, f"{way}.iqm_interval has {len(ends)} ends")
-        for end in ends:
+        for end in ends or ():  # None of few games
             check_kind(path, end, float, f"an end of {way}.iqm_interval")
     return evaluation

@@ -22,16 +22,16 @@ def read_run_settings(run: Path) -> dict:
     Raises:
         Mistake: config.yaml is missing, cannot be read, or was not written by the suite.
     """
+    settings = read_yaml(run / CONFIG)
     try:
-        settings = _read_checked(run / CONFIG)
+        _check_kinds(run / CONFIG, settings)
     except Mistake as mistake:
         raise Mistake(f"run={run} is not a run directory ({mistake}); {HINT}") from mistake
     return settings | {"env": settings["env"] | {"name": name_environment(settings["env"])}}
 
 
-def _read_checked(path: Path) -> dict:
-    """Read a config.yaml and check the types of the settings in KINDS and NULLABLE_KINDS."""
-    settings = read_yaml(path)
+def _check_kinds(path: Path, settings: dict) -> None:
+    """Check the types of the settings in KINDS and NULLABLE_KINDS, as a config.yaml at `path` holds them."""
     for name, kind in (KINDS | NULLABLE_KINDS).items():
         group, _, key = name.partition(".")
         values = settings if not key else check_kind(path, settings.get(group), dict, group)
@@ -43,4 +43,3 @@ def _read_checked(path: Path) -> dict:
         describe_protocol(settings["env"])
     except (KeyError, TypeError) as error:
         raise explain_damage(path, f"env has a protocol without {error}") from error
-    return settings

@@ -58,7 +58,7 @@ def find_newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
         if wrong is None:
             return checkpoint, [f"{complaint}; falling back to the one before" for complaint in complaints]
         complaints.append(f"checkpoint {name} is damaged ({wrong})")
-    why = "; ".join(complaints) if complaints else "it stopped before its first checkpoint"
+    why = "; ".join(complaints) if complaints else "it stopped before its first one, or was copied without them"
     raise Mistake(f"resume={run}: no checkpoint to continue from ({why}); start a new run")
 
 
@@ -78,10 +78,9 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
         return folder.resolve()
     found = [name for name in CHECKPOINT_NAMES if checkpoint_path(run, name).is_dir()]
     if not found or (name is None and found[0] not in TO_PLAY):
-        raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first one, or start the run again")
+        raise Mistake(f"run={run}: it has no checkpoint; wait for its first, or copy them too if this is a copy")
     if name is not None and name not in found:
-        way_out = "name one of these, or give the path of a checkpoint's folder"
-        raise Mistake(f"checkpoint={name}: {run} has no such checkpoint, only {', '.join(found)}; {way_out}")
+        raise Mistake(f"checkpoint={name}: {run} has only {', '.join(found)}; name one, or the path of a folder")
     checkpoint = checkpoint_path(run, name or found[0])
     refuse_damaged_checkpoint(checkpoint)
     return checkpoint

@@ -63,7 +63,8 @@ def read_yaml(path: Path) -> dict:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise explain_damage(path, error) from error
+        line = f"line {mark.line + 1}: " if (mark := getattr(error, "problem_mark", None)) else ""
+        raise explain_damage(path, f"{line}{getattr(error, 'problem', error)}") from error
     _refuse_odd_keys(path, check_kind(path, content, dict))
     return content
 

@@ -9,7 +9,7 @@ import time
 import zlib
 from pathlib import Path
 
-from run_directory.layout import MANIFEST, PROGRESS_JSON, TO_PLAY
+from run_directory.layout import MANIFEST, MILESTONES, PROGRESS_JSON, TO_PLAY, WEIGHTS
 from run_directory.writing import write_file
 from settings.mistakes import Mistake
 
@@ -33,15 +33,18 @@ def read_state(checkpoint: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def find_damage(checkpoint: Path) -> str | None:
-    """Return the damage of a checkpoint in words; None if it is whole. Every reader of checkpoints calls this first."""
-    state, wrong = read_state(checkpoint), compare_files(checkpoint)
+def find_damage(checkpoint: Path, to_play: bool = False) -> str | None:
+    """Return the damage of a checkpoint in words; None if it is whole. Every reader of checkpoints calls this first.
+
+    Whoever only plays (`to_play`) needs the weights and the counters, so damage of other files does not count.
+    """
+    state, wrong = read_state(checkpoint), compare_files(checkpoint, to_play)
     if wrong:
         time.sleep(0.01)
-    return find_damage(checkpoint) if wrong and read_state(checkpoint) != state else wrong
+    return find_damage(checkpoint, to_play) if wrong and read_state(checkpoint) != state else wrong
 
 
-def compare_files(checkpoint: Path) -> str | None:
+def compare_files(checkpoint: Path, to_play: bool) -> str | None:
     """Return the first difference between the files of a checkpoint and its manifest, in words; None without one."""
     try:
         files = json.loads((checkpoint / MANIFEST).read_bytes())
@@ -52,7 +55,8 @@ def compare_files(checkpoint: Path) -> str | None:
         return f"{MANIFEST} is torn"
     if PROGRESS_JSON not in expected:
         return f"{MANIFEST} does not list {PROGRESS_JSON}"
-    for name, (size, crc) in expected.items():
+    played = {WEIGHTS, PROGRESS_JSON} if to_play and WEIGHTS in expected else expected.keys()
+    for name, (size, crc) in ((name, expected[name]) for name in expected if name in played):
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
@@ -66,15 +70,14 @@ def compare_files(checkpoint: Path) -> str | None:
     return None
 
 
-def refuse_damaged_checkpoint(checkpoint: Path) -> None:
-    """Check a checkpoint against its manifest, before any of its files is read.
+def refuse_damaged_checkpoint(checkpoint: Path, to_play: bool = True) -> None:
+    """Check a checkpoint against its manifest, before any of its files is read; see `find_damage`.
 
     Raises:
         Mistake: the checkpoint is damaged; the message names the whole checkpoints of the same run.
     """
-    if wrong := find_damage(checkpoint):
-        folder = checkpoint.parent
-        whole = [name for name in TO_PLAY if (folder / name).is_dir() and find_damage(folder / name) is None]
-        way_out = f"use another one: checkpoint={' or checkpoint='.join(whole)}"
-        way_out = way_out if whole else "neither best nor last nor previous beside it is whole"
+    if wrong := find_damage(checkpoint, to_play):
+        found = [checkpoint.parent / name for name in (*TO_PLAY, *reversed(MILESTONES))]
+        whole = [path.name for path in found if path.is_dir() and find_damage(path, to_play) is None][:3]
+        way_out = f"use another one: checkpoint={' or checkpoint='.join(whole)}" if whole else "none beside it is whole"
         raise Mistake(f"{checkpoint}: the checkpoint is damaged ({wrong}); {way_out}")

@@ -24,7 +24,9 @@ from run_directory.writing import FULL_DISK_ERRORS, RESERVE_MB
 # Grid Engine warns of the end with SIGUSR2 (-notify) or SIGXCPU (a limit of CPU time), others with SIGTERM.
 SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
 STOP_SIGNALS = (signal.SIGINT, *SCHEDULER_SIGNALS)
-MESSAGE_BEFORE_TRAINING = "stopped before the first update was done; the same line starts it again"
+MESSAGE_BEFORE_TRAINING = (
+    "stopped before the first update of this start, so nothing is lost; the same line starts it again"
+)
 MESSAGE_OF_STOP = "stopping: waiting for the update under way, then writing a checkpoint (again to stop at once)"
 MESSAGE_OF_END = "stopping: no training is under way; waiting for loggers and Ray (again to stop at once)"
 MESSAGE_OF_EVALUATIONS = "stopping: the evaluations that are left are played when the run is continued"

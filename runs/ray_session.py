@@ -3,9 +3,11 @@
 configure -> block signals in Ray's processes -> connect -> handlers of this process -> the run -> restore them
 """
 
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,7 +15,9 @@ import ray
 from cluster.connection import connect_to_ray, prepare_environment
 from cluster.local_ray import LOCAL, stop_ray
 from cluster.plan import Plan
+from run_directory.writing import RESERVE_MB
 from runs.interrupt import STOP_SIGNALS, Interrupt, block_signals_in_children, select_unignored_signals
+from settings.mistakes import Mistake
 
 
 @contextmanager
@@ -25,13 +29,18 @@ def open_ray(plan: Plan, saves: bool = True) -> Iterator[None]:
         saves: whether there will be checkpoints; without, a signal that asks to stop ends the process at once.
 
     Raises:
-        Mistake: `cluster.address` cannot be reached, or the run cannot work there.
+        Mistake: `cluster.address` cannot be reached, the run cannot work there, or its disk has no room.
     """
     if signal.getsignal(signal.SIGTERM) == Interrupt.request_stop:  # inside of another one
         yield
         return
     Interrupt.clear()
     settings = plan.settings
+    output = Path(settings["output_dir"]).expanduser().resolve()
+    if saves and output.exists() and (left := shutil.disk_usage(output).free >> 20) < RESERVE_MB:
+        raise Mistake(
+            f"{output} has {left} MB left, and a run stops below {RESERVE_MB}; free some, then the same again"
+        )
     prepare_environment(settings)
     started = not ray.is_initialized()
     usr1 = Interrupt.request_stop if settings["on_usr1"] == "stop" else Interrupt.request_checkpoint

@@ -621,6 +621,18 @@ def test_several_values_of_a_setting_are_refused_and_their_notation_named(word, 
     assert suggested in refused(*command, word)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="it is of Linux")
+def test_an_answer_that_a_full_disk_swallows_is_no_success():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, run.__file__, "--version"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"No space left" in done.stderr
+
+
+def test_a_directory_of_runs_beside_a_run_is_left_out_and_by_itself_is_the_run(refused):
+    assert "run=there" in refused("command=evaluate", "output_dir=there")
+    assert "run=there" not in refused("command=evaluate", "run=here", "output_dir=there")
+
+
 @pytest.mark.parametrize("words", ["runs={a:here,b:there,a:elsewhere}", "env.kwargs={size: 1, size: 2}"])
 def test_a_name_that_is_there_twice_is_refused_since_hydra_would_keep_the_last(words, refused):
     command = ["command=compare"] if words.startswith("runs") else ["env=gymnasium", "env.id=FrozenLake-v1"]

@@ -216,8 +216,9 @@ def slurm_job(tmp_path):
     environment = {"PATH": f"{scontrol.parent}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(tmp_path)}
     environment |= {"SLURM_JOB_ID": "7", "USER": "me", "RAY_TMPDIR": str(tmp_path)}
 
-    def run_until(number: int, code: int, **variables: str | None) -> tuple[int, list[str], bool]:
-        words = ["bash", str(DEPLOY / "slurm.sh"), "env=pong", "seed=[1,2]", "output_dir=typed"]
+    def run_until(number: int, code: int, *typed: str, **variables: str | None) -> tuple[int, list[str], bool]:
+        typed = typed or ("env=pong", "seed=[1,2]", "output_dir=typed")
+        words = ["bash", str(DEPLOY / "slurm.sh"), *typed]
         there = {name: value for name, value in (environment | variables).items() if value is not None}
         job = subprocess.Popen(words, env=there | {"CODE": str(code)}, cwd=tmp_path)
         while not (tmp_path / "words").exists() or not (tmp_path / "words").read_text():
@@ -244,6 +245,15 @@ def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, agai
     assert {"resume=auto", "trust=true"} <= set(words)
     settings, _ = run.read_experiment(words[1:])
     assert settings["output_dir"] == "typed", "what is typed wins over $OUTPUT"
+
+
+def test_slurm_adds_to_a_command_only_what_it_takes(slurm_job, tmp_path):
+    _, words, _ = slurm_job(signal.SIGTERM, 1, "-m", "algo=a2c,ppo", "env=pong")
+    assert "resume=auto" not in words and "trust=true" in words, "a grid goes on by itself"
+    assert run.main([*words[1:], "--cfg", "job"]) == 0
+    (tmp_path / "words").unlink()
+    _, words, _ = slurm_job(signal.SIGTERM, 1, "command=evaluate", "run=agents/assault_ppo")
+    assert words == ["run.py", "command=evaluate", "run=agents/assault_ppo"]
 
 
 def test_slurm_requeues_a_run_that_ends_as_soon_as_it_is_warned_and_needs_no_name_of_a_user(slurm_job, tmp_path):

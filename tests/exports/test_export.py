@@ -278,6 +278,13 @@ def test_play_py_refuses_what_it_cannot_play(file, words, monkeypatch, capsys):
     assert "error: --games takes 1 or more, and --seed 0 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("file", PLAYERS, ids=["atari", "gymnasium"])
+def test_play_py_names_the_package_that_it_lacks(file):
+    without_packages = [sys.executable, "-I", "-S", str(file)]
+    done = subprocess.run(without_packages, capture_output=True, text=True)
+    assert done.returncode == 1 and "pip install" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_module_that_is_not_there_is_refused_in_a_sentence(make_run, tmp_path, monkeypatch, capsys):
     (tmp_path / "my_world.py").write_text(
         "import gymnasium\ngymnasium.register('Mine-v0', 'small_worlds:Scripted', max_episode_steps=9)"

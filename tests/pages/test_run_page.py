@@ -280,7 +280,7 @@ STATISTICS = {"mean": 1.0, "std": 0.5, "iqm": 1.0, "iqm_interval": [0.5, 1.5]}
     [
         EVALUATION | {"episodes": None},
         EVALUATION | {"stochastic": STATISTICS | {"iqm": "1"}},
-        EVALUATION | {"stochastic": STATISTICS | {"iqm_interval": None}},
+        EVALUATION | {"stochastic": {"mean": 1.0, "std": 0.5, "iqm": 1.0}},
         EVALUATION | {"greedy": STATISTICS | {"iqm_interval": [1.0]}},
     ],
 )
@@ -288,6 +288,9 @@ def test_a_damaged_evaluation_is_named(evaluation, make_run):
     run = make_run()
     (run / "checkpoints/evaluation_last.json").write_text(json.dumps(EVALUATION | {"stochastic": STATISTICS}))
     assert find_evaluation(run, run / "checkpoints/last")["episodes"] == 2
+    of_few_games = EVALUATION | {"stochastic": STATISTICS | {"iqm_interval": None}}
+    (run / "checkpoints/evaluation_last.json").write_text(json.dumps(of_few_games))
+    assert find_evaluation(run, run / "checkpoints/last") == of_few_games
     (run / "checkpoints/evaluation_last.json").write_text(json.dumps(evaluation))
     with pytest.raises(Mistake, match=r"evaluation_last\.json is damaged"):
         find_evaluation(run, run / "checkpoints/last")

@@ -213,7 +213,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_cannot_continue(made, run):
 
 
 def test_a_run_without_checkpoints_cannot_continue(run):
-    with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint .*first checkpoint"):
+    with pytest.raises(Mistake, match=rf"resume={run}: no checkpoint .*first one"):
         find_newest_checkpoint(run)
 
 

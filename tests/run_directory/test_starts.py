@@ -47,13 +47,14 @@ def test_a_run_is_opened_by_a_relative_path_too(tmp_path, settings, monkeypatch)
     assert open_run(tmp_path.name, "resume")[0] == tmp_path
 
 
-@pytest.mark.parametrize(("name", "text"), [("config.yaml", "["), ("run.json", "{"), ("run.json", None)])
-def test_a_directory_that_is_no_run_is_a_mistake(name, text, tmp_path, settings):
+@pytest.mark.parametrize("name", ["config.yaml", "run.json"])
+def test_a_directory_that_is_no_run_is_a_mistake_and_a_damaged_run_is_said_to_be_damaged(name, tmp_path, settings):
     write_start(tmp_path, settings, [], [], "float32")
     (tmp_path / name).unlink()
-    if text:
-        (tmp_path / name).write_text(text)
     with pytest.raises(Mistake, match=f"resume={tmp_path} is not .*{name}"):
+        open_run(str(tmp_path), "resume")
+    (tmp_path / name).write_text("seed: 1\nalgo: [\n")
+    with pytest.raises(Mistake, match=rf"{tmp_path / name} is damaged: .*\bline \d"):
         open_run(str(tmp_path), "resume")
 
 

@@ -27,7 +27,7 @@ from run_directory.manifest import find_damage
 from run_directory.progress_table import ProgressTable, lacks_rows
 from run_directory.starts import read_overrides
 from run_directory.tensorboard import CurveWriter
-from runs import interrupt, tuning
+from runs import interrupt, ray_session, tuning
 from runs.interrupt import REPEAT_AFTER_S, Interrupt
 from runs.train import count_room, has_reached_stop
 from runs.training_process import TrainingProcess
@@ -114,6 +114,12 @@ def test_a_run_stops_with_a_checkpoint_while_there_is_room_for_it(tmp_path, monk
     assert f"python run.py resume={path}" in printed
     (row,) = rows_of(path)
     assert read_totals(path / "checkpoints" / "last")["agent_steps"] == row["agent_steps"]
+
+
+def test_a_run_is_refused_where_its_disk_has_no_room_for_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_session, "RESERVE_MB", 10**9)
+    code, printed = go(*TINY, f"output_dir={tmp_path}")
+    assert code == 2 and str(tmp_path) in printed and not list(tmp_path.iterdir())
 
 
 @pytest.mark.end_to_end
