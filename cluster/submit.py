@@ -143,9 +143,11 @@ def explain_failed_submission(address: str, error: Any) -> str:
         proxy = (
             f"; it was asked through the proxy {named}, which may be what refuses it, and no_proxy={host} leaves it out"
         )
+    is_set = DASHBOARD_VARIABLE in os.environ
+    where = f"{DASHBOARD_VARIABLE}={address}" if is_set else f"{address}, as {DASHBOARD_VARIABLE} is not set"
     if re.search(r"\b401\b|\b403\b|token|unauthor", text, re.I):
         return (
-            f"{DASHBOARD_VARIABLE}={address}: the cluster does not accept this process's token; set "
+            f"{where}: the cluster does not accept this process's token; set "
             f"RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token that ray get-auth-token prints on its head{proxy}"
         )
     if isinstance(error, requests.Timeout):
@@ -153,6 +155,6 @@ def explain_failed_submission(address: str, error: Any) -> str:
     elif cause := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):  # the cause, at the end of a long text
         text = cause.group(1)
     return (
-        f"no Ray dashboard accepts the job at {address}, which {DASHBOARD_VARIABLE} or by default the head's own port "
-        f"8265 names ({text[:200]}); on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD{proxy}"
+        f"{where}: no Ray dashboard accepts the job there ({text[:200]}); on the head it is at "
+        f"port 8265; on another machine, reach it with ssh -L 8265:127.0.0.1:8265 HEAD{proxy}"
     )

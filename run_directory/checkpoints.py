@@ -78,7 +78,7 @@ def find_checkpoint(run: Path, name: str | None) -> Path:
         return folder.resolve()
     found = [name for name in CHECKPOINT_NAMES if checkpoint_path(run, name).is_dir()]
     if not found or (name is None and found[0] not in TO_PLAY):
-        raise Mistake(f"run={run}: it has no checkpoint; wait for its first, or copy them too if this is a copy")
+        raise Mistake(f"run={run}: it has no checkpoint yet; wait for its first, or copy them too if this is a copy")
     if name is not None and name not in found:
         raise Mistake(f"checkpoint={name}: {run} has only {', '.join(found)}; name one, or the path of a folder")
     checkpoint = checkpoint_path(run, name or found[0])

@@ -153,6 +153,8 @@ def test_a_dashboard_that_is_not_there_is_one_sentence(compose, monkeypatch):
             with pytest.raises(Mistake, match=said) as no:
                 submit.submit_job(compose(["env=cartpole", *ON_RAY]), [])
             assert "\n" not in str(no.value)
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
+    assert "RAY_API_SERVER_ADDRESS=" not in submit.explain_failed_submission("http://127.0.0.1:8265", "refused")
 
 
 @pytest.mark.parametrize("error", ["Request failed with status code 403", "[Errno 111] Connection refused"])
