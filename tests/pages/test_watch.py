@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -83,7 +84,9 @@ def serve():
         loop.close()
 
 
-def read_messages(address: str, count: int, words: str = "run=.", say: tuple[str, ...] = ()) -> list:
+def read_messages(
+    address: str, count: int, words: str = "run=.", say: tuple[str, ...] = (), on_note: Callable[[], None] | None = None
+) -> list:
     """What a page is sent: headers and frames uint8 [n, H, W, 3] of agent steps, and notes."""
 
     async def ask() -> list:
@@ -98,6 +101,8 @@ def read_messages(address: str, count: int, words: str = "run=.", say: tuple[str
                 message = await page.receive(60)
                 if message.type == aiohttp.WSMsgType.TEXT:
                     found.append(json.loads(message.data))
+                    if on_note:
+                        on_note()
                     continue
                 assert message.type == aiohttp.WSMsgType.BINARY, message
                 size = struct.unpack("<I", message.data[:4])[0]
@@ -302,9 +307,11 @@ def test_a_checkpoint_that_was_named_plays_and_no_newer_one(make_run):
 def test_a_page_waits_for_the_first_checkpoint_and_says_so(assault_run, serve):
     address, folder = serve(assault_run), assault_run / "checkpoints"
     os.rename(folder, assault_run / "elsewhere")
-    arrives = threading.Timer(1, os.rename, (assault_run / "elsewhere", folder))
-    arrives.start()
-    note, (header, frames) = read_messages(address, 2)
+    note, (header, frames) = read_messages(
+        address,
+        2,
+        on_note=lambda: os.rename(assault_run / "elsewhere", folder),  # once the page was told to wait
+    )
     assert "no checkpoint yet" in note["note"] and not note["end"]
     assert header["step"] == 1 and frames.any()
 
