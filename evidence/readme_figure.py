@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FIGURE = ROOT / "docs/media/algorithms.png"
 PANELS = {  # title -> label of a curve -> its study, and the label that the curve has there
     "1 million agent steps, 3 or 5 seeds": {
-        "PG": ("2026-11-23_pg_assault", "pg"),
+        "PG": ("2026-11-29_pg_fire", "pg assault"),
         "A2C": ("2026-11-27_a2c_five_seeds", "a2c assault"),
         "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
         "PPO": ("2026-11-29_ppo_fire", "ppo assault"),

@@ -134,9 +134,9 @@ def test_an_arm_is_not_named_as_another_folder_of_a_grid():
 
 
 def test_arms_that_play_a_game_under_different_rules_are_named_with_what_makes_them_equal():
-    words = ["tuned_configs=assault_a2c,assault_pg", "seed=1"]
+    words = ["tuned_configs=assault_a2c,assault_pg_lstm", "seed=1"]
     said = explain_different_rules(read_grid(words).arms)
-    assert said and "tuned_configs=assault_pg: classic, fire_on_life_loss False" in said
+    assert said and "tuned_configs=assault_pg_lstm: classic, fire_on_life_loss False" in said
     fire = re.search(r"env\.fire_on_life_loss=true$", said)
     assert fire and explain_different_rules(read_grid([*words, fire.group()]).arms) is None
     assert explain_different_rules(read_grid(["env=pong,assault", "algo=ppo"]).arms) is None
