@@ -141,7 +141,7 @@ def explain_failed_start(error: Exception) -> str:
             f"Ray cannot write its temporary folder, {path} ({error.strerror}); set RAY_TMPDIR to a short path that "
             "you can write"
         )
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))
     if isinstance(error, OSError) and path and (".ray" in Path(path).parts or Path(path) in (home, *home.parents)):
         return (
             f"Ray keeps its token in {path}, which cannot be written ({error.strerror}); set HOME to a directory that "

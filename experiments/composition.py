@@ -258,9 +258,11 @@ def refuse_invalid_override(override: str, typed: str) -> None:
         one = f"one number is {key}={value.replace(',', '_')}; " if re.fullmatch(r"\d{1,3}(,\d{3})+", value) else ""
         grid = f"{one}add -m for a grid of them, as in python run.py -m {typed}"
         raise Mistake(f"{typed} has several values; {how.get(key, grid)}")
-    keys = re.findall(r"[{,]\s*((?:\\:|[^\s{}\[\]:,])+)\s*:", value)  # of {a:1,b:2}; Hydra would keep the last of two
+    without_texts = re.sub(r"""(['"]).*?\1(?!\s*:)""", "", value)  # quoted values can hold anything
+    keys = re.findall(r"[{,]\s*((?:\\:|[^\s{}\[\]:,])+)\s*:", without_texts)
     if isinstance(parsed.value(), dict) and value.count("{") == 1 and len({*keys}) < len(keys):
-        raise Mistake(f"{typed}: {max(keys, key=keys.count)} is there twice; give each a name of its own")
+        why = f"{max(keys, key=keys.count)} is there twice, and Hydra would drop one"
+        raise Mistake(f"{typed}: {why}; give each a name of its own")
     if key in GROUPS and not value:
         raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):

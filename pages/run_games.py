@@ -48,7 +48,7 @@ def choose_clips(run: Path) -> list[Path]:
         Mistake: a milestone is damaged; a damaged last checkpoint is left out.
     """
     milestones, last = find_milestones(run), checkpoint_path(run, "last")
-    if milestones and last.is_dir() and find_damage(last) is None:
+    if milestones and last.is_dir() and find_damage(last, to_play=True) is None:
         milestones.append(last)
     chosen: dict[int, Path] = {}
     for folder in milestones:

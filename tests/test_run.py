@@ -636,6 +636,10 @@ def test_a_directory_of_runs_beside_a_run_is_left_out_and_by_itself_is_the_run(r
 @pytest.mark.parametrize("words", ["runs={a:here,b:there,a:elsewhere}", "env.kwargs={size: 1, size: 2}"])
 def test_a_name_that_is_there_twice_is_refused_since_hydra_would_keep_the_last(words, refused):
     command = ["command=compare"] if words.startswith("runs") else ["env=gymnasium", "env.id=FrozenLake-v1"]
+    assert composition.parse_overrides(["env.kwargs={a: 'b: 1, a: 2', b: 3}"])["env.kwargs"] == {
+        "a": "b: 1, a: 2",
+        "b": 3,
+    }
     message = refused(*command, words)
     assert words in message and (" a " if command == ["command=compare"] else " size ") in message
 
