@@ -110,7 +110,7 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
         elif command in PLAYER_COMMANDS and group == "env" and field in PROTOCOL_SETTINGS:
             rules[field] = PROTOCOL_SETTINGS[field].check(key, value)
         elif key != "command":
-            if key == "output_dir" and "run" in keys and not typed.get("run"):
+            if key == "output_dir" and "run" in keys and typed.get("run") in (None, "latest"):
                 raise Mistake(f"{key}={value}: the newest run below it is run={value}; leave out {key}")
             rule_keys = [f"env.{name}" for name in PROTOCOL_SETTINGS] if command in PLAYER_COMMANDS else []
             if meant := find_similar_setting(key, [*keys, *rule_keys]):

@@ -22,16 +22,16 @@ def read_run_settings(run: Path) -> dict:
     Raises:
         Mistake: config.yaml is missing, cannot be read, or was not written by the suite.
     """
-    settings = read_yaml(run / CONFIG)
     try:
-        _check_kinds(run / CONFIG, settings)
+        settings = _read_checked(run / CONFIG)
     except Mistake as mistake:
-        raise Mistake(f"run={run} is not a run directory ({mistake}); {HINT}") from mistake
+        raise Mistake(f"run={run} is not a whole run directory ({mistake}); {HINT}") from mistake
     return settings | {"env": settings["env"] | {"name": name_environment(settings["env"])}}
 
 
-def _check_kinds(path: Path, settings: dict) -> None:
-    """Check the types of the settings in KINDS and NULLABLE_KINDS, as a config.yaml at `path` holds them."""
+def _read_checked(path: Path) -> dict:
+    """Read a config.yaml and check the types of the settings in KINDS and NULLABLE_KINDS."""
+    settings = read_yaml(path)
     for name, kind in (KINDS | NULLABLE_KINDS).items():
         group, _, key = name.partition(".")
         values = settings if not key else check_kind(path, settings.get(group), dict, group)
@@ -43,3 +43,4 @@ def _check_kinds(path: Path, settings: dict) -> None:
         describe_protocol(settings["env"])
     except (KeyError, TypeError) as error:
         raise explain_damage(path, f"env has a protocol without {error}") from error
+    return settings

@@ -28,15 +28,18 @@ def open_run(path: str, setting: str) -> tuple[Path, dict]:
     for name in (CONFIG, STARTS):
         if not (run / name).exists():
             raise Mistake(f"{setting}={path} is not a run directory (it has no {name}); {HINT}")
-    settings = read_yaml(run / CONFIG)
-    for group in ("algo", "env", "model", "cluster", "stop", *settings.keys() & {"search"}):
-        check_kind(run / CONFIG, settings.get(group), dict, group)
-    check_kind(run / CONFIG, settings.get("seed"), (int, list), "seed")
-    if settings.get("command") not in ("train", "search"):
-        why = f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
-        raise explain_damage(run / CONFIG, why)
-    if not read_starts(run / STARTS, required=("overrides",)):
-        raise explain_damage(run / STARTS, "it has no starts")
+    try:
+        settings = read_yaml(run / CONFIG)
+        for group in ("algo", "env", "model", "cluster", "stop", *settings.keys() & {"search"}):
+            check_kind(run / CONFIG, settings.get(group), dict, group)
+        check_kind(run / CONFIG, settings.get("seed"), (int, list), "seed")
+        if settings.get("command") not in ("train", "search"):
+            why = f"command is {settings.get('command')!r:.40}, and only a training or a search goes on"
+            raise explain_damage(run / CONFIG, why)
+        if not read_starts(run / STARTS, required=("overrides",)):
+            raise explain_damage(run / STARTS, "it has no starts")
+    except Mistake as mistake:
+        raise Mistake(f"{setting}={path} is not a whole run directory ({mistake}); {HINT}") from mistake
     settings = complete_settings(settings)
     place = Path(str(settings.get("output_dir")))  # a cluster reads it, and refuses one that is relative
     was_moved = place.is_absolute() and resolve_path(place, "output_dir") not in run.parents

@@ -34,10 +34,7 @@ def read_state(checkpoint: Path) -> tuple[int, int, int] | None:
 
 
 def find_damage(checkpoint: Path, to_play: bool = False) -> str | None:
-    """Return the damage of a checkpoint in words; None if it is whole. Every reader of checkpoints calls this first.
-
-    Whoever only plays (`to_play`) needs the weights and the counters, so damage of other files does not count.
-    """
+    """Return the damage of a checkpoint, or `to_play` of its weights and counters, in words; None if it is whole."""
     state, wrong = read_state(checkpoint), compare_files(checkpoint, to_play)
     if wrong:
         time.sleep(0.01)

@@ -54,7 +54,7 @@ def test_a_directory_that_is_no_run_is_a_mistake_and_a_damaged_run_is_said_to_be
     with pytest.raises(Mistake, match=f"resume={tmp_path} is not .*{name}"):
         open_run(str(tmp_path), "resume")
     (tmp_path / name).write_text("seed: 1\nalgo: [\n")
-    with pytest.raises(Mistake, match=rf"{tmp_path / name} is damaged: .*\bline \d"):
+    with pytest.raises(Mistake, match=rf"resume={tmp_path} is not a whole .*{tmp_path / name} is damaged: .*\bline \d"):
         open_run(str(tmp_path), "resume")
 
 
