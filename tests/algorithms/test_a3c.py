@@ -21,6 +21,7 @@ from algorithms.learner import PROGRESS
 from algorithms.nonfinite import NonFiniteLoss
 from rollouts.rollout import RolloutData
 from rollouts.shared_memory import SharedVectors
+from settings.mistakes import Mistake
 
 SAME = ("env=cartpole", "model.hidden=[8]", "algo.horizon=16", "algo.optimizer_eps=1e-5", "algo.max_grad_norm=0.5")
 ONE = ("algo=a3c", *SAME, "algo.num_workers=0", "algo.num_envs=4")
@@ -280,6 +281,15 @@ def test_a_gradient_of_weights_that_a_checkpoint_has_replaced_is_not_applied(mak
     assert not algorithm.requests.under_way
     algorithm.request_fragments()
     assert [len(actor.asked) for actor in actors.values()] == [4, 4]
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_a_training_is_not_restored_from_damaged_state_though_its_weights_are_whole(make_actors, tmp_path):
+    algorithm, _ = make_actors("algo.workers_together=1")
+    algorithm.save_checkpoint(str(tmp_path))
+    (tmp_path / "algorithm_state.pkl").write_bytes(b"")
+    with pytest.raises(Mistake, match=r"algorithm_state\.pkl"):
+        algorithm.load_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize("ship", ["gradients", "experience"])
