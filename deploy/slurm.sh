@@ -4,9 +4,10 @@
 #     sbatch deploy/slurm.sh algo=ppo env=assault seed=1        from the checkout; adapt the #SBATCH lines
 #
 # What follows the script is one experiment, or one grid with -m: resume=auto finds its run directory again, trust=true
-# since another host may have written it. A minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it,
-# which stops it at any time, with a checkpoint if it trains; the script then requeues its job, unless the run has ended
-# with exit code 0, which is done, or 2, a mistake that would come again.
+# since another host may have written it. A command that reads a run, such as command=evaluate, is given neither. A
+# minute before the end SLURM warns with SIGUSR1. The run gets SIGTERM for it, which stops it at any time, with a
+# checkpoint if it trains; the script then requeues its job, unless the run has ended with exit code 0, which is done,
+# or 2, a mistake that would come again.
 #SBATCH --job-name=rllib-atari
 #SBATCH --nodes=1
 #SBATCH --ntasks=1

@@ -53,8 +53,8 @@ def compare_files(checkpoint: Path, to_play: bool) -> str | None:
     if PROGRESS_JSON not in expected:
         return f"{MANIFEST} does not list {PROGRESS_JSON}"
     played = {WEIGHTS, PROGRESS_JSON} if to_play and WEIGHTS in expected else expected.keys()
-    for name, (size, crc) in ((name, expected[name]) for name in expected if name in played):
-        path = checkpoint / name
+    for name in played:
+        path, (size, crc) = checkpoint / name, expected[name]
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size:
