@@ -364,6 +364,7 @@ def test_results_of_a_run_that_trains_are_not_sent_because_that_would_end_it(fak
     told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
     (run / "page.html").write_text("<p>")
     train(run, settings, 0, [100], end=False)
+    wait_until(lambda: steps_of(told()) == [100])
     before = told()
     with lock_folder(run):
         send_results(run, since=0)
