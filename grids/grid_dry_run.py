@@ -27,7 +27,7 @@ MEASURED_S = 5.0
 class Cost(NamedTuple):
     """What one seed of an arm costs."""
 
-    time_s: float | None  # None where the arm could not be measured
+    time_s: float
     disk_bytes: int
 
 
@@ -52,19 +52,21 @@ def describe_grid(grid: Grid) -> str:
     for arm in grid.arms:
         plan, cost = make_plan(arm.settings), costs[arm.name]
         runs = len(plan.seeds)
-        speed = "could not be measured" if cost.time_s is None else f"{format_duration(cost.time_s)} each"
-        lines.append(f"  {arm.label}: {format_count(runs, 'run')}, {speed}, {cost.disk_bytes / 1e6:,.0f} MB each")
-        planned += [(index, 1 / (count_room(plan) or 1), cost.time_s or 0.0) for index in range(runs)]
-        disk += runs * cost.disk_bytes
+        each = "could not be measured"
+        if cost is not None:
+            each = f"{format_duration(cost.time_s)} each, {cost.disk_bytes / 1e6:,.0f} MB each"
+            disk += runs * cost.disk_bytes
+        lines.append(f"  {arm.label}: {format_count(runs, 'run')}, {each}")
+        planned += [(index, 1 / (count_room(plan) or 1), cost.time_s if cost else 0.0) for index in range(runs)]
     # Seed by seed, as grids/grid.py gives them to Ray Tune.
     time_s = compute_time([one[1:] for one in sorted(planned, key=lambda one: one[0])])
-    about = "at least" if any(cost.time_s is None for cost in costs.values()) else "about"
+    about = "at least" if None in costs.values() else "about"
     runs = format_count(len(planned), "run")
     total = f"{format_count(len(grid.arms), 'arm')}, {runs}: {about} {format_duration(time_s)}"
     place = (
         "here" if count_room(largest) else "one after the other; a cluster runs as many side by side as it has room for"
     )
-    return "\n".join([*lines, f"{total} {place}, {disk / 1e6:,.0f} MB; evaluations come on top"])
+    return "\n".join([*lines, f"{total} {place}, {about} {disk / 1e6:,.0f} MB; evaluations come on top"])
 
 
 def compute_time(runs: list[tuple[float, float]]) -> float:
@@ -105,10 +107,10 @@ def measure_arms(arms: list[Arm], plans: dict[str, Plan], folder: Path) -> None:
     train_configs(runs, configs, plans, folder)
 
 
-def compute_cost(arm: Arm, path: Path) -> Cost:
-    """Return what a seed of an arm costs, from the run directory of its measurement."""
+def compute_cost(arm: Arm, path: Path) -> Cost | None:
+    """Return what a seed of an arm costs, from the run directory of its measurement; None where that has no rows."""
     if not (path / PROGRESS_CSV).exists():
-        return Cost(None, 0)
+        return None
     speeds = read_progress(path, ("agent_steps", "agent_steps_per_s"))["agent_steps_per_s"]
     stop = arm.settings["stop"]
     time_s = float(stop["agent_steps"] / speeds[len(speeds) // 2 :].mean())

@@ -118,14 +118,17 @@ def test_a_dry_run_says_that_an_arm_could_not_be_measured(monkeypatch):
     from grids.arms import read_grid
 
     grid = read_grid(["algo=a2c,ppo", "env=cartpole", "seed=1", "stop.agent_steps=1000", "cluster.cpus=1"])
-    times: dict[str, float | None] = {"a2c": 3600.0, "ppo": 3600.0}
+    cost = grid_dry_run.Cost(3600.0, 5_000_000)
+    costs: dict[str, grid_dry_run.Cost | None] = {"a2c": cost, "ppo": cost}
     monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan, saves: contextlib.nullcontext())
     monkeypatch.setattr(grid_dry_run, "measure_arms", lambda *_: None)
-    monkeypatch.setattr(grid_dry_run, "compute_cost", lambda arm, path: grid_dry_run.Cost(times[arm.name], 0))
+    monkeypatch.setattr(grid_dry_run, "compute_cost", lambda arm, path: costs[arm.name])
     monkeypatch.setattr("runs.train.count_cpus", lambda: 16)
-    assert "about 1 h 00 min here" in grid_dry_run.describe_grid(grid)
-    times["a2c"] = None
-    assert "at least 1 h 00 min here" in grid_dry_run.describe_grid(grid)
+    assert "about 1 h 00 min here, about 10 MB" in grid_dry_run.describe_grid(grid)
+    costs["a2c"] = None
+    a2c, ppo, total = grid_dry_run.describe_grid(grid).splitlines()
+    assert "MB" not in a2c and "5 MB each" in ppo
+    assert "at least 1 h 00 min here, at least 5 MB" in total
 
 
 @pytest.mark.parametrize("cluster", [[], ["cluster=ray", "cluster.num_env_runners=1"]])
