@@ -18,14 +18,14 @@ from benchmarks import sb3_speed
 from benchmarks.rounds import (
     Contestant,
     begin,
-    command_line,
-    keep,
-    ratio,
+    divide_rounds,
+    list_speeds,
+    make_parser,
     run_main,
     run_module,
     run_suite,
-    speeds,
     take_turns,
+    write_result,
 )
 
 SMALL, LARGE = ("algo.num_envs=16", "algo.horizon=5"), ("algo.num_envs=64", "algo.horizon=20")
@@ -45,46 +45,48 @@ SPIN = "300000"  # libgomp's own; the suite's is in cluster/connection.py
 WARM_UP = 5_120  # agent steps of the suite: two or three rows of progress.csv
 
 
-def bare_loop(envs: int, horizon: int, agent_steps: int) -> Contestant:
-    """The bare loop's A2C: one epoch, one minibatch."""
+def make_bare_loop(envs: int, horizon: int, agent_steps: int) -> Contestant:
+    """Return the A2C of benchmarks/bare_loop.py, one epoch and one minibatch, as a contestant."""
     shape = [f"--num-envs={envs}", f"--horizon={horizon}", "--epochs=1", f"--minibatch={envs * horizon}"]
     updates = f"--updates={agent_steps // (envs * horizon)}"
     return lambda folder: run_module("bare_loop", folder, "--algo=a2c", *shape, updates)
 
 
-def suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int, **variables: str) -> Contestant:
-    """This suite, as one types it, with variables of the environment."""
+def make_suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int, **variables: str) -> Contestant:
+    """Return an experiment of this suite as a contestant, with variables added to its environment."""
     words = (*overrides, "env=assault", "model=nature_cnn")
     return lambda folder: run_suite(folder, warm_up, agent_steps, *words, variables=variables)
 
 
-def summary(rounds: list[dict]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per round."""
-    speed = {name: speeds(rounds, name) for name in rounds[0]}
+def summarize(rounds: list[dict]) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per round."""
+    speed = {name: list_speeds(rounds, name) for name in rounds[0]}
     return {
         "A2C 16 x 5, bare loop, agent steps/s": speed["bare_16x5"],
         "A2C 16 x 5, suite": speed["a2c_16x5"],
-        "A2C 16 x 5, suite / bare loop": ratio(speed["a2c_16x5"], speed["bare_16x5"]),
+        "A2C 16 x 5, suite / bare loop": divide_rounds(speed["a2c_16x5"], speed["bare_16x5"]),
         "A2C 16 x 5 with an LSTM, suite": speed["a2c_16x5_lstm"],
-        "A2C 16 x 5, time with an LSTM / without": ratio(speed["a2c_16x5"], speed["a2c_16x5_lstm"]),
+        "A2C 16 x 5, time with an LSTM / without": divide_rounds(speed["a2c_16x5"], speed["a2c_16x5_lstm"]),
         **sb3_speed.summarize(speed, "a2c_16x5", "A2C 16 x 5, "),
         "A2C 64 x 20, bare loop, agent steps/s": speed["bare_64x20"],
         "A2C 64 x 20, suite": speed["a2c_64x20"],
-        "A2C 64 x 20, suite / bare loop": ratio(speed["a2c_64x20"], speed["bare_64x20"]),
+        "A2C 64 x 20, suite / bare loop": divide_rounds(speed["a2c_64x20"], speed["bare_64x20"]),
         "A2C 64 x 20 with OpenMP's own patience, suite": speed["a2c_64x20_spinning"],
-        "A2C 64 x 20, suite / with OpenMP's own patience": ratio(speed["a2c_64x20"], speed["a2c_64x20_spinning"]),
+        "A2C 64 x 20, suite / with OpenMP's own patience": divide_rounds(
+            speed["a2c_64x20"], speed["a2c_64x20_spinning"]
+        ),
         "A3C 2 processes x 32 x 20, suite": speed["a3c_64x20"],
-        "A3C 2 processes x 32 x 20 / A2C 64 x 20": ratio(speed["a3c_64x20"], speed["a2c_64x20"]),
+        "A3C 2 processes x 32 x 20 / A2C 64 x 20": divide_rounds(speed["a3c_64x20"], speed["a2c_64x20"]),
         "A2C 64 x 20 with an LSTM, suite": speed["a2c_64x20_lstm"],
-        "A2C 64 x 20, time with an LSTM / without": ratio(speed["a2c_64x20"], speed["a2c_64x20_lstm"]),
+        "A2C 64 x 20, time with an LSTM / without": divide_rounds(speed["a2c_64x20"], speed["a2c_64x20_lstm"]),
         "PPO 8 x 128, suite": speed["ppo_8x128"],
         "PPO 8 x 128 with an LSTM, suite": speed["ppo_8x128_lstm"],
-        "PPO 8 x 128, time with an LSTM / without": ratio(speed["ppo_8x128"], speed["ppo_8x128_lstm"]),
+        "PPO 8 x 128, time with an LSTM / without": divide_rounds(speed["ppo_8x128"], speed["ppo_8x128_lstm"]),
     }
 
 
 def main() -> None:
-    parser = command_line(__doc__, "actor_critics.json")
+    parser = make_parser(__doc__, "actor_critics.json")
     parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
     settings = parser.parse_args()
     with_sb3 = sb3_speed.check_path(parser, settings.sb3_path)
@@ -92,22 +94,22 @@ def main() -> None:
     warm_up = WARM_UP // min(shorter, 2)
     result = begin() | {"agent_steps": {name: steps // shorter for name, (_, steps) in SUITE.items()}}
 
-    def ours(name: str, **variables: str) -> Contestant:
+    def make_ours(name: str, **variables: str) -> Contestant:
         words, steps = SUITE[name]
-        return suite(words, warm_up, steps // shorter, **variables)
+        return make_suite(words, warm_up, steps // shorter, **variables)
 
     # What is compared stands side by side, because machines drift.
     contestants = sb3_speed.make_contestants("a2c", settings.sb3_path, 8000 // shorter) if with_sb3 else {}
-    contestants["a2c_16x5"] = ours("a2c_16x5")
-    contestants["a2c_16x5_lstm"] = ours("a2c_16x5_lstm")
-    contestants["bare_16x5"] = bare_loop(16, 5, 40_000 // shorter)
-    contestants["bare_64x20"] = bare_loop(64, 20, 51_200 // shorter)
-    contestants["a2c_64x20"] = ours("a2c_64x20")
-    contestants["a2c_64x20_spinning"] = ours("a2c_64x20", GOMP_SPINCOUNT=SPIN)
-    contestants |= {name: ours(name) for name in ("a2c_64x20_lstm", "a3c_64x20", "ppo_8x128", "ppo_8x128_lstm")}
+    contestants["a2c_16x5"] = make_ours("a2c_16x5")
+    contestants["a2c_16x5_lstm"] = make_ours("a2c_16x5_lstm")
+    contestants["bare_16x5"] = make_bare_loop(16, 5, 40_000 // shorter)
+    contestants["bare_64x20"] = make_bare_loop(64, 20, 51_200 // shorter)
+    contestants["a2c_64x20"] = make_ours("a2c_64x20")
+    contestants["a2c_64x20_spinning"] = make_ours("a2c_64x20", GOMP_SPINCOUNT=SPIN)
+    contestants |= {name: make_ours(name) for name in ("a2c_64x20_lstm", "a3c_64x20", "ppo_8x128", "ppo_8x128_lstm")}
     result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summary(result["rounds"])
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"])
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

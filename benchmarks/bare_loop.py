@@ -35,8 +35,8 @@ from ale_py.vector_env import AtariVectorEnv  # noqa: E402
 from gymnasium.spaces import Discrete  # noqa: E402
 from gymnasium.vector import AutoresetMode  # noqa: E402
 
-from benchmarks.processes import pss_mib  # noqa: E402
-from benchmarks.rounds import count, run_main  # noqa: E402
+from benchmarks.processes import read_pss_mib  # noqa: E402
+from benchmarks.rounds import parse_count, run_main  # noqa: E402
 from environments.machine import count_cpus, find_fastest_dtype  # noqa: E402
 
 NHWC = torch.channels_last
@@ -60,7 +60,7 @@ class NatureCNN(nn.Module):
             nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.orthogonal_(parameter, gain)
 
     def pack(self, dtype: torch.dtype):
-        """The weights in the layout that computes fastest; differentiable, so gradients reach the plain ones.
+        """Return the weights in the layout that computes fastest; differentiable, so gradients reach the plain ones.
 
         conv1, 8x8 with stride 4 on [4,84,84], becomes 2x2 with stride 1 on [64,21,21] (see `write_blocks`) and takes
         the 1/255 of the pixels; fc reads its columns in (y, x, channel) order; both heads are one matrix, in fp32.
@@ -74,7 +74,7 @@ class NatureCNN(nn.Module):
 
 
 def forward(packed, frames: torch.Tensor):
-    """frames: uint8 [n,21,21,64] -> logits float32 [n,A], values float32 [n]."""
+    """Return logits float32 [n,A] and values float32 [n] of frames uint8 [n,21,21,64]."""
     (w1, w2, w3), (b1, b2, b3), fc, heads = packed
     h = F.relu_(F.conv2d(frames.to(w1.dtype).permute(0, 3, 1, 2), w1, b1))  # [n, 32, 20, 20]
     h = F.relu_(F.conv2d(h, w2, b2, 2))  # [n, 64, 9, 9]
@@ -85,7 +85,7 @@ def forward(packed, frames: torch.Tensor):
 
 
 def act(packed, frames: torch.Tensor):
-    """Sample actions by the Gumbel trick, cheaper than torch.multinomial: actions int64 [n], logp [n], values [n]."""
+    """Return actions int64 [n], their logp [n], and values [n]; the Gumbel trick is cheaper than torch.multinomial."""
     logits, values = forward(packed, frames)
     log_probs = logits.log_softmax(-1)
     actions = (log_probs - torch.empty_like(log_probs).exponential_().log_()).argmax(-1)
@@ -100,7 +100,7 @@ def write_blocks(into: np.ndarray, obs: np.ndarray) -> None:
 
 
 def gae(rewards, values, alive, lam: float):
-    """Schulman et al. 2016, eq. 16. rewards, alive: [T,N]; values: [T+1,N]; returns advantages [T,N]."""
+    """Return the advantages [T,N] of Schulman et al. 2016, eq. 16, from rewards and alive [T,N], and values [T+1,N]."""
     advantages, last = torch.empty_like(rewards), torch.zeros(rewards.shape[1])
     for t in reversed(range(len(rewards))):
         last = rewards[t] + GAMMA * alive[t] * values[t + 1] - values[t] + GAMMA * lam * alive[t] * last
@@ -138,7 +138,7 @@ class Bench:
             return self.net.pack(self.dtype)
 
     def collect(self):
-        """Play T steps in all envs; returns the update's batch, one row per agent step."""
+        """Play T steps in all envs and return the batch of an update, one row per agent step."""
         s, packed = self.settings, self.pack()  # packed once per rollout, not once per step
         with torch.inference_mode():
             for t in range(s.horizon):
@@ -182,8 +182,8 @@ class Bench:
                 nn.utils.clip_grad_norm_(self.params, MAX_GRAD_NORM)
                 self.optimizer.step()
 
-    def loop(self) -> float:
-        """Agent steps/s of the whole: collect, learn, collect, learn ..."""
+    def measure_loop(self) -> float:
+        """Return the agent steps/s of the whole loop: collect, learn, collect, learn ..."""
         s = self.settings
         for update in range(WARM_UP_UPDATES + s.updates):
             if update == WARM_UP_UPDATES:
@@ -192,22 +192,22 @@ class Bench:
             self.frames[0] = self.frames[-1]
         return s.updates * s.horizon * s.num_envs / (time.perf_counter() - start)
 
-    def parts(self) -> dict[str, float]:
-        """E, I and G, each alone, and the limit they set."""
+    def measure_parts(self) -> dict[str, float]:
+        """Return E, I and G, each measured alone, and the limit that they set."""
         s, N = self.settings, self.settings.num_envs
         choices = np.random.default_rng(s.seed).integers(self.num_actions, size=(997, N))
         steps = iter(range(10**9))
-        E = rate(lambda: self.env.step(choices[next(steps) % 997]), N)
+        E = measure_rate(lambda: self.env.step(choices[next(steps) % 997]), N)
         frames, packed = torch.from_numpy(self.frames[0]), self.pack()
         with torch.inference_mode():
-            I = rate(lambda: act(packed, frames), N)
+            I = measure_rate(lambda: act(packed, frames), N)
         batch = self.collect()
-        G = rate(lambda: self.learn(batch), s.epochs * s.horizon * N)
+        G = measure_rate(lambda: self.learn(batch), s.epochs * s.horizon * N)
         return {"E": E, "I": I, "G": G, "limit": 1 / (1 / E + 1 / I + s.epochs / G)}
 
 
-def rate(call, samples: int) -> float:
-    """Samples/s of `call`, which handles `samples` of them, over PART_S seconds after one warm-up call."""
+def measure_rate(call, samples: int) -> float:
+    """Return the samples/s of a call that handles so many, over PART_S seconds after one warm-up call."""
     call()
     start, calls = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < PART_S:
@@ -219,12 +219,14 @@ def rate(call, samples: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=["ppo", "a2c"], default="ppo")
-    parser.add_argument("--num-envs", type=count, default=8)
-    parser.add_argument("--horizon", type=count, default=128, help="agent steps per env per update")
-    parser.add_argument("--epochs", type=count, default=4)
-    parser.add_argument("--minibatch", type=count, default=256)
-    parser.add_argument("--updates", type=count, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up")
-    parser.add_argument("--threads", type=count, default=count_cpus(), help="torch's and the envs'")
+    parser.add_argument("--num-envs", type=parse_count, default=8)
+    parser.add_argument("--horizon", type=parse_count, default=128, help="agent steps per env per update")
+    parser.add_argument("--epochs", type=parse_count, default=4)
+    parser.add_argument("--minibatch", type=parse_count, default=256)
+    parser.add_argument(
+        "--updates", type=parse_count, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up"
+    )
+    parser.add_argument("--threads", type=parse_count, default=count_cpus(), help="torch's and the envs'")
     parser.add_argument("--seed", type=int, default=0)
     fastest = find_fastest_dtype()
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default=fastest, help="of the trunk")
@@ -232,10 +234,10 @@ def main() -> None:
     settings = parser.parse_args()
 
     bench = Bench(settings)
-    result: dict = {"agent_steps_per_s": bench.loop()}
-    result["peak_pss_mib"] = pss_mib(os.getpid())  # now is the peak: the heap is never given back
+    result: dict = {"agent_steps_per_s": bench.measure_loop()}
+    result["peak_pss_mib"] = read_pss_mib(os.getpid())  # now is the peak: the heap is never given back
     result["episode_return_mean"] = float(np.mean(bench.returns)) if bench.returns else None
-    result |= bench.parts()
+    result |= bench.measure_parts()
     print(
         f"{settings.algo} {settings.num_envs}x{settings.horizon}, {settings.epochs} epochs of {settings.minibatch}, "
         f"{settings.dtype}: {result['agent_steps_per_s']:,.0f} agent steps/s; alone E {result['E']:,.0f}, "

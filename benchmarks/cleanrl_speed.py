@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, count, run_main, run_module
+from benchmarks.rounds import Contestant, parse_count, run_main, run_module
 from environments.machine import count_cpus
 
 SCRIPT = "ppo_atari_envpool.py"
@@ -58,7 +58,7 @@ def time_updates(lines: Iterable[str]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cleanrl-path", required=True, help="the folder with the script and the packages it needs")
-    parser.add_argument("--updates", type=count, default=10, help="timed ones, after warm-up")
+    parser.add_argument("--updates", type=parse_count, default=10, help="timed ones, after warm-up")
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
     check_path(parser, settings.cleanrl_path)

@@ -12,8 +12,8 @@ Comes out: a table, and JSON in `--out`.
 import sys
 from pathlib import Path
 
-from benchmarks.processes import started
-from benchmarks.rounds import ROOT, begin, command_line, finished, keep, ratio, run_main, take_turns
+from benchmarks.processes import run_process
+from benchmarks.rounds import ROOT, begin, divide_rounds, make_parser, run_main, take_turns, wait_output, write_result
 from evidence.search_result import read_finalists
 from evidence.statistics import paired_difference
 from run_directory.layout import PROGRESS_CSV
@@ -22,16 +22,16 @@ from run_directory.progress_table import read_rows
 FRESH_SEEDS = 5
 
 
-def contestant(scheduler: str, *others: str):
-    """A search with this scheduler and other overrides; another seed every time it is asked for."""
+def make_contestant(scheduler: str, *others: str):
+    """Return a search with this scheduler and other overrides as a contestant; each round has a seed of its own."""
     seeds = iter(range(1000, 100_000, 1000))
 
     def run(folder: Path) -> dict:
         seed, log = next(seeds), folder / "log.txt"
         words = ["tune_searches=cartpole_ppo", f"search.scheduler={scheduler}", f"seed={seed}", "search.finalists=1"]
         words += [f"search.fresh_seeds={FRESH_SEEDS}", f"output_dir={folder / 'run'}", *others]
-        with started([sys.executable, "run.py", *words], ROOT, log) as process:
-            finished(process, log)
+        with run_process([sys.executable, "run.py", *words], ROOT, log) as process:
+            wait_output(process, log)
         search = folder / "run" / "searches" / "cartpole_ppo"
         last = [read_rows(path)[-1] for path in search.glob(f"trials/*/{PROGRESS_CSV}")]
         steps, seconds = (sum(float(row[key]) for row in last) for key in ("agent_steps", "wall_time_s"))
@@ -50,34 +50,36 @@ def contestant(scheduler: str, *others: str):
     return run
 
 
-def summary(rounds: list[dict]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per repetition."""
+def summarize(rounds: list[dict]) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per repetition."""
 
-    def of(scheduler: str, what: str) -> list[float]:
+    def list_values(scheduler: str, what: str) -> list[float]:
         return [measured[scheduler][what] for measured in rounds]
 
-    lines = {f"{s}, agent steps of all trials": of(s, "agent_steps") for s in ("none", "asha")}
-    lines["asha / none, agent steps"] = ratio(of("asha", "agent_steps"), of("none", "agent_steps"))
+    lines = {f"{s}, agent steps of all trials": list_values(s, "agent_steps") for s in ("none", "asha")}
+    lines["asha / none, agent steps"] = divide_rounds(
+        list_values("asha", "agent_steps"), list_values("none", "agent_steps")
+    )
     for s in ("none", "asha"):
-        lines[f"{s}, winner on fresh seeds"] = of(s, "fresh_mean")
-        lines[f"{s}, winner's score in the search"] = of(s, "search_score")
-    lines["default settings on fresh seeds"] = of("none", "default_mean")
+        lines[f"{s}, winner on fresh seeds"] = list_values(s, "fresh_mean")
+        lines[f"{s}, winner's score in the search"] = list_values(s, "search_score")
+    lines["default settings on fresh seeds"] = list_values("none", "default_mean")
     return lines
 
 
 def main() -> None:
-    parser = command_line(__doc__, "early_stopping.json")
+    parser = make_parser(__doc__, "early_stopping.json")
     parser.set_defaults(rounds=5)
     settings = parser.parse_args()
     result = begin() | {"fresh_seeds": FRESH_SEEDS}
     num_rounds, others = (1, ["search.trials=4"]) if settings.quick else (settings.rounds, [])
-    result["rounds"] = take_turns({s: contestant(s, *others) for s in ("asha", "none")}, num_rounds)
-    result["summary"] = summary(result["rounds"])
+    result["rounds"] = take_turns({s: make_contestant(s, *others) for s in ("asha", "none")}, num_rounds)
+    result["summary"] = summarize(result["rounds"])
     if len(result["rounds"]) > 1:
         asha, none = ([m[s]["fresh_mean"] for m in result["rounds"]] for s in ("asha", "none"))
         mean, low, high = result["difference"] = paired_difference(asha, none)
         print(f"\nwinners on fresh seeds, asha - none: {mean:+.1f} (95 % interval {low:+.1f} to {high:+.1f})")
-    keep(result, settings.out)
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,14 @@ from algorithms.learner import PROGRESS
 from benchmarks.rounds import (
     Contestant,
     begin,
-    command_line,
-    keep,
-    ratio,
+    divide_rounds,
+    list_speeds,
+    make_parser,
     run_main,
     run_module,
     run_suite,
-    speeds,
     take_turns,
+    write_result,
 )
 from cluster.plan import make_plan
 from environments.games import make_games
@@ -54,8 +54,10 @@ TRAINING_CPUS = 2  # of the training process where others play
 PARTS = ("emulator", "acting", "learning")
 
 
-def words(num_envs: int, runners: int = 0, overlap: bool = False, cores: int = 1, gpu: bool = True) -> list[str]:
-    """One whole run, as one types it: as many minibatches per epoch as the paper has, so larger ones."""
+def list_overrides(
+    num_envs: int, runners: int = 0, overlap: bool = False, cores: int = 1, gpu: bool = True
+) -> list[str]:
+    """Return the overrides of a whole run, with the paper's four minibatches per epoch, whatever the number of envs."""
     found = ["algo=ppo", "env=assault", f"algo.num_envs={num_envs}", f"algo.horizon={HORIZON}"]
     found += [f"algo.minibatch_size={num_envs * HORIZON // 4}", f"report_every={num_envs * HORIZON}"]
     found += [f"cluster.num_env_runners={runners}", f"algo.overlap={overlap}".lower()]
@@ -68,8 +70,8 @@ def words(num_envs: int, runners: int = 0, overlap: bool = False, cores: int = 1
 # Each part alone ------------------------------------------------------------------------------------------------------
 
 
-def rate(work: Callable[[], Any], steps: int, patience_s: float) -> float:
-    """Agent steps/s of `work`, which does so many and leaves nothing under way; the first time is not counted."""
+def measure_rate(work: Callable[[], Any], steps: int, patience_s: float) -> float:
+    """Return the agent steps/s of a call that does so many and waits for the GPU; the first call is not counted."""
     work()
     start, times = time.perf_counter(), 0
     while time.perf_counter() - start < patience_s:
@@ -78,21 +80,21 @@ def rate(work: Callable[[], Any], steps: int, patience_s: float) -> float:
     return times * steps / (time.perf_counter() - start)
 
 
-def emulator(num_envs: int, patience_s: float) -> float:
-    """E: ALE's vector env on all cores."""
+def measure_emulator(num_envs: int, patience_s: float) -> float:
+    """Return E: the agent steps/s of ALE's vector env on all cores."""
     threads = min(count_cpus(), num_envs)
     mode = AutoresetMode.SAME_STEP
     env: Any = AtariVectorEnv("assault", num_envs=num_envs, num_threads=threads, stack_num=1, autoreset_mode=mode)
     rng = np.random.default_rng(0)
     env.reset(seed=0)
-    found = rate(lambda: env.step(rng.integers(0, env.single_action_space.n, num_envs)), num_envs, patience_s)
+    found = measure_rate(lambda: env.step(rng.integers(0, env.single_action_space.n, num_envs)), num_envs, patience_s)
     env.close()
     return found
 
 
-def acting(device: torch.device, num_envs: int, patience_s: float) -> float:
-    """I: from stacks on the host to actions on the host, by the suite's network."""
-    learner, games = made(device, num_envs)
+def measure_acting(device: torch.device, num_envs: int, patience_s: float) -> float:
+    """Return I: the agent steps/s from stacks on the host to actions on the host, by the suite's network."""
+    learner, games = make_learner(device, num_envs)
     net, generator, actor = learner.net, torch.Generator().manual_seed(0), Acting(device)
     obs = torch.randint(0, 256, (num_envs, *games.layout.stack_shape), dtype=torch.uint8)
     with torch.inference_mode():
@@ -102,12 +104,12 @@ def acting(device: torch.device, num_envs: int, patience_s: float) -> float:
             policy = net.Policy(actor.act(net, obs, packed, ())[0])
             policy.logp(policy.sample(generator))
 
-        return rate(step, num_envs, patience_s)
+        return measure_rate(step, num_envs, patience_s)
 
 
-def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
-    """L: from a rollout on the host, of noise, to new weights: all epochs."""
-    learner, games = made(device, num_envs)
+def measure_learning(device: torch.device, num_envs: int, patience_s: float) -> float:
+    """Return L: the agent steps/s from a rollout of noise on the host to new weights, all epochs."""
+    learner, games = make_learner(device, num_envs)
     rng, steps = np.random.default_rng(0), num_envs * HORIZON
     table = list_columns(HORIZON, num_envs, games.observation_space, games.action_space, games.layout, 0)
     arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in table.items()}
@@ -117,13 +119,13 @@ def learning(device: torch.device, num_envs: int, patience_s: float) -> float:
     arrays["valid"][:] = True
     data = RolloutData([Rollout(arrays, [], [], 0)])
     # Its report reads numbers from the device, so it has waited for all of the update.
-    return rate(lambda: learner.update(training_data=data, timesteps={PROGRESS: 0.0}), steps, patience_s)
+    return measure_rate(lambda: learner.update(training_data=data, timesteps={PROGRESS: 0.0}), steps, patience_s)
 
 
-def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
-    """A learner on the device, and the games it could play, closed."""
+def make_learner(device: torch.device, num_envs: int) -> tuple[Any, Any]:
+    """Return a learner on the device, and closed games, which tell the spaces and the layout."""
     dtype = ["model.dtype=bfloat16"] if device.type == "cuda" else []  # as a whole run computes on a GPU
-    config = build_config(make_plan(run.read_experiment([*words(num_envs, gpu=False), *dtype])[0]))
+    config = build_config(make_plan(run.read_experiment([*list_overrides(num_envs, gpu=False), *dtype])[0]))
     config.num_gpus_per_learner = int(device.type == "cuda")
     games = make_games(config.env_config, 1, 1)
     games.close()
@@ -132,18 +134,18 @@ def made(device: torch.device, num_envs: int) -> tuple[Any, Any]:
     return learner, games
 
 
-def part(name: str, device: torch.device, num_envs: int, patience_s: float) -> float:
-    """One of PARTS, in agent steps/s."""
+def measure_part(name: str, device: torch.device, num_envs: int, patience_s: float) -> float:
+    """Return the agent steps/s of one of PARTS."""
     if name == "emulator":
-        return emulator(num_envs, patience_s)
-    return {"acting": acting, "learning": learning}[name](device, num_envs, patience_s)
+        return measure_emulator(num_envs, patience_s)
+    return {"acting": measure_acting, "learning": measure_learning}[name](device, num_envs, patience_s)
 
 
 # All of them ----------------------------------------------------------------------------------------------------------
 
 
-def contestants(device: str, updates: dict[int, int], cores: int, patience_s: float) -> dict[str, Contestant]:
-    """Name -> contestant: `emulator 8`, `8 envs, 2 env runners, overlap`."""
+def make_contestants(device: str, updates: dict[int, int], cores: int, patience_s: float) -> dict[str, Contestant]:
+    """Return name -> contestant, with names such as `emulator 8` and `8 envs, 2 env runners, overlap`."""
     found: dict[str, Contestant] = {}
     for n, timed in updates.items():
         for name in PARTS:
@@ -154,23 +156,23 @@ def contestants(device: str, updates: dict[int, int], cores: int, patience_s: fl
                 print(f"left out: {runners} env runners, which need {TRAINING_CPUS + runners} cores of {cores}")
                 continue
             for overlap in (False, True)[: 1 + bool(runners)]:
-                typed, steps = words(n, runners, overlap, cores, device == "cuda"), n * HORIZON
-                found[named(n, runners, overlap)] = lambda folder, typed=typed, steps=steps, timed=timed: run_suite(
+                typed, steps = list_overrides(n, runners, overlap, cores, device == "cuda"), n * HORIZON
+                found[name_run(n, runners, overlap)] = lambda folder, typed=typed, steps=steps, timed=timed: run_suite(
                     folder, 2 * steps, timed * steps, *typed
                 )
     return found
 
 
-def named(num_envs: int, runners: int, overlap: bool) -> str:
-    """What a whole run is called in the table."""
+def name_run(num_envs: int, runners: int, overlap: bool) -> str:
+    """Return the name of a whole run in the table."""
     return f"{num_envs} envs, {runners} env runners" + ", overlap" * overlap
 
 
-def summary(rounds: list[dict], sizes: tuple[int, ...]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, and one number per round."""
+def summarize(rounds: list[dict], sizes: tuple[int, ...]) -> dict[str, list[float]]:
+    """Return the lines of the table: label -> one number per round."""
     lines = {}
     for n in sizes:
-        E, I, L = (speeds(rounds, f"{name} {n}") for name in PARTS)
+        E, I, L = (list_speeds(rounds, f"{name} {n}") for name in PARTS)
         play = [1 / (1 / e + 1 / i) for e, i in zip(E, I, strict=True)]
         limits = {
             False: [1 / (1 / p + 1 / x) for p, x in zip(play, L, strict=True)],
@@ -184,16 +186,16 @@ def summary(rounds: list[dict], sizes: tuple[int, ...]) -> dict[str, list[float]
         }
         for runners in NUM_RUNNERS:
             for overlap in (False, True):
-                name = named(n, runners, overlap)
+                name = name_run(n, runners, overlap)
                 if name in rounds[0]:
-                    lines[f"{name}, agent steps/s"] = speeds(rounds, name)
-                    lines[f"{name} / limit"] = ratio(speeds(rounds, name), limits[overlap])
+                    lines[f"{name}, agent steps/s"] = list_speeds(rounds, name)
+                    lines[f"{name} / limit"] = divide_rounds(list_speeds(rounds, name), limits[overlap])
     return lines
 
 
-def arguments() -> argparse.Namespace:
-    """What was typed; `--part` and what follows are how this file starts itself for one part alone."""
-    parser = command_line(__doc__, "gpu.json")
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments; `--part` and those after it are how this file starts itself for one part alone."""
+    parser = make_parser(__doc__, "gpu.json")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
@@ -203,8 +205,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure; the exit code: 2 without a GPU."""
-    settings = arguments()
+    """Measure and return the exit code, 2 without a GPU."""
+    settings = parse_arguments()
     if settings.device == "cuda" and not torch.cuda.is_available():
         print(
             "benchmarks.gpu: torch sees no GPU in this machine; run it on one that has a GPU and a CUDA build of torch"
@@ -214,14 +216,14 @@ def main() -> int:
     logging.disable(logging.WARNING)
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # for the parts alone too; cluster/connection.py says why
     if settings.part:
-        print(json.dumps({"agent_steps_per_s": part(settings.part, device, settings.envs, settings.patience)}))
+        print(json.dumps({"agent_steps_per_s": measure_part(settings.part, device, settings.envs, settings.patience)}))
         return 0
     updates, num_rounds = ({8: 4}, 1) if settings.quick else (UPDATES, settings.rounds)
     result = begin() | {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-    cast = contestants(settings.device, updates, count_cpus(), 1.0 if settings.quick else settings.patience)
+    cast = make_contestants(settings.device, updates, count_cpus(), 1.0 if settings.quick else settings.patience)
     result["rounds"] = take_turns(cast, num_rounds)
-    result["summary"] = summary(result["rounds"], tuple(updates))
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"], tuple(updates))
+    write_result(result, settings.out)
     return 0
 
 

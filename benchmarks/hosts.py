@@ -28,20 +28,21 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 TOKEN = "0123456789abcdef" * 4
 
 
-def missing() -> str | None:
-    """Why there can be no hosts here, if there is a reason."""
+def explain_missing() -> str | None:
+    """Return why this machine can have no light hosts; None where it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "hosts are Linux namespaces, which only root can make"
     tools = [tool for tool in ("ip", "tc", "unshare", "nsenter", "mount") if shutil.which(tool) is None]
     return f"hosts need {' and '.join(tools)}: apt-get install iproute2 util-linux" if tools else None
 
 
-def call(*words: str) -> str:
+def run_command(*words: str) -> str:
+    """Run a command and return what it printed."""
     return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
 class Network:
-    """A switch that hosts are plugged into, 10.77.K.0/24, K the first that is free; all hosts end with it.
+    """A network switch with hosts, 10.77.K.0/24 where K is the first that is free; its hosts end with it.
 
     Args:
         hide: a directory that the hosts do not have; what this Python needs of it stays.
@@ -53,31 +54,33 @@ class Network:
         self.name = f"rl{self.number}"
 
     def __enter__(self) -> "Network":
-        call("ip", "link", "add", self.name, "type", "bridge")
-        call("ip", "addr", "add", f"{self.address(GATEWAY)}/24", "dev", self.name)
-        call("ip", "link", "set", self.name, "up")
+        run_command("ip", "link", "add", self.name, "type", "bridge")
+        run_command("ip", "addr", "add", f"{self.address(GATEWAY)}/24", "dev", self.name)
+        run_command("ip", "link", "set", self.name, "up")
         return self
 
     def __exit__(self, *_) -> None:
         with contextlib.ExitStack() as stack:  # which goes on where one of them fails
-            stack.callback(call, "ip", "link", "del", self.name)
+            stack.callback(run_command, "ip", "link", "del", self.name)
             for host in list(self.hosts.values()):
-                stack.callback(host.off)
+                stack.callback(host.switch_off)
 
     def address(self, n: int) -> str:
+        """Return the IP address of host n."""
         return f"10.77.{self.number}.{n}"
 
     def host_name(self, n: int) -> str:
+        """Return the name of host n."""
         return f"{self.name}h{n}"
 
-    def up(self, n: int, hidden: bool = False) -> "Host":
-        """Switch host n on (1 to 253); where it is `hidden`, without the directory that hosts may lack."""
+    def switch_on(self, n: int, hidden: bool = False) -> "Host":
+        """Switch host n on (1 to 253); a `hidden` one lacks the directory `hide`."""
         self.hosts[n] = Host(self, n, self.hide if hidden else None)
         return self.hosts[n]
 
 
 class Host:
-    """A machine that is on."""
+    """A light host that is switched on."""
 
     def __init__(self, network: Network, n: int, hide: Path | None):
         self.network, self.n, self.address = network, n, network.address(n)
@@ -87,19 +90,19 @@ class Host:
         try:
             self._switch_on(hide)
         except BaseException:  # nothing of it is left behind
-            self.off()
+            self.switch_off()
             raise
 
     def _switch_on(self, hide: Path | None) -> None:
         """Make the namespaces and the cable, and start the first process."""
         network = self.network
-        call("ip", "netns", "add", self.name)
-        call("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        call("ip", "link", "set", self.cable, "master", network.name, "up")
-        call("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        run_command("ip", "netns", "add", self.name)
+        run_command("ip", "link", "add", self.cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        run_command("ip", "link", "set", self.cable, "master", network.name, "up")
+        run_command("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
-            call("ip", "-n", self.name, "link", "set", device, "up")
-        call("ip", "-n", self.name, "route", "add", "default", "via", network.address(GATEWAY))
+            run_command("ip", "-n", self.name, "link", "set", device, "up")
+        run_command("ip", "-n", self.name, "route", "add", "default", "via", network.address(GATEWAY))
         etc = Path("/etc/netns", self.name)
         etc.mkdir(parents=True, exist_ok=True)
         # All names are here, and who asks for others is refused at once: while no name server could be reached,
@@ -114,7 +117,7 @@ class Host:
         (self.init,) = psutil.Process(self.power.pid).children()
 
     def _boot(self, hide: Path | None) -> str:
-        """What the first process of the host does: private directories, then nothing."""
+        """Return the script of the host's first process: it mounts private directories, then only waits."""
         lines = ["mount --make-rprivate /", f"hostname {self.name}"]
         for path in PRIVATE:
             lines.append(f"mkdir -p {path} && mount -t tmpfs -o size=2g tmpfs {path}")
@@ -128,7 +131,7 @@ class Host:
     def start(
         self, *words: str | Path, log: Path, cwd: Path = Path("/"), variables: Mapping[str, str] = NOTHING
     ) -> subprocess.Popen:
-        """A process of the host; what it prints goes to `log`. Python is this one; `ray` is beside it."""
+        """Start a process on the host, with this Python and the `ray` beside it; its output goes to `log`."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
         env = [f"{k}={v}" for k, v in {"PATH": path, "HOME": "/tmp/ray", **token, **variables}.items()]
@@ -139,15 +142,15 @@ class Host:
             return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
     def run(self, *words: str | Path, log: Path, variables: Mapping[str, str] = NOTHING) -> None:
-        """The same, to its end.
+        """Run a command on the host and wait for its end.
 
         Raises:
-            RuntimeError: it failed; what it printed is the message.
+            RuntimeError: it failed; its output is the message.
         """
         if self.start(*words, log=log, variables=variables).wait(PATIENCE_S):
             raise RuntimeError(f"{self.name}: {' '.join(map(str, words))}\n{log.read_text()}")
 
-    def ray(
+    def start_ray(
         self,
         head: str | None,
         cpus: int,
@@ -156,10 +159,12 @@ class Host:
         variables: Mapping[str, str] = NOTHING,
         supervised: bool = False,
     ) -> None:
-        """`ray start`: a head, or a node of the one at `head`; started again whenever it ends, where `supervised`.
+        """Run `ray start` on the host.
 
         Args:
-            cpus: what it offers; it has all of this machine's.
+            head: the address of the head that it joins; None: it becomes a head.
+            cpus: the CPUs that it offers to Ray, whatever this machine has.
+            supervised: whether it is started again whenever it ends.
         """
         where = [f"--address={head}"] if head else ["--head", "--port=6379"]
         flags = ["--disable-usage-stats", f"--object-store-memory={SHARED_MEMORY}", f"--num-cpus={cpus}"]
@@ -170,29 +175,30 @@ class Host:
         else:
             self.run(*words, log=log, variables=variables)
 
-    def cut(self) -> None:
+    def cut_cable(self) -> None:
         """Pull the network cable."""
-        call("ip", "link", "set", self.cable, "down")
+        run_command("ip", "link", "set", self.cable, "down")
 
-    def mend(self) -> None:
-        call("ip", "link", "set", self.cable, "up")
+    def mend_cable(self) -> None:
+        """Plug the network cable in again."""
+        run_command("ip", "link", "set", self.cable, "up")
 
-    def off(self) -> None:
-        """Pull the plug: cable first, so that nobody hears its processes die."""
+    def switch_off(self) -> None:
+        """Cut the power: the cable goes first, so that no other host hears its processes die."""
         with contextlib.suppress(subprocess.CalledProcessError):
-            call("ip", "link", "del", self.cable)
+            run_command("ip", "link", "del", self.cable)
         if self.power:
             self.power.kill()
             self.power.wait()
         while self.init and self.init.is_running() and self.init.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
         if Path("/run/netns", self.name).exists():
-            call("ip", "netns", "del", self.name)
+            run_command("ip", "netns", "del", self.name)
         shutil.rmtree(Path("/etc/netns", self.name), ignore_errors=True)
         self.network.hosts.pop(self.n, None)
 
-    def processes(self) -> list[psutil.Process]:
-        """All that run there."""
+    def list_processes(self) -> list[psutil.Process]:
+        """Return the processes of the host."""
         space = os.readlink(f"/proc/{self.init.pid}/ns/pid")
         found = []
         for process in psutil.process_iter():
@@ -201,7 +207,7 @@ class Host:
                     found.append(process)
         return found
 
-    def traffic(self) -> tuple[int, int]:
-        """Bytes that the host has received and sent since it was switched on."""
+    def read_traffic(self) -> tuple[int, int]:
+        """Return the bytes that the host has received and sent since it was switched on."""
         counters = Path("/sys/class/net", self.cable, "statistics")  # the switch's end of the cable
         return int((counters / "tx_bytes").read_text()), int((counters / "rx_bytes").read_text())

@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import sb3_speed
-from benchmarks.processes import started
-from benchmarks.rounds import ROOT, begin, count, finished, run_main
+from benchmarks.processes import run_process
+from benchmarks.rounds import ROOT, begin, parse_count, run_main, wait_output
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
 from verdicts.two_arms import compare_arms
@@ -97,12 +97,12 @@ SHARES = (0.25, 0.5, 0.75, 1.0)  # of the budget, where the table has the curve
 
 
 def train_ours(algo: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train an agent of this suite, or go on with it; returns its curve and its speed."""
+    """Train an agent of this suite, or go on with it; return its curve and its speed."""
     folder, log = options.out / "runs", options.out / f"{algo}_{OURS_NAME}_{seed}.log"
     words = [*OURS[algo], f"seed={seed}", f"stop.agent_steps={options.agent_steps}", "evaluate=false", "resume=auto"]
     words += [f"cluster.cpus={options.threads}", f"output_dir={folder}"]
-    with started([sys.executable, "run.py", *words], ROOT, log) as process:
-        run = Path(finished(process, log)[-1].removeprefix("run directory: "))
+    with run_process([sys.executable, "run.py", *words], ROOT, log) as process:
+        run = Path(wait_output(process, log)[-1].removeprefix("run directory: "))
     rows = [row for row in read_rows(run / PROGRESS_CSV) if float(row["episodes"]) >= WINDOW]
     curve = [(int(row["agent_steps"]), float(row["episode_return_mean"])) for row in rows]
     last = read_rows(run / PROGRESS_CSV)[-1]
@@ -110,13 +110,13 @@ def train_ours(algo: str, seed: int, options: argparse.Namespace) -> dict[str, A
 
 
 def train_theirs(algo: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train an agent of Stable-Baselines3; returns its curve and its speed."""
+    """Train an agent of Stable-Baselines3, or go on with it; return its curve and its speed."""
     path, log = (options.out / f"{algo}_{THEIRS_NAME}_{seed}.{ending}" for ending in ("part", "log"))
     words = [f"--algo={algo}", f"--seed={seed}", f"--agent-steps={options.agent_steps}", f"--out={path.resolve()}"]
     words += [f"--threads={options.threads}", f"--vectorize={options.vectorize}"]
     words += [f"--sb3-path={options.sb3_path}"] if options.sb3_path else []
-    with started([sys.executable, "-m", "benchmarks.sb3_learner", *words], ROOT, log) as process:
-        finished(process, log)
+    with run_process([sys.executable, "-m", "benchmarks.sb3_learner", *words], ROOT, log) as process:
+        wait_output(process, log)
     result = json.loads(path.read_text())
     path.unlink()
     return result | {"curve": smooth(result["games"])}
@@ -138,7 +138,7 @@ TRAIN = {OURS_NAME: train_ours, THEIRS_NAME: train_theirs}
 
 
 def train_all(options: argparse.Namespace, machine: dict[str, Any]) -> dict[str, dict[str, list[dict]]]:
-    """Train every agent that is not done; returns algorithm -> contestant -> what was measured of each seed."""
+    """Train every agent that is not done; return algorithm -> contestant -> what was measured of each seed."""
     results: dict[str, dict[str, list[dict]]] = {}
     for algo in options.algos:
         results[algo] = {name: [] for name in TRAIN}
@@ -174,14 +174,15 @@ def describe(results: dict[str, dict[str, list[dict]]], seeds: list[int], agent_
     return "\n".join(lines)
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments, with the folder `--out` made."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.learning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--algos", nargs="+", choices=list(OURS), default=list(OURS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--agent-steps", type=count, default=1_000_000, help="of each agent")
-    parser.add_argument("--threads", type=count, default=1, help="CPU threads of each agent")
+    parser.add_argument("--agent-steps", type=parse_count, default=1_000_000, help="of each agent")
+    parser.add_argument("--threads", type=parse_count, default=1, help="CPU threads of each agent")
     parser.add_argument(
         "--vectorize",
         choices=["dummy", "subproc"],
@@ -199,7 +200,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    options = parse()
+    options = parse_arguments()
     machine = begin()["machine"]
     text = describe(train_all(options, machine), options.seeds, options.agent_steps)
     (options.out / "comparison.md").write_text(text)

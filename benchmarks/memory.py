@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import descendants, pss_mib, started
-from benchmarks.rounds import ROOT, begin, duration, read_tail, run_main, writable
+from benchmarks.processes import list_descendants, read_pss_mib, run_process
+from benchmarks.rounds import ROOT, begin, parse_duration, parse_output_path, read_tail, run_main
 from run_directory.progress_table import read_rows
 
 INTERVAL_S = 5.0
@@ -31,7 +31,7 @@ RUN = ("env=cartpole", "seed=1", "report_every=128", "stop.agent_steps=1_000_000
 def read_memory() -> dict[str, float]:
     """Return the MiB of all processes below this one, by what they are."""
     memory: dict[str, float] = defaultdict(float)
-    for process in descendants():
+    for process in list_descendants():
         try:
             words = process.cmdline()
         except psutil.NoSuchProcess:
@@ -39,7 +39,7 @@ def read_memory() -> dict[str, float]:
         name = "driver" if "run.py" in words else words[0].rpartition("/")[2] if words else "ended"
         name = name.partition(".")[0] if name.startswith("ray::") else name  # without the method that runs now
         is_named = name in ("driver", "raylet", "gcs_server") or name.startswith("ray::")
-        memory[name if is_named else "others"] += pss_mib(process.pid, with_files=False)
+        memory[name if is_named else "others"] += read_pss_mib(process.pid, with_files=False)
     return memory
 
 
@@ -54,7 +54,7 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
     """
     typed = [sys.executable, "run.py", *RUN, f"output_dir={folder}", *overrides]
     found, log = [], folder / "log.txt"
-    with started(typed, ROOT, log) as process:
+    with run_process(typed, ROOT, log) as process:
         while process.poll() is None and not list(folder.glob("*/*/*/progress.csv")):
             time.sleep(0.5)
         first_row_at = time.monotonic()
@@ -70,8 +70,8 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=duration, default=10)
-    parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "memory.json"))
+    parser.add_argument("--minutes", type=parse_duration, default=10)
+    parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / "memory.json"))
     settings, overrides = parser.parse_known_args()
     typed = overrides or ["algo=ppo"]
     result = begin()

@@ -20,7 +20,7 @@ import gymnasium
 import torch
 
 import run
-from benchmarks.rounds import count, run_main
+from benchmarks.rounds import parse_count, run_main
 from cluster.plan import make_plan
 from custom_models.actor_critic import ActorCritic
 from environments.frames import layout_of
@@ -33,8 +33,8 @@ T, N = 32, 8
 PATIENCE_S = 0.3  # at least, for one network and kind in one round
 
 
-def made(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
-    """A network with six actions, and observations [T, N, ...] for it."""
+def make_network(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
+    """Return a network with six actions, and observations uint8 [T, N, ...] for it."""
     dim = 42 if "42" in model else 84
     settings, _ = run.read_experiment(["env=assault", f"model={model}", f"env.dim={dim}", f"model.dtype={dtype}"])
     layout = layout_of(settings["env"])
@@ -49,7 +49,7 @@ def made(model: str, dtype: str) -> tuple[ActorCritic, torch.Tensor]:
 
 
 def train(agent: ActorCritic, obs: torch.Tensor) -> None:
-    """Forward and backward, once."""
+    """Run forward and backward once."""
     starts = torch.zeros(T, N, dtype=torch.bool)
     starts[T // 2, 0] = True
     if agent.recurrent:
@@ -61,15 +61,15 @@ def train(agent: ActorCritic, obs: torch.Tensor) -> None:
 
 
 def act(agent: ActorCritic, obs: torch.Tensor) -> None:
-    """A rollout's steps, without an environment."""
+    """Act T times, as for a rollout, without an environment."""
     with torch.inference_mode():
         packed, state = agent.pack(), agent.make_initial_state(N)
         for seen in obs:
             _, _, state = agent.act(seen, packed, state)
 
 
-def seconds(work, agent: ActorCritic, obs: torch.Tensor) -> list[float]:
-    """One duration per repetition."""
+def time_work(work, agent: ActorCritic, obs: torch.Tensor) -> list[float]:
+    """Return the seconds of each of some repetitions of `train` or `act`, after one that is not counted."""
     work(agent, obs)
     durations = []
     while sum(durations) < PATIENCE_S:
@@ -80,21 +80,21 @@ def seconds(work, agent: ActorCritic, obs: torch.Tensor) -> list[float]:
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Measure the networks in turns and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="names of files in experiments/model")
-    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--rounds", type=parse_count, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     threads = configure_threads()
     names = arguments.models or sorted(path.stem for path in MODELS.glob("*.yaml") if not path.stem.startswith("mlp"))
     columns = [(work, dtype) for work in (train, act) for dtype in ("bfloat16", "float32")]
-    agents = {(name, dtype): made(name, dtype) for name in names for dtype in ("bfloat16", "float32")}
+    agents = {(name, dtype): make_network(name, dtype) for name in names for dtype in ("bfloat16", "float32")}
     taken = {(name, work, dtype): [] for name in names for work, dtype in columns}
     for _ in range(arguments.rounds):
         for (name, work, dtype), durations in taken.items():
-            durations += seconds(work, *agents[name, dtype])
+            durations += time_work(work, *agents[name, dtype])
     print(f"{read_cpu_model()}, {threads} threads, torch {torch.__version__}\n")
     print("| model | parameters | training samples/s, bf16 | fp32 | ms per acting step of 8, bf16 | fp32 |")
     print("|---|---:|---:|---:|---:|---:|")

@@ -15,7 +15,17 @@ quiet speed.
 import subprocess
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, begin, command_line, keep, ratio, run_main, run_suite, speeds, take_turns
+from benchmarks.rounds import (
+    Contestant,
+    begin,
+    divide_rounds,
+    list_speeds,
+    make_parser,
+    run_main,
+    run_suite,
+    take_turns,
+    write_result,
+)
 from benchmarks.shards import NEIGHBOUR
 
 STEPS_PER_UPDATE = 8 * 128
@@ -24,7 +34,11 @@ WORDS = ("algo=ppo", "env=assault", "logger=null", "report_every=1")
 
 
 def make_contestant(threads: str, neighbours: int, shorter: int) -> Contestant:
-    """A run with one setting of `cluster.threads` beside so many busy programs; its steps divided by `shorter`."""
+    """Return a run with one setting of `cluster.threads`, beside so many busy programs, as a contestant.
+
+    Args:
+        shorter: its updates are divided by this number.
+    """
     warm_up, timed = (max(1, updates // shorter) * STEPS_PER_UPDATE for updates in UPDATES[threads])
 
     def run(folder: Path) -> dict:
@@ -39,26 +53,26 @@ def make_contestant(threads: str, neighbours: int, shorter: int) -> Contestant:
     return run
 
 
-def summary(rounds: list[dict]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per round."""
+def summarize(rounds: list[dict]) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per round."""
     lines = {}
     for threads in UPDATES:
-        quiet, beside = (speeds(rounds, f"{threads}_{neighbours}") for neighbours in (0, 1))
+        quiet, beside = (list_speeds(rounds, f"{threads}_{neighbours}") for neighbours in (0, 1))
         lines |= {f"{threads}, quiet, agent steps/s": quiet, f"{threads}, beside a busy program": beside}
-        lines[f"{threads}, beside / quiet"] = ratio(beside, quiet)
-    beside_one = (speeds(rounds, f"{threads}_1") for threads in UPDATES)
-    return lines | {"beside a busy program, auto / openmp": ratio(*beside_one)}
+        lines[f"{threads}, beside / quiet"] = divide_rounds(beside, quiet)
+    beside_one = (list_speeds(rounds, f"{threads}_1") for threads in UPDATES)
+    return lines | {"beside a busy program, auto / openmp": divide_rounds(*beside_one)}
 
 
 def main() -> None:
-    settings = command_line(__doc__, "neighbours.json").parse_args()
+    settings = make_parser(__doc__, "neighbours.json").parse_args()
     num_rounds, shorter = (1, 8) if settings.quick else (settings.rounds, 1)
     result = begin() | {"updates": UPDATES, "shorter": shorter}
     cases = [(threads, neighbours) for neighbours in (0, 1) for threads in UPDATES]
     contestants = {f"{threads}_{n}": make_contestant(threads, n, shorter) for threads, n in cases}
     result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summary(result["rounds"])
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"])
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

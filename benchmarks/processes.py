@@ -1,4 +1,4 @@
-"""Fresh processes to measure, all that they start, and the memory of it all. Linux only."""
+"""Starts the processes that are measured, finds all processes below them, and reads their memory. Linux only."""
 
 import contextlib
 import ctypes
@@ -20,13 +20,13 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants() -> list[psutil.Process]:
-    """All processes that this one, or one below it, has started and that still run."""
+def list_descendants() -> list[psutil.Process]:
+    """Return the processes that this one, or one below it, has started and that still run."""
     return psutil.Process().children(recursive=True)
 
 
 @contextlib.contextmanager
-def started(
+def run_process(
     command: list[str], folder: Path, log: Path, variables: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[subprocess.Popen]:
     """Run a command for as long as a `with` block lasts, and end all processes that it has started.
@@ -40,7 +40,7 @@ def started(
     Yields:
         The process. Processes that the caller had started before the block stay.
     """
-    before = descendants()
+    before = list_descendants()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **variables}
     environment.pop("RAY_ADDRESS", None)  # never join a cluster that happens to run
     try:
@@ -62,15 +62,15 @@ def end_descendants(spared: list[psutil.Process]) -> None:
         for process in spared:
             with contextlib.suppress(psutil.NoSuchProcess):
                 kept.update(process.children(recursive=True))
-        for process in (remaining := [process for process in descendants() if process not in kept]):
+        for process in (remaining := [process for process in list_descendants() if process not in kept]):
             with contextlib.suppress(psutil.NoSuchProcess):
                 end(process)
         psutil.wait_procs(remaining, timeout=10)
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def pss_mib(pid: int, with_files: bool = True) -> float:
-    """A process's own pages plus its share of those it shares, in MiB; 0 if it has just ended.
+def read_pss_mib(pid: int, with_files: bool = True) -> float:
+    """Return the MiB of a process's own pages and of its share of those it shares; 0 if it has just ended.
 
     Args:
         pid: the process.

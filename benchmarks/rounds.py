@@ -26,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
-from benchmarks.processes import adopt_orphans, descendants, pss_mib, started
+from benchmarks.processes import adopt_orphans, list_descendants, read_pss_mib, run_process
 from environments.machine import count_cpus, get_memory_bytes
 from run_directory.layout import PROGRESS_CSV
 from run_directory.writing import explain_unwritable
@@ -37,19 +37,19 @@ ISA_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # make PyTorch leave
 Contestant = Callable[[Path], dict]  # from an empty folder to what was measured, agent_steps_per_s among it
 
 
-# What is typed, and what is kept ------------------------------------------------------------------------------------
+# Arguments and results ------------------------------------------------------------------------------------
 
 
-def command_line(story: str | None, out: str) -> argparse.ArgumentParser:
-    """The arguments that all benchmarks take."""
+def make_parser(story: str | None, out: str) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that all benchmarks take."""
     parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--rounds", type=parse_count, default=3)
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
-    parser.add_argument("--out", type=writable, default=str(Path("bench_out") / out))
+    parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / out))
     return parser
 
 
-def count(text: str) -> int:
+def parse_count(text: str) -> int:
     """Return a number of rounds, agent steps, threads, ...: 1 or more."""
     with contextlib.suppress(ValueError):
         if int(text) >= 1:
@@ -57,7 +57,7 @@ def count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 on")
 
 
-def duration(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Return a time above 0, in the option's unit."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < float("inf"):
@@ -65,14 +65,14 @@ def duration(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text}: a time above 0")
 
 
-def writable(text: str) -> Path:
+def parse_output_path(text: str) -> Path:
     """Return the path of a file that can be written; looked at before anything is measured."""
     if why := explain_unwritable(Path(text)):
         raise argparse.ArgumentTypeError(f"{text} cannot be written ({why})")
     return Path(text)
 
 
-def readable(text: str) -> Path:
+def parse_input_path(text: str) -> Path:
     """Return the path of a file that is there."""
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text}: there is no such file")
@@ -97,41 +97,45 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
 
 
 def begin() -> dict:
-    """Prepare this process for contestants; returns what a result starts with."""
+    """Prepare this process for contestants and return the beginning of a result."""
     adopt_orphans()
-    result = {"machine": machine()}
+    result = {"machine": describe_machine()}
     print(json.dumps(result["machine"]), flush=True)
     return result
 
 
 def take_turns(contestants: Mapping[str, Contestant], num_rounds: int) -> list[dict]:
-    """Rounds of name -> what was measured; every other round in reverse order."""
+    """Run all contestants in each round, every other round in reverse order.
+
+    Returns:
+        For each round name -> what was measured.
+    """
     rounds = []
     for i in range(num_rounds):
         measured = {}
         for name in list(contestants)[:: -1 if i % 2 else 1]:
-            measured[name] = alone(contestants[name])
+            measured[name] = run_alone(contestants[name])
             print(f"round {i + 1}, {name}: {measured[name]['agent_steps_per_s']:,.0f} agent steps/s", flush=True)
         rounds.append(measured)
     return rounds
 
 
-def alone(contestant: Contestant) -> dict:
-    """Let one contestant run in a folder of its own, which goes when it is done."""
+def run_alone(contestant: Contestant) -> dict:
+    """Run one contestant in a temporary folder and return what it measured."""
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
         return contestant(Path(folder))
 
 
-def keep(result: dict, out: Path) -> None:
-    """Print the table of `result["summary"]` and write everything."""
-    print("\n" + table(result["summary"]))
+def write_result(result: dict, out: Path) -> None:
+    """Print the table of `result["summary"]` and write the whole result as JSON."""
+    print("\n" + format_table(result["summary"]))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\neverything measured: {out}")
 
 
-def machine() -> dict:
-    """What the numbers depend on."""
+def describe_machine() -> dict:
+    """Return what the numbers depend on: date, CPU, cores, memory, load, versions and commit."""
     cpu = Path("/proc/cpuinfo").read_text()
     name = re.search(r"^model name\s*: (.*)", cpu, re.M)
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
@@ -152,8 +156,12 @@ def machine() -> dict:
 # Contestants --------------------------------------------------------------------------------------------------------
 
 
-def finished(process: subprocess.Popen, log: Path) -> list[str]:
-    """Wait for the end; returns the lines printed, and stops everything if the contestant failed."""
+def wait_output(process: subprocess.Popen, log: Path) -> list[str]:
+    """Wait until a contestant has ended and return the lines that it printed.
+
+    Raises:
+        SystemExit: it failed; the last lines of its log are the message.
+    """
     if process.wait():
         raise SystemExit(f"{read_tail(log)}\n\n{process.args}: exit code {process.returncode}")
     return log.read_text(errors="replace").splitlines()
@@ -165,10 +173,10 @@ def read_tail(log: Path) -> str:
 
 
 def run_module(module: str, folder: Path, *arguments: str) -> dict:
-    """Run one of the other files here; returns the JSON line it prints last."""
+    """Run another file of this folder and return the JSON line that it prints last."""
     log = folder / "log.txt"
-    with started([sys.executable, "-m", f"benchmarks.{module}", "--json", *arguments], ROOT, log) as process:
-        return next(json.loads(line) for line in reversed(finished(process, log)) if line.startswith("{"))
+    with run_process([sys.executable, "-m", f"benchmarks.{module}", "--json", *arguments], ROOT, log) as process:
+        return next(json.loads(line) for line in reversed(wait_output(process, log)) if line.startswith("{"))
 
 
 def run_suite(
@@ -196,18 +204,18 @@ def run_suite(
     command = [sys.executable, "run.py", "seed=1", "evaluate=false", *overrides]
     command += [f"stop.agent_steps={warm_up + agent_steps}", f"output_dir={folder / 'run'}"]
     start = time.monotonic()
-    with started(command, ROOT, log, variables) as process:
+    with run_process(command, ROOT, log, variables) as process:
         while process.poll() is None:
             time.sleep(0.05)
             if start_s is None and any(has_row(path) for path in folder.rglob(PROGRESS_CSV)):
                 start_s = time.monotonic() - start
             if sample_memory and time.monotonic() >= next_sample_at:
                 next_sample_at = time.monotonic() + 0.5
-                peak = max(peak or 0.0, sum(pss_mib(p.pid) for p in descendants()))
-        lines = finished(process, log)
+                peak = max(peak or 0.0, sum(read_pss_mib(p.pid) for p in list_descendants()))
+        lines = wait_output(process, log)
     run_directory = Path(lines[-1].removeprefix("run directory: "))
     with (run_directory / PROGRESS_CSV).open() as file:
-        steps_per_s, timed_s, last = speed(list(csv.DictReader(file)), warm_up)
+        steps_per_s, timed_s, last = compute_speed(list(csv.DictReader(file)), warm_up)
     return {
         "agent_steps_per_s": steps_per_s,
         "timed_s": timed_s,
@@ -218,13 +226,14 @@ def run_suite(
 
 
 def has_row(progress: Path) -> bool:
-    """Whether this progress.csv, the suite's and not Tune's, has its first row."""
+    """Return whether a progress.csv is the suite's, not Ray Tune's, and has its first row."""
     header, _, rows = progress.read_text().partition("\n")
     return "agent_steps_per_s" in header.split(",") and "\n" in rows
 
 
-def speed(rows: list[dict], warm_up: int) -> tuple[float, float, dict]:
-    """Agent steps/s between the first row of progress.csv that has the warm-up behind it and the last; seconds; it."""
+def compute_speed(rows: list[dict], warm_up: int) -> tuple[float, float, dict]:
+    """Return the agent steps/s and the seconds from the first row of progress.csv after the warm-up to the last, and
+    the last row."""
     warm, last = next(row for row in rows if float(row["agent_steps"]) >= warm_up), rows[-1]
     timed_steps, timed_s = (float(last[key]) - float(warm[key]) for key in ("agent_steps", "wall_time_s"))
     return timed_steps / timed_s, timed_s, last
@@ -233,27 +242,27 @@ def speed(rows: list[dict], warm_up: int) -> tuple[float, float, dict]:
 # Numbers ------------------------------------------------------------------------------------------------------------
 
 
-def speeds(rounds: list[dict], name: str) -> list[float]:
-    """Agent steps/s of one contestant, one per round."""
+def list_speeds(rounds: list[dict], name: str) -> list[float]:
+    """Return the agent steps/s of one contestant in each round."""
     return [measured[name]["agent_steps_per_s"] for measured in rounds]
 
 
-def ratio(above: list[float], below: list[float]) -> list[float]:
-    """Round by round."""
+def divide_rounds(above: list[float], below: list[float]) -> list[float]:
+    """Return the ratio of two contestants in each round."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def table(lines: dict[str, list[float]]) -> str:
-    """A Markdown table, aligned for a terminal."""
+def format_table(lines: dict[str, list[float]]) -> str:
+    """Return a Markdown table of median and range, aligned for a terminal."""
     rows = [["", "median", "min .. max", "n"], ["---", "---:", "---:", "---:"]]
     for name, values in lines.items():
-        low, middle, high = (number(x) for x in (min(values), statistics.median(values), max(values)))
+        low, middle, high = (format_number(x) for x in (min(values), statistics.median(values), max(values)))
         rows.append([name, middle, f"{low} .. {high}", str(len(values))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = ([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)] for row in rows)
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def number(x: float) -> str:
-    """Three digits, or all before the point."""
+def format_number(x: float) -> str:
+    """Return a number with three digits, or with all that it has before the point."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"

@@ -23,7 +23,7 @@ import gymnasium
 import torch
 
 from benchmarks import learning, sb3_speed
-from benchmarks.rounds import count, run_main, writable
+from benchmarks.rounds import parse_count, parse_output_path, run_main
 
 SAVE_EVERY_S = 60
 
@@ -48,7 +48,7 @@ def make_arguments(algo: str) -> dict[str, Any]:
 
 
 def make_callback(kept: Path) -> Any:
-    """Return what notes in `agent.notes` the games that end, and keeps the agent in the file `kept`.
+    """Return a callback that notes the games that end in `agent.notes`, and keeps the agent in the file `kept`.
 
     `agent.notes` is saved with the agent: the games, [agent steps, score] each, and the seconds of training.
     """
@@ -109,11 +109,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algo", choices=list(learning.THEIRS), required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--agent-steps", type=count, required=True)
-    parser.add_argument("--threads", type=count, default=1, help="torch's")
+    parser.add_argument("--agent-steps", type=parse_count, required=True)
+    parser.add_argument("--threads", type=parse_count, default=1, help="torch's")
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="dummy")
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
-    parser.add_argument("--out", type=writable, required=True)
+    parser.add_argument("--out", type=parse_output_path, required=True)
     options = parser.parse_args()
     if not sb3_speed.is_there(options.sb3_path):
         sys.exit(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")

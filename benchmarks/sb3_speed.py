@@ -22,7 +22,7 @@ import ale_py
 import gymnasium
 import torch
 
-from benchmarks.rounds import Contestant, count, ratio, run_main, run_module
+from benchmarks.rounds import Contestant, divide_rounds, parse_count, run_main, run_module
 from environments.machine import count_cpus
 
 MODULE = "stable_baselines3"
@@ -33,7 +33,7 @@ WARM_UP_UPDATES = {"a2c": 20, "ppo": 2}
 
 
 def is_there(path: str | None) -> bool:
-    """Whether Stable-Baselines3 can be imported, from `path` too; last, so that it hides none of our packages."""
+    """Return whether Stable-Baselines3 can be imported; `path` comes last, so that it hides none of our packages."""
     if path and path not in sys.path:
         sys.path.append(path)
     return importlib.util.find_spec(MODULE) is not None
@@ -74,7 +74,7 @@ def summarize(speed: dict[str, list[float]], suite: str, label: str) -> dict[str
     return {
         f"{label}Stable-Baselines3, envs in one process, agent steps/s": speed["sb3_dummy"],
         f"{label}Stable-Baselines3, a process per env, agent steps/s": speed["sb3_subproc"],
-        f"{label}this suite / the faster Stable-Baselines3": ratio(speed[suite], faster),
+        f"{label}this suite / the faster Stable-Baselines3": divide_rounds(speed[suite], faster),
     }
 
 
@@ -83,8 +83,8 @@ def main() -> None:
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
     parser.add_argument("--algo", choices=list(SHAPES), required=True)
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="subproc")
-    parser.add_argument("--agent-steps", type=count, default=8000, help="timed ones, after warm-up")
-    parser.add_argument("--threads", type=count, default=count_cpus(), help="torch's")
+    parser.add_argument("--agent-steps", type=parse_count, default=8000, help="timed ones, after warm-up")
+    parser.add_argument("--threads", type=parse_count, default=count_cpus(), help="torch's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()

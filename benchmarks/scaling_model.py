@@ -16,7 +16,7 @@ from runs.build import build_config
 
 
 class Shape(NamedTuple):
-    """What is run, and where."""
+    """The sizes of a run, and where its processes are."""
 
     runners: int  # R
     envs: int  # N, of all runners
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What things take, in seconds and bytes."""
+    """The seconds and bytes of the parts of an update."""
 
     act_s: float  # of an env runner per step of all its envs, without them
     env_s: float  # of an env runner per step of one env
@@ -40,7 +40,7 @@ class Costs(NamedTuple):
     network: float  # W, bytes/s through one host's interface
 
 
-def terms(shape: Shape, costs: Costs) -> dict[str, float]:
+def compute_terms(shape: Shape, costs: Costs) -> dict[str, float]:
     """Return the seconds of one update of PPO or A2C, divided into playing, learning and what is sent.
 
     Nothing overlaps: RLlib waits for the last rollout before it learns, and the next one begins with the new weights.
@@ -58,9 +58,9 @@ def terms(shape: Shape, costs: Costs) -> dict[str, float]:
     }
 
 
-def predicted(shape: Shape, costs: Costs) -> float:
+def predict_speed(shape: Shape, costs: Costs) -> float:
     """Return the agent steps per second that the model predicts."""
-    return shape.envs * shape.horizon / sum(terms(shape, costs).values())
+    return shape.envs * shape.horizon / sum(compute_terms(shape, costs).values())
 
 
 # Larger ones ----------------------------------------------------------------------------------------------------------
@@ -74,11 +74,13 @@ GPU_S = 20e-6  # assumed: of a GPU, seconds of learning per agent step, four epo
 MINIBATCHES = 16  # per update: four epochs of four, as 1024 agent steps in minibatches of 256 have
 
 
-def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: float, plan: Plan = USUAL) -> dict:
-    """What the model says of so many GPU workers, each a node with a GPU and env runners that play Assault.
+def predict_large(
+    found: Mapping[str, list[float]], workers: int, learners: int, gbit: float, plan: Plan = USUAL
+) -> dict:
+    """Return what the model predicts for so many GPU workers, each a node with a GPU and env runners that play Assault.
 
     Args:
-        found: `summary`.
+        found: what `summarize` of benchmarks/scaling.py returns.
         learners: 1, in the training process on a node of its own; or as many as workers, each on its worker's GPU.
     """
     act_s, env_s, runner_s, round_s = (
@@ -106,22 +108,22 @@ def large(found: Mapping[str, list[float]], workers: int, learners: int, gbit: f
     )
     # Ray deals rollouts out without asking where they lie: with L learners one of L is on its learner's node.
     shape = Shape(runners, envs, horizon, 1.0 if learners == 1 else 1 - 1 / learners, workers, learners, MINIBATCHES)
-    parts = terms(shape, costs)
+    parts = compute_terms(shape, costs)
     total = sum(parts.values())
     row = {"gpu_workers": workers, "learners": learners, "gbit_per_s": gbit, "env_runners": runners, "envs": envs}
-    row |= {"horizon": horizon, "agent_steps_per_s": round(predicted(shape, costs)), "update_s": round(total, 3)}
+    row |= {"horizon": horizon, "agent_steps_per_s": round(predict_speed(shape, costs)), "update_s": round(total, 3)}
     row |= {f"{name}_share": round(value / total, 3) for name, value in parts.items()}
     return row | {"learner_store_gb": round(envs * horizon * costs.rollout_bytes / learners / 1e9, 2)}
 
 
-def predictions(found: Mapping[str, list[float]]) -> list[dict]:
-    """A row for each number of workers, of learners, and speed of the network; then for each plan that was moved."""
-    usual = [large(found, w, learners, gbit) for w in WORKERS for learners in (1, w) for gbit in GBIT]
-    return usual + [large(found, w, w, 25, plan) for w in WORKERS for plan in MOVED]
+def list_predictions(found: Mapping[str, list[float]]) -> list[dict]:
+    """Return a row for each number of workers, number of learners and network speed, then for each plan in MOVED."""
+    usual = [predict_large(found, w, learners, gbit) for w in WORKERS for learners in (1, w) for gbit in GBIT]
+    return usual + [predict_large(found, w, w, 25, plan) for w in WORKERS for plan in MOVED]
 
 
-def markdown(rows: list[dict]) -> str:
-    """A table of them."""
+def format_markdown(rows: list[dict]) -> str:
+    """Return rows as a Markdown table."""
     cells = [[str(x) if not isinstance(x, float) else f"{x:g}" for x in row.values()] for row in rows]
     head = [list(rows[0]), ["---:"] * len(rows[0])]
     return "\n".join("| " + " | ".join(row) + " |" for row in [*head, *cells])

@@ -16,19 +16,19 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.processes import started
+from benchmarks.processes import run_process
 from benchmarks.rounds import (
     ROOT,
     Contestant,
     begin,
-    command_line,
-    finished,
-    keep,
-    ratio,
+    compute_speed,
+    divide_rounds,
+    list_speeds,
+    make_parser,
     run_main,
-    speed,
-    speeds,
     take_turns,
+    wait_output,
+    write_result,
 )
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
@@ -39,36 +39,36 @@ TEN_MINUTES_S = 600
 
 
 def run_search(folder: Path, *words: str) -> tuple[list[list[dict]], str]:
-    """A search from its start to its end: progress.csv of each trial, and all that was printed."""
+    """Run a search to its end; return the rows of progress.csv of each trial, and all that was printed."""
     log = folder / "log.txt"
     command = [sys.executable, "run.py", *words, *ALONE, f"output_dir={folder / 'run'}"]
-    with started(command, ROOT, log) as process:
-        printed = "\n".join(finished(process, log))
+    with run_process(command, ROOT, log) as process:
+        printed = "\n".join(wait_output(process, log))
     tables = sorted((folder / "run").glob(f"searches/*/trials/*/{PROGRESS_CSV}"))
     return [read_rows(path) for path in tables], printed
 
 
-def on_assault(concurrent: int, agent_steps: int) -> Contestant:
-    """Two trials of PPO on Assault."""
+def make_assault_search(concurrent: int, agent_steps: int) -> Contestant:
+    """Return a search with two trials of PPO on Assault as a contestant."""
 
     def contestant(folder: Path) -> dict:
         words = ("tune_searches=assault_ppo", "search.trials=2", f"search.concurrent={concurrent}")
         tables, _ = run_search(folder, *words, f"stop.agent_steps={WARM_UP + agent_steps}")
         assert len(tables) == 2
-        each = [speed(rows, WARM_UP)[0] for rows in (side_by_side(tables) if concurrent == 2 else tables)]
+        each = [compute_speed(rows, WARM_UP)[0] for rows in (cut_to_shortest(tables) if concurrent == 2 else tables)]
         return {"agent_steps_per_s": sum(each) if concurrent == 2 else statistics.harmonic_mean(each), "each": each}
 
     return contestant
 
 
-def side_by_side(tables: list[list[dict]]) -> list[list[dict]]:
-    """Rows of trials that began together, up to the end of the first: the other then has the machine to itself."""
+def cut_to_shortest(tables: list[list[dict]]) -> list[list[dict]]:
+    """Return the rows of trials that began together up to the end of the first, after which the other runs alone."""
     end = min(float(rows[-1]["wall_time_s"]) for rows in tables)
     return [[row for row in rows if float(row["wall_time_s"]) <= end] for rows in tables]
 
 
-def short(number: int) -> Contestant:
-    """Trials of CartPole, one after the other in one process."""
+def make_short_search(number: int) -> Contestant:
+    """Return a search with trials of CartPole, one after the other in one process, as a contestant."""
 
     def contestant(folder: Path) -> dict:
         words = ("tune_searches=cartpole_ppo", f"search.trials={number}", "search.concurrent=1")
@@ -81,13 +81,13 @@ def short(number: int) -> Contestant:
     return contestant
 
 
-def summary(rounds: list[dict]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per round."""
+def summarize(rounds: list[dict]) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per round."""
     beside = [measured["short"]["beside_s"] for measured in rounds]
-    kept = [statistics.mean(ratio(m["two at once"]["each"], m["one at a time"]["each"])) for m in rounds]
+    kept = [statistics.mean(divide_rounds(m["two at once"]["each"], m["one at a time"]["each"])) for m in rounds]
     return {
-        "Assault, one trial at a time, agent steps/s": speeds(rounds, "one at a time"),
-        "Assault, two trials at once, agent steps/s of both": speeds(rounds, "two at once"),
+        "Assault, one trial at a time, agent steps/s": list_speeds(rounds, "one at a time"),
+        "Assault, two trials at once, agent steps/s of both": list_speeds(rounds, "two at once"),
         "a trial beside another / the same alone": kept,
         "CartPole, trials in turn: beside training, s per trial": beside,
         "that, in % of a trial of ten minutes": [100 * s / (s + TEN_MINUTES_S) for s in beside],
@@ -95,17 +95,17 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    settings = command_line(__doc__, "searches.json").parse_args()
+    settings = make_parser(__doc__, "searches.json").parse_args()
     num_rounds, agent_steps, number = (1, 18_000, 2) if settings.quick else (settings.rounds, 60_000, 6)
     contestants = {
-        "one at a time": on_assault(1, agent_steps),
-        "two at once": on_assault(2, agent_steps),
-        "short": short(number),
+        "one at a time": make_assault_search(1, agent_steps),
+        "two at once": make_assault_search(2, agent_steps),
+        "short": make_short_search(number),
     }
     result = begin() | {"agent_steps": agent_steps, "warm_up": WARM_UP, "short_trials": number}
     result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summary(result["rounds"])
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"])
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

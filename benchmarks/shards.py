@@ -28,8 +28,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as in cluster/connection.py
 
 import torch
 
-from benchmarks.models import made
-from benchmarks.rounds import count, duration, machine, run_main, writable
+from benchmarks.models import make_network
+from benchmarks.rounds import describe_machine, parse_count, parse_duration, parse_output_path, run_main
 from custom_models import faster_of_two
 from custom_models.shards import Shards
 from environments.threads import configure_threads
@@ -88,13 +88,13 @@ class Actor:
 
 def make_rows(model: str, dtype: str, rows: int) -> tuple[Any, torch.Tensor]:
     """Return a network and `rows` observations [rows, ...]."""
-    net, obs = made(model, dtype)
+    net, obs = make_network(model, dtype)
     obs = obs.flatten(0, 1)
     return net, obs[torch.arange(rows) % len(obs)]
 
 
 def settle(subject: Learner | Actor) -> None:
-    """Let `shards` find out whether all threads or one of them is faster, in shorter periods than a run's."""
+    """Let `shards` find out whether all threads or one of them is faster, within fewer calls than in a run."""
     period, faster_of_two.PERIOD = faster_of_two.PERIOD, SETTLING
     for _ in range(2 * SETTLING):
         subject.step("shards")
@@ -123,12 +123,14 @@ def main() -> None:
     parser.add_argument("--model", default="nature_cnn")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--work", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--rows", type=count, help="rows of a minibatch (default 256), or games that act (default 8)")
+    parser.add_argument(
+        "--rows", type=parse_count, help="rows of a minibatch (default 256), or games that act (default 8)"
+    )
     parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=duration, default=30, help="of each line of the table")
-    parser.add_argument("--out", type=writable, default=str(Path("bench_out") / "shards.json"))
+    parser.add_argument("--seconds", type=parse_duration, default=30, help="of each line of the table")
+    parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / "shards.json"))
     settings = parser.parse_args()
-    result: dict = {"machine": machine(), "rounds": []}
+    result: dict = {"machine": describe_machine(), "rounds": []}
     columns = ("work", "rows", "dtype", "neighbours", *WAYS, "shards / openmp")
     print("| " + " | ".join(columns) + " |\n|---|---:|---|" + "---:|" * (len(columns) - 3))
     for work, dtype in itertools.product(settings.work, settings.dtypes):

@@ -24,17 +24,17 @@ import numpy as np
 
 from benchmarks.rounds import (
     Contestant,
-    alone,
     begin,
-    command_line,
-    keep,
-    ratio,
-    readable,
+    divide_rounds,
+    list_speeds,
+    make_parser,
+    parse_input_path,
+    run_alone,
     run_main,
     run_module,
     run_suite,
-    speeds,
     take_turns,
+    write_result,
 )
 from cluster.plan import MAX_CPUS
 from environments.machine import count_cpus
@@ -46,7 +46,7 @@ EPOCHS = 4
 
 
 class Size(NamedTuple):
-    """An experiment: how it differs from 8 envs x 128 steps on all cores, and for how many updates it is timed."""
+    """The size of an experiment, and for how many updates it is timed; by default 8 envs x 128 steps on all cores."""
 
     num_envs: int = 8
     horizon: int = 128
@@ -57,7 +57,7 @@ class Size(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called among the contestants."""
+        """The name among the contestants."""
         cores, runners = f"cores={self.cores or 'all'}", f"runners={self.num_env_runners}"
         return f"{self.num_envs}x{self.horizon} {cores} {runners} {self.network}"
 
@@ -113,7 +113,7 @@ def measure_memory(num_envs: int, horizon: int) -> dict:
     """Return what a run of two updates measures, with the peak of its memory."""
     steps = num_envs * horizon
     overrides = list_overrides(Size(num_envs, horizon))
-    return alone(lambda folder: run_suite(folder, steps, steps, *overrides, sample_memory=True))
+    return run_alone(lambda folder: run_suite(folder, steps, steps, *overrides, sample_memory=True))
 
 
 def fit_memory(peaks_mib: list[float]) -> tuple[float, float, float]:
@@ -123,14 +123,14 @@ def fit_memory(peaks_mib: list[float]) -> tuple[float, float, float]:
     return float(base), float(per_env), float(per_step) * 2**20
 
 
-def summary(rounds: list[dict], axes: Axes, peaks_mib: list[float]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per round."""
+def summarize(rounds: list[dict], axes: Axes, peaks_mib: list[float]) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per round."""
     lines = {}
     for axis, points in axes.items():
         for label, size in points.items():
-            lines[f"{axis}: {label}, agent steps/s"] = suite = speeds(rounds, size.name)
+            lines[f"{axis}: {label}, agent steps/s"] = suite = list_speeds(rounds, size.name)
             if limits := list_limits(rounds, size):
-                lines[f"{axis}: {label}, of the limit"] = ratio(suite, limits)
+                lines[f"{axis}: {label}, of the limit"] = divide_rounds(suite, limits)
     for (n, t), peak in zip(MEMORY, peaks_mib, strict=True):
         lines[f"peak memory, {n} envs x {t} steps, MiB PSS"] = [peak]
     base, per_env, per_step = fit_memory(peaks_mib)
@@ -152,7 +152,7 @@ def draw(rounds: list[dict], axes: Axes, path: Path) -> None:
 
     figure, plots = plt.subplots(1, len(axes), figsize=(14, 3.2), sharey=True, layout="constrained")
     for plot, (axis, points) in zip(plots, axes.items(), strict=True):
-        found = [speeds(rounds, size.name) for size in points.values()]
+        found = [list_speeds(rounds, size.name) for size in points.values()]
         limits = [statistics.median(list_limits(rounds, size) or [np.nan]) for size in points.values()]
         middle = [statistics.median(values) for values in found]
         spread = [[m - min(values), max(values) - m] for m, values in zip(middle, found, strict=True)]
@@ -170,8 +170,8 @@ def draw(rounds: list[dict], axes: Axes, path: Path) -> None:
 
 
 def main() -> None:
-    parser = command_line(__doc__, "sizes.json")
-    parser.add_argument("--draw", type=readable, help="draw this file of an earlier run, and measure nothing")
+    parser = make_parser(__doc__, "sizes.json")
+    parser.add_argument("--draw", type=parse_input_path, help="draw this file of an earlier run, and measure nothing")
     settings = parser.parse_args()
     if settings.draw:
         result = json.loads(settings.draw.read_text())
@@ -182,8 +182,8 @@ def main() -> None:
     result = begin() | {"shorter": shorter, "memory": [measure_memory(*shape) for shape in MEMORY]}
     sizes = {size.name: size for points in axes.values() for size in points.values()}
     result["rounds"] = take_turns({name: make_contestant(size, shorter) for name, size in sizes.items()}, num_rounds)
-    result["summary"] = summary(result["rounds"], axes, [run["peak_pss_mib"] for run in result["memory"]])
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"], axes, [run["peak_pss_mib"] for run in result["memory"]])
+    write_result(result, settings.out)
     draw(result["rounds"], axes, settings.out.with_suffix(".png"))
 
 

@@ -21,8 +21,8 @@ SLOWEST = "SLOW_GAMES_SLOWEST"
 
 
 @functools.cache
-def slowness(file: str) -> int:
-    """Of this process: SLOWER if it is the first to make `file`, else 1."""
+def find_slowness(file: str) -> int:
+    """Return how much slower this process plays: SLOWER if it is the first to make `file`, else 1."""
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
@@ -31,7 +31,7 @@ def slowness(file: str) -> int:
 
 
 class SlowGame(gymnasium.Env):
-    """Four numbers or more to see, two actions, a reward of 1 for the right one of them."""
+    """A game with observations of four numbers or more, two actions, and a reward of 1 for the right one."""
 
     def __init__(self, seconds: float = SECONDS, numbers: int = 4):
         self.seconds, self.numbers = seconds, numbers
@@ -45,7 +45,7 @@ class SlowGame(gymnasium.Env):
 
     def step(self, action):
         file = os.environ.get(SLOWEST)
-        time.sleep(self.seconds * (slowness(file) if file else 1))
+        time.sleep(self.seconds * (find_slowness(file) if file else 1))
         reward = float(action == (self._obs[0] > 0))
         self._obs = self.np_random.uniform(-1, 1, self.numbers).astype(np.float32)
         return self._obs, reward, False, False, {}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import descendants, started
-from benchmarks.rounds import ROOT, alone, begin, command_line, has_row, keep, run_main
+from benchmarks.processes import list_descendants, run_process
+from benchmarks.rounds import ROOT, begin, has_row, make_parser, run_alone, run_main, write_result
 from run_directory.layout import PROGRESS_CSV
 
 INTERVAL_S = 0.02
@@ -49,11 +49,11 @@ def watch(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     log, began, used = folder / "log.txt", {}, {}
     command = [sys.executable, "run.py", *RUN, f"output_dir={folder / 'run'}", *overrides]
     start = time.monotonic()
-    with started(command, ROOT, log) as process:
+    with run_process(command, ROOT, log) as process:
         while not any(has_row(path) for path in folder.rglob(PROGRESS_CSV)):
             if process.poll() is not None:
                 raise SystemExit(log.read_text())
-            for one in descendants():
+            for one in list_descendants():
                 try:
                     name, times = name_process(one.cmdline()), one.cpu_times()
                 except psutil.NoSuchProcess:
@@ -75,8 +75,8 @@ def sum_by_kind(used: dict[int, tuple[str, float]]) -> dict[str, float]:
     return sums
 
 
-def summary(rounds: list[dict]) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per round."""
+def summarize(rounds: list[dict]) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per round."""
     lines = {f"{words}, s": [r["began"][title] for r in rounds] for title, words in STATIONS.items()}
     lines["first row of progress.csv, s"] = [r["began"]["first row"] for r in rounds]
     for kind in sorted({kind for r in rounds for kind in r["used"]}):
@@ -85,14 +85,14 @@ def summary(rounds: list[dict]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    settings, overrides = command_line(__doc__, "start.json").parse_known_args()
+    settings, overrides = make_parser(__doc__, "start.json").parse_known_args()
     typed = overrides or ["algo=ppo", "env=assault"]
     result = begin() | {"typed": typed}
     result["rounds"] = [
-        alone(lambda folder: watch(folder, typed)) for _ in range(1 if settings.quick else settings.rounds)
+        run_alone(lambda folder: watch(folder, typed)) for _ in range(1 if settings.quick else settings.rounds)
     ]
-    result["summary"] = summary(result["rounds"])
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"])
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

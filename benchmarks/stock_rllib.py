@@ -24,7 +24,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
 from ray.tune.registry import register_env
 
-from benchmarks.rounds import count, run_main
+from benchmarks.rounds import parse_count, run_main
 from environments.machine import count_cpus
 
 NUM_ENVS, HORIZON = 8, 128
@@ -38,14 +38,16 @@ STEPS = "num_env_steps_sampled_lifetime"
 
 
 def make_assault(_):
-    """Classic protocol: no sticky actions, minimal action set, no-ops, a lost life ends an episode, clipped rewards."""
+    """Return Assault under the classic protocol: no sticky actions, minimal action set, no-ops, a lost life ends an
+    episode, clipped rewards."""
     gym.register_envs(ale_py)
     env = gym.make("ALE/Assault-v5", frameskip=1, repeat_action_probability=0.0, full_action_space=False)
     env = wrap_atari_for_new_api_stack(env, dim=84, frameskip=4, framestack=4)
     return gym.wrappers.TransformReward(env, lambda reward: max(-1.0, min(1.0, float(reward))))
 
 
-def config(padding: str, vectorize: str, seed: int) -> PPOConfig:
+def make_config(padding: str, vectorize: str, seed: int) -> PPOConfig:
+    """Return RLlib's PPO with the settings of `algo=ppo env=assault`."""
     return (
         PPOConfig()
         .environment("assault")
@@ -83,11 +85,11 @@ def config(padding: str, vectorize: str, seed: int) -> PPOConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=count, default=4, help="timed ones, after one of warm-up")
+    parser.add_argument("--iterations", type=parse_count, default=4, help="timed ones, after one of warm-up")
     parser.add_argument("--vectorize", choices=["sync", "async"], default="sync", help="envs here, or a process each")
     parser.add_argument("--padding", choices=NETWORKS, default="valid", help="RLlib pads `same` unless told otherwise")
     help_threads = "of torch; Ray gives its actors 1 unless asked"
-    parser.add_argument("--threads", type=count, default=count_cpus(), help=help_threads)
+    parser.add_argument("--threads", type=parse_count, default=count_cpus(), help=help_threads)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
@@ -95,7 +97,7 @@ def main() -> None:
     ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
     register_env("assault", make_assault)
     torch.set_num_threads(settings.threads)
-    algorithm = config(settings.padding, settings.vectorize, settings.seed).build_algo()
+    algorithm = make_config(settings.padding, settings.vectorize, settings.seed).build_algo()
     first = algorithm.train()
     start = time.perf_counter()
     for _ in range(settings.iterations):

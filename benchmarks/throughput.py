@@ -18,16 +18,16 @@ rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`.
 
 from benchmarks import cleanrl_speed, sb3_speed
 from benchmarks.rounds import (
-    alone,
     begin,
-    command_line,
-    keep,
-    ratio,
+    divide_rounds,
+    list_speeds,
+    make_parser,
+    run_alone,
     run_main,
     run_module,
     run_suite,
-    speeds,
     take_turns,
+    write_result,
 )
 
 STEPS_PER_UPDATE = 8 * 128
@@ -35,22 +35,22 @@ WARM_UP = 4 * STEPS_PER_UPDATE  # the suite's: two rows of progress.csv
 PPO = ("algo=ppo", "env=assault")
 
 
-def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[float]]:
-    """The lines of the table: what it is, with its unit, and one number per measurement."""
+def summarize(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[float]]:
+    """Return the lines of the table: label with unit -> one number per measurement."""
     bare = [r["bare_loop"] for r in rounds]
-    speed = {"limit": [b["limit"] for b in bare], "bare loop": speeds(rounds, "bare_loop")}
+    speed = {"limit": [b["limit"] for b in bare], "bare loop": list_speeds(rounds, "bare_loop")}
     for name, key in {
         "this suite": "suite",
         "stock RLlib": "stock_rllib",
         "stock RLlib, 1 thread": "stock_1_thread",
         "stock RLlib, its padding": "stock_its_padding",
     }.items():
-        speed[name] = speeds(rounds, key)
+        speed[name] = list_speeds(rounds, key)
 
-    sb3 = {name: speeds(rounds, name) for name in rounds[0] if name == "suite" or name.startswith("sb3_")}
+    sb3 = {name: list_speeds(rounds, name) for name in rounds[0] if name == "suite" or name.startswith("sb3_")}
 
-    def share(a: str, b: str) -> list[float]:
-        return ratio(speed[a], speed[b])
+    def divide(a: str, b: str) -> list[float]:
+        return divide_rounds(speed[a], speed[b])
 
     return {
         "E, emulator alone, agent steps/s": [b["E"] for b in bare],
@@ -64,12 +64,12 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
         "stock RLlib, agent steps/s": speed["stock RLlib"],
         "stock RLlib with 1 thread, as Tune starts it, agent steps/s": speed["stock RLlib, 1 thread"],
         "stock RLlib with 1 thread and its own padding, agent steps/s": speed["stock RLlib, its padding"],
-        "this suite / bare loop": share("this suite", "bare loop"),
-        "this suite / stock RLlib": share("this suite", "stock RLlib"),
-        "this suite / stock RLlib with 1 thread": share("this suite", "stock RLlib, 1 thread"),
-        "this suite / stock RLlib with 1 thread and its own padding": share("this suite", "stock RLlib, its padding"),
-        "this suite / limit": share("this suite", "limit"),
-        "bare loop / limit": share("bare loop", "limit"),
+        "this suite / bare loop": divide("this suite", "bare loop"),
+        "this suite / stock RLlib": divide("this suite", "stock RLlib"),
+        "this suite / stock RLlib with 1 thread": divide("this suite", "stock RLlib, 1 thread"),
+        "this suite / stock RLlib with 1 thread and its own padding": divide("this suite", "stock RLlib, its padding"),
+        "this suite / limit": divide("this suite", "limit"),
+        "bare loop / limit": divide("bare loop", "limit"),
         "start to first iteration, s": [r["suite"]["start_s"] for r in rounds],
         "peak memory of all processes, MiB PSS": [memory["peak_pss_mib"]],
         "one remote runner, agent steps/s": [remote["agent_steps_per_s"]],
@@ -78,15 +78,18 @@ def summary(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[fl
 
 
 def summarize_cleanrl(rounds: list[dict], suite: list[float]) -> dict[str, list[float]]:
-    """The lines of CleanRL's script, if it took part."""
+    """Return the lines of CleanRL's script: label -> one number per round; none if it took no part."""
     if "cleanrl" not in rounds[0]:
         return {}
-    cleanrl = speeds(rounds, "cleanrl")
-    return {"CleanRL on EnvPool, agent steps/s": cleanrl, "this suite / CleanRL on EnvPool": ratio(suite, cleanrl)}
+    cleanrl = list_speeds(rounds, "cleanrl")
+    return {
+        "CleanRL on EnvPool, agent steps/s": cleanrl,
+        "this suite / CleanRL on EnvPool": divide_rounds(suite, cleanrl),
+    }
 
 
 def main() -> None:
-    parser = command_line(__doc__, "throughput.json")
+    parser = make_parser(__doc__, "throughput.json")
     parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
     parser.add_argument("--cleanrl-path", help="the folder with CleanRL's script and what it needs")
     settings = parser.parse_args()
@@ -97,8 +100,8 @@ def main() -> None:
     steps, half = ((WARM_UP, n * STEPS_PER_UPDATE) for n in (updates, updates // 2))
     stock = f"--iterations={iterations}"
 
-    result["memory"] = alone(lambda folder: run_suite(folder, *half, *PPO, sample_memory=True))
-    result["remote"] = alone(lambda folder: run_suite(folder, *half, *PPO, "cluster.num_env_runners=1"))
+    result["memory"] = run_alone(lambda folder: run_suite(folder, *half, *PPO, sample_memory=True))
+    result["remote"] = run_alone(lambda folder: run_suite(folder, *half, *PPO, "cluster.num_env_runners=1"))
     contestants = {
         "bare_loop": lambda folder: run_module("bare_loop", folder, f"--updates={updates}"),
         "suite": lambda folder: run_suite(folder, *steps, *PPO),
@@ -109,8 +112,8 @@ def main() -> None:
         "stock_its_padding": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1", "--padding=same"),
     }
     result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summary(result["rounds"], result["memory"], result["remote"])
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"], result["memory"], result["remote"])
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

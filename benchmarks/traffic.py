@@ -15,9 +15,9 @@ to every 1448, 4.6 %.
 import time
 from pathlib import Path
 
-from benchmarks.hosts import Host, missing
-from benchmarks.light_cluster import Run, cluster_of, settled
-from benchmarks.rounds import begin, command_line, keep, ratio, run_main, take_turns
+from benchmarks.hosts import Host, explain_missing
+from benchmarks.light_cluster import Run, start_cluster, wait_quiet
+from benchmarks.rounds import begin, divide_rounds, make_parser, run_main, take_turns, write_result
 
 HORIZON, NUM_ENVS = 128, 8
 COUNTS = (1, 4)  # env runners on the host
@@ -26,41 +26,46 @@ SKIPPED, COUNTED, SPARE = 2, 10, 4  # updates: until processes are warm; after; 
 IDLE_S = 10
 
 
-def bound(horizon: int) -> float:
-    """The most that a rollout of pixels may be, in bytes per agent step: each picture once, little beside it."""
+def compute_bound(horizon: int) -> float:
+    """Return how many bytes per agent step a rollout of pixels may have: each picture once, and little beside it."""
     return PICTURE * (horizon + STACK) / horizon + REST
 
 
-def chatter(host: Host) -> tuple[float, float]:
-    """Bytes/s that a host of an idle cluster receives and sends."""
-    before, start = host.traffic(), time.monotonic()
+def measure_idle_traffic(host: Host) -> tuple[float, float]:
+    """Return the bytes/s that a host of an idle cluster receives and sends."""
+    before, start = host.read_traffic(), time.monotonic()
     time.sleep(IDLE_S)
-    received, sent = (b - a for a, b in zip(before, host.traffic(), strict=True))
+    received, sent = (b - a for a, b in zip(before, host.read_traffic(), strict=True))
     return received / (time.monotonic() - start), sent / (time.monotonic() - start)
 
 
-def between(run: Run, host: Host, num_rows: int) -> tuple[list[dict[str, str]], tuple[int, int]]:
-    """Rows and bytes of one moment, after an update's weights have come and before its successor's rollouts go."""
+def wait_between_updates(run: Run, host: Host, num_rows: int) -> tuple[list[dict[str, str]], tuple[int, int]]:
+    """Wait for a moment between two updates, when weights have arrived and no rollout has left.
+
+    Returns:
+        The rows of progress.csv, and the bytes that the host has received and sent, both of that moment.
+    """
     while True:
-        rows = run.after(num_rows)
-        moved = settled(host)
-        if len(run.rows()) == len(rows):
+        rows = run.wait_rows(num_rows)
+        moved = wait_quiet(host)
+        if len(run.read_progress()) == len(rows):
             return rows, moved
         num_rows = len(rows) + 1
 
 
-def play(
+def measure_traffic(
     hosts: list[Host],
     folder: Path,
     runners: int,
     idle: tuple[float, float],
     counted: int = COUNTED,
 ) -> dict:
-    """PPO on Assault, the learner on the first host, all env runners on the second.
+    """Train PPO on Assault, the learner on the first host, all env runners on the second, and measure what is sent.
 
     Args:
-        idle: bytes/s that are left out, received and sent.
-        counted: updates.
+        runners: the number of env runners.
+        idle: bytes/s received and sent by an idle cluster, which are left out.
+        counted: the updates that are measured.
 
     Returns:
         received_per_update: bytes, to the host that plays; sent_per_agent_step: bytes, from there;
@@ -71,11 +76,11 @@ def play(
     words += [f"cluster.num_env_runners={runners}", f"cluster.cpus_per_runner={1 / runners}"]
     words += ["report_every=1", f"stop.agent_steps={(SKIPPED + counted + SPARE) * steps}"]  # a row per update
     run = Run(hosts, folder, *words)
-    first, before = between(run, hosts[1], SKIPPED)
+    first, before = wait_between_updates(run, hosts[1], SKIPPED)
     start = time.monotonic()
-    last, after = between(run, hosts[1], len(first) + counted)
+    last, after = wait_between_updates(run, hosts[1], len(first) + counted)
     seconds = time.monotonic() - start
-    run.end()
+    run.wait_end()
     updates = len(last) - len(first)
     agent_steps = int(last[-1]["agent_steps"]) - int(first[-1]["agent_steps"])  # rows that only restart a game are none
     received, sent = (b - a - rate * seconds for a, b, rate in zip(before, after, idle, strict=True))
@@ -87,36 +92,36 @@ def play(
     }
 
 
-def summary(rounds: list[dict]) -> dict[str, list[float]]:
-    """The lines of the table, one number per round."""
+def summarize(rounds: list[dict]) -> dict[str, list[float]]:
+    """Return the lines of the table: label -> one number per round."""
 
-    def values(runners: int, what: str) -> list[float]:
+    def list_values(runners: int, what: str) -> list[float]:
         return [measured[f"{runners}"][what] for measured in rounds]
 
     lines = {}
     for n in COUNTS:
-        lines[f"env runners: {n}, sent, bytes per agent step"] = values(n, "sent_per_agent_step")
-        lines[f"env runners: {n}, of which rollouts"] = values(n, "payload_per_agent_step")
-        lines[f"env runners: {n}, received, kB per update"] = [x / 1e3 for x in values(n, "received_per_update")]
-    few, many = (values(n, "received_per_update") for n in COUNTS)
-    return lines | {f"received, {COUNTS[1]} env runners / {COUNTS[0]}": ratio(many, few)}
+        lines[f"env runners: {n}, sent, bytes per agent step"] = list_values(n, "sent_per_agent_step")
+        lines[f"env runners: {n}, of which rollouts"] = list_values(n, "payload_per_agent_step")
+        lines[f"env runners: {n}, received, kB per update"] = [x / 1e3 for x in list_values(n, "received_per_update")]
+    few, many = (list_values(n, "received_per_update") for n in COUNTS)
+    return lines | {f"received, {COUNTS[1]} env runners / {COUNTS[0]}": divide_rounds(many, few)}
 
 
 def main() -> None:
-    parser = command_line(__doc__, "traffic.json")
+    parser = make_parser(__doc__, "traffic.json")
     settings = parser.parse_args()
-    if why := missing():
+    if why := explain_missing():
         parser.error(why)
-    result = begin() | {"horizon": HORIZON, "bound": bound(HORIZON), "updates": COUNTED}
+    result = begin() | {"horizon": HORIZON, "bound": compute_bound(HORIZON), "updates": COUNTED}
     folder = settings.out.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with cluster_of(2, folder, learner_alone=True) as hosts:
-        result["idle_bytes_per_s"] = idle = chatter(hosts[1])
-        contestants = {f"{n}": lambda folder, n=n: play(hosts, folder, n, idle) for n in COUNTS}
+    with start_cluster(2, folder, learner_alone=True) as hosts:
+        result["idle_bytes_per_s"] = idle = measure_idle_traffic(hosts[1])
+        contestants = {f"{n}": lambda folder, n=n: measure_traffic(hosts, folder, n, idle) for n in COUNTS}
         result["rounds"] = take_turns(contestants, 1 if settings.quick else settings.rounds)
-    result["summary"] = summary(result["rounds"])
-    print(f"at most {bound(HORIZON):,.1f} bytes per agent step are allowed; idle, bytes/s: {idle}")
-    keep(result, settings.out)
+    result["summary"] = summarize(result["rounds"])
+    print(f"at most {compute_bound(HORIZON):,.1f} bytes per agent step are allowed; idle, bytes/s: {idle}")
+    write_result(result, settings.out)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.processes import started
-from benchmarks.rounds import ROOT, begin, count, read_tail, run_main
+from benchmarks.processes import run_process
+from benchmarks.rounds import ROOT, begin, parse_count, read_tail, run_main
 from run_directory.layout import PROGRESS_CSV, checkpoint_path
 from run_directory.progress_table import read_rows
 
@@ -91,7 +91,7 @@ def wait_checkpoint(training: subprocess.Popen, folder: Path) -> Path:
 def main() -> None:
     """Measure pairs, the order reversed each time, and print the ratio of each and of the means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=count, default=8)
+    parser.add_argument("--pairs", type=parse_count, default=8)
     pairs = parser.parse_args().pairs
     begin()
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +104,7 @@ def main() -> None:
             "checkpoint_every_s=10",
             f"output_dir={folder}",
         ]
-        with started([*RUN, *words], folder, folder / LOG) as training:
+        with run_process([*RUN, *words], folder, folder / LOG) as training:
             run = wait_checkpoint(training, folder)
             server = subprocess.Popen([*RUN, "command=watch", f"run={run}"], stdout=subprocess.PIPE, text=True)
             assert server.stdout is not None

@@ -52,10 +52,10 @@ def test_the_memory_of_driver_and_training_process_is_watched(tmp_path):
 def test_a_run_that_ends_before_its_time_is_not_called_flat(tmp_path, monkeypatch):
     program = "import pathlib, sys, time\nfolder = pathlib.Path('a/b/c')\nfolder.mkdir(parents=True)\n"
     program += "(folder / 'progress.csv').write_text('agent_steps\\n1\\n')\ntime.sleep(2.5)\nsys.exit('out of memory')"
-    started = memory.started
+    run_process = memory.run_process
     monkeypatch.setattr(memory, "INTERVAL_S", 0.05)
     monkeypatch.setattr(
-        memory, "started", lambda typed, root, log: started([sys.executable, "-c", program], tmp_path, log)
+        memory, "run_process", lambda typed, root, log: run_process([sys.executable, "-c", program], tmp_path, log)
     )
     with pytest.raises(SystemExit, match="out of memory"):
         memory.watch(tmp_path, 0.06, [])

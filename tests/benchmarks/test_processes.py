@@ -9,7 +9,7 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 from benchmarks import processes
-from benchmarks.processes import pss_mib
+from benchmarks.processes import read_pss_mib
 from environments.checkout import ROOT
 
 
@@ -17,18 +17,18 @@ def test_pages_of_files_count_only_where_they_are_asked_for(tmp_path, monkeypatc
     rollup = tmp_path / "smaps_rollup"
     rollup.write_text("Pss: 4096 kB\nPss_Dirty: 512 kB\nPss_Anon: 1024 kB\nPss_File: 3072 kB\nPss_Shmem: 0 kB\n")
     monkeypatch.setattr(processes, "Path", lambda name: rollup)
-    assert pss_mib(1) == 4.0 and pss_mib(1, with_files=False) == 1.0
+    assert read_pss_mib(1) == 4.0 and read_pss_mib(1, with_files=False) == 1.0
 
 
 OWN_PAGES = """
 import mmap, os
-from benchmarks.processes import pss_mib
+from benchmarks.processes import read_pss_mib
 
 me = os.getpid()
-before, own = pss_mib(me), pss_mib(me, with_files=False)
+before, own = read_pss_mib(me), read_pss_mib(me, with_files=False)
 with mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE) as held:  # new pages: a list would get freed ones again
     held.write(b"x" * (32 << 20))
-    print(pss_mib(me) - before, pss_mib(me, with_files=False) - own)
+    print(read_pss_mib(me) - before, read_pss_mib(me, with_files=False) - own)
 """
 
 
@@ -40,4 +40,4 @@ def test_own_pages_count_both_times():
 
 
 def test_a_process_that_has_ended_has_none():
-    assert pss_mib(2**30) == 0.0
+    assert read_pss_mib(2**30) == 0.0

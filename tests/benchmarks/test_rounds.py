@@ -18,7 +18,7 @@ from benchmarks import neighbours, processes, rounds, slow_games
 from benchmarks.actor_critics import SUITE
 from benchmarks.cleanrl_speed import SCRIPT
 from benchmarks.throughput import summarize_cleanrl
-from benchmarks.workers import summary
+from benchmarks.workers import summarize
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import names_of, wait_for
 
@@ -30,8 +30,8 @@ def measured(**speeds) -> dict:
 @pytest.mark.parametrize(
     "kind, good, bad",
     [
-        (rounds.count, {"1": 1, "1_000": 1000}, "0 -3 1.5 x"),
-        (rounds.duration, {"0.5": 0.5, "3": 3.0}, "0 -1 nan inf x"),
+        (rounds.parse_count, {"1": 1, "1_000": 1000}, "0 -3 1.5 x"),
+        (rounds.parse_duration, {"0.5": 0.5, "3": 3.0}, "0 -1 nan inf x"),
     ],
 )
 def test_numbers_of_nothing_are_refused(kind, good, bad):
@@ -59,8 +59,10 @@ def test_the_order_turns_round_every_other_round(capsys):
 
 def test_a_ratio_is_taken_within_a_round_before_the_median():
     faster, slower = [100.0, 10.0, 40.0], [50.0, 10.0, 10.0]
-    assert rounds.ratio(faster, slower) == [2.0, 1.0, 4.0]
-    assert "| a    |   2.00 | 1.00 .. 4.00 |    3 |" in rounds.table({"a   ": rounds.ratio(faster, slower)})
+    assert rounds.divide_rounds(faster, slower) == [2.0, 1.0, 4.0]
+    assert "| a    |   2.00 | 1.00 .. 4.00 |    3 |" in rounds.format_table(
+        {"a   ": rounds.divide_rounds(faster, slower)}
+    )
 
 
 def test_the_warm_up_is_not_counted():
@@ -68,13 +70,13 @@ def test_the_warm_up_is_not_counted():
         {"agent_steps": steps, "wall_time_s": seconds}
         for steps, seconds in [("100", "50.0"), ("200", "60.0"), ("300", "61.0"), ("500", "63.0")]
     ]
-    steps_per_s, timed_s, last = rounds.speed(rows, warm_up=150)
+    steps_per_s, timed_s, last = rounds.compute_speed(rows, warm_up=150)
     assert (steps_per_s, timed_s, last) == (100.0, 3.0, rows[-1])
 
 
 def test_scaling_is_the_share_of_so_many_workers_alone():
     even = measured(a3c_1=100, a3c_4=360, a2c_4=200)
-    lines = summary([even | measured(a3c_4_one_slow=270, a2c_4_one_slow=20)], [1, 4], 4)
+    lines = summarize([even | measured(a3c_4_one_slow=270, a2c_4_one_slow=20)], [1, 4], 4)
     assert lines["A3C, workers: 4 / 4 x alone"] == [0.9]
     assert lines["A3C, workers: 4, one 10 times slower / all even"] == [0.75]
     assert lines["A2C, env runners: 4, one 10 times slower / all even"] == [0.1]
@@ -86,7 +88,7 @@ def test_only_the_first_process_that_plays_is_slow(tmp_path, monkeypatch):
     monkeypatch.setenv(slow_games.SLOWEST, str(tmp_path / "slowest"))
 
     def play():
-        slow_games.slowness.cache_clear()  # as in another process
+        slow_games.find_slowness.cache_clear()  # as in another process
         env = gymnasium.make("benchmarks.slow_games:SlowGame-v0")
         env.reset(seed=0)
         for _ in range(2):
@@ -130,12 +132,12 @@ def test_cleanrls_script_is_timed_by_the_lines_that_it_prints_after_its_warm_up(
 
 
 def test_a_signal_leaves_no_folder_of_cleanrls_script(tmp_path):
-    (tmp_path / SCRIPT).write_text("import time; time.sleep(600)")
+    (tmp_path / SCRIPT).write_text("import time; open('begun', 'w').close(); time.sleep(600)")
     folders = tmp_path / "folders"
     folders.mkdir()
     command = [sys.executable, "-m", "benchmarks.cleanrl_speed", f"--cleanrl-path={tmp_path}"]
-    with processes.started(command, rounds.ROOT, tmp_path / "log", {"TMPDIR": str(folders)}) as process:
-        wait_for(lambda: list(folders.iterdir()))
+    with processes.run_process(command, rounds.ROOT, tmp_path / "log", {"TMPDIR": str(folders)}) as process:
+        wait_for(lambda: list(folders.glob("*/begun")))
         process.terminate()
         assert process.wait(30) == 128 + signal.SIGTERM
     assert not list(folders.iterdir())
@@ -157,7 +159,7 @@ def test_what_the_caller_had_started_before_a_contestant_stays(tmp_path):
     """Tests have a Ray of their own, and `benchmarks.neighbours` its busy program."""
     mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        with processes.started(
+        with processes.run_process(
             [sys.executable, "-c", "import time; time.sleep(600)"], tmp_path, tmp_path / "log"
         ) as one:
             pass
@@ -175,7 +177,7 @@ def test_cleanrl_has_lines_where_it_took_part():
 
 def test_what_a_run_keeps_beside_a_busy_program_is_taken_within_a_round():
     every = measured(auto_0=600, auto_1=400, openmp_0=500, openmp_1=100)
-    lines = neighbours.summary([every])
+    lines = neighbours.summarize([every])
     assert lines["auto, beside / quiet"] == [pytest.approx(2 / 3)] and lines["openmp, beside / quiet"] == [0.2]
     assert lines["beside a busy program, auto / openmp"] == [4.0]
 
@@ -184,7 +186,7 @@ def test_the_busy_program_is_there_while_the_run_is_and_not_afterwards(monkeypat
     seen = []
 
     def count_busy():
-        return sum(names_of(process) == " ".join(neighbours.NEIGHBOUR) for process in processes.descendants())
+        return sum(names_of(process) == " ".join(neighbours.NEIGHBOUR) for process in processes.list_descendants())
 
     def run_suite(folder, warm_up, timed, *words):
         if expected:  # a process that has just started has no command line for a moment

@@ -13,7 +13,7 @@ import run
 from benchmarks import scaling, workers
 from benchmarks.rounds import ROOT
 from benchmarks.scaling import Line
-from benchmarks.scaling_model import Costs, Shape, predicted, predictions, terms
+from benchmarks.scaling_model import Costs, Shape, compute_terms, list_predictions, predict_speed
 
 # Two env runners of three envs, ten steps: 60 agent steps per update.
 SHAPE = Shape(runners=2, envs=6, horizon=10, away=0.5, nodes=1, minibatches=4)
@@ -31,12 +31,12 @@ COSTS = Costs(
 
 def test_an_update_by_hand():
     parts = {"play": 0.7, "rollouts": 0.3, "learn": 0.6, "gradients": 0, "weights": 0.5, "calls": 0.2}
-    assert terms(SHAPE, COSTS) == pytest.approx(parts)
-    assert predicted(SHAPE, COSTS) == pytest.approx(60 / 2.3)
+    assert compute_terms(SHAPE, COSTS) == pytest.approx(parts)
+    assert predict_speed(SHAPE, COSTS) == pytest.approx(60 / 2.3)
 
 
 def test_two_learners_share_work_and_rollouts_and_pass_gradients_on():
-    parts = terms(SHAPE._replace(learners=2), COSTS)
+    parts = compute_terms(SHAPE._replace(learners=2), COSTS)
     assert parts["learn"] == pytest.approx(0.3) and parts["rollouts"] == pytest.approx(0.15)
     assert parts["gradients"] == pytest.approx(4 * 2 * 5000 / 2 / 1e4)  # half of the weights out and in, four times
 
@@ -44,17 +44,17 @@ def test_two_learners_share_work_and_rollouts_and_pass_gradients_on():
 def test_ever_more_env_runners_saturate_the_network_of_one_learner():
     many = SHAPE._replace(runners=10**6, envs=10**6 * 3, away=1.0)
     free = COSTS._replace(learn_s=0.0, runner_s=0.0)
-    assert predicted(many, free) == pytest.approx(1e4 / 100.0, rel=1e-3)
+    assert predict_speed(many, free) == pytest.approx(1e4 / 100.0, rel=1e-3)
 
 
 def test_a_line_goes_through_its_points():
-    assert Line.through([1, 2, 4], [3.0, 5.0, 9.0]) == pytest.approx((1.0, 2.0))
+    assert Line.fit([1, 2, 4], [3.0, 5.0, 9.0]) == pytest.approx((1.0, 2.0))
 
 
 @pytest.mark.end_to_end
 def test_the_tables_of_larger_clusters_are_what_the_model_says_of_what_was_measured():
     measured = json.loads(Path(ROOT, "results/2026-11-25_scaling/scaling.json").read_text())["summary"]
-    rows, text = predictions(measured), Path(ROOT, "docs/scaling.md").read_text()
+    rows, text = list_predictions(measured), Path(ROOT, "docs/scaling.md").read_text()
     assert {row["gpu_workers"] for row in rows} == {8, 64, 512}
     usual = [row for row in rows if row["horizon"] == 128 and row["env_runners"] == 4 * row["gpu_workers"]]
     for i in range(0, len(usual), 4):  # a line for each number of workers and learners, by the network's speed

@@ -72,7 +72,7 @@ def test_the_share_of_the_limit_is_taken_within_a_round_and_drawn(tmp_path):
         {one.name: {"agent_steps_per_s": speed, "limit": limit}, runner.name: {"agent_steps_per_s": 7.0}}
         for speed, limit in ((100.0, 200.0), (10.0, 40.0))
     ]
-    lines = sizes.summary(rounds, axes, [1000.0, 1030.0, 1000.0, 1030.0])
+    lines = sizes.summarize(rounds, axes, [1000.0, 1030.0, 1000.0, 1030.0])
     assert lines["cores: 1, of the limit"] == [0.5, 0.25]
     assert lines["env runners: 1, agent steps/s"] == [7.0, 7.0] and "env runners: 1, of the limit" not in lines
     sizes.draw(rounds, axes, tmp_path / "sizes.png")

@@ -10,7 +10,7 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 from benchmarks.rounds import ROOT
-from benchmarks.start import STATIONS, name_process, sum_by_kind, summary
+from benchmarks.start import STATIONS, name_process, sum_by_kind, summarize
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_processor_time_is_summed_by_kind():
 
 def test_a_kind_that_a_round_lacks_counts_as_nothing():
     began = dict.fromkeys([*STATIONS, "first row"], 1.0)
-    lines = summary([{"began": began, "used": {"raylet": 0.5}}, {"began": began, "used": {"driver": 2.0}}])
+    lines = summarize([{"began": began, "used": {"raylet": 0.5}}, {"began": began, "used": {"driver": 2.0}}])
     assert lines["processor time until then, driver, s"] == [0.0, 2.0]
     assert lines["first row of progress.csv, s"] == [1.0, 1.0]
 

@@ -152,12 +152,12 @@ class Lab:
             words.append(f"--redis-password={TOKEN}")
             variables |= {"RAY_REDIS_ADDRESS": f"{self.net.address(GATEWAY)}:6380"}
             variables |= {"RAY_external_storage_namespace": self.net.name}
-        self.net.up(HEAD).ray(None, 0, self.log, *words, variables=variables)
+        self.net.switch_on(HEAD).start_ray(None, 0, self.log, *words, variables=variables)
 
     def start_node(self, n: int, cpus: int) -> None:
         """A node that is started again whenever it ends, as systemd does with deploy/ray-worker.service."""
-        host = self.net.up(n, hidden=not (self.redis and n == FIRST))  # where its driver is
-        host.ray(self.address, cpus, self.log, supervised=True)
+        host = self.net.switch_on(n, hidden=not (self.redis and n == FIRST))  # where its driver is
+        host.start_ray(self.address, cpus, self.log, supervised=True)
 
     def run(self, *words: str, on: int = HEAD) -> Watch:
         """Start the run's driver, and wait for some rows and a checkpoint."""
@@ -202,7 +202,7 @@ class Lab:
         """A Ray actor by its title, on one of the nodes or on any."""
         for host in self.net.hosts.values():
             if on in (None, host.n):
-                for process in host.processes():
+                for process in host.list_processes():
                     with contextlib.suppress(psutil.Error):
                         if " ".join(process.cmdline()).startswith(f"ray::{title}"):
                             return process

@@ -21,7 +21,7 @@ from tests.runs.tiny_runs import RESTARTED, starts_in
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing())),
+    pytest.mark.skipif(hosts.explain_missing() is not None, reason=str(hosts.explain_missing())),
 ]
 UPDATE = 4 * 32  # agent steps: num_envs x horizon of lab.WORDS
 LEARNERS = "cluster.num_learners=2"
@@ -72,7 +72,7 @@ def test_an_env_runner_is_killed_and_the_others_play_its_share(lab, capsys):
 def test_a_node_with_env_runners_loses_its_power(words, lab, capsys):
     watch, trainer = lab.run(*words), lab.host_of("TrainingProcess").n
     at = time.monotonic()
-    lab.net.hosts[FIRST + SECOND - trainer].off()
+    lab.net.hosts[FIRST + SECOND - trainer].switch_off()
     stall, lost = tell(capsys, lab, watch, " ".join(["node of env runners off", *words]), at)
     assert stall < bound_s(lab) and lost == 0
 
@@ -83,12 +83,15 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
         words = ("cluster.num_env_runners=2", "cluster.cpus_per_runner=4")
         watch = lab.run(LEARNERS, *words)
         assert lab.host_of("TrainingProcess").n == FIRST
-        assert len([p for p in lab.net.hosts[FIRST].processes() if "_WrappedExecutable" in " ".join(p.cmdline())]) == 2
+        assert (
+            len([p for p in lab.net.hosts[FIRST].list_processes() if "_WrappedExecutable" in " ".join(p.cmdline())])
+            == 2
+        )
         lab.process("VectorEnvRunner", SECOND)
         lab.start_node(SPARE, 4)
         wait_for(lambda: lab.nodes_alive() == 4)
         at = time.monotonic()
-        lab.net.hosts[SECOND].off()
+        lab.net.hosts[SECOND].switch_off()
         stall, lost = tell(capsys, lab, watch, "node of an env runner off, with two learners elsewhere", at)
         assert stall < bound_s(lab) and lost < 10_000
 
@@ -96,7 +99,7 @@ def test_a_node_with_an_env_runner_loses_its_power_while_learners_have_processes
 def test_the_node_of_the_training_process_loses_its_power(lab, capsys):
     watch = lab.run()
     at = time.monotonic()
-    lab.host_of("TrainingProcess").off()
+    lab.host_of("TrainingProcess").switch_off()
     stall, lost = tell(capsys, lab, watch, "node of the training process off", at)
     assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
     assert RESTARTED in lab.printed.read_text()
@@ -122,7 +125,7 @@ def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
     """The other one waits for it in a collective, and would for half an hour."""
     watch, trainer = lab.run(LEARNERS), lab.host_of("TrainingProcess").n
     at = time.monotonic()
-    lab.net.hosts[FIRST + SECOND - trainer].off()
+    lab.net.hosts[FIRST + SECOND - trainer].switch_off()
     stall, lost = tell(capsys, lab, watch, "node of a learner off", at)
     assert stall < bound_s(lab) and 0 <= lost < 10_000  # 0: it died just after a checkpoint
 
@@ -131,9 +134,9 @@ def test_the_node_of_one_of_two_learners_loses_its_power(lab, capsys):
 def test_a_network_is_cut_and_mended(whose, lab, capsys):
     watch, trainer = lab.run(), lab.host_of("TrainingProcess").n
     at, host = time.monotonic(), lab.net.hosts[trainer if whose == "the training process" else FIRST + SECOND - trainer]
-    host.cut()
+    host.cut_cable()
     time.sleep(30)
-    host.mend()
+    host.mend_cable()
     stall, lost = tell(capsys, lab, watch, f"network of {whose} cut for 30 s", at)
     assert stall < bound_s(lab) and (lost > 0) == (whose == "the training process")
     wait_for(lambda: lab.nodes_alive() == 3)  # what was given up has started anew
@@ -169,7 +172,7 @@ def test_the_head_loses_its_power_and_comes_back(tmp_path, capsys):
     with Lab(tmp_path, redis=True) as lab:
         watch = lab.run(on=FIRST)
         at = time.monotonic()
-        lab.net.hosts[HEAD].off()
+        lab.net.hosts[HEAD].switch_off()
         time.sleep(10)
         lab.start_head()
         stall, lost = tell(capsys, lab, watch, "head off for 10 s, with Redis", at)
@@ -180,7 +183,7 @@ def test_the_head_is_lost_with_all_that_it_knew_and_the_same_line_goes_on(lab, c
     """Without Redis its cluster ends, and the driver that it had: whoever sees to the head types the line again."""
     watch = lab.run()
     at = time.monotonic()
-    lab.net.hosts[HEAD].off()
+    lab.net.hosts[HEAD].switch_off()
     wait_for(lab.ended, 30)
     lab.start_head()
     wait_for(lambda: lab.nodes_alive() == 3)
