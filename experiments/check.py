@@ -113,11 +113,9 @@ def _check_sizes(plan: Plan) -> None:
     settings, runners = plan.settings, plan.num_env_runners
     algo, model = settings["algo"], settings["model"]
     base = find_base(algo)
-    players, players_key = (
-        (max(1, algo["num_workers"]), "algo.num_workers")
-        if base == "a3c"
-        else (max(1, runners), "cluster.num_env_runners")
-    )
+    players, players_key = max(1, runners), "cluster.num_env_runners"
+    if base == "a3c":
+        players, players_key = max(1, algo["num_workers"]), "algo.num_workers"
     if algo["num_envs"] % players:
         raise Mistake(
             f"algo.num_envs={algo['num_envs']} cannot be shared evenly by {players_key}={players}; "

@@ -52,8 +52,10 @@ def refuse_misplaced_settings(overrides: list[str], settings: dict) -> None:
             )
     if settings["command"] in READER_SETTINGS and "command" not in typed:
         raise Mistake(f"command={settings['command']} stands in a YAML file; type it instead, with run=", "command")
-    if "search" in settings and settings["command"] == "train" and "tune_searches" not in typed:
-        raise Mistake("search stands in a YAML file, and this is a training; move it to tune_searches/", "search")
+    if "search" in settings and settings["command"] == "train" and not {"tune_searches", "command"} <= typed:
+        lacking = "its defaults lack  - override /command: search"
+        way_out = lacking if "tune_searches" in typed else "move it to tune_searches/"
+        raise Mistake(f"search stands in a YAML file, and this is a training; {way_out}", "search")
 
 
 def refuse_ignored_settings(overrides: list[str], settings: dict) -> None:

@@ -313,7 +313,10 @@ def explain_error(error: Exception, overrides: list[str]) -> str:
         reference = rf"\$\{{(oc\.env:)?{re.escape(quoted.group(1))}\b" if quoted else rf"^\s*{name}\s*:.*\$\{{"
         typed = any(o.partition("=")[0] == found.group(1) for o in overrides)
         place = "" if typed else find_line(reference) or ""
-        return f"{place and f'{place}: '}{found.group(1)}: {' '.join(text.split(chr(10))[0].split())}; see --help"
+        why = f"{' '.join(text.split(chr(10))[0].split())}; see --help"
+        if variable := re.search(r"Environment variable '(\w+)' not found", text):
+            why = f"the environment variable {variable.group(1)} is not set; set it"
+        return f"{place and f'{place}: '}{found.group(1)}: {why}"
     return f"{' '.join(text.split())}; see --help"
 
 

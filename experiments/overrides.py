@@ -59,12 +59,9 @@ def name_place_of_mistake(overrides: list[str], resumed: Path | None = None) -> 
 
 
 def find_resumed_place(key: str, words: list[str], run: Path) -> str | None:
-    """Return the YAML file and line that set a key of a resumed run, or None.
+    """Return the YAML file and line that set a dotted key of a resumed run, or None.
 
-    Args:
-        key: the dotted key.
-        words: the new overrides; a file that they choose goes before the config.yaml of the run.
-        run: the run directory.
+    A file that the new overrides `words` choose goes before the config.yaml of the run.
     """
     before, _ = read_begun(run, read_yaml(run / CONFIG))
     place = find_place(key, [*before, *words])
@@ -143,7 +140,7 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     settings = apply_overrides(merge_settings(saved, before, keep_known(after, saved) if gone else after), after, typed)
     if settings["command"] != saved["command"]:
         raise Mistake(f"resume={resume} goes on with command={saved['command']}; begin another run, without resume")
-    refuse_another_model(saved, settings)
+    refuse_another_model(run, saved, settings)
     with name_place_of_mistake(overrides, run):
         settings = check_settings(settings | {"resume": None})
     refuse_ignored_settings(overrides, settings | {"resume": resume})

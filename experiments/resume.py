@@ -51,10 +51,10 @@ def apply_overrides(settings: dict, after: dict, typed: list[str]) -> dict:
 
 
 def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
-    """Return the settings of a resumed experiment (`resume=auto`, a search) with the protocol rules of its directory
-    and the settings of its algorithm that are newer than others.
+    """Return the settings of an experiment that its line starts again (`resume=auto`, a search), with the values that
+    its directory has for settings that later versions of the suite added (EARLIER and `list_earlier`).
 
-    An earlier version of the suite may have begun it under other rules. Overrides of them still apply.
+    So today's defaults do not change an experiment that was begun before them. Overrides still apply.
     """
     saved = complete_settings(read_yaml(folder / CONFIG))
     typed = {override.partition("=")[0] for override in overrides}
@@ -77,8 +77,8 @@ def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
             raise Mistake(f"{key}={typed[key]}: a resumed run keeps its directory, {run}, and its name; leave it out")
 
 
-def refuse_another_model(saved: dict, settings: dict) -> None:
-    """Refuse overrides of settings that a checkpoint depends on: algorithm, environment's spaces, model and seeds."""
+def refuse_another_model(run: Path, saved: dict, settings: dict) -> None:
+    """Refuse overrides that no checkpoint of the run fits, and another end of a training that belongs to a search."""
     pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
     fixed = [f"algo.{key}" for key in ("name", *PART_OF_CHECKPOINT)]
     fixed += [*(f"env.{key}" for key in ("name", "game", "id", "kwargs", "wrappers", *pixels)), "seed"]
@@ -91,3 +91,9 @@ def refuse_another_model(saved: dict, settings: dict) -> None:
                 f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits no other value; "
                 "leave it out, or start a new run without resume"
             )
+    configs = [path / CONFIG for path in run.parents[:3] if (path / CONFIG).is_file()]
+    if saved["stop"] != settings["stop"] and any(read_yaml(config).get("command") == "search" for config in configs):
+        raise Mistake(
+            f"stop: {run} belongs to a search, which compares scores after equal budgets; leave it out, or copy the "
+            "run elsewhere and resume the copy"
+        )

@@ -17,6 +17,7 @@ from grids.grid import train_configs
 from grids.grid_directory import GridRun
 from run_directory.layout import PERCENTAGES, PROGRESS_CSV, TO_RESUME, WEIGHTS, checkpoint_path
 from run_directory.progress_table import read_progress
+from runs.interrupt import Interrupt
 from runs.ray_session import open_ray
 from runs.train import count_room, record_start
 from settings.mistakes import format_count
@@ -47,6 +48,8 @@ def describe_grid(grid: Grid) -> str:
         tempfile.TemporaryDirectory(dir=shared, prefix="dry_run_", ignore_cleanup_errors=True) as folder,
     ):
         measure_arms(brief, plans, Path(folder))
+        if Interrupt.stop_requested:
+            raise SystemExit("stopped before all arms were measured")
         costs = {arm.name: compute_cost(arm, Path(folder) / arm.name) for arm in grid.arms}
     lines, planned, disk = [], [], 0
     for arm in grid.arms:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from run_directory.layout import PROGRESS_CSV, WORKERS_CSV
+from run_directory.layout import PROGRESS_CSV, TENSORBOARD, WORKERS_CSV
 from run_directory.progress_table import ProgressTable, read_rows
 from run_directory.tensorboard import CurveWriter
 
@@ -112,3 +112,18 @@ class RowWriter:
         """Close the files of TensorBoard. `close` may be called again; `add` opens a new file if it has to."""
         while self.curves:
             self.curves.popitem()[1].close()
+
+
+def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
+    """Write the values of a trial and its final score, which TensorBoard shows under HParams.
+
+    Args:
+        run: the run directory of the trial.
+        values: setting -> value.
+        score: the score at the end of its budget.
+    """
+    from tensorboardX import SummaryWriter  # imports torch, which the driver need not wait for
+
+    with SummaryWriter(str(run / TENSORBOARD)) as writer:
+        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
+        writer.add_hparams(plain, {"score": score}, name="hparams")

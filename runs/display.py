@@ -276,6 +276,5 @@ class SearchDisplay(Screen):
 
 def format_values(values: dict[str, Any]) -> str:
     """Return the values of a trial as text: `algo.lr=0.00031  algo.horizon=64`."""
-    return "  ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
-    )
+    texts = {k: "null" if v is None else f"{v:.4g}" if isinstance(v, float) else v for k, v in values.items()}
+    return "  ".join(f"{key}={text}" for key, text in texts.items())

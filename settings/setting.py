@@ -97,7 +97,7 @@ class Setting:
         if self.kind is int and type(value) is str and (found := THOUSANDS.fullmatch(value)):
             value = float(Decimal(found.group(1)) * {"k": 1_000, "M": 1_000_000}[found.group(2)])
         if self.kind is float and type(value) is int:
-            value = float(value)
+            value = float(value) if abs(value) < 1e308 else math.inf
         if self.kind is int and type(value) is float and value.is_integer():
             value = int(value)
         items = value if self.kind is list and type(value) is list else [value]

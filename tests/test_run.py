@@ -770,13 +770,47 @@ def test_a_checkpoint_of_another_model_is_refused(old, new, named, old_run, refu
     assert "leave it out" in message
 
 
-def test_a_run_older_than_a_setting_of_the_model_can_be_resumed_while_that_is_off():
+def test_a_training_of_a_search_keeps_its_budget(old_run, refused, tmp_path):
+    trial = old_run("env=cartpole", "stop.agent_steps=4096")
+    search = tmp_path / "searches" / "cartpole_ppo"
+    (search / "trials").mkdir(parents=True)
+    trial = trial.rename(search / "trials" / "0000")
+    (search / "config.yaml").write_text("command: search\n")
+    message = refused(f"resume={trial}", "stop.agent_steps=8192")
+    assert message.startswith("stop: ") and str(trial) in message
+    assert "search" not in refused(f"resume={trial}", "algo.lr=-1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["seed=range(1,99999999999999999999999)"], ("seed=range", "seeds")),
+        (["algo.lr=1" + "0" * 320], ("algo.lr=", "out of range")),
+        (["tune_searches=cartpole_ppo", f"search.name={'n' * 300}"], ("search.name=", "100")),
+        (["tune_searches=cartpole_ppo", "seed=2147483646"], ("seed=2147483646", "out of range")),
+        (["tune_searches=cartpole_ppo", "search.storage=${oc.env:NO_SUCH_VARIABLE}"], ("NO_SUCH_VARIABLE", "set")),
+    ],
+)
+def test_large_numbers_long_names_and_missing_variables_are_refused_in_a_sentence(typed, named, refused):
+    message = refused(*typed)
+    assert all(word in message for word in named), message
+
+
+def test_a_file_of_a_search_that_does_not_choose_the_command_is_no_training(tmp_path, refused):
+    path = tmp_path / "mine.yaml"
+    path.write_text((ROOT / "tune_searches" / "cartpole_ppo.yaml").read_text().replace("override /command", "/nothing"))
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if "/nothing" not in line) + "\n")
+    message = refused(f"tune_searches={path}")
+    assert "command: search" in message and str(path) in message
+
+
+def test_a_run_older_than_a_setting_of_the_model_can_be_resumed_while_that_is_off(tmp_path):
     settings = run.read_experiment(["env=cartpole"])[0]
     saved = {**settings, "model": {k: v for k, v in settings["model"].items() if k not in ("zero_mean", "lstm_size")}}
-    refuse_another_model(saved, settings)
+    refuse_another_model(tmp_path, saved, settings)
     for model in ({"zero_mean": True}, {"lstm_size": 64}):
         with pytest.raises(Mistake, match=f"model.{next(iter(model))}="):
-            refuse_another_model(saved, {**settings, "model": settings["model"] | model})
+            refuse_another_model(tmp_path, saved, {**settings, "model": settings["model"] | model})
 
 
 def test_a_mistake_beside_resume_is_answered_like_any_other(old_run, refused):

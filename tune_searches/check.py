@@ -10,6 +10,7 @@ from environments.passwords import is_masked
 from experiments.check import check_settings
 from settings.algorithms import PART_OF_CHECKPOINT, find_base
 from settings.mistakes import Mistake, format_count
+from settings.runs import SEED
 from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
 from tune_searches.space import Parameter, parse_space
@@ -66,8 +67,8 @@ def check_search(search: Any, settings: dict) -> dict:
             f"search.storage={checked['storage']}: a password is kept in no run directory; give search.storage again, "
             "best as '${oc.env:STORAGE}' with the URL in the environment variable STORAGE, which every start then reads"
         )
-    if not re.fullmatch(r"[\w.-]*\w", checked["name"]):
-        raise Mistake(f"search.name={checked['name']} names a directory; use letters, digits, - and _")
+    if not re.fullmatch(r"[\w.-]{0,99}\w", checked["name"]):
+        raise Mistake(f"search.name={checked['name']} names a directory; use 100 letters, digits, - and _ at most")
     if checked["finalists"] > checked["contenders"]:
         raise Mistake(
             f"search.finalists={checked['finalists']} are the best of search.contenders={checked['contenders']}; lower "
@@ -75,6 +76,8 @@ def check_search(search: Any, settings: dict) -> dict:
         )
     if isinstance(settings["seed"], list):
         raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
+    last = settings["seed"] + checked["seeds_per_trial"] + checked["contender_seeds"] + checked["fresh_seeds"] - 1
+    SEED.check(f"the last of the seeds that follow seed={settings['seed']}", last)
     space = parse_space(checked.get("space", {}), settings)
     pbt = checked["scheduler"] == "pbt"
     if pbt:

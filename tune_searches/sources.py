@@ -13,8 +13,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from cluster.plan import choose_dtype
+from loggers.row_writer import write_hparams
 from run_directory.files import read_yaml
-from run_directory.layout import CONFIG, PROGRESS_CSV, STARTS, TENSORBOARD, seed_paths
+from run_directory.layout import CONFIG, PROGRESS_CSV, STARTS, seed_paths
 from run_directory.progress_table import ProgressTable
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start
@@ -56,7 +57,7 @@ class RunWriter:
         settings |= {"keep_milestones": False, "evaluate_every": None}
         dtype = choose_dtype(settings)
         typed = [override for override in self.overrides if not override.startswith("search.")]
-        typed += ["command=train", *(f"{key}={value}" for key, value in values.items())]
+        typed += ["command=train", *(f"{key}={'null' if value is None else value}" for key, value in values.items())]
         for seed, of_seed in seed_paths(path, seeds).items():
             of_seed.mkdir(parents=True, exist_ok=True)
             if of_seed != path:
@@ -222,12 +223,3 @@ def write_trials_csv(study: Study, folder: Path) -> None:
         cells = ["null" if values.get(key, "") is None else values.get(key) for key in keys]  # empty: not drawn
         rows.append((number, state, steps, "" if math.isnan(score) else score, failure, *cells))
     write_table(folder / TRIALS_CSV, ("trial", "state", "agent_steps", "score", "failure", *keys), rows)
-
-
-def write_hparams(run: Path, values: dict[str, Any], score: float) -> None:
-    """Write the values of a trial and its final score, which TensorBoard shows under HParams."""
-    from tensorboardX import SummaryWriter  # imports torch, which the driver need not wait for
-
-    with SummaryWriter(str(run / TENSORBOARD)) as writer:
-        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
-        writer.add_hparams(plain, {"score": score}, name="hparams")

@@ -11,25 +11,18 @@ Keys are the names of settings on the command line. Both ends of every range are
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from settings.experiment import select_tables
 from settings.mistakes import Mistake
+from settings.protocols import PROTOCOLS
 from settings.setting import Setting, explain_unknown
 
 KINDS = ("uniform", "loguniform", "int", "choice", "one_minus_loguniform")
-UNSEARCHABLE_KEYS = ("env.game", "env.id", "env.protocol")  # their scores cannot be compared
+# Scores under different rules cannot be compared. These two rules hold in training only, so they may vary.
+RULES = {*PROTOCOLS["classic"]} - {"life_loss", "clip_rewards"}
+UNSEARCHABLE_KEYS = {f"env.{name}" for name in ("game", "id", "protocol", "frameskip", *RULES)}
 SEARCHABLE_GROUPS = ("algo", "env", "model")  # settings of the agent; not of the cluster or of the end of a run
-
-
-class ValueSuggester(Protocol):
-    """The methods of an Optuna trial that propose values."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
-
-    def suggest_int(self, name: str, low: int, high: int) -> int: ...
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
 
 
 class Parameter(NamedTuple):
@@ -52,26 +45,26 @@ class Parameter(NamedTuple):
         """The name in Optuna's study, which stores 1 - gamma instead of gamma."""
         return f"1 - {self.key}" if self.kind == "one_minus_loguniform" else self.key
 
-    def draw_value(self, suggester: ValueSuggester) -> Any:
-        """Draw a value for the setting."""
+    def draw_value(self, trial: Any) -> Any:
+        """Draw a value for the setting by an Optuna trial."""
         if self.kind == "choice":
-            return suggester.suggest_categorical(self.name, list(self.values))
+            return trial.suggest_categorical(self.name, list(self.values))
         low, high = self.values
         if self.kind == "int":
-            return suggester.suggest_int(self.name, low, high)
-        return self.convert(suggester.suggest_float(self.name, low, high, log=self.kind != "uniform"))
+            return trial.suggest_int(self.name, low, high)
+        return self.convert(trial.suggest_float(self.name, low, high, log=self.kind != "uniform"))
 
     def convert(self, x: Any) -> Any:
         """Convert the number that Optuna draws to the value of the setting; the same function converts it back."""
         return 1 - x if self.kind == "one_minus_loguniform" else x
 
 
-def draw_values(space: list[Parameter], suggester: ValueSuggester) -> dict[str, Any]:
-    """Draw key -> value of every parameter, except those whose condition is not met by the choices drawn before."""
+def draw_values(space: list[Parameter], trial: Any) -> dict[str, Any]:
+    """Draw key -> value of every parameter by an Optuna trial, but for those whose condition the earlier ones miss."""
     drawn = {}
     for parameter in space:
-        if all(drawn.get(key) in values for key, values in parameter.when.items()):
-            drawn[parameter.key] = parameter.draw_value(suggester)
+        if all(key in drawn and drawn[key] in values for key, values in parameter.when.items()):
+            drawn[parameter.key] = parameter.draw_value(trial)
     return drawn
 
 
@@ -109,7 +102,7 @@ def parse_space(space: Any, settings: dict) -> list[Parameter]:
                 f"search.space.{key}: a search varies settings of {', '.join(SEARCHABLE_GROUPS)}; leave {key} out"
             )
         if key in UNSEARCHABLE_KEYS:
-            raise Mistake(f"search.space.{key}: scores of different games and protocols do not compare; leave it out")
+            raise Mistake(f"search.space.{key}: scores of different games and rules do not compare; leave it out")
         table, whose = known[group]
         if name not in table or name == "name":
             raise explain_unknown(
@@ -125,7 +118,10 @@ def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
     for key, value in space.items():
         is_group = prefix + key in SEARCHABLE_GROUPS and isinstance(value, dict) and value
         nested = is_group and {*KINDS, "when"}.isdisjoint(value)
-        flat |= _flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        found = _flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        if twice := flat.keys() & found:
+            raise Mistake(f"search.space.{min(twice)} is set twice; delete one of the two")
+        flat |= found
     return flat
 
 
@@ -137,7 +133,7 @@ def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Param
         raise Mistake(f"{where}: give one of {', '.join(KINDS)} with its values, {{loguniform: [5e-5, 1e-3]}}")
     kind, values = kinds[0], given[kinds[0]]
     if not isinstance(values, list) or not values:
-        raise Mistake(f"{where}: {kind} takes a list, and {values} is none")
+        raise Mistake(f"{where}: {kind} takes a list of values, and {values} is not one with any")
     values = _check_choices(where, values, setting) if kind == "choice" else _check_range(where, kind, values, setting)
     return Parameter(key, kind, values, _parse_conditions(where, given.get("when", {}), earlier))
 
@@ -159,7 +155,7 @@ def _check_range(where: str, kind: str, values: list, setting: Setting) -> tuple
         raise Mistake(f"{where}: {kind} takes two numbers, lowest and highest, and {values} is not that")
     low, high = values
     if low >= high:
-        raise Mistake(f"{where}: {kind}: [{low}, {high}] is upside down; the lower number comes first")
+        raise Mistake(f"{where}: {kind}: [{low}, {high}] has no number between; the first has to be the lower one")
     if kind in ("loguniform", "one_minus_loguniform") and low <= 0:
         raise Mistake(f"{where}: {kind} needs a lowest number above 0, and {low} is not; raise it, or use uniform")
     if setting.kind not in (int, float) or (setting.kind is int) != (kind == "int"):
@@ -181,6 +177,8 @@ def _parse_conditions(where: str, given: Any, earlier: list[Parameter]) -> dict[
         if key not in choices:
             raise Mistake(f"{where}: when {key}: there is no choice of that name above it; put one there")
         values = tuple(values) if isinstance(values, list) else (values,)
+        if not values:
+            raise Mistake(f"{where}: when {key}=[] never holds; name values of {key}, or leave {where} out")
         if missing := [value for value in values if value not in choices[key]]:
             raise Mistake(f"{where}: when {key}={missing[0]}: {key} is one of {', '.join(map(str, choices[key]))}")
         conditions[key] = values

@@ -50,7 +50,7 @@ VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY, STEPS_KEY = "values", "imposs
 FINGERPRINT_KEY = "search"  # the attribute of the study that holds its fingerprint
 RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: between attempts, between messages
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
-TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; raise stop.agent_steps"
+TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; give a search of another name more stop.agent_steps"
 COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
 # Of `search.`; the fresh seeds begin behind those of the contenders.
 COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "contender_seeds", "scheduler", "reduction_factor", "rungs")
@@ -86,14 +86,12 @@ class Study:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         search = settings["search"]
         with explain_storage_errors(search["storage"]):
-            self.optuna = optuna.create_study(
-                storage=open_storage(search["storage"], folder),
-                study_name=search["name"],
-                direction="maximize",
-                load_if_exists=True,
-                pruner=make_pruner(search, self.budget),
-            )
-            self._refuse_other_search(folder)
+            words: dict[str, Any] = {"storage": open_storage(search["storage"], folder), "study_name": search["name"]}
+            how: dict[str, Any] = {"load_if_exists": True, "pruner": make_pruner(search, self.budget)}
+            self.optuna = optuna.create_study(**words, **how, direction="maximize")
+            while self._refuse_other_search(folder):  # it has no trial: this search takes its name
+                optuna.delete_study(**words)
+                self.optuna = optuna.create_study(**words, **how, direction="maximize")
             begun = len(self.optuna.trials)
             for record in self.list_records():  # a damaged storage is found here, before Ray starts
                 check_kind(folder, record.values, dict, f"what search.storage has of trial {record.number}")
@@ -103,8 +101,11 @@ class Study:
         self._trials: dict[int, optuna.Trial] = {}
         self._reported: dict[int, int] = {}  # number -> agent steps of the trial's last report
 
-    def _refuse_other_search(self, folder: Path) -> None:
-        """Raise a Mistake if the study holds a search whose results cannot be compared with those of this one."""
+    def _refuse_other_search(self, folder: Path) -> bool:
+        """Raise a Mistake if the study holds a search whose results cannot be compared with those of this one.
+
+        Returns whether the study holds another search of this directory in which no trial has begun yet.
+        """
         name, ours = self.settings["search"]["name"], compute_fingerprint(self.settings)
         if self.settings["search"]["storage"] not in FILE_STORAGES:
             ours["folder"] = str(folder)  # in a database, two searches of one name would share their trials
@@ -113,7 +114,7 @@ class Study:
             if self.optuna.trials or self.optuna.direction is not StudyDirection.MAXIMIZE:
                 raise Mistake(f"search.name={name}: this suite did not make the study of that name; give another name")
             self.optuna.set_user_attr(FINGERPRINT_KEY, ours)
-            return
+            return False
         rules = EARLIER if "env.game" in theirs else EARLIER_OF_GYMNASIUM
         for group, newer in (("env", rules), ("algo", list_earlier(key.removeprefix("algo.") for key in theirs))):
             theirs = {f"{group}.{key}": value for key, value in newer.items()} | theirs
@@ -123,10 +124,13 @@ class Study:
             theirs["search.contender_seeds"] = saved["search"].get("contender_seeds")
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
+                if not self.list_trials() and ours.get("folder") == theirs.get("folder"):
+                    return True
                 raise Mistake(
                     f"search.name={name}: the search of that name has {key}={theirs.get(key)} and this one "
                     f"{ours.get(key)}, so their results do not compare; give this one another name, search.name=..."
                 )
+        return False
 
     # Trials in the storage --------------------------------------------------------------------------------------------
     def list_trials(self) -> list[FrozenTrial]:

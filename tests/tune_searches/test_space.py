@@ -78,6 +78,22 @@ def test_a_condition_holds_beside_its_choice_only(settings):
     assert all(("algo.optimizer_eps" in d) == (d["algo.optimizer"] == "rmsprop") for d in drawn)
 
 
+def test_a_condition_of_null_does_not_hold_where_its_choice_was_not_drawn(settings):
+    space = {
+        "algo.optimizer": {"choice": ["adam", "rmsprop"]},
+        "algo.vf_clip": {"choice": [None, 0.2], "when": {"algo.optimizer": "rmsprop"}},
+        "algo.kl_coeff": {"uniform": [0.1, 0.2], "when": {"algo.vf_clip": None}},
+    }
+    drawn = [draw_values(parse_space(space, settings), Ends(random.Random(i).choice)) for i in range(50)]
+    assert {"algo.kl_coeff" in d for d in drawn} == {True, False}
+    assert all(("algo.kl_coeff" in d) == ("algo.vf_clip" in d and d["algo.vf_clip"] is None) for d in drawn)
+
+
+def test_rules_of_training_alone_can_be_searched(settings):
+    (parameter,) = parse_space({"env.clip_rewards": {"choice": [True, False]}}, settings)
+    assert parameter.key == "env.clip_rewards"
+
+
 def test_values_replace_settings_and_leave_the_given_ones_alone(settings):
     changed = replace_values(settings, {"algo.lr": 0.5})
     assert changed["algo"]["lr"] == 0.5 and settings["algo"]["lr"] != 0.5
@@ -93,10 +109,13 @@ KINDS_THERE_ARE = rf"^search\.space\.algo\.lr: .*\b{', '.join(KINDS)}\b"
         ({}, r"^search\.space .*tune_searches="),
         ({"algo.lrr": {"uniform": [0.1, 0.2]}}, r" search\.space\.algo\.lr\b"),
         ({"algo.name": {"choice": ["ppo", "a2c"]}}, r"^search\.space\.algo\.name: PPO "),
-        ({"env.id": {"choice": ["CartPole-v0", "CartPole-v1"]}}, r"^search\.space\.env\.id: .*\bprotocols\b"),
+        ({"env.id": {"choice": ["CartPole-v0", "CartPole-v1"]}}, r"^search\.space\.env\.id: .*\brules\b"),
+        ({"env.sticky": {"uniform": [0, 0.25]}}, r"^search\.space\.env\.sticky: .*\brules\b"),
         ({"cluster.cpus": {"int": [1, 2]}}, r"^search\.space\.cluster\.cpus: .*\balgo, env, model;"),
         ({"seed": {"int": [1, 2]}}, r"^search\.space\.seed: .*\balgo, env, model;"),
         ({"algo.lr": {"loguniform": [1e-2, 1e-4]}}, r": loguniform: \[0\.01, 0\.0001\] "),
+        ({"algo.lr": {"uniform": [0.5, 0.5]}}, r": uniform: \[0\.5, 0\.5\] "),
+        ({"algo.lr": {"uniform": [0.1, 1]}, "algo": {"lr": {"uniform": [0.2, 1]}}}, r"\.algo\.lr is set twice"),
         ({"algo.lr": {"loguniform": [0, 1e-4]}}, r": loguniform .*\babove 0\b.*\buniform$"),
         ({"algo.lr": {"uniform": [1e-4]}}, r": uniform .*\[0\.0001\]"),
         ({"algo.lr": {"uniform": [True, 2]}}, r": uniform .*\[True, 2\]"),
@@ -124,6 +143,13 @@ KINDS_THERE_ARE = rf"^search\.space\.algo\.lr: .*\b{', '.join(KINDS)}\b"
                 "algo.lr": {"uniform": [0.1, 1], "when": {"algo.optimizer": "sgd"}},
             },
             r": when algo\.optimizer=sgd: .*\badam, rmsprop$",
+        ),
+        (
+            {
+                "algo.optimizer": {"choice": ["adam", "rmsprop"]},
+                "algo.lr": {"uniform": [0.1, 1], "when": {"algo.optimizer": []}},
+            },
+            r": when algo\.optimizer=\[\] ",
         ),
         ({"algo.lr": {"uniform": [0.1, 1], "when": "adam"}}, r"^search\.space\.algo\.lr: when [^:]*$"),
     ],

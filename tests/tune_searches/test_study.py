@@ -283,15 +283,29 @@ def test_a_trial_at_its_budget_is_never_stopped_early(open_study):
     ],
 )
 def test_another_search_under_the_same_name_is_refused(key, old, new, open_study):
-    open_study()
+    open_study().ask()
     with pytest.raises(Mistake, match=rf"^search\.name=cartpole_ppo: .* {key}={old} .*\b{new}, .*search\.name="):
         open_study(f"{key}={new}")
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_search_in_which_nothing_has_trained_gives_its_name_to_another(storage, open_study):
+    impossible = "search.space={algo.minibatch_size:{int:[500000,600000]}}"
+    with pytest.raises(Mistake, match="cannot work"):
+        open_study(impossible, f"search.storage={storage}").ask()
+    words = ("search.space={algo.minibatch_size:{choice:[64,128]}}", "algo.clip=0.1", f"search.storage={storage}")
+    study = open_study(*words)
+    assert study.optuna.trials == [] and study.ask()[1]["algo.minibatch_size"] in (64, 128)
+    with pytest.raises(Mistake, match=r"search\.name="):
+        open_study(impossible, f"search.storage={storage}")
+    assert len(open_study(*words).list_trials()) == 1
 
 
 def test_a_search_of_an_earlier_version_goes_on_under_its_own_rules_only(compose, tmp_path):
     """It does not know FIRE after a lost life."""
     settings = compose(["tune_searches=assault_ppo", "search.storage=journal"])
     study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
+    study.ask()
     known = study.optuna.user_attrs["search"]
     study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "env.fire_on_life_loss"})
     with pytest.raises(Mistake, match=r"env\.fire_on_life_loss=False"):
@@ -303,6 +317,7 @@ def test_a_search_of_an_earlier_version_goes_on_under_its_own_rules_only(compose
 def test_a_search_that_is_older_than_the_start_of_rmsprop_started_at_1(compose, tmp_path):
     settings = compose(["tune_searches=assault_ppo", "search.storage=journal", "algo.rmsprop_start=1"])
     study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
+    study.ask()
     known = study.optuna.user_attrs["search"]
     study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "algo.rmsprop_start"})
     Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
@@ -313,6 +328,7 @@ def test_a_search_that_is_older_than_the_start_of_rmsprop_started_at_1(compose, 
 
 def test_a_search_of_an_earlier_version_keeps_the_contender_seeds_of_its_config(open_study, tmp_path):
     study = open_study("search.contender_seeds=2")
+    study.ask()
     known = study.optuna.user_attrs["search"]
     study.optuna.set_user_attr("search", {k: v for k, v in known.items() if k != "search.contender_seeds"})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(study.settings))
