@@ -8,7 +8,7 @@ rows in any order, [B, ...]. A model with an LSTM learns from whole sequences, [
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -215,12 +215,12 @@ class RolloutLearner(TorchLearner):
         for p, gradient in zip(self.parameters, torch._foreach_mul(gradients, self._share), strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
-    def add_gradient(self, loss: torch.Tensor, terms: dict[str, torch.Tensor]) -> None:
+    def add_gradient(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor | float]) -> None:
         """Add the gradient of the loss on the present minibatch to the parameters' gradients, and log the loss terms.
 
         The loss is a mean over rows, so it is multiplied by the share of the step's rows that the minibatch has.
         """
-        self._log.append({name: term.detach() for name, term in terms.items()})
+        self._log.append({name: torch.as_tensor(term).detach() for name, term in terms.items()})
         self._shares.append(share := self._share)
         (loss * share if share != 1.0 else loss).backward()
 

@@ -33,8 +33,7 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
 
     The other learners would wait forever for the gradient of the lost one.
 
-    Returns:
-        The result of `update` of each learner.
+    Returns the result of `update` of each learner.
 
     Raises:
         RayError: a learner was lost, or a node that made a rollout. All learners are killed.
@@ -42,11 +41,8 @@ def update_learners(group: LearnerGroup, data: RolloutData, timesteps: dict[str,
     if group.is_local:
         return group.update(training_data=data, timesteps=timesteps)
     actors = list_learner_actors(group)
-    shards = data.shard(len(actors))
-    waiting = [
-        actor.update.remote(training_data=shard, timesteps=timesteps)
-        for actor, (shard, _) in zip(actors, shards, strict=True)
-    ]
+    pairs = zip(actors, data.shard(len(actors)), strict=True)
+    waiting = [actor.update.remote(training_data=shard, timesteps=timesteps) for actor, (shard, _) in pairs]
     results, owners = list(waiting), find_owner_nodes(data)
     try:
         while waiting:

@@ -42,8 +42,8 @@ class SuiteConfig(AlgorithmConfig):
     evaluate_every: int | None  # agent steps
     threads: str = "auto"  # `cluster.threads`
 
-    def __init__(self, algo_class: type):
-        super().__init__(algo_class)
+    def __init__(self, algo_class: type | None = None):
+        super().__init__(algo_class or SuiteAlgorithm)
         self.env_runners(env_runner_cls=VectorEnvRunner)
         self.learners(add_default_connectors_to_learner_pipeline=False)
         self._dont_auto_sync_env_runner_states = True  # RLlib would wait for the slowest runner after every row
@@ -64,6 +64,10 @@ class SuiteAlgorithm(Algorithm):
     config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
     env_runner_group: Any
     learner_group: Any
+
+    @classmethod
+    def get_default_config(cls) -> SuiteConfig:
+        return SuiteConfig()
 
     def setup(self, config: Any) -> None:
         self.progress = Progress()

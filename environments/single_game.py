@@ -50,13 +50,13 @@ class SingleGame(gymnasium.Env):
             obs, more, terminated, truncated = self._play_step(0)
             reward += more
         self._ended = terminated or truncated
-        return obs, reward, terminated, truncated, {}
+        return obs, float(np.sign(reward)) if self.clip_rewards else reward, terminated, truncated, {}
 
     def close(self) -> None:
         self.games.close()
 
     def _play_step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
-        """Play one step of the game; returns the next observation, the training reward, terminated and truncated."""
+        """Play one step of the game; returns the next observation, the game's reward, terminated and truncated."""
         step = self.games.step(np.array([action]))
         self._score += float(step.rewards[0])
         self._length += int(step.valid[0])
@@ -67,8 +67,7 @@ class SingleGame(gymnasium.Env):
         if truncated and step.final_obs is not None:  # the target bootstraps from this observation
             last = self._stack.preview_observations(step.final_obs, step.truncated)[0]
         self._stack.push(step.obs, step.game_reset)
-        reward = float(np.sign(step.rewards[0]) if self.clip_rewards else step.rewards[0])
-        return self._get_observation() if last is None else last, reward, terminated, truncated
+        return self._get_observation() if last is None else last, float(step.rewards[0]), terminated, truncated
 
     def _get_observation(self) -> np.ndarray:
         """Return a copy of the present observation."""

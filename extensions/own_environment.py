@@ -16,7 +16,7 @@ def try_game(env: dict) -> None:
     """Play two agent steps of a user's own environment: one of its own action space, and one as a policy chooses it.
 
     Raises:
-        Mistake: it raises an error, or an observation is not what its space says.
+        Mistake: it raises an error, an observation is not what its space says, or the reward is not one number.
     """
     opened, what = open_bare_env(env), "reset(seed=..., options=...) returns observation, info"
     try:
@@ -24,7 +24,10 @@ def try_game(env: dict) -> None:
         refuse_observation(env, obs, opened.observation_space)
         opened.action_space.seed(0)
         what = "step(action) returns observation, reward, terminated, truncated, info"
-        obs, _, _, _, _ = opened.step(opened.action_space.sample())
+        obs, reward, _, _, _ = opened.step(opened.action_space.sample())
+        found = np.asarray(reward)
+        if found.ndim or found.dtype.kind not in "biuf":
+            raise Mistake(f"env.id={env['id']}: its reward is {reward!r}; return one number")
         refuse_observation(env, obs, opened.observation_space)
         adapted = adapt_actions(adapt_observations(opened, env))
         adapted.reset(seed=0)

@@ -10,13 +10,7 @@ from algorithms.pg import PGConfig
 from algorithms.ppo import PPOConfig
 from cluster.plan import Plan
 from environments.frames import layout_of
-from settings.algorithms import (
-    A3CSettings,
-    ActorCriticSettings,
-    DQNSettings,
-    PPOSettings,
-    import_implementation,
-)
+from settings.algorithms import A3CSettings, DQNSettings, PPOSettings, import_implementation
 from settings.experiment import make_settings
 
 CONFIGS = {"pg": PGConfig, "a2c": A2CConfig, "a3c": A3CConfig, "ppo": PPOConfig, "dqn": DQNConfig}
@@ -96,9 +90,9 @@ def set_learning(config: Any) -> None:
     config.lr = algo.lr
     config.gamma = algo.gamma
     config.grad_clip = algo.max_grad_norm
-    if isinstance(algo, ActorCriticSettings):
-        config.rollout_fragment_length = algo.horizon
-        config.train_batch_size_per_learner = algo.num_envs * algo.horizon
+    if horizon := getattr(algo, "horizon", None):  # users' own settings may have one, whatever they derive from
+        config.rollout_fragment_length = horizon
+        config.train_batch_size_per_learner = algo.num_envs * horizon
     if isinstance(algo, PPOSettings):
         config.num_epochs = algo.num_epochs
         config.minibatch_size = algo.minibatch_size

@@ -77,7 +77,10 @@ def check_search(search: Any, settings: dict) -> dict:
     if isinstance(settings["seed"], list):
         raise Mistake(f"seed={settings['seed']}: a search has one seed, and search.seeds_per_trial of them per trial")
     last = settings["seed"] + checked["seeds_per_trial"] + checked["contender_seeds"] + checked["fresh_seeds"] - 1
-    SEED.check(f"the last of the seeds that follow seed={settings['seed']}", last)
+    if last > (high := SEED.high or last):
+        raise Mistake(
+            f"seed={settings['seed']}: the search needs seeds up to {last}, beyond the last, {high}; lower it"
+        )
     space = parse_space(checked.get("space", {}), settings)
     pbt = checked["scheduler"] == "pbt"
     if pbt:

@@ -214,12 +214,14 @@ def test_metrics_and_the_list_of_calls_are_off_only_where_nobody_could_see_them(
 
 THREADS = """
 import pathlib, sys
+import ray
 from cluster.connection import prepare_environment
 from cluster.local_ray import start_ray, stop_ray
 from run import read_experiment
 settings, _ = read_experiment(["env=cartpole", *sys.argv[1:]])
 prepare_environment(settings)
 start_ray(settings, num_processes=1)
+ray.get(ray.remote(num_cpus=0)(lambda: 1).remote())  # its threads have their names by then
 print(*{path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")})
 stop_ray()
 """

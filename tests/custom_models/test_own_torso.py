@@ -35,6 +35,11 @@ class Net(nn.Module):
         return self.layers(obs)
 
 
+def make_lazy(self, model, shape):
+    nn.Module.__init__(self)
+    self.size, self.layers = 8, nn.LazyLinear(8)
+
+
 @pytest.fixture
 def users_net(monkeypatch):
     """A module `users_net` with a class Net; returns how to put another one there."""
@@ -118,12 +123,14 @@ def test_the_q_network_takes_it_and_copies_it_for_the_target(users_net):
             r"pack\(\) returns a float",
         ),
         ({"__init__": lambda self, model: None}, r"cannot be made for observations of shape \(5,\)"),
+        ({"__init__": make_lazy}, r"parameter layers\.weight has no size yet"),
+        ({"forward": lambda self, obs: self.layers(obs.mul_(0.5))}, r"forward changes obs"),
     ],
 )
 def test_a_torso_that_cannot_work_is_one_sentence(methods, said, users_net):
     users_net(**methods)
     with pytest.raises(Mistake, match=f"^model.torso=users_net:Net: .*{said}") as refused:
-        try_torso(MODEL, OBS)
+        try_torso(MODEL, OBS.clone())
     assert "\n" not in str(refused.value)
 
 
@@ -134,6 +141,17 @@ def test_a_class_that_is_no_network_is_refused(kind, users_net):
         try_torso(MODEL, OBS)
 
 
+def test_observations_that_hardly_differ_show_that_features_depend_on_the_batch(users_net):
+    """As those of new games of CartPole do."""
+    users_net(forward=lambda self, obs: self.layers(obs - obs.mean(0)))
+    with pytest.raises(Mistake, match="depend on the others in its batch"):
+        try_torso(MODEL, 0.05 * OBS)
+
+
 def test_a_torso_that_works_passes(users_net):
-    try_torso(MODEL, OBS)
+    try_torso(MODEL, OBS.clone())
+    users_net(
+        __init__=lambda self, model, shape: (Net.__init__(self, model, shape), setattr(self, "size", np.int64(8)))[0]
+    )
+    try_torso(MODEL, OBS.clone())
     try_torso(MODEL | {"dtype": "bfloat16"}, torch.randint(256, (2, 5), dtype=torch.uint8))

@@ -72,6 +72,17 @@ def test_training_sees_clipped_rewards_and_the_report_the_game_s_own_score():
     assert game.finished == [(50.0, 10)], "a game under way has no score yet"
 
 
+def test_a_step_that_fire_makes_longer_has_the_sign_of_its_sum(monkeypatch):
+    for rewards, wanted in (((7, 7), 1.0), ((7, -7), 0.0), ((-7, 2), -1.0)):
+        game = SingleGame(numbers("Fives-v0", clip_rewards=True))
+        game.reset(seed=0)
+        left = list(rewards)
+        monkeypatch.setattr(game, "_play_step", lambda action, left=left: (None, float(left.pop(0)), False, False))
+        ignores = iter([[True], [False]])
+        game.games = type("Games", (), {"ignores_next": property(lambda self, ignores=ignores: next(ignores))})()
+        assert game.step(0)[1] == wanted
+
+
 def test_a_time_limit_truncates_and_shows_the_last_observation_of_the_old_game():
     game = SingleGame(numbers("FivesCutShort-v0"))
     first, _ = game.reset(seed=0)

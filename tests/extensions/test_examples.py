@@ -106,6 +106,58 @@ def test_an_algorithm_from_outside_trains_goes_on_and_can_be_played_with(type_th
     assert wrong.stderr.startswith("error: algo.scale_decay=2") and wrong.stderr.count("\n") == 1
 
 
+FROM_SCRATCH = """
+from dataclasses import dataclass
+
+from algorithms.a2c import COLUMNS, a2c_loss, estimate_advantages
+from algorithms.learner import PROGRESS, RolloutLearner
+from algorithms.suite_algorithm import SuiteAlgorithm
+from rollouts.sampling import sample_rollouts
+from settings.algorithms import PolicyGradientSettings
+from settings.setting import at_least
+
+
+@dataclass(frozen=True)
+class Settings(PolicyGradientSettings):
+    horizon: int = at_least(1, "agent steps per env and update")
+
+
+class Algorithm(SuiteAlgorithm):
+    def training_step(self):
+        rollouts, summaries = sample_rollouts(self.env_runner_group)
+        self.log_update(summaries, self.update_learner(rollouts))
+        self.send_weights()
+
+
+class Learner(RolloutLearner):
+    def update(self, *, training_data, timesteps, **kwargs):
+        self.begin_update(timesteps[PROGRESS])
+        batch = self.load(training_data.fetch())
+        batch |= estimate_advantages(batch, self.algo.gamma, 0.9, False)
+        for minibatch in self.iterate_microbatches(batch, COLUMNS, None):
+            loss, terms = a2c_loss(*self.forward(minibatch), 0.5, 0.01)
+            self.add_gradient(loss, terms | {"horizon": self.algo.horizon})
+        self.step()
+        return self.report()
+"""
+
+
+@pytest.mark.end_to_end
+def test_an_algorithm_that_derives_from_none_of_the_suite_s_trains_with_its_own_horizon(type_there, tmp_path):
+    (tmp_path / "mine" / "scratch.py").write_text(FROM_SCRATCH)
+    lines = (RUN_PY.parent / "experiments" / "algo" / "a2c.yaml").read_text().splitlines()
+    of_a2c = ("name", "gae_lambda", "vf_coeff", "normalize_advantages", "microbatch_size")
+    lines = [line for line in lines if line.partition(":")[0] not in of_a2c]
+    (tmp_path / "mine" / "algo" / "scratch.yaml").write_text(
+        "\n".join([*lines, "name: scratch", "implementation: scratch"])
+    )
+    words = ["algo=scratch", "env=cartpole", "algo.num_envs=4", "algo.horizon=7", "cluster.cpus=1", "evaluate=false"]
+    trained = directory_in(type_there(*words, "report_every=1", "stop.agent_steps=200").stdout)
+    rows = read_rows(trained)
+    assert int(rows[0]["agent_steps"]) == 4 * 7
+    assert {float(row["horizon"]) for row in rows} == {7.0}
+
+
 @pytest.mark.end_to_end
 def test_callbacks_hear_of_a_run_and_an_exception_of_one_stops_it_with_a_checkpoint(type_there, tmp_path):
     words = [*TINY, "stop.agent_steps=1024", "seed=1,2"]

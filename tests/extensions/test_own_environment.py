@@ -53,6 +53,9 @@ def world():
         ),
         ({"step": raise_error}, r"no such tile.* line \d+\); step\(action\) returns observation, reward, terminated"),
         ({"step": lambda action: (np.zeros(2), 1.0, False, {})}, r"expected 5, got 4.*; step\(action\) returns"),
+        ({"step": lambda action: (np.zeros(2), np.ones(1), False, False, {})}, r"its reward is array\(\[1\.\]\)"),
+        ({"step": lambda action: (np.zeros(2), None, False, False, {})}, r"its reward is None"),
+        ({"step": lambda action: (np.zeros(2), "1", False, False, {})}, r"its reward is '1'"),
         ({"reset": lambda: np.zeros(2)}, r"seed.*; reset\(seed=\.\.\., options=\.\.\.\) returns observation, info"),
     ],
 )
