@@ -91,9 +91,8 @@ class A3CLearner(A2CLearner):
 
 
 def list_workers(process: int, config: Any) -> range:
-    """Return the workers of a process.
-
-    Of P processes, process 1 + w mod P has worker w. Without other processes the training process, 0, has all workers.
+    """Return the workers of a process: workers are dealt to the P processes like cards, so process p, from 1 on, has
+    p - 1, p - 1 + P, p - 1 + 2 P, ...; if there are no others, the training process, 0, has all of them.
     """
     return range(max(0, process - 1), max(1, config.algo.num_workers), max(1, config.num_env_runners))
 
@@ -218,7 +217,8 @@ class A3C(A2C):
 
     @functools.cached_property
     def shared(self) -> SharedVectors:
-        """Return a vector for each worker, which carries its gradients; that of a group's first worker, weights too."""
+        """Return a row for each worker, shared with the processes of this machine: a request brings weights in the row
+        of its group's first worker, and each worker writes its gradient into its row."""
         return SharedVectors(max(1, self.config.algo.num_workers), len(self.call_learner(A3CLearner.flatten_weights)))
 
     def step(self) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def find_place(key: str, overrides: list[str]) -> str | None:
 
 
 def quote_path(override: str) -> str:
-    """Return an override as Hydra reads it: quotes around a path, because it has no rules for characters in paths."""
+    """Return an override in Hydra's grammar: quotes around paths, URLs and names, ++ before keys of an environment."""
     key, equals, value = override.partition("=")
     if key == "env.kwargs" or key.startswith("env.kwargs."):  # the environment has these names, not a YAML file
         return f"++{override}"

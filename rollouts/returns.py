@@ -44,7 +44,8 @@ def gae(
         gamma: discount, 0 to 1.
         lam: 0 (one step) to 1 (all steps to the end of the rollout).
         valid: bool [T, N], False in rows whose action the agent did not choose, as after a lost life. V of such a row
-            is never trained, so the step before it has lambda = 1: then V cancels out. None: all rows are valid.
+            is never trained. It enters delta of the row before it with +gamma V, and A of that row once more with
+            -gamma lam V; with lam = 1 there the two cancel, and A looks past it. None: all rows are valid.
 
     Returns:
         float [T, N], not standardised.

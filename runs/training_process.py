@@ -47,8 +47,8 @@ class TrainingProcess(tune.Trainable):
             self.attempt(self.build_algorithms)
 
     def attempt(self, function: Callable[[], Any]) -> Any:
-        """Return the result of a function. The error of a training that has nothing to go on from is kept for the next
-        step to report: it would come again if Tune started the training again.
+        """Return the result of a function. The error of a training without a checkpoint, which would come again if Tune
+        started the trial again, is not raised but kept, and `step` reports it as the end of the trial.
 
         Raises:
             Exception: that of the function, if the run has a checkpoint or has trained, if it belongs to a grid or a

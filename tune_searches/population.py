@@ -43,7 +43,7 @@ class Assignment(NamedTuple):
 
 
 class Population:
-    """All trials of a search with `search.scheduler=pbt`.
+    """All trials of a search with `search.scheduler=pbt`; to make it proposes missing trials and writes schedule.csv.
 
     Args:
         study: the study of the search.
