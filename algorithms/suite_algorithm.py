@@ -28,10 +28,7 @@ from settings.mistakes import NonFiniteValue, find_cause
 
 
 class SuiteConfig(AlgorithmConfig):
-    """RLlib's AlgorithmConfig with the suite's env runner and model, and the settings of the experiment.
-
-    runs/build.py sets the attributes without a value here; losses, learners and env runners read them.
-    """
+    """RLlib's AlgorithmConfig with the suite's env runner and model, and settings, which runs/build.py fills in."""
 
     algo: Any  # settings of the algorithm, such as a PPOSettings
     env_settings: Any  # AtariSettings or GymnasiumSettings
@@ -58,8 +55,7 @@ class SuiteConfig(AlgorithmConfig):
 
 
 class SuiteAlgorithm(Algorithm):
-    """An RLlib Algorithm whose results carry a `row` of progress.csv and whose checkpoints carry the Progress and a
-    manifest. A subclass writes `training_step`."""
+    """An RLlib Algorithm with a `row` of progress.csv in its results; a subclass writes `training_step`."""
 
     config: Any  # RLlib's class declares few of its attributes, and says of groups that they may be missing
     env_runner_group: Any
@@ -167,8 +163,7 @@ class SuiteAlgorithm(Algorithm):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         refuse_damaged_checkpoint(Path(checkpoint_dir), to_play=False)
         super().load_checkpoint(checkpoint_dir)
-        self._checkpoint_time = self.progress.wall_time_s
-        steps = self.progress.agent_steps
+        self._checkpoint_time, steps = self.progress.wall_time_s, self.progress.agent_steps
         self.env_runner_group.foreach_env_runner(lambda runner: runner.start_games(steps))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

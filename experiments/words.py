@@ -34,8 +34,8 @@ def expand_override(override: str, envs: list[str]) -> list[str]:
     if key == "seed" and (found := SEED_RANGE.fullmatch(value.replace(" ", ""))):
         first, end, step = found.groups()
         seeds = range(int(first or 0), int(end), int(step or 1))
-        if seeds[MAX_SEEDS:]:  # len() of it may be too large a number for Python
-            raise Mistake(f"{override}: these are more than {MAX_SEEDS} seeds; give {MAX_SEEDS} at most")
+        if (number := -((seeds.start - seeds.stop) // seeds.step)) > MAX_SEEDS:  # len() fails where it is too large
+            raise Mistake(f"{override}: these are {number:,} seeds; give {MAX_SEEDS} at most")
         return [f"seed={list(seeds)}".replace(" ", "")]
     return [override]
 

@@ -44,8 +44,8 @@ def gae(
         gamma: discount, 0 to 1.
         lam: 0 (one step) to 1 (all steps to the end of the rollout).
         valid: bool [T, N], False in rows whose action the agent did not choose, as after a lost life. V of such a row
-            is never trained. It enters delta of the row before it with +gamma V, and A of that row once more with
-            -gamma lam V; with lam = 1 there the two cancel, and A looks past it. None: all rows are valid.
+            is never trained. A of the row before it has it twice, +gamma V and -gamma lam V, so lam is 1 there: the two
+            cancel, and A looks past that row. None: all rows are valid.
 
     Returns:
         float [T, N], not standardised.

@@ -84,9 +84,6 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         So a resumed run plays other games than those it began with, two runs that resume from one checkpoint play the
         same games, and games with a stream per env do not depend on the number of env runners: docs/cluster.md says
         which have one stream for all envs. Each worker of A3C has its own streams.
-
-        Env n of this runner is number `_first` + n of the `_of` envs of all runners. All runners draw the noise of
-        actions for `_of` envs from one stream and use their own part, so it does not matter which runner plays an env.
         """
         index, shares = self.worker_index or 0, self.config.num_env_runners
         self._first, self._of = 0, None

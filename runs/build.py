@@ -90,9 +90,9 @@ def set_learning(config: Any) -> None:
     config.lr = algo.lr
     config.gamma = algo.gamma
     config.grad_clip = algo.max_grad_norm
-    if horizon := getattr(algo, "horizon", None):  # users' own settings may have one, whatever they derive from
-        config.rollout_fragment_length = horizon
-        config.train_batch_size_per_learner = algo.num_envs * horizon
+    if hasattr(algo, "horizon"):  # users' own settings may have one, whatever they derive from
+        config.rollout_fragment_length = algo.horizon
+        config.train_batch_size_per_learner = algo.num_envs * algo.horizon
     if isinstance(algo, PPOSettings):
         config.num_epochs = algo.num_epochs
         config.minibatch_size = algo.minibatch_size

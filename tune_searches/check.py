@@ -68,7 +68,7 @@ def check_search(search: Any, settings: dict) -> dict:
             "best as '${oc.env:STORAGE}' with the URL in the environment variable STORAGE, which every start then reads"
         )
     if not re.fullmatch(r"[\w.-]{0,99}\w", checked["name"]):
-        raise Mistake(f"search.name={checked['name']} names a directory; use 100 letters, digits, - and _ at most")
+        raise Mistake(f"search.name={checked['name']} names a directory; use at most 100 letters, digits, - and _")
     if checked["finalists"] > checked["contenders"]:
         raise Mistake(
             f"search.finalists={checked['finalists']} are the best of search.contenders={checked['contenders']}; lower "
