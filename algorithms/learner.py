@@ -210,7 +210,7 @@ class RolloutLearner(TorchLearner):
         if not self._is_graphed:
             return self.add_gradient(*compute_loss(*self.forward(minibatch), *settings))
         terms, gradients = self._graphed(None, compute_loss, minibatch, *settings)
-        self._log.append({name: term.clone() for name, term in terms.items()})
+        self._log.append({name: torch.as_tensor(term).clone() for name, term in terms.items()})
         self._shares.append(self._share)
         for p, gradient in zip(self.parameters, torch._foreach_mul(gradients, self._share), strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient

@@ -50,7 +50,7 @@ VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY, STEPS_KEY = "values", "imposs
 FINGERPRINT_KEY = "search"  # the attribute of the study that holds its fingerprint
 RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: between attempts, between messages
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
-TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; give a search of another name more stop.agent_steps"
+TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; raise stop.agent_steps, in a search of another name"
 COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
 # Of `search.`; the fresh seeds begin behind those of the contenders.
 COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "contender_seeds", "scheduler", "reduction_factor", "rungs")
