@@ -44,10 +44,8 @@ def select_tables(settings: dict) -> dict[str, tuple[dict[str, Setting], str]]:
 
 def complete_settings(settings: dict) -> dict:
     """Return the settings of an experiment, with the values of earlier versions where the saved settings have none."""
-    return settings | {
-        "algo": list_earlier(settings["algo"]) | settings["algo"],
-        "env": complete_rules(settings["env"]),
-    }
+    algo = list_earlier(settings["algo"]) | settings["algo"]
+    return settings | {"algo": algo, "env": complete_rules(settings["env"])}
 
 
 def list_versions(settings: dict) -> list[dict]:

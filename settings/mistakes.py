@@ -1,5 +1,6 @@
 """The exceptions of user mistakes and of faulty environments, and the sentences of messages."""
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -51,7 +52,8 @@ def resolve_path(path: str | Path, setting: str) -> Path:
     """
     try:
         found = Path(path).expanduser().resolve()
-        found.exists()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found.stat()
         return found
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
