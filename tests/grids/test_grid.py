@@ -131,6 +131,20 @@ def test_a_dry_run_says_that_an_arm_could_not_be_measured(monkeypatch):
     assert "at least 1 h 00 min here, at least 5 MB" in total
 
 
+def test_a_dry_run_that_is_stopped_prints_no_estimate_and_is_no_success(monkeypatch):
+    from grids import grid_dry_run
+    from grids.arms import read_grid
+    from runs.interrupt import Interrupt
+
+    grid = read_grid(["algo=a2c,ppo", "env=cartpole", "seed=1", "cluster.cpus=1"])
+    monkeypatch.setattr(Interrupt, "stop_requested", False)
+    monkeypatch.setattr(grid_dry_run, "open_ray", lambda plan, saves: contextlib.nullcontext())
+    monkeypatch.setattr(grid_dry_run, "measure_arms", lambda *_: setattr(Interrupt, "stop_requested", True))
+    with pytest.raises(SystemExit) as stopped:
+        grid_dry_run.describe_grid(grid)
+    assert stopped.value.code not in (0, None)
+
+
 @pytest.mark.parametrize("cluster", [[], ["cluster=ray", "cluster.num_env_runners=1"]])
 def test_a_dry_run_on_a_cluster_trains_where_all_nodes_see_its_files(tmp_path, monkeypatch, cluster):
     from grids import grid_dry_run

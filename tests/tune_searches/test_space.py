@@ -5,6 +5,7 @@ import random
 import pytest
 
 from experiments.composition import list_options
+from runs.display import format_values
 from settings.mistakes import Mistake
 from tune_searches.space import KINDS, draw_values, parse_space, replace_values
 
@@ -173,3 +174,7 @@ def test_the_homework_has_a_search_for_each_algorithm():
     assert {f"assault_{algo}" for algo in ("pg", "a2c", "a3c", "ppo")} | {"cartpole_ppo"} <= set(
         list_options("tune_searches")
     )
+
+
+def test_a_value_of_null_is_shown_as_it_is_typed():
+    assert format_values({"algo.vf_clip": None, "algo.lr": 0.00031}) == "algo.vf_clip=null  algo.lr=0.00031"

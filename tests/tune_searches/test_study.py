@@ -291,7 +291,7 @@ def test_another_search_under_the_same_name_is_refused(key, old, new, open_study
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
 def test_a_search_in_which_nothing_has_trained_gives_its_name_to_another(storage, open_study):
     impossible = "search.space={algo.minibatch_size:{int:[500000,600000]}}"
-    with pytest.raises(Mistake, match="cannot work"):
+    with pytest.raises(Mistake, match=r"^search\.space: .* algo\.minibatch_size="):
         open_study(impossible, f"search.storage={storage}").ask()
     words = ("search.space={algo.minibatch_size:{choice:[64,128]}}", "algo.clip=0.1", f"search.storage={storage}")
     study = open_study(*words)
