@@ -11,6 +11,7 @@ Typed again after Ctrl-C, it continues. Exit codes: 0, there is a verdict, whate
 work; 1, all other failures.
 """
 
+import itertools
 import os
 import sys
 
@@ -48,12 +49,15 @@ def main(argv: list[str]) -> int:
         names = [word for word in argv if "=" not in word]
         if not names:
             raise Mistake("name a claim, or all; python -m claims lists them")
-        claims = list_claims() if names == ["all"] else [read_claim(name) for name in names]
+        claims = list_claims() if names == ["all"] else list(dict.fromkeys(map(read_claim, names)))
         options = read_options([word for word in argv if "=" in word])
         return test_claims(claims, options, argv)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, or a folder that was taken away
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 1
@@ -80,9 +84,23 @@ def read_options(words: list[str]) -> dict[str, str]:
         raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
     if not options["seeds"].isdecimal() or int(options["seeds"]) < LEAST_SEEDS:
         raise Mistake(f"seeds={options['seeds']}: it takes a number from {LEAST_SEEDS} on; fewer say too little")
-    if why := explain_unwritable(resolve_path(options["out"], "out") / "claim.md"):
-        raise Mistake(f"out={options['out']} cannot be written ({why}); name another")
     return options
+
+
+def refuse_unwritable(claims: list[Claim], out: str) -> None:
+    """Refuse a folder into which the reports of the claims cannot be written.
+
+    Raises:
+        Mistake: a file cannot be written, or two claims would write the same ones.
+    """
+    folder = resolve_path(out, "out")
+    by_name = {claim.name: claim for claim in claims}
+    if twice := [claim for claim in claims if by_name[claim.name] is not claim]:
+        both = f"{twice[0].path} and {by_name[twice[0].name].path}"
+        raise Mistake(f"{both}: two claims of one name would write the same files; name one otherwise")
+    paths = [folder / f"{name}.{suffix}" for name in by_name for suffix in ("md", "csv", "png")]
+    if why := next((why for path in paths if (why := explain_unwritable(path))), None):
+        raise Mistake(f"out={out} cannot be written ({why}); name another")
 
 
 def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -> int:
@@ -91,16 +109,23 @@ def test_claims(claims: list[Claim], options: dict[str, str], argv: list[str]) -
     Raises:
         Mistake: a claim cannot be tested; then none has been.
     """
-    from claims.training import is_complete, make_grid, refuse_unmeasured
+    from claims.training import is_complete, make_grid, refuse_unfit, refuse_unmeasured
     from cluster.plan import make_plan
     from experiments.overrides import check_overrides
 
+    refuse_unwritable(claims, options["out"])
     trainings = {claim.name: [read_training(claim, name) for name in claim.trainings] for claim in claims}
     for claim in claims:
         refuse_unmeasured(claim, trainings[claim.name])
-    needed = {one.name: one for of_claim in trainings.values() for one in of_claim}
+    needed: dict[str, Training] = {}
+    for one in itertools.chain(*trainings.values()):
+        if needed.setdefault(one.name, one) != one:
+            raise Mistake(f"{needed[one.name].path} and {one.path}: two trainings of one name; name one otherwise")
     seeds = int(options["seeds"])
-    grids = [make_grid(one, seeds, options["output_dir"]) for one in needed.values()]
+    made = {name: make_grid(one, seeds, options["output_dir"]) for name, one in needed.items()}
+    grids = list(made.values())
+    for claim in claims:
+        refuse_unfit(claim, [made[name] for name in claim.trainings])
     settings, _ = check_overrides(["env=cartpole", f"output_dir={options['output_dir']}"])
     from runs.ray_session import open_ray
 

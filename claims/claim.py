@@ -5,7 +5,7 @@ claims/trainings/<name>.yaml -> Training: arms and budget, which several claims 
 """
 
 import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,13 @@ class Training:
         name: of its file.
         common: the overrides of all arms.
         arms: name -> its own overrides.
+        path: of its file.
     """
 
     name: str
     common: tuple[str, ...]
     arms: dict[str, tuple[str, ...]]
+    path: Path = field(compare=False)
 
 
 def list_claims() -> list[Claim]:
@@ -182,7 +184,7 @@ def read_training(claim: Claim, name: str) -> Training:
     path = claim.path.parent / "trainings" / f"{name}.yaml"
     if not path.is_file():
         raise Mistake(f"{claim.path}: trainings: there is no {path}")
-    content = read_content(path, Training, ("name",))
+    content = read_content(path, Training, ("name", "path"))
     if not isinstance(content["arms"], dict) or not content["arms"]:
         raise Mistake(f"{path}: arms: write each arm on a line below it, as in  pg: [algo=pg]")
     if wrong := [arm for arm in content["arms"] if Path(arm).name != arm or arm in ("", "..")]:
@@ -191,7 +193,7 @@ def read_training(claim: Claim, name: str) -> Training:
     arms = {arm: read_words(path, f"arms: {arm}", words) for arm, words in content["arms"].items()}
     if wrong := [word for words in (common, *arms.values()) for word in words if "=" not in word]:
         raise Mistake(f"{path}: {wrong[0]}: an override is written key=value")
-    return Training(name, common, arms)
+    return Training(name, common, arms, path)
 
 
 def read_content(path: Path, kind: type, derived: tuple[str, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from claims.claim import PLANNED_SEEDS, Claim
 from claims.measurements import MEANINGS
 from claims.measures import MEASURES, Progress, compute_windows
 from claims.verdict import Finding, Table, judge_claim
-from evidence.curves import shorten_number
+from evidence.curves import save_figure, shorten_number
 from run_directory.provenance import describe_commit
 from run_directory.writing import write_file, write_table
 from verdicts.two_arms import format_p
@@ -123,5 +123,4 @@ def draw_figure(
         one.set_xticks(range(len(table)), list(table), rotation=20, fontsize="small")
         one.set_xlim(-0.6, len(table) - 0.4)
     figure.suptitle(f"{claim.slide}: {judge_claim(findings)}", fontsize="medium")
-    figure.savefig(path, dpi=75, metadata={"Software": None})
-    plt.close(figure)
+    save_figure(figure, path, dpi=75)

@@ -3,17 +3,20 @@
 Training -> Grid -> grids/grid.py -> run directories -> rows of every seed
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from claims.claim import Claim, Training
 from claims.measures import COLUMNS, MEASURES, OF_A_THRESHOLD, Progress
 from experiments.overrides import check_overrides
-from grids.arms import Arm, Grid, compute_grid_key
+from grids.arms import REFUSED_SETTINGS, TAKEN_NAMES, Arm, Grid, compute_grid_key
 from grids.grid_directory import refuse_another_grid
 from run_directory.layout import GRID_JSON, list_seed_runs
 from run_directory.progress_table import read_progress
 from settings.mistakes import Mistake
 from settings.suggestions import suggest_option
+
+SET_BY_CLAIMS = ("seed", "label", "output_dir")  # for all arms, from the command line
 
 
 def list_common_overrides(training: Training, seeds: int, output_dir: str) -> list[str]:
@@ -26,16 +29,24 @@ def make_grid(training: Training, seeds: int, output_dir: str) -> Grid:
     """Return the grid of a training, with the settings of every arm checked.
 
     Raises:
-        Mistake: the overrides of an arm cannot work.
+        Mistake: the name of an arm or its overrides cannot work.
     """
+    for override in (*training.common, *(word for own in training.arms.values() for word in own)):
+        key = override.split("=", 1)[0]
+        if key in SET_BY_CLAIMS:
+            raise Mistake(f"{training.path}: {override}: python -m claims sets {key} for all arms; leave it out")
+        if why := REFUSED_SETTINGS.get(key):
+            raise Mistake(f"{training.path}: {override}: {why}")
     common, arms = list_common_overrides(training, seeds, output_dir), []
     for name, own in training.arms.items():
+        if TAKEN_NAMES.fullmatch(name):
+            raise Mistake(f"{training.path}: arms: {name} is a folder that a grid has already; name the arm otherwise")
         values = dict(override.split("=", 1) for override in own)
         others = [override for override in common if override.split("=", 1)[0] not in values]
         try:
             settings, _ = check_overrides([*others, *own])
         except Mistake as mistake:
-            raise Mistake(f"claims/trainings/{training.name}.yaml, arm {name}: {mistake}") from mistake
+            raise Mistake(f"{training.path}, arm {name}: {mistake}") from mistake
         arms.append(Arm(name, values, settings))
     return Grid(f"claims_{training.name}", arms, compute_grid_key([arm.settings | {"stop": None} for arm in arms]))
 
@@ -44,9 +55,11 @@ def refuse_unmeasured(claim: Claim, trainings: list[Training]) -> None:
     """Refuse a claim whose arms or predictions name something that is not trained or not measured.
 
     Raises:
-        Mistake: an arm or a measure does not exist, named with those that do.
+        Mistake: an arm or a measure does not exist, named with those that do; or two trainings have an arm of one name.
     """
     trained = [arm for training in trainings for arm in training.arms]
+    if twice := [arm for arm in trained if trained.count(arm) > 1]:
+        raise Mistake(f"{claim.path}: trainings: two of them have an arm {twice[0]}; name one otherwise")
     for arm in claim.arms:
         if arm not in trained:
             raise Mistake(f"{claim.path}: arms: {arm}: {suggest_option(arm, trained)}")
@@ -68,6 +81,35 @@ def refuse_unmeasured(claim: Claim, trainings: list[Training]) -> None:
             raise Mistake(f"{claim.path}: predictions: {one.measure}: {suggest_option(one.measure, measures)}")
         if one.measure in OF_A_THRESHOLD and claim.threshold is None:
             raise Mistake(f"{claim.path}: threshold is missing: {one.measure} is measured where there is one")
+
+
+def refuse_unfit(claim: Claim, grids: list[Grid]) -> None:
+    """Refuse a claim whose arms are trained for less than is measured, or for something that cannot be measured.
+
+    Raises:
+        Mistake: an arm ends, or may end, before `until`; or a measurement needs another environment or network.
+    """
+    for arm in (arm for grid in grids for arm in grid.arms if arm.name in claim.arms):
+        stop, where = arm.settings["stop"], f"{claim.path}: arms: {arm.name}"
+        if claim.measurement:
+            from claims.measurements import CARTPOLE, CONTENTS
+
+            if arm.name in CONTENTS[claim.measurement].trained and not has_settings(arm, CARTPOLE):
+                needed = " ".join(CARTPOLE)
+                raise Mistake(f"{where}: {claim.measurement} is measured in another environment or network ({needed})")
+            continue
+        if stop["agent_steps"] < claim.until:
+            budget = f"stop.agent_steps={stop['agent_steps']:,}"
+            raise Mistake(f"{where} trains with {budget}, and until: {claim.until:,} agent steps are measured")
+        for key in ("episode_return", "time_s"):
+            if stop[key] is not None:
+                raise Mistake(f"{where} may end before its budget (stop.{key}={stop[key]:g}); give it stop.{key}=null")
+
+
+def has_settings(arm: Arm, overrides: Sequence[str]) -> bool:
+    """Return whether an arm has the environment and the network that overrides name."""
+    other, _ = check_overrides(list(overrides))
+    return all(arm.settings[group] == other[group] for group in ("env", "model"))
 
 
 def train(training: Training, seeds: int, output_dir: str, command: list[str]) -> dict[str, Path] | None:

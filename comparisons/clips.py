@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from comparisons.comparison import Comparison
-from evidence.run_groups import Run
+from comparisons.run_groups import Run
 from playing.games_display import GamesDisplay
 from run_directory.checkpoints import read_totals
 from run_directory.layout import PERCENTAGES
@@ -23,7 +23,7 @@ from settings.mistakes import EnvironmentFault, Mistake, format_count
 
 MAX_ARMS = 8  # of a game with clips
 MAX_CLIPS = 96  # of a page
-MAX_BYTES = 16_000_000  # of all clips of a page
+MAX_BYTES = 16_000_000  # of all clips of a page, but for the first row, which is there however large it is
 NEAR = 2.0  # the factor by which the agent steps of a clip may differ from those of its row
 
 
@@ -65,9 +65,11 @@ def film_comparisons(comparisons: list[Comparison], console: Console | None) -> 
             if num_bytes >= MAX_BYTES or num_clips + len(chosen) > MAX_CLIPS:
                 continue
             display.begin(f"the comparison, {comparisons[game].name}")
-            figures[game, row] = [film_arm(clip, display, Path(folder)) for clip in chosen]
-            num_bytes += sum(map(len, figures[game, row]))
-            num_clips += len(chosen)
+            filmed = [film_arm(clip, display, Path(folder)) for clip in chosen]
+            is_first, num_bytes = not figures, num_bytes + sum(map(len, filmed))
+            if is_first or num_bytes <= MAX_BYTES:
+                figures[game, row] = filmed
+                num_clips += len(chosen)
     parts = []
     for game, of_game in enumerate(rows):
         kept = [(row, figures[game, index]) for index, row in enumerate(of_game) if (game, index) in figures]
@@ -155,6 +157,8 @@ def describe_milestone(clip: Clip) -> str:
     name, budget = clip.checkpoint.name, clip.run.settings.get("stop", {}).get("agent_steps")
     if name not in PERCENTAGES:
         return f"its last checkpoint, after {clip.agent_steps:,} agent steps"
+    if budget and clip.agent_steps < budget * PERCENTAGES[name] / 100:  # the run went on with a larger budget
+        return f"{name}, after {clip.agent_steps:,} agent steps"
     of = f" of its {budget:,} agent steps" if budget else " of its budget"
     return f"{PERCENTAGES[name]} %{of}, after {clip.agent_steps:,}"
 

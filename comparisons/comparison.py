@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from comparisons.run_groups import Run, name_game, read_runs
 from evidence.curves import ReferenceLine
 from evidence.grid_arms import expand_grid
 from evidence.human import find_random_score, find_references
 from evidence.labels import flatten_settings
-from evidence.run_groups import Run, name_game, read_runs
 from run_directory.files import explain_damage
 from run_directory.layout import PROGRESS_CSV
 from verdicts.two_arms import Verdict, compare_arms
@@ -41,6 +41,7 @@ class Comparison:
 
     game: str  # with its protocol, `assault, protocol classic`
     arms: dict[str, list[Run]]  # label -> its seeds
+    without_rows: tuple[Run, ...] = ()  # that were left out
 
     @property
     def runs(self) -> list[Run]:
@@ -74,7 +75,7 @@ class Comparison:
             return False
         if [run.settings["seed"] for run in runs[0]] != [run.settings["seed"] for run in runs[1]]:
             return False
-        differ = find_differences([of_arm[0] for of_arm in runs])
+        differ = find_differences([run for of_arm in runs for run in of_arm])
         return all(map(SAME_STREAMS.fullmatch, differ))
 
     @property
@@ -103,14 +104,20 @@ def compare_runs(groups: list[tuple[str | None, Path]]) -> list[Comparison]:
     Raises:
         Mistake: a directory is not a run, a file of one is damaged, no run has rows yet, or a run is there twice.
     """
-    runs = read_runs([pair for label, path in groups for pair in expand_grid(label, path)])
+    runs, without = read_runs([pair for label, path in groups for pair in expand_grid(label, path)])
     for run in runs:
         refuse_unknown_cells(run)
     games: dict[str, dict[str, list[Run]]] = {}
     for run in sorted(runs, key=lambda run: run.settings["seed"]):
         games.setdefault(name_game(run.settings["env"]), {}).setdefault(run.label, []).append(run)
     labels = list(dict.fromkeys(run.label for run in runs))  # in the order in which they were typed
-    return [Comparison(game, {label: arms[label] for label in labels if label in arms}) for game, arms in games.items()]
+    left: dict[str, list[Run]] = {}
+    for run in without:
+        left.setdefault(name_game(run.settings["env"]), []).append(run)
+    return [
+        Comparison(game, {label: arms[label] for label in labels if label in arms}, tuple(left.get(game, ())))
+        for game, arms in games.items()
+    ]
 
 
 def refuse_unknown_cells(run: Run) -> None:

@@ -11,16 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from comparisons.comparison import Comparison, list_reference_lines
 from comparisons.notes import list_notes
 from comparisons.overall import Overall
 from comparisons.overall_tables import OVERALL_COLUMNS, draw_profiles, iterate_overall_rows, list_overall
+from comparisons.run_groups import Run
 from comparisons.tables import Part, group_starts, make_row, write_markdown
-from evidence.curves import SCORE, SMALL_CURVES, choose_rows, draw_curves
-from evidence.run_groups import Run
+from evidence.curves import SCORE, SMALL_CURVES, choose_rows, draw_curves, save_figure
 from run_directory.writing import explain_unwritable, write_file, write_table
 
 MARKDOWN, TABLE, CURVES, STARTS, OVERALL = "compare.md", "compare.csv", "curves.csv", "starts.json", "overall.csv"
@@ -73,9 +72,7 @@ def write_comparison(comparisons: list[Comparison], overall: Overall | None, out
     if overall:
         write_table(out / OVERALL, OVERALL_COLUMNS, iterate_overall_rows(overall))
         for aggregate, name in zip(overall.aggregates, name_profiles(overall), strict=True):
-            figure = draw_profiles(aggregate)
-            figure.savefig(out / name, dpi=120, metadata={"Software": None})
-            plt.close(figure)
+            save_figure(draw_profiles(aggregate), out / name)
 
 
 def format_markdown(comparisons: list[Comparison], overall: Overall | None) -> str:

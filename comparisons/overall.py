@@ -110,7 +110,7 @@ def summarize_games(comparisons: list[Comparison]) -> Overall | None:
             f"{', '.join(dict.fromkeys(missing))}: not in the aggregate, as {HUMANS} has no human score for it."
         )
     if not aggregates:
-        notes.append("An aggregate takes arms that play at least two games with a human score under one protocol.")
+        notes.append("An aggregate takes arms that share at least two games with a human score under one protocol.")
     improvements = list_improvements(comparisons)
     if not improvements:
         notes.append(
@@ -134,7 +134,8 @@ def aggregate_games(protocol: str, comparisons: list[Comparison], notes: list[st
         notes: sentences on what is left out are added.
 
     Returns:
-        None where no arm plays two games that have a human score, or the arms share fewer than two.
+        None where no arm plays two games that have a human score. Arms that share too few games with the others are
+        left out.
     """
     known = [(one, reference) for one in comparisons if (reference := find_reference(one))]
     played = {
@@ -142,11 +143,16 @@ def aggregate_games(protocol: str, comparisons: list[Comparison], notes: list[st
         for arm in dict.fromkeys(arm for one, _ in known for arm in one.arms)
     }
     arms = [arm for arm, games in played.items() if len(games) > 1]
-    shared = [(one, reference) for one, reference in known if all(one.name in played[arm] for arm in arms)]
-    if not arms or len(shared) < 2:
+    while len(names := [one.name for one, _ in known if all(one.name in played[arm] for arm in arms)]) < 2 and arms:
+        times = Counter(game for arm in arms for game in played[arm])
+        arms.remove(min(reversed(arms), key=lambda arm: sum(times[game] - 1 for game in played[arm])))
+    if not arms:
         return None
+    shared = [(one, reference) for one, reference in known if one.name in names]
     if left := [arm for arm in played if arm not in arms]:
-        notes.append(f"{', '.join(left)}: fewer than two games with a score, so not in the aggregate.")
+        notes.append(
+            f"{', '.join(left)}: fewer than two games with a score shared with the others, so not in the aggregate."
+        )
     if left := [one.name for one, _ in known if one.name not in [game.name for game, _ in shared]]:
         notes.append(f"{', '.join(left)}: not played by every arm, so not in the aggregate.")
     scores = {

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from comparisons.run_groups import Run
 from environments.passwords import mask_passwords
 from environments.screen import format_score
 from evidence.curves import SCORE
 from evidence.human import find_random_score, find_references
-from evidence.run_groups import Run
 from evidence.statistics import t_interval
 from run_directory.checkpoints import MIN_GAMES
 from settings.mistakes import format_count
@@ -63,7 +63,7 @@ def group_starts(runs: list[Run]) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     several = len({run.settings["env"]["name"] for run in runs}) > 1
     for run in runs:
-        starts = [mask_passwords({fact: start[fact] for fact in START_FACTS}) for start in run.starts]
+        starts = [mask_passwords({fact: start.get(fact) for fact in START_FACTS}) for start in run.starts]
         name = f"{run.name} on {run.settings['env']['name']}" if several else run.name
         same = next((group for group in groups if group["starts"] == starts), None)
         if same:

@@ -1,5 +1,6 @@
 """Learning curves of several runs in one figure: the score above; losses, entropy and speed below."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from run_directory.writing import write_file
 
 POINTS = 200  # of one curve, at most
 SCORE = "episode_return_mean"
@@ -79,8 +82,15 @@ def draw_curves(
             axes.text(0.5, 0.5, "not reported", ha="center", va="center", transform=axes.transAxes, color="gray")
     for axes in figure.axes:
         axes.xaxis.set_major_formatter(lambda x, _: shorten_number(x))
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
+    """Write a figure as a PNG file in one piece, and close it."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(figure)
+    write_file(path, picture.getvalue())
 
 
 def draw_scores(groups: dict[str, list[dict[str, np.ndarray]]], lines: list[ReferenceLine], axis: str) -> Figure:

@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from environments.passwords import mask_passwords
@@ -50,6 +51,7 @@ REFUSED_SETTINGS = {  # setting -> why a grid does not read it
     "tune_searches": "a search proposes values by itself; leave out -m, or leave out the search",
     "command": "a grid only trains; leave it out",
 } | dict.fromkeys(("run", "checkpoint", "way", "games", "replay", "port"), "a grid only trains; leave it out")
+TAKEN_NAMES = re.compile(rf"{TUNE}|seed_\d+")  # other folders that a grid or a run has
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def read_grid(overrides: list[str]) -> Grid:
     if mistakes:
         raise Mistake(explain_mistakes(mistakes, len(combinations)))
     refuse_equal_arms(arms)
+    refuse_uncommon_settings(arms)
     runs = sum(len(seeds) if isinstance(seeds := arm.settings["seed"], list) else 1 for arm in arms)
     if runs > limit:
         raise Mistake(explain_limit(runs, "runs", limit))
@@ -157,13 +160,15 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         if key in swept:
             raise Mistake(f"{override}: {key} has several values already; write them into one list")
         swept[key] = [re.sub(r"\\(.)", r"\1", value) for value in values] if key in FILE_GROUPS else values
+    for override in fixed:
+        if (key := override.partition("=")[0]) in swept:
+            raise Mistake(f"{override}: {key} has several values already; leave out one of the two")
     return fixed, swept
 
 
 def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
     """Return a directory name for each combination: the option of a group, and key and value of a setting."""
     names: list[str] = []
-    taken = re.compile(rf"{TUNE}|seed_\d+")  # other folders that a grid or a run has
     for values in combinations:
         parts = [
             ("", re.sub(r".*/|\.ya?ml$", "", value)) if key in GROUPS else (f"{key.rpartition('.')[2]}_", value)
@@ -171,7 +176,7 @@ def name_arms(combinations: Sequence[dict[str, str]]) -> list[str]:
         ]
         base = "_".join(key + re.sub(r"[^\w.+-]+", "~", value).strip("~.") for key, value in parts)[:80]
         numbers = (f"{base}~{number}" for number in itertools.count(2))
-        free = base not in names and not taken.fullmatch(base)
+        free = base not in names and not TAKEN_NAMES.fullmatch(base)
         names.append(base if free else next(name for name in numbers if name not in names))
     return names
 
@@ -199,6 +204,16 @@ def refuse_equal_arms(arms: list[Arm]) -> None:
         if key in keys:
             raise Mistake(f"{keys[key].label} and {arm.label} are the same experiment; leave one out")
         keys[key] = arm
+
+
+def refuse_uncommon_settings(arms: list[Arm]) -> None:
+    """Refuse arms whose files, such as tuned configs, differ in what all runs of a grid have in common."""
+    for key in (*COMMON_SETTINGS, *COMMON_CLUSTER_SETTINGS):
+        values = [reduce(dict.__getitem__, key.split("."), arm.settings) for arm in arms]
+        for arm, value in zip(arms, values, strict=True):
+            if value != values[0]:
+                both = f"{arms[0].label} has {key}={values[0]}, {arm.label} {key}={value}"
+                raise Mistake(f"all runs of a grid have {key} in common ({both}); type {key}=<one value>")
 
 
 def explain_limit(number: int, what: str, limit: int) -> str:
@@ -230,7 +245,8 @@ def explain_different_rules(arms: list[Arm]) -> str | None:
         if len(rules) > 1:
             said = "; ".join(f"{arm.label}: {protocol}" for protocol, arm in rules.items())
             first, second, *_ = (complete_rules(arm.settings["env"]) for arm in rules.values())
-            key = next(key for key, value in first.items() if second.get(key) != value)
+            rest = (key for key, value in first.items() if second.get(key) != value)
+            key = "protocol" if first["protocol"] != second["protocol"] else next(rest)
             value = str(first[key]).lower()
             return (
                 f"the arms play {game} under different rules, and their scores will not be compared ({said}); give all "

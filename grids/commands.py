@@ -86,6 +86,7 @@ def show_grid(folder: Path, arms: list[Arm]) -> int:
         codes.append(compare([(None, str(folder))], None))
     except Mistake as mistake:  # the training is done all the same
         print(f"nothing to compare: {mistake}")
+        codes.append(1)
     return max(codes, default=0)
 
 

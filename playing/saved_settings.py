@@ -38,7 +38,9 @@ def _read_checked(path: Path) -> dict:
         is_null = name in NULLABLE_KINDS and values.get(key) is None
         if name in REQUIRED or ((key or group) in values and not is_null):
             check_kind(path, values.get(key or group), kind, name)
-    check_kind(path, settings.get("stop", {}), dict, "stop")
+    for key, limit in check_kind(path, settings.get("stop", {}), dict, "stop").items():
+        if limit is not None:
+            check_kind(path, limit, float, f"stop.{key}")
     try:
         describe_protocol(settings["env"])
     except (KeyError, TypeError) as error:

@@ -123,6 +123,7 @@ def test_a_misspelt_claim_is_answered_before_anything_heavy_is_imported():
         ({"measurement": "zero_return"}, "did you mean zero_returns"),
         ({"measurement": "zero_returns"}, "there are: returns, baseline, critic"),
         ({"measurement": "diversity"}, "a2c"),
+        ({"until": 601}, "stop.agent_steps=600"),
     ],
 )
 def test_a_claim_of_your_own_that_cannot_be_tested_is_refused(tmp_path, change, answer):
@@ -163,6 +164,86 @@ def test_a_training_that_is_no_lists_of_overrides_is_refused(tmp_path, content):
     (tmp_path / "trainings" / "two.yaml").write_text(yaml.safe_dump(content))
     code, printed = go(str(path))
     assert code == 2 and "two.yaml: " in printed and len(printed.splitlines()) == 1, printed
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("seed=7", "seed"),
+        ("label=x", "label"),
+        ("output_dir=x", "output_dir"),
+        ("command=evaluate", "a grid only trains"),
+        ("stop.episode_return=9", "stop.episode_return=null"),
+        ("stop.time_s=9", "stop.time_s=null"),
+    ],
+)
+@pytest.mark.parametrize("place", ["common", "arm"])
+def test_an_override_that_would_change_seeds_place_or_end_of_a_training_is_refused(tmp_path, override, answer, place):
+    path, training = write_claim(tmp_path), tmp_path / "trainings" / "two.yaml"
+    content = yaml.safe_load(training.read_text())
+    (content["common"] if place == "common" else content["arms"]["tiny"]).append(override)
+    training.write_text(yaml.safe_dump(content))
+    code, printed = go(str(path), f"out={tmp_path}")
+    assert code == 2 and answer in printed and len(printed.splitlines()) == 1, printed
+
+
+@pytest.mark.parametrize("name", ["tune", "seed_1"])
+def test_an_arm_is_not_named_as_another_folder_of_a_grid(tmp_path, name):
+    path, training = write_claim(tmp_path, arms=["pg", name]), tmp_path / "trainings" / "two.yaml"
+    content = yaml.safe_load(training.read_text())
+    content["arms"][name] = content["arms"].pop("tiny")
+    training.write_text(yaml.safe_dump(content))
+    path.write_text(path.read_text().replace("of: tiny", f"of: {name}"))
+    code, printed = go(str(path), f"out={tmp_path}")
+    assert code == 2 and name in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_two_trainings_of_a_claim_with_an_arm_of_one_name_are_refused(tmp_path):
+    path = write_claim(tmp_path, trainings=["two", "three"])
+    (tmp_path / "trainings" / "three.yaml").write_text((tmp_path / "trainings" / "two.yaml").read_text())
+    code, printed = go(str(path), f"out={tmp_path}")
+    assert code == 2 and "two of them have an arm" in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_two_claims_or_two_trainings_of_one_name_are_refused_unless_they_are_the_same(tmp_path, monkeypatch):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (write_claim(folder) for folder in folders)
+    code, printed = go(str(first), str(second), f"out={tmp_path}")
+    assert code == 2 and str(first) in printed and str(second) in printed, printed
+    second = second.rename(folders[1] / "other.yaml")
+    tested: list[str] = []
+    monkeypatch.setattr("claims.__main__.test_claim", lambda claim, *_: tested.append(claim.name) or 0)
+    monkeypatch.setattr("claims.training.is_complete", lambda _: True)
+    assert go(str(first), str(first), str(second), f"out={tmp_path}")[0] == 0 and tested == ["mine", "other"]
+    training = folders[1] / "trainings" / "two.yaml"
+    training.write_text(training.read_text().replace("600", "700"))
+    code, printed = go(str(first), str(second), f"out={tmp_path}")
+    assert code == 2 and str(training) in printed, printed
+
+
+def test_what_is_measured_on_one_network_is_not_measured_on_another(tmp_path):
+    path = write_claim(tmp_path, measurement="gradient_noise", arms=["a2c"], threshold=None)
+    path.write_text(path.read_text().replace("measure: area", "measure: noise").replace("of: tiny", "of: critic"))
+    training = tmp_path / "trainings" / "two.yaml"
+    training.write_text("common: [env=cartpole, stop.agent_steps=600]\narms: {a2c: [algo=a2c]}\n")
+    code, printed = go(str(path), f"out={tmp_path}")
+    assert code == 2 and "model.hidden=[256,256]" in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "mine.png").mkdir()
+    code, printed = go(str(write_claim(tmp_path)), f"out={tmp_path}")
+    assert code == 2 and "mine.png is a directory" in printed and len(printed.splitlines()) == 1, printed
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("claims.__main__.test_claim", fail)
+    monkeypatch.setattr("claims.training.is_complete", lambda _: True)
+    code, printed = go(str(write_claim(tmp_path)), f"out={tmp_path / 'found'}")
+    assert code == 1 and "No space left on device" in printed and len(printed.splitlines()) == 1, printed
 
 
 def test_one_override_needs_no_brackets_and_an_arm_may_have_none(tmp_path):

@@ -86,6 +86,22 @@ def test_the_last_rows_come_first_where_the_page_has_no_room_for_all(tmp_path, f
     assert len(filmed) == 2 and "5 milestones left out" in shown
 
 
+def test_a_row_that_would_make_the_page_too_large_is_left_out(tmp_path, filmed, monkeypatch):
+    paths = write_trained(tmp_path / "a", 10_000), write_trained(tmp_path / "b", 10_000, algo="a2c")
+    one_row = len(film(*paths)) // 6
+    monkeypatch.setattr(clips, "MAX_BYTES", int(1.5 * one_row))
+    shown = film(*paths)
+    assert shown.count("<video") == 2 and "5 milestones left out" in shown
+
+
+def test_a_milestone_of_a_smaller_budget_is_no_percentage_of_a_larger_one(tmp_path):
+    run = write_trained(tmp_path / "a", 10_000)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("agent_steps: 10000", "agent_steps: 100000"))
+    texts = [clips.describe_milestone(clip) for clip in clips.list_clips("a", compare(run)[0].runs[0], [])]
+    assert "%" in texts[0] and not any("%" in text for text in texts[1:]) and "1,000 agent steps" in texts[3]
+
+
 def test_a_run_that_ended_early_is_filmed_at_its_last_milestone(tmp_path):
     shown = film(
         write_trained(tmp_path / "a", 10_000, reached=3_000), write_trained(tmp_path / "b", 10_000, algo="a2c")

@@ -44,6 +44,32 @@ def test_arms_that_were_trained_for_longer_are_named(tmp_path):
     assert "ppo assault 2,000, a2c assault 3,000" in notes_of(short, long)
 
 
+def test_seeds_of_one_arm_that_were_trained_for_less_are_named(tmp_path):
+    for seed, rows in enumerate((3, 1, 1), 1):
+        one = write_run(tmp_path / "arm" / f"seed_{seed}", [5] * rows, seed=seed, budget=3_000)
+        change(one, "stop", time_s=1.0)
+    assert "arm 1,000 to 3,000" in notes_of(tmp_path / "arm", labels=["arm"])
+
+
+def test_a_seed_without_rows_is_named_in_what_is_kept(tmp_path):
+    for seed in (1, 2, 3):
+        run = write_run(tmp_path / "arm" / f"seed_{seed}", [5], seed=seed)
+    (run / "progress.csv").unlink()
+    assert "arm seed 3" in notes_of(tmp_path / "arm", labels=["arm"])
+
+
+def test_settings_that_were_typed_when_a_run_went_on_are_named(tmp_path):
+    run = write_run(tmp_path / "a", [1, 2])
+
+    def record(*overrides: list[str]) -> None:
+        (run / "run.json").write_text(json.dumps({"starts": [START | {"overrides": typed} for typed in overrides]}))
+
+    record(["algo.lr=1e-3", "stop.agent_steps=2k"], ["algo.lr=1e-3", "resume=auto"], ["resume=a", "label=b"])
+    assert notes_of(run) == ""
+    record(["algo.lr=1e-3"], ["resume=a", "algo.lr=1e-2", "model.lstm_size=8"])
+    assert "ppo assault seed 1 (algo.lr=1e-2 model.lstm_size=8)" in notes_of(run)
+
+
 def test_two_protocols_of_one_game_are_named_and_so_are_other_rules(tmp_path):
     classic, machado = write_run(tmp_path / "a", [1]), write_run(tmp_path / "b", [1], protocol="machado")
     assert "assault was played under 2 protocols" in notes_of(classic, machado, labels=["a", "b"])
@@ -81,8 +107,10 @@ def test_a_run_that_went_on_with_a_larger_budget_is_named_where_its_step_size_fa
     def record(*overrides: list[str]) -> None:
         (grown / "run.json").write_text(json.dumps({"starts": [START | {"overrides": typed} for typed in overrides]}))
 
-    record(["stop.agent_steps=1_000"], ["resume=a"], ["stop.agent_steps=1e3"], ["stop.agent_steps=1k"])
+    record(["stop.agent_steps=2_000"], ["resume=a"], ["stop.agent_steps=2e3"], ["stop.agent_steps=2k"])
     assert notes_of(grown, plain) == ""
+    record(["stop.agent_steps=1_000"], ["label=a"])  # whose budget is that of a default or a file
+    assert "stop.agent_steps" in notes_of(grown, plain)
     for first in (["stop.agent_steps=1_000"], []):
         record(first, ["resume=a", "stop.agent_steps=2_000"])
         assert "stop.agent_steps" in notes_of(grown, plain) and "ppo assault seed 1" in notes_of(grown, plain)

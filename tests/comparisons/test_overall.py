@@ -128,6 +128,17 @@ def test_an_arm_that_does_not_play_every_game_leaves_the_game_out_and_one_game_i
     assert any("breakout" in note for note in overall.notes)
 
 
+def test_an_arm_that_shares_too_few_games_leaves_the_others_their_verdict(tmp_path, grid):
+    for games in (("qbert", "seaquest"), ("qbert", "pong")):
+        folders = [tmp_path / f"pg_{'_'.join(games)}_{game}" for game in games]
+        for folder, game in zip(folders, games, strict=True):
+            write_seeds(folder, [score_of(game, 1.0)] * 2, game=game, algo="pg")
+        overall = summarize(grid, *folders)
+        [aggregate] = overall.aggregates
+        assert list(aggregate.scores) == ["a2c", "ppo"] and set(aggregate.games) == set(GAMES)
+        assert any(note.startswith("pg:") for note in overall.notes)
+
+
 def test_one_seed_of_each_game_has_no_interval_and_it_is_said(tmp_path):
     paths = [
         write_run(tmp_path / f"{algo}_{game}", [score_of(game, 1.0)] * 3, game=game, algo=algo)

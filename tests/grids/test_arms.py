@@ -75,12 +75,28 @@ def test_files_of_settings_may_have_spaces_and_commas_in_their_paths(tmp_path):
         (["algo=a2c,ppo", "seed=range(0,120)"], ["240", "max_runs=200", "max_runs=240"]),
         (["algo.lr=range(1,2001)"], ["2,000", "max_runs=200"]),
         (["algo.gamma=0.99,0.990"], ["algo.gamma"]),
+        (["algo.gamma=0.99,0.9", "algo.gamma=0.95"], ["algo.gamma=0.95"]),
+        (["algo=a2c", "algo=a2c,ppo"], ["algo=a2c"]),
     ],
 )
 def test_a_grid_that_cannot_be_meant_is_refused(words, named):
     with pytest.raises(Mistake) as caught:
         read_grid(["env=cartpole", *words])
     assert [word for word in named if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("label", ("one", "two")), ("max_failures", (1, 2)), ("dry_run", (False, True))]
+)
+def test_files_that_differ_in_what_all_runs_have_in_common_are_refused(tmp_path, key, values):
+    files = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
+    for number, (file, value) in enumerate(zip(files, values, strict=True)):
+        lines = ["# @package _global_", "defaults: [override /env: cartpole]", f"algo: {{gamma: 0.{9 - number}}}"]
+        file.write_text("\n".join([*lines, f"{key}: {str(value).lower()}", ""]))
+    words = [f"tuned_configs={files[0]},{files[1]}"]
+    with pytest.raises(Mistake, match=f"{key}=<one value>"):
+        read_grid(words)
+    assert len(read_grid([*words, f"{key}={str(values[0]).lower()}"]).arms) == 2
 
 
 def test_all_arms_that_cannot_work_are_listed_each_reason_once():
@@ -141,3 +157,5 @@ def test_arms_that_play_a_game_under_different_rules_are_named_with_what_makes_t
     assert fire and explain_different_rules(read_grid([*words, fire.group()]).arms) is None
     assert explain_different_rules(read_grid(["env=pong,assault", "algo=ppo"]).arms) is None
     assert explain_different_rules(read_grid(["env=pong", "env.sticky=0,0.25"]).arms), "even where that is swept"
+    said = explain_different_rules(read_grid(["env=pong", "env.protocol=classic,machado"]).arms)
+    assert said and said.endswith("env.protocol=classic")

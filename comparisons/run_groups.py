@@ -57,11 +57,14 @@ class Run(NamedTuple):
         return self.starts[-1]["hardware"].get("dtype", dtype) if dtype == "auto" and self.starts else dtype
 
 
-def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
+def read_runs(groups: list[tuple[str | None, Path]]) -> tuple[list[Run], list[Run]]:
     """Read the runs of several arms.
 
     Args:
         groups: the label of each arm and a run directory; None lets the label follow from the settings.
+
+    Returns:
+        The runs with rows; and those without, such as one that failed before its first row.
 
     Raises:
         Mistake: a directory is not a run, none of the runs has rows yet, or a run is there twice.
@@ -72,6 +75,7 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise Mistake(f"{twice[0]} is there twice; give each run once")
     runs: list[Run] = []
+    without: list[Run] = []
     for (label, one, settings), found_label in zip(found, found_labels, strict=True):
         try:
             progress = read_progress(one, COLUMNS, OPTIONAL_COLUMNS)
@@ -79,6 +83,7 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
             if len(found) == 1:
                 raise
             print(f"left out: {error}", file=sys.stderr)
+            without.append(Run(label or found_label, settings, {}, [], one))
             continue
         runs.append(Run(label or found_label, settings, progress, find_starts(one), one))
     if not runs:
@@ -86,7 +91,7 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> list[Run]:
     names = [f"{run.name} on {run.settings['env']['name']}" for run in runs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise Mistake(f"{twice[0]} is there twice; tell the directories apart by labels, as in runs={{first:<run>}}")
-    return runs
+    return runs, without
 
 
 def name_game(env: dict) -> str:
