@@ -3,11 +3,13 @@
 settings -> live objects -> probes, a line each as they come -> audit.json and audit.md
 """
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 from cluster.plan import make_plan
+from environments.passwords import mask_passwords
 from experiments.composition import compose_settings
 from playing.saved_settings import read_run_settings
 from probes.audit_file import AUDIT_JSON, AUDIT_MD
@@ -43,7 +45,7 @@ def audit(settings: dict[str, Any], command: list[str]) -> int:
     if not run:
         refuse_unwritable_output(settings, "audits")
     print(f"audit of {title}{f', {checkpoint}' if checkpoint else ''}: some minutes", flush=True)
-    return run_audit(settings, checkpoint, title, folder, " ".join(command))
+    return run_audit(settings, checkpoint, title, folder, shlex.join(mask_passwords(command)))
 
 
 def run_audit(settings: dict[str, Any], checkpoint: Path | None, title: str, folder: Path, command: str) -> int:

@@ -16,8 +16,8 @@ from settings.mistakes import format_error
 
 SUBJECTS = ("frames", "games", "seeds", "returns", "loss", "optimizer", "network", "run", "settings")
 WIDTH = 80
-MODULES = ["probes.frames", "probes.games", "audit.return_probes", "audit.update_probes", "probes.losses"]
-MODULES += ["probes.optimizers", "probes.networks", "audit.run_probes"]
+MODULES = ["probes.frames", "probes.games", "audit.return_probes", "audit.acting_probes", "audit.update_probes"]
+MODULES += ["probes.losses", "probes.optimizers", "probes.networks", "audit.run_probes"]
 
 
 class Answer(NamedTuple):

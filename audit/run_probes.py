@@ -117,9 +117,11 @@ def repeat_rollout(subject: Subject) -> Finding:
 )
 def count_agent_steps(subject: Subject) -> Finding:
     """Agent steps are counted, and rows that ignore their action are not."""
-    rollout = subject.rollout
-    valid, rows = int(rollout["valid"].sum()), rollout["valid"].size
-    return judge(rollout.agent_steps == valid <= rows, f"{rollout.agent_steps:,} agent steps in {rows:,} rows")
+    counted = []
+    for rollout in (subject.rollout, subject.make_rollout(1)):  # the second has rows that ignore their action
+        counted.append((rollout.agent_steps, int(rollout["valid"].sum()), rollout["valid"].size))
+    found = " and ".join(f"{steps:,} agent steps in {rows:,} rows" for steps, _, rows in counted)
+    return judge(all(steps == valid <= rows for steps, valid, rows in counted), found)
 
 
 def flatten_state(state: Any, path: str = "") -> dict[str, Any]:
@@ -259,7 +261,7 @@ TABLES: dict[str, tuple[str, dict[str, tuple[Any, Reader, str]]]] = {
             "GAE lambda": (0.95, lambda s: s.algo.gae_lambda, ""),
             "actors N": (8, lambda s: s.runner.num_envs, ""),
             "clip epsilon": (0.1, lambda s: s.algo.clip, ""),
-            "value coefficient c1": (1.0, lambda s: s.algo.vf_coeff, "baselines: 0.5, both on half the square"),
+            "value coefficient c1": (1.0, lambda s: s.algo.vf_coeff, "baselines: 0.5 on half the square, as here"),
             "entropy coefficient c2": (0.01, lambda s: s.algo.entropy_coeff, ""),
         },
     ),

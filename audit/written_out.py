@@ -83,8 +83,9 @@ def run_network(net: Any, batch: dict[str, torch.Tensor], rows: torch.Tensor) ->
     """
     if not net.recurrent:
         return net.compute_policy_and_value(batch["obs"].flatten(0, 1)[rows], net.pack())
-    state = tuple(batch["memory"])
-    numbers, values = net.unroll(batch["obs"], net.pack(), state, batch["starts"])
+    starts = torch.zeros_like(batch["game_reset"])
+    starts[1:] = batch["game_reset"][:-1]
+    numbers, values = net.unroll(batch["obs"], net.pack(), tuple(batch["memory"]), starts)
     return numbers.flatten(0, 1)[rows], values.flatten()[rows]
 
 

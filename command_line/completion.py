@@ -164,7 +164,10 @@ def list_values(key: str, before: list[str]) -> list[str]:
 def list_yaml_files(path: str) -> list[str]:
     """Return the YAML files whose paths begin with `path`."""
     parent = path.rpartition("/")[0] + "/" if "/" in path else ""
-    return [f"{parent}{file.name}" for file in Path(parent or ".").expanduser().glob("*.yaml")]
+    try:
+        return [f"{parent}{file.name}" for file in Path(parent or ".").expanduser().glob("*.yaml")]
+    except (OSError, RuntimeError):  # a user who is not known has no home
+        return []
 
 
 def list_folders(path: str) -> list[str]:
@@ -172,7 +175,7 @@ def list_folders(path: str) -> list[str]:
     parent = path.rpartition("/")[0] + "/" if "/" in path else ""
     try:
         names = [one.name for one in Path(parent or ".").expanduser().iterdir() if one.is_dir()]
-    except OSError:
+    except (OSError, RuntimeError):
         return []
     hidden = path[len(parent) :].startswith(".")
     return [f"{parent}{name}/" for name in names if hidden or not name.startswith(".")]

@@ -26,23 +26,6 @@ def count_actions(subject: Subject) -> Finding:
 
 @probe(
     "loss",
-    "algorithms/learner.py: forward, rollouts/runner.py: _play_step",
-    "all: the ratio begins at 1 (Huang et al. 2022, a sign of a right implementation)",
-)
-def compare_policies(subject: Subject) -> Finding:
-    """The policy that learns is the policy that acted: the ratio of the first minibatch is 1."""
-    batch = subject.batch
-    with torch.no_grad():
-        policy, _, rows = subject.learner.forward(subject.learner.select_rows(batch, ("actions", "logp")))
-        log_ratio = policy.logp(rows["actions"]) - rows["logp"]
-    worst, mean = float(log_ratio.abs().max()), float(log_ratio.abs().mean())
-    allowed = 0.05 if subject.plan.dtype == "bfloat16" else 1e-4
-    found = f"{len(log_ratio):,} rows in {subject.plan.dtype}: ratios 1 +- {worst:.1e}, {mean:.1e} in the mean"
-    return judge(worst < allowed, found)
-
-
-@probe(
-    "loss",
     "algorithms/learner.py: iterate_minibatches",
     "baselines, SB3, CleanRL: the same",
     {"ppo"},

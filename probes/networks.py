@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -21,9 +20,8 @@ def read_observations(subject: Subject) -> torch.Tensor:
     return subject.batch["obs"].flatten(0, 1)[:64]
 
 
-def run_network(subject: Subject, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def run_network(net: Any, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the policy's parameters [B, P] and the values [B] of observations [B, ...]; memory is empty."""
-    net = subject.net
     with torch.no_grad():
         return net.act(obs, net.pack(), net.make_initial_state(len(obs)))[:2]
 
@@ -79,13 +77,13 @@ def activate(net: Any, x: torch.Tensor) -> torch.Tensor:
 )
 def compare_network(subject: Subject) -> Finding:
     """Policy and values equal those of ordinary PyTorch layers with the same weights."""
-    net, torso = subject.net, subject.settings["model"]["torso"]
+    net, torso = subject.spread_learner.net, subject.settings["model"]["torso"]
     two_torsos_of_pixels = net.value_torso is not None and torso in CONVS
     if net.recurrent or two_torsos_of_pixels or not (torso in CONVS or torso == "mlp"):
         memory = " with an LSTM" if net.recurrent else ""
         raise Untested(f"{torso}{memory} is not written out here; tests/custom_models has comparisons")
     obs = read_observations(subject)
-    policy, values = run_network(subject, obs)
+    policy, values = run_network(net, obs)
     with torch.no_grad():
         plain_policy, plain_values = run_plainly(net, obs, subject.runner.layout)
     worst = max(float((policy - plain_policy).abs().max()), float((values - plain_values).abs().max()))
@@ -154,7 +152,7 @@ def measure_gains(subject: Subject) -> Finding:
 def measure_entropy(subject: Subject) -> Finding:
     """The first policy is nearly uniform."""
     subject.require_choice()
-    policy, _ = run_network(subject, read_observations(subject))
+    policy, _ = run_network(subject.net, read_observations(subject))
     entropy, most = float(subject.net.Policy(policy).entropy().mean()), math.log(subject.count_actions())
     if subject.settings["model"]["init"] != "orthogonal":
         raise Untested(f"model.init={subject.settings['model']['init']}: other first weights were asked for")
@@ -168,30 +166,8 @@ def measure_entropy(subject: Subject) -> Finding:
 )
 def compare_batches(subject: Subject) -> Finding:
     """The same observation gives the same policy, whatever stands beside it in the batch."""
-    obs = read_observations(subject)
-    together, alone = run_network(subject, obs)[0][:8], torch.cat([run_network(subject, o[None])[0] for o in obs[:8]])
-    worst = float((together - alone).abs().max())
-    return judge(worst < (0.05 if subject.plan.dtype == "bfloat16" else 1e-4), f"largest difference {worst:.1e}")
-
-
-@probe(
-    "network",
-    "rollouts/runner.py, custom_models/memory.py",
-    "Mnih et al. 2016; baselines and CleanRL: the same",
-    {"recurrent"},
-)
-def follow_memory(subject: Subject) -> Finding:
-    """The memory is empty when a game begins, and goes on between two rollouts."""
-    runner = subject.runner
-    runner.start_games(agent_steps=777)
-    first, second = runner.sample(), runner.sample()
-    zero = float(np.abs(first["memory"]).max())
-    batch = subject.learner.load([first])
-    with torch.no_grad():
-        net = subject.net
-        features = net.torso(batch["obs"].flatten(0, 1), net.pack()["torso"]).unflatten(0, batch["starts"].shape)
-        _, after = net.memory.run_sequence(features, tuple(batch["memory"]), batch["starts"])
-    ended = torch.from_numpy(first["game_reset"][-1].copy())
-    after = torch.stack([part.masked_fill(ended[:, None], 0) for part in after])
-    worst = float((after - torch.from_numpy(second["memory"].copy())).abs().max())
-    return judge(zero == 0 and worst < 0.05, f"at first {zero:g}; between two rollouts a difference of {worst:.1e}")
+    obs, net = read_observations(subject), subject.spread_learner.net
+    together, alone = run_network(net, obs)[0][:8], torch.cat([run_network(net, o[None])[0] for o in obs[:8]])
+    worst, scale = float((together - alone).abs().max()), max(1.0, float(alone.abs().max()))
+    allowed = (0.05 if subject.plan.dtype == "bfloat16" else 1e-4) * scale
+    return judge(worst < allowed, f"largest difference {worst:.1e}, of numbers up to {scale:.1f}")

@@ -108,7 +108,18 @@ def follow_step_size(subject: Subject) -> Finding:
         sizes.append(learner.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"])
     expected = (algo.lr, algo.lr / 2, 0.0) if algo.lr_schedule == "linear" else (algo.lr,) * 3
     found = f"in the optimizer: start {sizes[0]:g}, middle {sizes[1]:g}, end {sizes[2]:g} ({algo.lr_schedule})"
-    return judge(np.allclose(sizes, expected), found)
+    return judge(np.allclose(sizes, expected) and read_shares(subject) == [0.0, 0.5, 1.0], found)
+
+
+def read_shares(subject: Subject) -> list[float]:
+    """Return the share of the run that the live algorithm takes for done at its start, its middle and its end."""
+    progress, budget, shares = subject.algorithm.progress, subject.settings["stop"]["agent_steps"], []
+    now = progress.agent_steps
+    for agent_steps in (0, budget / 2, budget):
+        progress.agent_steps = agent_steps
+        shares.append(subject.algorithm.compute_share_done())
+    progress.agent_steps = now
+    return shares
 
 
 @probe(

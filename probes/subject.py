@@ -34,6 +34,7 @@ ALONE = {
     "cpus": 1,
 }
 RANDOM_ENVS, RANDOM_STEPS = 8, 2_000
+SHORT_GAME = 3  # agent steps, after which Atari games are cut in `Subject.acted`
 
 
 class RandomPlay(NamedTuple):
@@ -43,6 +44,14 @@ class RandomPlay(NamedTuple):
     actions: list[np.ndarray]  # int [N], what was asked for
     played: list[np.ndarray]  # int [N], what the emulator got
     ignored: list[np.ndarray]  # bool [N], whether the games said beforehand that they would ignore the action
+
+
+class Acted(NamedTuple):
+    """Two Rollouts in a row of a new env runner, which acts with the network of `Subject.spread_learner`."""
+
+    first: Rollout
+    second: Rollout
+    transitions: list[Transition]  # one per step of the first
 
 
 class Step(NamedTuple):
@@ -71,6 +80,15 @@ class RowsRead(Exception):
 def flatten(tensors: list[torch.Tensor]) -> torch.Tensor:
     """Return a copy of all numbers, [P]."""
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
+
+
+def spread_heads(net: Any) -> None:
+    """Give the heads of a network larger weights. At the first ones, which are nearly 0, entropy has no gradient, and
+    every observation has the same policy."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for head in (net.policy, net.value):
+            head.weight.copy_(torch.randn(head.weight.shape, generator=generator) / head.weight.shape[1] ** 0.5)
 
 
 class Subject:
@@ -135,6 +153,35 @@ class Subject:
     def batch(self) -> dict[str, torch.Tensor]:
         """The columns of the Rollout as the learner loads them: [T, N, ...]."""
         return self.learner.load([self.rollout])
+
+    @cached_property
+    def spread_learner(self) -> Any:
+        """A new learner with the present weights, but for heads that are spread: for observations of the Rollout, the
+        numbers of the policy go up to 3 and the values to 1."""
+        learner = self.copy_learner()
+        net, obs = learner.net, self.batch["obs"].flatten(0, 1)[:64]
+        spread_heads(net)
+        with torch.no_grad():
+            numbers, values = net.act(obs, net.pack(), net.make_initial_state(len(obs)))[:2]
+            for head, seen, largest in ((net.policy, numbers[:, : net.policy.out_features], 3), (net.value, values, 1)):
+                head.weight *= largest / float(seen.abs().max())
+        return learner
+
+    @cached_property
+    def acted(self) -> Acted:
+        """What an env runner plays with the network of `spread_learner`; Atari games are cut, so that many end."""
+        config = self.config.copy(copy_frozen=False)
+        config.num_envs_per_env_runner = self.runner.num_envs
+        if self.atari:
+            short = {"max_episode_frames": SHORT_GAME * self.env["frameskip"], "noop_max": 0, "fire_reset": False}
+            config.env_config = dict(config.env_config) | short
+        runner = type(self.runner)(config=config, module=self.spread_learner.net)
+        step, transitions = runner.games.step, []
+        runner.games.step = lambda actions: (transitions.append(step(actions)), transitions[-1])[1]
+        first, steps = runner.sample(), len(transitions)
+        second = runner.sample()
+        runner.stop()
+        return Acted(first, second, transitions[:steps])
 
     @cached_property
     def random_play(self) -> RandomPlay:

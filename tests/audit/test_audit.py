@@ -15,13 +15,20 @@ import ray
 import torch
 
 import run
+from algorithms import a2c
 from algorithms.learner import RolloutLearner
+from algorithms.suite_algorithm import SuiteAlgorithm
 from audit import run_probes as run_probes_module
 from audit.report import count_answers, format_answer, format_files, list_probes, run_probes
+from custom_models.actor_critic import ActorCritic
 from custom_models.distributions import Categorical
+from environments.frame_stack import FrameStack
+from environments.games import AtariGames
 from probes.probe import DIFFERS, FAIL, PASS, PROBES, SKIPPED, Finding, Probe
 from probes.subject import Subject
 from rollouts import returns, streams
+from rollouts.rollout import Rollout
+from rollouts.runner import VectorEnvRunner
 from settings.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,6 +281,152 @@ def test_a_fault_in_what_trains_is_found(algo, make_subject):
         with pytest.MonkeyPatch.context() as patch:
             fault(patch, "a2c" if algo == "a3c" else algo)
             subject.__dict__.pop("first_update", None)
+            found = {question: f.status for question, f in ask(subject, *seen).items()}
+        assert list(found.values()) == [FAIL] * len(seen), (fault.__name__, found)
+
+
+def turn_entropy(patch):
+    right = a2c.a2c_loss
+    patch.setattr(a2c, "a2c_loss", lambda policy, values, rows, c1, c2: right(policy, values, rows, c1, -c2))
+
+
+def act_on_zeros(patch):
+    def act(self, packed):
+        obs = torch.zeros_like(torch.from_numpy(self._stack.get_observations()))
+        return self._acting.act(self.module, obs, packed, self._state)
+
+    patch.setattr(VectorEnvRunner, "_act", act)
+
+
+def change_heads(patch, change):
+    right = ActorCritic.apply_heads
+    patch.setattr(ActorCritic, "apply_heads", lambda self, features, packed: change(right, self, features, packed))
+
+
+def negate_policy(patch):
+    def change(right, net, features, packed):
+        policy, values = right(net, features, packed)
+        return -policy, values
+
+    change_heads(patch, change)
+
+
+def mix_rows(patch):
+    def change(right, net, features, packed):
+        return right(net, features - features.mean(tuple(range(features.dim() - 1)), keepdim=True), packed)
+
+    change_heads(patch, change)
+
+
+def keep_old_pictures(patch):
+    right = FrameStack.push
+    patch.setattr(FrameStack, "push", lambda self, obs, reset: right(self, obs, np.zeros_like(reset)))
+
+
+def change_step(patch, change):
+    right = AtariGames.step
+    patch.setattr(AtariGames, "step", lambda self, actions: change(right(self, actions)))
+
+
+def end_with_the_new_picture(patch):
+    change_step(patch, lambda step: step._replace(final_obs=None if step.final_obs is None else step.obs))
+
+
+def forget_final_values(patch):
+    zeros = lambda self, *_: np.zeros(self.num_envs, np.float32)  # noqa: E731
+    patch.setattr(VectorEnvRunner, "_compute_final_values", zeros)
+
+
+def change_values(patch, change):
+    right = VectorEnvRunner.sample
+
+    def sample(self):
+        rollout = right(self)
+        return Rollout(dict(rollout.arrays) | {"values": change(rollout["values"].copy())}, rollout.scores, [], 0)
+
+    patch.setattr(VectorEnvRunner, "sample", sample)
+
+
+def record_other_values(patch):
+    change_values(patch, lambda values: -5 * values + 7)
+
+
+def forget_the_value_behind(patch):
+    change_values(patch, lambda values: np.concatenate([values[:-1], 0 * values[-1:]]))
+
+
+def open_with_other_rules(patch):
+    right = AtariGames.__init__
+    patch.setattr(AtariGames, "__init__", lambda self, env, *given: right(self, env | {"sticky": 0.9}, *given))
+
+
+def never_advance(patch):
+    patch.setattr(SuiteAlgorithm, "compute_share_done", lambda self: 0.0)
+
+
+def count_every_row(patch):
+    patch.setattr(Rollout, "agent_steps", property(lambda self: self["valid"].size))
+
+
+def keep_old_memory(patch):
+    right = VectorEnvRunner._play_step
+
+    def play(self, arrays, t, packed):
+        step, kept = self.games.step, []
+        self.games.step = lambda actions: (kept.extend(part.clone() for part in self._state), step(actions))[1]
+        found = right(self, arrays, t, packed)
+        self.games.step = step
+        for part, old in zip(self._state, kept, strict=True):
+            part.copy_(old)
+        return found
+
+    patch.setattr(VectorEnvRunner, "_play_step", play)
+
+
+def learn_with_old_memory(patch):
+    right = RolloutLearner._load_rollout
+
+    def load(self, rollout):
+        columns = right(self, rollout)
+        return columns | {"starts": torch.zeros_like(columns["starts"])}
+
+    patch.setattr(RolloutLearner, "_load_rollout", load)
+
+
+RATIO, STICKY, SAME_ROWS = "the policy that learns", "sticky actions", "the same observation"
+VALUES, FINAL_VALUES, MEMORY = "the recorded values", "the value behind a time limit", "the memory is empty"
+OF_PIXELS = {  # faults that rounding to bfloat16, or games that do not end in a short Rollout, could hide
+    "nature_cnn": {
+        turn_entropy: (GRADIENT,),
+        act_on_zeros: (RATIO, VALUES),
+        negate_policy: (SAME_NETWORK,),
+        mix_rows: (SAME_NETWORK, SAME_ROWS),
+        keep_old_pictures: (RATIO, VALUES),
+        end_with_the_new_picture: (TRUNCATION,),
+        forget_final_values: (FINAL_VALUES,),
+        record_other_values: (VALUES,),
+        forget_the_value_behind: (VALUES,),
+        open_with_other_rules: (STICKY,),
+        never_advance: ("the step size follows",),
+        count_every_row: ("agent steps are counted",),
+    },
+    "cnn_lstm": {keep_old_memory: (RATIO, VALUES, MEMORY), learn_with_old_memory: (RATIO, GRADIENT)},
+}
+
+
+@pytest.mark.parametrize("model", OF_PIXELS)
+def test_a_fault_is_found_in_bfloat16_and_across_the_ends_of_games(model, make_subject):
+    memory = () if model == "nature_cnn" else ("model.lstm_size=16",)
+    small = ("algo.num_envs=2", "algo.horizon=8", "model.hidden=16", "model.dtype=bfloat16", *memory)
+    subject = make_subject("algo=a2c", "env=assault", "env.protocol=machado", f"model={model}", *small)
+    assert subject.plan.dtype == "bfloat16"
+    questions = tuple({question for seen in OF_PIXELS[model].values() for question in seen})
+    assert {f.status for f in ask(subject, *questions).values()} <= {PASS, DIFFERS}
+    for fault, seen in OF_PIXELS[model].items():
+        with pytest.MonkeyPatch.context() as patch:
+            fault(patch)
+            for cached in ("rollout", "batch", "spread_learner", "acted", "first_update"):
+                subject.__dict__.pop(cached, None)
             found = {question: f.status for question, f in ask(subject, *seen).items()}
         assert list(found.values()) == [FAIL] * len(seen), (fault.__name__, found)
 
