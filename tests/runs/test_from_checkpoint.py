@@ -6,8 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from environments.checkout import ROOT
+from environments.games import atari_layout
+from playing.loaded_agent import load_agent
+from probes.networks import read_pixels
 
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "agents.md").read_text(), re.S)
 
@@ -27,8 +31,23 @@ def run_program(word: str, folder, argument: str) -> str:
 
 
 def test_the_page_has_no_other_programs():
-    words = ("make_env()", "ALEInterface()", "RLModule.from", "Algorithm.from")
+    words = ("make_env()", "ALEInterface()", "nn.Sequential", "RLModule.from", "Algorithm.from")
     assert [[word in program for word in words].count(True) for program in PROGRAMS] == [1] * len(words)
+
+
+def test_plain_torch_has_the_policy_and_values_of_the_network(capsys, monkeypatch):
+    agent, (program,) = load_agent(ROOT / "agents/assault_ppo"), [one for one in PROGRAMS if "nn.Sequential" in one]
+    monkeypatch.setattr(sys, "argv", ["program", str(ROOT / "agents/assault_ppo")])
+    plain: dict = {}
+    exec(program, plain)
+    assert capsys.readouterr().out.startswith("tensor(")
+    obs = torch.randint(256, (4, *agent.observation_space.shape), dtype=torch.uint8)
+    pixels = read_pixels(obs, atari_layout(agent.settings["env"]))
+    with torch.no_grad():
+        features, net = plain["torso"](pixels / 255), agent.network
+        policy, values = net.act(obs, net.pack(), ())[:2]
+    assert policy.log_softmax(-1).sub(plain["policy"](features).log_softmax(-1)).abs().max() < 0.3  # bf16, up to 9
+    assert values.sub(plain["value"](features)[:, 0]).abs().max() < 0.1
 
 
 @pytest.mark.end_to_end
