@@ -213,7 +213,9 @@ def refuse_uncommon_settings(arms: list[Arm]) -> None:
         for arm, value in zip(arms, values, strict=True):
             if value != values[0]:
                 both = f"{arms[0].label} has {key}={values[0]}, {arm.label} {key}={value}"
-                raise Mistake(f"all runs of a grid have {key} in common ({both}); type {key}=<one value>")
+                raise Mistake(
+                    mask_passwords(f"all runs of a grid have {key} in common ({both}); type {key}=<one value>")
+                )
 
 
 def explain_limit(number: int, what: str, limit: int) -> str:

@@ -164,7 +164,7 @@ class Subject:
         with torch.no_grad():
             numbers, values = net.act(obs, net.pack(), net.make_initial_state(len(obs)))[:2]
             for head, seen, largest in ((net.policy, numbers[:, : net.policy.out_features], 3), (net.value, values, 1)):
-                head.weight *= largest / float(seen.abs().max())
+                head.weight *= largest / max(1e-6, float(seen.abs().max()))
         return learner
 
     @cached_property

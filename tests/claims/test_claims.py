@@ -18,7 +18,7 @@ from claims.claim import Prediction, list_claims, read_claim, read_training
 from claims.measurements import CONTENTS, MEANINGS, MEASUREMENTS
 from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
 from claims.report import describe_finding, write_report
-from claims.training import make_grid, refuse_unmeasured
+from claims.training import make_grid, refuse_unfit, refuse_unmeasured
 from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
 from claims.wrappers import Levels, Push
 
@@ -51,12 +51,14 @@ def test_help_says_what_can_be_typed_and_tests_nothing():
 def test_every_arm_of_every_claim_composes_and_every_prediction_can_be_measured(name):
     claim = CLAIMS[name]
     trainings = [read_training(claim, one) for one in claim.trainings]
-    for training in trainings:
-        for arm in make_grid(training, 10, "outputs").arms:
+    grids = [make_grid(training, 10, "outputs") for training in trainings]
+    for grid in grids:
+        for arm in grid.arms:
             assert arm.settings["stop"]["episode_return"] is None, f"{arm.name} would stop at a score"
             assert arm.settings["seed"] == list(range(1, 11))
             assert arm.settings["stop"]["agent_steps"] >= claim.until
     refuse_unmeasured(claim, trainings)
+    refuse_unfit(claim, grids)
 
 
 def test_claims_are_in_the_order_of_the_lecture():

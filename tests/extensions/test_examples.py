@@ -1,6 +1,7 @@
 """The examples of docs/extending.md: run from outside of the suite, on other processes, and as a job."""
 
 import csv
+import importlib
 import json
 import os
 import re
@@ -10,9 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import run
+from algorithms.ppo import ppo_loss
+from custom_models.distributions import Categorical
 from run_directory.layout import OWN_MODULES
 from settings.environments import GymnasiumSettings
 from settings.setting import list_settings
@@ -104,6 +108,34 @@ def test_an_algorithm_from_outside_trains_goes_on_and_can_be_played_with(type_th
     type_there("command=evaluate", f"run={trained}", "way=greedy", "episodes=2")
     wrong = type_there(*words, "algo.scale_decay=2", code=2)
     assert wrong.stderr.startswith("error: algo.scale_decay=2") and wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.end_to_end
+def test_ppo_with_another_loss_trains_and_reports_its_terms(type_there):
+    words = ["algo=spo", "env=cartpole", "algo.num_envs=4", "algo.horizon=64", "algo.minibatch_size=64"]
+    trained = directory_in(type_there(*words, "cluster.cpus=1", "report_every=256", "stop.agent_steps=1024").stdout)
+    rows = read_rows(trained)
+    assert all(float(row["ratio_distance"]) > 0 for row in rows) and "clip_fraction" not in rows[0]
+
+
+def test_the_gradient_of_spo_is_that_of_ppo_where_the_ratio_is_1(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    spo = importlib.import_module("spo")
+    logits = torch.randn(16, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    values, actions = torch.zeros(16, requires_grad=True), torch.arange(16) % 3
+    columns = {"advantages": torch.linspace(-2, 3, 16), "targets": torch.linspace(0, 1, 16), "actions": actions}
+    batch = columns | {"logp": Categorical(logits).logp(actions).detach(), "values": torch.zeros(16)}
+    losses = (
+        loss(Categorical(logits), values, batch, 0.2, None, 0.5, 0.01, None)[0] for loss in (ppo_loss, spo.spo_loss)
+    )
+    (first, _), (second, _) = (torch.autograd.grad(loss, (logits, values)) for loss in losses)
+    torch.testing.assert_close(first, second)
+    far = batch | {"logp": batch["logp"] - 1}  # a ratio of e, which SPO pulls back
+    pulled = torch.autograd.grad(spo.spo_loss(Categorical(logits), values, far, 0.2, None, 0.5, 0.0, None)[0], logits)[
+        0
+    ]
+    chosen = pulled[torch.arange(16), actions]
+    assert (chosen[columns["advantages"] > 0] > 0).all()
 
 
 FROM_SCRATCH = """
