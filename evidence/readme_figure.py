@@ -27,8 +27,8 @@ PANELS = {  # title -> label of a curve -> its study, and the label that the cur
         "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
         "PPO": ("2026-11-29_ppo_fire", "ppo assault"),
     },
-    "10 million agent steps, 1 seed": {
-        "A2C": ("2026-11-29_a2c_10m_fire", "a2c"),
+    "10 million agent steps, 1 or 2 seeds": {
+        "A2C": ("2026-11-30_a2c_10m_two_seeds", "a2c assault"),
         "A3C": ("2026-11-27_a3c_10m", "a3c"),
         "PPO": ("2026-11-26_gpu_ppo_10m", "64 envs x 32"),
     },
