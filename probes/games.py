@@ -171,9 +171,8 @@ def follow_time_limit(subject: Subject) -> Finding:
     games.close()
     others.close()
     right = bool(seen == steps and cut.truncated.all() and not cut.terminated.any() and cut.final_obs is not None)
-    if (
-        cut.final_obs is not None
-    ):  # ALE 0.12 ends the step before it has taken the last frame, so it may differ a little
+    if cut.final_obs is not None:
+        # ALE 0.12 ends the step before it has taken the last frame, so this picture may differ a little.
         right &= measure_difference(cut.final_obs, whole.obs) <= measure_difference(cut.final_obs, cut.obs)
     return judge(
         right, f"cut after {seen} agent steps of {skip} frames: truncated, with the old game's last picture", True

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from algorithms import a2c
 from algorithms.learner import RolloutLearner
 from algorithms.suite_algorithm import SuiteAlgorithm
 from audit import run_probes as run_probes_module
+from audit.commands import audit
 from audit.report import count_answers, format_answer, format_files, list_probes, run_probes
 from custom_models.actor_critic import ActorCritic
 from custom_models.distributions import Categorical
@@ -727,3 +729,12 @@ def test_settings_of_a_training_are_refused(capsys):
     for word in ("evaluate=true", "label=wide", "run=there", "way=greedy"):
         assert run.main(["command=audit", "env=cartpole", word]) == 2
     assert "an audit trains no run" in capsys.readouterr().err
+
+
+def test_the_command_in_the_file_can_be_pasted_and_has_no_password(compose, monkeypatch):
+    given: list = []
+    monkeypatch.setattr("audit.commands.run_audit", lambda *words: given.extend(words) or 0)
+    typed = ["python", "run.py", "output_dir=/tmp/a b", "cluster.address=ray://me:hunter2@host:10001"]
+    assert audit(compose(["algo=a2c", "env=cartpole"]), typed) == 0
+    words = shlex.split(given[-1])
+    assert words[:3] == typed[:3] and "hunter2" not in given[-1]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import run
-from command_line.completion import FLAGS, SHELLS, complete_word, get_completion_script
+from command_line.completion import FLAGS, SHELLS, complete_word, get_completion_script, list_folders, list_yaml_files
 from experiments.composition import GROUPS, ROOT, list_options
 
 
@@ -130,3 +130,8 @@ def ask_bash(line):
         cwd=ROOT,
     )
     return [word for word in result.stdout.split("\n") if word]
+
+
+@pytest.mark.parametrize("complete", [list_folders, list_yaml_files])
+def test_the_home_of_a_user_who_is_not_known_completes_to_nothing(complete):
+    assert complete("~no_such_user_here/") == []

@@ -2,11 +2,13 @@
 
 import json
 
+import pytest
 import yaml
 
 from comparisons.comparison import compare_runs
 from comparisons.notes import list_notes
-from comparisons.tables import list_arms
+from comparisons.tables import group_starts, list_arms, name_starts
+from settings.mistakes import Mistake
 from tests.comparisons.made_up_runs import write_run
 
 START = {"command": [], "packages": {}, "hardware": {}}
@@ -82,6 +84,29 @@ def test_seeds_of_one_arm_with_other_settings_are_named(tmp_path):
     runs = [write_run(tmp_path / "arm" / f"seed_{seed}", [1], seed=seed) for seed in (1, 2)]
     change(runs[1], "algo", lr=0.5)
     assert "algo.lr" in notes_of(tmp_path / "arm", labels=["arm"])
+
+
+def test_a_start_without_a_commit_is_listed_all_the_same(tmp_path):
+    run = write_run(tmp_path / "a", [1])
+    (run / "run.json").write_text(json.dumps({"starts": [START | {"command": ["python", "run.py", "seed=7"]}]}))
+    [comparison] = compare_runs([(None, run)])
+    assert "seed=7" in name_starts(group_starts(comparison.runs))
+
+
+def test_a_budget_that_is_no_number_is_refused(tmp_path):
+    run = write_run(tmp_path / "a", [1])
+    change(run, "stop", agent_steps="many")
+    with pytest.raises(Mistake, match="stop.agent_steps"):
+        compare_runs([(None, run)])
+
+
+def test_arms_are_paired_only_where_all_seeds_have_the_same_settings(tmp_path):
+    for arm in ("a", "b"):
+        runs = [write_run(tmp_path / arm / f"seed_{seed}", [1, seed], seed=seed) for seed in (1, 2)]
+    groups = [(arm, tmp_path / arm) for arm in ("a", "b")]
+    assert compare_runs(groups)[0].share_streams("a", "b")
+    change(runs[1], "algo", lr=0.5)
+    assert not compare_runs(groups)[0].share_streams("a", "b")
 
 
 def test_an_arm_in_which_no_game_has_ended_is_named(tmp_path):

@@ -94,7 +94,7 @@ def test_files_that_differ_in_what_all_runs_have_in_common_are_refused(tmp_path,
         lines = ["# @package _global_", "defaults: [override /env: cartpole]", f"algo: {{gamma: 0.{9 - number}}}"]
         file.write_text("\n".join([*lines, f"{key}: {str(value).lower()}", ""]))
     words = [f"tuned_configs={files[0]},{files[1]}"]
-    with pytest.raises(Mistake, match=f"{key}=<one value>"):
+    with pytest.raises(Mistake, match=f"{key}="):
         read_grid(words)
     assert len(read_grid([*words, f"{key}={str(values[0]).lower()}"]).arms) == 2
 
