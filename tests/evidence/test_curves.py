@@ -1,8 +1,11 @@
+from pathlib import Path
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from evidence import curves
-from evidence.curves import ReferenceLine, average_curves, draw_curves, draw_groups, extract_curve
+from evidence.curves import ReferenceLine, average_curves, draw_curves, draw_groups, extract_curve, save_figure
 
 
 def progress(*scores: float) -> dict[str, np.ndarray]:
@@ -74,3 +77,18 @@ def test_evaluations_are_dots_at_the_agent_steps_of_their_weights(tmp_path, monk
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [(list(dot.get_xdata()), list(dot.get_ydata())) for dot in dots] == [([1, 3], [30, 60])] * 2
     assert [text.get_text() for text in axes.get_legend().get_texts()].count("a, evaluations") == 1
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"old")
+
+    def write_half(self, content):
+        with open(self, "wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError):
+        save_figure(plt.figure(), path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
