@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.hosts import PATIENCE_S, Host, Network, run_command
-from benchmarks.rounds import ROOT, has_row, read_tail, wait_output
-from run_directory.layout import PROGRESS_CSV
+from benchmarks.rounds import ROOT, find_begun, read_tail, wait_output
 from run_directory.progress_table import read_rows
 
 LEARNER_CPUS = 2
@@ -77,7 +76,7 @@ class Run:
 
     def read_progress(self) -> list[dict[str, str]]:
         """Return the rows of progress.csv that are written so far."""
-        found = [path for path in self.folder.rglob(PROGRESS_CSV) if has_row(path)]
+        found = find_begun(self.folder)
         if not found:
             return []
         return read_rows(found[0])

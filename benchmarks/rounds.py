@@ -207,7 +207,7 @@ def run_suite(
     with run_process(command, ROOT, log, variables) as process:
         while process.poll() is None:
             time.sleep(0.05)
-            if start_s is None and any(has_row(path) for path in folder.rglob(PROGRESS_CSV)):
+            if start_s is None and find_begun(folder):
                 start_s = time.monotonic() - start
             if sample_memory and time.monotonic() >= next_sample_at:
                 next_sample_at = time.monotonic() + 0.5
@@ -223,6 +223,15 @@ def run_suite(
         "peak_pss_mib": peak,
         "last_row": last,
     }
+
+
+def find_begun(folder: Path) -> list[Path]:
+    """Return the progress.csv of each run below a folder that has its first row.
+
+    Folders of checkpoints come and go meanwhile; `Path.rglob` fails where one has just gone.
+    """
+    found = [Path(root, PROGRESS_CSV) for root, _, names in os.walk(folder) if PROGRESS_CSV in names]
+    return [path for path in found if has_row(path)]
 
 
 def has_row(progress: Path) -> bool:

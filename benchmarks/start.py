@@ -15,8 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import list_descendants, run_process
-from benchmarks.rounds import ROOT, begin, has_row, make_parser, run_alone, run_main, write_result
-from run_directory.layout import PROGRESS_CSV
+from benchmarks.rounds import ROOT, begin, find_begun, make_parser, run_alone, run_main, write_result
 
 INTERVAL_S = 0.02
 RUN = ("seed=1", "evaluate=false", "logger=null", "stop.agent_steps=1_000_000_000")
@@ -50,7 +49,7 @@ def watch(folder: Path, overrides: list[str]) -> dict[str, dict[str, float]]:
     command = [sys.executable, "run.py", *RUN, f"output_dir={folder / 'run'}", *overrides]
     start = time.monotonic()
     with run_process(command, ROOT, log) as process:
-        while not any(has_row(path) for path in folder.rglob(PROGRESS_CSV)):
+        while not find_begun(folder):
             if process.poll() is not None:
                 raise SystemExit(log.read_text())
             for one in list_descendants():

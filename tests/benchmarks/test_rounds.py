@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,23 @@ def test_the_order_turns_round_every_other_round(capsys):
     found = rounds.take_turns({name: contestant(name) for name in "abc"}, 3)
     assert "".join(order) == "abccbaabc"
     assert [sorted(measured) for measured in found] == [["a", "b", "c"]] * 3
+
+
+def test_a_run_that_has_begun_is_found_though_its_checkpoints_come_and_go(tmp_path, monkeypatch):
+    run, real = tmp_path / "ppo" / "assault" / "a1", os.scandir
+    (run / "checkpoints" / ".last.new").mkdir(parents=True)
+    (run / "progress.csv").write_text("agent_steps,agent_steps_per_s\n")
+
+    def scandir(path="."):
+        if str(path).endswith(".last.new"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert rounds.find_begun(tmp_path) == []
+    (run / "progress.csv").write_text("agent_steps,agent_steps_per_s\n1024,500\n")
+    (tmp_path / "progress.csv").write_text("training_iteration\n1\n")  # Ray Tune's
+    assert rounds.find_begun(tmp_path) == [run / "progress.csv"]
 
 
 def test_a_ratio_is_taken_within_a_round_before_the_median():
