@@ -24,6 +24,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from ale_py import ALEInterface, LoggerMode
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
@@ -99,8 +100,11 @@ def open_bare_env(env: dict, render_mode: str | None = None) -> gymnasium.Env:
     kwargs: dict[str, Any] = copy.deepcopy(env.get("kwargs") or {})
     if render_mode:
         kwargs["render_mode"] = render_mode
-    if spec_of(env["id"]) is None:
+    spec = spec_of(env["id"])
+    if spec is None:
         raise gymnasium.error.UnregisteredEnv(f"{env['id']}: nobody has registered it")
+    if str(spec.entry_point).startswith("ale_py"):  # else it prints its banner
+        ALEInterface.setLoggerMode(LoggerMode.Error)
     opened = gymnasium.make(env["id"], **kwargs)
     for path, arguments in list_wrappers(env):
         wrapper = import_wrapper(path)

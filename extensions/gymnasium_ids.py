@@ -39,14 +39,18 @@ def check_environment(env: dict, algo: str) -> None:
         algo: the name of the algorithm.
 
     Raises:
-        Mistake: it is unknown, it is a game of ALE, it cannot be made, or its observations or actions are of a kind
-            that the networks or the algorithm do not take.
+        Mistake: it is unknown, it is a game of ALE without a wrapper, it cannot be made, or its observations or actions
+            are of a kind that the networks or the algorithm do not take.
     """
-    check_id(env["id"])
+    spec = check_id(env["id"])
+    if str(spec.entry_point).startswith("ale_py") and not env["wrappers"]:
+        raise Mistake(
+            f"env.id={env['id']} is a game of ALE, which is played under a protocol; type env=atari "
+            f"env.game={spec.kwargs.get('game', '<game>')} instead, or give rules of your own with env.wrappers"
+        )
     check_arguments(env)
     try:
         bare = open_bare_env(env)
-        is_ale_game, spec = type(bare.unwrapped).__module__.startswith("ale_py"), bare.spec
         observations, actions = bare.observation_space, bare.action_space
     except Mistake:
         raise
@@ -56,18 +60,16 @@ def check_environment(env: dict, algo: str) -> None:
         raise Mistake(f"env.id={env['id']}: it cannot be made here ({describe_error(error)}){hint}") from error
     with suppress(Exception):
         bare.close()
-    if is_ale_game:
-        raise _explain_ale_game(env["id"], spec)
     check_observations(env, observations)
     check_actions(env, actions, algo)
     check_pictures(env)
 
 
-def check_id(env_id: str) -> None:
-    """Check that Gymnasium knows an id, and that it is no game of ALE; a module that is named in it is imported.
+def check_id(env_id: str) -> EnvSpec:
+    """Return what Gymnasium knows of an id; a module that is named in it is imported.
 
     Raises:
-        Mistake: it does not, or it is.
+        Mistake: it knows nothing, or the module cannot be imported.
     """
     module, _, name = env_id.rpartition(":")
     try:
@@ -82,8 +84,7 @@ def check_id(env_id: str) -> None:
         near = difflib.get_close_matches(name, gymnasium.registry, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else "it takes the id of a Gymnasium environment"
         raise Mistake(f"env.id={env_id}: Gymnasium knows no such environment; {hint}")
-    if str(spec.entry_point).startswith("ale_py"):  # here, because ALE prints its banner when a game is made
-        raise _explain_ale_game(env_id, spec)
+    return spec
 
 
 def check_arguments(env: dict) -> None:
@@ -196,9 +197,3 @@ def check_pictures(env: dict) -> None:
             "for a stack of other observations add "
             "'env.wrappers=[{gymnasium.wrappers:FrameStackObservation: {stack_size: 4}}]'"
         )
-
-
-def _explain_ale_game(env_id: str, spec: EnvSpec | None) -> Mistake:
-    """Return the Mistake for a Gymnasium id of an ALE game: Gymnasium would skip frames and bypass the protocol."""
-    game = spec.kwargs.get("game", "<game>") if spec else "<game>"
-    return Mistake(f"env.id={env_id} is a game of ALE, played under a protocol; type env=atari env.game={game} instead")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +18,7 @@ import yaml
 import run
 from algorithms.ppo import ppo_loss
 from custom_models.distributions import Categorical
+from environments.gymnasium_envs import open_env
 from run_directory.layout import OWN_MODULES
 from settings.environments import GymnasiumSettings
 from settings.setting import list_settings
@@ -221,3 +223,25 @@ def test_games_of_the_curriculum_grow(type_there):
     trained = directory_in(type_there(*TINY, "stop.agent_steps=4096", wrapper, "cluster.num_env_runners=1").stdout)
     rows = read_rows(trained)
     assert float(rows[0]["episode_length_mean"]) <= 10 < float(rows[-1]["episode_length_mean"])
+
+
+def test_the_score_of_assault_is_hidden_and_nothing_else(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    env = yaml.safe_load((EXAMPLES / "env" / "hidden_score.yaml").read_text())["env"]
+    hidden, shown = open_env(env), open_env(env | {"wrappers": env["wrappers"][:1]})
+    pairs = [(hidden.reset(seed=0)[0], shown.reset(seed=0)[0])]
+    pairs += [(hidden.step(action)[0], shown.step(action)[0]) for action in np.arange(40) % hidden.action_space.n]
+    assert all((ours[5:] == theirs[5:]).all() and not ours[:5].any() for ours, theirs in pairs)
+    assert any(theirs[:5].any() for _, theirs in pairs)
+
+
+@pytest.mark.end_to_end
+def test_a_game_of_ale_under_rules_of_ones_own_is_trained_evaluated_and_recorded(type_there):
+    words = ["env=hidden_score", "model=a3c_cnn", "algo.num_envs=2", "algo.horizon=64", "algo.minibatch_size=64"]
+    less = ["cluster.cpus=1", "report_every=128", "stop.agent_steps=512", "evaluate=true", "episodes=1"]
+    done = type_there(*words, *less)
+    assert "Arcade Learning Environment" not in done.stdout + done.stderr  # ALE's banner
+    trained = directory_in(done.stdout)
+    assert trained.parent.name == "hidden_score" and int(read_rows(trained)[-1]["agent_steps"]) >= 512
+    type_there("command=record", f"run={trained}", "games=1")
+    assert list((trained / "recordings").glob("*.mp4"))
