@@ -239,6 +239,17 @@ def test_what_can_work_is_not_refused(world):
     check_environment(settings_of(world), "ppo")
 
 
+def test_a_game_of_ale_under_rules_of_ones_own_is_not_refused(monkeypatch):
+    kwargs, wrapper = {"frameskip": 1}, {"gymnasium.wrappers:AtariPreprocessing": {"noop_max": 0}}
+    check_environment(settings_of("ALE/Assault-v5", kwargs=kwargs, wrappers=[wrapper]), "ppo")
+    monkeypatch.setitem(gymnasium.registry, "Mine-v0", gymnasium.envs.registration.EnvSpec("Mine-v0", open_assault))
+    check_environment(settings_of("Mine-v0"), "ppo")
+
+
+def open_assault() -> gymnasium.Env:
+    return gymnasium.make("ALE/Assault-v5", frameskip=1)
+
+
 @pytest.mark.parametrize("env_id", ["FrozenLake-v1", "Taxi-v3", "Blackjack-v1", "CliffWalking-v1"])
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_environments_of_tables_and_cards_can_be_learned(env_id, algo):
