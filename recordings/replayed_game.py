@@ -145,6 +145,18 @@ class Emulator:
         """Do nothing: an emulator keeps nothing open."""
 
 
+def find_picture_rate(env: gymnasium.Env) -> float:
+    """Return the pictures per second of an environment that is drawn once per agent step, at the game's own speed.
+
+    Other environments say it themselves; a game of ALE says 30, whatever the frames of a step are.
+    """
+    if not hasattr(env.unwrapped, "ale"):
+        return float(env.metadata.get("render_fps") or 30)
+    name = "frame_skip" if env.has_wrapper_attr("frame_skip") else "_frameskip"  # AtariPreprocessing's, or the game's
+    frames = env.get_wrapper_attr(name)  # a number, or (2, 5) where each step draws 2, 3 or 4
+    return Emulator.fps / (frames if isinstance(frames, int) else float(np.mean(range(*frames))))
+
+
 class Environment:
     """One game of a Gymnasium environment: one frame per agent step, and no sound.
 
@@ -185,7 +197,7 @@ class Environment:
             and picture.shape[2] == 3
         ):
             raise Mistake(f"env.id={self._id}: it has no pictures (render_mode rgb_array); record another environment")
-        self.fps = float(self._env.metadata.get("render_fps") or 30)
+        self.fps = find_picture_rate(self._env)
 
     def read_screen(self) -> np.ndarray:
         """Return the present frame: uint8 [H, W, 3]."""

@@ -203,6 +203,19 @@ def test_a_gaussian_policy_is_kept_as_means_and_deviations_and_its_actions_as_cl
     assert replay.actions.min() == -0.5 and replay.action_names == []
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "wrappers", "rate"),
+    [
+        ({"frameskip": 1}, [{"gymnasium.wrappers:AtariPreprocessing": {"frame_skip": 4}}], 15),
+        ({"frameskip": 3}, ["gymnasium.wrappers:GrayscaleObservation"], 20),
+        ({"frameskip": (2, 5)}, ["gymnasium.wrappers:GrayscaleObservation"], 20),
+    ],
+)
+def test_a_game_of_ale_under_other_rules_is_filmed_at_its_own_speed(kwargs, wrappers, rate):
+    env = {"id": "ale_py:ALE/Assault-v5", "kwargs": kwargs, "wrappers": wrappers}
+    assert Environment(env, 0, pictures=False).fps == rate
+
+
 def test_a_memory_begins_anew_and_a_run_without_a_critic_has_no_values(make_run):
     run = make_run("Drawn-v0", model={"lstm_size": 4})
     config = run / "config.yaml"
