@@ -81,6 +81,7 @@ monitoring: $(STAMP) ## on the head of a Ray cluster: a row RLlib in its dashboa
 	$(PY) deploy/monitoring.py $(ARGS)
 
 bench: $(STAMP) ## agent steps per second: this suite beside a bare loop, stock RLlib and others, in an hour or two
+	@case " $(ARGS)" in *' --out'*|*-path*) echo 'error: make bench runs four benchmarks: ARGS takes --quick or --rounds=N; SB3=<dir>, CLEANRL=<dir>' >&2; exit 2; esac
 	$(PY) -m benchmarks.throughput $(if $(SB3),--sb3-path "$(SB3)") $(if $(CLEANRL),--cleanrl-path "$(CLEANRL)") $(ARGS)
 	$(PY) -m benchmarks.actor_critics $(if $(SB3),--sb3-path "$(SB3)") $(ARGS)
 	$(PY) -m benchmarks.workers $(ARGS)

@@ -4,7 +4,7 @@
     python -m benchmarks.actor_critics --quick    # one short round, to see that it works; not for quoting
 
     A2C 16 x 5     bare loop | this suite | with an LSTM of 256 | Stable-Baselines3, envs in one process, in one each
-    A2C 64 x 20    bare loop | this suite | with OpenMP's own patience | with an LSTM of 256
+    A2C 64 x 20    bare loop | this suite | with an LSTM of 256
     A3C 64 x 20    two workers in two processes, 32 envs each, with A2C's epsilon and norm
     PPO 8 x 128    this suite | with an LSTM of 256
 
@@ -21,11 +21,11 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     run_main,
     run_module,
     run_suite,
     take_turns,
-    write_result,
 )
 
 SMALL, LARGE = ("algo.num_envs=16", "algo.horizon=5"), ("algo.num_envs=64", "algo.horizon=20")
@@ -41,7 +41,6 @@ SUITE = {  # contestant -> what is typed, agent steps timed: 10 seconds and more
     "ppo_8x128": (("algo=ppo",), 16_384),
     "ppo_8x128_lstm": (("algo=ppo", LSTM), 16_384),
 }
-SPIN = "300000"  # libgomp's own; the suite's is in cluster/connection.py
 WARM_UP = 5_120  # agent steps of the suite: two or three rows of progress.csv
 
 
@@ -52,10 +51,10 @@ def make_bare_loop(envs: int, horizon: int, agent_steps: int) -> Contestant:
     return lambda folder: run_module("bare_loop", folder, "--algo=a2c", *shape, updates)
 
 
-def make_suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int, **variables: str) -> Contestant:
-    """Return an experiment of this suite as a contestant, with variables added to its environment."""
+def make_suite(overrides: tuple[str, ...], warm_up: int, agent_steps: int) -> Contestant:
+    """Return an experiment of this suite as a contestant."""
     words = (*overrides, "env=assault", "model=nature_cnn")
-    return lambda folder: run_suite(folder, warm_up, agent_steps, *words, variables=variables)
+    return lambda folder: run_suite(folder, warm_up, agent_steps, *words)
 
 
 def summarize(rounds: list[dict]) -> dict[str, list[float]]:
@@ -71,10 +70,6 @@ def summarize(rounds: list[dict]) -> dict[str, list[float]]:
         "A2C 64 x 20, bare loop, agent steps/s": speed["bare_64x20"],
         "A2C 64 x 20, suite": speed["a2c_64x20"],
         "A2C 64 x 20, suite / bare loop": divide_rounds(speed["a2c_64x20"], speed["bare_64x20"]),
-        "A2C 64 x 20 with OpenMP's own patience, suite": speed["a2c_64x20_spinning"],
-        "A2C 64 x 20, suite / with OpenMP's own patience": divide_rounds(
-            speed["a2c_64x20"], speed["a2c_64x20_spinning"]
-        ),
         "A3C 2 processes x 32 x 20, suite": speed["a3c_64x20"],
         "A3C 2 processes x 32 x 20 / A2C 64 x 20": divide_rounds(speed["a3c_64x20"], speed["a2c_64x20"]),
         "A2C 64 x 20 with an LSTM, suite": speed["a2c_64x20_lstm"],
@@ -94,9 +89,9 @@ def main() -> None:
     warm_up = WARM_UP // min(shorter, 2)
     result = begin() | {"agent_steps": {name: steps // shorter for name, (_, steps) in SUITE.items()}}
 
-    def make_ours(name: str, **variables: str) -> Contestant:
+    def make_ours(name: str) -> Contestant:
         words, steps = SUITE[name]
-        return make_suite(words, warm_up, steps // shorter, **variables)
+        return make_suite(words, warm_up, steps // shorter)
 
     # What is compared stands side by side, because machines drift.
     contestants = sb3_speed.make_contestants("a2c", settings.sb3_path, 8000 // shorter) if with_sb3 else {}
@@ -105,11 +100,8 @@ def main() -> None:
     contestants["bare_16x5"] = make_bare_loop(16, 5, 40_000 // shorter)
     contestants["bare_64x20"] = make_bare_loop(64, 20, 51_200 // shorter)
     contestants["a2c_64x20"] = make_ours("a2c_64x20")
-    contestants["a2c_64x20_spinning"] = make_ours("a2c_64x20", GOMP_SPINCOUNT=SPIN)
     contestants |= {name: make_ours(name) for name in ("a2c_64x20_lstm", "a3c_64x20", "ppo_8x128", "ppo_8x128_lstm")}
-    result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summarize(result["rounds"])
-    write_result(result, settings.out)
+    measure_rounds(result, num_rounds, lambda number: take_turns(contestants, number), summarize, settings.out)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ _libc = ctypes.CDLL("libc.so.6")
 _libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep the heap, or each update pays for its page faults again
 _libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD; both before the first large allocation
 
+# Threads that wait give up their core soon, as in the suite: else they take it from the emulator.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in run.py
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as in cluster/connection.py
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn as nn  # noqa: E402
@@ -36,8 +40,8 @@ from gymnasium.spaces import Discrete  # noqa: E402
 from gymnasium.vector import AutoresetMode  # noqa: E402
 
 from benchmarks.processes import read_pss_mib  # noqa: E402
-from benchmarks.rounds import parse_count, run_main  # noqa: E402
-from environments.machine import count_cpus, find_fastest_dtype  # noqa: E402
+from benchmarks.rounds import count_threads, parse_count, run_main  # noqa: E402
+from environments.machine import find_fastest_dtype  # noqa: E402
 
 NHWC = torch.channels_last
 GAMMA, MAX_GRAD_NORM, ENTROPY_COEFF = 0.99, 0.5, 0.01
@@ -226,7 +230,7 @@ def main() -> None:
     parser.add_argument(
         "--updates", type=parse_count, default=12, help=f"timed ones, after {WARM_UP_UPDATES} of warm-up"
     )
-    parser.add_argument("--threads", type=parse_count, default=count_cpus(), help="torch's and the envs'")
+    parser.add_argument("--threads", type=parse_count, default=count_threads(), help="torch's and the envs'")
     parser.add_argument("--seed", type=int, default=0)
     fastest = find_fastest_dtype()
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default=fastest, help="of the trunk")

@@ -7,7 +7,7 @@
 
 All that the script needs besides, .venv has. Its defaults are the shape of this suite's PPO: 8 envs x 128 steps, 4
 epochs of minibatches of 256, the Nature CNN, float32. EnvPool plays the games in threads of its own, one for each core
-and at most 8, and torch has as many threads as this process has CPUs.
+and at most 8, and torch has as many threads.
 
 Other versions of EnvPool: beside NumPy 2, 0.8.4 ignores actions, so that all its games are the same; 1.2.5 needs large
 packages of other games.
@@ -26,22 +26,34 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, parse_count, run_main, run_module
-from environments.machine import count_cpus
+from benchmarks.rounds import Contestant, count_threads, parse_count, run_main, run_module
+from benchmarks.sb3_speed import explain_failing_import
 
 SCRIPT = "ppo_atari_envpool.py"
+PACKAGES = ("envpool", "gym", "tyro")  # that it imports and .venv has not
 UPDATE = re.compile(r"SPS: \d+$")  # what the script prints after each update
 STEPS_PER_UPDATE = 8 * 128
 WARM_UP_UPDATES = 2
 
 
 def check_path(parser: argparse.ArgumentParser, path: str | None) -> bool:
-    """Return whether a folder was given; say so if none was, and end the program if the script is not there."""
-    if path and not Path(path, SCRIPT).is_file():
-        parser.error(f"--cleanrl-path {path}: there is no {SCRIPT}; benchmarks/cleanrl_speed.py says how to get it")
+    """Return whether a folder was given; say so if none was. End the program if the script or what it imports is not
+    there."""
+    if path:
+        check_script(parser, path)
+    if path and (why := explain_failing_import(PACKAGES, path, first=True)):
+        parser.error(
+            f"--cleanrl-path {path}: what {SCRIPT} needs is not there ({why}); see benchmarks/cleanrl_speed.py"
+        )
     if not path:
         print("CleanRL is left out: benchmarks/cleanrl_speed.py says how to get it, then make bench CLEANRL=cleanrl")
     return bool(path)
+
+
+def check_script(parser: argparse.ArgumentParser, path: str) -> None:
+    """End the program if the script is not there."""
+    if not Path(path, SCRIPT).is_file():
+        parser.error(f"--cleanrl-path {path}: there is no {SCRIPT}; benchmarks/cleanrl_speed.py says how to get it")
 
 
 def make_contestants(path: str, updates: int) -> dict[str, Contestant]:
@@ -61,12 +73,12 @@ def main() -> None:
     parser.add_argument("--updates", type=parse_count, default=10, help="timed ones, after warm-up")
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
-    check_path(parser, settings.cleanrl_path)
+    check_script(parser, settings.cleanrl_path)
     script = Path(settings.cleanrl_path, SCRIPT).resolve()
     total = (WARM_UP_UPDATES + settings.updates) * STEPS_PER_UPDATE
     words = ["--env-id=Assault-v5", f"--total-timesteps={total}", "--no-cuda"]
     variables = os.environ | {"PYTHONPATH": str(script.parent), "PYTHONUNBUFFERED": "1"}
-    variables["OMP_NUM_THREADS"] = str(count_cpus())
+    variables["OMP_NUM_THREADS"] = str(count_threads())
     with (
         tempfile.TemporaryDirectory(prefix="cleanrl_") as folder,
         subprocess.Popen(

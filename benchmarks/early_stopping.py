@@ -6,14 +6,24 @@
 A repetition is `python run.py tune_searches=cartpole_ppo` twice, with the same seed and so the same fresh seeds: once
 with search.scheduler=asha, once with none. Counted are the agent steps of the trials alone; the winners are compared on
 five fresh seeds, which no choice was made by. Speed plays no part, so other work may go on beside it.
-Comes out: a table, and JSON in `--out`.
+Prints a table, and writes JSON to `--out`.
 """
 
 import sys
 from pathlib import Path
 
 from benchmarks.processes import run_process
-from benchmarks.rounds import ROOT, begin, divide_rounds, make_parser, run_main, take_turns, wait_output, write_result
+from benchmarks.rounds import (
+    ROOT,
+    begin,
+    divide_rounds,
+    make_parser,
+    measure_rounds,
+    run_main,
+    take_turns,
+    wait_output,
+    write_json,
+)
 from evidence.search_result import read_finalists
 from evidence.statistics import paired_difference
 from run_directory.layout import PROGRESS_CSV
@@ -71,15 +81,15 @@ def main() -> None:
     parser = make_parser(__doc__, "early_stopping.json")
     parser.set_defaults(rounds=5)
     settings = parser.parse_args()
-    result = begin() | {"fresh_seeds": FRESH_SEEDS}
+    result: dict = begin() | {"fresh_seeds": FRESH_SEEDS}
     num_rounds, others = (1, ["search.trials=4"]) if settings.quick else (settings.rounds, [])
-    result["rounds"] = take_turns({s: make_contestant(s, *others) for s in ("asha", "none")}, num_rounds)
-    result["summary"] = summarize(result["rounds"])
+    contestants = {s: make_contestant(s, *others) for s in ("asha", "none")}
+    measure_rounds(result, num_rounds, lambda number: take_turns(contestants, number), summarize, settings.out)
     if len(result["rounds"]) > 1:
         asha, none = ([m[s]["fresh_mean"] for m in result["rounds"]] for s in ("asha", "none"))
         mean, low, high = result["difference"] = paired_difference(asha, none)
         print(f"\nwinners on fresh seeds, asha - none: {mean:+.1f} (95 % interval {low:+.1f} to {high:+.1f})")
-    write_result(result, settings.out)
+        write_json(result, settings.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How near does PPO come to what a machine with a GPU can do? Linux only.
 
-    python -m benchmarks.gpu            # three rounds of all below; 19 of the 24 of one took 12 min on an H200
+    python -m benchmarks.gpu            # three rounds; 19 of the 24 parts of one took 12 min on an H200
     python -m benchmarks.gpu --quick    # one short round with 8 envs, to see that it works; not for quoting
 
     alone    E  the emulator, random actions on all cores | I  acting on the GPU | L  updates on the GPU
@@ -34,11 +34,11 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     run_main,
     run_module,
     run_suite,
     take_turns,
-    write_result,
 )
 from cluster.plan import make_plan
 from environments.games import make_games
@@ -47,6 +47,7 @@ from environments.threads import configure_threads
 from rollouts.device import Acting
 from rollouts.rollout import Rollout, RolloutData, list_columns
 from runs.build import build_config
+from settings.mistakes import Mistake
 
 HORIZON, NUM_RUNNERS = 128, (0, 2, 8)
 UPDATES = {8: 20, 64: 8, 256: 4}  # number of envs -> updates that a whole run is timed over
@@ -70,29 +71,29 @@ def list_overrides(
 # Each part alone ------------------------------------------------------------------------------------------------------
 
 
-def measure_rate(work: Callable[[], Any], steps: int, patience_s: float) -> float:
+def measure_rate(work: Callable[[], Any], steps: int, duration_s: float) -> float:
     """Return the agent steps/s of a call that does so many and waits for the GPU; the first call is not counted."""
     work()
     start, times = time.perf_counter(), 0
-    while time.perf_counter() - start < patience_s:
+    while time.perf_counter() - start < duration_s:
         work()
         times += 1
     return times * steps / (time.perf_counter() - start)
 
 
-def measure_emulator(num_envs: int, patience_s: float) -> float:
+def measure_emulator(num_envs: int, duration_s: float) -> float:
     """Return E: the agent steps/s of ALE's vector env on all cores."""
     threads = min(count_cpus(), num_envs)
     mode = AutoresetMode.SAME_STEP
     env: Any = AtariVectorEnv("assault", num_envs=num_envs, num_threads=threads, stack_num=1, autoreset_mode=mode)
     rng = np.random.default_rng(0)
     env.reset(seed=0)
-    found = measure_rate(lambda: env.step(rng.integers(0, env.single_action_space.n, num_envs)), num_envs, patience_s)
+    found = measure_rate(lambda: env.step(rng.integers(0, env.single_action_space.n, num_envs)), num_envs, duration_s)
     env.close()
     return found
 
 
-def measure_acting(device: torch.device, num_envs: int, patience_s: float) -> float:
+def measure_acting(device: torch.device, num_envs: int, duration_s: float) -> float:
     """Return I: the agent steps/s from stacks on the host to actions on the host, by the suite's network."""
     learner, games = make_learner(device, num_envs)
     net, generator, actor = learner.net, torch.Generator().manual_seed(0), Acting(device)
@@ -104,10 +105,10 @@ def measure_acting(device: torch.device, num_envs: int, patience_s: float) -> fl
             policy = net.Policy(actor.act(net, obs, packed, ())[0])
             policy.logp(policy.sample(generator))
 
-        return measure_rate(step, num_envs, patience_s)
+        return measure_rate(step, num_envs, duration_s)
 
 
-def measure_learning(device: torch.device, num_envs: int, patience_s: float) -> float:
+def measure_learning(device: torch.device, num_envs: int, duration_s: float) -> float:
     """Return L: the agent steps/s from a rollout of noise on the host to new weights, all epochs."""
     learner, games = make_learner(device, num_envs)
     rng, steps = np.random.default_rng(0), num_envs * HORIZON
@@ -119,7 +120,7 @@ def measure_learning(device: torch.device, num_envs: int, patience_s: float) -> 
     arrays["valid"][:] = True
     data = RolloutData([Rollout(arrays, [], [], 0)])
     # Its report reads numbers from the device, so it has waited for all of the update.
-    return measure_rate(lambda: learner.update(training_data=data, timesteps={PROGRESS: 0.0}), steps, patience_s)
+    return measure_rate(lambda: learner.update(training_data=data, timesteps={PROGRESS: 0.0}), steps, duration_s)
 
 
 def make_learner(device: torch.device, num_envs: int) -> tuple[Any, Any]:
@@ -134,22 +135,22 @@ def make_learner(device: torch.device, num_envs: int) -> tuple[Any, Any]:
     return learner, games
 
 
-def measure_part(name: str, device: torch.device, num_envs: int, patience_s: float) -> float:
+def measure_part(name: str, device: torch.device, num_envs: int, duration_s: float) -> float:
     """Return the agent steps/s of one of PARTS."""
     if name == "emulator":
-        return measure_emulator(num_envs, patience_s)
-    return {"acting": measure_acting, "learning": measure_learning}[name](device, num_envs, patience_s)
+        return measure_emulator(num_envs, duration_s)
+    return {"acting": measure_acting, "learning": measure_learning}[name](device, num_envs, duration_s)
 
 
 # All of them ----------------------------------------------------------------------------------------------------------
 
 
-def make_contestants(device: str, updates: dict[int, int], cores: int, patience_s: float) -> dict[str, Contestant]:
+def make_contestants(device: str, updates: dict[int, int], cores: int, duration_s: float) -> dict[str, Contestant]:
     """Return name -> contestant, with names such as `emulator 8` and `8 envs, 2 env runners, overlap`."""
     found: dict[str, Contestant] = {}
     for n, timed in updates.items():
         for name in PARTS:
-            arguments = f"--part={name}", f"--device={device}", f"--envs={n}", f"--patience={patience_s}"
+            arguments = f"--part={name}", f"--device={device}", f"--envs={n}", f"--duration={duration_s}"
             found[f"{name} {n}"] = lambda folder, arguments=arguments: run_module("gpu", folder, *arguments)
         for runners in NUM_RUNNERS:
             if runners and TRAINING_CPUS + runners > cores:
@@ -200,31 +201,31 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
     parser.add_argument("--envs", type=int, default=8, help=argparse.SUPPRESS)
-    parser.add_argument("--patience", type=float, default=5.0, help=argparse.SUPPRESS)
+    parser.add_argument("--duration", type=float, default=5.0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def main() -> int:
-    """Measure and return the exit code, 2 without a GPU."""
+def main() -> None:
     settings = parse_arguments()
     if settings.device == "cuda" and not torch.cuda.is_available():
-        print(
-            "benchmarks.gpu: torch sees no GPU in this machine; run it on one that has a GPU and a CUDA build of torch"
-        )
-        return 2
+        raise Mistake("torch sees no GPU in this machine; run it on one that has a GPU and a CUDA build of torch")
     device = torch.device(settings.device)
     logging.disable(logging.WARNING)
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # for the parts alone too; cluster/connection.py says why
     if settings.part:
-        print(json.dumps({"agent_steps_per_s": measure_part(settings.part, device, settings.envs, settings.patience)}))
-        return 0
+        print(json.dumps({"agent_steps_per_s": measure_part(settings.part, device, settings.envs, settings.duration)}))
+        return
     updates, num_rounds = ({8: 4}, 1) if settings.quick else (UPDATES, settings.rounds)
     result = begin() | {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
-    cast = make_contestants(settings.device, updates, count_cpus(), 1.0 if settings.quick else settings.patience)
-    result["rounds"] = take_turns(cast, num_rounds)
-    result["summary"] = summarize(result["rounds"], tuple(updates))
-    write_result(result, settings.out)
-    return 0
+    duration_s = 1.0 if settings.quick else settings.duration
+    contestants = make_contestants(settings.device, updates, count_cpus(), duration_s)
+    measure_rounds(
+        result,
+        num_rounds,
+        lambda number: take_turns(contestants, number),
+        lambda rounds: summarize(rounds, tuple(updates)),
+        settings.out,
+    )
 
 
 if __name__ == "__main__":

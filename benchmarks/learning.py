@@ -21,7 +21,7 @@ Not equal, because one of the two has no setting for it:
 - Step size and clip range fall by the agent steps before an update here, including those of the update there.
 - A seed is a name: the same one gives other games and other first weights in the other library. So seeds are not
   compared in pairs.
-- Value clipping (PPO) is off in both: there, a clipped value replaces the free one; here, the larger error counts.
+- Value clipping (PPO) is off in both.
 - RMSProp (A2C) has epsilon under the root and starts at 1 in both: Stable-Baselines3's RMSpropTFLike, not its default.
 """
 
@@ -36,8 +36,11 @@ import numpy as np
 from benchmarks import sb3_speed
 from benchmarks.processes import run_process
 from benchmarks.rounds import ROOT, begin, parse_count, run_main, wait_output
+from run_directory.files import read_json
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
+from run_directory.writing import write_file
+from settings.mistakes import Mistake
 from verdicts.two_arms import compare_arms
 
 OURS_NAME, THEIRS_NAME = "suite", "sb3"
@@ -138,8 +141,13 @@ TRAIN = {OURS_NAME: train_ours, THEIRS_NAME: train_theirs}
 
 
 def train_all(options: argparse.Namespace, machine: dict[str, Any]) -> dict[str, dict[str, list[dict]]]:
-    """Train every agent that is not done; return algorithm -> contestant -> what was measured of each seed."""
+    """Train every agent that is not done; return algorithm -> contestant -> what was measured of each seed.
+
+    Raises:
+        Mistake: an agent that is done was trained with other threads or processes.
+    """
     results: dict[str, dict[str, list[dict]]] = {}
+    how = {"threads": options.threads, "vectorize": options.vectorize}
     for algo in options.algos:
         results[algo] = {name: [] for name in TRAIN}
         for seed in options.seeds:
@@ -147,9 +155,12 @@ def train_all(options: argparse.Namespace, machine: dict[str, Any]) -> dict[str,
                 path = options.out / f"{algo}_{name}_{seed}_{options.agent_steps}.json"
                 if not path.exists():
                     print(f"{algo}, {name}, seed {seed}: {options.agent_steps:,} agent steps", flush=True)
-                    found = train(algo, seed, options) | {"machine": machine, "threads": options.threads}
-                    path.write_text(json.dumps(found) + "\n")
-                results[algo][name].append(json.loads(path.read_text()))
+                    found = train(algo, seed, options) | {"machine": machine, **how}
+                    write_file(path, json.dumps(found) + "\n")
+                found = read_json(path, dict)
+                if other := {key: found[key] for key in how if found.get(key, how[key]) != how[key]}:
+                    raise Mistake(f"{path} was trained with {other}; type the same again, or another --out")
+                results[algo][name].append(found)
     return results
 
 
@@ -192,10 +203,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
     parser.add_argument("--out", type=Path, default=Path("bench_out/learning"))
     options = parser.parse_args()
-    if not sb3_speed.is_there(options.sb3_path):
+    if not sb3_speed.is_installed(options.sb3_path):
         parser.error(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
+    if len(set(options.seeds)) < len(options.seeds):
+        parser.error(f"--seeds {' '.join(map(str, options.seeds))}: a seed is there twice")
     options.out = options.out.resolve()
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out}: no folder can be made there ({error.strerror})")
     return options
 
 

@@ -10,7 +10,6 @@ run had; PPO writes one per 1,024 agent steps. Linux only.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,16 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import list_descendants, read_pss_mib, run_process
-from benchmarks.rounds import ROOT, begin, parse_duration, parse_output_path, read_tail, run_main
+from benchmarks.rounds import (
+    ROOT,
+    begin,
+    parse_output_path,
+    parse_positive,
+    parse_with_overrides,
+    read_tail,
+    run_main,
+    write_json,
+)
 from run_directory.progress_table import read_rows
 
 INTERVAL_S = 5.0
@@ -52,7 +60,8 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
     Raises:
         SystemExit: the run ended before its time; its log.
     """
-    typed = [sys.executable, "run.py", *RUN, f"output_dir={folder}", *overrides]
+    stop = f"stop.time_s={60 * minutes + 600:.0f}"  # if it is left alone
+    typed = [sys.executable, "run.py", *RUN, stop, f"output_dir={folder}", *overrides]
     found, log = [], folder / "log.txt"
     with run_process(typed, ROOT, log) as process:
         while process.poll() is None and not list(folder.glob("*/*/*/progress.csv")):
@@ -70,9 +79,9 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=parse_duration, default=10)
+    parser.add_argument("--minutes", type=parse_positive, default=10)
     parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / "memory.json"))
-    settings, overrides = parser.parse_known_args()
+    settings, overrides = parse_with_overrides(parser)
     typed = overrides or ["algo=ppo"]
     result = begin()
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
@@ -87,8 +96,7 @@ def main() -> None:
         print(f"| {name} | {first:,.1f} | {last:,.1f} | {last - first:+,.1f} |")
     print(f"\n{rows:,} rows; growth {total:+.1f} MiB: {'flat' if total < ALLOWED_MIB else 'it grows'}")
     result |= {"minutes": settings.minutes, "typed": typed, "rows": rows, "memory": found}
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(result, settings.out)
 
 
 if __name__ == "__main__":

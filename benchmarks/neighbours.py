@@ -21,10 +21,10 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     run_main,
     run_suite,
     take_turns,
-    write_result,
 )
 from benchmarks.shards import NEIGHBOUR
 
@@ -70,9 +70,7 @@ def main() -> None:
     result = begin() | {"updates": UPDATES, "shorter": shorter}
     cases = [(threads, neighbours) for neighbours in (0, 1) for threads in UPDATES]
     contestants = {f"{threads}_{n}": make_contestant(threads, n, shorter) for threads, n in cases}
-    result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summarize(result["rounds"])
-    write_result(result, settings.out)
+    measure_rounds(result, num_rounds, lambda number: take_turns(contestants, number), summarize, settings.out)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def adopt_orphans() -> None:
@@ -55,8 +56,8 @@ def run_process(
 
 def end_descendants(spared: list[psutil.Process]) -> None:
     """Ask the processes below this one to end, but those to be spared and theirs, kill what is left, each by pid; a
-    second Ctrl-C does not stop it."""
-    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    second signal does not stop it."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     for end in (psutil.Process.terminate, psutil.Process.kill):
         kept = set(spared)
         for process in spared:
@@ -66,7 +67,8 @@ def end_descendants(spared: list[psutil.Process]) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 end(process)
         psutil.wait_procs(remaining, timeout=10)
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def read_pss_mib(pid: int, with_files: bool = True) -> float:

@@ -3,7 +3,7 @@
     round 1: a b c    round 2: c b a    round 3: a b c    ->    a / b within each round    ->    median, min .. max
 
 Machines drift by 10 % and more within minutes, so two numbers are compared within a round, and the order turns round
-every time. What every file here that `make bench` runs has in common; `benchmarks/throughput.py` is the first of them.
+every time. This module holds what the benchmarks share; `benchmarks/throughput.py` is the first of `make bench`.
 """
 
 import argparse
@@ -27,9 +27,10 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from benchmarks.processes import adopt_orphans, list_descendants, read_pss_mib, run_process
+from cluster.plan import MAX_CPUS
 from environments.machine import count_cpus, get_memory_bytes
 from run_directory.layout import PROGRESS_CSV
-from run_directory.writing import explain_unwritable
+from run_directory.writing import explain_unwritable, write_file
 from settings.mistakes import Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,10 +44,20 @@ Contestant = Callable[[Path], dict]  # from an empty folder to what was measured
 def make_parser(story: str | None, out: str) -> argparse.ArgumentParser:
     """Return a parser of the arguments that all benchmarks take."""
     parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=parse_count, default=3)
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
+    rounds = parser.add_mutually_exclusive_group()
+    rounds.add_argument("--rounds", type=parse_count, default=3)
+    rounds.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
     parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / out))
     return parser
+
+
+def parse_with_overrides(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """Return the arguments, and the overrides, which the run gets; its directory is the benchmark's to choose."""
+    settings, overrides = parser.parse_known_args()
+    for word in overrides:
+        if word.startswith("-") or word.startswith("output_dir="):
+            parser.error(f"unrecognized argument: {word}")
+    return settings, overrides
 
 
 def parse_count(text: str) -> int:
@@ -57,16 +68,18 @@ def parse_count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 on")
 
 
-def parse_duration(text: str) -> float:
-    """Return a time above 0, in the option's unit."""
+def parse_positive(text: str) -> float:
+    """Return a number above 0, such as a time in the option's unit."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < float("inf"):
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text}: a time above 0")
+    raise argparse.ArgumentTypeError(f"{text}: a number above 0")
 
 
 def parse_output_path(text: str) -> Path:
-    """Return the path of a file that can be written; looked at before anything is measured."""
+    """Return the path of a JSON file that can be written; looked at before anything is measured."""
+    if Path(text).suffix != ".json":  # figures are written beside it, under the same name
+        raise argparse.ArgumentTypeError(f"{text}: its name has to end in .json")
     if why := explain_unwritable(Path(text)):
         raise argparse.ArgumentTypeError(f"{text} cannot be written ({why})")
     return Path(text)
@@ -79,7 +92,7 @@ def parse_input_path(text: str) -> Path:
     return Path(text)
 
 
-def run_main(main: Callable[[], int | None]) -> NoReturn:
+def run_main(main: Callable[[], None]) -> NoReturn:
     """Run a benchmark and end the process.
 
     A signal becomes an exception, so that processes and temporary directories are cleaned up; a mistake of the user,
@@ -88,7 +101,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        sys.exit(main())
+        main()
+        sys.exit()
     except KeyboardInterrupt:
         sys.exit(130)
     except Mistake as mistake:
@@ -99,25 +113,53 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
 def begin() -> dict:
     """Prepare this process for contestants and return the beginning of a result."""
     adopt_orphans()
-    result = {"machine": describe_machine()}
-    print(json.dumps(result["machine"]), flush=True)
-    return result
+    machine = describe_machine()
+    print(json.dumps(machine), flush=True)
+    if machine["load_before"] > machine["cores"] / 2:
+        print(f"other programs compute on this machine, its load is {machine['load_before']:.1f}", file=sys.stderr)
+    return {"machine": machine}
 
 
-def take_turns(contestants: Mapping[str, Contestant], num_rounds: int) -> list[dict]:
-    """Run all contestants in each round, every other round in reverse order.
+def measure_rounds(
+    result: dict,
+    num_rounds: int,
+    take_round: Callable[[int], dict],
+    summarize: Callable[[list[dict]], dict[str, list[float]]],
+    out: Path,
+) -> None:
+    """Take rounds, and write the result after each: a later one that fails or is interrupted takes none away.
+
+    Args:
+        result: gets `rounds`, and `summary`, their table.
+        num_rounds: how many.
+        take_round: from the number of a round, from 0 on, to what was measured in it.
+        summarize: from all rounds to the lines of the table.
+        out: the JSON file of the result.
+    """
+    rounds = result["rounds"] = []
+    try:
+        while len(rounds) < num_rounds:
+            rounds.append(take_round(len(rounds)))
+            result["summary"] = summarize(rounds)
+            write_json(result, out)
+    finally:
+        if "summary" in result:
+            print(
+                f"\n{format_table(result['summary'])}\n\n{len(rounds)} of {num_rounds} rounds are in {out}", flush=True
+            )
+
+
+def take_turns(contestants: Mapping[str, Contestant], number: int) -> dict:
+    """Run all contestants in one round, in reverse order where its number is odd.
 
     Returns:
-        For each round name -> what was measured.
+        Name -> what was measured.
     """
-    rounds = []
-    for i in range(num_rounds):
-        measured = {}
-        for name in list(contestants)[:: -1 if i % 2 else 1]:
-            measured[name] = run_alone(contestants[name])
-            print(f"round {i + 1}, {name}: {measured[name]['agent_steps_per_s']:,.0f} agent steps/s", flush=True)
-        rounds.append(measured)
-    return rounds
+    measured = {}
+    for name in list(contestants)[:: -1 if number % 2 else 1]:
+        measured[name] = run_alone(contestants[name])
+        print(f"round {number + 1}, {name}: {measured[name]['agent_steps_per_s']:,.0f} agent steps/s", flush=True)
+    return measured
 
 
 def run_alone(contestant: Contestant) -> dict:
@@ -126,19 +168,21 @@ def run_alone(contestant: Contestant) -> dict:
         return contestant(Path(folder))
 
 
-def write_result(result: dict, out: Path) -> None:
-    """Print the table of `result["summary"]` and write the whole result as JSON."""
-    print("\n" + format_table(result["summary"]))
+def write_json(result: dict, out: Path) -> None:
+    """Write a result as JSON, in one piece."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\neverything measured: {out}")
+    write_file(out, json.dumps(result, indent=1) + "\n")
 
 
 def describe_machine() -> dict:
     """Return what the numbers depend on: date, CPU, cores, memory, load, versions and commit."""
     cpu = Path("/proc/cpuinfo").read_text()
     name = re.search(r"^model name\s*: (.*)", cpu, re.M)
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    try:
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+        commit = git.stdout.strip()
+    except FileNotFoundError:  # no git here
+        commit = ""
     return {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "cpu": name[1] if name else platform.machine(),
@@ -146,10 +190,10 @@ def describe_machine() -> dict:
         "bf16_instructions": sorted({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu.split())),
         "isa_limits": {name: os.environ[name] for name in ISA_LIMITS if name in os.environ},
         "memory_gib": round(get_memory_bytes() / 2**30, 1),
-        "load_before": os.getloadavg()[0],  # much above 0 somebody else was computing: measure again
+        "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": {p: importlib.metadata.version(p) for p in ("torch", "ray", "ale-py", "gymnasium", "numpy")},
-        "commit": git.stdout.strip() or None,
+        "commit": commit or None,
     }
 
 
@@ -170,6 +214,11 @@ def wait_output(process: subprocess.Popen, log: Path) -> list[str]:
 def read_tail(log: Path) -> str:
     """Return the last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+
+
+def count_threads() -> int:
+    """Return how many threads a contestant computes with: as many as a run of the suite takes by itself."""
+    return min(count_cpus(), MAX_CPUS)
 
 
 def run_module(module: str, folder: Path, *arguments: str) -> dict:

@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
     parser.add_argument("--out", type=parse_output_path, required=True)
     options = parser.parse_args()
-    if not sb3_speed.is_there(options.sb3_path):
+    if not sb3_speed.is_installed(options.sb3_path):
         sys.exit(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
     kept = options.out.with_name(f"{options.out.stem}_{options.algo}_{options.seed}_{options.agent_steps}.zip")
     result = train(options.algo, options.seed, options.agent_steps, options.threads, options.vectorize, kept)

@@ -6,7 +6,7 @@
 `make_atari_env`, four frames stacked and CnnPolicy. A2C has all of its defaults: 16 envs, 5 steps per update, RMSprop.
 PPO has the shape of this suite's: 8 envs x 128 steps, 4 epochs of minibatches of 256. Net and protocol are those of
 `algo=a2c env=assault` and `algo=ppo env=assault`; lr stays constant and there is no entropy bonus, which costs nothing.
-Torch has every core.
+Torch has as many threads as a run of the suite, all cores and at most 8.
 
 `dummy` steps the envs one after the other in this process, `subproc` gives each a process.
 """
@@ -15,15 +15,16 @@ import argparse
 import importlib
 import importlib.util
 import json
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import ale_py
 import gymnasium
 import torch
 
-from benchmarks.rounds import Contestant, divide_rounds, parse_count, run_main, run_module
-from environments.machine import count_cpus
+from benchmarks.rounds import ROOT, Contestant, count_threads, divide_rounds, parse_count, run_main, run_module
 
 MODULE = "stable_baselines3"
 INSTALL = "pip install --target sb3 --no-deps stable-baselines3"
@@ -32,7 +33,7 @@ ENVS = {"a2c": 16, "ppo": 8}
 WARM_UP_UPDATES = {"a2c": 20, "ppo": 2}
 
 
-def is_there(path: str | None) -> bool:
+def is_installed(path: str | None) -> bool:
     """Return whether Stable-Baselines3 can be imported; `path` comes last, so that it hides none of our packages."""
     if path and path not in sys.path:
         sys.path.append(path)
@@ -40,13 +41,31 @@ def is_there(path: str | None) -> bool:
 
 
 def check_path(parser: argparse.ArgumentParser, path: str | None) -> bool:
-    """Return whether it is there; say so if it is not, and end the program if a path was given."""
-    there = is_there(path)
+    """Return whether Stable-Baselines3 is installed; say so if it is not. End the program if a path was given without
+    it, or if it is there and cannot be imported."""
+    there = is_installed(path)
     if path and not there:
         parser.error(f"--sb3-path {path}: Stable-Baselines3 is not there; {INSTALL}")
+    if there and (why := explain_failing_import([MODULE], path)):
+        parser.error(f"Stable-Baselines3 is there and cannot be imported ({why}); {INSTALL}")
     if not there:
         print(f"Stable-Baselines3 is not installed, its rows are left out: {INSTALL}, then make bench SB3=sb3")
     return there
+
+
+def explain_failing_import(modules: Sequence[str], path: str | None, first: bool = False) -> str | None:
+    """Return why another Python cannot import modules, the last line of its error; None if it can.
+
+    Args:
+        modules: their names.
+        path: a folder that it looks into as well.
+        first: whether what is there hides packages of .venv.
+    """
+    places = [path] if path else []
+    order = f"{places} + sys.path" if first else f"sys.path + {places}"
+    code = f"import sys; sys.path = {order}; import {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else None
 
 
 def make_contestants(algo: str, path: str | None, agent_steps: int) -> dict[str, Contestant]:
@@ -84,11 +103,11 @@ def main() -> None:
     parser.add_argument("--algo", choices=list(SHAPES), required=True)
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="subproc")
     parser.add_argument("--agent-steps", type=parse_count, default=8000, help="timed ones, after warm-up")
-    parser.add_argument("--threads", type=parse_count, default=count_cpus(), help="torch's")
+    parser.add_argument("--threads", type=parse_count, default=count_threads(), help="torch's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()
-    if not is_there(settings.sb3_path):
+    if not is_installed(settings.sb3_path):
         sys.exit(f"Stable-Baselines3 is not there: {INSTALL}, then --sb3-path sb3")
     sb3 = importlib.import_module(MODULE)
     vectors = importlib.import_module(f"{MODULE}.common.vec_env")

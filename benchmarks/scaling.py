@@ -12,7 +12,6 @@ network with one large object, and what is left, calls and their answers, with o
 """
 
 import csv
-import json
 import os
 import statistics
 import sys
@@ -31,12 +30,13 @@ import run
 from algorithms.learner import PROGRESS
 from benchmarks.hosts import Host, explain_missing
 from benchmarks.light_cluster import PORT, Run, slow_down, start_cluster
-from benchmarks.rounds import ROOT, begin, make_parser, parse_input_path, run_alone, run_main, write_result
+from benchmarks.rounds import ROOT, begin, make_parser, measure_rounds, parse_input_path, run_alone, run_main
 from benchmarks.scaling_model import Costs, Shape, compute_terms, format_markdown, list_predictions, predict_speed
 from cluster.dry_run import count_rollout_bytes, count_weight_bytes
 from cluster.plan import make_plan
 from rollouts.rollout import RolloutData
 from rollouts.runner import VectorEnvRunner
+from run_directory.files import read_json
 from runs.build import build_config
 
 # Each cost alone ------------------------------------------------------------------------------------------------------
@@ -306,21 +306,24 @@ def main() -> None:
     if settings.transfer:
         measure_transfers(settings.transfer)
         return
-    rounds, folder = [], settings.out.parent
+    folder = settings.out.parent
     folder.mkdir(parents=True, exist_ok=True)
     if settings.predict:
-        rows = list_predictions(json.loads(settings.predict.read_text())["summary"])
+        if "summary" not in (measured := read_json(settings.predict, dict)):
+            parser.error(f"--predict {settings.predict}: this benchmark did not write it")
+        rows = list_predictions(measured["summary"])
         print(format_markdown(rows))
         write_rows(rows, folder / "predictions.csv")
         return
     if why := explain_missing():
         parser.error(why)
-    result = begin()
-    for i in range(1 if settings.quick else settings.rounds):
-        print(f"round {i + 1}", flush=True)
-        rounds.append(measure_round(folder, settings.quick))
-        result |= {"rounds": rounds, "summary": summarize(rounds)}
-        write_result(result, settings.out)  # after each: the next may fail
+    result, num_rounds = begin(), 1 if settings.quick else settings.rounds
+
+    def take_round(number: int) -> dict:
+        print(f"round {number + 1}", flush=True)
+        return measure_round(folder, settings.quick)
+
+    measure_rounds(result, num_rounds, take_round, summarize, settings.out)
     write_rows(list_predictions(result["summary"]), folder / "predictions.csv")
 
 

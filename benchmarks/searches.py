@@ -7,8 +7,9 @@
     two at once     the same two trials, with the same values and seeds, side by side
     short           six trials of CartPole (--quick: two), one after the other: seconds per trial that are not training
 
-Of two trials at once the agent steps/s are added. What a trial costs beside training is mostly its start, so its share
-is that of a trial of ten minutes. How it is measured: `benchmarks/rounds.py`. Comes out: a table, and JSON in `--out`.
+Of two trials at once the agent steps/s are added. What a trial costs beside training is mostly its start; the last line
+states it as a share of a trial of ten minutes. How it is measured: `benchmarks/rounds.py`. Prints a table, and writes
+JSON to `--out`.
 """
 
 import re
@@ -25,10 +26,10 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     run_main,
     take_turns,
     wait_output,
-    write_result,
 )
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
@@ -103,9 +104,7 @@ def main() -> None:
         "short": make_short_search(number),
     }
     result = begin() | {"agent_steps": agent_steps, "warm_up": WARM_UP, "short_trials": number}
-    result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summarize(result["rounds"])
-    write_result(result, settings.out)
+    measure_rounds(result, num_rounds, lambda number: take_turns(contestants, number), summarize, settings.out)
 
 
 if __name__ == "__main__":

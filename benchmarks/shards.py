@@ -8,13 +8,12 @@
 
 openmp: all threads divide each operation. one thread: no division. shards: parts of the minibatch
 (custom_models/shards.py) by all threads or by one, and acting (rollouts/device.py) with all threads or with one,
-whichever is faster: a run finds that out within 256 calls, and here some calls before each line do. A neighbour is a
+whichever is faster: before each line, 48 calls that are not measured choose it; a run needs up to 256. A neighbour is a
 process that counts, in a session of its own, as another user's would be. The cores are those that this process may use.
 """
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -29,7 +28,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as in cluster/connection.py
 import torch
 
 from benchmarks.models import make_network
-from benchmarks.rounds import describe_machine, parse_count, parse_duration, parse_output_path, run_main
+from benchmarks.rounds import describe_machine, parse_count, parse_output_path, parse_positive, run_main, write_json
 from custom_models import faster_of_two
 from custom_models.shards import Shards
 from environments.threads import configure_threads
@@ -126,8 +125,8 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=parse_count, help="rows of a minibatch (default 256), or games that act (default 8)"
     )
-    parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=parse_duration, default=30, help="of each line of the table")
+    parser.add_argument("--neighbours", type=int, choices=range(65), metavar="N", nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seconds", type=parse_positive, default=30, help="of each line of the table")
     parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / "shards.json"))
     settings = parser.parse_args()
     result: dict = {"machine": describe_machine(), "rounds": []}
@@ -152,8 +151,7 @@ def main() -> None:
             print("| " + " | ".join(cells) + " |", flush=True)
             row = {"work": work, "rows": rows, "dtype": dtype, "neighbours": neighbours}
             result["rounds"].append(row | taken)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    settings.out.write_text(json.dumps(result, indent=1) + "\n")
+            write_json(result, settings.out)  # after each line: a later one may fail
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ other networks than the Nature CNN `benchmarks/models.py`, whose training is wit
 the cores with the learner, and have no limit here. From 5 cores on, a run computes with OpenMP instead of shards.
 """
 
-import json
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,16 +27,17 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     parse_input_path,
     run_alone,
     run_main,
     run_module,
     run_suite,
     take_turns,
-    write_result,
 )
 from cluster.plan import MAX_CPUS
 from environments.machine import count_cpus
+from run_directory.files import read_json
 
 NETWORKS = ("a3c_cnn", "nature_cnn", "impala", "cnn_lstm")
 MEMORY = ((8, 128), (8, 1024), (64, 16), (128, 64))  # envs N, steps T, of the runs whose memory is sampled
@@ -174,16 +174,24 @@ def main() -> None:
     parser.add_argument("--draw", type=parse_input_path, help="draw this file of an earlier run, and measure nothing")
     settings = parser.parse_args()
     if settings.draw:
-        result = json.loads(settings.draw.read_text())
+        result = read_json(settings.draw, dict)
+        if not {"rounds", "machine", "memory"} <= set(result):
+            parser.error(f"--draw {settings.draw}: this benchmark did not write it")
         draw(result["rounds"], list_axes(result["machine"]["cores"]), settings.draw.with_suffix(".png"))
         return
     num_rounds, shorter = (1, 12) if settings.quick else (settings.rounds, 1)
     axes = list_axes(count_cpus())
     result = begin() | {"shorter": shorter, "memory": [measure_memory(*shape) for shape in MEMORY]}
     sizes = {size.name: size for points in axes.values() for size in points.values()}
-    result["rounds"] = take_turns({name: make_contestant(size, shorter) for name, size in sizes.items()}, num_rounds)
-    result["summary"] = summarize(result["rounds"], axes, [run["peak_pss_mib"] for run in result["memory"]])
-    write_result(result, settings.out)
+    contestants = {name: make_contestant(size, shorter) for name, size in sizes.items()}
+    peaks_mib = [run["peak_pss_mib"] for run in result["memory"]]
+    measure_rounds(
+        result,
+        num_rounds,
+        lambda number: take_turns(contestants, number),
+        lambda rounds: summarize(rounds, axes, peaks_mib),
+        settings.out,
+    )
     draw(result["rounds"], axes, settings.out.with_suffix(".png"))
 
 

@@ -15,10 +15,25 @@ from pathlib import Path
 import psutil
 
 from benchmarks.processes import list_descendants, run_process
-from benchmarks.rounds import ROOT, begin, find_begun, make_parser, run_alone, run_main, write_result
+from benchmarks.rounds import (
+    ROOT,
+    begin,
+    find_begun,
+    make_parser,
+    measure_rounds,
+    parse_with_overrides,
+    run_alone,
+    run_main,
+)
 
 INTERVAL_S = 0.02
-RUN = ("seed=1", "evaluate=false", "logger=null", "stop.agent_steps=1_000_000_000")
+RUN = (
+    "seed=1",
+    "evaluate=false",
+    "logger=null",
+    "stop.agent_steps=1_000_000_000",
+    "stop.time_s=600",
+)  # if it is left alone
 STATIONS = {  # the first process with such a title
     "gcs_server": "Ray's first process starts",
     "raylet": "Ray's node starts",
@@ -84,14 +99,13 @@ def summarize(rounds: list[dict]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    settings, overrides = make_parser(__doc__, "start.json").parse_known_args()
+    settings, overrides = parse_with_overrides(make_parser(__doc__, "start.json"))
     typed = overrides or ["algo=ppo", "env=assault"]
     result = begin() | {"typed": typed}
-    result["rounds"] = [
-        run_alone(lambda folder: watch(folder, typed)) for _ in range(1 if settings.quick else settings.rounds)
-    ]
-    result["summary"] = summarize(result["rounds"])
-    write_result(result, settings.out)
+    num_rounds = 1 if settings.quick else settings.rounds
+    measure_rounds(
+        result, num_rounds, lambda _: run_alone(lambda folder: watch(folder, typed)), summarize, settings.out
+    )
 
 
 if __name__ == "__main__":

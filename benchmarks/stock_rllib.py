@@ -4,7 +4,7 @@
 
 New API stack, RLlib's Atari wrappers (they need OpenCV), env runner, connectors, default model, learner and loss,
 nothing of ours. Batch, epochs, minibatch, coefficients, net and protocol are those of this suite's `algo=ppo
-env=assault`. Torch has every core. The first iteration is warm-up.
+env=assault`. Torch has as many threads as a run of the suite, all cores and at most 8. The first iteration is warm-up.
 
 Two choices make no difference on two cores: frames are stacked by the env wrapper, not by connectors (equal CPU time),
 and envs step in this process, RLlib's default; `--vectorize async`, a process each, is for machines with more cores.
@@ -24,8 +24,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env.wrappers.atari_wrappers import wrap_atari_for_new_api_stack
 from ray.tune.registry import register_env
 
-from benchmarks.rounds import parse_count, run_main
-from environments.machine import count_cpus
+from benchmarks.rounds import count_threads, parse_count, run_main
 
 NUM_ENVS, HORIZON = 8, 128
 # Padding -> layers of channels, kernel, stride, padding. The last is the dense layer of 512; given as
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--vectorize", choices=["sync", "async"], default="sync", help="envs here, or a process each")
     parser.add_argument("--padding", choices=NETWORKS, default="valid", help="RLlib pads `same` unless told otherwise")
     help_threads = "of torch; Ray gives its actors 1 unless asked"
-    parser.add_argument("--threads", type=parse_count, default=count_cpus(), help=help_threads)
+    parser.add_argument("--threads", type=parse_count, default=count_threads(), help=help_threads)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON line as well, last")
     settings = parser.parse_args()

@@ -13,7 +13,7 @@ others in float32. Every other round has the reverse order. Stable-Baselines3 an
 `benchmarks/actor_critics.py` and `benchmarks/cleanrl_speed.py` say how to get them.
 
 Machines drift by 10 % and more within minutes, so a ratio is taken within a round; quote its median and range over the
-rounds. Comes out: a Markdown table, and everything measured as JSON in `--out`. It asserts nothing. Linux only.
+rounds. Prints a Markdown table, and writes everything measured as JSON to `--out`. It asserts nothing. Linux only.
 """
 
 from benchmarks import cleanrl_speed, sb3_speed
@@ -22,12 +22,12 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     run_alone,
     run_main,
     run_module,
     run_suite,
     take_turns,
-    write_result,
 )
 
 STEPS_PER_UPDATE = 8 * 128
@@ -70,7 +70,7 @@ def summarize(rounds: list[dict], memory: dict, remote: dict) -> dict[str, list[
         "this suite / stock RLlib with 1 thread and its own padding": divide("this suite", "stock RLlib, its padding"),
         "this suite / limit": divide("this suite", "limit"),
         "bare loop / limit": divide("bare loop", "limit"),
-        "start to first iteration, s": [r["suite"]["start_s"] for r in rounds],
+        "start to first row of progress.csv, s": [r["suite"]["start_s"] for r in rounds],
         "peak memory of all processes, MiB PSS": [memory["peak_pss_mib"]],
         "one remote runner, agent steps/s": [remote["agent_steps_per_s"]],
         "one remote runner, bytes per agent step": [float(remote["last_row"]["bytes_per_agent_step"])],
@@ -100,8 +100,9 @@ def main() -> None:
     steps, half = ((WARM_UP, n * STEPS_PER_UPDATE) for n in (updates, updates // 2))
     stock = f"--iterations={iterations}"
 
-    result["memory"] = run_alone(lambda folder: run_suite(folder, *half, *PPO, sample_memory=True))
-    result["remote"] = run_alone(lambda folder: run_suite(folder, *half, *PPO, "cluster.num_env_runners=1"))
+    memory = run_alone(lambda folder: run_suite(folder, *half, *PPO, sample_memory=True))
+    remote = run_alone(lambda folder: run_suite(folder, *half, *PPO, "cluster.num_env_runners=1"))
+    result |= {"memory": memory, "remote": remote}
     contestants = {
         "bare_loop": lambda folder: run_module("bare_loop", folder, f"--updates={updates}"),
         "suite": lambda folder: run_suite(folder, *steps, *PPO),
@@ -111,9 +112,13 @@ def main() -> None:
         "stock_1_thread": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1"),
         "stock_its_padding": lambda folder: run_module("stock_rllib", folder, stock, "--threads=1", "--padding=same"),
     }
-    result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summarize(result["rounds"], result["memory"], result["remote"])
-    write_result(result, settings.out)
+    measure_rounds(
+        result,
+        num_rounds,
+        lambda number: take_turns(contestants, number),
+        lambda rounds: summarize(rounds, memory, remote),
+        settings.out,
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.hosts import Host, explain_missing
 from benchmarks.light_cluster import Run, start_cluster, wait_quiet
-from benchmarks.rounds import begin, divide_rounds, make_parser, run_main, take_turns, write_result
+from benchmarks.rounds import begin, divide_rounds, make_parser, measure_rounds, run_main, take_turns
 
 HORIZON, NUM_ENVS = 128, 8
 COUNTS = (1, 4)  # env runners on the host
@@ -118,10 +118,9 @@ def main() -> None:
     with start_cluster(2, folder, learner_alone=True) as hosts:
         result["idle_bytes_per_s"] = idle = measure_idle_traffic(hosts[1])
         contestants = {f"{n}": lambda folder, n=n: measure_traffic(hosts, folder, n, idle) for n in COUNTS}
-        result["rounds"] = take_turns(contestants, 1 if settings.quick else settings.rounds)
-    result["summary"] = summarize(result["rounds"])
-    print(f"at most {compute_bound(HORIZON):,.1f} bytes per agent step are allowed; idle, bytes/s: {idle}")
-    write_result(result, settings.out)
+        print(f"at most {compute_bound(HORIZON):,.1f} bytes per agent step are allowed; idle, bytes/s: {idle}")
+        num_rounds = 1 if settings.quick else settings.rounds
+        measure_rounds(result, num_rounds, lambda number: take_turns(contestants, number), summarize, settings.out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import argparse
 
 import numpy as np
 
-from benchmarks.rounds import parse_count, run_main
+from benchmarks.rounds import parse_count, parse_positive, run_main
 from verdicts.over_games import MEASURES, Games, bootstrap_games, compare_over_games
 from verdicts.two_arms import LEVEL, compare_arms, t_welch
 
@@ -142,7 +142,9 @@ def print_several_games(games: int, log_sd: float, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description="Simulated verdicts.")
-    parser.add_argument("--log-sd", type=float, default=0.35, help="standard deviation of the logarithm of scores")
+    parser.add_argument(
+        "--log-sd", type=parse_positive, default=0.35, help="standard deviation of the logarithm of scores"
+    )
     parser.add_argument("--rounds", type=parse_count, default=2000, help="simulated comparisons for each number")
     parser.add_argument("--games", type=parse_count, default=1, help="games that each arm plays")
     options = parser.parse_args()

@@ -8,7 +8,7 @@
 
 Every step sleeps 5 ms (`benchmarks/slow_games.py`), the network is two layers of 8, 20 steps make a gradient; a worker
 alone plays less than 200 agent steps/s. With one of 4 ten times slower, A3C should keep (3 + 0.1) / 4 of its speed, and
-A2C 0.1. How it is measured: `benchmarks/rounds.py`. Comes out: a table, JSON in `--out`, a figure beside it.
+A2C 0.1. How it is measured: `benchmarks/rounds.py`. Prints a table, and writes JSON to `--out` and a figure beside it.
 """
 
 import statistics
@@ -22,10 +22,10 @@ from benchmarks.rounds import (
     divide_rounds,
     list_speeds,
     make_parser,
+    measure_rounds,
     run_main,
     run_suite,
     take_turns,
-    write_result,
 )
 from benchmarks.slow_games import SECONDS, SLOWER, SLOWEST
 
@@ -115,9 +115,13 @@ def main() -> None:
     contestants[f"a2c_{many}"] = make_contestant("a2c", many, False, seconds)
     for algo in ("a3c", "a2c"):
         contestants[f"{algo}_{many}_one_slow"] = make_contestant(algo, many, True, seconds)
-    result["rounds"] = take_turns(contestants, num_rounds)
-    result["summary"] = summarize(result["rounds"], counts, many)
-    write_result(result, settings.out)
+    measure_rounds(
+        result,
+        num_rounds,
+        lambda number: take_turns(contestants, number),
+        lambda rounds: summarize(rounds, counts, many),
+        settings.out,
+    )
     picture: Path = settings.out.with_suffix(".png")
     draw_figure(result["rounds"], counts, many).savefig(picture, dpi=150)
     print(f"figure: {picture}")

@@ -12,6 +12,7 @@ if sys.platform != "linux":
 
 from benchmarks import gpu
 from cluster.plan import make_plan
+from settings.mistakes import Mistake
 
 CPU = torch.device("cpu")
 
@@ -22,12 +23,11 @@ def machine(machine_with):
     machine_with(16, gpus=1)
 
 
-def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, capsys):
+def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu"])
-    assert gpu.main() == 2
-    printed = capsys.readouterr().out
-    assert printed.startswith("benchmarks.gpu: ") and "no GPU" in printed and printed.count("\n") == 1
+    with pytest.raises(Mistake, match="no GPU"):
+        gpu.main()
 
 
 @pytest.mark.parametrize("name", gpu.PARTS)
@@ -44,7 +44,7 @@ def test_a_rate_does_not_count_the_first_time(monkeypatch):
         clock[0] += 1.0 if done else 100.0
         done.append(1)
 
-    assert gpu.measure_rate(work, steps=6, patience_s=10) == 6 and len(done) == 11
+    assert gpu.measure_rate(work, steps=6, duration_s=10) == 6 and len(done) == 11
 
 
 @pytest.mark.parametrize("num_envs", gpu.UPDATES)

@@ -1,5 +1,6 @@
 """The comparison of learning with Stable-Baselines3: equal settings, and what the table makes of the games."""
 
+import argparse
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ if sys.platform != "linux":
 from benchmarks import learning
 from benchmarks.sb3_learner import fall_to_zero
 from settings.algorithms import ALGORITHMS
+from settings.mistakes import Mistake
 from settings.setting import list_settings
 
 NAMES = {  # what Stable-Baselines3 calls a setting -> what it is called here
@@ -79,9 +81,21 @@ def test_what_is_done_is_kept(tmp_path, monkeypatch):
         return {"curve": []}
 
     monkeypatch.setattr(learning, "TRAIN", {"one": train})
-    options = type("Options", (), {"algos": ["a2c"], "seeds": [1, 2, 3], "agent_steps": 10, "threads": 1})()
+    options = argparse.Namespace(algos=["a2c"], seeds=[1, 2, 3], agent_steps=10, threads=1, vectorize="dummy")
     options.out = tmp_path
     with pytest.raises(KeyboardInterrupt):
         learning.train_all(options, {})
     learning.train_all(options, {})
     assert trained == [("a2c", 1), ("a2c", 2), ("a2c", 3), ("a2c", 3)]
+    options.threads = 2
+    with pytest.raises(Mistake, match="threads"):
+        learning.train_all(options, {})
+
+
+@pytest.mark.parametrize("words", [["--seeds", "1", "2", "1"], ["--out", __file__]])
+def test_a_seed_twice_and_a_file_for_a_folder_are_refused(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["learning", *words])
+    monkeypatch.setattr(learning.sb3_speed, "is_installed", lambda path: True)
+    with pytest.raises(SystemExit) as end:
+        learning.parse_arguments()
+    assert end.value.code == 2 and words[0] in capsys.readouterr().err

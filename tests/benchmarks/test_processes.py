@@ -1,8 +1,11 @@
 """What the benchmarks read of processes."""
 
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 if sys.platform != "linux":
@@ -37,6 +40,38 @@ def test_own_pages_count_both_times():
     done = subprocess.run([sys.executable, "-c", OWN_PAGES], cwd=ROOT, capture_output=True, text=True, check=True)
     with_files, without = (float(word) for word in done.stdout.split())
     assert with_files > 30 and without > 30
+
+
+STUBBORN = """
+import pathlib, signal, subprocess, sys, threading, time, os
+from benchmarks.processes import adopt_orphans, run_process
+from benchmarks.rounds import run_main
+
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+
+def main():
+    log = pathlib.Path(sys.argv[1])
+    with run_process([sys.executable, "-c", child], log.parent, log) as process:
+        while "ready" not in log.read_text():
+            time.sleep(0.01)
+        print(process.pid, flush=True)
+        time.sleep(60)
+
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize("number", processes.STOPPING)
+def test_a_second_signal_does_not_spare_a_process_that_ignores_the_first(number, tmp_path):
+    command = [sys.executable, "-c", STUBBORN, str(tmp_path / "log")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as benchmark:
+        assert benchmark.stdout is not None
+        child = psutil.Process(int(benchmark.stdout.readline()))
+        for _ in range(2):
+            benchmark.send_signal(number)
+            time.sleep(1)
+        assert benchmark.wait(30) == (130 if number == signal.SIGINT else 128 + number)
+    assert not child.is_running()
 
 
 def test_a_process_that_has_ended_has_none():

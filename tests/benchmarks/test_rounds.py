@@ -14,10 +14,13 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 import gymnasium
+import numpy as np
 
-from benchmarks import neighbours, processes, rounds, slow_games
+from benchmarks import bare_loop, neighbours, processes, rounds, sb3_speed, slow_games
 from benchmarks.actor_critics import SUITE
+from benchmarks.actor_critics import summarize as summarize_actor_critics
 from benchmarks.cleanrl_speed import SCRIPT
+from benchmarks.throughput import summarize as summarize_ppo
 from benchmarks.throughput import summarize_cleanrl
 from benchmarks.workers import summarize
 from settings.mistakes import Mistake
@@ -32,7 +35,7 @@ def measured(**speeds) -> dict:
     "kind, good, bad",
     [
         (rounds.parse_count, {"1": 1, "1_000": 1000}, "0 -3 1.5 x"),
-        (rounds.parse_duration, {"0.5": 0.5, "3": 3.0}, "0 -1 nan inf x"),
+        (rounds.parse_positive, {"0.5": 0.5, "3": 3.0}, "0 -1 nan inf x"),
     ],
 )
 def test_numbers_of_nothing_are_refused(kind, good, bad):
@@ -53,9 +56,135 @@ def test_the_order_turns_round_every_other_round(capsys):
 
         return run
 
-    found = rounds.take_turns({name: contestant(name) for name in "abc"}, 3)
+    found = [rounds.take_turns({name: contestant(name) for name in "abc"}, number) for number in range(3)]
     assert "".join(order) == "abccbaabc"
     assert [sorted(measured) for measured in found] == [["a", "b", "c"]] * 3
+
+
+@pytest.mark.parametrize("error", [SystemExit("a contestant failed"), KeyboardInterrupt()])
+def test_complete_rounds_stay_where_a_later_one_fails(error, tmp_path, capsys):
+    def take_round(number: int) -> dict:
+        if number == 2:
+            raise error
+        return {"speed": 10.0 + number}
+
+    out, result = tmp_path / "new" / "result.json", {"machine": {}}
+    with pytest.raises(type(error)):
+        rounds.measure_rounds(result, 5, take_round, lambda found: {"speed": [r["speed"] for r in found]}, out)
+    assert json.loads(out.read_text()) == {
+        "machine": {},
+        "rounds": [{"speed": 10.0}, {"speed": 11.0}],
+        "summary": {"speed": [10.0, 11.0]},
+    }
+    assert "10.0 .. 11.0" in capsys.readouterr().out
+
+
+def test_nothing_is_written_where_the_first_round_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        rounds.measure_rounds({}, 1, lambda number: {"speed": 1 / number}, lambda found: {}, tmp_path / "out.json")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--quik"], ["output_dir=here"], ["--rounds=2", "--quick"], ["--out=figure.png"]])
+def test_a_word_that_would_do_something_else_is_refused_at_once(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["start", *words])
+    with pytest.raises(SystemExit) as end:
+        rounds.parse_with_overrides(rounds.make_parser(None, "start.json"))
+    assert end.value.code == 2 and words[-1].lstrip("-").partition("=")[0] in capsys.readouterr().err
+
+
+def test_overrides_are_passed_on(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["start", "algo=a2c", "--rounds=2", "env=pong"])
+    settings, overrides = rounds.parse_with_overrides(rounds.make_parser(None, "start.json"))
+    assert settings.rounds == 2 and overrides == ["algo=a2c", "env=pong"]
+
+
+RUN = """
+import pathlib, sys
+words = dict(word.split("=", 1) for word in sys.argv[1:])
+assert words["algo"] == "ppo" and words["stop.agent_steps"] == "300", words
+run = pathlib.Path(words["output_dir"], "ppo", "assault", "a1")
+run.mkdir(parents=True)
+rows = "agent_steps,wall_time_s,agent_steps_per_s\\n100,50,2\\n200,60,10\\n300,65,20\\n"
+(run / "progress.csv").write_text(rows)
+print("trained")
+print("run directory:", run)
+sys.exit({code})
+"""
+
+
+def test_a_run_is_timed_from_the_end_of_its_warm_up(tmp_path, monkeypatch):
+    (tmp_path / "run.py").write_text(RUN.replace("{code}", "0"))
+    monkeypatch.setattr(rounds, "ROOT", tmp_path)
+    found = rounds.run_suite(tmp_path, 150, 150, "algo=ppo")
+    assert (found["agent_steps_per_s"], found["timed_s"]) == (20.0, 5.0)
+    assert found["last_row"]["agent_steps"] == "300" and found["peak_pss_mib"] is None
+
+
+def test_a_run_that_fails_is_no_measurement(tmp_path, monkeypatch):
+    (tmp_path / "run.py").write_text(RUN.replace("{code}", "3"))
+    monkeypatch.setattr(rounds, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match="exit code 3"):
+        rounds.run_suite(tmp_path, 150, 150, "algo=ppo")
+
+
+def test_the_table_of_ppo_has_each_contestant_and_ratios_the_right_way_up():
+    bare = {"E": 8.0, "I": 16.0, "G": 32.0, "limit": 4.0, "agent_steps_per_s": 320.0}
+    suite = {"agent_steps_per_s": 240.0, "start_s": 9.0}
+    others = measured(stock_rllib=120, stock_1_thread=80, stock_its_padding=60, sb3_dummy=96, sb3_subproc=160)
+    remote = {"agent_steps_per_s": 200.0, "last_row": {"bytes_per_agent_step": "7000.5"}}
+    lines = summarize_ppo([others | {"bare_loop": bare, "suite": suite}], {"peak_pss_mib": 1000.0}, remote)
+    ratios = {name: values for name, values in lines.items() if name.startswith(("this suite /", "bare loop /"))}
+    assert ratios == {
+        "this suite / the faster Stable-Baselines3": [1.5],
+        "this suite / bare loop": [0.75],
+        "this suite / stock RLlib": [2.0],
+        "this suite / stock RLlib with 1 thread": [3.0],
+        "this suite / stock RLlib with 1 thread and its own padding": [4.0],
+        "this suite / limit": [60.0],
+        "bare loop / limit": [80.0],
+    }
+    assert [lines[f"{key}, samples/s"] for key in ("I, acting alone", "G, training alone")] == [[16.0], [32.0]]
+    assert lines["E, emulator alone, agent steps/s"] == [8.0]
+    assert lines["one remote runner, bytes per agent step"] == [7000.5]
+
+
+def test_the_table_of_actor_critics_has_times_with_an_lstm_over_those_without():
+    speeds = {"bare_16x5": 400, "bare_64x20": 800, "sb3_dummy": 100, "sb3_subproc": 50, "a3c_64x20": 900}
+    speeds |= {"a2c_16x5": 200, "a2c_16x5_lstm": 160, "a2c_64x20": 600, "a2c_64x20_lstm": 400}
+    lines = summarize_actor_critics([measured(**speeds, ppo_8x128=120, ppo_8x128_lstm=100)])
+    assert {name: values for name, values in lines.items() if " / " in name} == {
+        "A2C 16 x 5, suite / bare loop": [0.5],
+        "A2C 16 x 5, time with an LSTM / without": [1.25],
+        "A2C 16 x 5, this suite / the faster Stable-Baselines3": [2.0],
+        "A2C 64 x 20, suite / bare loop": [0.75],
+        "A3C 2 processes x 32 x 20 / A2C 64 x 20": [1.5],
+        "A2C 64 x 20, time with an LSTM / without": [1.5],
+        "PPO 8 x 128, time with an LSTM / without": [1.2],
+    }
+
+
+def test_a_sample_is_learned_once_in_each_epoch(monkeypatch):
+    bench, counted = object.__new__(bare_loop.Bench), iter([(8, 400.0), (8, 800.0), (4 * 128 * 8, 1600.0)])
+    bench.settings = argparse.Namespace(num_envs=8, horizon=128, epochs=4, seed=0)
+    bench.num_actions, bench.frames = 7, np.zeros((1, 8), np.uint8)
+    bench.pack = bench.collect = lambda: None
+
+    def measure_rate(call, samples):
+        expected, rate = next(counted)
+        assert samples == expected
+        return rate
+
+    monkeypatch.setattr(bare_loop, "measure_rate", measure_rate)
+    assert bench.measure_parts() == {"E": 400.0, "I": 800.0, "G": 1600.0, "limit": pytest.approx(160.0)}
+
+
+@pytest.mark.parametrize("content", [None, "raise ImportError('no torch for it')", ""])
+def test_a_contestant_that_cannot_be_imported_is_said_before_anything_is_measured(content, tmp_path):
+    if content is not None:
+        (tmp_path / "contestant_of_a_test.py").write_text(content)
+    why = sb3_speed.explain_failing_import(["contestant_of_a_test"], str(tmp_path))
+    assert why is None if content == "" else why and "Error" in why
 
 
 def test_a_run_that_has_begun_is_found_though_its_checkpoints_come_and_go(tmp_path, monkeypatch):
