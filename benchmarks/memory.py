@@ -77,6 +77,15 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
         return found, len(list(read_rows(progress)))
 
 
+def compute_ends(found: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    """Return the MiB of each kind of process in the first and in the last tenth of the samples, their means."""
+    tenth, ends = max(1, len(found) // 10), {}
+    for name in sorted(set().union(*found)):
+        series = [memory.get(name, 0.0) for memory in found]
+        ends[name] = sum(series[:tenth]) / tenth, sum(series[-tenth:]) / tenth
+    return ends
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=parse_positive, default=10)
@@ -86,14 +95,11 @@ def main() -> None:
     result = begin()
     with tempfile.TemporaryDirectory(prefix="bench_") as folder:
         found, rows = watch(Path(folder), settings.minutes, typed)
-    tenth = max(1, len(found) // 10)
+    ends = compute_ends(found)
     print("| process | MiB after a third | MiB at the end | growth |\n|---|---:|---:|---:|")
-    total = 0.0
-    for name in sorted(set().union(*found)):
-        series = [memory.get(name, 0.0) for memory in found]
-        first, last = sum(series[:tenth]) / tenth, sum(series[-tenth:]) / tenth
-        total += max(0.0, last - first)  # what one process gives back does not hide what another one keeps
+    for name, (first, last) in ends.items():
         print(f"| {name} | {first:,.1f} | {last:,.1f} | {last - first:+,.1f} |")
+    total = sum(max(0.0, last - first) for first, last in ends.values())  # what one gives back hides no other's growth
     print(f"\n{rows:,} rows; growth {total:+.1f} MiB: {'flat' if total < ALLOWED_MIB else 'it grows'}")
     result |= {"minutes": settings.minutes, "typed": typed, "rows": rows, "memory": found}
     write_json(result, settings.out)

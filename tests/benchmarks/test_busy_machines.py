@@ -61,6 +61,16 @@ def test_a_run_that_ends_before_its_time_is_not_called_flat(tmp_path, monkeypatc
         memory.watch(tmp_path, 0.06, [])
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(104.0, "+4.0 MiB: flat"), (106.0, "+6.0 MiB: it grows")])
+def test_what_one_process_gives_back_does_not_hide_what_another_keeps(last, verdict, tmp_path, monkeypatch, capsys):
+    found = [{"driver": 100.0, "raylet": 50.0}] * 10 + [{"driver": last, "raylet": 10.0}] * 10
+    monkeypatch.setattr(memory, "begin", lambda: {})
+    monkeypatch.setattr(memory, "watch", lambda folder, minutes, typed: (found, 7))
+    monkeypatch.setattr(sys, "argv", ["memory", f"--out={tmp_path / 'memory.json'}"])
+    memory.main()
+    assert verdict in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("faster", [0, 1])
 def test_the_faster_way_is_chosen_before_a_line_is_measured(faster, monkeypatch):
     clock = SimpleNamespace(now=0.0)
