@@ -82,7 +82,7 @@ def summarize(rounds: list[dict]) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = make_parser(__doc__, "actor_critics.json")
-    parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
+    sb3_speed.add_path(parser)
     settings = parser.parse_args()
     with_sb3 = sb3_speed.check_path(parser, settings.sb3_path)
     num_rounds, shorter = (1, 10) if settings.quick else (settings.rounds, 1)

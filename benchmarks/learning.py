@@ -40,7 +40,6 @@ from run_directory.files import read_json
 from run_directory.layout import PROGRESS_CSV
 from run_directory.progress_table import read_rows
 from run_directory.writing import write_file
-from settings.mistakes import Mistake
 from verdicts.two_arms import compare_arms
 
 OURS_NAME, THEIRS_NAME = "suite", "sb3"
@@ -114,7 +113,7 @@ def train_ours(algo: str, seed: int, options: argparse.Namespace) -> dict[str, A
 
 def train_theirs(algo: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Train an agent of Stable-Baselines3, or go on with it; return its curve and its speed."""
-    path, log = (options.out / f"{algo}_{THEIRS_NAME}_{seed}.{ending}" for ending in ("part", "log"))
+    path, log = (options.out / f"{algo}_{THEIRS_NAME}_{seed}.{ending}" for ending in ("part.json", "log"))
     words = [f"--algo={algo}", f"--seed={seed}", f"--agent-steps={options.agent_steps}", f"--out={path.resolve()}"]
     words += [f"--threads={options.threads}", f"--vectorize={options.vectorize}"]
     words += [f"--sb3-path={options.sb3_path}"] if options.sb3_path else []
@@ -141,13 +140,8 @@ TRAIN = {OURS_NAME: train_ours, THEIRS_NAME: train_theirs}
 
 
 def train_all(options: argparse.Namespace, machine: dict[str, Any]) -> dict[str, dict[str, list[dict]]]:
-    """Train every agent that is not done; return algorithm -> contestant -> what was measured of each seed.
-
-    Raises:
-        Mistake: an agent that is done was trained with other threads or processes.
-    """
+    """Train every agent that is not done; return algorithm -> contestant -> what was measured of each seed."""
     results: dict[str, dict[str, list[dict]]] = {}
-    how = {"threads": options.threads, "vectorize": options.vectorize}
     for algo in options.algos:
         results[algo] = {name: [] for name in TRAIN}
         for seed in options.seeds:
@@ -155,12 +149,9 @@ def train_all(options: argparse.Namespace, machine: dict[str, Any]) -> dict[str,
                 path = options.out / f"{algo}_{name}_{seed}_{options.agent_steps}.json"
                 if not path.exists():
                     print(f"{algo}, {name}, seed {seed}: {options.agent_steps:,} agent steps", flush=True)
-                    found = train(algo, seed, options) | {"machine": machine, **how}
+                    found = train(algo, seed, options) | {"machine": machine, "threads": options.threads}
                     write_file(path, json.dumps(found) + "\n")
-                found = read_json(path, dict)
-                if other := {key: found[key] for key in how if found.get(key, how[key]) != how[key]}:
-                    raise Mistake(f"{path} was trained with {other}; type the same again, or another --out")
-                results[algo][name].append(found)
+                results[algo][name].append(read_json(path, dict))
     return results
 
 
@@ -188,7 +179,10 @@ def describe(results: dict[str, dict[str, list[dict]]], seeds: list[int], agent_
 def parse_arguments() -> argparse.Namespace:
     """Return the arguments, with the folder `--out` made."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.learning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.learning",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--algos", nargs="+", choices=list(OURS), default=list(OURS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -200,11 +194,11 @@ def parse_arguments() -> argparse.Namespace:
         default="dummy",
         help="whether each game of Stable-Baselines3 has a process",
     )
-    parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
+    sb3_speed.add_path(parser)
     parser.add_argument("--out", type=Path, default=Path("bench_out/learning"))
     options = parser.parse_args()
-    if not sb3_speed.is_installed(options.sb3_path):
-        parser.error(f"Stable-Baselines3 is not there: {sb3_speed.INSTALL}, then --sb3-path sb3")
+    if not sb3_speed.check_path(parser, options.sb3_path):
+        parser.error("without Stable-Baselines3 there is nothing to compare with")
     if len(set(options.seeds)) < len(options.seeds):
         parser.error(f"--seeds {' '.join(map(str, options.seeds))}: a seed is there twice")
     options.out = options.out.resolve()
@@ -212,6 +206,10 @@ def parse_arguments() -> argparse.Namespace:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--out {options.out}: no folder can be made there ({error.strerror})")
+    how = {"threads": options.threads, "vectorize": options.vectorize}
+    if (kept := options.out / "how.json").exists() and (before := read_json(kept, dict)) != how:
+        parser.error(f"--out {options.out}: agents there were trained with {before}; type the same, or another --out")
+    write_file(kept, json.dumps(how) + "\n")
     return options
 
 

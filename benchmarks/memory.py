@@ -60,7 +60,7 @@ def watch(folder: Path, minutes: float, overrides: list[str]) -> tuple[list[dict
     Raises:
         SystemExit: the run ended before its time; its log.
     """
-    stop = f"stop.time_s={60 * minutes + 600:.0f}"  # if it is left alone
+    stop = f"stop.time_s={60 * minutes + 600:.0f}"  # where this process was killed
     typed = [sys.executable, "run.py", *RUN, stop, f"output_dir={folder}", *overrides]
     found, log = [], folder / "log.txt"
     with run_process(typed, ROOT, log) as process:

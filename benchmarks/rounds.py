@@ -43,7 +43,9 @@ Contestant = Callable[[Path], dict]  # from an empty folder to what was measured
 
 def make_parser(story: str | None, out: str) -> argparse.ArgumentParser:
     """Return a parser of the arguments that all benchmarks take."""
-    parser = argparse.ArgumentParser(description=story, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=story, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     rounds = parser.add_mutually_exclusive_group()
     rounds.add_argument("--rounds", type=parse_count, default=3)
     rounds.add_argument("--quick", action="store_true", help="one short round, to see that it works; not for quoting")
@@ -116,7 +118,11 @@ def begin() -> dict:
     machine = describe_machine()
     print(json.dumps(machine), flush=True)
     if machine["load_before"] > machine["cores"] / 2:
-        print(f"other programs compute on this machine, its load is {machine['load_before']:.1f}", file=sys.stderr)
+        print(
+            f"the load over the last minute was {machine['load_before']:.1f}: if other programs compute here, end them "
+            "and measure again",
+            file=sys.stderr,
+        )
     return {"machine": machine}
 
 
@@ -127,7 +133,9 @@ def measure_rounds(
     summarize: Callable[[list[dict]], dict[str, list[float]]],
     out: Path,
 ) -> None:
-    """Take rounds, and write the result after each: a later one that fails or is interrupted takes none away.
+    """Take rounds, and write the result to `out` at the end.
+
+    After each round it is written to a file beside `out`, which stays where a later round fails or is interrupted.
 
     Args:
         result: gets `rounds`, and `summary`, their table.
@@ -136,17 +144,20 @@ def measure_rounds(
         summarize: from all rounds to the lines of the table.
         out: the JSON file of the result.
     """
-    rounds = result["rounds"] = []
+    rounds, written, unfinished = [], 0, out.with_suffix(".part.json")
+    result["rounds"] = rounds
     try:
         while len(rounds) < num_rounds:
             rounds.append(take_round(len(rounds)))
+            write_json(result, unfinished)
+            written = len(rounds)
             result["summary"] = summarize(rounds)
-            write_json(result, out)
+            write_json(result, unfinished)
+        unfinished.replace(out)
     finally:
-        if "summary" in result:
-            print(
-                f"\n{format_table(result['summary'])}\n\n{len(rounds)} of {num_rounds} rounds are in {out}", flush=True
-            )
+        if written:
+            print(f"\n{format_table(result.get('summary', {}))}\n")
+            print(f"{written} of {num_rounds} rounds are in {unfinished if unfinished.exists() else out}", flush=True)
 
 
 def take_turns(contestants: Mapping[str, Contestant], number: int) -> dict:

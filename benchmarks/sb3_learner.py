@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--agent-steps", type=parse_count, required=True)
     parser.add_argument("--threads", type=parse_count, default=1, help="torch's")
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="dummy")
-    parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
+    sb3_speed.add_path(parser)
     parser.add_argument("--out", type=parse_output_path, required=True)
     options = parser.parse_args()
     if not sb3_speed.is_installed(options.sb3_path):

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import ale_py
 import gymnasium
@@ -31,6 +32,12 @@ INSTALL = "pip install --target sb3 --no-deps stable-baselines3"
 SHAPES = {"a2c": {}, "ppo": {"n_steps": 128, "batch_size": 256, "n_epochs": 4}}  # where it differs from its defaults
 ENVS = {"a2c": 16, "ppo": 8}
 WARM_UP_UPDATES = {"a2c": 20, "ppo": 2}
+
+
+def add_path(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--sb3-path` to a parser."""
+    text = "the folder Stable-Baselines3 was installed into, unless that is .venv"
+    parser.add_argument("--sb3-path", type=lambda path: str(Path(path).resolve()), help=text)
 
 
 def is_installed(path: str | None) -> bool:
@@ -99,7 +106,7 @@ def summarize(speed: dict[str, list[float]], suite: str, label: str) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sb3-path", help="the folder it was installed into, unless that is .venv")
+    add_path(parser)
     parser.add_argument("--algo", choices=list(SHAPES), required=True)
     parser.add_argument("--vectorize", choices=["dummy", "subproc"], default="subproc")
     parser.add_argument("--agent-steps", type=parse_count, default=8000, help="timed ones, after warm-up")

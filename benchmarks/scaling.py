@@ -309,9 +309,10 @@ def main() -> None:
     folder = settings.out.parent
     folder.mkdir(parents=True, exist_ok=True)
     if settings.predict:
-        if "summary" not in (measured := read_json(settings.predict, dict)):
+        try:
+            rows = list_predictions(read_json(settings.predict, dict).get("summary", {}))
+        except KeyError:
             parser.error(f"--predict {settings.predict}: this benchmark did not write it")
-        rows = list_predictions(measured["summary"])
         print(format_markdown(rows))
         write_rows(rows, folder / "predictions.csv")
         return

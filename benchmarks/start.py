@@ -27,13 +27,8 @@ from benchmarks.rounds import (
 )
 
 INTERVAL_S = 0.02
-RUN = (
-    "seed=1",
-    "evaluate=false",
-    "logger=null",
-    "stop.agent_steps=1_000_000_000",
-    "stop.time_s=600",
-)  # if it is left alone
+# stop.time_s ends the run where this process was killed.
+RUN = ("seed=1", "evaluate=false", "logger=null", "stop.agent_steps=1_000_000_000", "stop.time_s=600")
 STATIONS = {  # the first process with such a title
     "gcs_server": "Ray's first process starts",
     "raylet": "Ray's node starts",

@@ -90,7 +90,7 @@ def summarize_cleanrl(rounds: list[dict], suite: list[float]) -> dict[str, list[
 
 def main() -> None:
     parser = make_parser(__doc__, "throughput.json")
-    parser.add_argument("--sb3-path", help="the folder Stable-Baselines3 was installed into, unless that is .venv")
+    sb3_speed.add_path(parser)
     parser.add_argument("--cleanrl-path", help="the folder with CleanRL's script and what it needs")
     settings = parser.parse_args()
     with_cleanrl = cleanrl_speed.check_path(parser, settings.cleanrl_path)

@@ -9,10 +9,9 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
-from benchmarks import learning
+from benchmarks import learning, sb3_learner
 from benchmarks.sb3_learner import fall_to_zero
 from settings.algorithms import ALGORITHMS
-from settings.mistakes import Mistake
 from settings.setting import list_settings
 
 NAMES = {  # what Stable-Baselines3 calls a setting -> what it is called here
@@ -81,21 +80,57 @@ def test_what_is_done_is_kept(tmp_path, monkeypatch):
         return {"curve": []}
 
     monkeypatch.setattr(learning, "TRAIN", {"one": train})
-    options = argparse.Namespace(algos=["a2c"], seeds=[1, 2, 3], agent_steps=10, threads=1, vectorize="dummy")
+    options = argparse.Namespace(algos=["a2c"], seeds=[1, 2, 3], agent_steps=10, threads=1)
     options.out = tmp_path
     with pytest.raises(KeyboardInterrupt):
         learning.train_all(options, {})
     learning.train_all(options, {})
     assert trained == [("a2c", 1), ("a2c", 2), ("a2c", 3), ("a2c", 3)]
-    options.threads = 2
-    with pytest.raises(Mistake, match="threads"):
-        learning.train_all(options, {})
 
 
-@pytest.mark.parametrize("words", [["--seeds", "1", "2", "1"], ["--out", __file__]])
-def test_a_seed_twice_and_a_file_for_a_folder_are_refused(words, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["learning", *words])
-    monkeypatch.setattr(learning.sb3_speed, "is_installed", lambda path: True)
+@pytest.fixture
+def parse(monkeypatch, tmp_path):
+    """What the arguments come to, with Stable-Baselines3 at hand."""
+    monkeypatch.setattr(learning.sb3_speed, "check_path", lambda parser, path: True)
+
+    def parse(*words: str) -> argparse.Namespace:
+        monkeypatch.setattr(sys, "argv", ["learning", f"--out={tmp_path}", *words])
+        return learning.parse_arguments()
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [(["--seeds", "1", "2", "1"], "1 2 1: "), (["--out", __file__], f"{__file__}: ")]
+)
+def test_a_seed_twice_and_a_file_for_a_folder_are_refused(words, named, parse, capsys):
     with pytest.raises(SystemExit) as end:
-        learning.parse_arguments()
-    assert end.value.code == 2 and words[0] in capsys.readouterr().err
+        parse(*words)
+    assert end.value.code == 2 and named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", ["--threads=3", "--vectorize=subproc"])
+def test_agents_of_one_folder_are_trained_alike(other, parse, capsys):
+    parse("--threads=2")
+    assert parse("--threads=2").threads == 2
+    with pytest.raises(SystemExit):
+        parse("--threads=2", other)
+    assert "'threads': 2" in capsys.readouterr().err
+
+
+def test_the_learner_of_stable_baselines3_takes_the_words_that_it_is_started_with(parse, monkeypatch):
+    class Started(Exception):
+        """Ends the test where the learner would begin."""
+
+    def start(command, *rest):
+        monkeypatch.setattr(sys, "argv", command[2:])
+        monkeypatch.setattr(sb3_learner.sb3_speed, "is_installed", lambda path: True)
+        monkeypatch.setattr(sb3_learner, "train", lambda *arguments: trained.append(arguments) or {"games": []})
+        sb3_learner.main()
+        raise Started
+
+    trained, options = [], parse("--agent-steps=500", "--threads=2", "--vectorize=subproc", "--sb3-path=sb3")
+    monkeypatch.setattr(learning, "run_process", start)
+    with pytest.raises(Started):
+        learning.train_theirs("ppo", 7, options)
+    assert trained[0][:5] == ("ppo", 7, 500, 2, "subproc")

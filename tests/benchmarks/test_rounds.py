@@ -71,12 +71,29 @@ def test_complete_rounds_stay_where_a_later_one_fails(error, tmp_path, capsys):
     out, result = tmp_path / "new" / "result.json", {"machine": {}}
     with pytest.raises(type(error)):
         rounds.measure_rounds(result, 5, take_round, lambda found: {"speed": [r["speed"] for r in found]}, out)
-    assert json.loads(out.read_text()) == {
+    assert not out.exists(), "a complete result of before would stay"
+    assert json.loads(out.with_suffix(".part.json").read_text()) == {
         "machine": {},
         "rounds": [{"speed": 10.0}, {"speed": 11.0}],
         "summary": {"speed": [10.0, 11.0]},
     }
-    assert "10.0 .. 11.0" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "10.0 .. 11.0" in printed and "2 of 5" in printed and str(out.with_suffix(".part.json")) in printed
+
+
+def test_a_round_that_cannot_be_summarized_is_kept_too(tmp_path):
+    with pytest.raises(KeyError):
+        rounds.measure_rounds(
+            {}, 2, lambda number: {"speed": 1.0}, lambda found: {"": found[0]["E"]}, tmp_path / "a.json"
+        )
+    assert json.loads((tmp_path / "a.part.json").read_text())["rounds"] == [{"speed": 1.0}]
+
+
+def test_a_result_is_whole_at_its_end_and_nothing_else_stays(tmp_path, capsys):
+    rounds.measure_rounds({}, 2, lambda number: {}, lambda found: {"rounds": [float(len(found))]}, tmp_path / "a.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert json.loads((tmp_path / "a.json").read_text())["summary"] == {"rounds": [2.0]}
+    assert f"2 of 2 rounds are in {tmp_path / 'a.json'}" in capsys.readouterr().out
 
 
 def test_nothing_is_written_where_the_first_round_fails(tmp_path):
@@ -85,12 +102,21 @@ def test_nothing_is_written_where_the_first_round_fails(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("words", [["--quik"], ["output_dir=here"], ["--rounds=2", "--quick"], ["--out=figure.png"]])
-def test_a_word_that_would_do_something_else_is_refused_at_once(words, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--quik"], "argument: --quik"),
+        (["--ou=x.json"], "argument: --ou=x.json"),
+        (["output_dir=here"], "argument: output_dir=here"),
+        (["--rounds=2", "--quick"], "not allowed with"),
+        (["--out=figure.png"], "figure.png: "),
+    ],
+)
+def test_a_word_that_would_do_something_else_is_refused_at_once(words, named, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["start", *words])
     with pytest.raises(SystemExit) as end:
         rounds.parse_with_overrides(rounds.make_parser(None, "start.json"))
-    assert end.value.code == 2 and words[-1].lstrip("-").partition("=")[0] in capsys.readouterr().err
+    assert end.value.code == 2 and named in capsys.readouterr().err
 
 
 def test_overrides_are_passed_on(monkeypatch):
