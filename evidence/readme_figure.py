@@ -25,7 +25,7 @@ PANELS = {  # title -> label of a curve -> its study, and the label that the cur
         "PG": ("2026-11-29_pg_fire", "pg assault"),
         "A2C": ("2026-11-27_a2c_five_seeds", "a2c assault"),
         "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
-        "PPO": ("2026-11-29_ppo_fire", "ppo assault"),
+        "PPO": ("2026-11-30_ppo_constant", "ppo assault"),
     },
     "10 million agent steps, 1 or 2 seeds": {
         "A2C": ("2026-11-30_a2c_10m_two_seeds", "a2c assault"),
