@@ -26,8 +26,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.rounds import Contestant, count_threads, parse_count, run_main, run_module
-from benchmarks.sb3_speed import explain_failing_import
+from benchmarks.rounds import Contestant, count_threads, explain_failing_import, parse_count, run_main, run_module
 
 SCRIPT = "ppo_atari_envpool.py"
 PACKAGES = ("envpool", "gym", "tyro")  # that it imports and .venv has not

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
@@ -230,6 +230,21 @@ def read_tail(log: Path) -> str:
 def count_threads() -> int:
     """Return how many threads a contestant computes with: as many as a run of the suite takes by itself."""
     return min(count_cpus(), MAX_CPUS)
+
+
+def explain_failing_import(modules: Sequence[str], path: str | None, first: bool = False) -> str | None:
+    """Return why another Python cannot import modules, the last line of its error; None if it can.
+
+    Args:
+        modules: their names.
+        path: a folder that it looks into as well.
+        first: whether what is there hides packages of .venv.
+    """
+    places = [path] if path else []
+    order = f"{places} + sys.path" if first else f"sys.path + {places}"
+    code = f"import sys; sys.path = {order}; import {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else None
 
 
 def run_module(module: str, folder: Path, *arguments: str) -> dict:

@@ -15,17 +15,23 @@ import argparse
 import importlib
 import importlib.util
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import ale_py
 import gymnasium
 import torch
 
-from benchmarks.rounds import ROOT, Contestant, count_threads, divide_rounds, parse_count, run_main, run_module
+from benchmarks.rounds import (
+    Contestant,
+    count_threads,
+    divide_rounds,
+    explain_failing_import,
+    parse_count,
+    run_main,
+    run_module,
+)
 
 MODULE = "stable_baselines3"
 INSTALL = "pip install --target sb3 --no-deps stable-baselines3"
@@ -58,21 +64,6 @@ def check_path(parser: argparse.ArgumentParser, path: str | None) -> bool:
     if not there:
         print(f"Stable-Baselines3 is not installed, its rows are left out: {INSTALL}, then make bench SB3=sb3")
     return there
-
-
-def explain_failing_import(modules: Sequence[str], path: str | None, first: bool = False) -> str | None:
-    """Return why another Python cannot import modules, the last line of its error; None if it can.
-
-    Args:
-        modules: their names.
-        path: a folder that it looks into as well.
-        first: whether what is there hides packages of .venv.
-    """
-    places = [path] if path else []
-    order = f"{places} + sys.path" if first else f"sys.path + {places}"
-    code = f"import sys; sys.path = {order}; import {', '.join(modules)}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else None
 
 
 def make_contestants(algo: str, path: str | None, agent_steps: int) -> dict[str, Contestant]:

@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.rounds import (
     Contestant,
     begin,
+    count_threads,
     divide_rounds,
     list_speeds,
     make_parser,
@@ -99,7 +100,7 @@ def measure_limit(size: Size, folder: Path) -> dict[str, float]:
     env runners nothing."""
     if size.num_env_runners:
         return {}
-    threads = size.cores or min(count_cpus(), MAX_CPUS)
+    threads = size.cores or count_threads()
     shape = (f"--num-envs={size.num_envs}", f"--horizon={size.horizon}")
     parts = run_module("bare_loop", folder, *shape, f"--threads={threads}", "--updates=1")
     if size.network != "nature_cnn":

@@ -100,22 +100,20 @@ def parse(monkeypatch, tmp_path):
     return parse
 
 
-@pytest.mark.parametrize(
-    ("words", "named"), [(["--seeds", "1", "2", "1"], "1 2 1: "), (["--out", __file__], f"{__file__}: ")]
-)
+@pytest.mark.parametrize(("words", "named"), [(["--seeds", "1", "2", "1"], "1 2 1"), (["--out", __file__], __file__)])
 def test_a_seed_twice_and_a_file_for_a_folder_are_refused(words, named, parse, capsys):
     with pytest.raises(SystemExit) as end:
         parse(*words)
-    assert end.value.code == 2 and named in capsys.readouterr().err
+    assert end.value.code == 2 and named in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("other", ["--threads=3", "--vectorize=subproc"])
 def test_agents_of_one_folder_are_trained_alike(other, parse, capsys):
     parse("--threads=2")
     assert parse("--threads=2").threads == 2
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as end:
         parse("--threads=2", other)
-    assert "'threads': 2" in capsys.readouterr().err
+    assert end.value.code == 2 and str({"threads": 2, "vectorize": "dummy"}) in capsys.readouterr().err
 
 
 def test_the_learner_of_stable_baselines3_takes_the_words_that_it_is_started_with(parse, monkeypatch):

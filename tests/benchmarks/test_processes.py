@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -14,6 +13,7 @@ if sys.platform != "linux":
 from benchmarks import processes
 from benchmarks.processes import read_pss_mib
 from environments.checkout import ROOT
+from tests.runs.tiny_runs import wait_for
 
 
 def test_pages_of_files_count_only_where_they_are_asked_for(tmp_path, monkeypatch):
@@ -42,12 +42,18 @@ def test_own_pages_count_both_times():
     assert with_files > 30 and without > 30
 
 
-STUBBORN = """
+STUBBORN = '''
 import pathlib, signal, subprocess, sys, threading, time, os
 from benchmarks.processes import adopt_orphans, run_process
 from benchmarks.rounds import run_main
 
-child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+child = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))
+print('ready', flush=True)
+for _ in range(600):
+    time.sleep(0.1)
+"""
 
 def main():
     log = pathlib.Path(sys.argv[1])
@@ -58,19 +64,20 @@ def main():
         time.sleep(60)
 
 run_main(main)
-"""
+'''
 
 
 @pytest.mark.parametrize("number", processes.STOPPING)
 def test_a_second_signal_does_not_spare_a_process_that_ignores_the_first(number, tmp_path):
-    command = [sys.executable, "-c", STUBBORN, str(tmp_path / "log")]
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", STUBBORN, str(log)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as benchmark:
         assert benchmark.stdout is not None
         child = psutil.Process(int(benchmark.stdout.readline()))
-        for _ in range(2):
-            benchmark.send_signal(number)
-            time.sleep(1)
-        assert benchmark.wait(30) == (130 if number == signal.SIGINT else 128 + number)
+        benchmark.send_signal(number)
+        wait_for(lambda: "asked" in log.read_text())  # by the clean-up, which is under way
+        benchmark.send_signal(number)
+        assert benchmark.wait(120) == (130 if number == signal.SIGINT else 128 + number)
     assert not child.is_running()
 
 

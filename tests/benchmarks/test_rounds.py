@@ -16,7 +16,7 @@ if sys.platform != "linux":
 import gymnasium
 import numpy as np
 
-from benchmarks import bare_loop, neighbours, processes, rounds, sb3_speed, slow_games
+from benchmarks import bare_loop, neighbours, processes, rounds, shards, slow_games
 from benchmarks.actor_critics import SUITE
 from benchmarks.actor_critics import summarize as summarize_actor_critics
 from benchmarks.cleanrl_speed import SCRIPT
@@ -36,6 +36,7 @@ def measured(**speeds) -> dict:
     [
         (rounds.parse_count, {"1": 1, "1_000": 1000}, "0 -3 1.5 x"),
         (rounds.parse_positive, {"0.5": 0.5, "3": 3.0}, "0 -1 nan inf x"),
+        (shards.parse_neighbours, {"0": 0, "2": 2}, "-1 1.5 x"),
     ],
 )
 def test_numbers_of_nothing_are_refused(kind, good, bad):
@@ -105,18 +106,18 @@ def test_nothing_is_written_where_the_first_round_fails(tmp_path):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--quik"], "argument: --quik"),
-        (["--ou=x.json"], "argument: --ou=x.json"),
-        (["output_dir=here"], "argument: output_dir=here"),
-        (["--rounds=2", "--quick"], "not allowed with"),
-        (["--out=figure.png"], "figure.png: "),
+        (["--quik"], "--quik"),
+        (["--ou=x.json"], "--ou=x.json"),
+        (["output_dir=here"], "output_dir=here"),
+        (["--rounds=2", "--quick"], "--quick"),
+        (["--out=figure.png"], "figure.png"),
     ],
 )
 def test_a_word_that_would_do_something_else_is_refused_at_once(words, named, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["start", *words])
     with pytest.raises(SystemExit) as end:
         rounds.parse_with_overrides(rounds.make_parser(None, "start.json"))
-    assert end.value.code == 2 and named in capsys.readouterr().err
+    assert end.value.code == 2 and named in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_overrides_are_passed_on(monkeypatch):
@@ -209,7 +210,7 @@ def test_a_sample_is_learned_once_in_each_epoch(monkeypatch):
 def test_a_contestant_that_cannot_be_imported_is_said_before_anything_is_measured(content, tmp_path):
     if content is not None:
         (tmp_path / "contestant_of_a_test.py").write_text(content)
-    why = sb3_speed.explain_failing_import(["contestant_of_a_test"], str(tmp_path))
+    why = rounds.explain_failing_import(["contestant_of_a_test"], str(tmp_path))
     assert why is None if content == "" else why and "Error" in why
 
 

@@ -10,7 +10,7 @@ if sys.platform != "linux":
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
 
 import run
-from benchmarks import sizes
+from benchmarks import rounds, sizes
 from benchmarks.rounds import ROOT
 from benchmarks.sizes import MEMORY, Size, list_axes, list_overrides
 from cluster.plan import make_plan
@@ -50,7 +50,7 @@ def test_a_limit_is_made_of_the_sizes_own_parts(monkeypatch, tmp_path):
         return {"E": 1000.0, "limit": 7.0} | parts if module == "bare_loop" else {words[0]: {"I": 500.0, "G": 800.0}}
 
     monkeypatch.setattr(sizes, "run_module", run_module)
-    monkeypatch.setattr(sizes, "count_cpus", lambda: 16)
+    monkeypatch.setattr(rounds, "count_cpus", lambda: 16)
     found = sizes.measure_limit(Size(num_envs=32, cores=1), tmp_path)
     assert found == {"E": 1000.0, "I": 2000.0, "G": 4000.0, "limit": pytest.approx(400.0)}
     assert asked == [("bare_loop", "--num-envs=32", "--horizon=128", "--threads=1", "--updates=1")]
