@@ -6,8 +6,8 @@ a2c, which gave it its name.
     env runners --Rollout--> advantages --one batch--> loss --gradient--> weights --> env runners
 
 Departures from the paper: one learner steps once on the gradient of all envs together, so nothing is asynchronous, and
-the loss is a mean over the batch where the paper sums, so that a larger batch needs no smaller lr. A time limit
-bootstraps. docs/algorithms/a2c.md has the whole list.
+the loss is a mean over the batch where the paper sums, so that `optimizer_eps` and `max_grad_norm` mean the same for
+any size of it. A time limit bootstraps. docs/algorithms/a2c.md has the whole list.
 """
 
 from typing import Any
@@ -88,7 +88,7 @@ def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewa
 def a2c_loss(
     policy: Any, values: torch.Tensor, batch: Batch, vf_coeff: float, entropy_coeff: float
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """-E[ A log pi(a|s) ] + c1 E[ (R - V)^2 ] / 2 - c2 E[ S ], over one batch or a part of it.
+    """Return A2C's loss of a batch, -mean(A log pi(a|s)) + c1 0.5 mean((R - V)^2) - c2 mean(S), and its terms.
 
     Args:
         policy: the present policy, a distribution over [B].

@@ -10,8 +10,8 @@ of one Rollout at a time with the weights it has by then. The staleness of a gra
 that were applied since its worker got the weights. Advantages, loss and clipping are A2C's (algorithms/a2c.py).
 
 Departures from the paper: workers are processes, not threads, so each request carries the weights and an update is
-never half written; the loss is a mean; a worker plays several envs at once, and a group of workers plays side by side
-with the same weights. docs/algorithms/a3c.md has the list.
+never half written; the loss is a mean; a worker may play several envs at once, and a group of workers plays side by
+side with the same weights. docs/algorithms/a3c.md has the list.
 """
 
 import functools
@@ -91,7 +91,7 @@ class A3CLearner(A2CLearner):
 
 
 def list_workers(process: int, config: Any) -> range:
-    """Return the workers of a process: workers are dealt to the P processes like cards, so process p, from 1 on, has
+    """Return the workers of a process: process p of P, from 1 on, has the workers
     p - 1, p - 1 + P, p - 1 + 2 P, ...; if there are no others, the training process, 0, has all of them.
     """
     return range(max(0, process - 1), max(1, config.algo.num_workers), max(1, config.num_env_runners))
@@ -207,7 +207,7 @@ class A3C(A2C):
     def setup(self, config: Any) -> None:
         self.version = 0  # gradients applied since the start
         self.requests = Requests(lambda: self.get_actors(), self.config.algo.worker_timeout_s)
-        self.near: set[int] = set()  # processes that share memory with this one
+        self.sharing: set[int] = set()  # processes that share memory with this one
         self.turns: Counter[int] = Counter()  # process -> groups that were asked to play
         self.num_dropped = 0
         self.dropped_in_a_row: Counter[int] = Counter()  # worker -> gradients
@@ -253,7 +253,7 @@ class A3C(A2C):
         for answers, process in self.requests.take_answers():
             for content, about in answers:
                 if about["shares_memory"]:
-                    self.near.add(process)
+                    self.sharing.add(process)
                 if isinstance(content, Gradient) and content.vector is None:
                     content = content._replace(vector=self.shared.rows[about["worker"]])
                 self.apply_fragment(content, about)
@@ -268,9 +268,9 @@ class A3C(A2C):
         for process in missing:
             first, about = self.choose_next_group(process), (self.version, self.compute_share_done())
             if process in self.requests.lost:  # it starts again
-                self.near.discard(process)  # its last life may still write there
-                actors[process].start_games.remote(self.progress.agent_steps)  # not its first games once more
-            if process in self.near:
+                self.sharing.discard(process)  # the old process may still write there
+                actors[process].start_games.remote(self.progress.agent_steps)  # or it would play its first games again
+            if process in self.sharing:
                 self.shared.rows[first] = weights
                 request = actors[process].play_fragments.remote(first, None, *about)
             else:

@@ -1,7 +1,7 @@
 """PG: the policy gradient itself, REINFORCE.
 
 Paper: Williams 1992 (https://doi.org/10.1007/BF00992696), as the lecture writes it: play episodes to their end, sum up
-what came after each action, make the actions likelier that were followed by much.
+what came after each action, and raise the probability of actions with high returns.
 
     env runners --complete episodes--> returns --one batch--> loss --gradient--> weights --> env runners
 
@@ -77,7 +77,7 @@ class PGLearner(RolloutLearner):
 
 
 def pg_loss(policy: Any, batch: Batch, entropy_coeff: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """-E[ w log pi(a|s) ] - c E[ S ], over one batch or a part of it, with the w of `weigh_returns`.
+    """Return PG's loss of one batch or a part of it, -mean(w log pi(a|s)) - c mean(S) with the w of `weigh_returns`.
 
     Args:
         policy: the present policy, a distribution over [B].

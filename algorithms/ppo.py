@@ -5,9 +5,9 @@ silent, openai/baselines ppo2, as Huang et al. 2022 ("The 37 implementation deta
 
     env runners --Rollout--> advantages --minibatches, epochs--> loss --gradient--> weights --> env runners
 
-Departures from the paper: 4 epochs instead of 3, a value coefficient of 0.5 instead of 1, values clipped like ratios,
-gradients clipped at 0.5 and advantages standardised per minibatch, all as in baselines. Departure from baselines: a
-time limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole list.
+Departures from the paper: 4 epochs instead of 3, a value coefficient of 0.5 instead of 1, the
+change of a value clipped, gradients clipped at 0.5 and advantages standardised per minibatch, all as in baselines.
+Departure from baselines: a time limit bootstraps; there it is a death. docs/algorithms/ppo.md has the whole list.
 """
 
 from typing import Any
@@ -85,8 +85,8 @@ class PPOLearner(RolloutLearner):
         if algo.kl_coeff > 0:  # section 4 of the paper, with RLlib's factors
             kl, target = self.take_mean("kl"), algo.kl_target
             self.kl_coeff *= 1.5 if kl > 2 * target else 0.5 if kl < 0.5 * target else 1
-        ages = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]  # in updates
-        return self.report() | ({"staleness": sum(ages) / len(ages)} if algo.overlap else {})
+        staleness = [self._weights_seq_no - rollout.weights_seq_no for rollout in rollouts]  # in updates
+        return self.report() | ({"staleness": sum(staleness) / len(staleness)} if algo.overlap else {})
 
     def get_state(self, *args, **kwargs) -> dict:
         state = super().get_state(*args, **kwargs)
@@ -99,7 +99,7 @@ class PPOLearner(RolloutLearner):
 
 
 def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewards: bool) -> Batch:
-    """Return the advantages and the targets of the values, each float32 [T, N].
+    """Return the old values, the advantages and the targets of the values, each float32 [T, N].
 
     Args:
         batch: the columns of a Rollout; `values` [T + 1, N], the last row is the bootstrap.
@@ -126,7 +126,7 @@ def ppo_loss(
     entropy_coeff: float,
     kl_coeff: torch.Tensor | None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """-L_clip + c1 L_vf - c2 S (+ beta KL), over one minibatch: eqs. 7, 9 and 8 of the paper, with the sign of a loss.
+    """Return PPO's loss of one minibatch, -L_clip + c1 L_vf - c2 mean(S) (+ beta KL), and its terms: eqs. 7, 9 and 8.
 
     Args:
         policy: the present policy, a distribution over [B].
@@ -146,8 +146,8 @@ def ppo_loss(
     policy_loss = -surrogate.mean()
     errors = (values - batch["targets"]) ** 2
     if vf_clip is not None:
-        near = batch["values"] + (values - batch["values"]).clamp(-vf_clip, vf_clip)
-        errors = torch.max(errors, (near - batch["targets"]) ** 2)
+        clipped = batch["values"] + (values - batch["values"]).clamp(-vf_clip, vf_clip)
+        errors = torch.max(errors, (clipped - batch["targets"]) ** 2)
     value_loss = 0.5 * errors.mean()
     entropy = policy.entropy().mean()
     loss = policy_loss + vf_coeff * value_loss - entropy_coeff * entropy

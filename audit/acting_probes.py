@@ -33,7 +33,7 @@ def count_ends(rollout: Rollout) -> int:
     "all: the ratio begins at 1 (Huang et al. 2022, a sign of a right implementation)",
 )
 def compare_policies(subject: Subject) -> Finding:
-    """The policy that learns is the policy that acted: the ratio of the first minibatch is 1."""
+    """The policy that learns is the policy that acted: its ratio to that is 1 before the first step."""
     learner, rollout = subject.spread_learner, subject.acted.first
     batch = learner.load([rollout])
     with torch.no_grad():

@@ -44,7 +44,7 @@ def audit(settings: dict[str, Any], command: list[str]) -> int:
     folder = run or folder / f"{title.replace(' on ', '_')}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     if not run:
         refuse_unwritable_output(settings, "audits")
-    print(f"audit of {title}{f', {checkpoint}' if checkpoint else ''}: some minutes", flush=True)
+    print(f"audit of {title}{f', {checkpoint}' if checkpoint else ''}: one to two minutes", flush=True)
     return run_audit(settings, checkpoint, title, folder, shlex.join(mask_passwords(command)))
 
 

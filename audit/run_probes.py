@@ -183,7 +183,7 @@ def copy_state(learner: Any) -> dict[str, Any]:
     "baselines: entropy in the log; Huang et al. 2022: a policy that stays uniform is a first sign of a fault",
 )
 def follow_policy(subject: Subject) -> Finding:
-    """The policy has moved from its beginning."""
+    """How far the policy has moved from its beginning."""
     subject.require_choice()
     obs = subject.batch["obs"].flatten(0, 1)[:256]
     before, fresh = describe_policy(subject, obs), subject.algorithm.progress.agent_steps
@@ -194,8 +194,9 @@ def follow_policy(subject: Subject) -> Finding:
         kl = max(0.0, float(before.kl(after).mean()))
     moved = float((before.mode() != after.mode()).float().mean())
     entropies = f"entropy {float(before.entropy().mean()):.5f} -> {float(after.entropy().mean()):.5f}"
-    found = f"{steps:,} agent steps from {fresh:,} on: {entropies}, KL {kl:.1e}"
-    return judge(kl > 0 or moved > 0, f"{found}, another likeliest action in {moved:.0%}", differs=kl < 1e-4)
+    found = f"{steps:,} agent steps from {fresh:,} on: {entropies}, KL {kl:.1e}; "
+    found += f"another action is the likeliest in {moved:.0%} of the states"
+    return judge(kl > 0 or moved > 0, found, differs=kl < 1e-4)
 
 
 def describe_policy(subject: Subject, obs: torch.Tensor) -> Any:
@@ -241,10 +242,10 @@ def count_optimizers(subject: Subject) -> Finding:
     """All workers share one optimizer, whose statistics see every gradient."""
     runner: Any = subject.algorithm.env_runner_group.local_env_runner
     optimizer = runner.learner.get_optimizer("default_policy")
-    centre, worker = len(subject.learner.get_optimizer("default_policy").state), len(optimizer.state)
+    learner, worker = len(subject.learner.get_optimizer("default_policy").state), len(optimizer.state)
     numbers = [w for process in range(1) for w in list_workers(process, subject.config)]
-    found = f"{len(numbers)} workers; statistics of {centre} parameters at the centre, of {worker} at the workers"
-    return judge(centre > 0 and worker == 0, found)
+    found = f"{len(numbers)} workers; statistics of {learner} parameters at the learner, of {worker} at the workers"
+    return judge(learner > 0 and worker == 0, found)
 
 
 Reader = Callable[[Subject], Any]

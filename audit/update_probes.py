@@ -108,8 +108,8 @@ def measure_distances(subject: Subject, comparison: Comparison, step: Step) -> t
     fit, allowed = comparison.fit(step), TOLERANCE.get(subject.plan.dtype, 1e-5)
     after = fit.clipped_distance
     right = fit.has_all_terms and fit.distance < allowed and after < max(allowed, 1e-3)  # float32 sums of many squares
-    text = f"{format_fit(fit.coefficients)}, off by {fit.distance:.1e}"
-    return right, text + ("" if after < 1e-3 else f", when clipped {after:.1e}")
+    text = f"{format_fit(fit.coefficients)}, off by {fit.distance:.1e} of {allowed:.0e} allowed"
+    return right, text + ("" if after < max(allowed, 1e-3) else f", when clipped {after:.1e}")
 
 
 @probe(

@@ -20,6 +20,7 @@ from evidence.human import RANDOM_PLAY
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = ROOT / "docs/media/algorithms.png"
+LITERATURE = "10 million agent steps, 1 or 2 seeds"
 PANELS = {  # title -> label of a curve -> its study, and the label that the curve has there
     "1 million agent steps, 3 or 5 seeds": {
         "PG": ("2026-11-29_pg_fire", "pg assault"),
@@ -27,13 +28,17 @@ PANELS = {  # title -> label of a curve -> its study, and the label that the cur
         "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
         "PPO": ("2026-11-30_ppo_constant", "ppo assault"),
     },
-    "10 million agent steps, 1 or 2 seeds": {
+    LITERATURE: {
         "A2C": ("2026-11-30_a2c_10m_two_seeds", "a2c assault"),
         "A3C": ("2026-11-27_a3c_10m", "a3c"),
         "PPO": ("2026-11-26_gpu_ppo_10m", "64 envs x 32"),
     },
 }
 NAMES = ("PG", "A2C", "A3C", "PPO")  # a colour each
+PUBLISHED = {  # after 10 million agent steps, without sticky actions
+    "A2C": (1563, 3366, 4659),  # Schulman et al. 2017, SLM-Lab 2019, PARL
+    "PPO": (4972, 4879, 6249),  # Schulman et al. 2017; openai/baselines and CleanRL on EnvPool, by Open RL Benchmark
+}
 
 
 def read_study(study: str, label: str) -> list[dict[str, np.ndarray]]:
@@ -47,9 +52,11 @@ def read_study(study: str, label: str) -> list[dict[str, np.ndarray]]:
 
 
 def draw_panel(axes: Axes, title: str, studies: dict[str, tuple[str, str]]) -> None:
-    """Draw the curves of one budget, and the score of random play."""
+    """Draw the curves of one budget, the score of random play and, beside LITERATURE, published ones."""
     draw_groups(axes, {name: read_study(*studies[name]) if name in studies else [] for name in NAMES}, SCORE)
     axes.axhline(RANDOM_PLAY["assault", "classic"].mean, color="gray", linestyle=":", label="random play")
+    for name, scores in PUBLISHED.items() if title == LITERATURE else ():
+        axes.plot([10e6] * len(scores), scores, f"C{NAMES.index(name)}D", mfc="none", label=f"{name}, published")
     axes.set_title(title, fontsize="medium")
     axes.set(xlabel="agent steps", ylim=(0, None))
     axes.xaxis.set_major_formatter(lambda x, _: shorten_number(x))

@@ -112,7 +112,7 @@ def compare_maximum(subject: Subject) -> Finding:
             of_maximum += same and name == "maximum"
             of_last += same and name == "last"
     games.close()
-    found = f"{of_maximum} of {steps} pictures are that maximum; the last frame alone would be {of_last} of them"
+    found = f"{of_maximum} of {steps} pictures are that maximum; the last frame alone is the picture in {of_last}"
     return judge(of_maximum == steps > 0, found)
 
 

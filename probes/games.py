@@ -297,7 +297,8 @@ def compare_scores(subject: Subject) -> Finding:
     runner.stop()
     if not scores:
         raise Untested(f"no game ended within {rows:,} agent steps")
-    return judge(np.allclose(scores, expected), f"{len(scores)} games in {rows:,} rows, the first of {scores[0]:,g}")
+    found = f"games that ended in {rows:,} rows: {len(scores)}; score of the first: {scores[0]:,g}"
+    return judge(np.allclose(scores, expected), found)
 
 
 @probe(

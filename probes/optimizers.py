@@ -72,7 +72,7 @@ def measure_first_steps(subject: Subject) -> Finding:
     places = run_optimizer(subject, np.full(updates, size))
     steps = -np.diff(places, prepend=0.0) / subject.algo.lr
     half = int(np.argmax(steps >= steps[-1] / 2)) + 1
-    found = f"gradient {size:.1e}: step {steps[0]:.1e} lr at first, {steps[-1]:.2f} lr at last, half of it after "
+    found = f"gradient {size:.1e}: step {steps[0]:.1e} lr at first, {steps[-1]:.1e} lr in the end, half of that after "
     return judge(True, f"{found}{half:,} updates", differs=half > 1)
 
 

@@ -75,13 +75,11 @@ def has_reached_stop(stop: dict, row: dict) -> bool:
     """Return whether a row of progress.csv satisfies one of the `stop.` settings."""
     if not row:
         return False
-    enough_games = row["episodes"] >= checkpoints.MIN_GAMES
+    wanted = stop["episode_return"] if row["episodes"] >= checkpoints.MIN_GAMES else None
     return (
         row["agent_steps"] >= stop["agent_steps"]
         or (stop["time_s"] is not None and row["wall_time_s"] >= stop["time_s"])
-        or (
-            stop["episode_return"] is not None and enough_games and row["episode_return_mean"] >= stop["episode_return"]
-        )
+        or (wanted is not None and row["episode_return_mean"] >= wanted)
     )
 
 

@@ -6,6 +6,7 @@ Everything that has to survive a killed process is written here, in the driver, 
 in a checkpoint. Tune's own snapshots are not used: they are written seldom, and know nothing of run directories.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ from runs.training_process import TrainingProcess, read_trial
 from settings.mistakes import find_cause, format_error
 
 WAIT_S = 60.0  # that no trial runs before the user is told why
+SILENCE_S = 600.0  # that a running trial reports nothing before the user is told so
 ENDED = ("TERMINATED", "ERROR")
 
 
@@ -108,9 +110,23 @@ class PlacementTimer:
         if "RUNNING" in statuses:
             self.last_run = time.monotonic()
         waited = "PENDING" in statuses and time.monotonic() - self.last_run > WAIT_S
-        now = waited and not self.is_over
-        self.is_over = self.is_over or now
-        return now
+        told, self.is_over = self.is_over, self.is_over or waited
+        return waited and not told
+
+
+class SilenceTimer:
+    """Decides when to tell the user that a running trial reports nothing: once in each silence of SILENCE_S seconds."""
+
+    def __init__(self):
+        self.heard: dict[str, float] = {}  # trial -> time of its start or last report, in seconds; inf once told
+
+    def describe(self, trials: list[Trial]) -> list[str]:
+        """Return a sentence for each trial that has just been silent for so long."""
+        now, running = time.monotonic(), [trial for trial in trials if trial.status == "RUNNING"]
+        silent = [trial for trial in running if now - self.heard.setdefault(trial.trial_id, now) > SILENCE_S]
+        self.heard |= {trial.trial_id: math.inf for trial in silent}
+        what = f"no numbers for {SILENCE_S / 60:.0f} minutes; its environment may hang, see docs/faults.md"
+        return [f"{trial.config['label']}: {what}" for trial in silent]
 
 
 class Recorder(tune.Callback):
@@ -145,7 +161,7 @@ class Recorder(tune.Callback):
         self.evaluation = evaluation
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
-        self.timer = PlacementTimer()
+        self.timer, self.silence = PlacementTimer(), SilenceTimer()
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
@@ -162,8 +178,12 @@ class Recorder(tune.Callback):
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         label, run = trial.config["label"], Path(trial.config["dir"])
+        self.silence.heard[trial.trial_id] = time.monotonic()
         for seed, notice in result["notices"]:
-            self.print_once(f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}")
+            sentence = f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}"
+            if sentence not in self.notices:
+                self.notices.add(sentence)
+                self.screen.print_line(sentence)
         for seed, row, workers, began_at in result["reports"]:
             with stop_on_full_disk(self.folder):
                 writer = self.open_writer(str(run))
@@ -236,7 +256,8 @@ class Recorder(tune.Callback):
 
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
-        self.print_all(self.logs.take_notices())
+        for sentence in (*self.logs.take_notices(), *self.silence.describe(trials)):
+            self.screen.print_line(sentence)
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
@@ -255,8 +276,7 @@ class Recorder(tune.Callback):
                 self.writers[directory].close()
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
-        if not Interrupt.stop_if_disk_full(self.folder, read_error(trial)):
-            error = read_error(trial)
+        if not Interrupt.stop_if_disk_full(self.folder, error := read_error(trial)):
             what = format_error(error) if error and not isinstance(error, RayError) else "a process died"
             self.screen.print_line(f"{trial.config['label']}: {what}; starting again from the last checkpoint")
 
@@ -270,17 +290,6 @@ class Recorder(tune.Callback):
         """Return the run directories of the seeds that a trial trains; none before its first row."""
         dirs = self.writers[config["dir"]].dirs if config["dir"] in self.writers else {}
         return [dirs[seed] for seed in config.get("seeds", dirs) if seed in dirs]
-
-    def print_all(self, sentences: list[str]) -> None:
-        """Show sentences, a line each."""
-        for sentence in sentences:
-            self.screen.print_line(sentence)
-
-    def print_once(self, sentence: str) -> None:
-        """Show a sentence, however often it is reported."""
-        if sentence not in self.notices:
-            self.notices.add(sentence)
-            self.screen.print_line(sentence)
 
 
 def read_error(trial: Trial) -> BaseException | None:

@@ -79,7 +79,7 @@ class PolicyGradientSettings(AlgorithmSettings):
 class PGSettings(PolicyGradientSettings):
     """The settings of PG, REINFORCE (Williams 1992)."""
 
-    episodes_per_update: int = at_least(1, "complete episodes that an update learns from", most=MANY)
+    episodes_per_update: int = at_least(1, "complete games that an update learns from", most=MANY)
     baseline: str = one_of(
         ("average", "none"), "number that is subtracted from returns: their mean over the batch, or nothing"
     )

@@ -264,11 +264,11 @@ def test_what_a_group_has_played_is_shared_out_by_envs(make_rollout):
 def test_a_process_that_starts_again_plays_new_games_and_shares_no_memory_until_it_has_answered(make_actors):
     algorithm, actors = make_actors("algo.workers_together=1")
     told, actors[1].start_games = [], SimpleNamespace(remote=lambda agent_steps: told.append(agent_steps))
-    algorithm.near, algorithm.progress.agent_steps = {1, 2}, 77
+    algorithm.sharing, algorithm.progress.agent_steps = {1, 2}, 77
     algorithm.requests.lost = {1: time.monotonic() - 1}
     algorithm.request_fragments()
     assert told == [77] and len(actors[1].asked) == 1 and actors[1].asked[0]["sent"] is not None
-    assert [asked["sent"] for asked in actors[2].asked] == [None, None] and algorithm.near == {2}
+    assert [asked["sent"] for asked in actors[2].asked] == [None, None] and algorithm.sharing == {2}
 
 
 @pytest.mark.usefixtures("shared_ray")

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("env=cartpole", "model.hidden=[16]")
 TIME_LIMIT = "after a time limit the value of the last observation counts"
 FIRST_STEPS = "the first steps have their full size"
-MOVED = "the policy has moved from its beginning"
+MOVED = "how far the policy has moved from its beginning"
 NO_OPS = "a game begins after random no-ops"
 SAME_NETWORK = "policy and values equal"
 SHORT = ("algo.num_envs=2", "algo.horizon=8", "algo.minibatch_size=16")

@@ -64,7 +64,7 @@ def test_a_disk_that_is_full_when_an_evaluation_comes_in_stops_the_run_and_its_r
     evaluation = SimpleNamespace(collect=collect, make_new_columns=lambda run, latest: {})
     recorder = Recorder(tmp_path, nobody, nobody, nobody, lambda *_: None, nobody, nobody, nobody, evaluation)
     recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
-    trial = SimpleNamespace(config={"label": "seed 1", "dir": str(tmp_path)})
+    trial = SimpleNamespace(trial_id="a", config={"label": "seed 1", "dir": str(tmp_path)})
     result = {"notices": [], "failure": None, "reports": [(1, {"agent_steps": 1000}, [], None)]}
     recorder.on_trial_result(1, [trial], trial, result)
     assert [row["agent_steps"] for row in rows_of(tmp_path)] == [1000]
@@ -79,7 +79,7 @@ def test_a_row_that_a_full_disk_did_not_take_is_told_to_no_callback(tmp_path, mo
     callbacks = SimpleNamespace(add_row=lambda *words: told.append(words))
     recorder = Recorder(tmp_path, nobody, nobody, nobody, lambda *_: None, nobody, nobody, callbacks)
     writer = recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
-    trial = SimpleNamespace(config={"label": "seed 1", "dir": str(tmp_path)})
+    trial = SimpleNamespace(trial_id="a", config={"label": "seed 1", "dir": str(tmp_path)})
 
     def report(steps: int) -> None:
         reports = [(1, {"agent_steps": steps}, [], None)]
@@ -169,6 +169,32 @@ def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypa
     timer, trials[0].status = PlacementTimer(), "RUNNING"
     clock[0] += 100.0
     assert not timer.runs_out(trials)
+
+
+def test_a_trial_that_runs_and_reports_nothing_is_told_once_in_each_silence(tmp_path, monkeypatch):
+    clock, said = [0.0], []
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(tuning.ray, "nodes", lambda: [{"Alive": True}])
+    logs = SimpleNamespace(take_notices=list)
+    recorder = Recorder(
+        tmp_path, *[SimpleNamespace() for _ in range(2)], SimpleNamespace(print_line=said.append), None, None, logs
+    )
+    trials = [
+        SimpleNamespace(trial_id=str(seed), status=status, config={"label": f"seed {seed}", "dir": str(tmp_path)})
+        for seed, status in enumerate(["RUNNING", "PENDING", "TERMINATED"])
+    ]
+
+    def count_at(*times: float) -> list[int]:
+        counts = []
+        for clock[0] in times:
+            recorder.on_step_end(1, trials)
+            counts.append(len(said))
+        return counts
+
+    assert count_at(10.0, 600.0, 611.0, 5000.0) == [0, 0, 1, 1]
+    assert said[0].startswith("seed 0") and "10 minutes" in said[0]
+    recorder.on_trial_result(1, trials, trials[0], {"notices": [], "failure": None, "reports": []})
+    assert count_at(5600.0, 5601.0, 9000.0) == [1, 2, 2]
 
 
 @pytest.mark.parametrize("lost", ["merged", "own", "both"])

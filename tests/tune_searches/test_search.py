@@ -159,6 +159,7 @@ def make_recorder(folder: Path, display: SearchDisplay, settings: dict, metrics:
 
 def test_what_a_trials_processes_have_to_say_is_said_once(tmp_path, compose):
     class Trial:
+        trial_id = "a"
         config = {"label": "trial 3", "dir": str(tmp_path)}
 
     said = io.StringIO()
@@ -430,6 +431,7 @@ def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared
 
 def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp_path, compose):
     class Trial:
+        trial_id = "a"
         config = {"label": "trial 7", "dir": str(tmp_path / "cartpole_ppo" / "trials" / "0007")}
 
     class Seen(Metrics):
