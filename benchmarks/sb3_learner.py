@@ -36,15 +36,12 @@ def fall_to_zero(start: float) -> Callable[[float], float]:
 def make_arguments(algo: str) -> dict[str, Any]:
     """Return the keyword arguments of Stable-Baselines3's A2C or PPO that learning.THEIRS stands for."""
     arguments = {
-        name: fall_to_zero(value) if name in learning.FALLING else value
+        name: fall_to_zero(value) if name in learning.FALLING[algo] else value
         for name, value in learning.THEIRS[algo].items()
     }
     num_envs, eps = arguments.pop("num_envs"), arguments.pop("eps")
-    policy: dict[str, Any] = {"optimizer_kwargs": {"eps": eps}}
-    if algo == "a2c":
-        tensorflow_like = importlib.import_module(f"{sb3_speed.MODULE}.common.sb2_compat.rmsprop_tf_like")
-        policy = {"optimizer_class": tensorflow_like.RMSpropTFLike, "optimizer_kwargs": {"eps": eps, "alpha": 0.99}}
-    return {"num_envs": num_envs, "policy_kwargs": policy} | arguments
+    adam = {"use_rms_prop": False} if algo == "a2c" else {}  # PPO has no other optimizer
+    return {"num_envs": num_envs, "policy_kwargs": {"optimizer_kwargs": {"eps": eps}}} | adam | arguments
 
 
 def make_callback(kept: Path) -> Any:

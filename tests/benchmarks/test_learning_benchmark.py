@@ -37,16 +37,22 @@ def test_both_have_the_same_settings(algo, compose):
     ours, theirs = compose(learning.OURS[algo])["algo"], dict(learning.THEIRS[algo])
     theirs["vf_coef"] *= 2  # its value loss has no half
     assert {NAMES[name]: value for name, value in theirs.items()} == {NAMES[name]: ours[NAMES[name]] for name in theirs}
-    assert ours["lr_schedule"] == "linear" and ours.get("clip_schedule", "linear") == "linear"
-    assert {NAMES[name] for name in learning.FALLING} == {"lr", "clip"}
+    falling = {name for name in ("lr", "clip") if ours.get(f"{name}_schedule") == "linear"}
+    assert {NAMES[name] for name in learning.FALLING[algo]} == falling
+    assert ours["optimizer"] == "adam"
     assert fall_to_zero(0.4)(0.25) == pytest.approx(0.1)
+
+
+def test_a2c_has_the_settings_that_learn(compose):
+    typed, tuned = compose(learning.OURS["a2c"]), compose(["tuned_configs=assault_a2c", "model.dtype=float32"])
+    assert typed["algo"] == tuned["algo"] and typed["model"] == tuned["model"]
 
 
 @pytest.mark.parametrize("algo", learning.OURS)
 def test_every_number_of_an_algorithm_is_typed(algo):
     """So that another default does not change one of the two alone."""
     typed = {word.partition("=")[0].removeprefix("algo.") for word in learning.OURS[algo]}
-    apart = {"name", "kl_target", "overlap", "microbatch_size"} | ({"rmsprop_start"} if algo == "ppo" else set())
+    apart = {"name", "kl_target", "overlap", "microbatch_size", "rmsprop_start"}
     assert set(list_settings(ALGORITHMS[algo])) - typed == apart & set(list_settings(ALGORITHMS[algo]))
 
 
