@@ -88,7 +88,7 @@ def estimate_advantages(batch: Batch, gamma: float, gae_lambda: float, clip_rewa
 def a2c_loss(
     policy: Any, values: torch.Tensor, batch: Batch, vf_coeff: float, entropy_coeff: float
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return A2C's loss of a batch, -mean(A log pi(a|s)) + c1 0.5 mean((R - V)^2) - c2 mean(S), and its terms.
+    """Return A2C's loss of a batch or part of it, and its terms: -mean(A log pi) + c1 0.5 mean((R - V)^2) - c2 mean(S).
 
     Args:
         policy: the present policy, a distribution over [B].

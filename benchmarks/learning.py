@@ -201,9 +201,13 @@ def parse_arguments() -> argparse.Namespace:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--out {options.out}: no folder can be made there ({error.strerror})")
-    how = {"threads": options.threads, "vectorize": options.vectorize}
-    if (kept := options.out / "how.json").exists() and (before := read_json(kept, dict)) != how:
-        parser.error(f"--out {options.out}: agents there were trained with {before}; type the same, or another --out")
+    how = {"threads": options.threads, "vectorize": options.vectorize, "suite_settings": OURS, "sb3_settings": THEIRS}
+    how = json.loads(json.dumps(how))  # as it is read back
+    before = read_json(kept, dict) if (kept := options.out / "how.json").exists() else how
+    if other := [name for name in how if before.get(name) != how[name]]:
+        parser.error(
+            f"--out {options.out}: agents there were trained with other {' and '.join(other)}; type another --out"
+        )
     write_file(kept, json.dumps(how) + "\n")
     return options
 

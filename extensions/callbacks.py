@@ -46,7 +46,7 @@ class Callback:
         """Called when a training process of the run has started, also when a run continues."""
 
     def on_row(self, run: Run, row: dict[str, Any]) -> None:
-        """Called with each row of progress.csv, column -> number, after it was written."""
+        """Called with each row of progress.csv, column -> number, after it was written; changes in it are lost."""
 
     def on_checkpoint(self, run: Run, checkpoint: Path) -> None:
         """Called with the folder of each new checkpoint; `load_agent(run.directory, str(checkpoint))` plays with it."""

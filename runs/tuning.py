@@ -98,11 +98,13 @@ class StopCondition(tune.Stopper):
         return self.drop_waiting or Interrupt.stop_without_checkpoint
 
 
-class PlacementTimer:
-    """Decides when to tell the user that no trial can be placed yet: once, after none has run for WAIT_S seconds."""
+class WaitTimer:
+    """Decides when to tell the user that no trial can be placed yet, once, and that one which runs reports nothing."""
 
     def __init__(self):
-        self.last_run, self.is_over = time.monotonic(), False
+        self.last_run = self.last_look = time.monotonic()
+        self.is_over = False
+        self.heard: dict[str, float] = {}  # trial -> time of its last start or report, in seconds; inf once told
 
     def runs_out(self, trials: list[Trial]) -> bool:
         """Return True once: none of the trials has run for WAIT_S seconds, and one waits for its place."""
@@ -113,19 +115,15 @@ class PlacementTimer:
         told, self.is_over = self.is_over, self.is_over or waited
         return waited and not told
 
-
-class SilenceTimer:
-    """Decides when to tell the user that a running trial reports nothing: once in each silence of SILENCE_S seconds."""
-
-    def __init__(self):
-        self.heard: dict[str, float] = {}  # trial -> time of its start or last report, in seconds; inf once told
-
-    def describe(self, trials: list[Trial]) -> list[str]:
-        """Return a sentence for each trial that has just been silent for so long."""
-        now, running = time.monotonic(), [trial for trial in trials if trial.status == "RUNNING"]
+    def describe_silence(self, trials: list[Trial]) -> list[str]:
+        """Return a sentence for each trial that runs and has just been silent for SILENCE_S seconds."""
+        if time.monotonic() - self.last_look > WAIT_S:
+            self.heard.clear()  # this process was suspended, and reports wait
+        self.last_look = now = time.monotonic()
+        running = [trial for trial in trials if trial.status == "RUNNING"]
         silent = [trial for trial in running if now - self.heard.setdefault(trial.trial_id, now) > SILENCE_S]
         self.heard |= {trial.trial_id: math.inf for trial in silent}
-        what = f"no numbers for {SILENCE_S / 60:.0f} minutes; its environment may hang, see docs/faults.md"
+        what = f"no row for {SILENCE_S / 60:.0f} minutes; does its environment hang? See docs/faults.md"
         return [f"{trial.config['label']}: {what}" for trial in silent]
 
 
@@ -161,7 +159,7 @@ class Recorder(tune.Callback):
         self.evaluation = evaluation
         self.writers: dict[str, RowWriter] = {}  # run directory -> what writes there
         self.notices: set[str] = set()  # that were shown already
-        self.timer, self.silence = PlacementTimer(), SilenceTimer()
+        self.timer = WaitTimer()
 
     def __getstate__(self) -> dict:
         return {}  # Tune pickles its callbacks for Tuner.restore, which is not used here
@@ -178,7 +176,7 @@ class Recorder(tune.Callback):
 
     def on_trial_result(self, iteration, trials, trial, result, **info) -> None:
         label, run = trial.config["label"], Path(trial.config["dir"])
-        self.silence.heard[trial.trial_id] = time.monotonic()
+        self.timer.heard[trial.trial_id] = time.monotonic()
         for seed, notice in result["notices"]:
             sentence = f"{label}: {notice}" if label == f"seed {seed}" else f"{label}: seed {seed}: {notice}"
             if sentence not in self.notices:
@@ -235,6 +233,7 @@ class Recorder(tune.Callback):
                 self.callbacks.add_checkpoint(dirs[seed], checkpoint_path(dirs[seed], "last"))
 
     def on_trial_start(self, iteration, trials, trial, **info) -> None:
+        self.timer.heard[trial.trial_id] = time.monotonic()
         settings, dirs, seeds = read_trial(trial.config)
         for seed in seeds:
             self.callbacks.start(Run(dirs[seed], seed, trial.config["label"], settings))
@@ -256,7 +255,7 @@ class Recorder(tune.Callback):
 
     def on_step_end(self, iteration, trials, **info) -> None:
         self.close_writers(trials)
-        for sentence in (*self.logs.take_notices(), *self.silence.describe(trials)):
+        for sentence in (*self.logs.take_notices(), *self.timer.describe_silence(trials)):
             self.screen.print_line(sentence)
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting

@@ -48,6 +48,14 @@ def test_a2c_has_the_settings_that_learn(compose):
     assert typed["algo"] == tuned["algo"] and typed["model"] == tuned["model"]
 
 
+def test_stable_baselines3_gets_adam_and_a_step_size_that_falls_for_ppo_alone():
+    a2c, ppo = (sb3_learner.make_arguments(algo) for algo in ("a2c", "ppo"))
+    assert a2c["use_rms_prop"] is False and a2c["learning_rate"] == 5e-4 and "use_rms_prop" not in ppo
+    assert ppo["learning_rate"](0.5) == pytest.approx(1.25e-4) and ppo["clip_range"](0.5) == pytest.approx(0.05)
+    assert a2c["policy_kwargs"] == ppo["policy_kwargs"] == {"optimizer_kwargs": {"eps": 1e-5}}
+    assert "eps" not in a2c | ppo
+
+
 @pytest.mark.parametrize("algo", learning.OURS)
 def test_every_number_of_an_algorithm_is_typed(algo):
     """So that another default does not change one of the two alone."""
@@ -119,7 +127,17 @@ def test_agents_of_one_folder_are_trained_alike(other, parse, capsys):
     assert parse("--threads=2").threads == 2
     with pytest.raises(SystemExit) as end:
         parse("--threads=2", other)
-    assert end.value.code == 2 and str({"threads": 2, "vectorize": "dummy"}) in capsys.readouterr().err
+    assert end.value.code == 2 and f"with other {other[2:].partition('=')[0]}" in capsys.readouterr().err
+
+
+def test_agents_that_were_trained_with_other_settings_are_not_taken_for_these(parse, monkeypatch, capsys):
+    typed = learning.OURS["a2c"]
+    monkeypatch.setitem(learning.OURS, "a2c", ("algo=a2c", "algo.horizon=5"))
+    parse()
+    monkeypatch.setitem(learning.OURS, "a2c", typed)
+    with pytest.raises(SystemExit) as end:
+        parse()
+    assert end.value.code == 2 and "with other suite_settings;" in capsys.readouterr().err
 
 
 def test_the_learner_of_stable_baselines3_takes_the_words_that_it_is_started_with(parse, monkeypatch):

@@ -25,7 +25,7 @@ from runs.display import Display
 from runs.interrupt import Interrupt
 from runs.train import SeedSource, conclude, train_seeds
 from runs.training_process import TrainingProcess
-from runs.tuning import NodeLost, PlacementTimer, Recorder, StopCondition, run_trials
+from runs.tuning import NodeLost, Recorder, StopCondition, WaitTimer, run_trials
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import rows_of
 
@@ -161,40 +161,66 @@ def test_the_wait_for_a_place_is_told_once_and_never_while_a_trial_runs(monkeypa
 
     clock, trials = [0.0], [Trial(), Trial()]
     monkeypatch.setattr(tuning.time, "monotonic", lambda: clock[0])
-    timer = PlacementTimer()
+    timer = WaitTimer()
     told = []
     for clock[0] in (30.0, 61.0, 200.0):
         told.append(timer.runs_out(trials))
     assert told == [False, True, False]
-    timer, trials[0].status = PlacementTimer(), "RUNNING"
+    timer, trials[0].status = WaitTimer(), "RUNNING"
     clock[0] += 100.0
     assert not timer.runs_out(trials)
 
 
-def test_a_trial_that_runs_and_reports_nothing_is_told_once_in_each_silence(tmp_path, monkeypatch):
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """A Recorder with three trials, of which the first and the second run; what it says; and a function that lets time
+    pass, in seconds, during which the second trial reports, and returns how often each trial was told of so far."""
     clock, said = [0.0], []
     monkeypatch.setattr(tuning.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(tuning.ray, "nodes", lambda: [{"Alive": True}])
-    logs = SimpleNamespace(take_notices=list)
-    recorder = Recorder(
-        tmp_path, *[SimpleNamespace() for _ in range(2)], SimpleNamespace(print_line=said.append), None, None, logs
-    )
+    logs, screen = SimpleNamespace(take_notices=list), SimpleNamespace(print_line=said.append)
+    recorder = Recorder(tmp_path, SimpleNamespace(), SimpleNamespace(), screen, lambda *_: None, None, logs)
     trials = [
         SimpleNamespace(trial_id=str(seed), status=status, config={"label": f"seed {seed}", "dir": str(tmp_path)})
-        for seed, status in enumerate(["RUNNING", "PENDING", "TERMINATED"])
+        for seed, status in enumerate(["RUNNING", "RUNNING", "PENDING"])
     ]
 
-    def count_at(*times: float) -> list[int]:
-        counts = []
-        for clock[0] in times:
-            recorder.on_step_end(1, trials)
-            counts.append(len(said))
-        return counts
+    def report(trial) -> None:
+        recorder.on_trial_result(1, trials, trial, {"notices": [], "failure": None, "reports": []})
 
-    assert count_at(10.0, 600.0, 611.0, 5000.0) == [0, 0, 1, 1]
-    assert said[0].startswith("seed 0") and "10 minutes" in said[0]
-    recorder.on_trial_result(1, trials, trials[0], {"notices": [], "failure": None, "reports": []})
-    assert count_at(5600.0, 5601.0, 9000.0) == [1, 2, 2]
+    def wait(seconds: float) -> list[int]:
+        for _ in range(round(seconds / 10)):
+            clock[0] += 10
+            report(trials[1])
+            recorder.on_step_end(1, trials)
+        return [sum(line.startswith(f"seed {seed}: no row for 10 minutes") for line in said) for seed in range(3)]
+
+    return SimpleNamespace(clock=clock, trials=trials, recorder=recorder, report=report, wait=wait)
+
+
+def test_a_trial_that_runs_and_reports_nothing_is_told_once_in_each_silence(watched):
+    assert watched.wait(600) == [0, 0, 0] and watched.wait(20) == [1, 0, 0] and watched.wait(5000) == [1, 0, 0]
+    watched.report(watched.trials[0])
+    assert watched.wait(600) == [1, 0, 0] and watched.wait(10) == [2, 0, 0] and watched.wait(5000) == [2, 0, 0]
+
+
+def test_a_trial_that_starts_again_is_not_silent_since_before(watched, monkeypatch):
+    monkeypatch.setattr(tuning, "read_trial", lambda config: ({}, {}, []))
+    first = watched.trials[0]
+    watched.wait(300)
+    first.status = "PENDING"
+    watched.wait(900)
+    first.status = "RUNNING"
+    watched.recorder.on_trial_start(1, watched.trials, first)
+    assert watched.wait(600) == [0, 0, 0] and watched.wait(10) == [1, 0, 0]
+    watched.recorder.on_trial_start(1, watched.trials, first)
+    assert watched.wait(600) == [1, 0, 0] and watched.wait(10) == [2, 0, 0]
+
+
+def test_the_time_in_which_the_driver_was_suspended_is_nobodys_silence(watched):
+    watched.wait(100)
+    watched.clock[0] += 3600
+    assert watched.wait(600) == [0, 0, 0] and watched.wait(20) == [1, 0, 0]
 
 
 @pytest.mark.parametrize("lost", ["merged", "own", "both"])
