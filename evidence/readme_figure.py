@@ -21,17 +21,17 @@ from evidence.human import RANDOM_PLAY
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = ROOT / "docs/media/algorithms.png"
 LITERATURE = "10 million agent steps, 1 or 2 seeds"
-PANELS = {  # title -> label of a curve -> its study, and the label that the curve has there
+PANELS = {  # title -> label of a curve -> the studies of its seeds, each with the label that the curve has there
     "1 million agent steps, 3 or 5 seeds": {
-        "PG": ("2026-11-29_pg_fire", "pg assault"),
-        "A2C": ("2026-11-27_a2c_five_seeds", "a2c assault"),
-        "A3C": ("2026-11-28_a3c_five_seeds", "a3c assault"),
-        "PPO": ("2026-11-30_ppo_constant", "ppo assault"),
+        "PG": {"2026-11-29_pg_fire": "pg assault"},
+        "A2C": {"2026-11-27_a2c_five_seeds": "a2c assault"},
+        "A3C": {"2026-11-28_a3c_five_seeds": "a3c assault"},
+        "PPO": {"2026-11-30_ppo_constant": "ppo assault"},
     },
     LITERATURE: {
-        "A2C": ("2026-11-30_a2c_10m_two_seeds", "a2c assault"),
-        "A3C": ("2026-11-27_a3c_10m", "a3c"),
-        "PPO": ("2026-11-26_gpu_ppo_10m", "64 envs x 32"),
+        "A2C": {"2026-11-30_a2c_10m_two_seeds": "a2c assault"},
+        "A3C": {"2026-11-27_a3c_10m": "a3c", "2026-11-30_a3c_10m_seed_2": "a3c assault"},
+        "PPO": {"2026-11-26_gpu_ppo_10m": "64 envs x 32"},
     },
 }
 NAMES = ("PG", "A2C", "A3C", "PPO")  # a colour each
@@ -41,19 +41,20 @@ PUBLISHED = {  # after 10 million agent steps, without sticky actions
 }
 
 
-def read_study(study: str, label: str) -> list[dict[str, np.ndarray]]:
-    """Return the curve of each seed of one label of a study: a table of float [R] by column, as in `draw_groups`."""
+def read_studies(studies: dict[str, str]) -> list[dict[str, np.ndarray]]:
+    """Return the curve of each seed of a label of PANELS: a table of float [R] by column, as in `draw_groups`."""
     seeds: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    with (ROOT / "results" / study / "curves.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["label"] == label and row[SCORE]:
-                seeds[row["seed"]].append((float(row["agent_steps"]), float(row[SCORE])))
+    for study, label in studies.items():
+        with (ROOT / "results" / study / "curves.csv").open() as file:
+            for row in csv.DictReader(file):
+                if row["label"] == label and row[SCORE]:
+                    seeds[row["seed"]].append((float(row["agent_steps"]), float(row[SCORE])))
     return [dict(zip(("agent_steps", SCORE), np.array(points).T, strict=True)) for points in seeds.values()]
 
 
-def draw_panel(axes: Axes, title: str, studies: dict[str, tuple[str, str]]) -> None:
+def draw_panel(axes: Axes, title: str, studies: dict[str, dict[str, str]]) -> None:
     """Draw the curves of one budget, the score of random play and, beside LITERATURE, published ones."""
-    draw_groups(axes, {name: read_study(*studies[name]) if name in studies else [] for name in NAMES}, SCORE)
+    draw_groups(axes, {name: read_studies(studies.get(name, {})) for name in NAMES}, SCORE)
     axes.axhline(RANDOM_PLAY["assault", "classic"].mean, color="gray", linestyle=":", label="random play")
     for name, scores in PUBLISHED.items() if title == LITERATURE else ():
         axes.plot([10e6] * len(scores), scores, f"C{NAMES.index(name)}D", mfc="none", label=f"{name}, published")

@@ -3,12 +3,12 @@
 import pytest
 
 from evidence import readme_figure
-from evidence.readme_figure import NAMES, PANELS, read_study
+from evidence.readme_figure import NAMES, PANELS, read_studies
 
 
 @pytest.mark.parametrize(("title", "name"), [(title, name) for title, studies in PANELS.items() for name in studies])
 def test_each_curve_of_readme_has_the_seeds_and_the_budget_that_its_title_says(title, name):
-    seeds = read_study(*PANELS[title][name])
+    seeds = read_studies(PANELS[title][name])
 
     budget, unit, *words = title.split()
     assert unit == "million" and name in NAMES
