@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import time
 from collections import Counter
 from dataclasses import replace
@@ -428,18 +427,24 @@ def pids(algorithm) -> dict[int, int]:
     return {index: ray.get(actor.apply.remote(lambda _: os.getpid())) for index, actor in actors.items()}
 
 
-def train_until(algorithm, condition, seconds: float = 60.0):
+def answers(algorithm, index: int) -> bool:
+    try:
+        return bool(ray.get(algorithm.env_runner_group._worker_manager.actors()[index].ping.remote(), timeout=1))
+    except ray.exceptions.RayError:  # a timeout is one
+        return False
+
+
+def list_workers(result) -> list[int]:
+    return sorted(w["worker"] for w in result["workers"])
+
+
+def train_until(algorithm, condition, seconds: float = 300.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = algorithm.train()
         if condition(result):
             return result
     raise AssertionError(f"not within {seconds} s: {result['row']}")
-
-
-def speeds_of_others(result) -> list[float]:
-    """Of the process that nobody kills."""
-    return [w["agent_steps_per_s"] for w in result["workers"] if w["worker"] in (1, 3)]
 
 
 @pytest.mark.end_to_end
@@ -452,16 +457,16 @@ def speeds_of_others(result) -> list[float]:
     ],
 )
 def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
-    silence = 2 if how == signal.SIGSTOP else 100  # a busy machine may let a process that lives wait for some seconds
+    silence = 30 if how == signal.SIGSTOP else 1000  # a busy machine may let a process that lives wait for some seconds
     words = ("cluster.num_env_runners=2", "report_every=500", f"algo.worker_timeout_s={silence}")
     algorithm = make_algorithm(*FOUR, *words, "stop.agent_steps=10_000_000")
     algorithm.train()
     lost = pids(algorithm)[1]  # plays workers 0 and 2
-    speed = statistics.median(sum(speeds_of_others(algorithm.train())) for _ in range(5))
     os.kill(lost, how)
-    alone = train_until(algorithm, lambda r: {w["worker"] for w in r["workers"]} == {1, 3})
-    assert sum(speeds_of_others(alone)) > speed / 3  # the machine has its moods; a wait would cost nearly all
-    back = train_until(algorithm, lambda r: {w["worker"] for w in r["workers"]} == {0, 1, 2, 3})
+    known = int(how == signal.SIGKILL)  # at once; of one that hangs only after its silence
+    train_until(algorithm, lambda r: list_workers(r) == [1, 3] and r["row"]["replaced_workers"] == known)
+    assert not answers(algorithm, 1), "they waited for the new process"
+    back = train_until(algorithm, lambda r: list_workers(r) == [0, 1, 2, 3])
     assert back["row"]["replaced_workers"] >= 1
     assert pids(algorithm)[1] != lost
 

@@ -125,9 +125,9 @@ def test_a_page_that_is_closed_is_no_viewer(dies, monkeypatch):
     try:
         if dies:
             with pytest.raises(SystemExit):
-                watching.measure_watched_speed(None, address.get(timeout=10))  # no run is looked at
+                watching.measure_watched_speed(None, address.get(timeout=60))  # no run is looked at
         else:
-            speed, shown = watching.measure_watched_speed(None, address.get(timeout=10))
+            speed, shown = watching.measure_watched_speed(None, address.get(timeout=60))
             assert speed == 100.0 and shown > 0
     finally:
         loop.call_soon_threadsafe(over.set)

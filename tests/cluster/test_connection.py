@@ -309,7 +309,7 @@ def test_a_real_head_that_does_not_take_a_driver_is_one_sentence(start_cluster, 
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
         )
         (sentence,) = done.stderr.splitlines()
         assert done.returncode == 2 and re.search(rf"^error: .*{named}", sentence), (command, done.stderr)

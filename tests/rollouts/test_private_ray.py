@@ -222,7 +222,7 @@ def test_learners_that_are_ended_answer_no_more(remote):
     (learner,) = private_ray.list_learner_actors(remote.learner_group)
     private_ray.end_learners(remote.learner_group)
     with pytest.raises(RayError):
-        ray.get(learner.get_state.remote(), timeout=30)
+        ray.get(learner.get_state.remote(), timeout=120)
 
 
 def test_a_learner_in_this_process_counts_its_weights_where_rllib_compares_them():

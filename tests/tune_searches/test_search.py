@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -47,6 +46,7 @@ from tests.runs.tiny_runs import (
     kill_actor,
     kill_driver,
     rows_of,
+    send_sigterm_once_told_to_wait,
     send_to_self,
     wait_for,
 )
@@ -387,12 +387,9 @@ def test_trials_that_would_share_gpus_have_to_fit_on_them(compose, monkeypatch):
 @pytest.mark.end_to_end
 def test_a_search_that_waits_for_nodes_says_so_and_ends_at_the_first_signal(shared_ray, tmp_path, monkeypatch):
     """On a cluster that grows; here none ever comes."""
-    monkeypatch.setattr("runs.tuning.WAIT_S", 1.0)
+    send_sigterm_once_told_to_wait(monkeypatch)
     words = ["cluster=ray", "cluster.grows=true", "cluster.cpus_per_runner=64", "search.trials=2"]
-    timer = threading.Timer(8.0, send_to_self, (signal.SIGTERM,))
-    timer.start()
     code, printed = go(*TINY, *words, f"output_dir={tmp_path}")
-    timer.join()
     assert code == 1 and "Ctrl-C" in printed
     assert "stopping: " in printed and f"python run.py resume={tmp_path}" in printed
 
