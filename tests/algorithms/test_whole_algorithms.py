@@ -71,9 +71,13 @@ def test_a_row_says_what_share_of_the_time_the_learner_learned(make_algorithm):
 
     algorithm.learner_group.update = slow_update
     runner.sample = lambda sample=runner.sample: time.sleep(0.3) or sample()
-    rows = [algorithm.train()["row"] for _ in range(3)]
-    of_row = spent[-1] / (rows[2]["wall_time_s"] - rows[1]["wall_time_s"])
-    assert rows[2]["learner_busy"] == pytest.approx(of_row, abs=0.05) and of_row < 0.95
+    before, of_row = algorithm.train()["row"], 1.0
+    for _ in range(20):
+        row = algorithm.train()["row"]
+        of_row, before = spent[-1] / (row["wall_time_s"] - before["wall_time_s"]), row
+        if of_row < 0.9:  # two thirds, unless the machine stalls in the update
+            break
+    assert row["learner_busy"] == pytest.approx(of_row, abs=0.05) and of_row < 0.9
 
 
 def test_a_row_has_what_the_design_promises(make_algorithm):

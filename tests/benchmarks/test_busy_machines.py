@@ -7,7 +7,6 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import aiohttp.web
@@ -50,15 +49,20 @@ def test_the_memory_of_driver_and_training_process_is_watched(tmp_path):
 
 
 def test_a_run_that_ends_before_its_time_is_not_called_flat(tmp_path, monkeypatch):
-    program = "import pathlib, sys, time\nfolder = pathlib.Path('a/b/c')\nfolder.mkdir(parents=True)\n"
-    program += "(folder / 'progress.csv').write_text('agent_steps\\n1\\n')\ntime.sleep(2.5)\nsys.exit('out of memory')"
-    run_process = memory.run_process
+    program = "import pathlib, sys\nfolder = pathlib.Path('a/b/c')\nfolder.mkdir(parents=True)\n"
+    program += "(folder / 'progress.csv').write_text('agent_steps\\n1\\n')\ninput()\nsys.exit('out of memory')"
+    run = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def end_run() -> dict[str, float]:
+        _, said = run.communicate(b"\n", timeout=60)
+        (tmp_path / "log.txt").write_bytes(said)
+        return {"driver": 100.0}
+
     monkeypatch.setattr(memory, "INTERVAL_S", 0.05)
-    monkeypatch.setattr(
-        memory, "run_process", lambda typed, root, log: run_process([sys.executable, "-c", program], tmp_path, log)
-    )
+    monkeypatch.setattr(memory, "run_process", lambda *_: contextlib.nullcontext(run))
+    monkeypatch.setattr(memory, "read_memory", end_run)
     with pytest.raises(SystemExit, match="out of memory"):
-        memory.watch(tmp_path, 0.06, [])
+        memory.watch(tmp_path, 0.001, [])
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(104.0, "+4.0 MiB: flat"), (106.0, "+6.0 MiB: it grows")])
@@ -95,15 +99,27 @@ def test_the_faster_way_is_chosen_before_a_line_is_measured(faster, monkeypatch)
 
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_page_that_is_closed_is_no_viewer(dies, monkeypatch):
-    """Twenty pictures a second, with a note between them."""
+    """Pictures come until the viewer goes, or until the page is closed after some of them; a note is among them."""
+    measured = threading.Event()  # the viewer has seen a picture, or that the page is closed
 
     async def show(request):
-        page = aiohttp.web.WebSocketResponse()
+        page = aiohttp.web.WebSocketResponse(autoping=False)
         await page.prepare(request)
+        for number in range(6):
+            await (page.send_str("a note") if number == 2 else page.send_bytes(b"picture"))
+        if dies:
+            await page.close()
+            measured.set()
+            return page
+        await page.ping()
         with contextlib.suppress(ConnectionError):
-            for number in range(6 if dies else 40):
-                await (page.send_str("a note") if number == 2 else page.send_bytes(b"picture"))
-                await asyncio.sleep(0.05)
+            while True:
+                await page.send_bytes(b"picture")
+                with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                    message = await page.receive(timeout=0.05)
+                    if message.type != aiohttp.WSMsgType.PONG:
+                        return page
+                    measured.set()
         return page
 
     async def serve():
@@ -117,19 +133,19 @@ def test_a_page_that_is_closed_is_no_viewer(dies, monkeypatch):
         await over.wait()
         await runner.cleanup()
 
-    monkeypatch.setattr(watching, "measure_speed", lambda run: time.sleep(1) or 100.0)
+    monkeypatch.setattr(watching, "measure_speed", lambda run: measured.wait(60) and 100.0)
     address, loop = queue.Queue(), asyncio.new_event_loop()
     over = asyncio.Event()
     server = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     server.start()
     try:
         if dies:
-            with pytest.raises(SystemExit):
+            with pytest.raises(SystemExit, match="closed"):
                 watching.measure_watched_speed(None, address.get(timeout=60))  # no run is looked at
         else:
             speed, shown = watching.measure_watched_speed(None, address.get(timeout=60))
             assert speed == 100.0 and shown > 0
     finally:
         loop.call_soon_threadsafe(over.set)
-        server.join(10)
+        server.join(60)
         loop.close()

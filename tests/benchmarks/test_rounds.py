@@ -313,7 +313,7 @@ def test_a_signal_leaves_no_folder_of_cleanrls_script(tmp_path):
     with processes.run_process(command, rounds.ROOT, tmp_path / "log", {"TMPDIR": str(folders)}) as process:
         wait_for(lambda: list(folders.glob("*/begun")))
         process.terminate()
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM
     assert not list(folders.iterdir())
 
 

@@ -275,7 +275,7 @@ def test_slurm_requeues_a_run_that_ends_as_soon_as_it_is_warned_and_needs_no_nam
 )
 def test_slurm_requeues_a_run_that_it_warns_before_it_trains(of_python, code, slurm_job, tmp_path):
     (tmp_path / ".venv/bin/python").write_text(
-        f'#!/bin/bash\n{of_python}\necho "$@" > words\nfor i in {{1..100}}; do sleep 0.1; done\n'
+        f'#!/bin/bash\n{of_python}\necho "$@" > words\nfor i in {{1..1000}}; do sleep 0.1; done\n'
     )
     assert slurm_job(signal.SIGUSR1, 1)[::2] == (code, True)
 
@@ -284,7 +284,7 @@ def test_slurm_requeues_a_job_that_it_warns_before_there_is_a_run(slurm_job, tmp
     mkdir = tmp_path / "bin/mkdir"
     mkdir.write_text(f'#!/bin/bash\nkill -USR1 $PPID\nexec {shutil.which("mkdir")} "$@"\n')
     mkdir.chmod(0o755)
-    (tmp_path / ".venv/bin/python").write_text('#!/bin/bash\ntrap "exit 1" TERM\necho > words\nsleep 20 & wait\n')
+    (tmp_path / ".venv/bin/python").write_text('#!/bin/bash\ntrap "exit 1" TERM\necho > words\nsleep 200 & wait\n')
     (tmp_path / "words").write_text("there already: nothing waits for the run")
     ended, _, requeued = slurm_job(0, 1)
     assert ended in (1, 143) and requeued

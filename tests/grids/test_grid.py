@@ -56,7 +56,8 @@ def test_a_killed_grid_goes_on_by_the_same_line_and_ends_with_a_comparison(tmp_p
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     for one in below:
-        one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
     code, printed = go(*words)
     assert code == 0, printed
     folder = directory_in(printed)

@@ -70,6 +70,7 @@ def fake_wandb(tmp_path, monkeypatch):
     """How it behaves -> a function that returns what it was told: (what, words)."""
     folder, notes = tmp_path / "fake", tmp_path / "notes"
     folder.mkdir()
+    monkeypatch.setattr("loggers.run_logs.CLOSE_S", 120.0)  # a busy machine starts its process late
     (folder / "wandb.py").write_text(FAKE_WANDB)
     monkeypatch.syspath_prepend(str(folder))
     for name, value in {"PYTHONPATH": folder, "FAKE_NOTES": notes, "WANDB_API_KEY": "fake"}.items():

@@ -34,7 +34,7 @@ def train(run: Path, settings: dict, began_at: int, steps: list[int], end: bool 
         logs.report(run, make_row(count))
     writer.close()
     if end:
-        assert "not sent" not in " ".join(logs.close(20))
+        assert "not sent" not in " ".join(logs.close(120))
     return logs
 
 
@@ -87,8 +87,8 @@ def test_rows_that_were_sent_beyond_two_checkpoints_are_remembered(fake_wandb, b
 def test_rows_that_were_lost_are_sent_when_the_run_is_opened_again(fake_wandb, begun_run):
     run, settings = begun_run("logger=wandb")
     fake_wandb("raises")
-    train(run, settings, 0, [100, 200], end=False).close(20)
-    train(run, settings, 200, [300], end=False).close(20)
+    train(run, settings, 0, [100, 200], end=False).close(120)
+    train(run, settings, 200, [300], end=False).close(120)
     told = fake_wandb()
     train(run, settings, 200, [290, 390])  # it goes on from 200; 300, which nobody has got, was dropped
     assert steps_of(told()) == [100, 200, 290, 390]
@@ -119,7 +119,7 @@ def test_what_is_known_to_have_arrived_is_noted_on_the_way(fake_wandb, begun_run
     logs.next_note = 0.0
     logs.report(run, make_row(300))
     assert json.loads((run / "loggers.json").read_text())["missing"] == {"wandb": 201}
-    logs.close(20)
+    logs.close(120)
     assert json.loads((run / "loggers.json").read_text())["missing"] == {}
 
 
@@ -146,7 +146,7 @@ def test_a_store_of_mlflow_where_one_stands_is_another_elsewhere(store, same, tm
 def test_an_end_that_was_not_taken_is_said_as_such(fake_wandb, begun_run):
     fake_wandb("ends badly")
     run, settings = begun_run("logger=wandb")
-    said = " ".join(train(run, settings, 0, [100], end=False).close(20))
+    said = " ".join(train(run, settings, 0, [100], end=False).close(120))
     assert "shown as running" in said and "still sending" not in said
 
 
@@ -156,7 +156,7 @@ def test_a_process_that_starts_again_in_the_same_driver_repeats_no_row(fake_wand
     logs.begin(run, 100)
     for steps in (190, 290):
         logs.report(run, make_row(steps))
-    logs.close(20)
+    logs.close(120)
     assert steps_of(told()) == [100, 200, 290] and [what for what, _ in told()].count("init") == 1
 
 
@@ -185,7 +185,7 @@ def test_trials_and_arms_are_grouped_under_their_search_and_their_grid(fake_wand
         logs.begin(run, 0)
         logs.report(run, make_row(5))
         logs.finish([run], failed=True)
-        logs.close(20)
+        logs.close(120)
         opened, *_, ended = (words for _, words in told()[-3:])
         assert (opened["group"], opened["name"], ended["exit_code"]) == (folder, name, 1)
 
@@ -194,7 +194,7 @@ def test_a_logger_that_raises_in_every_call_loses_every_row_and_the_user_hears_o
     fake_wandb("raises")
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100, 200, 300], end=False)
-    first, second = (sentence for sentence in logs.close(20) if "fake/run" not in sentence)
+    first, second = (sentence for sentence in logs.close(120) if "fake/run" not in sentence)
     assert "ConnectionError: the network is gone; the run goes on" in first
     assert "3 of 3 rows were not sent (ConnectionError: the network is gone)" in second
     lost = {"rows": 3, "why": "ConnectionError: the network is gone"}
@@ -227,7 +227,7 @@ def test_a_process_that_dies_is_told_with_its_code(fake_wandb, begun_run):
     fake_wandb("dies")
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100, 200], end=False)
-    assert "2 of 2 rows were not sent (its process ended with code 3)" in logs.close(20)[-1]
+    assert "2 of 2 rows were not sent (its process ended with code 3)" in logs.close(120)[-1]
 
 
 def test_a_package_that_cannot_be_imported_costs_rows_and_no_training(fake_wandb, begun_run, tmp_path):
@@ -235,7 +235,7 @@ def test_a_package_that_cannot_be_imported_costs_rows_and_no_training(fake_wandb
     (tmp_path / "fake" / "wandb.py").write_text("import no_such_module\n")
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100], end=False)
-    assert "1 of 1 row was not sent (ModuleNotFoundError: " in logs.close(20)[-1]
+    assert "1 of 1 row was not sent (ModuleNotFoundError: " in logs.close(120)[-1]
 
 
 def test_a_run_directory_that_cannot_be_written_or_read_costs_a_sentence_and_no_training(fake_wandb, begun_run):
@@ -243,7 +243,7 @@ def test_a_run_directory_that_cannot_be_written_or_read_costs_a_sentence_and_no_
     run, settings = begun_run("logger=wandb")
     (run / "loggers.json").write_text("{")
     logs = train(run, settings, 0, [100], end=False)
-    (sentence,) = logs.close(20)
+    (sentence,) = logs.close(120)
     assert str(run) in sentence and "loggers.json is damaged" in sentence and told() == []
 
 
@@ -252,7 +252,7 @@ def test_a_loss_that_run_json_cannot_hold_is_said(fake_wandb, begun_run):
     run, settings = begun_run("logger=wandb")
     logs = train(run, settings, 0, [100], end=False)
     (run / "run.json").write_text("[]")
-    assert f"{run}: it is not recorded there" in logs.close(20)[-1]
+    assert f"{run}: it is not recorded there" in logs.close(120)[-1]
 
 
 def test_a_driver_that_is_killed_leaves_an_ended_run_and_no_process(fake_wandb, begun_run, tmp_path):
@@ -270,7 +270,7 @@ def test_a_driver_that_is_killed_leaves_an_ended_run_and_no_process(fake_wandb, 
         process.send_signal(number)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    process.wait(30)
+    process.wait(120)
     assert told()[-1][0] == "finish" and told()[-1][1]["exit_code"] == 1
 
 
@@ -294,7 +294,7 @@ def test_a_logger_that_is_back_gets_rows_again(fake_wandb, begun_run, monkeypatc
     wait_until(lambda: logs.senders["wandb"].lost.total() == 1)
     notes.rmdir()
     logs.report(run, make_row(200))
-    assert "1 of 2 rows was not sent" in logs.close(20)[-1]
+    assert "1 of 2 rows was not sent" in logs.close(120)[-1]
     assert steps_of(told()) == [200]
 
 
@@ -309,7 +309,7 @@ def test_close_waits_as_long_as_this_room_says(fake_wandb, begun_run, monkeypatc
 def test_an_address_is_said_without_its_password(fake_wandb, begun_run):
     fake_wandb()
     run, settings = begun_run("logger=wandb")
-    (sentence,) = train(run, settings, 0, [100], end=False).close(20)
+    (sentence,) = train(run, settings, 0, [100], end=False).close(120)
     assert "fake/run" in sentence and "hunter2" not in sentence
 
 
@@ -320,7 +320,7 @@ def test_a_run_that_cannot_be_opened_costs_no_other_run_its_rows(fake_wandb, beg
     for run, _ in runs:
         logs.begin(run, 0)
         logs.report(run, make_row(100))
-    assert "1 of 2 rows was not sent (ConnectionError: no such project)" in logs.close(20)[-1]
+    assert "1 of 2 rows was not sent (ConnectionError: no such project)" in logs.close(120)[-1]
     assert steps_of(told()) == [100]
 
 
@@ -330,7 +330,7 @@ def test_cells_that_come_after_the_last_row_are_sent_while_the_run_is_open_and_a
     logs.amend(run, {"agent_steps": "200", "evaluation_mean": 7.5})
     logs.finish([run], failed=False)
     logs.amend(run, {"agent_steps": "200", "evaluation_mean": 8.5})
-    logs.close(20)
+    logs.close(120)
     assert [what for what, _ in told()] == ["init", "log", "log", "log", "finish", "init", "log", "finish"]
     late = [words["row"] for what, words in told() if what == "log"][2:]
     assert late == [{"agent_steps": 200, "evaluation_mean": mean} for mean in (7.5, 8.5)]
@@ -342,7 +342,7 @@ def test_a_run_stays_open_for_an_evaluation_that_may_come_and_ends_as_its_traini
     logs = train(run, settings, 0, [100], end=False)
     logs.end_training([run], failed=True, may_come=True)
     logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})
-    logs.close(20)
+    logs.close(120)
     assert [what for what, _ in told()] == ["init", "log", "log", "finish"] and told()[-1][1]["exit_code"] == 1
 
 
@@ -351,7 +351,7 @@ def test_what_is_sent_to_a_failed_run_later_leaves_it_failed(fake_wandb, begun_r
     logs = train(run, settings, 0, [100], end=False)
     logs.end_training([run], failed=True, may_come=False)
     logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})
-    logs.close(20)
+    logs.close(120)
     (run / "page.html").write_text("<p>")
     send_results(run, since=0)
     assert [words["exit_code"] for what, words in told() if what == "finish"] == [1, 1, 1]

@@ -23,6 +23,7 @@ import aiohttp
 import numpy as np
 import pytest
 import requests
+import torch
 import yaml
 from browser import CHROMIUM, NONE, run_in_browser
 from rich.console import Console
@@ -57,9 +58,11 @@ def assault_run(make_run):
 
 
 @pytest.fixture
-def serve():
-    """Serve a directory from a thread; returns the address, without the token."""
+def serve(monkeypatch):
+    """Serve a directory from a thread; returns the address, without the token. Games are played at the priority of all
+    else, because the lowest one gets next to nothing of a machine whose cores are all busy."""
     over = []
+    monkeypatch.setattr("pages.watch_server.prepare_player", lambda: torch.set_num_threads(1))
 
     def start(run: Path, checkpoint: str | None = None) -> str:
         listener, ready, loop = open_port(None), threading.Event(), asyncio.new_event_loop()
@@ -73,21 +76,27 @@ def serve():
 
         thread = threading.Thread(target=loop.run_until_complete, args=(stay(),))
         thread.start()
-        assert ready.wait(30)
+        assert ready.wait(120)
         over.append((thread, loop, end))
         return "http://{}:{}".format(*listener.getsockname())
 
     yield start
     for thread, loop, end in over:
         loop.call_soon_threadsafe(end.set)
-        thread.join(30)
+        thread.join(120)
         loop.close()
 
 
 def read_messages(
-    address: str, count: int, words: str = "run=.", say: tuple[str, ...] = (), on_note: Callable[[], None] | None = None
+    address: str,
+    count: int,
+    words: str = "run=.",
+    say: tuple[str, ...] = (),
+    on_note: Callable[[], None] | None = None,
+    num_frames: int | None = None,
 ) -> list:
-    """What a page is sent: headers and frames uint8 [n, H, W, 3] of agent steps, and notes."""
+    """What a page is sent, `count` messages at most: headers and frames uint8 [n, H, W, 3] of agent steps, and notes.
+    One with `num_frames` frames is the last."""
 
     async def ask() -> list:
         found, last = [], np.zeros((), np.uint8)
@@ -111,6 +120,8 @@ def read_messages(
                 last = np.zeros_like(changes[0]) if header["whole"] else last
                 frames = [last := last ^ change for change in changes]
                 found.append((header, np.stack(frames)))
+                if len(frames) == num_frames:
+                    break
         return found
 
     return asyncio.run(ask())
@@ -234,7 +245,7 @@ def test_a_page_is_sent_60_frames_a_second_with_what_the_agent_thought(make_run,
 def test_a_tile_is_sent_one_picture_for_four_frames(assault_run, serve):
     address = serve(assault_run)
     for words, say in (("run=.&every=4", ()), ("run=.", ("4",))):
-        messages = read_messages(address, 8, words, say)
+        messages = read_messages(address, 2000 if say else 8, words, say, num_frames=1 if say else None)
         header, frames = messages[-1]
         assert len(frames) == 1 and header["frame_s"] == pytest.approx(4 / 60)
 
@@ -469,7 +480,8 @@ def test_reading_a_table_again_takes_a_fiftieth_of_the_time_at_most(assault_run,
     assert 15 < len(reads) <= 19  # of a second each, in 900
 
 
-def test_a_run_that_has_reported_nothing_or_was_taken_away_is_said(assault_run, serve):
+def test_a_run_that_has_reported_nothing_or_was_taken_away_is_said(assault_run, serve, monkeypatch):
+    monkeypatch.setattr("pages.watch_curves.MAX_READING_SHARE", 1.0)
     (assault_run / "progress.csv").unlink()
     address = serve(assault_run)
     row = state_of(address)["runs"]["."]
@@ -539,15 +551,16 @@ const first = picture();
 await until('moves', () => picture() != first);
 await until('policy', () => $('policy').querySelectorAll('.bar').length == 7 && $('policy').querySelector('.taken'));
 said.bars = [...document.querySelectorAll('#policy i')].reduce((sum, e) => sum + parseFloat(e.style.width), 0);
+const number = () => $('game').textContent.split(',')[0], game = number();
 said.agent = $('agent').textContent; said.game = $('game').textContent;
 await until('curves', () => document.querySelectorAll('#wide path, #charts path').length >= 3);
 said.status = $('status').textContent; said.share = $('share').textContent; said.bar = $('budget').value;
 $('speeds').querySelector('[data-speed="0"]').click();
-await later(1000);
-const still = picture(); await later(700); said.paused = picture() == still;
+let still;
+for (let i = 0; i < 30 && !said.paused; i++) { still = picture(); await later(700); said.paused = picture() == still; }
 $('speeds').querySelector('[data-speed="4"]').click();
 await until('goes_on', () => picture() != still);
-await until('next_game', () => /^game [2-9]/.test($('game').textContent));
+await until('next_game', () => number() != game);
 said.fits = document.documentElement.scrollWidth <= innerWidth;
 said.trouble = $('trouble').textContent + $('note').textContent;
 said.fetched = performance.getEntriesByType('resource').filter(e => !e.name.startsWith(location.origin)).length;
@@ -566,7 +579,7 @@ def test_a_browser_shows_the_game_the_policy_and_the_curves(assault_run, serve, 
     for what in ("plays", "moves", "policy", "curves", "paused", "goes_on", "next_game", "fits"):
         assert said[what], (what, said)
     assert 97 < said["bars"] < 103 and said["trouble"] == "" and said["fetched"] == 0
-    assert "1,000 agent steps" in said["agent"] and said["game"].startswith("game 1, agent step ")
+    assert "1,000 agent steps" in said["agent"] and re.match(r"game \d+, agent step ", said["game"])
     numbers = re.findall(r"[\d,]*\d", said["status"])
     assert numbers[:4] == ["3,000", "200,000", "320", "520"]  # steps, budget, score, steps per second
     assert ", 2 s left" in said["status"] and said["bar"] == 0.75
@@ -638,7 +651,7 @@ def test_ctrl_c_ends_it_at_once_with_exit_code_0(assault_run):
         with requests.get(address.replace("/?", "/state?"), timeout=60) as answer:
             assert answer.json()["runs"]["."]["score"] == 320
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     finally:
         process.kill()
         process.wait()

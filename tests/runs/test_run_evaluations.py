@@ -133,8 +133,15 @@ def test_a_killed_run_makes_up_its_evaluations_when_it_goes_on(shared_ray, tmp_p
             if (done := steps_of(path)) and max(list_weights_to_evaluate(path), default=0) > done[-1]
         ]
 
-    wait_for(lambda: waits() or driver.poll() is not None, timeout_s=240)
-    (path,) = waits()
+    def waits_while_stopped() -> list[Path]:
+        """The same, and the driver, which evaluates, is suspended; else it goes on."""
+        driver.send_signal(signal.SIGSTOP)
+        if found := waits():
+            return found
+        driver.send_signal(signal.SIGCONT)
+        return []
+
+    (path,) = wait_for(lambda: waits() and waits_while_stopped(), timeout_s=240)
     kill_driver(driver)
     before, left = read_evaluations(path), list_weights_to_evaluate(path)
     assert left

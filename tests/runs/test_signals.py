@@ -91,9 +91,11 @@ def test_sigterm_to_all_processes_before_training_ends_them_with_1_and_one_line(
         return any("gcs_server" in names_of(one) for one in processes_below(process.pid))
 
     wait_for(lambda: ray_starts() or process.poll() is not None, timeout_s=240)
+    process.send_signal(signal.SIGSTOP)  # it gets no further before it hears of the signal
     below = processes_below(process.pid)
     os.killpg(process.pid, signal.SIGTERM)
-    printed, _ = process.communicate(timeout=60)
+    process.send_signal(signal.SIGCONT)
+    printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1, printed
     said = [line for line in printed.splitlines() if line and not line.startswith("starting ")]
     assert len(said) == 1 and said[0].startswith("stopped "), printed
@@ -200,7 +202,7 @@ def test_what_is_said_is_read_at_once_where_python_does_not_buffer(unbuffered):
     assert process.stderr
     reader = threading.Thread(target=process.stderr.readline, daemon=True)
     reader.start()
-    reader.join(30)
+    reader.join(120)
     read = not reader.is_alive()
     process.kill()
     process.wait()

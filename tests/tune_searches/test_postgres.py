@@ -6,9 +6,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
+import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -81,16 +82,16 @@ def test_a_search_goes_on_in_a_database_and_belongs_to_one_directory(server, tmp
 
 
 @pytest.mark.end_to_end
-def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_path, capsys):
+def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_path, capsys, monkeypatch):
     settings = compose([*TINY, f"search.storage={server.url}", "search.name=patient", "search.scheduler=none"])
     study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
     number, _ = study.ask()
     study.report(number, 512, 1.0)
     server.stop()
-    back = threading.Timer(3, server.start)
-    back.start()
+    starts = [server.start]  # it is back once the study has said that it waits
+    wait = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: starts and starts.pop()())
+    monkeypatch.setattr("tune_searches.study.time", wait)
     study.report(number, 1024, 2.0)
-    back.join()
     study.tell(number, 2048, 3.0)
     assert re.search(r"search\.storage .* \d s \(.*Ctrl-C", capsys.readouterr().out)
     (trial,) = optuna.load_study(study_name="patient", storage=server.url).trials
