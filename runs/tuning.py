@@ -260,7 +260,7 @@ class Recorder(tune.Callback):
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
-            self.screen.print_line("waiting until there is room for all processes; Ctrl-C ends the wait")
+            self.screen.print_line("waiting for room for all processes, or for an environment to open; Ctrl-C ends it")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
         if self.evaluation:
