@@ -70,14 +70,13 @@ def find_key_line(path: Path, key: str, package: str, folders: Sequence[Path] = 
     """
     root = read_yaml_nodes(path)
     is_global = package == "_global_" or path.read_text().startswith(GLOBAL_PACKAGE)
-    node, names = root, (key if is_global else key.removeprefix(f"{package}.")).split(".")
+    node, left = root, key if is_global else key.removeprefix(f"{package}.")
     if is_global or key.startswith(f"{package}."):
-        while names and isinstance(node, yaml.MappingNode):
-            name = names.pop(0)
-            found = next(((key, value) for key, value in node.value if key.value == name), None)
-            if found and not names:
+        while isinstance(node, yaml.MappingNode):  # a name in a search's space may have dots, algo.lr
+            found = next(((name, value) for name, value in node.value if f"{left}.".startswith(f"{name.value}.")), None)
+            if found and found[0].value == left:
                 return f"{path}, line {get_line(found[0])}"
-            node = found[1] if found else None
+            node, left = (found[1], left.removeprefix(f"{found[0].value}.")) if found else (None, left)
     for word, value in root.value if root else []:
         included = value.value if word.value == "defaults" and isinstance(value, yaml.SequenceNode) else []
         for entry in (one.value for one in included if isinstance(one, yaml.ScalarNode) and one.value != "_self_"):

@@ -96,19 +96,10 @@ def parse_space(space: Any, settings: dict) -> list[Parameter]:
     known = select_tables(settings)
     parameters: list[Parameter] = []
     for key, given in _flatten_space(space).items():
-        group, _, name = key.partition(".")
-        if group not in SEARCHABLE_GROUPS or not name:
-            raise Mistake(
-                f"search.space.{key}: a search varies settings of {', '.join(SEARCHABLE_GROUPS)}; leave {key} out"
-            )
-        if key in UNSEARCHABLE_KEYS:
-            raise Mistake(f"search.space.{key}: scores of different games and rules do not compare; leave it out")
-        table, whose = known[group]
-        if name not in table or name == "name":
-            raise explain_unknown(
-                f"search.space.{key}", whose, [f"search.space.{group}.{n}" for n in table if n != "name"]
-            )
-        parameters.append(_parse_parameter(key, given, table[name], parameters))
+        try:
+            parameters.append(_parse_parameter(key, given, known, parameters))
+        except Mistake as mistake:
+            raise Mistake(str(mistake), f"search.space.{key}") from mistake
     return parameters
 
 
@@ -125,26 +116,34 @@ def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _parse_parameter(key: str, given: Any, setting: Setting, earlier: list[Parameter]) -> Parameter:
+def _parse_parameter(key: str, given: Any, known: dict[str, tuple], earlier: list[Parameter]) -> Parameter:
     """Return the parameter for one entry of a space, checked against its setting and the parameters above it."""
-    where = f"search.space.{key}"
+    where, (group, _, name) = f"search.space.{key}", key.partition(".")
+    if group not in SEARCHABLE_GROUPS or not name:
+        raise Mistake(f"{where}: a search varies settings of {', '.join(SEARCHABLE_GROUPS)}; leave {key} out")
+    if key in UNSEARCHABLE_KEYS:
+        raise Mistake(f"{where}: scores of different games and rules do not compare; leave it out")
+    table, whose = known[group]
+    if name not in table or name == "name":
+        raise explain_unknown(where, whose, [f"search.space.{group}.{n}" for n in table if n != "name"])
     kinds = [kind for kind in KINDS if isinstance(given, dict) and kind in given]
     if len(kinds) != 1 or set(given) - {kinds[0], "when"}:
         raise Mistake(f"{where}: give one of {', '.join(KINDS)} with its values, {{loguniform: [5e-5, 1e-3]}}")
     kind, values = kinds[0], given[kinds[0]]
     if not isinstance(values, list) or not values:
         raise Mistake(f"{where}: {kind} takes a list of values, and {values} is not one with any")
-    values = _check_choices(where, values, setting) if kind == "choice" else _check_range(where, kind, values, setting)
+    check = _check_choices if kind == "choice" else _check_range
+    values = check(where, kind, values, table[name])
     return Parameter(key, kind, values, _parse_conditions(where, given.get("when", {}), earlier))
 
 
-def _check_choices(where: str, values: list, setting: Setting) -> tuple:
+def _check_choices(where: str, kind: str, values: list, setting: Setting) -> tuple:
     """Return the values of a choice, converted to the kind of the setting; there are two or more, each once."""
     checked = tuple(setting.check(where, value) for value in values)
     if any(isinstance(value, list | dict) for value in checked):
         raise Mistake(f"{where}: a setting that is a list or a mapping itself cannot be searched; leave it out")
     if len(set(checked)) < len(checked) or len(checked) < 2:
-        raise Mistake(f"{where}: choice={values} needs two values or more, and each once")
+        raise Mistake(f"{where}: {kind}={values} needs two values or more, and each once")
     return checked
 
 

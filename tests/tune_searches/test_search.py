@@ -548,6 +548,24 @@ def test_a_mistake_is_one_sentence(words, named, refused):
     assert re.search(named, refused(*words))
 
 
+@pytest.mark.parametrize(
+    ("entry", "line", "named"),
+    [
+        ("algo.lrr: {uniform: [0.1, 0.2]}", 6, "algo.lrr"),
+        ("algo.lr: {uniform: [0.2, 0.1]}", 6, "algo.lr"),
+        ("algo.gae_lambda: {uniform: [0.1, 2]}", 6, "algo.gae_lambda"),
+        ("algo: {lr: {loguniform: [0, 0.1]}}", 6, "algo.lr"),
+        ("algo:\n      gamma: {uniform: [0.9, 0.99]}\n      lr: {int: [1, 2]}", 8, "algo.lr"),
+        ("cluster.cpus: {int: [1, 2]}", 6, "cluster.cpus"),
+    ],
+)
+def test_a_mistake_in_the_space_of_a_file_names_its_line(entry, line, named, refused, tmp_path):
+    file = tmp_path / "mine.yaml"
+    chosen = "defaults: [{override /command: search}, {override /algo: ppo}, {override /env: cartpole}]"
+    file.write_text(f"# @package _global_\n{chosen}\nsearch:\n  name: mine\n  space:\n    {entry}\n")
+    assert refused(f"tune_searches={file}").startswith(f"error: {file}, line {line}: search.space.{named}")
+
+
 def test_two_drivers_at_one_search_are_refused(refused, tmp_path):
     folder = tmp_path / "outputs" / "searches" / "cartpole_ppo"
     folder.mkdir(parents=True)
