@@ -77,8 +77,8 @@ def compare_extremes(subject: Subject) -> Finding:
     "all: the same",
     {"actor_critic", "known_rule"},
 )
-def look_behind_death(subject: Subject) -> Finding:
-    """After a death nothing counts."""
+def look_behind_termination(subject: Subject) -> Finding:
+    """After a termination nothing counts."""
     rollout = subject.make_rollout(3)
     at = np.arange(len(rollout["valid"]))[:, None] == 10
     rollout = change(rollout, terminated=rollout["terminated"] | at, truncated=rollout["truncated"] & ~at)
@@ -96,7 +96,7 @@ def look_behind_death(subject: Subject) -> Finding:
 @probe(
     "returns",
     f"{RETURNS}: next_values",
-    "baselines, CleanRL: nothing counts, as after a death; SB3: the same as here (Pardo et al. 2018)",
+    "baselines, CleanRL: nothing counts, as after a termination; SB3: the same as here (Pardo et al. 2018)",
     {"actor_critic", "known_rule"},
 )
 def look_behind_limit(subject: Subject) -> Finding:

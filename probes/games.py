@@ -154,7 +154,7 @@ def follow_game_over(subject: Subject) -> Finding:
 @probe(
     "games",
     "environments/games.py, rollouts/returns.py: next_values",
-    "baselines and CleanRL: an end like a death; SB3: bootstraps too (Pardo et al. 2018)",
+    "baselines and CleanRL: as a termination; SB3: bootstraps too (Pardo et al. 2018)",
     {"atari"},
 )
 def follow_time_limit(subject: Subject) -> Finding:

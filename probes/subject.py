@@ -220,8 +220,8 @@ class Subject:
         return int(self.net.action_space.n)
 
     def make_rollout(self, seed: int, steps: int = 24) -> Rollout:
-        """Return a Rollout of random numbers for the learner, with what a game rarely has: rewards beyond 1, deaths as
-        well as time limits, rows that ignore their action. For PG each env's last row ends an episode.
+        """Return a Rollout of random numbers for the learner, with what a game rarely has: rewards beyond 1, both
+        terminations and truncations, rows that ignore their action. For PG each env's last row ends an episode.
 
         Args:
             seed: of the numbers.

@@ -17,7 +17,7 @@ PROTOCOLS = {
         "fire_on_life_loss": True,  # and for one agent step after a lost life: EpisodicLife inside of FireReset
         "life_loss": True,  # a lost life ends a training episode, never the reported game
         "clip_rewards": True,  # sign of the reward, for training only
-        "max_episode_frames": 108_000,  # 30 minutes at 60 Hz; the cut is a truncation, not a death
+        "max_episode_frames": 108_000,  # 30 minutes at 60 Hz; the cut is a truncation, not a termination
     },
     # Machado et al. 2018, section 5: sticky actions, all 18 actions, no life-loss signal. Reward clipping belongs to
     # the agent there, not to the environment; it stays on, as in Dopamine.
