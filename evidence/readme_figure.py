@@ -20,7 +20,7 @@ from evidence.human import RANDOM_PLAY
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = ROOT / "docs/media/algorithms.png"
-LITERATURE = "10 million agent steps, 1 or 2 seeds"
+LITERATURE = "10 million agent steps, 1, 2 or 3 seeds"
 PANELS = {  # title -> label of a curve -> the studies of its seeds, each with the label that the curve has there
     "1 million agent steps, 3 or 5 seeds": {
         "PG": {"2026-11-29_pg_fire": "pg assault"},
@@ -30,7 +30,11 @@ PANELS = {  # title -> label of a curve -> the studies of its seeds, each with t
     },
     LITERATURE: {
         "A2C": {"2026-11-30_a2c_10m_two_seeds": "a2c assault"},
-        "A3C": {"2026-11-27_a3c_10m": "a3c", "2026-11-30_a3c_10m_seed_2": "a3c assault"},
+        "A3C": {
+            "2026-11-27_a3c_10m": "a3c",
+            "2026-11-30_a3c_10m_seed_2": "a3c assault",
+            "2026-11-30_a3c_10m_seed_3": "a3c assault",
+        },
         "PPO": {"2026-11-26_gpu_ppo_10m": "64 envs x 32"},
     },
 }

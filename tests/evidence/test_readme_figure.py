@@ -11,7 +11,7 @@ from evidence.readme_figure import LITERATURE, NAMES, PANELS, PUBLISHED, ROOT, d
 def test_each_curve_of_readme_has_the_seeds_and_the_budget_that_its_title_says(title, name):
     seeds = read_studies(PANELS[title][name])
 
-    budget, unit, *words = title.split()
+    budget, unit, *words = title.replace(",", "").split()
     assert unit == "million" and name in NAMES
     assert len(seeds) in [int(word) for word in words if word.isdigit()]
     assert all(seed["agent_steps"][-1] == pytest.approx(float(budget) * 1e6, rel=0.01) for seed in seeds)
