@@ -52,7 +52,7 @@ def name_place_of_mistake(overrides: list[str], resumed: Path | None = None) -> 
     except Mistake as mistake:
         words, key = remove_resume(overrides), mistake.key
         typed = {*parse_overrides(words)} - {*GROUPS}
-        if key is None or any(key == one or key.startswith(f"{one}.") for one in typed):
+        if key is None or any(f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.") for one in typed):
             raise
         place = find_place(key, words) if resumed is None else find_resumed_place(key, words, resumed)
         raise Mistake(f"{place}: {mistake}" if place else str(mistake)) from mistake

@@ -73,7 +73,8 @@ def find_key_line(path: Path, key: str, package: str, folders: Sequence[Path] = 
     node, left = root, key if is_global else key.removeprefix(f"{package}.")
     if is_global or key.startswith(f"{package}."):
         while isinstance(node, yaml.MappingNode):  # a name in a search's space may have dots, algo.lr
-            found = next(((name, value) for name, value in node.value if f"{left}.".startswith(f"{name.value}.")), None)
+            there = [pair for pair in node.value if f"{left}.".startswith(f"{pair[0].value}.")]
+            found = max(there, key=lambda pair: len(pair[0].value), default=None)
             if found and found[0].value == left:
                 return f"{path}, line {get_line(found[0])}"
             node, left = (found[1], left.removeprefix(f"{found[0].value}.")) if found else (None, left)

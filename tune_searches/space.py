@@ -111,7 +111,8 @@ def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
         nested = is_group and {*KINDS, "when"}.isdisjoint(value)
         found = _flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
         if twice := flat.keys() & found:
-            raise Mistake(f"search.space.{min(twice)} is set twice; delete one of the two")
+            where = f"search.space.{min(twice)}"
+            raise Mistake(f"{where} is set twice; delete one of the two", where)
         flat |= found
     return flat
 

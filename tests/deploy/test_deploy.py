@@ -284,7 +284,7 @@ def test_slurm_requeues_a_job_that_it_warns_before_there_is_a_run(slurm_job, tmp
     mkdir = tmp_path / "bin/mkdir"
     mkdir.write_text(f'#!/bin/bash\nkill -USR1 $PPID\nexec {shutil.which("mkdir")} "$@"\n')
     mkdir.chmod(0o755)
-    (tmp_path / ".venv/bin/python").write_text('#!/bin/bash\ntrap "exit 1" TERM\necho > words\nsleep 200 & wait\n')
+    (tmp_path / ".venv/bin/python").write_text('#!/bin/bash\ntrap "exit 1" TERM\necho > words\nsleep 60 & wait\n')
     (tmp_path / "words").write_text("there already: nothing waits for the run")
     ended, _, requeued = slurm_job(0, 1)
     assert ended in (1, 143) and requeued

@@ -17,6 +17,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -33,7 +34,7 @@ import run as command_line
 from command_line.next_steps import is_training
 from pages.watch import PORTS, open_port, watch
 from pages.watch_curves import WatchCurves
-from pages.watch_server import MAX_GAMES, WatchServer
+from pages.watch_server import MAX_GAMES, WatchServer, prepare_player
 from recordings.live_game import LiveGame, NoPictures
 from recordings.replayed_game import Emulator
 from run_directory.layout import MANIFEST, STARTS
@@ -240,6 +241,13 @@ def test_a_page_is_sent_60_frames_a_second_with_what_the_agent_thought(make_run,
     games = [header["game"] for header, _ in messages]
     steps = [header["step"] for header, _ in messages]
     assert games[:21] == [1] * 20 + [2] and steps[:21] == [*range(1, 21), 1]  # the next game follows by itself
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has the priority")
+def test_a_game_is_played_with_the_lowest_priority_there_is():
+    with ThreadPoolExecutor(1, initializer=prepare_player) as pool:
+        assert pool.submit(os.sched_getscheduler, 0).result() == os.SCHED_IDLE
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_tile_is_sent_one_picture_for_four_frames(assault_run, serve):

@@ -141,8 +141,14 @@ def test_a_killed_run_makes_up_its_evaluations_when_it_goes_on(shared_ray, tmp_p
         driver.send_signal(signal.SIGCONT)
         return []
 
-    (path,) = wait_for(lambda: waits() and waits_while_stopped(), timeout_s=240)
-    kill_driver(driver)
+    def look() -> list[Path]:
+        assert driver.poll() is None, "the run has ended"
+        return waits() and waits_while_stopped()
+
+    try:
+        (path,) = wait_for(look, timeout_s=240)
+    finally:
+        kill_driver(driver)
     before, left = read_evaluations(path), list_weights_to_evaluate(path)
     assert left
     steps = max(*left, *(int(row["agent_steps"]) for row in rows_of(path)))

@@ -91,7 +91,11 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(server, compose, tmp_
     starts = [server.start]  # it is back once the study has said that it waits
     wait = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: starts and starts.pop()())
     monkeypatch.setattr("tune_searches.study.time", wait)
-    study.report(number, 1024, 2.0)
+    try:
+        study.report(number, 1024, 2.0)
+    finally:
+        while starts:
+            starts.pop()()
     study.tell(number, 2048, 3.0)
     assert re.search(r"search\.storage .* \d s \(.*Ctrl-C", capsys.readouterr().out)
     (trial,) = optuna.load_study(study_name="patient", storage=server.url).trials

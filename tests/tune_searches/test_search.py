@@ -548,6 +548,14 @@ def test_a_mistake_is_one_sentence(words, named, refused):
     assert re.search(named, refused(*words))
 
 
+def write_search(folder: Path, entry: str) -> Path:
+    """A file of a search; the entry of its space begins in line 6."""
+    chosen = "defaults: [{override /command: search}, {override /algo: ppo}, {override /env: cartpole}]"
+    file = folder / "mine.yaml"
+    file.write_text(f"# @package _global_\n{chosen}\nsearch:\n  name: mine\n  space:\n    {entry}\n")
+    return file
+
+
 @pytest.mark.parametrize(
     ("entry", "line", "named"),
     [
@@ -557,13 +565,19 @@ def test_a_mistake_is_one_sentence(words, named, refused):
         ("algo: {lr: {loguniform: [0, 0.1]}}", 6, "algo.lr"),
         ("algo:\n      gamma: {uniform: [0.9, 0.99]}\n      lr: {int: [1, 2]}", 8, "algo.lr"),
         ("cluster.cpus: {int: [1, 2]}", 6, "cluster.cpus"),
+        ("algo: {gamma: {uniform: [0.9, 0.99]}}\n    algo.lr: {int: [1, 2]}", 7, "algo.lr"),
+        ("algo: {lr: {uniform: [0.1, 0.2]}}\n    algo.lr: {uniform: [0.1, 0.2]}", 7, "algo.lr"),
     ],
 )
 def test_a_mistake_in_the_space_of_a_file_names_its_line(entry, line, named, refused, tmp_path):
-    file = tmp_path / "mine.yaml"
-    chosen = "defaults: [{override /command: search}, {override /algo: ppo}, {override /env: cartpole}]"
-    file.write_text(f"# @package _global_\n{chosen}\nsearch:\n  name: mine\n  space:\n    {entry}\n")
+    file = write_search(tmp_path, entry)
     assert refused(f"tune_searches={file}").startswith(f"error: {file}, line {line}: search.space.{named}")
+
+
+def test_a_range_that_is_typed_below_a_space_of_a_file_is_no_mistake_of_the_file(refused, tmp_path):
+    file = write_search(tmp_path, "algo: {lr: {uniform: [0.1, 0.2]}}")
+    typed = "search.space.algo.lr.uniform=[0.2,0.1]"
+    assert refused(f"tune_searches={file}", typed).startswith("error: search.space.algo.lr: ")
 
 
 def test_two_drivers_at_one_search_are_refused(refused, tmp_path):
