@@ -7,7 +7,7 @@ silent, openai/baselines ppo2, as Huang et al. 2022 ("The 37 implementation deta
 
 Departures from the paper: 4 epochs instead of 3, a value coefficient of 0.5 instead of 1, the change of a value
 clipped, gradients clipped at 0.5 and advantages standardised per minibatch, all as in baselines. Departure from
-baselines: a time limit bootstraps; there it ends the game. docs/algorithms/ppo.md has the whole list.
+baselines: a time limit bootstraps; there it counts as a termination. docs/algorithms/ppo.md has the whole list.
 """
 
 from typing import Any

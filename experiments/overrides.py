@@ -41,7 +41,7 @@ from settings.suggestions import refuse_missing_directory
 
 @contextmanager
 def name_place_of_mistake(overrides: list[str], resumed: Path | None = None) -> Iterator[None]:
-    """Add the YAML file and its line to a Mistake about a key that is not on the command line.
+    """Add the YAML file and its line to a Mistake about a key, unless it, or one above or below it, was typed.
 
     Args:
         overrides: the command line.

@@ -99,7 +99,7 @@ class StopCondition(tune.Stopper):
 
 
 class WaitTimer:
-    """Decides when to tell the user that no trial has begun yet, once, and that one which runs reports nothing."""
+    """Decides when to tell the user that no trial runs, once, and that one which runs reports nothing."""
 
     def __init__(self):
         self.last_run = self.last_look = time.monotonic()
@@ -107,7 +107,7 @@ class WaitTimer:
         self.heard: dict[str, float] = {}  # trial -> time of its last start or report, in seconds; inf once told
 
     def runs_out(self, trials: list[Trial]) -> bool:
-        """Return True once: none of the trials has run for WAIT_S seconds, and one has not begun."""
+        """Return True once: none of the trials has run for WAIT_S seconds, and one waits to begin."""
         statuses = {trial.status for trial in trials}
         if "RUNNING" in statuses:
             self.last_run = time.monotonic()
@@ -260,7 +260,7 @@ class Recorder(tune.Callback):
         waiting = all(trial.status != "RUNNING" for trial in trials)
         self.stop.drop_waiting = Interrupt.stop_requested and waiting
         if self.timer.runs_out(trials):
-            self.screen.print_line("nothing runs yet: no room, or a slow environment; Ctrl-C ends the wait")
+            self.screen.print_line("nothing runs: no free CPUs or GPUs, or a slow environment; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
             raise NodeLost("Ray's own process on this machine died")
         if self.evaluation:

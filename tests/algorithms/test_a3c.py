@@ -469,7 +469,7 @@ def test_a_lost_process_is_replaced_and_the_others_go_on(how, make_algorithm):
     algorithm.train()
     lost = pids(algorithm)[1]  # plays workers 0 and 2
     os.kill(lost, how)
-    known = int(how == signal.SIGKILL)  # at once; of one that hangs only after its silence
+    known = int(how == signal.SIGKILL)  # a killed process is known at once, one that hangs after its silence
     train_until(algorithm, lambda r: list_workers(r) == [1, 3] and r["row"]["replaced_workers"] == known)
     assert not answers(algorithm, 1), "they waited for the new process"
     back = train_until(algorithm, lambda r: list_workers(r) == [0, 1, 2, 3])

@@ -134,7 +134,7 @@ def test_a_killed_run_makes_up_its_evaluations_when_it_goes_on(shared_ray, tmp_p
         ]
 
     def waits_while_stopped() -> list[Path]:
-        """The same, and the driver, which evaluates, is suspended; else it goes on."""
+        """The same, with the driver suspended, so that nothing is evaluated meanwhile; if none waits, it goes on."""
         driver.send_signal(signal.SIGSTOP)
         if found := waits():
             return found

@@ -75,7 +75,7 @@ def assert_no_gap_and_no_double(rows: list[dict[str, float]]) -> None:
 
 
 def send_sigterm_once_told_to_wait(monkeypatch) -> None:
-    """A second after a run or a search has said that nothing runs yet."""
+    """Send it to this process a second after a run or a search has said that nothing runs."""
     runs_out = WaitTimer.runs_out
 
     def say_and_send(timer: WaitTimer, trials: list) -> bool:
