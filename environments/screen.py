@@ -1,11 +1,13 @@
 """The screen on which training, searches and evaluations report: a terminal with a live table, or plain lines."""
 
 import sys
+from collections import deque
 
 from rich.console import Console
 from rich.live import Live
 
 LINE_EVERY_S = 10  # seconds between two plain lines, outside of a terminal
+PACE_S = 600  # seconds of training whose mean speed the time left is estimated from
 
 
 class Screen:
@@ -34,6 +36,34 @@ class Screen:
         """Print a line; in a terminal it stays above the live table."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         sys.stdout.flush()
+
+
+class Pace:
+    """The speed of a training over its last PACE_S seconds: what it did before, on another machine or beside other
+    programs, says nothing about the time that is left."""
+
+    def __init__(self):
+        self._moments: deque[tuple[float, float]] = deque()  # (agent steps, seconds of training)
+
+    def add(self, steps: float, seconds: float, speed: float | None = None) -> None:
+        """Add a moment.
+
+        Args:
+            steps: agent steps so far.
+            seconds: seconds of training so far; fewer than before if the process went back to a checkpoint.
+            speed: agent steps per second just before, for the first moment; None for the mean so far.
+        """
+        if not self._moments or seconds <= self._moments[-1][1]:
+            speed = speed or steps / max(seconds, 1e-9)
+            self._moments = deque([(steps - speed, seconds - 1)])
+        self._moments.append((steps, seconds))
+        while self._moments[1][1] < seconds - PACE_S:
+            self._moments.popleft()
+
+    def estimate_seconds_left(self, total: int) -> float:
+        """Return the seconds until `total` agent steps."""
+        (first, began), (steps, seconds) = self._moments[0], self._moments[-1]
+        return max(0, total - steps) * (seconds - began) / max(steps - first, 1e-9)
 
 
 def format_duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from environments.screen import format_duration
+from environments.screen import Pace, format_duration
 from playing.saved_settings import read_run_settings
 from run_directory.layout import PROGRESS_CSV
 from settings.mistakes import Mistake
@@ -87,10 +87,12 @@ def measure_progress(stop: dict[str, Any], axes: dict[str, list[float]]) -> dict
     total, time_s = stop.get("agent_steps"), stop.get("time_s")
     if not total or not axes["agent_steps"]:
         return None
-    row = {name: values[-1] for name, values in axes.items()}
+    row, pace = {name: values[-1] for name, values in axes.items()}, Pace()
+    for steps, seconds in zip(axes["agent_steps"], axes["wall_time_s"], strict=True):
+        pace.add(steps, seconds)
     display = Display([], total, time_s)
     share = display.compute_share(row)
     of = f"{total:,} agent steps"
     if time_s is not None and row["wall_time_s"] / time_s > row["agent_steps"] / total:
         of = f"the {format_duration(time_s)} of training that stop.time_s allows"
-    return {"share": share, "of": of, "left": display.estimate_time_left(row) if share < 1 else None}
+    return {"share": share, "of": of, "left": display.estimate_left(row, pace) if share < 1 else None}

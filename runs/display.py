@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from environments.screen import LINE_EVERY_S, Screen, format_duration, format_score
+from environments.screen import LINE_EVERY_S, Pace, Screen, format_duration, format_score
 from settings.mistakes import format_count
 
 SCORE = "score"  # the format of scores: see format_score
@@ -56,6 +56,7 @@ class Display(Screen):
         self.time_s = time_s
         self.rows: dict[int, dict[str, Any]] = {}
         self.scores: dict[int, list[float]] = {seed: [] for seed in seeds}  # seed -> scores of all its rows so far
+        self._paces: dict[int, Pace] = {}
         self.seeds, self.total = seeds, total
         self._printed_at: dict[int, float] = {}  # seed -> the time of its last plain line, in seconds
         self.evaluation = ""  # the newest one of a single seed, as text
@@ -64,6 +65,8 @@ class Display(Screen):
         """Show a new row of progress.csv."""
         self.rows[seed] = row
         self.scores.setdefault(seed, []).append(row.get("episode_return_mean", math.nan))
+        pace = self._paces.setdefault(seed, Pace())
+        pace.add(row["agent_steps"], row["wall_time_s"], row.get("agent_steps_per_s"))
         if self._live:
             self._live.update(self.draw_progress(min(self.console.width - MARGIN, 100)))
             return
@@ -104,14 +107,14 @@ class Display(Screen):
         score = format_number(row.get("episode_return_mean"), SCORE)
         speed = format_number(row.get("agent_steps_per_s"), "{:,.0f}")
         course = draw_sparkline(self.scores[seed], 16).rjust(16) if width >= MIN_SPARKLINE_WIDTH else ""
-        facts = format_columns(course, f"{share:.0%}", score, speed, self.estimate_time_left(row))
+        facts = format_columns(course, f"{share:.0%}", score, speed, self.estimate_left(row, self._paces[seed]))
         name = f"seed {seed} "
         return name + draw_bar(share, width - len(name) - len(facts)) + facts
 
     def _format_seed_lines(self, seed: int, row: dict[str, Any], width: int) -> list[str]:
         share = self.compute_share(row)
         of_time = share > row["agent_steps"] / self.total  # the time limit comes first
-        facts = f"  {share:.0%}{' of its time' if of_time else ''}   {self.estimate_time_left(row)} left"
+        facts = f"  {share:.0%}{' of its time' if of_time else ''}   {self.estimate_left(row, self._paces[seed])} left"
         words = [f"{row['agent_steps']:,} of {self.total:,} agent steps"]
         words += [f"{format_number(row.get('agent_steps_per_s'), '{:,.0f}')} steps/s"]
         score, games = format_number(row.get("episode_return_mean"), SCORE), row.get("episodes", 0)
@@ -127,19 +130,17 @@ class Display(Screen):
         """Return the values of a row that fit in a plain line, the most important first."""
         words = [f"seed {seed}"] if len(self.seeds) > 1 else []
         words += [f"{name} {format_number(row[key], form)}" for key, name, form in PROGRESS_COLUMNS if key in row]
-        words += [f"time left {self.estimate_time_left(row)}"]
+        words += [f"time left {self.estimate_left(row, self._paces[seed])}"]
         for key, name, form in LOSS_COLUMNS:
             word = f"{name} {format_number(row[key], form)}" if key in row else ""
             if word and len("  ".join([*words, word])) <= MAX_LINE_LENGTH:
                 words.append(word)
         return "  ".join(words)
 
-    def estimate_time_left(self, row: dict[str, Any]) -> str:
-        """Return the time left at the mean speed so far: `1 h 20 min`, `45 s`."""
-        seconds = max(0, self.total - row["agent_steps"]) * row["wall_time_s"] / max(row["agent_steps"], 1)
-        return format_duration(
-            seconds if self.time_s is None else min(seconds, max(0, self.time_s - row["wall_time_s"]))
-        )
+    def estimate_left(self, row: dict[str, Any], pace: Pace) -> str:
+        """Return the time left after a row, given the pace of its training: `1 h 20 min`, `45 s`."""
+        seconds, limit = pace.estimate_seconds_left(self.total), self.time_s or math.inf
+        return format_duration(min(seconds, max(0, limit - row["wall_time_s"])))
 
     def compute_share(self, row: dict[str, Any]) -> float:
         """Return the share of the run that is done, from 0 to 1: of its agent steps or of its time, the larger one."""

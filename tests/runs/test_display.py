@@ -51,7 +51,7 @@ def test_outside_of_a_terminal_a_row_is_one_plain_line(clock):
         shown_to.show_row(1, ROW)
     text = console.file.getvalue()
     assert text.count("\n") == 1 and "\x1b" not in text
-    for words in ("agent steps 1,000", "steps/s 123", "score 21.5", "games 7", "time left 40 s"):
+    for words in ("agent steps 1,000", "steps/s 123", "score 21.5", "games 7", "time left 32 s"):
         assert words in text
     for words in ("policy loss -0.0123", "value loss 0.5", "entropy 1.945", "KL 0.0042", "clipped 13.7%"):
         assert words in text
@@ -173,8 +173,34 @@ def test_a_small_number_does_not_look_like_zero():
     ],
 )
 def test_time_left_follows_from_the_mean_speed_so_far(steps, seconds, left):
-    shown_to = Display([1], 5000, console=plain())
-    assert shown_to.estimate_time_left({"agent_steps": steps, "wall_time_s": seconds}) == left
+    assert read_time_left([{"agent_steps": steps, "wall_time_s": seconds}]) == left
+
+
+def read_time_left(rows: list[dict]) -> str:
+    """The time left that a terminal shows after some rows of a run of 5,000 agent steps."""
+    shown_to = Display([1], 5000, console=terminal())
+    for row in rows:
+        shown_to.show_row(1, row)
+    return re.search(r"%\s+(.*) left", shown_to.draw_progress(76).plain).group(1)
+
+
+def make_rows(*moments: tuple[int, float, float]) -> list[dict]:
+    """Rows of agent steps, seconds of training, and speed."""
+    return [dict(zip(("agent_steps", "wall_time_s", "agent_steps_per_s"), moment, strict=True)) for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("rows", "left"),
+    [
+        (make_rows((1000, 10_000.0, 100)), "40 s"),
+        (make_rows((1000, 10_000.0, 100), (2000, 10_020.0, 50)), "57 s"),
+        (make_rows((1000, 1000.0, 1), (3000, 21_000.0, 0.1), (4000, 22_000.0, 1)), "16 min 40 s"),
+        (make_rows((3000, 300.0, 10), (4000, 310.0, 100), (1000, 100.0, 40)), "1 min 40 s"),
+    ],
+    ids=["continued faster", "two rows", "ten minutes are enough", "back to a checkpoint"],
+)
+def test_time_left_does_not_follow_from_a_speed_of_long_ago(rows, left):
+    assert read_time_left(rows) == left
 
 
 @pytest.mark.parametrize(
