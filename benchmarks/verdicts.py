@@ -2,6 +2,7 @@
 
     python -m benchmarks.verdicts                 verdicts on one game
     python -m benchmarks.verdicts --games 5       verdicts over several games, and the intervals of their aggregates
+    python -m benchmarks.verdicts --games 5 --log-sd 0.45 --other-log-sd 0.15     two arms of unequal spread
 
 Scores are log-normal: exp(normal) with the standard deviation `--log-sd`, 0.35 by default, about that of agents on one
 game after the same training. False alarms: arms that do not differ, and a verdict all the same; with several arms, one
@@ -81,6 +82,22 @@ def measure_games(ratio: float, arms: int, games: int, seeds: int, log_sd: float
     return verdicts / rounds, intervals / rounds
 
 
+def measure_unequal(games: int, seeds: tuple[int, int], log_sds: tuple[float, float], rounds: int) -> float:
+    """Return the share of comparisons whose verdict sees a difference of two arms with equal medians in every game.
+
+    Args:
+        games: how many there are.
+        seeds, log_sds: of the first arm and of the other.
+        rounds: how many comparisons.
+    """
+    rng, alarms = np.random.default_rng(1), 0
+    for _ in range(rounds):
+        drawn = [draw_games(rng, 1, games, *of_arm)["arm 0"] for of_arm in zip(seeds, log_sds, strict=True)]
+        [verdict] = compare_over_games(dict(zip(("first", "other"), drawn, strict=True)), NUM_RESAMPLES)
+        alarms += verdict.is_certain
+    return alarms / rounds
+
+
 def measure_coverage(games: int, seeds: int, log_sd: float, rounds: int) -> dict[str, float]:
     """Return measure -> how often its stratified bootstrap interval holds the true value."""
     rng = np.random.default_rng(1)
@@ -140,17 +157,30 @@ def print_several_games(games: int, log_sd: float, rounds: int) -> None:
         print(f"| {seeds} | " + " | ".join(f"{share:.1%}" for share in coverage.values()) + " |", flush=True)
 
 
+def print_unequal(games: int, log_sds: tuple[float, float], rounds: int) -> None:
+    """Print how often arms with equal medians and unequal spreads, or numbers of seeds, are told apart."""
+    print("| seeds of the first arm | of the other | verdicts that see a difference |")
+    print("|---|---|---|")
+    for seeds in (*((number, number) for number in SEEDS), (SEEDS[0], SEEDS[-1]), (SEEDS[-1], SEEDS[0])):
+        print(f"| {seeds[0]} | {seeds[1]} | {measure_unequal(games, seeds, log_sds, rounds):.1%} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description="Simulated verdicts.")
     parser.add_argument(
         "--log-sd", type=parse_positive, default=0.35, help="standard deviation of the logarithm of scores"
     )
+    parser.add_argument("--other-log-sd", type=parse_positive, help="that of the second arm of two, with --games")
     parser.add_argument("--rounds", type=parse_count, default=2000, help="simulated comparisons for each number")
     parser.add_argument("--games", type=parse_count, default=1, help="games that each arm plays")
     options = parser.parse_args()
+    if options.other_log_sd and options.games == 1:
+        parser.error("--other-log-sd needs --games")
     over = f", {options.games} games" if options.games > 1 else ""
     print(f"log-normal scores, log sd {options.log_sd}{over}, {options.rounds:,} comparisons each")
-    if options.games > 1:
+    if options.other_log_sd:
+        print_unequal(options.games, (options.log_sd, options.other_log_sd), options.rounds)
+    elif options.games > 1:
         print_several_games(options.games, options.log_sd, options.rounds)
     else:
         print_one_game(options.log_sd, options.rounds)

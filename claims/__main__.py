@@ -154,7 +154,7 @@ def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dic
         runs |= {arm: run for arm, run in trained.items() if arm in claim.arms}
 
     from claims.measures import measure_arm
-    from claims.report import describe_finding, write_report
+    from claims.report import describe_finding, describe_seeds, write_report
     from claims.verdict import judge_claim, judge_predictions
 
     if claim.measurement:
@@ -170,6 +170,8 @@ def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dic
     path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)
     print(f"“{claim.words}”\n  {judge_claim(findings)}")
     print("\n".join(f"  {describe_finding(finding)}" for finding in findings))
+    if remark := describe_seeds(seeds):
+        print(f"  {remark}")
     print(f"claim: {path}")
     return 0
 

@@ -9,6 +9,7 @@ agent's good and bad times into each other.
 import numpy as np
 
 WINDOWS = 10
+MIN_GAMES = 1e-6  # in a window that has a score; less is rounding
 Progress = dict[str, np.ndarray]  # column of progress.csv -> float [R]
 COLUMNS = ("agent_steps", "episodes", "wall_time_s", "recent_return_mean")  # that are read
 MEASURES = {  # name -> what it is, for tables
@@ -26,22 +27,26 @@ OF_A_THRESHOLD = ("steps_to", "reached")  # those that are measured only where a
 def compute_windows(progress: Progress, until: int, windows: int = WINDOWS) -> np.ndarray:
     """Return the score of each window: the mean of the games that ended in it.
 
+    A row says how many games have ended since the row before, and not when: they are spread evenly over its agent
+    steps. In the window of the row's end, all would come late, and an algorithm with few rows would seem to be slow.
+
     Args:
         progress: rows of one seed.
-        until: agent steps of all windows together; later rows are left out.
+        until: agent steps of all windows together; what a row has beyond them is left out.
         windows: how many there are.
 
     Returns:
         float [windows]. A window in which no game ended has the score of the one before, or of the next one that has a
         score.
     """
-    steps, score = progress["agent_steps"], progress["recent_return_mean"]
-    games = np.diff(progress["episodes"], prepend=0.0)
-    used = (steps <= until) & (games > 0) & np.isfinite(score)
-    window = np.minimum(np.ceil(steps[used] * windows / until).astype(int) - 1, windows - 1)
-    played = np.bincount(window, games[used], windows)
-    total = np.bincount(window, games[used] * score[used], windows)
-    known = np.flatnonzero(played)
+    score, games = progress["recent_return_mean"], np.diff(progress["episodes"], prepend=0.0)
+    games = np.where(np.isfinite(score), games, 0.0)
+    edges, steps = np.linspace(0, until, windows + 1), np.insert(progress["agent_steps"], 0, 0.0)
+    played, total = (
+        np.diff(np.interp(edges, steps, np.insert(np.cumsum(values), 0, 0.0)))
+        for values in (games, games * np.nan_to_num(score))
+    )
+    known = np.flatnonzero(played > MIN_GAMES)
     if not len(known):
         return np.full(windows, np.nan)
     before = np.searchsorted(known, np.arange(windows), side="right") - 1  # the last window with a game, or -1

@@ -33,6 +33,15 @@ def describe_finding(finding: Finding) -> str:
     return f"{finding.verdict}: {finding.prediction.describe()} ({found})"
 
 
+def describe_seeds(number: int) -> str:
+    """Return what is to be said of a verdict from another number of seeds than was planned; empty if nothing."""
+    if number < PLANNED_SEEDS:
+        return f"A trial of {number} seeds: the verdict that counts is that of the {PLANNED_SEEDS} that were planned."
+    if number > PLANNED_SEEDS:
+        return f"{number} seeds, where {PLANNED_SEEDS} were planned: seeds added because of an answer find too much."
+    return ""
+
+
 def format_report(claim: Claim, findings: list[Finding], table: Table, command: str) -> str:
     """Return the text of a claim's Markdown file."""
     lines = [f"# {judge_claim(findings).capitalize()}: “{claim.words}”", ""]
@@ -40,15 +49,14 @@ def format_report(claim: Claim, findings: list[Finding], table: Table, command: 
     lines += ["| prediction | difference | 95 % | p | verdict |", "|---|---:|---:|---:|---|"]
     for one in findings:
         p = "" if np.isnan(one.p) else format_p(one.p)
-        interval = f"{one.low:+.3g} to {one.high:+.3g}"
-        lines += [f"| {one.prediction.describe()} | {one.effect:+.3g} | {interval} | {p} | {one.verdict} |"]
+        effect, interval = f"{one.effect:+.3g}", f"{one.low:+.3g} to {one.high:+.3g}"
+        if np.isnan(one.effect):
+            effect, interval = "a seed has no such number", ""
+        lines += [f"| {one.prediction.describe()} | {effect} | {interval} | {p} | {one.verdict} |"]
     measures = list_measures(table)
     seeds = min(len(values) for columns in table.values() for values in columns.values())
-    if seeds < PLANNED_SEEDS:
-        lines += [
-            "",
-            f"A trial of {seeds} seeds: the verdict that counts is that of the {PLANNED_SEEDS} that were planned.",
-        ]
+    if remark := describe_seeds(seeds):
+        lines += ["", remark]
     lines += ["", "Mean ± standard deviation over seeds:", ""]
     lines += [f"| arm | seeds | {' | '.join(measures)} |", f"|---|---:|{'---:|' * len(measures)}"]
     for arm, columns in table.items():

@@ -27,8 +27,8 @@ class Finding:
         effect, low, high: the mean of the arm less that of the other, or less the number, with its 95 % interval, for
             this prediction alone.
         p: of the two-sided t test, after Holm's correction; nan where no seed differs from another.
-        is_paired: whether the same seed of all arms was measured on the same network and games. Where no seed differs
-            from another, there is no chance in such a measurement; learning curves can agree by chance.
+        is_paired: whether the same seed of all arms was measured on the same network. Where no seed differs from
+            another, there is no chance in such a measurement; learning curves can agree by chance.
     """
 
     prediction: Prediction
@@ -53,7 +53,7 @@ def judge_predictions(predictions: tuple[Prediction, ...], table: Table, is_pair
     Args:
         predictions: of one claim.
         table: what was measured.
-        is_paired: whether the same seed of all arms was measured on the same network and games.
+        is_paired: whether the same seed of all arms was measured on the same network.
     """
     findings = []
     for one in predictions:

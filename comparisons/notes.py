@@ -38,6 +38,7 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
             start + note
             for describe in (
                 describe_unfinished,
+                describe_stopped,
                 describe_changes,
                 describe_other_budgets,
                 describe_few_games,
@@ -60,6 +61,17 @@ def describe_unfinished(comparison: Comparison) -> list[str]:
     ]
     scores = "The score is that of the last row" if len(left) == 1 else "Scores are those of the last rows"
     return [*notes, f"Not at the end yet: {join_names(names)}. {scores} so far."]
+
+
+def describe_stopped(comparison: Comparison) -> list[str]:
+    """Return a sentence on the runs that `stop.episode_return` has ended before their budget."""
+    names = [run.name for run in comparison.runs if run.list_reached() == ["episode_return"]]
+    if not names:
+        return []
+    return [
+        f"Ended by stop.episode_return: {join_names(names)}. Their scores are about that at which they were stopped; "
+        "compare the agent steps that they took, or train with stop.episode_return=null."
+    ]
 
 
 def describe_changes(comparison: Comparison) -> list[str]:

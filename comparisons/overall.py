@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from comparisons.comparison import Comparison
+from comparisons.notes import join_names
 from evidence.human import TABLES, Reference, find_references
 from settings.mistakes import format_count
 from settings.protocols import describe_protocol
@@ -79,11 +80,10 @@ class Aggregate:
         numbers = [len(game) for game in self.scores[arm]]
         return min(numbers), max(numbers)
 
-    @property
-    def has_too_few_seeds(self) -> bool:
-        """Whether some pair of arms has several seeds in each game, and yet too few to show any difference."""
-        pairs = list(combinations(filter(has_intervals, self.scores.values()), 2))
-        return any(not can_be_certain(a, b, len(pairs)) for a, b in pairs)
+    def list_hopeless_pairs(self) -> list[tuple[str, str]]:
+        """Return the pairs of arms that have several seeds in each game, and yet too few to show any difference."""
+        pairs = list(combinations((arm for arm, games in self.scores.items() if has_intervals(games)), 2))
+        return [(a, b) for a, b in pairs if not can_be_certain(self.scores[a], self.scores[b], len(pairs))]
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,14 @@ def aggregate_games(protocol: str, comparisons: list[Comparison], notes: list[st
     elif min(counts) == 1:
         notes.append("An arm with one seed in some game has no interval over games, and no verdict.")
     if len(counts) > 1:
-        notes.append("Games with more seeds than others weigh more in an IQM.")
-    if aggregate.has_too_few_seeds:
         notes.append(
-            f"So few seeds of {format_count(len(shared), 'game')} cannot show any difference, however large: give each "
-            "arm more seeds, or play more games."
+            "Games with more seeds than others weigh more in an IQM, and a difference of arms of which the one with "
+            "fewer seeds spreads more is less certain than its p says."
+        )
+    if pairs := aggregate.list_hopeless_pairs():
+        notes.append(
+            f"So few seeds of {format_count(len(shared), 'game')} cannot show any difference, however large: "
+            f"{join_names([f'{a} and {b}' for a, b in pairs])}. Give each arm more seeds, or play more games."
         )
     return aggregate
 

@@ -37,13 +37,15 @@ class Run(NamedTuple):
     @property
     def is_at_end(self) -> bool:
         """Whether the last row satisfies one of the `stop.` settings of the run; also where none are saved."""
+        return bool(self.list_reached())
+
+    def list_reached(self) -> list[str]:
+        """Return the `stop.` settings that the last row satisfies, such as `episode_return`."""
         stop = self.settings.get("stop") or {"agent_steps": 0}
-        reached = {"agent_steps": "agent_steps", "time_s": "wall_time_s"}
+        columns = {"agent_steps": "agent_steps", "time_s": "wall_time_s"}
         if self.progress["episodes"][-1] >= MIN_GAMES:
-            reached["episode_return"] = SCORE
-        return any(
-            stop.get(key) is not None and self.progress[column][-1] >= stop[key] for key, column in reached.items()
-        )
+            columns["episode_return"] = SCORE
+        return [k for k, column in columns.items() if stop.get(k) is not None and self.progress[column][-1] >= stop[k]]
 
     @property
     def name(self) -> str:

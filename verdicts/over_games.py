@@ -7,7 +7,8 @@
 The measures are those of Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice"
 (https://arxiv.org/abs/2108.13264), and of its library rliable: seeds are resampled within each game, so that every
 resample has all games. The test is not theirs: bootstrap intervals of few seeds are too narrow to decide by
-(benchmarks/verdicts.py), and a permutation test keeps its level with any number of seeds.
+(benchmarks/verdicts.py), and a permutation test keeps its level with any number of seeds, where the scores of both arms
+are distributed alike.
 
 The scores of a game are float [S] or [..., S], and games may have different numbers of seeds. Scores of different games
 have to be comparable, such as human-normalised ones, but for the probability of improvement.
@@ -96,34 +97,39 @@ def take_interval(values: np.ndarray) -> Interval:
     return float(low), float(high)
 
 
-def permute_seeds(
-    first: Games,
-    second: Games,
-    measure: Callable[[Games], np.ndarray] = compute_iqm,
-    seed: int = 0,
-    num_resamples: int = NUM_RESAMPLES,
-) -> float:
-    """Return the two-sided p value of a stratified permutation test of measure(first) - measure(second).
+def permute_seeds(first: Games, second: Games, seed: int = 0, num_resamples: int = NUM_RESAMPLES) -> float:
+    """Return the two-sided p value of a stratified permutation test of the difference of two IQMs.
 
-    Where two arms do not differ, each seed of a game could as well be the other arm's. The test deals the seeds of each
-    game to the two arms at random, and counts how often the measures then differ by as much. Whatever the scores are
-    distributed like, p falls below LEVEL with a chance of at most LEVEL where the arms do not differ.
+    Where the scores of two arms are distributed alike, each seed of a game could as well be the other arm's. The test
+    deals the seeds of each game to the two arms, and counts how often the IQMs then differ by as much. Whatever that
+    distribution is, p falls below LEVEL with a chance of at most LEVEL. Arms whose IQM is the same and whose spread is
+    not are distributed otherwise: p is then below LEVEL more often, above all where the arm that spreads more has fewer
+    seeds.
 
     Args:
         first, second: float [S], float [T] for each game, in the same order of games.
-        measure: one of MEASURES.
         seed: the seed of the dealing.
-        num_resamples: how often seeds are dealt.
+        num_resamples: how often seeds are dealt at random, where there are more ways to deal them; else every way is
+            counted once.
     """
-    rng = np.random.default_rng(seed)
+    pools = [np.concatenate(pair) for pair in zip(first, second, strict=True)]
+    if is_exact := count_arrangements(first, second) <= num_resamples:
+        ways = [np.array(list(combinations(range(len(p)), len(a)))) for p, a in zip(pools, first, strict=True)]
+        numbers = np.meshgrid(*(np.arange(len(of_game)) for of_game in ways), indexing="ij")
+        chosen = [of_game[number.ravel()] for of_game, number in zip(ways, numbers, strict=True)]
+    else:
+        rng = np.random.default_rng(seed)
+        every = [np.tile(np.arange(len(pool)), (num_resamples, 1)) for pool in pools]
+        chosen = [rng.permuted(rows, axis=1)[:, : len(a)] for rows, a in zip(every, first, strict=True)]
     dealt: tuple[list[np.ndarray], list[np.ndarray]] = [], []
-    for a, b in zip(first, second, strict=True):
-        rows = rng.permuted(np.tile(np.concatenate([a, b]), (num_resamples, 1)), axis=1)
-        dealt[0].append(rows[:, : len(a)])
-        dealt[1].append(rows[:, len(a) :])
-    found = abs(float(measure(first) - measure(second)))
-    differences = np.abs(measure(dealt[0]) - measure(dealt[1]))
-    return float((1 + np.sum(differences >= found * (1 - 1e-9))) / (1 + num_resamples))
+    for pool, rows in zip(pools, chosen, strict=True):
+        rest = np.ones((len(rows), len(pool)), bool)
+        np.put_along_axis(rest, rows, False, axis=1)
+        dealt[0].append(pool[rows])
+        dealt[1].append(np.broadcast_to(pool, rest.shape)[rest].reshape(len(rows), -1))
+    found = abs(float(compute_iqm(first) - compute_iqm(second)))
+    as_large = np.abs(compute_iqm(dealt[0]) - compute_iqm(dealt[1])) >= found * (1 - 1e-9)
+    return float(as_large.mean()) if is_exact else float((1 + as_large.sum()) / (1 + num_resamples))
 
 
 def count_arrangements(first: Games, second: Games) -> int:
@@ -166,7 +172,11 @@ def compare_over_games(scores: Mapping[str, Games], num_resamples: int = NUM_RES
 
 
 def can_be_certain(first: Games, second: Games, num_pairs: int) -> bool:
-    """Return whether the largest difference that there can be would show, among `num_pairs` pairs with a p."""
+    """Return whether a difference could show at all, among `num_pairs` pairs with a p.
+
+    It need not even if every seed of the one arm is above all of the other's: seeds that the IQM leaves out can be
+    dealt otherwise without a change.
+    """
     can_swap = all(len(a) == len(b) for a, b in zip(first, second, strict=True))
     return (2 if can_swap else 1) / count_arrangements(first, second) * num_pairs < LEVEL
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-LEVEL = 0.05  # chance that any verdict of a comparison is wrong where no arm differs
+LEVEL = 0.05  # chance that any verdict on one game, or over all games, is wrong where no arm differs
 POWER = 0.8  # chance that the stated number of seeds shows the stated difference
 RATIO = 1.5  # the difference that a verdict says how many seeds would show, where scores are positive
 MOST_SEEDS = 1000

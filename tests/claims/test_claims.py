@@ -14,10 +14,10 @@ import torch
 import yaml
 
 from claims.__main__ import main
-from claims.claim import Prediction, list_claims, read_claim, read_training
+from claims.claim import PLANNED_SEEDS, Prediction, list_claims, read_claim, read_training
 from claims.measurements import CONTENTS, MEANINGS, MEASUREMENTS
 from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
-from claims.report import describe_finding, write_report
+from claims.report import describe_finding, describe_seeds, format_report, write_report
 from claims.training import make_grid, refuse_unfit, refuse_unmeasured
 from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
 from claims.wrappers import Levels, Push
@@ -281,6 +281,20 @@ def test_a_window_has_the_mean_of_the_games_that_ended_in_it():
     assert compute_windows(progress, until=200, windows=2).tolist() == [30, 7]
 
 
+@pytest.mark.parametrize("row_steps", [100, 1000, 2500, 5000])
+def test_a_curve_is_the_same_whether_its_rows_are_many_or_few(row_steps):
+    """A game for each 100 agent steps, whose score is that of a straight line from 0 to 100."""
+    ends = np.arange(row_steps, 10_001, row_steps)
+    progress = rows(ends, (ends - row_steps / 2) / 100, [row_steps / 100] * len(ends))
+    assert compute_windows(progress, until=10_000, windows=2) == pytest.approx([25, 75])
+
+
+def test_the_games_of_a_row_that_crosses_an_edge_are_shared_out():
+    progress = rows([100, 300, 500], [10, 40, 70], [1, 2, 2])
+    assert compute_windows(progress, until=400, windows=2) == pytest.approx([25, 55])
+    assert compute_windows(progress, until=200, windows=2) == pytest.approx([10, 40])
+
+
 def test_a_window_without_a_game_has_the_score_of_the_one_before_or_of_the_first_that_there_is():
     progress = rows([100, 200, 300, 400], [math.nan, 5, math.nan, 9], [0, 1, 0, 1])
     assert compute_windows(progress, until=400, windows=4).tolist() == [5, 5, 5, 9]
@@ -355,6 +369,13 @@ def test_a_number_that_every_seed_shares_needs_no_chance():
     assert found.verdict == CANNOT_TELL
     (found,) = judge(Prediction("x", "a", "above", 0.0), a=[math.nan, 1, 2])  # one seed has no number
     assert found.verdict == CANNOT_TELL and "a seed has no such number" in describe_finding(found)
+    claim, table = list_claims()[0], {"a": {"x": np.array([math.nan, 1, 2])}}
+    assert "nan" not in format_report(claim, [found], table, "").partition("Mean")[0]
+
+
+def test_seeds_that_were_not_planned_are_said():
+    assert describe_seeds(PLANNED_SEEDS) == ""
+    assert "3 seeds" in describe_seeds(3) and f"{PLANNED_SEEDS} were planned" in describe_seeds(2 * PLANNED_SEEDS)
 
 
 def test_learning_curves_without_spread_tell_nothing():
@@ -397,7 +418,7 @@ def test_a_tiny_claim_is_trained_once_measured_and_reported(tmp_path):
     path = write_claim(tmp_path)
     words = [str(path), "seeds=3", f"output_dir={tmp_path}", f"out={tmp_path / 'found'}"]
     code, printed = go(*words)
-    assert code == 0 and "does not hold here" in printed, printed
+    assert code == 0 and "does not hold here" in printed and describe_seeds(3) in printed, printed
     report = (tmp_path / "found" / "mine.md").read_text()
     assert f"python -m claims {path} seeds=3" in report and "A trial of 3 seeds" in report
     assert "A2C is tiny." in report and "Beforehand." in report and "| tiny | 3 |" in report

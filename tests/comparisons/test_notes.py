@@ -36,9 +36,16 @@ def test_a_run_that_is_not_at_its_end_is_named(tmp_path):
     change(half, "stop", time_s=4.0)  # which it has trained for
     assert notes_of(whole, half) == ""
     change(half, "stop", time_s=5.0, episode_return=2.0)  # a mean of 20 games
-    assert notes_of(whole, half) == ""
+    assert "Not at the end" not in notes_of(whole, half)
     change(half, "stop", episode_return=2.1)
     assert "a2c assault seed 1 (2,000 of 4,000 agent steps)" in notes_of(whole, half)
+
+
+def test_a_run_that_was_stopped_at_a_score_is_named(tmp_path):
+    whole, stopped = write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2], algo="a2c", budget=4000)
+    change(whole, "stop", episode_return=2.0)  # which it reached with the end of its budget
+    change(stopped, "stop", episode_return=2.0)
+    assert "Ended by stop.episode_return: a2c assault seed 1. " in notes_of(whole, stopped)
 
 
 def test_arms_that_were_trained_for_longer_are_named(tmp_path):

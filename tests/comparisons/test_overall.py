@@ -205,5 +205,11 @@ def test_arms_of_one_seed_do_not_make_the_others_too_few():
     """Two arms of three seeds of two games have 400 arrangements: ten pairs would be too many for them, one is not."""
     three, one = [np.arange(3.0)] * 2, [np.ones(1)] * 2
     scores = {"a": three, "b": three, "c": one, "d": one, "e": one}
-    assert not Aggregate("classic", ["pong", "qbert"], scores).has_too_few_seeds
-    assert Aggregate("classic", ["pong", "qbert"], dict.fromkeys("abcde", three)).has_too_few_seeds
+    assert not Aggregate("classic", ["pong", "qbert"], scores).list_hopeless_pairs()
+    assert len(Aggregate("classic", ["pong", "qbert"], dict.fromkeys("abcde", three)).list_hopeless_pairs()) == 10
+
+
+def test_only_the_pairs_that_have_too_few_seeds_are_named():
+    many, two = [np.arange(10.0)] * 2, [np.arange(2.0)] * 2
+    scores = {"a": many, "b": many, "c": two, "d": two}
+    assert Aggregate("classic", ["pong", "qbert"], scores).list_hopeless_pairs() == [("c", "d")]
