@@ -40,7 +40,6 @@ def compute_windows(progress: Progress, until: int, windows: int = WINDOWS) -> n
         score.
     """
     score, games = progress["recent_return_mean"], np.diff(progress["episodes"], prepend=0.0)
-    games = np.where(np.isfinite(score), games, 0.0)
     edges, steps = np.linspace(0, until, windows + 1), np.insert(progress["agent_steps"], 0, 0.0)
     played, total = (
         np.diff(np.interp(edges, steps, np.insert(np.cumsum(values), 0, 0.0)))
