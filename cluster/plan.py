@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from environments.machine import count_cpus, find_fastest_dtype
+from environments.passwords import mask_passwords
 from settings.algorithms import find_base
 from settings.mistakes import Mistake, format_count
 from settings.runs import SEED
@@ -70,6 +71,13 @@ class Plan:
         at_once = min(len(self.seeds), max(1, int(there / self.cpus))) if self.cpus else 1
         is_free = self.settings["cluster"]["address"] != "local" or at_once * self.cpus + 1 <= there
         return {"CPU": 1.0} if is_free else {}
+
+    @property
+    def trial_settings(self) -> dict[str, Any]:
+        """Return the settings of a trial, with the dtype that was chosen. Ray Tune writes them to files of its own, so
+        passwords among the arguments of callbacks are masked."""
+        model = self.settings["model"] | {"dtype": self.dtype}
+        return self.settings | {"model": model, "callbacks": mask_passwords(self.settings["callbacks"])}
 
     @property
     def all_bundles(self) -> list[Bundle]:

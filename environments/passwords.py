@@ -35,6 +35,12 @@ def mask_passwords(value: Any) -> Any:
     return MAPPED.sub(mask_mapped, text)
 
 
+def mask_urls(text: bytes) -> bytes:
+    """Return text with *** in place of the passwords of URLs; it may be code, whose variables are left alone."""
+    shown = text.decode("utf-8", "surrogateescape")
+    return IN_URL.sub(lambda found: f"{found[1]}:{mask_secret(found[2])}", shown).encode("utf-8", "surrogateescape")
+
+
 def mask_mapped(found: re.Match) -> str:
     """Return a match of MAPPED with its value masked if it stands within braces; a comma and a colon may be prose."""
     before = found.string[: found.start()]

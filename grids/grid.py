@@ -29,7 +29,7 @@ from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import make_folder, refuse_unwritable_output
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay
-from runs.interrupt import Interrupt, stop_on_full_disk
+from runs.interrupt import Interrupt, stop_on_file_error
 from runs.ray_session import open_ray
 from runs.train import find_starts, has_reached_stop, record_start
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
@@ -90,7 +90,7 @@ class GridSource(TrialSource):
         """Note how a seed stands, and write arms.csv."""
         changes = {"state": state, "agent_steps": agent_steps, "score": score, "failure": failure}
         self.runs[config["label"]] = self.runs[config["label"]]._replace(**changes)
-        with stop_on_full_disk(self.folder):
+        with stop_on_file_error(self.folder):
             write_arms(self.folder, list(self.runs.values()), self.earlier)
 
 
@@ -196,7 +196,7 @@ def list_runs(grid: Grid, plans: dict[str, Plan], folder: Path) -> tuple[dict[st
         if (path / CONFIG).exists():
             refuse_damaged_files(path)
             _, done = find_starts(path, plan, in_grid=True)
-        settings = plan.settings | {"model": plan.settings["model"] | {"dtype": plan.dtype}}
+        settings = plan.trial_settings
         for seed, directory in dirs.items():
             label = f"{arm.name} seed {seed}"
             steps, score = read_standing(directory)

@@ -106,7 +106,7 @@ def measure_arms(arms: list[Arm], plans: dict[str, Plan], folder: Path) -> None:
         record_start(plan, path, [], [], list(plan.seeds))
         runs[arm.name] = GridRun(arm.name, plan.seeds[0], "WAITING", 0, float("nan"), "", arm.values)
         config = {"label": arm.name, "arm": arm.name, "dir": str(path), "seeds": list(plan.seeds)}
-        configs.append(config | {"settings": plan.settings | {"model": plan.settings["model"] | {"dtype": plan.dtype}}})
+        configs.append(config | {"settings": plan.trial_settings})
     train_configs(runs, configs, plans, folder)
 
 

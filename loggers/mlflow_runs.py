@@ -45,8 +45,14 @@ class MlflowRuns:
 
     def find_experiment(self, name: str) -> str:
         """Return the id of an experiment, which is made where there is none of this name."""
-        found = self.client.get_experiment_by_name(name)
-        return found.experiment_id if found else self.client.create_experiment(name)
+        if found := self.client.get_experiment_by_name(name):
+            return found.experiment_id
+        try:
+            return self.client.create_experiment(name)
+        except Exception:  # another driver has made it in the meantime
+            if found := self.client.get_experiment_by_name(name):
+                return found.experiment_id
+            raise
 
     def write_params(self, mlflow_id: str, config: dict[str, str], known: dict[str, str]) -> None:
         """Write the settings of a run; MLflow never changes a parameter, so a changed one becomes a tag."""

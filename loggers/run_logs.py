@@ -42,6 +42,9 @@ def open_logs(settings: dict, folder: Path, say: Callable[[str], None]) -> Itera
     logs = RunLogs(settings, folder)
     try:
         yield logs
+    except BaseException:
+        logs.fail_trainings()
+        raise
     finally:
         for sentence in logs.close():
             say(sentence)
@@ -67,6 +70,7 @@ class RunLogs:
         self.opened: set[str] = set()  # run directories whose loggers.json says since when rows may be missing
         self.next_note = time.monotonic() + NOTE_S
         self.failed: set[Path] = set()  # run directories whose training has failed
+        self.ended: set[Path] = set()  # those whose training has ended, in whatever way
         self.notices: list[str] = []
 
     def begin(self, run: Path, agent_steps: int) -> None:
@@ -79,6 +83,7 @@ class RunLogs:
         if not self.senders or run in self.newest:
             return
         newest = self.newest[run] = dict[str, int]()
+        self.ended.discard(run)
         try:
             identity = read_identity(run) or make_identity(run, self.folder, self.settings)
             rows, facts = read_rows(run / PROGRESS_CSV), describe_run(run, identity)
@@ -131,9 +136,14 @@ class RunLogs:
     def end_training(self, runs: Iterable[Path], failed: bool, may_come: bool) -> None:
         """Note that seeds no longer train. Their runs are ended now, or by `close` where an evaluation `may_come`."""
         runs = list(runs)
+        self.ended |= {*runs}
         self.failed |= {*runs} if failed else set()
         if not may_come:
             self.finish(runs, failed)
+
+    def fail_trainings(self) -> None:
+        """Note that all trainings under way have failed, as where Ray's processes have died."""
+        self.failed |= self.newest.keys() - self.ended
 
     def finish(self, runs: Iterable[Path], failed: bool) -> None:
         """End the runs of seeds, if they are open; loggers.json keeps whether they have failed."""

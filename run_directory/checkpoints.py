@@ -8,6 +8,7 @@ renamed, so the three names always belong to whole checkpoints. A manifest of si
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 from run_directory.files import read_json
@@ -97,7 +98,7 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
     _link_files(checkpoint, arriving)
     if last.exists():
         if find_damage(last) is None:  # a damaged checkpoint must not replace a whole one
-            shutil.rmtree(previous, ignore_errors=True)
+            _make_room(previous)
             os.rename(last, previous)
         else:
             shutil.rmtree(last)
@@ -109,20 +110,28 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
         not best.exists() or find_damage(best) or now["episode_return_mean"] > read_totals(best)["episode_return_mean"]
     ):
         _link_files(last, arriving)
-        shutil.rmtree(leaving, ignore_errors=True)
+        _make_room(leaving)
         if best.exists():
             os.rename(best, leaving)
         os.rename(arriving, best)
         shutil.rmtree(leaving, ignore_errors=True)
 
 
+def _make_room(folder: Path) -> None:
+    """Remove a folder; one of which a file stays, as an open one does on NFS, is moved away until the next call."""
+    for path in (*folder.parent.glob("*.left"), folder):
+        shutil.rmtree(path, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, folder.with_name(f"{folder.name}.{time.time_ns()}.left"))
+
+
 def _link_files(source: Path, target: Path) -> None:
     """Replace the folder `target` by hard links to all files of `source`, or by copies where links are not possible."""
-    shutil.rmtree(target, ignore_errors=True)
+    _make_room(target)
     try:
         shutil.copytree(source, target, copy_function=os.link)
     except OSError:  # source and target are on two file systems, or the file system has no links
-        shutil.rmtree(target, ignore_errors=True)
+        _make_room(target)
         for path in (source, *sorted(source.rglob("*"))):  # copytree's error would not say that the disk is full
             copy = target / path.relative_to(source)
             copy.mkdir() if path.is_dir() else shutil.copy2(path, copy)

@@ -17,8 +17,7 @@ import yaml
 
 from settings.mistakes import Mistake
 
-KINDS = {dict: "a mapping", list: "a list", str: "a text"}
-KINDS |= {int: "a whole number", float: "a number", bool: "true or false"}
+KINDS = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "a boolean"}
 MOST_DIGITS = 15  # of a count; the suite writes none that long
 RESTORE = "put back a copy that is whole, or leave this directory out"
 SPARE = "put back a copy that is whole, or delete it where its rows can be spared"
@@ -92,13 +91,9 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def check_kind(path: Path, value: Any, kind: type | tuple[type, ...], place: str = "its content") -> Any:
-    """Return a value from a file, if it has the right type.
+    """Return a value that was read from a file if it has the right type or one of several; `place` says where it stood.
 
-    Args:
-        path: the file that the value was read from.
-        value: the value.
-        kind: the right type, or several. An int is accepted as a float; a bool is not accepted as an int.
-        place: the place of the value in the file, for the message.
+    An int is accepted as a float; a bool is not accepted as an int.
 
     Raises:
         Mistake: the value has another type.

@@ -24,13 +24,8 @@ from run_directory.weights import write_arrays
 
 
 def list_passed_milestones(before: int, now: int, budget: int) -> list[str]:
-    """Return the names of the milestones that a run passes between two rows.
-
-    Args:
-        before: agent steps of the earlier row, exclusive; -1 at the start of the run.
-        now: agent steps of the later row, inclusive.
-        budget: agent steps that are 100 %.
-    """
+    """Return the names of the milestones of a `budget` of agent steps that a run passes from a row with `before`, which
+    is exclusive and -1 at the start of the run, to one with `now`."""
     return [name for name, percentage in PERCENTAGES.items() if 100 * before < percentage * budget <= 100 * now]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from environments.checkout import read_changes, read_commit
 from environments.machine import count_cpus, get_memory_bytes, read_cpu_model
+from environments.passwords import mask_urls
 from run_directory.layout import DIFF, OWN_MODULES
 from run_directory.writing import write_file
 from settings.own_parts import list_own_sources
@@ -99,7 +100,7 @@ def describe_git(run: Path, unrecorded: list[str]) -> dict[str, Any] | None:
         return {"commit": commit, "dirty": True, "untracked": []}
     untracked, diff = found
     if diff:
-        try_query(DIFF, lambda: (run / DIFF).write_bytes(diff), unrecorded)
+        try_query(DIFF, lambda: (run / DIFF).write_bytes(mask_urls(diff)), unrecorded)
     return {"commit": commit, "dirty": bool(diff), "untracked": untracked}
 
 

@@ -171,10 +171,7 @@ def wrap_words(words: list[str], width: int) -> list[str]:
 
 
 def draw_sparkline(values: list[float], width: int) -> str:
-    """Return a curve of values as `▁▂▄▇`; each character is the mean of several values, and NaNs are left out.
-
-    With fewer than two values the curve is empty.
-    """
+    """Return a curve of values as `▁▂▄▇`, each character a mean of several, without NaNs; empty for one value."""
     known = [value for value in values if not math.isnan(value)]
     if len(known) < 2:
         return ""

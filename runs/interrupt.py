@@ -30,9 +30,7 @@ MESSAGE_BEFORE_TRAINING = (
 MESSAGE_OF_STOP = "stopping: waiting for the update under way, then writing a checkpoint (again to stop at once)"
 MESSAGE_OF_END = "stopping: no training is under way; waiting for loggers and Ray (again to stop at once)"
 MESSAGE_OF_EVALUATIONS = "stopping: the evaluations that are left are played when the run is continued"
-# A second signal counts as a second request only after this time: a terminal that closes, and schedulers, send several
-# signals within milliseconds.
-REPEAT_AFTER_S = 1.0
+REPEAT_AFTER_S = 1.0  # before that, a signal is of the same request: terminals and schedulers send several at once
 
 
 def exit_before_training(number: int = 0, frame: Any = None) -> None:
@@ -143,6 +141,7 @@ class Interrupt:
             if repeated and number not in (signal.SIGHUP, signal.SIGXCPU):  # the kernel sends SIGXCPU every second
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
+                os._exit(128 + number)  # the first process of a container, to which the kernel does not deliver it
             return
         cls.stop_requested, cls.signalled_at = True, time.monotonic()
         print(f"\n{cls.stop_message}", flush=True)
@@ -198,10 +197,12 @@ class Interrupt:
 
 
 @contextmanager
-def stop_on_full_disk(path: Path) -> Iterator[None]:
-    """Catch the error of a full disk while files below `path` are written, and request a stop instead."""
+def stop_on_file_error(path: Path) -> Iterator[None]:
+    """Request a stop where files below `path` cannot be read or written; without a checkpoint if the disk is full."""
     try:
         yield
     except OSError as error:
-        if not Interrupt.stop_if_disk_full(path, error):
+        if not error.errno or isinstance(error, ConnectionError):  # of Ray
             raise
+        if not Interrupt.stop_if_disk_full(path, error):
+            Interrupt.stop_for(f"{error.filename or path} cannot be read or written ({error.strerror}): stopped")

@@ -29,7 +29,7 @@ from run_directory.progress_table import lacks_rows
 from run_directory.starts import write_start
 from run_directory.writing import lock_folder
 from runs.display import Display
-from runs.interrupt import Interrupt, stop_on_full_disk
+from runs.interrupt import Interrupt, stop_on_file_error
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, TrialSource, run_trials
 from settings.algorithms import describe_adam_epsilon
@@ -57,9 +57,9 @@ class SeedSource(TrialSource):
         if Interrupt.stop_requested or not self.waiting:
             return Searcher.FINISHED
         seed = self.waiting.pop(0)
-        settings = self.plan.settings | {"model": self.plan.settings["model"] | {"dtype": self.plan.dtype}}
-        self.configs[trial_id] = {"label": f"seed {seed}", "dir": str(self.run), "seeds": [seed], "settings": settings}
-        return self.configs[trial_id]
+        config = {"label": f"seed {seed}", "dir": str(self.run), "seeds": [seed], "settings": self.plan.trial_settings}
+        self.configs[trial_id] = config
+        return config
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         self.ended |= {*self.configs[trial_id]["seeds"]} if result else set()
@@ -216,7 +216,7 @@ def train_seeds(plan: Plan, run: Path, todo: list[int]) -> int:
                 # A seed that has failed before keeps its reason.
                 source.failures = dict.fromkeys(lost, str(error)) | source.failures
         writer = recorder.open_writer(str(run))
-        with stop_on_full_disk(run):
+        with stop_on_file_error(run):
             writer.close()
     for seed in todo:
         if overshoot := explain_overshoot(plan, writer.tables[seed].last_step):

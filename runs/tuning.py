@@ -31,7 +31,7 @@ from run_directory import checkpoints
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, STARTS, TUNE, checkpoint_path, seed_paths
 from runs.display import Screen
-from runs.interrupt import Interrupt, stop_on_full_disk
+from runs.interrupt import Interrupt, stop_on_file_error
 from runs.training_process import TrainingProcess, read_trial
 from settings.mistakes import find_cause, format_error
 
@@ -183,7 +183,7 @@ class Recorder(tune.Callback):
                 self.notices.add(sentence)
                 self.screen.print_line(sentence)
         for seed, row, workers, began_at in result["reports"]:
-            with stop_on_full_disk(self.folder):
+            with stop_on_file_error(self.folder):
                 writer = self.open_writer(str(run))
                 self.logs.begin(writer.dirs[seed], writer.tables[seed].last_step if began_at is None else began_at)
                 if began_at is not None:
@@ -193,7 +193,7 @@ class Recorder(tune.Callback):
                 if result["failure"] and row["agent_steps"] <= max(0, writer.tables[seed].last_step):
                     continue  # nothing was played since the last row
                 if self.evaluation:
-                    with stop_on_full_disk(self.folder):  # the row is tried even so
+                    with stop_on_file_error(self.folder):  # the row is tried even so
                         self.evaluation.collect(writer.dirs[seed])
                     find = partial(self.evaluation.make_new_columns, writer.dirs[seed])
                     row |= writer.add(seed, row, workers, find)
@@ -214,7 +214,7 @@ class Recorder(tune.Callback):
             return
         Interrupt.begin_evaluations()
         places = {path: (writer, seed) for writer in map(self.open_writer, runs) for seed, path in writer.dirs.items()}
-        with stop_on_full_disk(self.folder):
+        with stop_on_file_error(self.folder):
             for run in places:
                 self.evaluation.queue_weights(run)
             self.evaluation.finish(lambda: Interrupt.stop_requested)
@@ -226,7 +226,7 @@ class Recorder(tune.Callback):
     def on_checkpoint(self, iteration, trials, trial, checkpoint, **info) -> None:
         if (trial.last_result or {}).get("failure"):
             return
-        with stop_on_full_disk(self.folder):
+        with stop_on_file_error(self.folder):
             dirs = self.open_writer(trial.config["dir"]).dirs
             for seed in trial.config.get("seeds", dirs):
                 checkpoints.keep_checkpoint(Path(checkpoint.path, f"seed_{seed}"), dirs[seed])
@@ -244,7 +244,7 @@ class Recorder(tune.Callback):
         self.logs.end_training(self.list_dirs(trial.config), bool(failure), self.evaluation is not None)
         self.end_callbacks(trial, failure)
         if text := result.get("traceback"):
-            with stop_on_full_disk(self.folder):  # into the file where Tune writes the errors that it sees
+            with stop_on_file_error(self.folder):  # into the file where Tune writes the errors that it sees
                 Path(str(trial.local_path), "error.txt").write_text(text, "utf-8", "replace")
 
     def end_callbacks(self, trial: Trial, failure: str | None) -> None:
@@ -262,16 +262,17 @@ class Recorder(tune.Callback):
         if self.timer.runs_out(trials):
             self.screen.print_line("nothing runs: no free CPUs or GPUs, or a slow environment; Ctrl-C ends the wait")
         if waiting and not any(node["Alive"] for node in ray.nodes()):
+            self.logs.fail_trainings()
             raise NodeLost("Ray's own process on this machine died")
         if self.evaluation:
-            with stop_on_full_disk(self.folder):
+            with stop_on_file_error(self.folder):
                 self.evaluation.poll()
 
     def close_writers(self, trials: list[Trial]) -> None:
         """Close the files of run directories whose trials have all ended; a late row opens them again."""
         busy = {trial.config["dir"] for trial in trials if trial.status not in ENDED}
         for directory in self.writers.keys() - busy:
-            with stop_on_full_disk(self.folder):
+            with stop_on_file_error(self.folder):
                 self.writers[directory].close()
 
     def on_trial_recover(self, iteration, trials, trial, **info) -> None:
@@ -360,7 +361,7 @@ def run_trials(
     )
     Interrupt.begin_trials()
     try:
-        with stop_on_full_disk(recorder.folder):  # Tune writes there, too
+        with stop_on_file_error(recorder.folder):  # Tune writes there, too
             tuner.fit()
     finally:
         Interrupt.end_trials()

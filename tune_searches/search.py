@@ -32,7 +32,7 @@ from run_directory.searches import SEEDS_CSV, STAGES
 from run_directory.starts import read_overrides, read_starts, write_start
 from run_directory.writing import lock_folder
 from runs.display import SearchDisplay, format_values
-from runs.interrupt import Interrupt, stop_on_full_disk
+from runs.interrupt import Interrupt, stop_on_file_error
 from runs.ray_session import open_ray
 from runs.tuning import NodeLost, Recorder, StopCondition, run_trials
 from settings.mistakes import Mistake, format_count
@@ -102,7 +102,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
         if more and (seen := ", ".join(map(str, sorted({run.seed for run in confirmation.plan_runs("fresh")})))):
             more += f", and search.fresh_seeds too: the scores on the seeds {seen} have been seen"
         Screen(None).print_line(f"all trials of this search have ended{more}")
-    with stop_on_full_disk(folder):
+    with stop_on_file_error(folder):
         write_trials_csv(study, folder)
         if not code:
             confirmation.write_seeds()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from environments.passwords import find_password, hide_password, is_masked, mask_passwords
+from environments.passwords import find_password, hide_password, is_masked, mask_passwords, mask_urls
 
 URL = "postgresql://bob:s3cret@host:5432/name"
 
@@ -53,6 +53,11 @@ def test_a_password_is_masked_wherever_it_stands(word, shown):
 )
 def test_what_is_no_password_stays(word):
     assert mask_passwords([word]) == [word] and mask_passwords(word) == word and not is_masked(word)
+
+
+def test_code_keeps_its_words_but_for_the_passwords_of_urls():
+    code = b"-storage: old\n+storage: postgresql://bob:s3cret@host/name\n+token = token or key\n\xff"
+    assert mask_urls(code) == code.replace(b"s3cret", b"***")
 
 
 def test_settings_and_numbers_keep_their_kind():

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,7 +17,7 @@ from loggers import run_logs, sender
 from loggers.check import find_place
 from loggers.results import send_results
 from loggers.row_writer import RowWriter
-from loggers.run_logs import RunLogs
+from loggers.run_logs import RunLogs, open_logs
 from run_directory.writing import lock_folder
 
 
@@ -344,6 +346,19 @@ def test_a_run_stays_open_for_an_evaluation_that_may_come_and_ends_as_its_traini
     logs.amend(run, {"agent_steps": 100, "evaluation_mean": 1.0})
     logs.close(120)
     assert [what for what, _ in told()] == ["init", "log", "log", "finish"] and told()[-1][1]["exit_code"] == 1
+
+
+def test_a_training_under_way_when_an_error_ends_all_has_failed(fake_wandb, begun_run, monkeypatch):
+    told, (run, settings) = fake_wandb(), begun_run("logger=wandb")
+    for ended in (False, True):
+        with suppress(ZeroDivisionError), open_logs(settings, run, print) as logs:
+            monkeypatch.setattr(logs, "close", partial(logs.close, 120))
+            logs.begin(run, 0)
+            logs.report(run, make_row(200 if ended else 100))
+            if ended:
+                logs.end_training([run], failed=False, may_come=True)
+            raise ZeroDivisionError
+    assert [words["exit_code"] for what, words in told() if what == "finish"] == [1, 0]
 
 
 def test_what_is_sent_to_a_failed_run_later_leaves_it_failed(fake_wandb, begun_run):

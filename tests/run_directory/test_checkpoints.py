@@ -98,6 +98,21 @@ def test_last_and_the_one_before_are_kept(made, run):
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last", "previous"]
 
 
+def test_a_file_that_is_open_elsewhere_keeps_no_checkpoint_out(made, run, monkeypatch):
+    """On NFS it cannot be deleted, nor the folder that it is in; once it can be, it is."""
+    real = shutil.rmtree
+    for steps in (1, 2):
+        keep_checkpoint(made(steps), run)
+    monkeypatch.setattr(
+        checkpoints.shutil, "rmtree", lambda path, **words: path.name != "previous" and real(path, **words)
+    )
+    keep_checkpoint(made(3), run)
+    assert (steps_of(run, "last"), steps_of(run, "previous")) == (3, 2)
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", real)
+    keep_checkpoint(made(4), run)
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last", "previous"]
+
+
 def test_kept_checkpoints_outlive_tune_s_own(made, run):
     original = made(1)
     keep_checkpoint(original, run)

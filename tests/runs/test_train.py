@@ -75,6 +75,7 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     sent, handlers = [], {}
     Interrupt.clear()
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(os, "_exit", lambda code: sent.append(code))
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     Interrupt.request_stop(signal.SIGINT, None)
     assert Interrupt.stop_requested and not sent and "checkpoint" in capsys.readouterr().out
@@ -82,7 +83,8 @@ def test_the_second_ctrl_c_stops_at_once(monkeypatch, capsys):
     assert not sent, "signals that come together are one"
     Interrupt.signalled_at -= 2 * REPEAT_AFTER_S
     Interrupt.request_stop(signal.SIGINT, None)
-    assert sent == [(os.getpid(), signal.SIGINT)] and handlers == {signal.SIGINT: signal.SIG_DFL}
+    assert sent == [(os.getpid(), signal.SIGINT), 130], "the first process of a container does not get the signal"
+    assert handlers == {signal.SIGINT: signal.SIG_DFL}
     Interrupt.clear()
 
 
@@ -90,6 +92,7 @@ def test_the_first_ctrl_c_after_a_stop_of_the_runs_own_waits_for_the_checkpoint(
     sent = []
     Interrupt.clear()
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append(number))
+    monkeypatch.setattr(os, "_exit", lambda code: None)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     Interrupt.stop_for("the disk is nearly full")
     Interrupt.request_stop(signal.SIGINT, None)

@@ -3,6 +3,7 @@
 import errno
 import io
 import math
+import os
 import re
 import signal
 from functools import partial
@@ -22,7 +23,7 @@ from run_directory.progress_table import ProgressTable
 from run_directory.starts import write_start
 from runs import training_process, tuning
 from runs.display import Display
-from runs.interrupt import Interrupt
+from runs.interrupt import Interrupt, stop_on_file_error
 from runs.train import SeedSource, conclude, train_seeds
 from runs.training_process import TrainingProcess
 from runs.tuning import NodeLost, Recorder, StopCondition, WaitTimer, run_trials
@@ -69,6 +70,31 @@ def test_a_disk_that_is_full_when_an_evaluation_comes_in_stops_the_run_and_its_r
     recorder.on_trial_result(1, [trial], trial, result)
     assert [row["agent_steps"] for row in rows_of(tmp_path)] == [1000]
     assert Interrupt.stop_requested and "No space" in Interrupt.reason
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ETIMEDOUT])
+def test_a_checkpoint_that_cannot_be_kept_stops_the_run_and_is_named(number, tmp_path, monkeypatch):
+    """Tune would swallow the error, and the run go on for hours with an old checkpoint."""
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+
+    def keep_checkpoint(checkpoint, run):
+        raise OSError(number, os.strerror(number), str(run))
+
+    monkeypatch.setattr(tuning.checkpoints, "keep_checkpoint", keep_checkpoint)
+    recorder = Recorder(tmp_path, *[None] * 6)
+    recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
+    trial = SimpleNamespace(last_result={}, config={"dir": str(tmp_path), "seeds": [1]})
+    recorder.on_checkpoint(1, [trial], trial, SimpleNamespace(path=str(tmp_path)))
+    assert Interrupt.stop_requested and os.strerror(number) in Interrupt.reason and str(tmp_path) in Interrupt.reason
+    assert not Interrupt.stop_without_checkpoint, "the stop tries another one"
+
+
+def test_an_error_that_is_of_no_file_is_not_taken_for_one(tmp_path):
+    for error in (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), TimeoutError("Ray does not answer")):
+        with pytest.raises(OSError, match=str(error)[-6:]), stop_on_file_error(tmp_path):
+            raise error
+    assert not Interrupt.stop_requested
 
 
 def test_a_row_that_a_full_disk_did_not_take_is_told_to_no_callback(tmp_path, monkeypatch):
