@@ -6,7 +6,7 @@ RLlib's env runner knows episodes only, so this class translates games into trai
 episode at a lost life, the next `reset` continues the same game. Rewards are clipped if the protocol clips them.
 The unclipped score of every complete game is kept in `finished`. Steps that ignore their action (a restart, or FIRE
 after a lost life) are played here, without RLlib: within `reset` after the end of an episode, otherwise within the
-`step` before them.
+`step` before them, unless they are asked for.
 """
 
 from typing import Any
@@ -21,12 +21,17 @@ from environments.games import make_games
 class SingleGame(gymnasium.Env):
     """One game under the `env.` settings.
 
+    Args:
+        env: the settings.
+        shows_ignored: whether FIRE after a lost life is a `step` of its own, whose action is ignored, as a network with
+            an LSTM has seen it in training.
+
     Attributes:
         finished: (unclipped score, agent steps) of every game that has ended since the list was last emptied.
     """
 
-    def __init__(self, env: dict):
-        self.games = make_games(env, 1, 1)
+    def __init__(self, env: dict, shows_ignored: bool = False):
+        self.games, self.shows_ignored = make_games(env, 1, 1), shows_ignored
         self.clip_rewards = env["clip_rewards"]
         self.observation_space, self.action_space = self.games.observation_space, self.games.action_space
         self.finished: list[tuple[float, int]] = []
@@ -46,7 +51,7 @@ class SingleGame(gymnasium.Env):
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         obs, reward, terminated, truncated = self._play_step(action)
-        while self.games.ignores_next[0] and not (terminated or truncated):
+        while self.games.ignores_next[0] and not (terminated or truncated or self.shows_ignored):
             obs, more, terminated, truncated = self._play_step(0)
             reward += more
         self._ended = terminated or truncated

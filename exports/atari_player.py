@@ -128,8 +128,8 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # play.py | head ends quietly
-    if options.games < 1 or options.seed < 0:
-        parser.error("--games takes 1 or more, and --seed 0 or more")
+    if options.games < 1 or not 0 <= options.seed <= 2**31 - options.games:
+        parser.error("--games takes 1 or more, and --seed 0 to 2,147,483,648 less the games")
     agent = json.loads((FOLDER / "agent.json").read_text())
     policy, game, scores = load_policy(agent), Game(agent), []
     for seed in range(options.seed, options.seed + options.games):

@@ -38,8 +38,8 @@ class Game:
     def step(self, action: Any) -> tuple[np.ndarray, float, bool]:
         """Play one action; return the next observation, the reward, and whether the game is over."""
         if isinstance(self.actions, dict):  # continuous
-            low, high = (np.array(self.actions[end], np.float32) for end in ("low", "high"))  # null: NaN, no bound
-            action = np.fmin(np.fmax(action, low), high)
+            low, high = (np.array(self.actions[end], float) for end in ("low", "high"))  # null: NaN, no bound
+            action = np.fmin(np.fmax(action, low), high).astype(self.env.action_space.dtype)
         observation, reward, terminated, truncated, _ = self.env.step(action)
         return np.asarray(observation, self.dtype)[None], float(reward), bool(terminated or truncated)
 
@@ -102,8 +102,8 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # play.py | head ends quietly
-    if options.games < 1 or options.seed < 0:
-        parser.error("--games takes 1 or more, and --seed 0 or more")
+    if options.games < 1 or not 0 <= options.seed <= 2**31 - options.games:
+        parser.error("--games takes 1 or more, and --seed 0 to 2,147,483,648 less the games")
     agent = json.loads((FOLDER / "agent.json").read_text())
     policy, game, scores = load_policy(agent), Game(agent), []
     for seed in range(options.seed, options.seed + options.games):

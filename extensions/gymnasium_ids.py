@@ -27,6 +27,7 @@ from settings.protocols import EARLIER_OF_GYMNASIUM
 
 LEAST_SIDE = 16  # of a picture; smaller ones, 3 x 8 x 8 say, may be the planes of a board
 MOST_NUMBERS = 2**20  # of one observation: a Discrete space of a million states has as many
+WITH_STATISTICS = (gymnasium.wrappers.NormalizeObservation, gymnasium.wrappers.NormalizeReward)
 
 
 def check_environment(env: dict, algo: str) -> None:
@@ -91,8 +92,8 @@ def check_arguments(env: dict) -> None:
     """Check the names in `env.kwargs`, and import the wrappers of `env.wrappers`.
 
     Raises:
-        Mistake: a name is no argument of Python, a value would be masked as a password, a wrapper does not exist, or
-            games would open windows.
+        Mistake: a name is no argument of Python, a value would be masked as a password, a wrapper does not exist or
+            keeps statistics that no checkpoint has, or games would open windows.
     """
     for name, value in (env["kwargs"] or {}).items():
         if not (isinstance(name, str) and name.isidentifier()):
@@ -111,7 +112,11 @@ def check_arguments(env: dict) -> None:
                     "play it again; rename the argument, or let your module read an environment variable"
                 )
     for path, _ in wrappers:
-        import_wrapper(path)
+        if issubclass(import_wrapper(path), WITH_STATISTICS):
+            raise Mistake(
+                f"env.wrappers: the running statistics of {path} are in no checkpoint, so evaluations and recordings "
+                "would see other numbers than training; scale by constants with a wrapper of your own"
+            )
 
 
 def check_observations(env: dict, space: Space) -> None:

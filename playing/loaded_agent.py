@@ -64,9 +64,10 @@ class LoadedAgent:
         """Return the environment that the agent was trained in, as a gymnasium.Env that plays whole games.
 
         Its observations are those of `observation_space`; pixels are stacks of frames in blocks, as the network takes
-        them (environments/frames.py). Rewards are not clipped, and a lost life ends no game.
+        them (environments/frames.py). Rewards are not clipped, and a lost life ends no game. The step of FIRE after a
+        lost life ignores its action, as in training.
         """
-        return SingleGame(self._agent.env | {"clip_rewards": False, "life_loss": False})
+        return SingleGame(self._agent.env | {"clip_rewards": False, "life_loss": False}, shows_ignored=True)
 
     def act(self, observation: np.ndarray, state: State | None = None, greedy: bool = False) -> tuple[Any, State]:
         """Choose an action for one environment, or for each of N.

@@ -224,6 +224,7 @@ def test_the_same_seed_plays_the_same_game():
         ("Catch", {"wrappers": [f"{HERE}:Nothing"]}, "ppo", r"^env\.wrappers=.*has no class Nothing"),
         ("Catch", {"wrappers": ["os:system"]}, "ppo", r"^env\.wrappers=os:system: .*has no class system"),
         ("Catch", {"wrappers": [f"{HERE}:Catch"]}, "ppo", r"Catch is no wrapper"),
+        ("Catch", {"wrappers": ["gymnasium.wrappers:NormalizeReward"]}, "ppo", r"statistics of .*NormalizeReward"),
         ("Catch", {"wrappers": [{f"{HERE}:Doubled": {"times": 3}}]}, "ppo", r"Doubled cannot be put around .*times"),
         ("Catch", {"wrappers": [{f"{HERE}:Doubled": 3}]}, "ppo", r"argument: value"),
         ("Catch", {"wrappers": [{"a:B": {}, "c:D": {}}]}, "ppo", r"argument: value"),

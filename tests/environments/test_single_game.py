@@ -108,6 +108,22 @@ def test_a_game_of_cartpole_is_counted_without_the_step_that_only_restarts_it():
     assert plain.observation_space == game.observation_space
 
 
+def test_a_forced_fire_is_a_step_of_its_own_where_it_is_asked_for():
+    """The observations are then those of the games that an agent is trained and evaluated in, one by one."""
+    env = atari("breakout", max_episode_frames=1200, life_loss=False)
+    game, games, rng, forced = SingleGame(env, shows_ignored=True), make_games(env, 1, 1), np.random.default_rng(5), 0
+    game.reset(seed=5)
+    games.reset(5)
+    while True:
+        forced, action = forced + int(games.ignores_next[0]), int(rng.integers(game.action_space.n))
+        obs, _, terminated, truncated, _ = game.step(action)
+        step = games.step(np.array([action]))
+        if terminated or truncated:
+            break
+        np.testing.assert_array_equal(obs[..., -16:], step.obs[0])
+    assert forced >= 3 and step.finished[0]
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"fire_on_life_loss": False}, {"life_loss": False}], ids=["classic", "no FIRE", "no life loss"]
 )

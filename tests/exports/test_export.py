@@ -269,13 +269,13 @@ def test_only_the_new_folder_is_touched_and_others_may_read_it(make_run, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {*found, "agent.new", "agent", "again"}
 
 
-@pytest.mark.parametrize("words", [("--games", "0"), ("--seed", "-3")])
+@pytest.mark.parametrize("words", [("--games", "0"), ("--seed", "-3"), ("--seed", str(2**31 - 1), "--games", "2")])
 @pytest.mark.parametrize("file", PLAYERS, ids=["atari", "gymnasium"])
 def test_play_py_refuses_what_it_cannot_play(file, words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["play.py", *words])
     with pytest.raises(SystemExit, match="^2$"):
         load_player(file).main()
-    assert "error: --games takes 1 or more, and --seed 0 or more" in capsys.readouterr().err
+    assert "error: --games takes 1 or more, and --seed 0 to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", PLAYERS, ids=["atari", "gymnasium"])
