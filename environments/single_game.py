@@ -23,8 +23,7 @@ class SingleGame(gymnasium.Env):
 
     Args:
         env: the settings.
-        shows_ignored: whether FIRE after a lost life is a `step` of its own, whose action is ignored, as a network with
-            an LSTM has seen it in training.
+        shows_ignored: whether FIRE after a lost life is a `step` of its own, as a network with an LSTM has seen it.
 
     Attributes:
         finished: (unclipped score, agent steps) of every game that has ended since the list was last emptied.

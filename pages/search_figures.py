@@ -6,6 +6,7 @@ all computations.
 
 import io
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +58,27 @@ def draw_scores(trials: list[Trial]) -> str:
     return export_svg(figure)
 
 
+def read_seeds(folder: Path, trial: Trial, columns: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
+    """Return columns of progress.csv of each seed of a trial that has reported something."""
+    found, path = [], trial_path(folder, trial.number)
+    for run in sorted(path.glob("seed_*")) or [path]:
+        with suppress(NoRows):
+            found.append(read_progress(run, columns))
+    return found
+
+
 def draw_curves(folder: Path, trials: list[Trial]) -> str:
-    """Draw the score of each trial over agent steps."""
+    """Draw the score of each seed of each trial over agent steps."""
     figure, axes = plt.subplots(figsize=(9, 4))
     complete = select_complete_trials(trials)
     best = max(complete, key=lambda t: t.score).number if complete else None
     for trial in trials:
-        try:
-            rows = read_progress(trial_path(folder, trial.number), ("agent_steps", SCORE))
-        except NoRows:
-            continue  # the trial has not reported anything
         style = {"color": "C1", "lw": 2, "zorder": 3} if trial.number == best else {"color": "C0", "lw": 0.8}
         style = style if trial.state == "COMPLETE" else {"color": "0.7", "lw": 0.8}
         label = f"trial {trial.number}, the best" if trial.number == best else None
-        axes.plot(rows["agent_steps"], rows[SCORE], label=label, **style)
+        for rows in read_seeds(folder, trial, ("agent_steps", SCORE)):
+            axes.plot(rows["agent_steps"], rows[SCORE], label=label, **style)
+            label = None
     if best is not None:
         axes.legend()
     axes.set(xlabel="agent steps", ylabel="mean of the last 100 full games")
@@ -78,24 +86,21 @@ def draw_curves(folder: Path, trials: list[Trial]) -> str:
 
 
 def draw_importance(trials: list[Trial], space: dict[str, str]) -> str:
-    """Draw the importance of each setting: PED-ANOVA (Watanabe et al. 2023) over complete trials.
-
-    Returns:
-        The SVG; empty if there are fewer than four complete trials, or all have the same score.
-    """
-    complete = [t for t in select_complete_trials(trials) if t.values.keys() == space.keys()]
+    """Draw the importance of each setting, PED-ANOVA (Watanabe et al. 2023) over complete trials; an empty text if they
+    are fewer than four, or all have the same score."""
+    complete = select_complete_trials(trials)
     if len(complete) < 4 or len({t.score for t in complete}) < 2:
         return ""
-    varying = [key for key in space if len({t.values[key] for t in complete}) > 1]
+    varying = [key for key in space if len({t.values[key] for t in complete if key in t.values}) > 1]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
-    distributions = {key: estimate_distribution(key, space[key], complete) for key in varying}
+    ranges = {key: estimate_distribution(key, space[key], complete) for key in varying}
     for t in complete:
-        params = {key: compute_axis_value(t.values[key], space[key]) for key in varying}
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=t.score))
-    shares = optuna.importance.get_param_importances(
-        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(evaluate_on_local=True)
-    )
+        params = {key: compute_axis_value(t.values[key], space[key]) for key in varying if key in t.values}
+        study.add_trial(optuna.create_trial(params=params, distributions={k: ranges[k] for k in params}, value=t.score))
+    best = max(0.1, min(0.5, 5 / len(complete)))  # share of the trials whose values are compared with those of all
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=best, evaluate_on_local=True)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     figure, axes = plt.subplots(figsize=(9, 0.4 * len(shares) + 1))
     axes.barh(list(shares)[::-1], list(shares.values())[::-1])
     axes.set(xlabel=f"share, by PED-ANOVA over {len(complete)} complete trials")
@@ -104,7 +109,7 @@ def draw_importance(trials: list[Trial], space: dict[str, str]) -> str:
 
 def estimate_distribution(key: str, kind: str, trials: list[Trial]) -> optuna.distributions.BaseDistribution:
     """Return the distribution of a setting, with the range or choices that occur in the trials."""
-    values = [compute_axis_value(t.values[key], kind) for t in trials]
+    values = [compute_axis_value(t.values[key], kind) for t in trials if key in t.values]
     if kind == "choice":
         return optuna.distributions.CategoricalDistribution(sort_choices(values))
     return optuna.distributions.FloatDistribution(min(values), max(values), log=kind in LOGARITHMIC)
@@ -155,14 +160,12 @@ def draw_slices(trials: list[Trial], space: dict[str, str]) -> str:
 
 
 def draw_parallel(trials: list[Trial], space: dict[str, str]) -> str:
-    """Draw a line for each complete trial through its settings, each from the lowest to the highest value.
-
-    Returns:
-        The SVG; empty if there are fewer than two complete trials.
-    """
-    complete = [t for t in select_complete_trials(trials) if t.values.keys() == space.keys()]
+    """Draw a line for each complete trial through the settings that all have, each from its least to its highest value;
+    an empty text if they are fewer than two."""
+    complete = select_complete_trials(trials)
     if len(complete) < 2:
         return ""
+    space = {key: kind for key, kind in space.items() if all(key in t.values for t in complete)}
     scores = np.array([t.score for t in complete])
     spread = scores.max() - scores.min() or 1.0
     figure, axes = plt.subplots(figsize=(9, 4))
@@ -232,8 +235,7 @@ def list_phases(steps: list[dict[str, str]], trial: int, end: int) -> list[tuple
     Returns:
         For each phase its first and last agent step and its row of schedule.csv.
     """
-    own = [(int(row["agent_steps"]), row) for row in steps if int(row["trial"]) == trial]
-    own = [(start, row) for start, row in own if start < end]
+    own = [(start, row) for row in steps if int(row["trial"]) == trial and (start := int(row["agent_steps"])) < end]
     ends = [start for start, _ in own[1:]] + [end]
     return [(start, stop, row) for (start, row), stop in zip(own, ends, strict=False)]
 
@@ -260,15 +262,12 @@ def scale_values(values: list, kind: str) -> np.ndarray:
 
 
 def draw_cost(folder: Path, trials: list[Trial]) -> str:
-    """Draw the scores over the training time of each trial."""
+    """Draw the scores over the training time of each trial, of all its seeds together."""
     started, seconds = [], []
     for trial in trials:
-        try:
-            rows = read_progress(trial_path(folder, trial.number), ("wall_time_s",))
-        except NoRows:
-            continue  # the trial has not reported anything
-        started.append(trial)
-        seconds.append(float(rows["wall_time_s"].max()))
+        if seeds := read_seeds(folder, trial, ("wall_time_s",)):
+            started.append(trial)
+            seconds.append(sum(float(rows["wall_time_s"].max()) for rows in seeds))
     figure, axes = plt.subplots(figsize=(9, 3.5))
     plot_scores(axes, seconds, started)
     axes.set(xlabel="training time, s", ylabel="score")

@@ -64,7 +64,7 @@ def write_page(folder: Path) -> Path:
         sections["What seems to matter"] = figures.draw_importance(trials, space), "Complete trials only, from four on."
         sections["Scores over each setting"] = figures.draw_slices(trials, space), hollow
         svg = figures.draw_parallel(trials, space)
-        sections["All settings together"] = svg, "Complete trials; the lighter, the better."
+        sections["All settings together"] = svg, "Complete trials, settings that all have; the lighter, the better."
     sections["What a score cost"] = figures.draw_cost(folder, trials), hollow
     name = html.escape(f"{search['search']['name']}: {search['algo']['name']} on {search['env']['name']}")
     body = [f"<h1>{name}</h1>", f"<p>{summarize_search(search, trials)}</p>", write_fresh_scores(folder)]

@@ -29,7 +29,7 @@ from tune_searches.study import MAX_DRAWS, Study
 
 REPLACED_SHARE = 0.25  # of the population: so many of the worst trials continue from so many of the best
 RESAMPLE_PROBABILITY = 0.25  # of drawing a setting anew from its range
-PERTURBATION_FACTORS = (0.8, 1.2)  # a setting that is not drawn anew is multiplied by one of them
+PERTURBATION_FACTORS = (0.8, 1.2)  # a setting that is not drawn anew is multiplied by one, or moved by 0.2 of its range
 # Attributes of the study: the number of generations that have ended, and the assignments of one generation.
 ENDED_KEY, PLAN_KEY = "generations", "generation {}"
 
@@ -190,7 +190,9 @@ def perturb_value(parameter: Parameter, value: Any, rng: np.random.Generator) ->
         at = parameter.values.index(value) + int(rng.choice([-1, 1]))
         return parameter.values[min(max(at, 0), len(parameter.values) - 1)]
     low, high = parameter.values
-    drawn = parameter.convert(value) * float(rng.choice(PERTURBATION_FACTORS))
+    factor = float(rng.choice(PERTURBATION_FACTORS))
+    is_even = parameter.kind == "uniform"  # 0.95 of a range from 0.9 to 1, times 0.8, would be its end
+    drawn = value + (factor - 1) * (high - low) if is_even else parameter.convert(value) * factor
     if parameter.kind == "int":  # rounded away from the old value, so that it changes by at least 1
         drawn = min(value - 1, math.floor(drawn)) if drawn < value else max(value + 1, math.ceil(drawn))
     return parameter.convert(min(max(drawn, low), high))

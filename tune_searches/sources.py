@@ -30,12 +30,7 @@ from tune_searches.study import TOO_FEW_GAMES, Study
 
 
 class RunWriter:
-    """Writes the run directories of a search, with the same files as runs from the command line have.
-
-    Args:
-        settings: the settings of the search.
-        argv, overrides: the command line of the search, and the overrides in it.
-    """
+    """Writes the run directories of a search, with the same files as runs from the command line have."""
 
     def __init__(self, settings: dict, argv: list[str], overrides: list[str]):
         self.settings, self.argv, self.overrides = settings, argv, overrides

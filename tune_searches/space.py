@@ -107,7 +107,7 @@ def _flatten_space(space: dict, prefix: str = "") -> dict[str, Any]:
     """Return {algo: {lr: ...}} as {algo.lr: ...}; the range of a setting is not flattened."""
     flat = {}
     for key, value in space.items():
-        is_group = prefix + key in SEARCHABLE_GROUPS and isinstance(value, dict) and value
+        is_group = f"{prefix}{key}" in SEARCHABLE_GROUPS and isinstance(value, dict) and value
         nested = is_group and {*KINDS, "when"}.isdisjoint(value)
         found = _flatten_space(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
         if twice := flat.keys() & found:

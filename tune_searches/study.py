@@ -18,7 +18,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -39,17 +39,17 @@ from run_directory.searches import UNFINISHED
 from settings.algorithms import list_earlier
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER, EARLIER_OF_GYMNASIUM
-from tune_searches.check import check_experiment
+from tune_searches.check import NUM_SHARES, check_experiment
 from tune_searches.space import Parameter, draw_values, replace_values
 
 FILE_STORAGES = ("sqlite", "journal")  # values of search.storage that name a file in the directory of the search
-NUM_SHARES = 36  # of a budget; a score is stored at the end of each, and so at 1/9 and 1/3 of the budget
 SCORE_COLUMN = "episode_return_mean"  # the column of progress.csv that holds the score
 # Attributes of a trial.
 VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY, STEPS_KEY = "values", "impossible", "failure", "stop", "agent_steps"
 FINGERPRINT_KEY = "search"  # the attribute of the study that holds its fingerprint
 RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: between attempts, between messages
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
+MODEL_DRAWS = 10  # of these are the sampler's own; the others are random
 TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; raise stop.agent_steps, in a search of another name"
 COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
 # Of `search.`; the fresh seeds begin behind those of the contenders.
@@ -199,9 +199,10 @@ class Study:
             Mistake: MAX_DRAWS proposals in a row cannot work.
         """
         why = None
-        for _ in range(MAX_DRAWS):
-            trial = self.optuna.ask()
-            values = draw_values(self.space, trial)
+        for draw in range(MAX_DRAWS):
+            with self.propose_at_random() if draw >= MODEL_DRAWS else nullcontext():
+                trial = self.optuna.ask()
+                values = draw_values(self.space, trial)
             try:
                 check_experiment(replace_values(self.settings, values))
             except Mistake as mistake:
@@ -214,18 +215,22 @@ class Study:
                 return trial.number, values
         raise Mistake(f"search.space: {MAX_DRAWS} proposals in a row cannot work, the last because {why}")
 
+    @contextmanager
+    def propose_at_random(self) -> Iterator[None]:
+        """Let trials be proposed at random: a model that is told of no failure goes on to propose what cannot work."""
+        sampler = self.optuna.sampler
+        self.optuna.sampler = optuna.samplers.RandomSampler(len(self.optuna.get_trials(deepcopy=False)))
+        yield
+        self.optuna.sampler = sampler
+
     def change_values(self, number: int, values: dict[str, Any]) -> None:
         """Store the new values with which a trial continues."""
         self._trials[number].set_user_attr(VALUES_KEY, values)
 
     # Results ----------------------------------------------------------------------------------------------------------
     def report(self, number: int, agent_steps: int, score: float) -> bool:
-        """Store a trial's score if it has completed another share of its budget since the last report.
-
-        Args:
-            number: the number of the trial.
-            agent_steps: the agent steps that it has trained for, per seed.
-            score: its score at these agent steps; NaN if there is none yet, which is not stored.
+        """Store a trial's score after agent steps per seed, if it has one and has completed another share of its budget
+        since the last report.
 
         Returns:
             True if the trial is to be stopped early. The decision is stored and does not change any more.
@@ -247,13 +252,7 @@ class Study:
         return self._trials[number].user_attrs.get(STOP_KEY, False)
 
     def tell(self, number: int, agent_steps: int, score: float, failure: str | None = None) -> TrialState:
-        """Tell Optuna how a trial has ended.
-
-        Args:
-            number: the number of the trial.
-            agent_steps: the agent steps that it has trained for, per seed.
-            score: its score at the end.
-            failure: the reason of a failure; None if the trial has not failed.
+        """Tell Optuna how a trial has ended after agent steps per seed; `failure` is the reason of a failure.
 
         Returns:
             COMPLETE if the trial reached the end of its budget, PRUNED if it was stopped early, FAIL if it failed or
@@ -367,8 +366,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed)
-    # multivariate: parameters are drawn together. constant_liar: running trials count as bad, so that no two
-    # trials with equal values run at once.
+    # constant_liar: running trials count as bad, so that no two trials with equal values run at once
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
 
@@ -378,5 +376,5 @@ def make_pruner(search: dict, budget: int) -> optuna.pruners.BasePruner:
     if search["scheduler"] == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(first, search["reduction_factor"])
     if search["scheduler"] == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first)
+        return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=first, n_min_trials=4)
     return optuna.pruners.NopPruner()

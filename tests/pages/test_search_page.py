@@ -5,10 +5,19 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 import yaml
 
-from pages.search_figures import draw_importance, list_phases, scale_values, sort_choices, trace_weights
+from pages.search_figures import (
+    draw_importance,
+    draw_parallel,
+    list_phases,
+    read_seeds,
+    scale_values,
+    sort_choices,
+    trace_weights,
+)
 from pages.search_page import write_page
 from run_directory.searches import read_trials
 from settings.mistakes import Mistake
@@ -101,6 +110,46 @@ def test_importance_is_of_complete_trials_and_finds_what_matters(searched):
     names = re.findall(r">(algo\.\w+)<", svg)
     assert names == ["algo.gamma", "algo.lr"]  # from the bottom up
     assert draw_importance(read_trials(searched)[:3], space) == ""
+
+
+def test_a_setting_that_not_every_trial_has_hides_no_trial(searched):
+    """Adam scores 300 more, and has no eps of its own: what the choice is worth is seen, and nothing hides it."""
+    space = {"algo.optimizer": "choice", "algo.lr": "loguniform", "algo.optimizer_eps": "loguniform"}
+    rows = [
+        f"{n},COMPLETE,1000,{300 * (n % 2) + n * 7 % 5},,{'adam' if n % 2 else 'rmsprop'},{1e-4 * 2 ** (n * 5 % 7)},"
+        + ("" if n % 2 else str(1e-5 * 2 ** (n % 8)))
+        for n in range(24)
+    ]
+    header = "trial,state,agent_steps,score,failure,algo.optimizer,algo.lr,algo.optimizer_eps"
+    (searched / "trials.csv").write_text("\n".join([header, *rows, ""]))
+    svg = draw_importance(read_trials(searched), space)
+    assert re.findall(r">(algo\.\w+)<", svg)[-1] == "algo.optimizer" and "24 complete trials" in svg
+    assert draw_parallel(read_trials(searched), space).count(">algo.") == 2
+
+
+def test_a_few_trials_say_what_matters_when_nothing_else_does(searched):
+    """Not the values of the one best trial alone, which of four settings are as likely to be rare."""
+    rng, first = np.random.default_rng(0), 0
+    for _ in range(20):
+        values = rng.random((9, 4))
+        rows = [f"{n},COMPLETE,1000,{own[0]},,{','.join(map(str, own))}" for n, own in enumerate(values)]
+        keys = [f"algo.s{i}" for i in range(4)]
+        (searched / "trials.csv").write_text(
+            "\n".join([",".join(["trial,state,agent_steps,score,failure", *keys]), *rows, ""])
+        )
+        svg = draw_importance(read_trials(searched), dict.fromkeys(keys, "uniform"))
+        first += re.findall(r">(algo\.\w+)<", svg)[-1] == "algo.s0"
+    assert first >= 14  # with the best trial alone about 11
+
+
+def test_a_trial_of_two_seeds_has_two_curves_and_the_time_of_both(searched):
+    trial, rows = searched / "trials" / "0001", "agent_steps,wall_time_s,episode_return_mean\n100,1.5,3\n200,3.0,4\n"
+    for seed in (1, 2):
+        (trial / f"seed_{seed}").mkdir(parents=True)
+        (trial / f"seed_{seed}" / "progress.csv").write_text(rows)
+    found = read_seeds(searched, read_trials(searched)[1], ("agent_steps", "wall_time_s"))
+    assert [list(one["agent_steps"]) for one in found] == [[100, 200]] * 2
+    assert write_page(searched).exists()
 
 
 def test_choices_and_logarithms_stand_where_they_belong():

@@ -182,7 +182,9 @@ def test_the_schedule_is_there_from_the_start_and_a_kill_before_it_is_written_lo
     [
         (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-3, {f * 1e-3 for f in PERTURBATION_FACTORS}),
         (Parameter("algo.lr", "loguniform", (1e-4, 1e-2), {}), 1e-2, {8e-3, 1e-2}),
-        (Parameter("algo.clip", "uniform", (0.1, 0.3), {}), 0.1, {0.1, 0.12}),
+        (Parameter("algo.clip", "uniform", (0.1, 0.3), {}), 0.1, {0.1, 0.14}),
+        (Parameter("algo.gae_lambda", "uniform", (0.9, 1.0), {}), 0.95, {0.93, 0.97}),
+        (Parameter("algo.entropy_coeff", "uniform", (0.0, 0.02), {}), 0.0, {0.0, 0.004}),
         (
             Parameter("algo.gamma", "one_minus_loguniform", (0.001, 0.1), {}),
             0.99,

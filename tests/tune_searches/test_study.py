@@ -213,6 +213,18 @@ def test_a_search_that_goes_on_does_not_propose_again_what_it_proposed(sampler, 
     assert len(set(seen)) == 6
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_search_whose_best_is_at_the_edge_of_what_can_work_goes_on(sampler, compose, tmp_path):
+    """Batches of 256, a minibatch from 32 to 512, and the larger the better: a model proposes what is larger still."""
+    space = "search.space={algo.minibatch_size: {int: [32, 512]}}"
+    words = ["algo=ppo", "env=cartpole", "algo.horizon=32", "command=search", "search.name=x", space]
+    settings = compose([*words, f"search.sampler={sampler}", "search.scheduler=none", "algo.num_envs=8"])
+    study = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
+    for _ in range(16):
+        number, values = study.ask()
+        study.tell(number, study.budget, float(values["algo.minibatch_size"]))
+
+
 def test_the_same_seed_proposes_the_same(compose, tmp_path):
     drawn = []
     for name in ("one", "two"):
