@@ -54,6 +54,12 @@ def test_all_seeds_ask_for_their_places_at_the_same_time(concurrent, expected, c
     assert configs[0].max_concurrent_trials == expected and configs[0].num_samples == 3
 
 
+def test_ray_tune_is_told_no_password_which_it_would_write_into_its_files(compose, tmp_path):
+    settings = compose(["env=cartpole"]) | {"callbacks": [{"mine:Ping": {"every": 3, "password": "hunter2"}}]}
+    config = SeedSource(make_plan(settings), tmp_path, [1]).suggest("a")
+    assert "hunter2" not in str(config) and config["settings"]["callbacks"][0]["mine:Ping"]["every"] == 3
+
+
 def test_a_disk_that_is_full_when_an_evaluation_comes_in_stops_the_run_and_its_row_is_tried(tmp_path, monkeypatch):
     for name in ("stop_requested", "stop_without_checkpoint", "reason"):
         monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
