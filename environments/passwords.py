@@ -6,6 +6,8 @@ from typing import Any
 MASK = "***"
 # user:password@ of a URL. A password may contain @ / : unescaped, so the last @ of the word ends it.
 IN_URL = re.compile(r"(?<=://)([^\s:/?#@]*):(\S*)(?=@)")
+# In code, where a line may have several URLs and addresses, a password has none of these characters unescaped.
+IN_URL_OF_CODE = re.compile(rb"""(?<=://)([^\s:/?#@"'<>,]{0,99}):([^\s:/?#@"'<>,${}]{1,199})(?=@)""")
 SECRET_KEY = r"(?:[\w.-]*(?:password|passwd|secret)[\w-]*|(?:[\w.-]*[_.-])?token|[\w.-]*[_-]key)"
 ASSIGNED = re.compile(rf"(?<![\w./-])({SECRET_KEY})=([^\s&]+)", re.IGNORECASE)
 # password: value of a mapping, in YAML or JSON; a value in quotes may contain anything, a reference has braces.
@@ -37,8 +39,7 @@ def mask_passwords(value: Any) -> Any:
 
 def mask_urls(text: bytes) -> bytes:
     """Return text with *** in place of the passwords of URLs; it may be code, whose variables are left alone."""
-    shown = text.decode("utf-8", "surrogateescape")
-    return IN_URL.sub(lambda found: f"{found[1]}:{mask_secret(found[2])}", shown).encode("utf-8", "surrogateescape")
+    return IN_URL_OF_CODE.sub(rb"\1:***", text)
 
 
 def mask_mapped(found: re.Match) -> str:

@@ -50,10 +50,10 @@ class Pace:
 
         Args:
             steps: agent steps so far.
-            seconds: seconds of training so far; fewer than before if the process went back to a checkpoint.
+            seconds: seconds of training so far; they or the steps are fewer if the process went back to a checkpoint.
             speed: agent steps per second just before, for the first moment; None for the mean so far.
         """
-        if not self._moments or seconds <= self._moments[-1][1]:
+        if not self._moments or steps <= self._moments[-1][0] or seconds <= self._moments[-1][1]:
             speed = speed or steps / max(seconds, 1e-9)
             self._moments = deque([(steps - speed, seconds - 1)])
         self._moments.append((steps, seconds))

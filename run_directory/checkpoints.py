@@ -98,10 +98,10 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
     _link_files(checkpoint, arriving)
     if last.exists():
         if find_damage(last) is None:  # a damaged checkpoint must not replace a whole one
-            _make_room(previous)
+            make_room(previous)
             os.rename(last, previous)
         else:
-            shutil.rmtree(last)
+            make_room(last)
     os.rename(arriving, last)
     if leaving.exists() and not best.exists():  # killed between the two renamings below
         os.rename(leaving, best)
@@ -110,14 +110,14 @@ def keep_checkpoint(checkpoint: Path, run: Path) -> None:
         not best.exists() or find_damage(best) or now["episode_return_mean"] > read_totals(best)["episode_return_mean"]
     ):
         _link_files(last, arriving)
-        _make_room(leaving)
+        make_room(leaving)
         if best.exists():
             os.rename(best, leaving)
         os.rename(arriving, best)
         shutil.rmtree(leaving, ignore_errors=True)
 
 
-def _make_room(folder: Path) -> None:
+def make_room(folder: Path) -> None:
     """Remove a folder; one of which a file stays, as an open one does on NFS, is moved away until the next call."""
     for path in (*folder.parent.glob("*.left"), folder):
         shutil.rmtree(path, ignore_errors=True)
@@ -127,11 +127,11 @@ def _make_room(folder: Path) -> None:
 
 def _link_files(source: Path, target: Path) -> None:
     """Replace the folder `target` by hard links to all files of `source`, or by copies where links are not possible."""
-    _make_room(target)
+    make_room(target)
     try:
         shutil.copytree(source, target, copy_function=os.link)
     except OSError:  # source and target are on two file systems, or the file system has no links
-        _make_room(target)
+        make_room(target)
         for path in (source, *sorted(source.rglob("*"))):  # copytree's error would not say that the disk is full
             copy = target / path.relative_to(source)
             copy.mkdir() if path.is_dir() else shutil.copy2(path, copy)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from run_directory.writing import FULL_DISK_ERRORS, RESERVE_MB
+from settings.mistakes import Mistake
 
 # Grid Engine warns of the end with SIGUSR2 (-notify) or SIGXCPU (a limit of CPU time), others with SIGTERM.
 SCHEDULER_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU)
@@ -180,15 +181,7 @@ class Interrupt:
 
     @classmethod
     def stop_if_disk_full(cls, path: Path, error: BaseException | None) -> bool:
-        """Request a stop without a checkpoint if an error means that the disk is full.
-
-        Args:
-            path: the directory that was written to, for the message.
-            error: the error that was raised; None if there is none.
-
-        Returns:
-            True if the disk is full.
-        """
+        """Return whether an error means that the disk of `path` is full; if so, request a stop without a checkpoint."""
         if not (isinstance(error, OSError) and error.errno in FULL_DISK_ERRORS):
             return False
         cls.stop_requested = cls.stop_without_checkpoint = True
@@ -197,12 +190,18 @@ class Interrupt:
 
 
 @contextmanager
-def stop_on_file_error(path: Path) -> Iterator[None]:
-    """Request a stop where files below `path` cannot be read or written; without a checkpoint if the disk is full."""
+def stop_on_file_error(path: Path, may_save: bool = True) -> Iterator[None]:
+    """Request a stop where files below `path` cannot be read or written; with a checkpoint if it `may_save` one and
+    the disk is not full. One that came after a row that was lost would leave a gap in the table."""
     try:
         yield
-    except OSError as error:
-        if not error.errno or isinstance(error, ConnectionError):  # of Ray
+    except (OSError, Mistake) as found:
+        error = found.__cause__ if isinstance(found, Mistake) else found
+        if not isinstance(error, OSError) or not error.errno or isinstance(error, ConnectionError):  # of Ray
             raise
-        if not Interrupt.stop_if_disk_full(path, error):
-            Interrupt.stop_for(f"{error.filename or path} cannot be read or written ({error.strerror}): stopped")
+        if Interrupt.stop_if_disk_full(path, error):
+            return
+        why = f"{error.filename or path} cannot be read or written ({error.strerror}): stopped"
+        Interrupt.stop_requested, earlier = True, Interrupt.reason
+        Interrupt.stop_without_checkpoint |= not may_save
+        Interrupt.reason = earlier if why in earlier else f"{earlier}\n{why}".strip()

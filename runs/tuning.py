@@ -183,7 +183,7 @@ class Recorder(tune.Callback):
                 self.notices.add(sentence)
                 self.screen.print_line(sentence)
         for seed, row, workers, began_at in result["reports"]:
-            with stop_on_file_error(self.folder):
+            with stop_on_file_error(self.folder, may_save=False):
                 writer = self.open_writer(str(run))
                 self.logs.begin(writer.dirs[seed], writer.tables[seed].last_step if began_at is None else began_at)
                 if began_at is not None:

@@ -15,8 +15,6 @@ from settings.searches import SearchSettings
 from settings.setting import explain_unknown, list_settings
 from tune_searches.space import Parameter, parse_space
 
-NUM_SHARES = 36  # of a budget; a score is stored at the end of each, and so at 1/9 and 1/3 of the budget
-
 
 def check_experiment(settings: dict) -> dict:
     """Return the settings of a training or a search, every value checked and converted to its kind.
@@ -95,12 +93,6 @@ def check_search(search: Any, settings: dict) -> dict:
             f"stop.agent_steps={stop['agent_steps']} is less than {least}: the first comparison of trials, at "
             f"1 / {share} of it, would come before the first report; raise it, or lower "
             f"report_every={settings['report_every']}"
-        )
-    power = checked["reduction_factor"] ** checked["rungs"]
-    if checked["scheduler"] in ("asha", "median") and power > NUM_SHARES:
-        raise Mistake(
-            f"search.reduction_factor^search.rungs is {power}, and trials are first compared at 1 / {NUM_SHARES} of "
-            "the budget; lower one of the two"
         )
     cluster = settings["cluster"]
     if cluster["address"] != "local":  # a cluster is asked for its CPUs and GPUs later, when Ray is connected

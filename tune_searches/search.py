@@ -106,6 +106,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
         write_trials_csv(study, folder)
         if not code:
             confirmation.write_seeds()
+    code = code or int(Interrupt.stop_requested)  # those files could not be written
     Screen(None).print_line(describe_best(study))
     if code:
         if Interrupt.reason:

@@ -39,10 +39,11 @@ from run_directory.searches import UNFINISHED
 from settings.algorithms import list_earlier
 from settings.mistakes import Mistake
 from settings.protocols import EARLIER, EARLIER_OF_GYMNASIUM
-from tune_searches.check import NUM_SHARES, check_experiment
+from tune_searches.check import check_experiment
 from tune_searches.space import Parameter, draw_values, replace_values
 
 FILE_STORAGES = ("sqlite", "journal")  # values of search.storage that name a file in the directory of the search
+NUM_SHARES = 36  # of a budget; a score is stored at the end of each, and so at 1/9 and 1/3 of the budget
 SCORE_COLUMN = "episode_return_mean"  # the column of progress.csv that holds the score
 # Attributes of a trial.
 VALUES_KEY, IMPOSSIBLE_KEY, FAILURE_KEY, STOP_KEY, STEPS_KEY = "values", "impossible", "failure", "stop", "agent_steps"
@@ -218,10 +219,13 @@ class Study:
     @contextmanager
     def propose_at_random(self) -> Iterator[None]:
         """Let trials be proposed at random: a model that is told of no failure goes on to propose what cannot work."""
-        sampler = self.optuna.sampler
-        self.optuna.sampler = optuna.samplers.RandomSampler(len(self.optuna.get_trials(deepcopy=False)))
-        yield
-        self.optuna.sampler = sampler
+        sampler, drawn = self.optuna.sampler, len(self.optuna.get_trials(deepcopy=False))
+        stream = np.random.SeedSequence([self.settings["seed"], drawn, MODEL_DRAWS]).generate_state(1)[0]
+        self.optuna.sampler = optuna.samplers.RandomSampler(int(stream))
+        try:
+            yield
+        finally:
+            self.optuna.sampler = sampler
 
     def change_values(self, number: int, values: dict[str, Any]) -> None:
         """Store the new values with which a trial continues."""

@@ -57,6 +57,7 @@ def test_what_is_no_password_stays(word):
 
 def test_code_keeps_its_words_but_for_the_passwords_of_urls():
     code = b"-storage: old\n+storage: postgresql://bob:s3cret@host/name\n+token = token or key\n\xff"
+    code += b'["http://localhost:8080/a","mail@x.org"] <a href="http://h:8080">x</a><b>me@x</b> ${oc.env:STORAGE}@'
     assert mask_urls(code) == code.replace(b"s3cret", b"***")
 
 

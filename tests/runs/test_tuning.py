@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -94,6 +95,57 @@ def test_a_checkpoint_that_cannot_be_kept_stops_the_run_and_is_named(number, tmp
     recorder.on_checkpoint(1, [trial], trial, SimpleNamespace(path=str(tmp_path)))
     assert Interrupt.stop_requested and os.strerror(number) in Interrupt.reason and str(tmp_path) in Interrupt.reason
     assert not Interrupt.stop_without_checkpoint, "the stop tries another one"
+
+
+def test_a_table_that_cannot_be_written_stops_the_run_without_a_checkpoint_beyond_its_last_row(tmp_path, monkeypatch):
+    """The next row, which comes before the stop, is refused by the reader of the table."""
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+    nobody = SimpleNamespace(begin=lambda *_: None, report=lambda *_: None, add_row=lambda *_: None)
+    recorder = Recorder(tmp_path, nobody, nobody, nobody, lambda *_: None, nobody, nobody, nobody)
+    recorder.writers[str(tmp_path)] = RowWriter({1: tmp_path}, tmp_path, tensorboard=False)
+    trial = SimpleNamespace(trial_id="a", config={"label": "seed 1", "dir": str(tmp_path)})
+
+    def report(steps: int) -> None:
+        reports = [(1, {"agent_steps": steps}, [], None)]
+        recorder.on_trial_result(1, [trial], trial, {"notices": [], "failure": None, "reports": reports})
+
+    report(1000)
+    table = tmp_path / "progress.csv"
+    stale = OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(table))
+    with monkeypatch.context() as away:
+        for name in ("open", "read_bytes"):
+            away.setattr(
+                Path,
+                name,
+                lambda path, *words, real=getattr(Path, name), **more: raise_or(path, table, stale, real, words, more),
+            )
+        away.setattr(
+            "builtins.open", lambda path, *words, real=open, **more: raise_or(path, table, stale, real, words, more)
+        )
+        recorder.writers[str(tmp_path)].close()
+        report(2000)
+        report(3000)
+    assert Interrupt.stop_requested and Interrupt.stop_without_checkpoint
+    assert Interrupt.reason.count(str(table)) == 1 and os.strerror(errno.ESTALE) in Interrupt.reason
+    assert [row["agent_steps"] for row in rows_of(tmp_path)] == [1000]
+
+
+def raise_or(path, of, error, real, words, more):
+    """Open a file, unless it is one that cannot be opened."""
+    if str(path) == str(of):
+        raise error
+    return real(path, *words, **more)
+
+
+def test_a_checkpoint_that_cannot_be_kept_after_ctrl_c_is_named_too(tmp_path, monkeypatch):
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+    Interrupt.stop_requested = True
+    for _ in range(2):
+        with stop_on_file_error(tmp_path):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), "last")
+    assert Interrupt.reason.startswith("last ") and "\n" not in Interrupt.reason
 
 
 def test_an_error_that_is_of_no_file_is_not_taken_for_one(tmp_path):

@@ -520,10 +520,6 @@ def refused(capsys, tmp_path, monkeypatch):
             ("tune_searches=cartpole_ppo", "stop.agent_steps=2000"),
             r"\.agent_steps=2000 .*search\.reduction_factor",
         ),
-        (
-            ("tune_searches=cartpole_ppo", "search.reduction_factor=5", "search.rungs=3", "stop.agent_steps=1M"),
-            r"search\.reduction_factor\^search\.rungs is 125.* 1 / 36 ",
-        ),
         (("tune_searches=cartpole_ppo", "search.space={1: {choice: [1, 2]}}"), r"search\.space\.1: "),
         (("tune_searches=cartpole_ppo", "stop.time_s=60"), r"stop\.time_s=60\.0: .*\bnull$"),
         (("tune_searches=cartpole_ppo", "stop.episode_return=60"), r"stop\.episode_return=60\.0: .*\bnull$"),
