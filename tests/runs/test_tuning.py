@@ -113,29 +113,24 @@ def test_a_table_that_cannot_be_written_stops_the_run_without_a_checkpoint_beyon
     report(1000)
     table = tmp_path / "progress.csv"
     stale = OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(table))
+
+    def refuse(real):
+        def open_unless(path, *words, **more):
+            if str(path) == str(table):
+                raise stale
+            return real(path, *words, **more)
+
+        return open_unless
+
     with monkeypatch.context() as away:
-        for name in ("open", "read_bytes"):
-            away.setattr(
-                Path,
-                name,
-                lambda path, *words, real=getattr(Path, name), **more: raise_or(path, table, stale, real, words, more),
-            )
-        away.setattr(
-            "builtins.open", lambda path, *words, real=open, **more: raise_or(path, table, stale, real, words, more)
-        )
+        away.setattr("builtins.open", refuse(open))
+        away.setattr(Path, "read_bytes", refuse(Path.read_bytes))
         recorder.writers[str(tmp_path)].close()
         report(2000)
         report(3000)
     assert Interrupt.stop_requested and Interrupt.stop_without_checkpoint
     assert Interrupt.reason.count(str(table)) == 1 and os.strerror(errno.ESTALE) in Interrupt.reason
     assert [row["agent_steps"] for row in rows_of(tmp_path)] == [1000]
-
-
-def raise_or(path, of, error, real, words, more):
-    """Open a file, unless it is one that cannot be opened."""
-    if str(path) == str(of):
-        raise error
-    return real(path, *words, **more)
 
 
 def test_a_checkpoint_that_cannot_be_kept_after_ctrl_c_is_named_too(tmp_path, monkeypatch):
