@@ -127,7 +127,7 @@ def run_new_trials(study: Study, plan: Plan, folder: Path, writer: RunWriter) ->
         search, known = settings["search"], len(study.list_trials()) + study.count_remaining_trials()
         trials = ("" if proposals.total == known else f"{proposals.total} left of ") + format_count(known, "trial")
         at_once = min(proposals.total, count_concurrent_trials(plan))
-        rule, few = search["scheduler"], ", which leaves it few that end" * (search["sampler"] in ("gp", "cmaes"))
+        rule, few = search["scheduler"], ", so it learns from few" * (search["sampler"] in ("gp", "cmaes"))
         stops = "no trial stops early" if rule == "none" else f"{rule} stops trials early{few}"
         display.print_line(
             f"{settings['algo']['name']} on {settings['env']['name']}: {trials}, each of at most {study.budget:,} agent"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -267,6 +268,17 @@ def test_only_the_new_folder_is_touched_and_others_may_read_it(make_run, tmp_pat
     assert capsys.readouterr().err.startswith(f"error: out={tmp_path / 'again'} cannot be written")
     assert len(list((tmp_path / "again").iterdir())) == 3
     assert {path.name for path in tmp_path.iterdir()} == {*found, "agent.new", "agent", "again"}
+
+
+def test_an_action_stays_within_bounds_that_float32_cannot_hold():
+    player, played = load_player(PLAYERS[1]), []
+    game, box = player.Game.__new__(player.Game), gymnasium.spaces.Box(-0.1, 0.1, (1,), np.float64)
+    game.env = SimpleNamespace(
+        action_space=box, step=lambda action: played.append(action) or ([0.0], 0.0, True, False, {})
+    )
+    game.actions, game.dtype = {"low": [-0.1], "high": [0.1]}, "float32"
+    game.step(np.array([5], np.float32))
+    assert played[0] in box
 
 
 @pytest.mark.parametrize("words", [("--games", "0"), ("--seed", "-3"), ("--seed", str(2**31 - 1), "--games", "2")])

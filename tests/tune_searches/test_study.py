@@ -225,6 +225,19 @@ def test_a_search_whose_best_is_at_the_edge_of_what_can_work_goes_on(sampler, co
         study.tell(number, study.budget, float(values["algo.minibatch_size"]))
 
 
+def test_the_median_rule_compares_with_four_scores_at_the_same_share_or_with_none(compose, tmp_path):
+    settings = compose([*SEARCH, "search.name=x", "search.scheduler=median"])
+    study, last = Study(settings, parse_space(settings["search"]["space"], settings), tmp_path), 34
+    for score in (50.0, 60.0, 70.0, 80.0):
+        number, _ = study.ask()
+        study.report(number, study.budget * 30 // 36 + 1, score)  # at this share they have a score each
+        if score == 80.0:
+            study.report(number, study.budget * last // 36 + 1, score)  # and one of them at this one
+        study.tell(number, study.budget, score)
+    for share, stops in ((30, True), (last, False)):
+        assert study.report(study.ask()[0], study.budget * share // 36 + 1, 40.0) == stops
+
+
 def test_the_same_seed_proposes_the_same(compose, tmp_path):
     drawn = []
     for name in ("one", "two"):
