@@ -196,8 +196,9 @@ def make_rows(*moments: tuple[int, float, float]) -> list[dict]:
         (make_rows((1000, 10_000.0, 100), (2000, 10_020.0, 50)), "57 s"),
         (make_rows((1000, 1000.0, 1), (3000, 21_000.0, 0.1), (4000, 22_000.0, 1)), "16 min 40 s"),
         (make_rows((3000, 300.0, 10), (4000, 310.0, 100), (1000, 100.0, 40)), "1 min 40 s"),
+        (make_rows((1000, 100.0, 10), (900, 105.0, 10)), "6 min 50 s"),
     ],
-    ids=["continued faster", "two rows", "ten minutes are enough", "back to a checkpoint"],
+    ids=["continued faster", "two rows", "ten minutes are enough", "back to a checkpoint", "back, and slowly"],
 )
 def test_time_left_does_not_follow_from_a_speed_of_long_ago(rows, left):
     assert read_time_left(rows) == left

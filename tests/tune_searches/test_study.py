@@ -1,5 +1,6 @@
 """What is told to Optuna, and that its storage is all one needs to go on."""
 
+import errno
 import io
 import math
 import os
@@ -17,6 +18,7 @@ from rich.console import Console
 from run_directory.files import read_yaml
 from run_directory.searches import read_trials
 from runs.display import SearchDisplay
+from runs.interrupt import Interrupt
 from runs.training_process import read_trial
 from settings.mistakes import Mistake
 from tune_searches.search import run_remaining
@@ -223,6 +225,21 @@ def test_a_search_whose_best_is_at_the_edge_of_what_can_work_goes_on(sampler, co
     for _ in range(16):
         number, values = study.ask()
         study.tell(number, study.budget, float(values["algo.minibatch_size"]))
+
+
+def test_a_search_whose_files_cannot_be_written_at_its_end_has_failed(open_study, tmp_path, monkeypatch, capsys):
+    study = open_study("search.trials=1")
+    study.tell(study.ask()[0], 3600, 1.0)
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+
+    def write_trials_csv(*_):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), "trials.csv")
+
+    monkeypatch.setattr("tune_searches.search.Confirmation.list_unfinished_runs", lambda *_: [])
+    monkeypatch.setattr("tune_searches.search.write_trials_csv", write_trials_csv)
+    assert run_remaining(study.settings, [], [], tmp_path) == 1
+    assert "trials.csv" in capsys.readouterr().out
 
 
 def test_the_median_rule_compares_with_four_scores_at_the_same_share_or_with_none(compose, tmp_path):
