@@ -276,7 +276,9 @@ class RolloutLearner(TorchLearner):
         return means | {"grad_norm": torch.stack(self._norms).mean().item(), "lr": self.lr}
 
     def take_mean(self, name: str) -> float:
-        """Remove a loss term from the log; returns its mean over the minibatches of this update and all learners."""
+        """Remove a loss term, which must be there, from the log; returns its mean over this update and all learners."""
+        if name not in self._log[0]:
+            raise KeyError(f"the loss has no term '{name}', which a setting like algo.{name}_coeff asks for")
         means = torch.stack([terms.pop(name) for terms in self._log])
         weights = means.new_tensor(self._shares)  # of all learners they add up to the number of minibatches
         sums = torch.stack([weights @ means, weights.sum()])

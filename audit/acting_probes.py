@@ -11,7 +11,7 @@ import torch
 
 from audit.written_out import run_network
 from probes.probe import Finding, Untested, judge, probe
-from probes.subject import Subject
+from probes.subject import Acted, Subject
 from rollouts.rollout import Rollout
 
 RUNNER = "rollouts/runner.py"
@@ -52,48 +52,63 @@ def compare_policies(subject: Subject) -> Finding:
 )
 def compare_values(subject: Subject) -> Finding:
     """The recorded values are the critic's, and so is the one behind the last row."""
-    net, first, second = subject.spread_learner.net, subject.acted.first, subject.acted.second
-    worst = []
+    values = compute_values(subject, subject.acted)
+    scale, count = max(1.0, float(values.abs().max())), values[:-1].numel()
+    differences = (torch.from_numpy(subject.acted.first["values"].copy()) - values).abs()
+    worst, behind = float(differences[:-1].max()), float(differences[-1].max())
+    found = f"{count:,} values up to {scale:.1f}: largest difference {worst:.1e}, behind them {behind:.1e}"
+    return judge(max(worst, behind) < get_tolerance(subject) * scale, found)
+
+
+def compute_values(subject: Subject, acted: Acted) -> torch.Tensor:
+    """Return the values of all observations of the first Rollout and of the one behind it: float32 [T + 1, N]."""
+    learner, shape = subject.spread_learner, acted.first["valid"].shape
     with torch.no_grad():
-        before, after = (subject.spread_learner.load([one]) for one in (first, second))
-        values = run_network(net, before, torch.arange(first["valid"].size))[1].view(first["valid"].shape)
-        behind = run_network(net, after, torch.arange(first["valid"].shape[1]))[1]
-    recorded, scale = torch.from_numpy(first["values"].copy()), max(1.0, float(values.abs().max()))
-    for ours, theirs in ((recorded[:-1], values), (recorded[-1], behind)):
-        worst.append(float((ours - theirs).abs().max()))
-    found = (
-        f"{values.numel():,} values up to {scale:.1f}: largest difference {worst[0]:.1e}, behind them {worst[1]:.1e}"
-    )
-    return judge(max(worst) < get_tolerance(subject) * scale, found)
+        before, after = (learner.load([one]) for one in (acted.first, acted.second))
+        values = run_network(learner.net, before, torch.arange(shape[0] * shape[1]))[1].view(shape)
+        return torch.cat([values, run_network(learner.net, after, torch.arange(shape[1]))[1][None]])
 
 
 @probe(
     "returns",
     f"{RUNNER}: _compute_final_values",
     "baselines and CleanRL: there is no such value; SB3: the same",
-    {"actor_critic", "atari"},
+    {"actor_critic"},
 )
 def compare_final_values(subject: Subject) -> Finding:
-    """The value behind a time limit is that of the old game's last pictures."""
-    net, first = subject.spread_learner.net, subject.acted.first
-    obs, seen = subject.spread_learner.load([first])["obs"], []
-    for n in range(obs.shape[1]):
-        ends = np.flatnonzero(first["game_reset"][:, n])
-        if len(ends) and first["truncated"][ends[0], n] and not first["terminated"][ends[0], n]:
-            last = subject.acted.transitions[ends[0]].final_obs
-            assert last is not None
-            with torch.no_grad():
-                packed, state = net.pack(), net.make_initial_state(1)
-                for t in range(ends[0] + 1):
-                    state = net.act(obs[t, n : n + 1], packed, state)[2]
-                picture = torch.from_numpy(last[n]).to(obs.device)
-                stack = torch.cat([obs[ends[0], n][..., picture.shape[-1] :], picture], -1)
-                seen.append((float(net.act(stack[None], packed, state)[1]), float(first["final_values"][ends[0], n])))
+    """The value behind a time limit is that of the old game's last observation."""
+    first = subject.cut.first
+    if any(step.final_obs is not None for step in subject.cut.transitions):
+        seen = list_final_values(subject)
+    else:  # the next row has that observation, and a new game begins behind it
+        rows = first["truncated"] & ~first["terminated"]
+        expected = compute_values(subject, subject.cut).numpy()[1:][rows]
+        seen = list(zip(expected.tolist(), first["final_values"][rows].tolist(), strict=True))
     if not seen:
         raise Untested("no game was cut within a Rollout")
     worst, scale = max(abs(a - b) for a, b in seen), max(1.0, *(abs(a) for a, _ in seen))
     found = f"{len(seen)} games cut: largest difference {worst:.1e}, of values up to {scale:.1f}"
     return judge(worst < get_tolerance(subject) * scale, found)
+
+
+def list_final_values(subject: Subject) -> list[tuple[float, float]]:
+    """Return, of the first game of each env that was cut, the value of its last observation and the recorded one."""
+    net, first = subject.spread_learner.net, subject.cut.first
+    obs, seen = subject.spread_learner.load([first])["obs"], []
+    for n in range(obs.shape[1]):
+        ends = np.flatnonzero(first["game_reset"][:, n])
+        if len(ends) and first["truncated"][ends[0], n] and not first["terminated"][ends[0], n]:
+            last = subject.cut.transitions[ends[0]].final_obs
+            assert last is not None
+            with torch.no_grad():
+                packed, state = net.pack(), net.make_initial_state(1)
+                for t in range(ends[0] + 1):
+                    state = net.act(obs[t, n : n + 1], packed, state)[2]
+                shown = torch.from_numpy(last[n]).to(obs.device)
+                if subject.runner.layout:  # a stack, whose newest picture it is
+                    shown = torch.cat([obs[ends[0], n][..., shown.shape[-1] :], shown], -1)
+                seen.append((float(net.act(shown[None], packed, state)[1]), float(first["final_values"][ends[0], n])))
+    return seen
 
 
 @probe(

@@ -12,6 +12,7 @@ from cluster.plan import make_plan
 from environments.passwords import mask_passwords
 from experiments.composition import compose_settings
 from playing.saved_settings import read_run_settings
+from playing.seed_checkpoints import refuse_foreign_checkpoint
 from probes.audit_file import AUDIT_JSON, AUDIT_MD
 from probes.probe import FAIL
 from run_directory.checkpoints import find_checkpoint
@@ -34,7 +35,9 @@ def audit(settings: dict[str, Any], command: list[str]) -> int:
     """
     run = checkpoint = None
     if settings.get("run"):
-        run = list_seed_runs(resolve_path(settings["run"], "run"))[0]
+        whole = resolve_path(settings["run"], "run")
+        refuse_foreign_checkpoint(whole, settings["checkpoint"])
+        run = list_seed_runs(whole)[0]
         checkpoint = find_checkpoint(run, settings["checkpoint"])
         settings = compose_settings([]) | read_run_settings(run)  # a published agent has no more than it plays by
     if find_base(settings["algo"]) == "dqn":
@@ -59,7 +62,7 @@ def run_audit(settings: dict[str, Any], checkpoint: Path | None, title: str, fol
         subject = Subject(alone, checkpoint)
         try:
             answers = run_probes(subject, lambda line: print(line, flush=True))
-            content = describe_audit(subject, answers, title, time.monotonic() - began)
+            content = describe_audit(subject, answers, title, checkpoint, time.monotonic() - began)
         finally:
             subject.close()
     print(f"\n{count_answers(answers)}, in {content['seconds']:.0f} s")

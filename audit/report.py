@@ -6,11 +6,13 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from probes.audit_file import AUDIT_JSON, AUDIT_MD
 from probes.probe import DIFFERS, FAIL, PASS, PROBES, SKIPPED, Finding, Probe
 from probes.subject import Subject
+from run_directory.checkpoints import read_totals
 from run_directory.provenance import describe_commit
 from settings.mistakes import format_error
 
@@ -75,11 +77,14 @@ def count_answers(answers: Iterable[Answer]) -> str:
     return f"{counts.total()} probes: {counts[PASS]} pass, {counts[DIFFERS]} differ, {counts[FAIL]} fail{skipped}"
 
 
-def describe_audit(subject: Subject, answers: list[Answer], title: str, seconds: float) -> dict[str, Any]:
-    """Return the audit as plain data, for `audit.json`."""
+def describe_audit(
+    subject: Subject, answers: list[Answer], title: str, checkpoint: Path | None, seconds: float
+) -> dict[str, Any]:
+    """Return the audit as plain data, for `audit.json`; with the checkpoint whose weights were audited, if any."""
     return {
         "title": title,
-        "agent_steps": subject.algorithm.progress.agent_steps,
+        "checkpoint": checkpoint and str(checkpoint),
+        "agent_steps": int(read_totals(checkpoint)["agent_steps"]) if checkpoint else 0,
         "dtype": subject.plan.dtype,
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
@@ -105,6 +110,8 @@ def format_files(content: dict[str, Any], command: str) -> dict[str, str]:
         rows.append(f"| {a['status']} | {a['subject']}: {a['question']} | {found} | {others} | `{a['code']}` |")
     counts = Counter(a["status"] for a in content["answers"])
     head = [f"# Audit: {content['title']}", "", f"    {command}", ""]
+    if content["checkpoint"]:
+        head += [f"Of {content['checkpoint']}, {content['agent_steps']:,} agent steps.", ""]
     numbers = ", ".join(f"{counts[status]} {status}" for status in (PASS, DIFFERS, FAIL, SKIPPED))
     head += [f"{content['date']}, {content['commit'] or 'no commit'}, {content['dtype']}: {numbers}.", ""]
     head += ["| | what is asked | what was found | paper and other implementations | code |", "|---|---|---|---|---|"]

@@ -29,18 +29,31 @@ CLEAR_KL = 1e-3  # a policy that is this far from its beginning has moved, and t
 def compare_streams(subject: Subject) -> Finding:
     """Workers, envs and actions have random streams of their own."""
     workers, envs = max(16, getattr(subject.algo, "num_workers", 0)), subject.runner.num_envs
-    pairs = [read_seeds(subject, worker, 0) for worker in range(workers)]
-    seeds = [env + n for env, _ in pairs for n in range(envs)] + [action for _, action in pairs]
+    if subject.algo_name == "a3c":
+        pairs = [read_seeds(subject, worker, 0) for worker in range(workers)]
+        seeds = [env + n for env, _ in pairs for n in range(envs)] + [action for _, action in pairs]
+    else:  # env runners draw the actions of all envs from one stream, and each takes those of its own envs
+        pairs = [read_seeds(subject, worker, 0, workers) for worker in range(1, workers + 1)]
+        seeds = [env + n for env, _ in pairs for n in range(envs)] + [*{action for _, action in pairs}]
     found = f"{workers} workers of {envs} envs: {len(set(seeds))} different seeds of {len(seeds)}"
     return judge(len(set(seeds)) == len(seeds), found)
 
 
-def read_seeds(subject: Subject, worker: int, agent_steps: int) -> tuple[int, int]:
-    """Return the seeds, of the envs and of the actions, with which the live env runner starts games as this worker."""
+def read_seeds(subject: Subject, worker: int, agent_steps: int, shares: int = 0) -> tuple[int, int]:
+    """Return the seeds, of the first env and of the actions, with which the live env runner starts games.
+
+    Args:
+        subject: whose env runner it is.
+        worker: the number of the env runner, or of the worker of A3C, that it is meanwhile.
+        agent_steps: of the run so far.
+        shares: how many env runners share the envs of the run; 0: the training process plays all of them.
+    """
     runner, given = subject.runner, []
     before, reset, frames = dict(vars(runner)), runner.games.reset, runner._stack.frames
     obs = (frames[..., -1, :] if runner.layout else frames).copy()
     runner.worker_index, runner.games.reset = worker, lambda seed: (given.append(seed), obs)[1]
+    runner.config = runner.config.copy(copy_frozen=False)
+    runner.config.num_env_runners = shares
     try:
         runner.start_games(agent_steps)
         return given[0], runner._generator.initial_seed()
@@ -226,10 +239,9 @@ def look_at_row(subject: Subject) -> Finding:
     {"a3c"},
 )
 def follow_staleness(subject: Subject) -> Finding:
-    """Gradients are of weights that are some updates old, and the row says how many."""
-    row = subject.last_row
-    found = f"{row.get('staleness', -1):g} in the mean here, where one process plays all workers in turn"
-    return judge(row.get("staleness", -1) >= 0, found)
+    """The row says how many updates old gradients are: none where one process plays all workers in turn."""
+    staleness = subject.last_row.get("staleness", -1)
+    return judge(staleness == 0, f"{staleness:g} in the mean")
 
 
 @probe(
@@ -243,7 +255,7 @@ def count_optimizers(subject: Subject) -> Finding:
     runner: Any = subject.algorithm.env_runner_group.local_env_runner
     optimizer = runner.learner.get_optimizer("default_policy")
     learner, worker = len(subject.learner.get_optimizer("default_policy").state), len(optimizer.state)
-    numbers = [w for process in range(1) for w in list_workers(process, subject.config)]
+    numbers = list_workers(0, subject.config)
     found = f"{len(numbers)} workers; statistics of {learner} parameters at the learner, of {worker} at the workers"
     return judge(learner > 0 and worker == 0, found)
 
@@ -262,7 +274,11 @@ TABLES: dict[str, tuple[str, dict[str, tuple[Any, Reader, str]]]] = {
             "GAE lambda": (0.95, lambda s: s.algo.gae_lambda, ""),
             "actors N": (8, lambda s: s.runner.num_envs, ""),
             "clip epsilon": (0.1, lambda s: s.algo.clip, ""),
-            "value coefficient c1": (1.0, lambda s: s.algo.vf_coeff, "baselines: 0.5 on half the square, as here"),
+            "value coefficient c1": (
+                "1 of the whole square",
+                lambda s: f"{s.algo.vf_coeff:g} of half the square",
+                "baselines: as here",
+            ),
             "entropy coefficient c2": (0.01, lambda s: s.algo.entropy_coeff, ""),
         },
     ),
@@ -276,7 +292,11 @@ TABLES: dict[str, tuple[str, dict[str, tuple[Any, Reader, str]]]] = {
             "epsilon": (1e-5, lambda s: s.algo.optimizer_eps, ""),
             "gradient norm": (0.5, lambda s: s.algo.max_grad_norm, ""),
             "discount gamma": (0.99, lambda s: s.algo.gamma, ""),
-            "value coefficient": (0.5, lambda s: s.algo.vf_coeff, ""),
+            "value coefficient, of half the square (its later versions: of the whole)": (
+                0.5,
+                lambda s: s.algo.vf_coeff,
+                "",
+            ),
             "entropy coefficient": (0.01, lambda s: s.algo.entropy_coeff, ""),
         },
     ),

@@ -244,7 +244,7 @@ def compose_once(*overrides: str, own_folder: Path | None) -> dict:
 def is_in_files(name: str, group: str) -> bool:
     """Return whether any YAML file of a group has a setting of this name."""
     files = (find_option_file(group, option) for option in list_options(group))
-    return any(re.search(rf"^ *{re.escape(name)}:", file.read_text(), re.M) for file in files if file)
+    return any(re.search(rf"^ *{re.escape(name)}:", file.read_text("utf-8"), re.M) for file in files if file)
 
 
 def format_options(group: str) -> list[str]:
@@ -261,7 +261,7 @@ def read_header(group: str, option: str) -> list[str]:
     if not (path := find_option_file(group, option)):
         hint = suggest_option(option, list_options(group))
         raise Mistake(f"--help {group}={option}: there is no such option; {hint}")
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     comments = [line[1:].strip() for line in lines if not line.startswith("# @package")]
     end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     count = sum(not line.startswith("# @package") for line in lines[:end])

@@ -133,7 +133,7 @@ def differentiate(
     loss, terms = compute_loss(policy, values, rows, *settings)
     gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
     gradients = [torch.empty_like(p).copy_(g) for p, g in zip(parameters, gradients, strict=True)]
-    return {name: term.detach() for name, term in terms.items()}, gradients
+    return {name: torch.as_tensor(term).detach() for name, term in terms.items()}, gradients
 
 
 def list_leaves(tree: Any) -> Iterator[Any]:

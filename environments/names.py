@@ -49,4 +49,4 @@ def gives_name(path: Path, env_id: str) -> bool:
 
 def read_env(path: Path) -> dict:
     """Return the `env.` settings of a file."""
-    return yaml.safe_load(path.read_text())["env"]
+    return yaml.safe_load(path.read_text("utf-8"))["env"]

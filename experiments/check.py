@@ -67,12 +67,13 @@ def check_settings(settings: dict) -> dict:
             raise explain_unknown(key, "an experiment", [*of_run, *SETTING_GROUPS, "seed"])
         if key in of_run:
             settings[key] = of_run[key].check(key, value)
+    for key, value in (("output_dir", settings["output_dir"]), ("env.id", settings["env"].get("id", "none"))):
+        if not value:
+            raise Mistake(f"{key} is empty; give it a value", key)
     names = {"algo.name": settings["algo"]["name"], "env.name": settings["env"]["name"], "label": settings["label"]}
     for key, name in names.items():
         if name is not None and not re.fullmatch(r"[\w.-]{0,99}\w", name):
-            raise Mistake(f"{key}={name} names a directory; use at most 100 letters, digits, - and _", key)
-    if not settings["output_dir"]:
-        raise Mistake("output_dir is empty; name a directory")
+            raise Mistake(f"{key}={name} becomes the name of a directory: 1 to 100 letters, digits, - and _", key)
     plan = make_plan(settings, seeds_per_process=1)
     settings["seed"] = list(plan.seeds) if isinstance(settings["seed"], list) else plan.seeds[0]  # whole: 1.0 is 1
     if "game" in settings["env"]:

@@ -96,12 +96,12 @@ def check_reader_settings(command: str, typed: dict[str, Any], defaults: dict) -
     """
     keys = READER_SETTINGS[command]
     result: dict[str, Any] = {"command": command} | {key: defaults[key] for key in keys}
-    result |= COMMAND_DEFAULTS.get(command, {})
+    result |= COMMAND_DEFAULTS.get(command, {}) | ({"seed": None} if "seed" in keys else {})
     rules: dict[str, Any] = {}
-    if "seed" in keys:
-        result["seed"] = None
     for key, value in typed.items():
         group, _, field = key.partition(".")
+        if value == "" and key in ("run", "checkpoint", "out", "replay"):
+            raise Mistake(f"{key}=: give it a value, or leave it out")
         if key == "runs" and key in keys:
             result[key] = read_labels(value) if value else None
         elif key in keys:
@@ -155,8 +155,6 @@ def check_recording_settings(typed: dict[str, Any], settings: dict[str, Any]) ->
         raise Mistake("fps=60: no browser shows more than 50 pictures of a gif per second; type fps=30, or format=webp")
     if settings["replay"] is None:
         return
-    if settings["replay"] == "":
-        raise Mistake("replay=: give the file of a recorded game, or leave it out")
     for key, value in typed.items():
         if key not in ("command", "run", "replay", *VIDEO_SETTINGS):
             raise Mistake(f"{key}={value}: a replay's file holds this setting itself; leave out {key} or replay")

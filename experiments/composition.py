@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from environments.own_folder import OwnFolder
-from environments.spelling import suggest_env
+from environments.spelling import list_games, suggest_env
 from experiments.words import expand_override, spell_override
 from experiments.yaml_files import check_global_file, check_group_file, find_key_line, read_yaml_nodes
 from settings.mistakes import Mistake, resolve_path
@@ -146,8 +146,9 @@ def quote_path(override: str) -> str:
         return f"++{override}"
     if key in ("env.wrappers", "callbacks"):  # Hydra takes no colon in the key of a dictionary
         return re.sub(r"([\w.]+):([^\W\d]\w*)(?=\s*:)", r"\1\\:\2", override)
-    # The password in a URL can have any character too. Older command lines have the URL in quotes already, and
-    # ${oc.env:NAME} has to stay a reference to an environment variable.
+    if key == "runs" and re.fullmatch(r"\[[^][{}'\"]+\]", value):  # a list of paths
+        return f"runs=[{','.join(quote_path(f'run={path.strip()}')[4:] for path in value[1:-1].split(','))}]"
+    # The password in a URL has any character; older lines have the URL in quotes; ${oc.env:NAME} stays a reference.
     a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
     a_name = key in ("label", "search.name") and re.fullmatch(r"[\w.-]+", value)  # 2024 and 1e3 are no numbers there
     if not (key in PATH_SETTINGS or a_url or a_name) or value in ("", "null"):
@@ -220,10 +221,10 @@ def check_option_file(override: str) -> None:
 
 def refuse_two_games(overrides: list[str]) -> None:
     """Refuse two overrides that each choose a game, such as `env=qbert env.game=pong`."""
-    envs = list_options("env")
-    chosen = [o for o in overrides if any(word.startswith("env.game=") for word in expand_override(o, envs))]
-    if len(set(chosen)) > 1:
-        raise Mistake(f"{' and '.join(chosen)} name two games; leave one out")
+    last = {o.partition("=")[0]: o.partition("=")[2] for o in overrides}  # it counts where a setting is typed twice
+    env, game = last.get("env"), last.get("env.game")
+    if game and env in list_games() and env != game:
+        raise Mistake(f"env={env} and env.game={game} name two games; leave one out")
 
 
 def refuse_added_key(override: str, key: str, settings: dict) -> None:
@@ -346,7 +347,7 @@ def list_fitting_models(overrides: list[str]) -> list[str]:
     env, fitting = compose_settings(overrides)["env"], []
     for option in list_options("model"):
         path = find_option_file("model", option)
-        found = re.search(r"^torso: (\w+)", path.read_text(), re.M) if path else None
+        found = re.search(r"^torso: (\w+)", path.read_text("utf-8"), re.M) if path else None
         torso = found.group(1) if found else ""
         made_for = ("42" in torso) == (env.get("dim") == 42) or torso == "mlp"
         fitting += [option] if (torso != "mlp") == ("game" in env) and made_for else []
@@ -367,7 +368,7 @@ def find_line(pattern: str) -> str | None:
     """Return the first YAML file and line that match, `experiments/env/mine.yaml, line 2`; None if no line does."""
     folders = [folder for group in GROUPS for folder in list_group_folders(group)]
     for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             if re.search(pattern, line.partition("#")[0]):
                 return f"{path}, line {number}"
     return None

@@ -69,7 +69,7 @@ def find_key_line(path: Path, key: str, package: str, folders: Sequence[Path] = 
         folders: those that hold the files of the group; the files that a file includes lie in one of them.
     """
     root = read_yaml_nodes(path)
-    is_global = package == "_global_" or path.read_text().startswith(GLOBAL_PACKAGE)
+    is_global = package == "_global_" or path.read_text("utf-8").startswith(GLOBAL_PACKAGE)
     node, left = root, key if is_global else key.removeprefix(f"{package}.")
     if is_global or key.startswith(f"{package}."):
         while isinstance(node, yaml.MappingNode):  # a name in a search's space may have dots, algo.lr
@@ -110,7 +110,7 @@ def _check_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
 
 def refuse_local_settings(path: Path) -> None:
     """Refuse a file whose first line is not GLOBAL_PACKAGE: its settings would stay in one group."""
-    first = path.read_text().splitlines()[:1] or [""]
+    first = path.read_text("utf-8").splitlines()[:1] or [""]
     if not re.fullmatch(r"#\s*@package\s+_global_\s*", first[0]):
         raise Mistake(f"{path}, line 1: write  {GLOBAL_PACKAGE}  there, because the file sets several groups")
 

@@ -24,7 +24,7 @@ from aiohttp import WSMsgType, web
 from command_line.next_steps import is_training
 from pages.templates import read_template
 from pages.watch_curves import WatchCurves
-from run_directory.layout import AGENT, CONFIG, list_seed_runs
+from run_directory.layout import AGENT, CONFIG, format_command, list_seed_runs
 from run_directory.searches import STAGES
 from settings.mistakes import EnvironmentFault, Mistake, format_error
 
@@ -110,6 +110,7 @@ class WatchServer:
         content = {
             "title": next((self._curves[name].read_content()["title"] for name in runs), self.run.name),
             "path": str(self.run),
+            "resume": format_command(f"resume={self.run}"),
             "search": (self.run / "trials").is_dir(),
             "training": is_training(self.run),
             "published": (self.run / AGENT).is_file(),
@@ -145,9 +146,9 @@ class WatchServer:
 
     async def _show_games(self, viewer: web.WebSocketResponse, run: Path, every: int, controls: "GameControls") -> None:
         """Play one game after another for one viewer, at the speed that the viewer has chosen."""
-        loop = asyncio.get_running_loop()
-        game = await loop.run_in_executor(self._players, open_live_game, run, self.checkpoint)
+        loop, game = asyncio.get_running_loop(), None
         try:
+            game = await loop.run_in_executor(self._players, open_live_game, run, self.checkpoint)
             due, said = loop.time(), ""
             while not viewer.closed:
                 await controls.running.wait()
@@ -165,9 +166,6 @@ class WatchServer:
                         return
                     await asyncio.sleep(RETRY_S)
                     continue
-                except Exception as error:  # environments and damaged files may raise anything; the curves go on
-                    await viewer.send_json({"note": f"No game can be shown: {format_error(error)}", "end": True})
-                    return
                 said = ""
                 await viewer.send_bytes(message)
                 if controls.speed:
@@ -175,9 +173,12 @@ class WatchServer:
                 else:
                     due = loop.time()
                 await asyncio.sleep(due - loop.time())
+        except Exception as error:  # environments and damaged files may raise anything; the curves go on
+            await viewer.send_json({"note": f"No game can be shown: {format_error(error)}", "end": True})
         finally:
             with contextlib.suppress(RuntimeError):  # raised if the server has ended
-                self._players.submit(game.close)
+                if game:
+                    self._players.submit(game.close)
 
     async def _close_games(self, app: web.Application) -> None:
         """Close all games, and stop the threads."""
@@ -214,7 +215,7 @@ def prepare_player() -> None:
     import torch
 
     torch.set_num_threads(1)
-    if hasattr(os, "SCHED_IDLE"):  # on Linux
+    with contextlib.suppress(AttributeError, OSError):  # of other systems, and of containers that forbid it
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

@@ -128,7 +128,8 @@ def follow_fire(subject: Subject) -> Finding:
         due = step.terminated & ~step.finished & wanted
     lost = sum(int((s.terminated & ~s.finished).sum()) for s in play.transitions)
     if wanted and not lost:
-        raise Untested("no life was lost while others were left, so there was nothing to see")
+        seen = "no life was lost while others were left" if subject.env["life_loss"] else "env.life_loss=false"
+        raise Untested(f"{seen}, so there was nothing to see")
     found = f"{pressed} times after {lost} lost lives, {misplaced} times too often or too late; "
     found += f"{wrong} times another button, {learned} such rows learned from"
     return judge(wrong == learned == misplaced == 0, found)
@@ -227,7 +228,10 @@ def compare_two_seeds(subject: Subject) -> Finding:
     same = sum(np.array_equal(a, b) for a, b in zip(*pictures, strict=True))
     sticky = subject.env["sticky"]
     found = f"two seeds, the same 60 actions: {same} equal pictures; probability {given[0]:g}"
-    return judge((same == 60) == (sticky == 0) and given == [sticky] * 2, found)
+    right = given == [sticky] * 2
+    if sticky == 0 or 0.1 <= sticky <= 0.9:  # of rarer ones 60 actions may have none, and at 1 all are the first one
+        right &= (same == 60) == (sticky == 0)
+    return judge(right, found)
 
 
 def read_stickiness(subject: Subject) -> float:
@@ -310,7 +314,9 @@ def compare_scores(subject: Subject) -> Finding:
 def compare_episode_scores(subject: Subject) -> Finding:
     """A score is the sum of raw rewards over the whole game."""
     rollout = subject.rollout
-    scores, rewards = sum(rollout.scores), float(rollout["rewards"][rollout["valid"]].sum())
+    lasts = [np.flatnonzero(column)[-1] for column in rollout["valid"].T]  # rows before it that FIRE took count, too
+    scores = sum(rollout.scores)
+    rewards = sum(float(rollout["rewards"][: last + 1, n].sum()) for n, last in enumerate(lasts))
     return judge(
         bool(np.isclose(scores, rewards)), f"{len(rollout.scores)} games score {scores:,g} together: {rewards:,g}"
     )
@@ -342,7 +348,10 @@ def read_rewards(subject: Subject, rewards: np.ndarray) -> np.ndarray:
     columns["terminated"][-1] = subject.algo_name == "pg"
     plain = {"gamma": 0.0, "gae_lambda": 0.0, "normalize_advantages": False}
     read = subject.read_columns(Rollout(dict(rollout.arrays) | columns, [], [], 0), **plain)
-    return read["returns" if subject.algo_name == "pg" else "advantages"][:, 0]
+    name = "returns" if subject.algo_name == "pg" else "advantages"
+    if name not in read:
+        raise Untested(f"the loss of this learner reads no {name}")
+    return read[name][:, 0]
 
 
 @probe(
@@ -359,6 +368,8 @@ def score_random_play(subject: Subject) -> Finding:
         scores += total[step.finished].tolist()
         total[step.finished] = 0
     reference = find_random_score(subject.env)
+    if subject.env["frameskip"] != 4 or subject.env["max_episode_frames"] < 108_000:
+        raise Untested("what is known is of agent steps of 4 frames, and of games of up to 108,000")
     if len(scores) < 2 or reference is None:
         raise Untested(f"{len(scores)} games ended; there is no known score to compare with")
     mean, error = float(np.mean(scores)), float(np.std(scores, ddof=1)) / len(scores) ** 0.5

@@ -110,15 +110,18 @@ def list_layers(subject: Subject) -> Finding:
     found, torso_name = f"{', '.join(names[:8])}{memory}; {count:,} parameters", subject.settings["model"]["torso"]
     if torso_name != "nature_cnn":
         raise Untested(f"{torso_name} is not compared with a paper's; it has {found}")
-    return judge(names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"], found, differs=names[3:4] != ["512"])
+    padded = any(layer.same for layer in torso.layers)
+    right = names[:3] == ["32 8x8/4", "64 4x4/2", "64 3x3/1"] and not padded
+    return judge(right, found, differs=names[3:4] != ["512"])
 
 
 def list_linear_layers(subject: Subject) -> list[tuple[str, Any, float]]:
-    """Return name, layer and orthogonal gain of every layer of torso and heads."""
-    torso = subject.net.torso
-    hidden = [*getattr(torso, "convs", []), *([torso.fc] if getattr(torso, "fc", None) is not None else [])]
-    hidden += [layer for layer in getattr(torso, "layers", []) if isinstance(layer, nn.Linear)]
-    named = [(f"layer {n}", layer, 2**0.5) for n, layer in enumerate(hidden, 1)]
+    """Return name, layer and orthogonal gain of every layer of torso, the critic's own torso, and heads."""
+    named: list[tuple[str, Any, float]] = []
+    for torso, name in ((subject.net.torso, "layer"), (subject.net.value_torso, "critic's layer")):
+        hidden = [*getattr(torso, "convs", []), *([torso.fc] if getattr(torso, "fc", None) is not None else [])]
+        hidden += [layer for layer in getattr(torso, "layers", []) if isinstance(layer, nn.Linear)]
+        named += [(f"{name} {n}", layer, 2**0.5) for n, layer in enumerate(hidden, 1)]
     return [*named, ("policy", subject.net.policy, 0.01), ("value", subject.net.value, 1.0)]
 
 

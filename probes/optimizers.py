@@ -149,5 +149,6 @@ def follow_parameters(subject: Subject) -> Finding:
     """Every parameter has a gradient and moves in the first update."""
     subject.require_choice()
     count, still = subject.first_update.parameters, subject.first_update.still
-    allowed = {name for name in still if name.startswith("value")} if subject.algo_name == "pg" else set()
+    no_critic = subject.algo_name == "pg" or subject.algo.vf_coeff == 0
+    allowed = {name for name in still if name.startswith("value")} if no_critic else set()
     return judge(set(still) <= allowed, f"{count - len(still)} of {count} moved; still: {', '.join(still) or 'none'}")

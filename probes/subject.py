@@ -22,6 +22,7 @@ from rollouts.rollout import Rollout, RolloutData
 from run_directory.weights import read_weights
 from runs.build import build_config
 from settings.algorithms import find_base
+from settings.mistakes import Mistake
 
 ROW = "row_number"  # the column that is added to minibatches: t * N + n of a row of the Rollout
 UNKNOWN_ROWS = "this learner chooses the rows of its loss by itself, so they are not known here"
@@ -34,7 +35,7 @@ ALONE = {
     "cpus": 1,
 }
 RANDOM_ENVS, RANDOM_STEPS = 8, 2_000
-SHORT_GAME = 3  # agent steps, after which Atari games are cut in `Subject.acted`
+SHORT_GAME = 3  # agent steps, after which games are cut in `Subject.cut`
 
 
 class RandomPlay(NamedTuple):
@@ -116,9 +117,15 @@ class Subject:
         self.net: Any = self.learner.net
         if checkpoint:  # weights alone: of a published agent there is no more, and they are no pickle
             weights = {name: torch.as_tensor(array) for name, array in read_weights(checkpoint).items()}
-            self.net.load_state_dict(weights)
+            try:
+                self.net.load_state_dict(weights)
+            except RuntimeError as error:  # of other names, or other shapes
+                raise Mistake(f"{checkpoint}: a checkpoint of another model; audit the run it was saved by") from error
         runner: Any = self.algorithm.env_runner_group.local_env_runner
-        self.runner: Any = next(iter(runner.workers.values())) if isinstance(runner, A3CRunner) else runner
+        self.runner: Any = runner
+        if isinstance(runner, A3CRunner):  # whose network is another than the learner's
+            self.runner = next(iter(runner.workers.values()))
+            runner.learner.set_flat_weights(self.learner.flatten_weights())
         self.atari = "game" in self.env
         pair = "monte_carlo" if self.algo_name == "pg" else "actor_critic"
         self.words = {str(self.algo_name), "atari" if self.atari else "gymnasium", pair}
@@ -170,12 +177,32 @@ class Subject:
     @cached_property
     def acted(self) -> Acted:
         """What an env runner plays with the network of `spread_learner`; Atari games are cut, so that many end."""
+        return self.cut if self.atari else self.act({})
+
+    @cached_property
+    def cut(self) -> Acted:
+        """The same in games that are cut after SHORT_GAME agent steps."""
+        games: Any = self.runner.games
+        if not self.atari and not games.same_step and hasattr(games._env, "max_episode_steps"):
+            return self.act({}, SHORT_GAME)  # the vector that the environment brings along, such as CartPole's
+        if not self.atari:
+            return self.act({"kwargs": (self.env.get("kwargs") or {}) | {"max_episode_steps": SHORT_GAME}})
+        frames = SHORT_GAME * self.env["frameskip"]
+        return self.act({"max_episode_frames": frames, "noop_max": 0, "fire_reset": False})
+
+    def act(self, rules: dict[str, Any], limit: int | None = None) -> Acted:
+        """Return what a new env runner plays with the network of `spread_learner` under these `env.` settings.
+
+        Args:
+            rules: the settings that replace the experiment's.
+            limit: agent steps after which a vector that the environment brings along ends its games; None: its own.
+        """
         config = self.config.copy(copy_frozen=False)
         config.num_envs_per_env_runner = self.runner.num_envs
-        if self.atari:
-            short = {"max_episode_frames": SHORT_GAME * self.env["frameskip"], "noop_max": 0, "fire_reset": False}
-            config.env_config = dict(config.env_config) | short
+        config.env_config = dict(config.env_config) | rules
         runner = type(self.runner)(config=config, module=self.spread_learner.net)
+        if limit:
+            runner.games._env.max_episode_steps = limit
         step, transitions = runner.games.step, []
         runner.games.step = lambda actions: (transitions.append(step(actions)), transitions[-1])[1]
         first, steps = runner.sample(), len(transitions)

@@ -97,8 +97,6 @@ class LiveGame:
             "game": self.number,
             "step": self._steps,
             "score": score,
-            "next_score": self._score,
-            "over": self._over,
             "kind": kind,
             "labels": self._labels,
             "how": self._how,

@@ -1,4 +1,4 @@
-"""Return and advantages: pure functions of time-major arrays.
+"""Returns and advantages: pure functions of time-major arrays.
 
 T agent steps, N envs. r_t is the reward for the action at t, V_t the value of the observation it was chosen on.
 `terminated` ends an episode, so V(s') counts as 0; `truncated` only cuts it short, so V(s') counts, and it is the value
@@ -45,7 +45,7 @@ def gae(
         lam: 0 (one step) to 1 (all steps to the end of the rollout).
         valid: bool [T, N], False in rows whose action the agent did not choose, as after a lost life. V of such a row
             is never trained. A of the row before it has it twice, +gamma V and -gamma lam V, so lam is 1 there: the two
-            cancel, and A looks past that row. None: all rows are valid.
+            cancel and A looks past that row, but V stays where the rollout ends before it. None: all rows are valid.
 
     Returns:
         float [T, N], not standardised.

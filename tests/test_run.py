@@ -1532,6 +1532,8 @@ def test_beside_a_replay_what_only_playing_reads_is_refused(word, refused):
 
 def test_a_recording_of_an_empty_replay_is_refused(refused):
     assert refused("command=record", "replay=").startswith("replay=: ")
+    assert refused("command=export", "run=there", "out=").startswith("out=: ")
+    assert refused("command=evaluate", "run=there", "checkpoint=").startswith("checkpoint=: ")
 
 
 @pytest.mark.parametrize("word", ["search.trials=3", "episodes=7", "trust=true", "games=3", "replay=x"])

@@ -33,6 +33,8 @@ class Learner(A2CLearner):
         std = self.compute_mean_and_std(batch["targets"][batch["valid"]])[1].item()
         self.scale = algo.scale_decay * self.scale + (1 - algo.scale_decay) * max(std, 1e-3)
         batch["advantages"] /= self.scale
+        if algo.normalize_advantages:
+            batch["advantages"] = self.standardize(batch["advantages"], batch["valid"])
         for microbatch in self.iterate_microbatches(batch, COLUMNS, algo.microbatch_size):
             policy, values, rows = self.forward(microbatch)
             loss, terms = a2c_loss(policy, values, rows, algo.vf_coeff / self.scale**2, algo.entropy_coeff)

@@ -16,7 +16,8 @@ class ScoreFile(Callback):
         self.best: dict[Path, float] = {}
 
     def on_start(self, run: Run) -> None:
-        self.best[run.directory] = self.least
+        file = run.directory / "best_score.json"  # of a run that continues
+        self.best[run.directory] = json.loads(file.read_text())["score"] if file.exists() else self.least
 
     def on_row(self, run: Run, row: dict[str, Any]) -> None:
         score = row.get("episode_return_mean", math.nan)

@@ -36,10 +36,12 @@ def spo_loss(
     entropy_coeff: float,
     kl_coeff: torch.Tensor | None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return the loss of a minibatch and its terms; arguments as of `ppo_loss`, of which two are not used."""
+    """Return the loss of a minibatch and its terms; arguments as of `ppo_loss`, of which SPO has no use for two."""
+    if vf_clip is not None or kl_coeff is not None:
+        raise ValueError("SPO has no algo.vf_clip and no algo.kl_coeff: set them to null and to 0")
     ratio, advantages = (policy.logp(batch["actions"]) - batch["logp"]).exp(), batch["advantages"]
     policy_loss = -(ratio * advantages - advantages.abs() / (2 * clip) * (ratio - 1) ** 2).mean()
-    value_loss, entropy = ((values - batch["targets"]) ** 2).mean(), policy.entropy().mean()
-    loss = policy_loss + vf_coeff * 0.5 * value_loss - entropy_coeff * entropy
+    value_loss, entropy = 0.5 * ((values - batch["targets"]) ** 2).mean(), policy.entropy().mean()
+    loss = policy_loss + vf_coeff * value_loss - entropy_coeff * entropy
     distance = (ratio - 1).abs().mean()  # a column of progress.csv
     return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "ratio_distance": distance}

@@ -10,6 +10,7 @@ from algorithms import learner as learner_module
 from algorithms.a2c import estimate_advantages
 from algorithms.learner import PROGRESS
 from algorithms.nonfinite import NonFiniteLoss
+from custom_models.cuda_graphs import differentiate
 from custom_models.optimizers import RMSProp
 from rollouts.returns import gae, monte_carlo
 from rollouts.rollout import RolloutData
@@ -326,6 +327,23 @@ def test_a_learner_learns_the_same_in_shards(words, make_learner, make_runner, m
         assert update(shared, rollout) == pytest.approx(update(whole, rollout), rel=1e-4, abs=1e-5)
     for a, b in zip(weights(shared), weights(whole), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_term_of_a_loss_may_be_a_plain_number(make_learner, make_runner):
+    learner = make_learner("algo=a2c", "env=cartpole", "algo.num_envs=2", "algo.horizon=4")
+    rollout = make_runner("algo=a2c", "env=cartpole", "algo.num_envs=2", "algo.horizon=4").sample()
+    minibatch = learner.select_rows(learner.load([rollout]), ("actions",))
+    loss = lambda policy, values, rows: (values.sum(), {"share": 0.5})  # noqa: E731
+    terms, gradients = differentiate(learner.forward, learner.parameters, None, loss, minibatch)
+    assert float(terms["share"]) == 0.5 and len(gradients) == len(learner.parameters)
+
+
+def test_a_term_that_the_loss_lacks_is_named(make_learner, small):
+    learner = make_learner("algo=ppo", *small)
+    learner.begin_update(0.0)
+    learner._log, learner._shares = [{"policy_loss": torch.tensor(1.0)}], [1.0]
+    with pytest.raises(KeyError, match="kl_coeff"):
+        learner.take_mean("kl")
 
 
 def test_a_report_carries_what_its_process_complains_of(make_learner, make_rollout, monkeypatch):

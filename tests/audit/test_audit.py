@@ -21,9 +21,9 @@ from algorithms.learner import RolloutLearner
 from algorithms.suite_algorithm import SuiteAlgorithm
 from audit import run_probes as run_probes_module
 from audit.commands import audit
-from audit.report import count_answers, format_answer, format_files, list_probes, run_probes
+from audit.report import count_answers, describe_audit, format_answer, format_files, list_probes, run_probes
 from custom_models.actor_critic import ActorCritic
-from custom_models.distributions import Categorical
+from custom_models.distributions import Categorical, Gaussian, MultiCategorical
 from environments.frame_stack import FrameStack
 from environments.games import AtariGames
 from probes.probe import DIFFERS, FAIL, PASS, PROBES, SKIPPED, Finding, Probe
@@ -42,6 +42,11 @@ NO_OPS = "a game begins after random no-ops"
 SAME_NETWORK = "policy and values equal"
 SHORT = ("algo.num_envs=2", "algo.horizon=8", "algo.minibatch_size=16")
 TRUNCATION = "a time limit is a truncation: the value of what would come counts"
+GRADIENT, CLIP, DRAWN = "the gradient of an update", "the clip range", "actions are drawn"
+RESUMED, SHOWN, ONE_STEP = "a run that is resumed", "every epoch shows", "an update is one step"
+STREAMS, FINAL_VALUES, STICKY = "workers, envs and actions", "the value behind a time limit", "sticky actions"
+OWN_WORLDS = "env.id=tests.environments.own_worlds"
+ASSAULT_OF_TWO = ("algo=ppo", "env=assault", *SHORT)
 
 
 @pytest.fixture
@@ -118,8 +123,114 @@ def test_continuous_actions_are_probed(make_subject):
     assert {f.status for f in ask(subject, "log-probability", "the policy that learns").values()} == {PASS}
 
 
+WIDER = lambda self, *_: self.mean + 3 * self.log_std.exp() * torch.randn_like(self.mean)  # noqa: E731
+ONLY_THE_FIRST = lambda self, *_: torch.zeros(len(self.log_probs), len(self.sizes), dtype=torch.long)  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("env", "policy", "wrong"),
+    [
+        ("env=pendulum", Gaussian, WIDER),
+        (f"env=gymnasium {OWN_WORLDS}:Matching-v0", MultiCategorical, ONLY_THE_FIRST),
+    ],
+    ids=["box", "several parts"],
+)
+def test_other_actions_than_the_policy_s_are_found(env, policy, wrong, make_subject, monkeypatch):
+    subject = make_subject("algo=ppo", "model.hidden=[8]", *SHORT, *env.split())
+    assert next(iter(ask(subject, DRAWN).values())).status == PASS
+    monkeypatch.setattr(policy, "sample", wrong)
+    assert next(iter(ask(subject, DRAWN).values())).status == FAIL
+
+
+@pytest.mark.parametrize("env", [("env=pendulum",), ("env=gymnasium", f"{OWN_WORLDS}:Wide-v0", "model=minigrid_cnn")])
+def test_values_behind_the_time_limit_of_one_environment_are_compared(env, make_subject, monkeypatch):
+    subject = make_subject("algo=a2c", "algo.num_envs=2", "algo.horizon=8", *env)
+    assert next(iter(ask(subject, FINAL_VALUES).values())).status == PASS
+    forget_final_values(monkeypatch)
+    subject.__dict__.pop("cut")
+    assert next(iter(ask(subject, FINAL_VALUES).values())).status == FAIL
+
+
+def test_the_critic_s_own_layers_are_measured(make_subject):
+    subject = make_subject(*SMALL, "algo=ppo")
+    assert next(iter(ask(subject, "first weights").values())).status == PASS
+    subject.net.value_torso.layers[0].weight.data *= 2
+    assert next(iter(ask(subject, "first weights").values())).status == FAIL
+
+
+def test_layers_that_pad_are_not_the_paper_s(make_subject):
+    subject = make_subject(*ASSAULT_OF_TWO)
+    assert next(iter(ask(subject, "its layers are").values())).status == PASS
+    subject.net.torso.layers = [layer._replace(same=True) for layer in subject.net.torso.layers]
+    assert next(iter(ask(subject, "its layers are").values())).status == FAIL
+
+
+@pytest.mark.parametrize(("staleness", "status"), [(0.0, PASS), (1.0, FAIL), (-1.0, FAIL)])
+def test_gradients_of_one_process_are_not_stale(staleness, status):
+    row = {"staleness": staleness}
+    assert run_probes_module.follow_staleness(SimpleNamespace(last_row=row)).status == status
+
+
+def test_what_fire_scores_belongs_to_the_game():
+    list_probes(set())
+    (probe,) = (p for p in PROBES if "monte_carlo" in p.needs and p.question.startswith("a score is the sum"))
+    rows = {"rewards": np.array([[1.0], [50.0], [2.0], [7.0]]), "valid": np.array([[True], [False], [True], [False]])}
+    for scores, status in (([53.0], PASS), ([3.0], FAIL)):
+        assert probe.answer(SimpleNamespace(rollout=Rollout(rows, scores, [2], 0))).status == status
+
+
+@pytest.mark.parametrize(
+    ("overrides", "question", "status"),
+    [
+        (("env.sticky=0.005",), STICKY, PASS),
+        (("env.sticky=1",), STICKY, PASS),
+        (("env.max_episode_frames=600",), "random play scores", SKIPPED),
+        (("env.frameskip=2",), "random play scores", SKIPPED),
+        (("env.life_loss=false",), "FIRE is pressed once", SKIPPED),
+        (("algo.vf_coeff=0",), "every parameter has a gradient", PASS),
+    ],
+    ids=["rarely sticky", "always sticky", "short games", "two frames", "no lost lives", "no critic"],
+)
+def test_settings_that_leave_nothing_to_see_are_no_fault(overrides, question, status, make_subject):
+    short = ("algo.num_envs=2", "algo.horizon=8", "model.hidden=16", *overrides)
+    (finding,) = ask(make_subject("algo=ppo", "env=assault", "algo.minibatch_size=16", *short), question).values()
+    assert finding.status == status, finding.found
+
+
+def give_weights(monkeypatch, weights: dict) -> None:
+    """Let a checkpoint have these weights: name -> tensor."""
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    monkeypatch.setattr("probes.subject.read_weights", lambda checkpoint: arrays)
+
+
+def test_the_worker_of_a3c_plays_with_the_weights_of_the_checkpoint(make_subject, compose, monkeypatch):
+    words = (*SMALL, "algo=a3c", "algo.num_workers=1", "algo.num_envs=2")
+    give_weights(monkeypatch, {k: w + 1 for k, w in make_subject(*words).net.state_dict().items()})
+    audited = Subject(compose(words), Path("checkpoints/best"))
+    try:
+        for mine, learner_s in zip(audited.runner.module.parameters(), audited.net.parameters(), strict=True):
+            assert mine is not learner_s and torch.equal(mine, learner_s)
+    finally:
+        audited.close()
+
+
+def test_a_checkpoint_of_another_model_is_refused(make_subject, compose, monkeypatch):
+    give_weights(monkeypatch, make_subject(*SMALL, "algo=ppo", "model.hidden=[4]").net.state_dict())
+    with pytest.raises(Mistake, match="checkpoints/best"):
+        Subject(compose((*SMALL, "algo=ppo")), Path("checkpoints/best"))
+
+
+def test_the_files_name_the_checkpoint_and_its_agent_steps(make_subject, tmp_path):
+    (tmp_path / "progress.json").write_text('{"agent_steps": 5000}')
+    subject = make_subject(*SMALL, "algo=ppo")
+    content = describe_audit(subject, [], "ppo on cartpole", tmp_path, 1.0)
+    assert (content["checkpoint"], content["agent_steps"]) == (str(tmp_path), 5000)
+    assert f"{tmp_path}, 5,000 agent steps" in format_files(content, "")["audit.md"]
+    new = describe_audit(subject, [], "ppo on cartpole", None, 1.0)
+    assert (new["checkpoint"], new["agent_steps"]) == (None, 0)
+
+
 # Faults in what trains: functions that break it in the algorithm `where`, and the questions that have to see them.
-GRADIENT, CLIP = "the gradient of an update", "the clip range"
 ADVANTAGES, RETURNS = "advantages are sums", "returns are discounted"
 LOSSES = {"ppo": "ppo_loss", "a2c": "a2c_loss", "pg": "pg_loss"}
 
@@ -173,6 +284,31 @@ def keep_clip_range(monkeypatch, where):
 def draw_with_replacement(monkeypatch, where):
     draw = lambda n, generator=None: torch.randint(n, (n,), generator=generator)  # noqa: E731
     monkeypatch.setattr(torch, "randperm", draw)
+
+
+def keep_the_order(monkeypatch, where):
+    monkeypatch.setattr(torch, "randperm", lambda n, generator=None: torch.arange(n))
+
+
+def cut_unevenly(monkeypatch, where):
+    cut = lambda numbers, parts: numbers.split([len(numbers) - parts + 1] + [1] * (parts - 1))  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "tensor_split", cut)
+
+
+def play_the_same_envs(monkeypatch, where):
+    first = property(lambda self: 0, lambda self, number: None)
+    monkeypatch.setattr(VectorEnvRunner, "_first", first, raising=False)
+
+
+def record_no_final_values(monkeypatch, where):
+    right = VectorEnvRunner.sample
+
+    def sample(self):
+        rollout = right(self)
+        columns = dict(rollout.arrays) | {"final_values": np.zeros_like(rollout["final_values"])}
+        return Rollout(columns, rollout.scores, rollout.lengths, 0)
+
+    monkeypatch.setattr(VectorEnvRunner, "sample", sample)
 
 
 def leave_out_rows(monkeypatch, where):
@@ -229,7 +365,6 @@ def put_epsilon_outside(monkeypatch, where):
     monkeypatch.setattr("algorithms.learner.make_optimizer", make)
 
 
-RESUMED, SHOWN, ONE_STEP = "a run that is resumed", "every epoch shows", "an update is one step"
 FAULTS = {
     "ppo": {
         forget_gamma_and_lambda: (ADVANTAGES, GRADIENT),
@@ -239,13 +374,16 @@ FAULTS = {
         clip_nothing: (GRADIENT, CLIP),
         keep_clip_range: (CLIP,),
         draw_with_replacement: (SHOWN,),
+        keep_the_order: (SHOWN,),
+        cut_unevenly: (SHOWN,),
         leave_out_rows: (SHOWN,),
         take_all_rows_at_once: (SHOWN,),
         lose_the_gradient: ("a gradient that is too long",),
         begin_again: (RESUMED,),
-        give_workers_one_stream: ("workers, envs and actions",),
+        play_the_same_envs: (STREAMS,),
         ignore_time_limits: (TIME_LIMIT, GRADIENT),
-        prefer_the_first_action: ("actions are drawn",),
+        record_no_final_values: (FINAL_VALUES,),
+        prefer_the_first_action: (DRAWN,),
     },
     "a2c": {
         forget_gamma_and_lambda: (ADVANTAGES, GRADIENT),
@@ -261,6 +399,7 @@ FAULTS = {
         negate_weights: (GRADIENT,),
         change_coefficients: (GRADIENT,),
         begin_again: (RESUMED,),
+        give_workers_one_stream: (STREAMS,),
     },
     "pg": {
         forget_gamma_and_lambda: (RETURNS, GRADIENT),
@@ -282,7 +421,8 @@ def test_a_fault_in_what_trains_is_found(algo, make_subject):
     for fault, seen in FAULTS[algo].items():
         with pytest.MonkeyPatch.context() as patch:
             fault(patch, "a2c" if algo == "a3c" else algo)
-            subject.__dict__.pop("first_update", None)
+            for cached in ("first_update", "acted", "cut"):
+                subject.__dict__.pop(cached, None)
             found = {question: f.status for question, f in ask(subject, *seen).items()}
         assert list(found.values()) == [FAIL] * len(seen), (fault.__name__, found)
 
@@ -395,8 +535,8 @@ def learn_with_old_memory(patch):
     patch.setattr(RolloutLearner, "_load_rollout", load)
 
 
-RATIO, STICKY, SAME_ROWS = "the policy that learns", "sticky actions", "the same observation"
-VALUES, FINAL_VALUES, MEMORY = "the recorded values", "the value behind a time limit", "the memory is empty"
+RATIO, SAME_ROWS = "the policy that learns", "the same observation"
+VALUES, MEMORY = "the recorded values", "the memory is empty"
 OF_PIXELS = {  # faults that rounding to bfloat16, or games that do not end in a short Rollout, could hide
     "nature_cnn": {
         turn_entropy: (GRADIENT,),
@@ -427,7 +567,7 @@ def test_a_fault_is_found_in_bfloat16_and_across_the_ends_of_games(model, make_s
     for fault, seen in OF_PIXELS[model].items():
         with pytest.MonkeyPatch.context() as patch:
             fault(patch)
-            for cached in ("rollout", "batch", "spread_learner", "acted", "first_update"):
+            for cached in ("rollout", "batch", "spread_learner", "acted", "cut", "first_update"):
                 subject.__dict__.pop(cached, None)
             found = {question: f.status for question, f in ask(subject, *seen).items()}
         assert list(found.values()) == [FAIL] * len(seen), (fault.__name__, found)
@@ -466,7 +606,7 @@ def test_a_learner_of_one_s_own_differs(line, is_said, make_subject, compose, mo
 
 def press_fire(lost: list[bool], ignored: list[bool]) -> SimpleNamespace:
     """A subject whose random play of one env lost lives, and ignored actions for a FIRE, in these steps."""
-    no, env = np.array([False]), {"fire_on_life_loss": True}
+    no, env = np.array([False]), {"fire_on_life_loss": True, "life_loss": True}
     steps = [SimpleNamespace(terminated=np.array([one]), finished=no, valid=no) for one in lost]
     play = SimpleNamespace(
         transitions=steps, played=[np.array([1])] * len(lost), ignored=[np.array([one]) for one in ignored]
@@ -521,7 +661,6 @@ class Bytes(gymnasium.Env):
 
 
 gymnasium.register("Bytes-v0", Bytes, max_episode_steps=100)
-OWN_WORLDS = "env.id=tests.environments.own_worlds"
 
 
 @pytest.mark.parametrize(
@@ -546,9 +685,6 @@ def test_an_environment_without_chance_does_not_fail_because_seeds_play_the_same
     subject = make_subject("algo=ppo", "env=gymnasium", *SHORT, "env.id=Bytes-v0", "model.hidden=[8]")
     (finding,) = ask(subject, "the same seed plays the same games").values()
     assert finding.status == SKIPPED, finding.found
-
-
-ASSAULT_OF_TWO = ("algo=ppo", "env=assault", "algo.num_envs=2", "algo.horizon=8", "algo.minibatch_size=16")
 
 
 def test_other_frames_and_limits_than_those_that_were_set_are_found(make_subject, monkeypatch):
@@ -653,6 +789,7 @@ def test_the_table_has_a_row_for_every_probe():
         "title": "ppo on cartpole",
         "date": "2026-11-27",
         "commit": "",
+        "checkpoint": None,
         "dtype": "float32",
         "answers": [one, one],
     }

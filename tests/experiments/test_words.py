@@ -82,6 +82,7 @@ def test_what_there_is_no_setting_for_is_said_too(word):
         (["env.id=my.module:Mine-v0"], r"env=gymnasium env\.id="),
         (["env="], r"^env=: .*\bassault\b"),
         (["env=qbert", "env.game=pong"], r"env=qbert .*env\.game=pong\b"),
+        (["env=pong", "env.game=qbert"], r"env=pong .*env\.game=qbert\b"),
         (["seed=range(0,1000000000)"], r"1,000,000,000\b.*\b1000\b"),
     ],
     ids=str,
@@ -89,6 +90,26 @@ def test_what_there_is_no_setting_for_is_said_too(word):
 def test_what_nobody_can_mean_as_it_stands_is_answered_with_what_can_be_meant(words, named):
     with pytest.raises(Mistake, match=named):
         compose_settings(words)
+
+
+@pytest.mark.parametrize(
+    "words", [["env=pong", "env.game=pong"], ["env=atari", "env.game=pong"], ["env=assault", "env=pong"]]
+)
+def test_the_game_that_is_named_last_is_played(words):
+    assert compose_settings(words)["env"]["game"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("typed", "paths"),
+    [
+        ("[a,b/c]", ["a", "b/c"]),
+        ("[~/a=b, rün,2026]", ["~/a=b", "rün", "2026"]),
+        ("['a,b',c]", ["a,b", "c"]),
+        ("[${oc.env:HOME},a b]", ["${oc.env:HOME}", "a b"]),
+    ],
+)
+def test_the_runs_that_are_compared_are_taken_literally(typed, paths):
+    assert parse_overrides([f"runs={typed}"]) == {"runs": paths}
 
 
 # Environments ---------------------------------------------------------------------------------------------------------

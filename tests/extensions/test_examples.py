@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +139,22 @@ def test_the_gradient_of_spo_is_that_of_ppo_where_the_ratio_is_1(monkeypatch):
     ]
     chosen = pulled[torch.arange(16), actions]
     assert (chosen[columns["advantages"] > 0] > 0).all()
+    for unused in ((0.2, 0.1, 0.5, 0.01, None), (0.2, None, 0.5, 0.01, torch.tensor(0.2))):
+        with pytest.raises(ValueError, match="vf_clip"):
+            spo.spo_loss(Categorical(logits), values, batch, *unused)
+
+
+def test_the_best_score_of_a_run_outlives_a_stop(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    callback = importlib.import_module("score_file").ScoreFile
+    run, best = SimpleNamespace(directory=tmp_path, label="seed 1"), []
+    for scores in ([3.0, 9.0], [5.0, 11.0]):  # of the run, and of the run that continues
+        score_file = callback()
+        score_file.on_start(run)
+        for n, score in enumerate(scores):
+            score_file.on_row(run, {"episode_return_mean": score, "agent_steps": n})
+            best.append(json.loads((tmp_path / "best_score.json").read_text())["score"])
+    assert best == [3.0, 9.0, 9.0, 11.0]
 
 
 FROM_SCRATCH = """

@@ -218,8 +218,8 @@ def test_the_game_in_colour_is_the_game_that_the_agent_plays(make_run, sticky, m
             game._screen.step = lambda action, step=game._screen.step: seen.append(step(action)) or seen[-1]
         message, seconds = game.play(1)
         header, moment = header_of(message), seen[-1]
-        assert header["next_score"] - header["score"] == moment.reward
-        assert header["over"] == (moment.terminated or moment.truncated)
+        assert game._score - header["score"] == moment.reward
+        assert game._over == (moment.terminated or moment.truncated)
         assert seconds == len(moment.frames) / 60 and header["shape"][0] == len(moment.frames)
         pressed += not header["decided"]
     assert game.number >= 2 and sum(moment.reward for moment in seen) > 0 and pressed >= 4
@@ -378,6 +378,26 @@ def test_pg_has_no_value_that_was_trained(assault_run):
     game = LiveGame(assault_run, None)
     assert header_of(game.play(1)[0])["value"] is None
     game.close()
+
+
+@pytest.mark.parametrize("broken", ["prepare_player", "open_live_game"])
+def test_a_page_is_told_why_no_game_can_be_opened(broken, assault_run, serve, monkeypatch):
+    def fail(*_):
+        raise ImportError("no module named cv2")
+
+    monkeypatch.setattr(f"pages.watch_server.{broken}", fail)
+    (note,) = read_messages(serve(assault_run), 1)
+    assert note["end"] and note["note"]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_player_without_the_right_to_a_lower_priority_plays(missing, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.delattr("os.SCHED_IDLE") if missing else monkeypatch.setattr("os.sched_setscheduler", refuse)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    prepare_player()
 
 
 def test_so_many_games_are_played_and_no_more(assault_run, serve):
