@@ -231,6 +231,7 @@ class GymnasiumGames(Games):
         if truncated.any():  # Gymnasium gives an array of objects, None where nothing ended
             last = zip(obs, info["final_obs"], strict=True)
             final_obs = np.stack([o if one is None else np.reshape(one, o.shape) for o, one in last])
+            final_obs = final_obs.astype(obs.dtype, copy=False)  # that of its space, as of all other observations
             self._refuse_nonfinite("observation", final_obs)
         return Transition(obs, rewards, terminated, truncated, finished, finished, np.ones(len(obs), bool), final_obs)
 

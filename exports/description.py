@@ -80,7 +80,7 @@ def describe_preprocessing(env: dict) -> dict[str, Any]:
         return {"observation": "as the environment gives it"}
     return {
         "frames_per_action": env["frameskip"],
-        "maximum_of_last_frames": 2,
+        "maximum_of_last_frames": min(2, env["frameskip"]),
         "colours": "gray, by ALE's palette" if env["grayscale"] else "RGB",
         "size": [env["dim"], env["dim"]],
         "resizing": "area averages, as cv2.INTER_AREA",

@@ -133,13 +133,13 @@ def import_callback(part: Part) -> type:
         Mistake: it cannot work.
     """
     kind = import_class(part.name, "callbacks")
-    if not any(callable(getattr(kind, method, None)) for method in METHODS):
-        raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
     own = {name: one for base in reversed(kind.__mro__) if base is not Callback for name, one in vars(base).items()}
     for name, one in own.items():
         near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.85)
         if near and name not in METHODS and name[:1] != "_" and inspect.isfunction(one):
             raise Mistake(f"callbacks={part.name}: {name} is never called; did you mean {near[0]}?", "callbacks")
+        if name in METHODS and inspect.iscoroutinefunction(one):
+            raise Mistake(f"callbacks={part.name}: {name} is async, and nobody awaits it; write def", "callbacks")
         if name in METHODS and inspect.isfunction(one):
             wanted = list(inspect.signature(getattr(Callback, name)).parameters)
             try:
@@ -147,6 +147,9 @@ def import_callback(part: Part) -> type:
             except TypeError as error:
                 how = f"{name}({', '.join(wanted)})"
                 raise Mistake(f"callbacks={part.name}: it has to be {how} ({error})", "callbacks") from error
+    named = {method: getattr(kind, method, None) for method in METHODS}
+    if not any(callable(one) and one is not getattr(Callback, method) for method, one in named.items()):
+        raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
     try:
         inspect.signature(kind).bind(**part.arguments)
     except (TypeError, ValueError) as error:

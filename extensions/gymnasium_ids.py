@@ -137,6 +137,12 @@ def check_observations(env: dict, space: Space) -> None:
         raise Mistake(f"env.id={env['id']}: {what} is {type(part).__name__}, which no network takes; {way_out}")
     space = next(iter(space.values())) if isinstance(space, Dict) and len(space) == 1 else space  # as it is adapted
     shape: Any = space.shape
+    stacked = any(path.endswith(":FrameStackObservation") for path, _ in list_wrappers(env))
+    if stacked and is_picture(space) and len(shape) == 3 and shape[0] < LEAST_SIDE <= min(shape[1:]):
+        raise Mistake(
+            f"env.wrappers: FrameStackObservation makes pictures of {list(shape)}, frames first, and they are read as "
+            f"[height, width, colours]; leave it out and type env.frame_stack={shape[0]}"
+        )
     if is_picture(space) and len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= LEAST_SIDE:
         raise Mistake(
             f"env.id={env['id']}: its pictures are {list(shape)}, colours first, and they are read as "

@@ -18,9 +18,10 @@ def try_game(env: dict) -> None:
     Raises:
         Mistake: it raises an error, an observation is not what its space says, or the reward is not one number.
     """
-    opened, what = open_bare_env(env), "reset(seed=..., options=...) returns observation, info"
+    opened, of_reset = open_bare_env(env), "reset(seed=None, options=None) returns observation, info"
     try:
-        obs, _ = opened.reset(seed=0)
+        what = of_reset
+        obs, _ = opened.reset(seed=0, options=None)  # as a vector of environments calls it
         refuse_observation(env, obs, opened.observation_space)
         opened.action_space.seed(0)
         what = "step(action) returns observation, reward, terminated, truncated, info"
@@ -30,9 +31,11 @@ def try_game(env: dict) -> None:
             raise Mistake(f"env.id={env['id']}: its reward is {reward!r}; return one number")
         refuse_observation(env, obs, opened.observation_space)
         adapted = adapt_actions(adapt_observations(opened, env))
-        adapted.reset(seed=0)
+        adapted.reset(seed=0, options=None)
         adapted.action_space.seed(0)
         adapted.step(adapted.action_space.sample())
+        what = of_reset
+        adapted.reset()  # as after the end of a game
     except Mistake:
         raise
     except (Exception, SystemExit) as error:  # an environment may raise anything

@@ -88,7 +88,7 @@ class LoadedAgent:
         Raises:
             ValueError: the observation has another shape.
         """
-        observation, shape = np.asarray(observation), self.observation_space.shape
+        observation, shape = np.asarray(observation, self.observation_space.dtype), self.observation_space.shape
         is_single = observation.shape == shape
         if not is_single and observation.shape[1:] != shape:
             if self._layout and observation.shape[-2:] == (WIDTH, 3) and observation.ndim in (3, 4, 5):

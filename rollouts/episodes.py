@@ -2,8 +2,8 @@
 
     weights -> EpisodeRunner.sample: new games -> (act, step) until each env has played its share -> Rollout
 
-Every env starts new games and plays equally many. An env that has finished waits for the slowest, and its rows do not
-count: taking the first games that end would fill an update with short games, whose scores differ from long ones.
+Every env starts new games and plays equally many. An env that has played its share plays on until the slowest has, in
+rows that do not count: taking the first games that end would fill an update with short ones, whose scores differ.
 """
 
 import numpy as np

@@ -139,6 +139,32 @@ def test_the_last_picture_of_a_game_that_was_cut_is_handed_over():
     assert (steps[2].obs[..., 0] == 8).all()  # of the next game
 
 
+class Bits(gymnasium.Env):
+    """Shows ones, in another dtype than that of its space."""
+
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, dtype: str, shown: str):
+        self.observation_space, self.shown = gymnasium.spaces.Box(0, 1, (3,), dtype), np.ones(3, shown)
+
+    def reset(self, *, seed=None, options=None):
+        return self.shown, {}
+
+    def step(self, action):
+        return self.shown, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize(("dtype", "shown"), [("float32", "uint8"), ("uint8", "bool"), ("float32", "float64")])
+def test_the_last_observation_of_a_game_has_the_dtype_of_all_others(dtype, shown, num_envs, monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("Bits-v0", Bits, max_episode_steps=2, disable_env_checker=True)
+    monkeypatch.setitem(gymnasium.registry, "Bits-v0", spec)
+    games = make_games(settings_of("Bits-v0", kwargs={"dtype": dtype, "shown": shown}), num_envs, 1)
+    games.reset(1)
+    steps = [games.step(np.zeros(num_envs, np.int64)) for _ in range(2)]
+    assert steps[1].truncated.all() and steps[1].final_obs.dtype == steps[1].obs.dtype == np.dtype(dtype)
+
+
 def test_a_gray_and_small_picture_is_the_mean_of_what_it_stands_for():
     picture = make_games(settings_of("Wide", dim=18, grayscale=True), 1, 1).reset(1)
     assert picture.shape == (1, 18, 18, 1)
@@ -227,6 +253,12 @@ def test_the_same_seed_plays_the_same_game():
         ("Catch", {"wrappers": ["gymnasium.wrappers:NormalizeReward"]}, "ppo", r"statistics of .*NormalizeReward"),
         ("Catch", {"wrappers": [{f"{HERE}:Doubled": {"times": 3}}]}, "ppo", r"Doubled cannot be put around .*times"),
         ("Catch", {"wrappers": [{f"{HERE}:Doubled": 3}]}, "ppo", r"argument: value"),
+        (
+            "Catch",
+            {"kwargs": {"size": 40}, "wrappers": [{"gymnasium.wrappers:FrameStackObservation": {"stack_size": 2}}]},
+            "ppo",
+            r"\[2, 40, 40\], frames first.* env\.frame_stack=2$",
+        ),
         ("Catch", {"wrappers": [{"a:B": {}, "c:D": {}}]}, "ppo", r"argument: value"),
     ],
 )

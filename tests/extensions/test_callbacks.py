@@ -72,11 +72,21 @@ class Short(Callback):
         raise AssertionError
 
 
+class Empty(Callback):
+    def on_step(self, step):
+        raise AssertionError
+
+
+class Async(Callback):
+    async def on_row(self, run, row):
+        raise AssertionError
+
+
 @pytest.fixture(autouse=True)
 def users_code(monkeypatch):
     module = types.ModuleType("users_code")
     module.__file__ = "users_code.py"
-    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Private, Short):
+    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Private, Short, Empty, Async):
         setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "users_code", module)
     HEARD.clear()
@@ -134,6 +144,8 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
         ("users_code:Path", "none of the methods on_start, on_row"),
         ({"users_code:Listener": {"nam": "x"}}, "does not take these arguments .*nam"),
         ("users_code:Misspelt", "on_rows is never called; did you mean on_row"),
+        ("users_code:Empty", "none of the methods on_start, on_row"),
+        ("users_code:Async", "on_row is async"),
         ("users_code:Short", r"has to be on_row\(self, run, row\)"),
         ("nowhere_to_be_found:Listener", "no module nowhere_to_be_found"),
     ],

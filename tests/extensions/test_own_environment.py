@@ -56,7 +56,7 @@ def world():
         ({"step": lambda action: (np.zeros(2), np.ones(1), False, False, {})}, r"its reward is array\(\[1\.\]\)"),
         ({"step": lambda action: (np.zeros(2), None, False, False, {})}, r"its reward is None"),
         ({"step": lambda action: (np.zeros(2), "1", False, False, {})}, r"its reward is '1'"),
-        ({"reset": lambda: np.zeros(2)}, r"seed.*; reset\(seed=\.\.\., options=\.\.\.\) returns observation, info"),
+        ({"reset": lambda: np.zeros(2)}, r"seed.*; reset\(seed=None, options=None\) returns observation, info"),
     ],
 )
 def test_it_is_refused_with_what_is_wrong(arguments, said, world):
@@ -123,6 +123,23 @@ class Forgetful(gymnasium.Wrapper):
 
 class Leaving(gymnasium.Wrapper):
     __init__ = leave
+
+
+class Optionless(gymnasium.Wrapper):
+    def reset(self, seed=None):
+        return self.env.reset(seed=seed)
+
+
+class Seeded(gymnasium.Wrapper):
+    def reset(self, seed, options=None):
+        return self.env.reset(seed=seed, options=options)
+
+
+@pytest.mark.parametrize("wrapper", [Optionless, Seeded])
+def test_a_wrapper_that_cannot_be_reset_as_a_vector_does_is_refused(wrapper, world):
+    env = complete_rules(world() | {"wrappers": [f"{__name__}:{wrapper.__name__}"]})
+    with pytest.raises(Mistake, match=r"options|seed.*; reset\(seed=None, options=None\)"):
+        try_game(env)
 
 
 @pytest.mark.parametrize("wrapper", [Forgetful, Leaving])

@@ -57,6 +57,14 @@ def test_continuous_actions_stay_in_their_box(make_run):
     assert action in agent.action_space and action == 2
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.int64])
+def test_observations_of_another_dtype_are_those_of_the_space(dtype, make_run):
+    agent = load_agent(make_run())
+    given = np.random.default_rng(0).integers(0, 3, (50, 4))
+    same = [agent.act(given.astype(one), greedy=True)[0].tolist() for one in (np.float32, dtype)]
+    assert same[0] == same[1] and len(set(same[0])) == 2
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), ()])
 def test_an_observation_of_another_shape_is_refused(shape, make_run):
     with pytest.raises(ValueError, match=r"\(4,\)"):
