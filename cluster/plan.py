@@ -178,6 +178,17 @@ def choose_dtype(settings: dict[str, Any]) -> str:
     return "bfloat16" if on_gpus else find_fastest_dtype()
 
 
+def list_other_dtypes(plan: Plan, starts: list[dict[str, Any]]) -> str:
+    """Return the dtypes that earlier starts had and this one has not, joined by `and`, where `auto` chose it.
+
+    Args:
+        plan: of this start.
+        starts: the entries of run.json.
+    """
+    dtypes = {(start.get("hardware") or {}).get("dtype", plan.dtype) for start in starts} - {plan.dtype}
+    return " and ".join(sorted(dtypes)) if plan.settings["model"]["dtype"] == "auto" else ""
+
+
 def describe_update(plan: Plan) -> str:
     """Return the size of one update: `8 envs x 128 steps = 1024 per update`."""
     algo = plan.settings["algo"]

@@ -24,13 +24,17 @@ class FailsafeStream(io.TextIOWrapper):
             return super().write(text)
         except OSError as error:
             self.redirect_to_null(error)
-            return len(text)
+        except RuntimeError:  # of a signal's handler, while this thread waits in a write to a slow reader
+            pass
+        return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
             self.redirect_to_null(error)
+        except RuntimeError:  # as above
+            pass
 
     def redirect_to_null(self, error: OSError) -> None:
         """Redirect the stream to /dev/null, together with the text that is still in its buffer."""

@@ -9,7 +9,8 @@ start, since only its newest file counts. One that has lost rows is sent all fro
 all from the first that is not known to have arrived, so MLflow may show some twice. The newest evaluation that comes in
 after the last row is added to that row.
 
-Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seconds at most.
+Nothing here raises an error or waits, but for `close`, which waits CLOSE_S seconds, and EACH_S more for each open run,
+at most.
 """
 
 import math
@@ -169,7 +170,8 @@ class RunLogs:
         return notices + [sentence for sender in self.senders.values() for sentence in sender.take_notices()]
 
     def close(self, limit_s: float | None = None) -> list[str]:
-        """End all runs, and wait until everything is sent, `limit_s` seconds at most, by default CLOSE_S.
+        """End all runs, and wait until everything is sent, `limit_s` seconds at most; by default CLOSE_S, and EACH_S
+        for each open run.
 
         Returns:
             Sentences for the user; one for each logger that has lost rows. run.json has the same.

@@ -3,7 +3,7 @@
 outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     config.yaml       the settings of the run, complete
     run.json          one entry per start: command line, overrides, git commit, packages, hardware
-    git.diff          the uncommitted changes, if there are any, with the untracked files
+    git.diff          the uncommitted changes of the newest start that had any, with the untracked files
     own_modules/      the user's own modules, as they were at the last start
     progress.csv      one row per report
     workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were

@@ -82,10 +82,10 @@ class ProgressTable:
             self._rewrite(rows)
 
     def replace_rows(self, rows: list[dict[str, Any]], value: str) -> None:
-        """Put other rows in the place of those of a run or worker, unless they are as many."""
+        """Put other rows in the place of those of a run or worker, unless they have the same agent steps."""
         known = read_rows(self.path)
         others = [row for row in known if row.get(self.key) != value]
-        if len(known) - len(others) != len(rows):
+        if [r["agent_steps"] for r in known if r.get(self.key) == value] != [r["agent_steps"] for r in rows]:
             merged = [*others, *({self.key: value} | row for row in rows)]
             self._rewrite(sorted(merged, key=lambda row: int(row["agent_steps"])))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ray.tune.search import Searcher
 
 from cluster.local_ray import LOCAL
-from cluster.plan import Plan, describe_update, explain_overshoot, make_plan
+from cluster.plan import Plan, describe_update, explain_overshoot, list_other_dtypes, make_plan
 from environments.games import may_never_end
 from environments.machine import count_cpus
 from environments.screen import format_duration
@@ -22,11 +22,11 @@ from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
-from run_directory.layout import CONFIG, TUNE, format_command, seed_paths, shorten_path
+from run_directory.layout import CONFIG, STARTS, TUNE, format_command, seed_paths, shorten_path
 from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
 from run_directory.progress_table import lacks_rows
-from run_directory.starts import write_start
+from run_directory.starts import read_starts, write_start
 from run_directory.writing import lock_folder
 from runs.display import Display
 from runs.interrupt import Interrupt, stop_on_file_error
@@ -260,8 +260,7 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
         f"{limit}, {describe_update(plan)}, seed{'s' * (len(plan.seeds) > 1)} {', '.join(map(str, plan.seeds))}, "
         f"{format_count(plan.cpus, 'CPU')} for training"
     )
-    room = count_room(plan)
-    if room is not None and room < len(plan.seeds):
+    if (room := count_room(plan)) is not None and room < len(plan.seeds):
         print(f"{room} at a time: a seed takes {format_count(plan.cpus, 'CPU')}, and there are {count_cpus()}")
     for seed, checkpoint in starts.items():
         steps = checkpoints.read_totals(checkpoint)["agent_steps"]
@@ -269,6 +268,8 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     known = list_tuned_configs(settings["algo"]["name"], settings["env"]["name"])
     if known and not (settings["made_for"] or starts):
         print(f"there are tuned settings, too: tuned_configs={' or '.join(known)}")
+    if other := list_other_dtypes(plan, read_starts(run / STARTS)):
+        print(f"warning: model.dtype=auto is {plan.dtype} on this CPU, and was {other} before; name one to keep it")
     if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
         print(f"warning: {note}")
     if may_never_end(settings["env"]):

@@ -91,7 +91,8 @@ class StopCondition(tune.Stopper):
         Interrupt.handle_report(trial_id, result)
         if result["failure"] or self.is_finished(trial_id, result):
             return True
-        Interrupt.check_disk_space(self.folder)
+        with stop_on_file_error(self.folder, may_save=False):  # Tune would end with a traceback
+            Interrupt.check_disk_space(self.folder)
         return Interrupt.stop_requested
 
     def stop_all(self) -> bool:

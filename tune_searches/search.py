@@ -17,7 +17,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cluster.local_ray import LOCAL
-from cluster.plan import Plan, count_trainings, make_plan
+from cluster.plan import Plan, count_trainings, list_other_dtypes, make_plan
 from environments.machine import count_cpus
 from environments.passwords import mask_passwords
 from environments.screen import Screen, format_score
@@ -90,8 +90,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
         plan = make_plan(settings)
         (folder / SEEDS_CSV).unlink(missing_ok=True)  # of an earlier result, to which more trials or seeds are added
         write_start(folder, settings, argv, overrides, plan.dtype)
-        dtypes = {(start.get("hardware") or {}).get("dtype", plan.dtype) for start in read_starts(folder / STARTS)}
-        if other := " and ".join(sorted(dtypes - {plan.dtype})):
+        if other := list_other_dtypes(plan, read_starts(folder / STARTS)):
             print(f"model.dtype=auto is {plan.dtype} here; scores are compared with those of trials in {other}")
         writer = RunWriter(settings, argv, read_overrides(folder))
         with open_ray(plan):

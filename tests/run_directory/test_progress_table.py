@@ -127,6 +127,16 @@ def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):
     ]
 
 
+@pytest.mark.parametrize("steps", [["10", "25"], ["10"], ["10", "20", "30"], []])
+def test_the_rows_of_a_seed_become_those_of_its_own_table(steps, path):
+    table = ProgressTable(path)
+    for seed, step in [(1, 10), (2, 10), (1, 20), (2, 20)]:
+        table.append({"seed": seed, "agent_steps": step})
+    table.replace_rows([{"agent_steps": step} for step in steps], "1")
+    found = [(row["seed"], row["agent_steps"]) for row in read_rows(path)]
+    assert sorted(found) == sorted([("2", "10"), ("2", "20"), *(("1", step) for step in steps)])
+
+
 def test_a_table_that_somebody_deleted_or_emptied_begins_anew(path):
     table = fill(path, 10, 20)
     path.unlink()

@@ -1,12 +1,16 @@
 """Signals of schedulers and terminals, which go to every process of a run."""
 
+import array
+import fcntl
 import math
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -186,6 +190,35 @@ def test_a_signal_that_comes_again_by_itself_is_no_second_request(number, monkey
     Interrupt.request_stop(number, None)
     assert Interrupt.stop_requested and not killed
     Interrupt.clear()
+
+
+WRITES = """import os, signal
+from command_line.output_streams import protect_output_streams
+from runs.interrupt import Interrupt
+protect_output_streams()
+Interrupt.training = Interrupt.owns_ray = True
+signal.signal(signal.SIGTERM, Interrupt.request_stop)
+while not Interrupt.stop_requested:
+    print("a row " * 1000, flush=True)
+os.write(2, b"in order")
+"""
+
+
+def test_a_signal_that_comes_while_a_row_waits_for_a_slow_reader_stops_in_order():
+    """The handler prints, too, and Python forbids it to write into what is being written."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", WRITES], cwd=RUN_PY.parent, env=environment, **pipes)
+    assert process.stdout and process.stderr
+    unread, before = array.array("i", [0]), -1
+    while not 0 < unread[0] == before:  # the pipe is full
+        before = unread[0]
+        time.sleep(1)
+        fcntl.ioctl(process.stdout, termios.FIONREAD, unread)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)  # it may handle the signal before it is read, which is what can go wrong
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    assert process.stderr.read() == b"in order" and process.wait(120) == 0
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -1,5 +1,8 @@
 """Every tuned config: it builds, and a few seconds of it run."""
 
+import json
+from pathlib import Path
+
 import pytest
 import ray
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -125,14 +128,32 @@ def test_it_builds(name, compose, one_thread):
     assert sum(p.numel() for p in learner.module[DEFAULT_MODULE_ID].unwrapped().parameters()) > 0
 
 
+def write_starts(run: Path, starts: list[dict]) -> None:
+    """Write the run.json of a run with these starts."""
+    (run / "run.json").write_text(json.dumps({"starts": starts}))
+
+
 @pytest.mark.parametrize(("words", "told"), [(["env=cartpole"], True), (["tuned_configs=cartpole_ppo"], False)])
 def test_a_run_without_one_is_told_which_there_are(words, told, compose, capsys, tmp_path):
+    write_starts(tmp_path, [])
     announce_run(make_plan(compose(words)), tmp_path, {})
     assert ("tuned_configs=cartpole_ppo" in capsys.readouterr().out) is told
 
 
+@pytest.mark.parametrize(
+    ("dtype", "earlier", "warned"),
+    [("auto", ["float32", "bfloat16"], True), ("auto", ["float32"], False), ("float32", ["bfloat16"], False)],
+)
+def test_a_run_that_goes_on_in_another_dtype_says_so(dtype, earlier, warned, compose, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.plan.find_fastest_dtype", lambda: "float32")
+    write_starts(tmp_path, [{"hardware": {"dtype": one}} for one in earlier])
+    announce_run(make_plan(compose(["env=cartpole", f"model.dtype={dtype}"])), tmp_path, {})
+    assert ("bfloat16 before" in capsys.readouterr().out) is warned
+
+
 @pytest.mark.parametrize(("more", "warned"), [([], True), (["env.kwargs.max_episode_steps=9"], False)])
 def test_games_without_a_time_limit_are_warned_of(more, warned, compose, capsys, tmp_path):
+    write_starts(tmp_path, [])
     announce_run(make_plan(compose(["env=gymnasium", "env.id=Blackjack-v1", *more])), tmp_path, {})
     assert ("max_episode_steps" in capsys.readouterr().out) is warned
 

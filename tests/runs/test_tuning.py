@@ -79,6 +79,19 @@ def test_a_disk_that_is_full_when_an_evaluation_comes_in_stops_the_run_and_its_r
     assert Interrupt.stop_requested and "No space" in Interrupt.reason
 
 
+def test_a_disk_whose_space_cannot_be_asked_for_stops_the_run(tmp_path, monkeypatch):
+    for name in ("stop_requested", "stop_without_checkpoint", "reason"):
+        monkeypatch.setattr(Interrupt, name, getattr(Interrupt, name))  # and back
+
+    def fail(path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    Interrupt.clear()
+    assert StopCondition(tmp_path, lambda *_: False)("a", {"failure": None, "agent_steps": 1})
+    assert str(tmp_path) in Interrupt.reason and Interrupt.stop_without_checkpoint
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ETIMEDOUT])
 def test_a_checkpoint_that_cannot_be_kept_stops_the_run_and_is_named(number, tmp_path, monkeypatch):
     """Tune would swallow the error, and the run go on for hours with an old checkpoint."""
