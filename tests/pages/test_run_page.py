@@ -376,6 +376,8 @@ const until = async (what, done) => {
 };
 const painted = canvas => canvas.getContext('2d').getImageData(0, 0, 84, 84).data.some((v, i) => i % 4 < 3 && v > 60);
 const key = name => document.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true }));
+const press = (name, on, more) =>
+  on.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true, cancelable: true, ...more }));
 const slider = $('scrubber');
 said.range = [slider.min, slider.max]; slider.value = 42; slider.dispatchEvent(new Event('input'));
 said.at = $('status').textContent;
@@ -387,6 +389,8 @@ said.under = controls.every(it => it.top >= screen.bottom && it.bottom < screen.
 said.bars = [...document.querySelectorAll('#policy i')].map(e => Math.round(parseFloat(e.style.width)));
 await until('painted', () => [...document.querySelectorAll('.sees canvas')].every(painted));
 key('ArrowRight'); said.next = $('status').textContent;
+said.others = press('ArrowLeft', document, { altKey: true }) && press(' ', document.querySelector('summary'));
+said.others &&= $('status').textContent == said.next && $('play').textContent == 'Play';
 key('Home'); said.first = $('status').textContent;
 key(' '); said.playing = $('play').textContent;
 await until('moves', () => parseInt($('status').textContent.split(' ')[2]) > 3);
@@ -408,7 +412,7 @@ def test_a_browser_shows_the_step_that_is_asked_for(assault_page, tmp_path):
     assert f"plays {game['labels'][int(array_of(game['actions'])[41, 0])]}" in said["at"]
     assert said["bars"] == [round(100 * int(p) / 255) for p in array_of(game["policy"])[41]]
     assert said["first"].startswith("agent step 1 of 60") and (said["playing"], said["paused"]) == ("Pause", "Play")
-    assert said["painted"] and said["moves"] and said["fits"] and said["fetched"] == 0
+    assert said["painted"] and said["moves"] and said["fits"] and said["others"] and said["fetched"] == 0
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=NONE)

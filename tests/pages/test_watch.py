@@ -586,7 +586,9 @@ said.status = $('status').textContent; said.share = $('share').textContent; said
 $('speeds').querySelector('[data-speed="0"]').click();
 let still;
 for (let i = 0; i < 30 && !said.paused; i++) { still = picture(); await later(700); said.paused = picture() == still; }
-$('speeds').querySelector('[data-speed="4"]').click();
+const fast = $('speeds').querySelector('[data-speed="4"]');
+fast.focus(); fast.dispatchEvent(new MouseEvent('click', { bubbles: true, detail: 1 }));
+said.blurred = document.activeElement != fast;
 await until('goes_on', () => picture() != still);
 await until('next_game', () => number() != game);
 said.fits = document.documentElement.scrollWidth <= innerWidth;
@@ -604,7 +606,7 @@ def test_a_browser_shows_the_game_the_policy_and_the_curves(assault_run, serve, 
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"stop": stop}))
     with lock_folder(assault_run):  # as the training holds it
         said = run_in_browser(f"{serve(assault_run)}/?token=secret", LOOK, tmp_path, width=500)
-    for what in ("plays", "moves", "policy", "curves", "paused", "goes_on", "next_game", "fits"):
+    for what in ("plays", "moves", "policy", "curves", "paused", "blurred", "goes_on", "next_game", "fits"):
         assert said[what], (what, said)
     assert 97 < said["bars"] < 103 and said["trouble"] == "" and said["fetched"] == 0
     assert "1,000 agent steps" in said["agent"] and re.match(r"game \d+, agent step ", said["game"])
