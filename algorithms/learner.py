@@ -267,10 +267,8 @@ class RolloutLearner(TorchLearner):
 
     def average_terms(self) -> dict[str, float]:
         """Return the means of the loss terms over this update's minibatches, weighted by rows, the norm and the lr."""
-        rows = [
-            torch.stack([torch.as_tensor(v, dtype=torch.float32, device=self._device) for v in terms.values()])
-            for terms in self._log
-        ]
+        scalar = partial(torch.as_tensor, dtype=torch.float32, device=self._device)
+        rows = [torch.stack([*map(scalar, terms.values())]) for terms in self._log]
         shares = torch.tensor(self._shares, device=self._device)
         means = dict(zip(self._log[0], (shares @ torch.stack(rows) / shares.sum()).tolist(), strict=True))
         return means | {"grad_norm": torch.stack(self._norms).mean().item(), "lr": self.lr}

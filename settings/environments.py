@@ -16,9 +16,7 @@ class AtariSettings:
     name: str = any_value("the name under which results are filed")
     game: str = any_value("a game of ALE, such as assault or ms_pacman")
     protocol: str = one_of(tuple(PROTOCOLS), "the rules that scores are published under; sets the fields below")
-    frameskip: int = at_least(
-        1, "emulator frames per agent step; of several, the maximum of the last two is seen", most=16
-    )
+    frameskip: int = at_least(1, "emulator frames per agent step; if several, the last two are maximised", most=16)
     frame_stack: int = at_least(1, "frames that the agent sees at once", most=16)
     dim: int = at_least(8, "height and width of the picture, in pixels", most=210)
     grayscale: bool = any_value("gray instead of RGB")
