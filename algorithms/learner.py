@@ -210,7 +210,7 @@ class RolloutLearner(TorchLearner):
         if not self._is_graphed:
             return self.add_gradient(*compute_loss(*self.forward(minibatch), *settings))
         terms, gradients = self._graphed(None, compute_loss, minibatch, *settings)
-        self._log.append({name: torch.as_tensor(term).clone() for name, term in terms.items()})
+        self._log.append({name: term.clone() for name, term in terms.items()})
         self._shares.append(self._share)
         for p, gradient in zip(self.parameters, torch._foreach_mul(gradients, self._share), strict=True):
             p.grad = gradient if p.grad is None else p.grad + gradient
@@ -276,7 +276,7 @@ class RolloutLearner(TorchLearner):
     def take_mean(self, name: str) -> float:
         """Remove a loss term, which must be there, from the log; returns its mean over this update and all learners."""
         if name not in self._log[0]:
-            raise KeyError(f"the loss has no term '{name}', which a setting like algo.{name}_coeff asks for")
+            raise ValueError(f"the loss has no term '{name}'; return it among the terms, or set algo.{name}_coeff=0")
         means = torch.stack([terms.pop(name) for terms in self._log])
         weights = means.new_tensor(self._shares)  # of all learners they add up to the number of minibatches
         sums = torch.stack([weights @ means, weights.sum()])

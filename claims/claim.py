@@ -208,7 +208,7 @@ def read_content(path: Path, kind: type, derived: tuple[str, ...]) -> dict[str, 
         Mistake: it is no YAML, or has a field too few or too many.
     """
     read_yaml_nodes(path)  # whose messages name the line
-    content = yaml.safe_load(path.read_text()) or {}
+    content = yaml.safe_load(path.read_text("utf-8")) or {}
     known = {one.name: one.default is MISSING for one in fields(kind) if one.name not in derived}
     for key in content:
         if key not in known:

@@ -53,7 +53,6 @@ def compose_settings(overrides: list[str]) -> dict:
     os.environ |= {"SUITE_ROOT": str(ROOT), "SUITE_CONFIG_DIR": str(OwnFolder.path or ROOT)}  # for config.yaml
     if not OmegaConf.has_resolver("protocol"):
         OmegaConf.register_new_resolver("protocol", get_protocol_rule)
-    refuse_two_games(overrides)
     overrides = expand_overrides(overrides)
     for override in overrides:
         if override[:1] == "+":
@@ -80,7 +79,9 @@ def expand_overrides(overrides: list[str]) -> list[str]:
     Raises:
         Mistake: a short form or a file cannot be used.
     """
-    words = [word for override in overrides for word in expand_override(override, list_options("env"))]
+    last = max((i for i, o in enumerate(overrides) if o.startswith("env=")), default=0)  # else its game would stay
+    kept = [o for i, o in enumerate(overrides) if i >= last or not o.startswith("env=")]
+    words = [word for override in kept for word in expand_override(override, list_options("env"))]
     for group in FILE_GROUPS:  # Hydra takes no null for a group that its defaults leave open
         if f"{group}=null" in words:
             last = len(words) - 1 - words[::-1].index(f"{group}=null")
@@ -146,7 +147,7 @@ def quote_path(override: str) -> str:
         return f"++{override}"
     if key in ("env.wrappers", "callbacks"):  # Hydra takes no colon in the key of a dictionary
         return re.sub(r"([\w.]+):([^\W\d]\w*)(?=\s*:)", r"\1\\:\2", override)
-    if key == "runs" and re.fullmatch(r"\[[^][{}'\"]+\]", value):  # a list of paths
+    if key == "runs" and re.fullmatch(r"\[[^][{}'\"\\]+\]", value):  # a list of paths
         return f"runs=[{','.join(quote_path(f'run={path.strip()}')[4:] for path in value[1:-1].split(','))}]"
     # The password in a URL has any character; older lines have the URL in quotes; ${oc.env:NAME} stays a reference.
     a_url = key == "search.storage" and "${" not in value and value[:1] not in "'\""
@@ -197,8 +198,7 @@ def list_values(override: str) -> list[str] | None:
     if isinstance(pattern, Glob):
         if key not in GROUPS:
             raise Mistake(f"{override}: glob matches the options of a group, and {key} is none; list its values")
-        values = pattern.filter(list_options(key))
-        if not values:
+        if not (values := pattern.filter(list_options(key))):
             raise Mistake(f"{override}: nothing matches; there are: {', '.join(list_options(key))}")
     else:
         values = [value.replace("\\:", ":") for value in parsed.sweep_string_iterator()]
@@ -223,7 +223,7 @@ def refuse_two_games(overrides: list[str]) -> None:
     """Refuse two overrides that each choose a game, such as `env=qbert env.game=pong`."""
     last = {o.partition("=")[0]: o.partition("=")[2] for o in overrides}  # it counts where a setting is typed twice
     env, game = last.get("env"), last.get("env.game")
-    if game and env in list_games() and env != game:
+    if {env, game} <= {*list_games()} and env != game:
         raise Mistake(f"env={env} and env.game={game} name two games; leave one out")
 
 
@@ -262,8 +262,7 @@ def refuse_invalid_override(override: str, typed: str) -> None:
     without_texts = re.sub(r"""(['"]).*?\1(?!\s*:)""", "", value)  # quoted values can hold anything
     keys = re.findall(r"[{,]\s*((?:\\:|[^\s{}\[\]:,])+)\s*:", without_texts)
     if isinstance(parsed.value(), dict) and value.count("{") == 1 and len({*keys}) < len(keys):
-        why = f"{max(keys, key=keys.count)} is there twice, and Hydra would drop one"
-        raise Mistake(f"{typed}: {why}; give each a name of its own")
+        raise Mistake(f"{typed}: {max(keys, key=keys.count)} is there twice, and Hydra would drop one; give new names")
     if key in GROUPS and not value:
         raise Mistake(f"{override}: it takes one of {', '.join(list_options(key))}")
     if key in GROUPS and not isinstance(parsed.value(), str) and not (value == "null" and key.startswith("tune")):
@@ -407,4 +406,4 @@ def list_tuned_configs(algo: str, env: str) -> list[str]:
     """Return the options of `tuned_configs` that were made for an algorithm and an environment, sorted."""
     made_for = re.compile(rf"^made_for:\s*{{?algo: {re.escape(algo)},?\s+env: {re.escape(env)}(?![\w.-])", re.MULTILINE)
     paths = {option: find_option_file("tuned_configs", option) for option in list_options("tuned_configs")}
-    return [option for option, path in paths.items() if path and made_for.search(path.read_text(errors="replace"))]
+    return [option for option, path in paths.items() if path and made_for.search(path.read_text("utf-8", "replace"))]

@@ -133,6 +133,8 @@ def import_callback(part: Part) -> type:
         Mistake: it cannot work.
     """
     kind = import_class(part.name, "callbacks")
+    if not any(callable(getattr(kind, method, None)) for method in METHODS):
+        raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
     own = {name: one for base in reversed(kind.__mro__) if base is not Callback for name, one in vars(base).items()}
     for name, one in own.items():
         near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.85)
@@ -147,9 +149,6 @@ def import_callback(part: Part) -> type:
             except TypeError as error:
                 how = f"{name}({', '.join(wanted)})"
                 raise Mistake(f"callbacks={part.name}: it has to be {how} ({error})", "callbacks") from error
-    named = {method: getattr(kind, method, None) for method in METHODS}
-    if not any(callable(one) and one is not getattr(Callback, method) for method, one in named.items()):
-        raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
     try:
         inspect.signature(kind).bind(**part.arguments)
     except (TypeError, ValueError) as error:
@@ -161,10 +160,15 @@ def make_callback(part: Part) -> Any:
     """Make the object of a callback.
 
     Raises:
-        Mistake: its constructor raised an exception, or `import_callback` refuses it.
+        Mistake: its constructor raised an exception, it has only the empty methods of Callback, or `import_callback`
+            refuses it.
     """
     kind = import_callback(part)
     try:
-        return kind(**part.arguments)
+        made = kind(**part.arguments)
     except (Exception, SystemExit) as error:  # a user's constructor may raise anything
         raise Mistake(f"callbacks={part.name}: it cannot be made ({describe_error(error)})") from error
+    methods = [(getattr(made, name, None), getattr(Callback, name)) for name in METHODS]
+    if all(getattr(method, "__func__", method) in (None, empty) for method, empty in methods):
+        raise Mistake(f"callbacks={part.name}: it has none of the methods {', '.join(METHODS)}", "callbacks")
+    return made

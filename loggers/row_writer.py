@@ -37,7 +37,7 @@ class RowWriter:
         self.tables[seed].drop_rows_beyond(agent_steps)
         if self.merged:
             self.merged.drop_rows_beyond(agent_steps, value=str(seed))
-            if rows := read_rows(self.tables[seed].path):  # more than are merged, if the seed was trained by itself
+            if rows := read_rows(self.tables[seed].path):  # others than are merged, if the seed was trained by itself
                 self.merged.replace_rows(rows, str(seed))
         if (self.dirs[seed] / WORKERS_CSV).exists():
             self.open_worker_table(seed).drop_rows_beyond(agent_steps)

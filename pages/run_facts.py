@@ -166,9 +166,9 @@ def describe_audit(run: Path) -> dict[str, Any]:
     Raises:
         Mistake: its file is damaged.
     """
-    content = read_audit(run)
-    if content is None:
+    if (content := read_audit(run)) is None:
         return {"title": "Not audited yet", "lines": [format_command("command=audit", f"run={run}")]}
     lines = [f"{a['status']:8}{a['subject']}: {a['question']} ({a['found']})" for a in content["answers"]]
     numbers = ", ".join(f"{n} {status}" for status, n in Counter(a["status"] for a in content["answers"]).items())
-    return {"title": f"Audit at {content['agent_steps']:,} agent steps: {numbers}", "lines": lines}
+    at = f" at {content['agent_steps']:,} agent steps" if content.get("checkpoint") else ""  # not of earlier versions
+    return {"title": f"Audit{at}: {numbers}", "lines": lines}

@@ -86,9 +86,12 @@ class LoadedAgent:
             The action, or N of them as an array, in `action_space`; and the next state.
 
         Raises:
-            ValueError: the observation has another shape.
+            ValueError: the observation has another shape, or numbers that the dtype of the space does not have.
         """
-        observation, shape = np.asarray(observation, self.observation_space.dtype), self.observation_space.shape
+        given, shape, dtype = np.asarray(observation), self.observation_space.shape, self.observation_space.dtype
+        observation = given.astype(dtype, copy=False) if given.dtype.kind in "biuf" else given
+        if np.issubdtype(dtype, np.integer) and (observation != given).any():
+            raise ValueError(f"the agent observes {dtype}, and numbers of this {given.dtype} observation are others")
         is_single = observation.shape == shape
         if not is_single and observation.shape[1:] != shape:
             if self._layout and observation.shape[-2:] == (WIDTH, 3) and observation.ndim in (3, 4, 5):

@@ -314,7 +314,7 @@ def compare_scores(subject: Subject) -> Finding:
 def compare_episode_scores(subject: Subject) -> Finding:
     """A score is the sum of raw rewards over the whole game."""
     rollout = subject.rollout
-    lasts = [np.flatnonzero(column)[-1] for column in rollout["valid"].T]  # rows before it that FIRE took count, too
+    lasts = [np.flatnonzero(column)[-1] for column in rollout["valid"].T]  # what FIRE scores before it counts, too
     scores = sum(rollout.scores)
     rewards = sum(float(rollout["rewards"][: last + 1, n].sum()) for n, last in enumerate(lasts))
     return judge(
@@ -340,7 +340,11 @@ def compare_rewards(subject: Subject) -> Finding:
 
 
 def read_rewards(subject: Subject, rewards: np.ndarray) -> np.ndarray:
-    """Return what the live loss makes of rewards [n]: at gamma 0 and values of 0, advantages and returns are that."""
+    """Return what the live loss makes of rewards [n]: at gamma 0 and values of 0, advantages and returns are that.
+
+    Raises:
+        Untested: the loss reads no such column.
+    """
     rollout = subject.make_rollout(1, steps=len(rewards))
     names = ("values", "terminated", "truncated", "final_values")
     columns = {name: np.zeros_like(rollout[name]) for name in names} | {"valid": np.ones_like(rollout["valid"])}
@@ -362,14 +366,14 @@ def read_rewards(subject: Subject, rewards: np.ndarray) -> np.ndarray:
 )
 def score_random_play(subject: Subject) -> Finding:
     """Random play scores what is known of it."""
+    if subject.env["frameskip"] != 4 or subject.env["max_episode_frames"] < 108_000:
+        raise Untested("what is known is of agent steps of 4 frames, and of games of up to 108,000")
     total, scores = np.zeros(len(subject.random_play.actions[0])), []
     for step in subject.random_play.transitions:
         total += step.rewards
         scores += total[step.finished].tolist()
         total[step.finished] = 0
     reference = find_random_score(subject.env)
-    if subject.env["frameskip"] != 4 or subject.env["max_episode_frames"] < 108_000:
-        raise Untested("what is known is of agent steps of 4 frames, and of games of up to 108,000")
     if len(scores) < 2 or reference is None:
         raise Untested(f"{len(scores)} games ended; there is no known score to compare with")
     mean, error = float(np.mean(scores)), float(np.std(scores, ddof=1)) / len(scores) ** 0.5

@@ -46,7 +46,8 @@ def list_errors_of_counts(actions: torch.Tensor, logits: torch.Tensor, sizes: Se
     errors = []
     for chosen, part in zip(actions.unbind(1), logits.double().split(tuple(sizes)), strict=True):
         share, drawn = part.softmax(0), chosen.bincount(minlength=len(part)) / len(chosen)
-        errors.append(float(((drawn - share).abs() / (share * (1 - share) / len(chosen)).sqrt()).max()))
+        error = (share * (1 - share) / len(chosen)).sqrt().clamp_min(1e-9)  # 0 where a part has one value
+        errors.append(float(((drawn - share).abs() / error).max()))
     return errors
 
 
@@ -102,7 +103,11 @@ def count_steps(subject: Subject) -> Finding:
 
 
 def measure_scope(subject: Subject, column: str) -> list[tuple[float, float]]:
-    """Return mean and standard deviation of a column in every minibatch of one update; microbatches are one."""
+    """Return mean and standard deviation of a column in every minibatch of one update; microbatches are one.
+
+    Raises:
+        Untested: the loss does not read the column.
+    """
     columns = []
     for minibatch in subject.first_update.minibatches:
         if column not in minibatch:

@@ -38,7 +38,7 @@ def read_totals(checkpoint: Path) -> dict[str, float]:
 
 def list_checkpoints(run: Path) -> list[str]:
     """Return the names of the checkpoints that a run can continue from, the newest first."""
-    return [name for name in TO_RESUME if os.path.isdir(checkpoint_path(run, name))]
+    return [name for name in TO_RESUME if checkpoint_path(run, name).is_dir()]
 
 
 def has_whole_checkpoint(run: Path) -> bool:

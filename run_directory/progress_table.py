@@ -82,11 +82,11 @@ class ProgressTable:
             self._rewrite(rows)
 
     def replace_rows(self, rows: list[dict[str, Any]], value: str) -> None:
-        """Put other rows in the place of those of a run or worker, unless they have the same agent steps."""
+        """Put other rows in the place of those of a run or worker, unless they are the same."""
         known = read_rows(self.path)
-        others = [row for row in known if row.get(self.key) != value]
-        if [r["agent_steps"] for r in known if r.get(self.key) == value] != [r["agent_steps"] for r in rows]:
-            merged = [*others, *({self.key: value} | row for row in rows)]
+        own = [row for row in known if row.get(self.key) == value]
+        if len(own) != len(rows) or any(o.get(k, "") != r[k] for o, r in zip(own, rows, strict=True) for k in r):
+            merged = [*(row for row in known if row.get(self.key) != value), *({self.key: value} | row for row in rows)]
             self._rewrite(sorted(merged, key=lambda row: int(row["agent_steps"])))
 
     def _has_header(self) -> bool:

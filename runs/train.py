@@ -268,8 +268,8 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     known = list_tuned_configs(settings["algo"]["name"], settings["env"]["name"])
     if known and not (settings["made_for"] or starts):
         print(f"there are tuned settings, too: tuned_configs={' or '.join(known)}")
-    if other := list_other_dtypes(plan, read_starts(run / STARTS)):
-        print(f"warning: model.dtype=auto is {plan.dtype} on this CPU, and was {other} before; name one to keep it")
+    if other := list_other_dtypes(plan, read_starts(run / STARTS)[-2:]):
+        print(f"warning: model.dtype=auto is {plan.dtype} here, and was {other} before; name one to keep it")
     if note := describe_flattened_picture(settings["env"], settings["model"]["torso"]):
         print(f"warning: {note}")
     if may_never_end(settings["env"]):

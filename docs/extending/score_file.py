@@ -24,7 +24,8 @@ class ScoreFile(Callback):
         if score > self.best[run.directory]:  # no number is above NaN, the score before the first game has ended
             self.best[run.directory] = score
             text = json.dumps({"score": score, "agent_steps": row["agent_steps"]})
-            (run.directory / "best_score.json").write_text(text)
+            (run.directory / "best_score.part").write_text(text)  # a kill meanwhile leaves the old file whole
+            (run.directory / "best_score.part").replace(run.directory / "best_score.json")
 
     def on_end(self, run: Run, failure: str | None) -> None:
         print(f"{run.label}: {failure or 'ended'}, best score {self.best[run.directory]:.1f}")

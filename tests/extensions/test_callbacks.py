@@ -77,6 +77,11 @@ class Empty(Callback):
         raise AssertionError
 
 
+class MadeLater(Callback):
+    def __init__(self):
+        self.on_row = lambda run, row: "heard"
+
+
 class Async(Callback):
     async def on_row(self, run, row):
         raise AssertionError
@@ -86,7 +91,7 @@ class Async(Callback):
 def users_code(monkeypatch):
     module = types.ModuleType("users_code")
     module.__file__ = "users_code.py"
-    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Private, Short, Empty, Async):
+    for kind in (Listener, OnlyRows, Path, Unusual, Misspelt, Private, Short, Empty, MadeLater, Async):
         setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "users_code", module)
     HEARD.clear()
@@ -144,7 +149,6 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
         ("users_code:Path", "none of the methods on_start, on_row"),
         ({"users_code:Listener": {"nam": "x"}}, "does not take these arguments .*nam"),
         ("users_code:Misspelt", "on_rows is never called; did you mean on_row"),
-        ("users_code:Empty", "none of the methods on_start, on_row"),
         ("users_code:Async", "on_row is async"),
         ("users_code:Short", r"has to be on_row\(self, run, row\)"),
         ("nowhere_to_be_found:Listener", "no module nowhere_to_be_found"),
@@ -153,6 +157,13 @@ def test_the_reason_of_a_callback_stays_that_of_the_stop():
 def test_a_callback_that_cannot_work_is_refused(entry, said):
     with pytest.raises(Mistake, match=f"^callbacks=.*{said}"):
         check_callbacks([entry])
+
+
+def test_a_callback_has_a_method_that_is_called():
+    with pytest.raises(Mistake, match="^callbacks=users_code:Empty: it has none of the methods on_start, on_row"):
+        make_callbacks("users_code:Empty")
+    (made,) = make_callbacks("users_code:MadeLater")[0]._callbacks
+    assert made.on_row(RUN, {}) == "heard"
 
 
 def test_a_private_method_may_have_a_name_like_those_that_are_called():

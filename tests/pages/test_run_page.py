@@ -390,6 +390,7 @@ said.bars = [...document.querySelectorAll('#policy i')].map(e => Math.round(pars
 await until('painted', () => [...document.querySelectorAll('.sees canvas')].every(painted));
 key('ArrowRight'); said.next = $('status').textContent;
 said.others = press('ArrowLeft', document, { altKey: true }) && press(' ', document.querySelector('summary'));
+said.others &&= press('Enter', $('play')) && !press('ArrowRight', $('play')) && !press('ArrowLeft', $('play'));
 said.others &&= $('status').textContent == said.next && $('play').textContent == 'Play';
 key('Home'); said.first = $('status').textContent;
 key(' '); said.playing = $('play').textContent;

@@ -65,6 +65,16 @@ def test_observations_of_another_dtype_are_those_of_the_space(dtype, make_run):
     assert same[0] == same[1] and len(set(same[0])) == 2
 
 
+@pytest.mark.parametrize(("number", "dtype"), [(0.5, np.float32), (-1, np.int64), (300, np.int64)])
+def test_numbers_that_pixels_cannot_be_are_refused(number, dtype, make_run):
+    agent = load_agent(make_run(env=ASSAULT, model=NATURE))
+    pixels = np.full(agent.observation_space.shape, 7, dtype)
+    assert agent.act(pixels)[0] in agent.action_space
+    pixels.flat[0] = number
+    with pytest.raises(ValueError, match="uint8"):
+        agent.act(pixels)
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), ()])
 def test_an_observation_of_another_shape_is_refused(shape, make_run):
     with pytest.raises(ValueError, match=r"\(4,\)"):

@@ -127,14 +127,24 @@ def test_seeds_share_a_table_and_none_drops_the_rows_of_another(path):
     ]
 
 
-@pytest.mark.parametrize("steps", [["10", "25"], ["10"], ["10", "20", "30"], []])
-def test_the_rows_of_a_seed_become_those_of_its_own_table(steps, path):
+@pytest.mark.parametrize(
+    "rows", [{"10": "1", "25": "2"}, {"10": "1"}, {"10": "1", "20": "1", "30": "1"}, {}, {"10": "1", "20": "99"}]
+)
+def test_the_rows_of_a_seed_become_those_of_its_own_table(rows, path):
     table = ProgressTable(path)
     for seed, step in [(1, 10), (2, 10), (1, 20), (2, 20)]:
-        table.append({"seed": seed, "agent_steps": step})
-    table.replace_rows([{"agent_steps": step} for step in steps], "1")
-    found = [(row["seed"], row["agent_steps"]) for row in read_rows(path)]
-    assert sorted(found) == sorted([("2", "10"), ("2", "20"), *(("1", step) for step in steps)])
+        table.append({"seed": seed, "agent_steps": step, "score": 1})
+    table.replace_rows([{"agent_steps": step, "score": score} for step, score in rows.items()], "1")
+    found = [(row["seed"], row["agent_steps"], row["score"]) for row in read_rows(path)]
+    assert sorted(found) == sorted([("2", "10", "1"), ("2", "20", "1"), *(("1", *row) for row in rows.items())])
+
+
+def test_rows_that_are_the_same_are_not_written_again(path, monkeypatch):
+    table = ProgressTable(path)
+    for seed in (1, 2):
+        table.append({"seed": seed, "agent_steps": 10, "of_seed_2": seed - 1 or ""})
+    monkeypatch.setattr(ProgressTable, "_rewrite", lambda *_: pytest.fail("written again"))
+    table.replace_rows([{"agent_steps": "10"}], "1")
 
 
 def test_a_table_that_somebody_deleted_or_emptied_begins_anew(path):

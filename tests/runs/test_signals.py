@@ -213,6 +213,7 @@ def test_a_signal_that_comes_while_a_row_waits_for_a_slow_reader_stops_in_order(
     unread, before = array.array("i", [0]), -1
     while not 0 < unread[0] == before:  # the pipe is full
         before = unread[0]
+        assert process.poll() is None
         time.sleep(1)
         fcntl.ioctl(process.stdout, termios.FIONREAD, unread)
     process.send_signal(signal.SIGTERM)

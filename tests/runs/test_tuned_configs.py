@@ -142,7 +142,11 @@ def test_a_run_without_one_is_told_which_there_are(words, told, compose, capsys,
 
 @pytest.mark.parametrize(
     ("dtype", "earlier", "warned"),
-    [("auto", ["float32", "bfloat16"], True), ("auto", ["float32"], False), ("float32", ["bfloat16"], False)],
+    [
+        ("auto", ["bfloat16", "float32"], True),
+        ("auto", ["bfloat16", "float32", "float32"], False),
+        ("float32", ["bfloat16"], False),
+    ],
 )
 def test_a_run_that_goes_on_in_another_dtype_says_so(dtype, earlier, warned, compose, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.plan.find_fastest_dtype", lambda: "float32")
