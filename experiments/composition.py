@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from environments.own_folder import OwnFolder
-from environments.spelling import list_games, suggest_env
+from environments.spelling import suggest_env
 from experiments.words import expand_override, spell_override
 from experiments.yaml_files import check_global_file, check_group_file, find_key_line, read_yaml_nodes
 from settings.mistakes import Mistake, resolve_path
@@ -53,6 +53,7 @@ def compose_settings(overrides: list[str]) -> dict:
     os.environ |= {"SUITE_ROOT": str(ROOT), "SUITE_CONFIG_DIR": str(OwnFolder.path or ROOT)}  # for config.yaml
     if not OmegaConf.has_resolver("protocol"):
         OmegaConf.register_new_resolver("protocol", get_protocol_rule)
+    refuse_two_games(overrides)
     overrides = expand_overrides(overrides)
     for override in overrides:
         if override[:1] == "+":
@@ -221,10 +222,10 @@ def check_option_file(override: str) -> None:
 
 def refuse_two_games(overrides: list[str]) -> None:
     """Refuse two overrides that each choose a game, such as `env=qbert env.game=pong`."""
-    last = {o.partition("=")[0]: o.partition("=")[2] for o in overrides}  # it counts where a setting is typed twice
-    env, game = last.get("env"), last.get("env.game")
-    if {env, game} <= {*list_games()} and env != game:
-        raise Mistake(f"env={env} and env.game={game} name two games; leave one out")
+    last, envs = {o.partition("=")[0]: o for o in overrides}, list_options("env")  # of a key that is typed twice
+    chosen = [o for o in last.values() if any(word.startswith("env.game=") for word in expand_override(o, envs))]
+    if len({o.partition("=")[2] for o in chosen}) > 1:
+        raise Mistake(f"{' and '.join(chosen)} name two games; leave one out")
 
 
 def refuse_added_key(override: str, key: str, settings: dict) -> None:

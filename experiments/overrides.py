@@ -24,7 +24,6 @@ from experiments.composition import (
     is_file_option,
     list_options,
     parse_overrides,
-    refuse_two_games,
     remove_resume,
 )
 from experiments.config_dir import open_saved_folder, open_typed_folder
@@ -94,7 +93,6 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
         Mistake: an override cannot work.
     """
     refuse_derived_names(overrides)
-    refuse_two_games(overrides)
     # Only these two are parsed first: a run that is read or resumed has an algorithm and an environment of its own.
     start = [o for o in overrides if o.partition("=")[0] in ("resume", "command")]
     command, resume = (parse_overrides(start).get(key) for key in ("command", "resume"))

@@ -414,7 +414,7 @@ def test_a_yaml_file_that_is_no_yaml_is_refused(world, refused):
         ("made_for=abc", "group"),
         ("resume=5", "directory"),
         ("resume=[a]", "directory"),
-        ("output_dir=", "directory"),
+        ("output_dir=", "empty"),
         ("resume=", "leave it out"),  # a script's empty variable must not start a new run
     ],
 )
