@@ -3,7 +3,7 @@
 spread heads, short games -> live env runner -> two Rollouts in a row -> the same network, row by row
 
 The heads of the network are spread, because at the first weights every observation has nearly the same policy; Atari
-games are cut after a few agent steps, so that games end within a Rollout.
+games are cut after a few agent steps, so that games end within a Rollout, other ones where time limits are looked at.
 """
 
 import numpy as np

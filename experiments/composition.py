@@ -222,7 +222,8 @@ def check_option_file(override: str) -> None:
 
 def refuse_two_games(overrides: list[str]) -> None:
     """Refuse two overrides that each choose a game, such as `env=qbert env.game=pong`."""
-    last, envs = {o.partition("=")[0]: o for o in overrides}, list_options("env")  # of a key that is typed twice
+    last = {o.partition("=")[0]: o for o in overrides}  # of a setting that is typed twice the last one counts
+    envs = list_options("env")
     chosen = [o for o in last.values() if any(word.startswith("env.game=") for word in expand_override(o, envs))]
     if len({o.partition("=")[2] for o in chosen}) > 1:
         raise Mistake(f"{' and '.join(chosen)} name two games; leave one out")

@@ -91,7 +91,9 @@ class LoadedAgent:
         given, shape, dtype = np.asarray(observation), self.observation_space.shape, self.observation_space.dtype
         observation = given.astype(dtype, copy=False) if given.dtype.kind in "biuf" else given
         if np.issubdtype(dtype, np.integer) and (observation != given).any():
-            raise ValueError(f"the agent observes {dtype}, and numbers of this {given.dtype} observation are others")
+            raise ValueError(
+                f"the agent observes {dtype}; this {given.dtype} observation has numbers that {dtype} has not"
+            )
         is_single = observation.shape == shape
         if not is_single and observation.shape[1:] != shape:
             if self._layout and observation.shape[-2:] == (WIDTH, 3) and observation.ndim in (3, 4, 5):
