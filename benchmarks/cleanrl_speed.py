@@ -40,7 +40,7 @@ def check_path(parser: argparse.ArgumentParser, path: str | None) -> bool:
     there."""
     if path:
         check_script(parser, path)
-    if path and (why := explain_failing_import(PACKAGES, path, first=True)):
+    if path and (why := explain_failing_import(PACKAGES, str(Path(path).resolve()), first=True)):
         parser.error(
             f"--cleanrl-path {path}: what {SCRIPT} needs is not there ({why}); see benchmarks/cleanrl_speed.py"
         )

@@ -1,6 +1,6 @@
 """A Ray cluster of light hosts (`benchmarks/hosts.py`), and the suite's real command on it, row by row.
 
-    cluster_of(n) -> hosts, the first is the head -> Run: python run.py cluster=ray ... -> rows of progress.csv
+    start_cluster(n) -> hosts, the first is the head -> Run: python run.py cluster=ray ... -> rows of progress.csv
 
 Every host has one CPU for env runners, and the head LEARNER_CPUS more, which fit nowhere else: so the training process
 is on the head, and `spread` gives every host as many env runners. CPUs are only numbers, the cores are the machine's.

@@ -136,6 +136,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=parse_positive, default=30, help="of each line of the table")
     parser.add_argument("--out", type=parse_output_path, default=str(Path("bench_out") / "shards.json"))
     settings = parser.parse_args()
+    if "learn" in settings.work and make_network(settings.model, "float32")[0].recurrent:
+        parser.error(f"--model {settings.model}: an LSTM does not learn in single minibatches; type --work act")
     result: dict = {"machine": describe_machine(), "rounds": []}
     columns = ("work", "rows", "dtype", "neighbours", *WAYS, "shards / openmp")
     print("| " + " | ".join(columns) + " |\n|---|---:|---|" + "---:|" * (len(columns) - 3))

@@ -33,6 +33,7 @@ from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
 DEFAULTS = {"out": "outputs/claims", "output_dir": "outputs", "dry_run": "false", "seeds": str(PLANNED_SEEDS)}
+MOST_DIGITS = 3  # of seeds=
 LEAST_SEEDS = 3  # two are always equally far from their median, so `spread` could not be tested
 
 
@@ -46,11 +47,11 @@ def main(argv: list[str]) -> int:
         if {"-h", "--help"} & set(argv):
             print((__doc__ or "").strip())
             return 0
-        names = [word for word in argv if "=" not in word]
+        names = [word for word in argv if not is_option(word)]
         if not names:
             raise Mistake("name a claim, or all; python -m claims lists them")
         claims = list_claims() if names == ["all"] else list(dict.fromkeys(map(read_claim, names)))
-        options = read_options([word for word in argv if "=" in word])
+        options = read_options(list(filter(is_option, argv)))
         return test_claims(claims, options, argv)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
@@ -61,6 +62,11 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 1
+
+
+def is_option(word: str) -> bool:
+    """Return whether a word is `option=value`; a path may have a `=` too."""
+    return "=" in word and (word.partition("=")[0] in DEFAULTS or not word.endswith(".yaml"))
 
 
 def read_options(words: list[str]) -> dict[str, str]:
@@ -82,8 +88,9 @@ def read_options(words: list[str]) -> dict[str, str]:
         options[key] = value
     if options["dry_run"] not in ("true", "false"):
         raise Mistake(f"dry_run={options['dry_run']}: it takes true or false")
-    if not options["seeds"].isdecimal() or int(options["seeds"]) < LEAST_SEEDS:
-        raise Mistake(f"seeds={options['seeds']}: it takes a number from {LEAST_SEEDS} on; fewer say too little")
+    seeds = options["seeds"]
+    if not seeds.isdecimal() or len(seeds) > MOST_DIGITS or int(seeds) < LEAST_SEEDS:
+        raise Mistake(f"seeds={seeds}: it takes a number from {LEAST_SEEDS} to 999; fewer say too little")
     return options
 
 

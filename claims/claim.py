@@ -106,6 +106,8 @@ def read_claim(name: str) -> Claim:
         Mistake: there is no such claim, or its file cannot be used.
     """
     path = Path(name).expanduser() if name.endswith(".yaml") else ROOM / f"{name}.yaml"
+    if Path(name).expanduser().is_file() and path.suffix != Path(name).suffix:
+        raise Mistake(f"claim {name}: the name of a claim's file ends in .yaml")
     if path.suffix == ".yaml" and path.parent != ROOM and not path.is_file():
         raise Mistake(f"claim {name}: there is no such file; python -m claims lists those of the suite")
     if not path.is_file():

@@ -123,7 +123,12 @@ def record_gradient(subject: Subject, weights: dict[str, torch.Tensor], rollout:
     """Let a new learner of a subject update these weights from a Rollout; returns its only gradient, float [P]."""
     learner, gradients = subject.copy_learner(), []
     learner.net.load_state_dict(weights)
-    learner.move_weights = lambda: gradients.append(torch.cat([p.grad.flatten() for p in learner.parameters]))
+
+    def keep_gradient() -> None:
+        found = [p.grad.flatten() for p in learner.parameters if p.grad is not None]
+        gradients.append(torch.cat(found))
+
+    learner.move_weights = keep_gradient
     learner.update(training_data=RolloutData([rollout]), timesteps={"progress": 0.0})
     (gradient,) = gradients
     return gradient

@@ -15,7 +15,7 @@ from claims.claim import PLANNED_SEEDS, Claim
 from claims.measurements import MEANINGS
 from claims.measures import MEASURES, Progress, compute_windows
 from claims.verdict import Finding, Table, judge_claim
-from evidence.curves import save_figure, shorten_number
+from evidence.curves import escape_math, save_figure, shorten_number
 from run_directory.provenance import describe_commit
 from run_directory.writing import write_file, write_table
 from verdicts.two_arms import format_p
@@ -115,7 +115,7 @@ def draw_figure(
         for index, (arm, seeds) in enumerate(curves.items()):
             lines = np.array([compute_windows(one, claim.until, POINTS) for one in seeds])
             axes[0].plot(x, lines.T, color=f"C{index}", linewidth=0.6, alpha=0.35)
-            axes[0].plot(x, lines.mean(0), color=f"C{index}", linewidth=2, label=arm)
+            axes[0].plot(x, lines.mean(0), color=f"C{index}", linewidth=2, label=escape_math(arm))
         axes[0].set(xlabel="agent steps", ylabel="mean score of a window's games")
         axes[0].xaxis.set_major_formatter(lambda value, _: shorten_number(value))
         axes[0].legend(fontsize="small")
@@ -128,7 +128,7 @@ def draw_figure(
             if finding.prediction.measure == measure and not isinstance(finding.prediction.than, str):
                 one.axhline(finding.prediction.than, color="gray", linestyle=":")
         one.set_title(measure, fontsize="medium")
-        one.set_xticks(range(len(table)), list(table), rotation=20, fontsize="small")
+        one.set_xticks(range(len(table)), list(map(escape_math, table)), rotation=20, fontsize="small")
         one.set_xlim(-0.6, len(table) - 0.4)
-    figure.suptitle(f"{claim.slide}: {judge_claim(findings)}", fontsize="medium")
+    figure.suptitle(escape_math(f"{claim.slide}: {judge_claim(findings)}"), fontsize="medium")
     save_figure(figure, path, dpi=75)

@@ -94,7 +94,11 @@ def refuse_unfit(claim: Claim, grids: list[Grid]) -> None:
         if claim.measurement:
             from claims.measurements import CARTPOLE, CONTENTS
 
-            if arm.name in CONTENTS[claim.measurement].trained and not has_settings(arm, CARTPOLE):
+            if arm.name not in CONTENTS[claim.measurement].trained:
+                continue
+            if not arm.settings["keep_milestones"]:
+                raise Mistake(f"{where}: {claim.measurement} reads a milestone of it; leave out keep_milestones=false")
+            if not has_settings(arm, CARTPOLE):
                 needed = " ".join(CARTPOLE)
                 raise Mistake(f"{where}: {claim.measurement} is measured in another environment or network ({needed})")
             continue
@@ -151,7 +155,13 @@ def is_complete(grid: Grid) -> bool:
     from grids.grid import list_runs
 
     folder = find_folder(grid)
-    refuse_another_grid(folder, grid.experiment, {arm.name: arm.values for arm in grid.arms})
+    try:
+        refuse_another_grid(folder, grid.experiment, {arm.name: arm.values for arm in grid.arms})
+    except Mistake as mistake:  # a grid would take another label, which python -m claims sets itself
+        raise Mistake(
+            f"{folder} holds another training of this name, or one from before its file was changed; give the "
+            "training's file another name, or type another output_dir="
+        ) from mistake
     if not (folder / GRID_JSON).exists():
         return False
     return not list_runs(grid, {arm.name: make_plan(arm.settings) for arm in grid.arms}, folder)[1]

@@ -66,10 +66,10 @@ def film_comparisons(comparisons: list[Comparison], console: Console | None) -> 
                 continue
             display.begin(f"the comparison, {comparisons[game].name}")
             filmed = [film_arm(clip, display, Path(folder)) for clip in chosen]
-            is_first, num_bytes = not figures, num_bytes + sum(map(len, filmed))
-            if is_first or num_bytes <= MAX_BYTES:
+            size = sum(map(len, filmed))
+            if not figures or num_bytes + size <= MAX_BYTES:
                 figures[game, row] = filmed
-                num_clips += len(chosen)
+                num_bytes, num_clips = num_bytes + size, num_clips + len(chosen)
     parts = []
     for game, of_game in enumerate(rows):
         kept = [(row, figures[game, index]) for index, row in enumerate(of_game) if (game, index) in figures]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evidence.grid_arms import is_grid
-from run_directory.layout import list_seed_runs
+from run_directory.layout import HINT, list_seed_runs
 from run_directory.outputs import find_newest_run
-from settings.mistakes import format_error, resolve_path
+from settings.mistakes import Mistake, format_error, resolve_path
 from settings.suggestions import refuse_missing_directory
 
 
@@ -58,6 +58,8 @@ def find_run(path: str) -> Path:
     """
     refuse_missing_directory(path, "runs", ("latest",))
     folder = resolve_path(path, "runs")
+    if path != "latest" and not folder.is_dir():
+        raise Mistake(f"runs={path}: there is no such directory; {HINT}")
     if not is_grid(folder):
         folder = resolve_path(find_newest_run(path, "runs", "outputs", ("train",)), "runs")
         list_seed_runs(folder)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from comparisons.overall import HUMANS, Aggregate, Estimate, Improvement, Overall
 from comparisons.tables import join_cells
+from evidence.curves import escape_math
 from settings.mistakes import format_count
 from verdicts.over_games import MEASURES, bootstrap_profile, compute_profile, has_intervals
 
@@ -150,7 +151,7 @@ def draw_profiles(aggregate: Aggregate) -> Figure:
         axes.set_xscale("symlog", linthresh=1)
     for index, (arm, games) in enumerate(aggregate.scores.items()):
         profile = compute_profile(games, thresholds)
-        axes.step(thresholds, profile, where="post", color=f"C{index}", linewidth=2, label=arm)
+        axes.step(thresholds, profile, where="post", color=f"C{index}", linewidth=2, label=escape_math(arm))
         if has_intervals(games):
             ends = bootstrap_profile(games, thresholds)
             axes.fill_between(thresholds, *ends, step="post", color=f"C{index}", alpha=0.2, linewidth=0)

@@ -7,6 +7,7 @@ The page holds all its data and needs no network.
 """
 
 import html
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -126,7 +127,8 @@ def write_notes(sentences: Iterable[str]) -> list[str]:
 
 def write_table(lines: list[str]) -> str:
     """Return a Markdown table as HTML."""
-    rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    rows = [[cell.strip().strip("`").replace(r"\|", "|") for cell in row] for row in split]
     head, body = rows[0], rows[2:]
     cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
     cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in body]

@@ -85,9 +85,9 @@ def read_runs(groups: list[tuple[str | None, Path]]) -> tuple[list[Run], list[Ru
             if len(found) == 1:
                 raise
             print(f"left out: {error}", file=sys.stderr)
-            without.append(Run(label or found_label, settings, {}, [], one))
+            without.append(Run(found_label if label is None else label, settings, {}, [], one))
             continue
-        runs.append(Run(label or found_label, settings, progress, find_starts(one), one))
+        runs.append(Run(found_label if label is None else label, settings, progress, find_starts(one), one))
     if not runs:
         raise Mistake("none of these runs has rows yet; wait for their first ones")
     names = [f"{run.name} on {run.settings['env']['name']}" for run in runs]

@@ -189,7 +189,7 @@ def list_differences(differences: dict[str, dict[str, Any]]) -> list[str]:
 
 def join_cells(cells: Iterable[str]) -> str:
     """Return one row of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def format_cell(name: str, row: dict[str, Any]) -> str:

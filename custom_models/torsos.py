@@ -6,7 +6,8 @@ learner in every forward pass.
 
     stack uint8 [B, 21, 21, 64] -> convolutions -> fully connected -> features fp32 [B, size]
 
-Pixels enter as whole numbers, which bf16 holds exactly, and the first layer's packed weight carries the scale.
+Pixels enter convolutions as whole numbers, which bf16 holds exactly, and the first layer's packed weight carries the
+scale; MLPTorso divides them, and rounds them so.
 """
 
 import math

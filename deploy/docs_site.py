@@ -5,7 +5,7 @@ docs/*.md as they are -> on_page_markdown -> mkdocs -> site/
 
 import re
 
-LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+)([^)#]+)(#[^)]*)?\)")
+LINK = re.compile(r"!?\[([^\]]+)\]\(((?:\.\./)+)([^)#]+)(#[^)]*)?\)")
 
 
 def on_page_markdown(markdown: str, page, **_) -> str:

@@ -7,9 +7,9 @@ the Metrics tab, writes them as a separate dashboard too, and prints the command
 may run several times.
 """
 
+import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 DASHBOARDS = Path("metrics", "grafana", "dashboards")  # below the folder of a session of Ray
@@ -124,4 +124,6 @@ def write_dashboard(path: Path, dashboard: dict) -> None:
 
 
 if __name__ == "__main__":
-    print(install_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else find_session()))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("session", nargs="?", type=Path, help="a session of Ray, /tmp/ray/session_...; else the newest")
+    print(install_dashboards(parser.parse_args().session or find_session()))

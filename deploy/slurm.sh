@@ -42,15 +42,16 @@ if [ ! -x .venv/bin/python ]; then
     exit 2
 fi
 
-words=("output_dir=$OUTPUT" "$@" resume=auto trust=true)
+added=(resume=auto trust=true) output=("output_dir=$OUTPUT")   # before what is typed, which wins
 for word in "$@"; do
     case $word in
-        -m | --multirun) words=("output_dir=$OUTPUT" "$@" trust=true) ;;  # a grid goes on by itself
-        command=train | command=search) ;;
-        command=*) words=("$@") ;;                    # it reads a run, and has nothing to go on with
+        -m | --multirun) added=(trust=true) ;;        # a grid goes on by itself
+        resume=auto | command=train | command=search) ;;
+        resume=*) output=() ;;                        # the run stays where it is
+        command=*) added=() output=() ;;              # it reads a run, and has nothing to go on with
     esac
 done
-.venv/bin/python run.py "${words[@]}" &
+.venv/bin/python run.py "${output[@]}" "${added[@]}" "$@" &
 run=$!
 if [ "$stopped" = 1 ]; then stop_run; fi              # the signal came before there was a run
 

@@ -72,7 +72,7 @@ def draw_curves(
     score, *small_axes = figure.subplot_mosaic([[0, 0], [1, 2], [3, 4]], height_ratios=(4.5, 1.75, 1.75)).values()
     draw_groups(score, groups, SCORE)
     draw_reference_lines(score, lines)
-    score.set(title=title, xlabel="agent steps", ylabel="mean score of the last 100 full games")
+    score.set(title=escape_math(title), xlabel="agent steps", ylabel="mean score of the last 100 full games")
     score.legend(fontsize="small")
     for axes, (column, name) in zip(small_axes, SMALL_CURVES.items(), strict=True):
         draw_groups(axes, groups, column)
@@ -105,6 +105,11 @@ def draw_scores(groups: dict[str, list[dict[str, np.ndarray]]], lines: list[Refe
     return figure
 
 
+def escape_math(text: str) -> str:
+    """Return a text that matplotlib draws as it is: what stands between two `$` would be read as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def draw_groups(
     axes: Axes, groups: dict[str, list[dict[str, np.ndarray]]], column: str, axis: str = "agent_steps"
 ) -> None:
@@ -118,10 +123,10 @@ def draw_groups(
             name = f"{label}, mean of {len(curves)} seeds" if len(curves) > 1 else label
             if not len(mean[0]):
                 name = f"{label}, {len(curves)} seeds: no part in common"
-            axes.plot(*mean, color=f"C{index}", linewidth=2 if column == SCORE else 1.2, label=name)
+            axes.plot(*mean, color=f"C{index}", linewidth=2 if column == SCORE else 1.2, label=escape_math(name))
         if column == SCORE and axis == "agent_steps":
             dots = [extract_curve(run, EVALUATION[1], EVALUATION[0]) for run in runs if EVALUATION[1] in run]
-            name = f"{label}, evaluations"
+            name = escape_math(f"{label}, evaluations")
             for number, (x, y) in enumerate(dot for dot in dots if len(dot[0])):
                 axes.plot(x, y, "o", color=f"C{index}", markersize=3, label=None if number else name)
 

@@ -2,7 +2,7 @@
 
     python -m evidence.precision <run directory>
 
-    last checkpoint -> 1,024 agent steps, played in bf16 -> the same steps in minibatches, in bf16 and in fp32
+    newest weights -> 1,024 agent steps, played in bf16 -> the same steps in minibatches, in bf16 and in fp32
 
 A policy gradient method compares the policy that played with the policy that learns. If rounding alone changed the
 ratio of the two, clipping would remove good samples; if rounding changed the direction of the gradient, training would
@@ -24,7 +24,7 @@ from playing.agent import load_network
 from playing.saved_settings import read_run_settings
 from playing.whole_games import derive_seeds, open_games
 from run_directory.checkpoints import find_checkpoint
-from run_directory.layout import list_seed_runs
+from run_directory.layout import checkpoint_path, list_seed_runs
 from settings.algorithms import find_base
 from settings.mistakes import EnvironmentFault, Mistake
 
@@ -114,7 +114,8 @@ def main(arguments: list[str]) -> int:
             settings = read_run_settings(run)
             if settings["model"].get("lstm_size") or find_base(settings["algo"]) == "dqn":
                 raise Mistake(f"run={run}: this measures policy gradients of networks without an LSTM; give another")
-            env, checkpoint = settings["env"], find_checkpoint(run, "last")
+            has_last = checkpoint_path(run, "last").is_dir()  # a published agent has the best alone
+            env, checkpoint = settings["env"], find_checkpoint(run, "last" if has_last else None)
             games = open_games(run, env, NUM_ENVS)  # neither rewards nor ends of games are used
             dtypes = "bfloat16", "float32"
             low, full = (load_network(checkpoint, settings["model"] | {"dtype": d}, env, games) for d in dtypes)

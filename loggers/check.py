@@ -87,24 +87,31 @@ def refuse_wandb_without_key() -> None:
 def has_wandb_login() -> bool:
     """Return whether `wandb login` has left a key for W&B's server, in ~/.netrc or the file that NETRC names."""
     named = os.environ.get("NETRC")
-    for path in [Path(named)] if named else [Path("~/.netrc").expanduser(), Path("~/_netrc").expanduser()]:
+    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
         try:
-            if netrc.netrc(path).authenticators(find_wandb_server()):
+            if netrc.netrc(Path(path).expanduser()).authenticators(find_wandb_server()):
                 return True
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, UnicodeDecodeError, netrc.NetrcParseError):
             continue
     return False
 
 
 def find_wandb_server() -> str:
-    """Return the name of W&B's server, with its port if it has one: `api.wandb.ai`."""
+    """Return the name of W&B's server, with its port if it has one: `api.wandb.ai`.
+
+    Raises:
+        Mistake: its address is none.
+    """
     address = os.environ.get("WANDB_BASE_URL")
     if not address:
         saved = configparser.ConfigParser(interpolation=None)
         with suppress(configparser.Error, UnicodeDecodeError):
             saved.read(Path(os.environ.get("WANDB_CONFIG_DIR", WANDB_CONFIG_DIR)).expanduser() / "settings")
         address = saved.get("default", "base_url", fallback="https://api.wandb.ai")
-    return urlparse(address).netloc
+    try:
+        return urlparse(address).netloc
+    except ValueError as error:
+        raise Mistake(f"logger=wandb: {address}, the address of W&B's server, is none ({error})") from error
 
 
 def refuse_mlflow_address(address: str) -> None:

@@ -112,5 +112,7 @@ def record_loss(run: Path, losses: dict[str, dict[str, Any]]) -> None:
         OSError: it cannot be written.
     """
     content = read_json(run / STARTS, dict)
-    content["starts"][-1]["rows_not_sent"] = losses
+    before = content["starts"][-1].setdefault("rows_not_sent", {})
+    for name, loss in losses.items():
+        before[name] = loss | {"rows": loss["rows"] + before.get(name, {}).get("rows", 0)}
     write_file(run / STARTS, json.dumps(content, indent=1))

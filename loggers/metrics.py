@@ -24,24 +24,32 @@ class Metrics:
     Nothing is exported from a Ray on this machine without a dashboard, because no Prometheus reads it.
 
     Args:
-        settings: the settings of the run or search.
+        settings: the settings of the run or search, or of any arm of a grid.
     """
 
     def __init__(self, settings: dict):
         self.enabled = settings["cluster"]["address"] != LOCAL or settings["dashboard"]
-        self.tags = {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
+        self.settings = settings
         self.metrics: dict[str, Counter | Gauge] = {}
         self.totals: dict[tuple[str, int, str], float] = {}  # (run, seed, column) -> the value that its counter has
 
-    def report(self, run: str, seed: int, row: dict[str, Any]) -> None:
-        """Set the metrics of a run and a seed to the values of a new row; values that are not finite are left out."""
+    def report(self, run: str, seed: int, row: dict[str, Any], settings: dict | None = None) -> None:
+        """Set the metrics of a run and a seed to the values of a new row; values that are not finite are left out.
+
+        Args:
+            run: the name of the run in the tags.
+            seed: of the row.
+            row: column of progress.csv -> value.
+            settings: of this run, where those of another were given to the constructor: arms of a grid differ.
+        """
+        names = {group: (settings or self.settings)[group]["name"] for group in ("algo", "env")}
         for name, value in row.items() if self.enabled else ():
             if not math.isfinite(value):
                 continue
             if name not in self.metrics:
                 kind = Counter if name in COUNTERS else Gauge
                 self.metrics[name] = kind(f"rl_{name}", f"{name} of progress.csv", TAGS)
-            metric, tags = self.metrics[name], self.tags | {"run": run, "seed": str(seed)}
+            metric, tags = self.metrics[name], names | {"run": run, "seed": str(seed)}
             if isinstance(metric, Gauge):
                 metric.set(value, tags)
             elif (

@@ -17,7 +17,7 @@ from environments.games import Games, may_never_end
 from environments.machine import find_fastest_dtype
 from playing.rules import apply_rules
 from playing.saved_settings import read_run_settings
-from playing.whole_games import open_games
+from playing.whole_games import explain_unopened, open_games
 from run_directory.checkpoints import read_totals
 from run_directory.manifest import read_state
 from run_directory.weights import read_weights
@@ -54,7 +54,11 @@ class Agent:
         self.run, self.checkpoint = run, checkpoint
         self.settings = read_run_settings(run)
         self.env, self.rule_words = apply_rules(self.settings["env"], rules)
-        if may_never_end(self.env):
+        try:
+            is_endless = may_never_end(self.env)
+        except Exception as error:  # an own environment's module may be missing, or raise anything
+            raise Mistake(explain_unopened(run, error)) from error
+        if is_endless:
             raise Mistake(
                 f"run={run}: env.id={self.env['id']} has no time limit, and an evaluation plays complete games only; "
                 "give it max_episode_steps where it is registered, or train with env.kwargs.max_episode_steps=1000"

@@ -86,11 +86,16 @@ class LoadedAgent:
             The action, or N of them as an array, in `action_space`; and the next state.
 
         Raises:
-            ValueError: the observation has another shape, or numbers that the dtype of the space does not have.
+            ValueError: the observation has another shape, or something else than finite numbers of the dtype of the
+                space.
         """
         given, shape, dtype = np.asarray(observation), self.observation_space.shape, self.observation_space.dtype
-        observation = given.astype(dtype, copy=False) if given.dtype.kind in "biuf" else given
-        if np.issubdtype(dtype, np.integer) and (observation != given).any():
+        if given.dtype.kind not in "biuf":
+            raise ValueError(f"the agent observes {dtype}; this observation has no numbers, but {given.dtype}")
+        with np.errstate(over="ignore", invalid="ignore"):  # the answer follows
+            observation = given.astype(dtype, copy=False)
+        is_other = observation != given if np.issubdtype(dtype, np.integer) else ~np.isfinite(observation)
+        if is_other.any():
             raise ValueError(
                 f"the agent observes {dtype}; this {given.dtype} observation has numbers that {dtype} has not"
             )

@@ -3,7 +3,8 @@
     frames in colours uint8 [N, K, H, 160, 3] -> gray -> maximum over K -> area averages -> uint8 [N, 1, dim, dim]
 
 For programs that have an emulator of their own; `AtariGames` does not use it. Area averages are computed in the order
-of OpenCV's INTER_AREA, which ALE calls: sums that end in a half would be rounded the other way otherwise.
+of OpenCV's INTER_AREA, which ALE calls: sums that end in a half would be rounded the other way otherwise. Where dim is
+10, a few pixels differ by 1 even so.
 """
 
 import numpy as np

@@ -52,10 +52,15 @@ def open_games(run: Path, env: dict, num_envs: int, one_by_one: bool = False) ->
     try:
         return make_games({**env, "life_loss": False}, num_envs, torch.get_num_threads(), one_by_one)
     except Exception as error:  # Gymnasium, or an environment with damaged settings, may raise anything
-        raise Mistake(
-            f"run={run}: its environment cannot be opened here ({format_error(error)}); install or register it, "
-            "and see that env in its config.yaml is whole"
-        ) from error
+        raise Mistake(explain_unopened(run, error)) from error
+
+
+def explain_unopened(run: Path, error: Exception) -> str:
+    """Return the sentence on an environment that cannot be opened; a module of one's own may not be on the path."""
+    return (
+        f"run={run}: its environment cannot be opened here ({format_error(error)}); install or register it, put the "
+        "folder of a module of your own on the path, and see that env in its config.yaml is whole"
+    )
 
 
 def play_games(

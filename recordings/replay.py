@@ -46,7 +46,7 @@ class Replay:
         score: the sum of `rewards`.
         cut: whether a limit has cut the game before its end.
         origin: the source of the game: run, checkpoint, agent_steps, algo, seed, protocol, way, date, packages.
-        actions: int64 [T], or [T, D] for actions of D factors; float32 [T, D] for continuous actions.
+        actions: int64 [T], or [T, D] for actions of D factors; [T, D] of the space's dtype for continuous ones.
         decided: bool [T], false where the protocol and not the agent chose the action: FIRE after a lost life.
         rewards: float64 [T], unclipped.
         policy: float32 [T, P], the policy before each action.

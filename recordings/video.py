@@ -9,6 +9,7 @@ Games of the Atari 2600 draw many sprites only in every other frame. At 60 pictu
 television does. At fewer, each picture is the maximum of two successive frames, which is what agents see.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -117,7 +118,7 @@ def make_video(replay: Replay, path: Path, look: VideoFormat, on_step: Callable[
     scale = look.scale or (ATARI_SCALE if atari else 1)
     sound = atari and look.format == "mp4"
     game = open_game(replay, sound=sound)
-    every = max(1, round(game.fps / fps))  # frames per picture
+    every = max(1, math.ceil(game.fps / fps))  # frames per picture
     pictures = iterate_pictures(replay, game, every, on_step)
     video = reserve_path(path.with_suffix(f".{look.format}"))
     try:

@@ -202,7 +202,7 @@ class Recorder(tune.Callback):
                     writer.add(seed, row, workers)
                 self.logs.report(writer.dirs[seed], row)
                 self.callbacks.add_row(writer.dirs[seed], row)
-            self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row)  # assault_ppo/trials/0007
+            self.metrics.report(str(run.relative_to(self.folder.parent)), seed, row, trial.config.get("settings"))
             self.show(trial.config, result)
 
     def finish_evaluations(self, runs: Iterable[str]) -> None:

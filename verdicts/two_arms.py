@@ -96,8 +96,8 @@ class Verdict:
 
 
 def format_p(p: float) -> str:
-    """Return a p value as text: `0.031`, `<0.001`."""
-    return "<0.001" if p < 0.001 else f"{p:.2g}"
+    """Return a p value as text: `0.031`, `<0.001`; near 0.05, where a verdict turns, with a digit more."""
+    return "<0.001" if p < 0.001 else f"{p:.3g}" if 0.045 <= p < 0.055 else f"{p:.2g}"
 
 
 def format_ratio(ratio: float) -> str:

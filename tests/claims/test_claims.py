@@ -15,12 +15,21 @@ import yaml
 
 from claims.__main__ import main
 from claims.claim import PLANNED_SEEDS, Prediction, list_claims, read_claim, read_training
-from claims.measurements import CONTENTS, MEANINGS, MEASUREMENTS
+from claims.measurements import (
+    CARTPOLE,
+    CONTENTS,
+    MEANINGS,
+    MEASUREMENTS,
+    compute_gradients,
+    open_subject,
+    record_gradient,
+)
 from claims.measures import MEASURES, compute_oscillation, compute_pace, compute_steps_to, compute_windows, measure_arm
 from claims.report import describe_finding, describe_seeds, format_report, write_report
 from claims.training import make_grid, refuse_unfit, refuse_unmeasured
 from claims.verdict import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, judge_claim, judge_predictions
 from claims.wrappers import Levels, Push
+from grids.grid_directory import write_grid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLAIMS = {claim.name: claim for claim in list_claims()}
@@ -79,7 +88,10 @@ def test_every_claim_has_its_row_in_the_docs():
         (["pg_against_dqn", "seed=3"], "stated in the claim's file"),
         (["pg_against_dqn", "outt=x"], "did you mean out?"),
         (["pg_against_dqn", "dry_run=yes"], "true or false"),
-        (["pg_against_dqn", "seeds=2"], "from 3 on"),
+        (["pg_against_dqn", "seeds=2"], "from 3 to 999"),
+        (["pg_against_dqn", "seeds=" + 5000 * "9"], "from 3 to 999"),
+        (["/nowhere/lr=1.yaml"], "there is no such file"),
+        ([__file__], "ends in .yaml"),
         (["/nowhere/mine.yaml"], "there is no such file"),
         (["seeds=3"], "name a claim"),
         (["pg_against_dqn", f"out={__file__}"], "no directory"),
@@ -232,6 +244,20 @@ def test_what_is_measured_on_one_network_is_not_measured_on_another(tmp_path):
     training.write_text("common: [env=cartpole, stop.agent_steps=600]\narms: {a2c: [algo=a2c]}\n")
     code, printed = go(str(path), f"out={tmp_path}")
     assert code == 2 and "model.hidden=[256,256]" in printed and len(printed.splitlines()) == 1, printed
+    training.write_text(training.read_text().replace("env=cartpole,", "env=cartpole, keep_milestones=false,"))
+    code, printed = go(str(path), f"out={tmp_path}")
+    assert code == 2 and "keep_milestones" in printed and len(printed.splitlines()) == 1, printed
+
+
+def test_a_training_that_was_changed_is_not_told_to_take_a_label(tmp_path):
+    path, training = write_claim(tmp_path), tmp_path / "trainings" / "two.yaml"
+    grid = make_grid(read_training(read_claim(str(path)), "two"), 3, str(tmp_path))
+    folder = tmp_path / "grids" / "claims_two"
+    folder.mkdir(parents=True)
+    write_grid(folder, [], [], grid.experiment, {arm.name: arm.values for arm in grid.arms})
+    training.write_text(training.read_text().replace("algo=a2c", "algo=ppo"))
+    code, printed = go(str(path), "seeds=3", f"out={tmp_path}", f"output_dir={tmp_path}")
+    assert code == 2 and "output_dir=" in printed and "label" not in printed, printed
 
 
 def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
@@ -263,12 +289,13 @@ def test_numbers_of_yaml_1_2_are_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_what_a_measurement_has_is_in_its_table_and_in_the_meanings(name):
+def test_what_a_measurement_has_is_in_the_meanings(name):
     assert MEASUREMENTS.keys() == CONTENTS.keys() and set(CONTENTS[name].measures) <= MEANINGS.keys()
 
 
 def test_a_claim_whose_curves_begin_too_late_is_reported_all_the_same(tmp_path):
-    claim = read_claim(str(write_claim(tmp_path, until=50, threshold=None)))
+    slide = r"no mathematics: $\a slide$"
+    claim = read_claim(str(write_claim(tmp_path, until=50, threshold=None, slide=slide)))
     curves = {arm: [rows([100, 200], [10, 20], [1, 1])] * 3 for arm in claim.arms}
     table = {arm: measure_arm(seeds, claim.until, claim.threshold) for arm, seeds in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=False)
@@ -427,6 +454,19 @@ def test_a_tiny_claim_is_trained_once_measured_and_reported(tmp_path):
     code, again = go(*words)
     assert code == 0 and again.splitlines()[-4:] == printed.splitlines()[-4:]
     assert "starting Ray" not in again and "to train" not in again
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("baseline", ["none", "average"])
+def test_the_gradient_of_whole_games_is_that_of_pg_itself(baseline, shared_ray):
+    name = {"none": "returns", "average": "baseline"}[baseline]
+    plain = ("algo.standardize_returns=false", "algo.num_envs=2", "algo.episodes_per_update=2")
+    with open_subject("algo=pg", *CARTPOLE, *plain, f"algo.baseline={baseline}") as subject:
+        rollout = subject.runner.sample()
+        found = compute_gradients(subject, rollout)[name]
+        whole = record_gradient(subject, subject.net.state_dict(), rollout)
+    assert found.norm() > 0
+    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.end_to_end

@@ -94,6 +94,18 @@ def test_a_row_that_would_make_the_page_too_large_is_left_out(tmp_path, filmed, 
     assert shown.count("<video") == 2 and "5 milestones left out" in shown
 
 
+def test_a_row_that_is_left_out_takes_no_room_from_those_that_follow(tmp_path, monkeypatch):
+    sizes = iter([100, 9_000, 200, 300, 400, 500])
+
+    def film(clip, display, folder):
+        return "<video>" + next(sizes) * " "
+
+    monkeypatch.setattr(clips, "film_arm", film)
+    monkeypatch.setattr(clips, "MAX_BYTES", 2_000)
+    [parts] = clips.film_comparisons(compare(write_trained(tmp_path / "a", 10_000)), None)
+    assert "\n".join(parts).count("<video") == 5
+
+
 def test_a_milestone_of_a_smaller_budget_is_no_percentage_of_a_larger_one(tmp_path):
     run = write_trained(tmp_path / "a", 10_000)
     config = run / "config.yaml"

@@ -81,7 +81,7 @@ def test_a_game_without_a_human_score_is_left_out_and_named(grid, tmp_path):
         write_seeds(tmp_path / f"cart_{algo}", [100.0, 200.0], game="CartPole-v1", algo=algo)
     overall = summarize(grid, *(tmp_path / f"cart_{algo}" for algo in SHARES))
     [aggregate] = overall.aggregates
-    assert "CartPole" not in "".join(aggregate.games) and any("cartpole" in note.lower() for note in overall.notes)
+    assert "cartpole" not in aggregate.games and any("cartpole" in note.lower() for note in overall.notes)
     assert [one.games for one in overall.improvements] == [4]  # seeds are compared within their game
 
 

@@ -241,7 +241,7 @@ def slurm_job(tmp_path):
 def test_slurm_requeues_a_run_that_it_warned_and_nothing_else(number, code, again, slurm_job):
     ended, words, requeued = slurm_job(number, code)
     assert (ended, requeued) == (code, again)
-    assert words[0] == "run.py" and words[2:5] == ["env=pong", "seed=[1,2]", "output_dir=typed"]
+    assert words[0] == "run.py" and words[-3:] == ["env=pong", "seed=[1,2]", "output_dir=typed"]
     assert {"resume=auto", "trust=true"} <= set(words)
     settings, _ = run.read_experiment(words[1:])
     assert settings["output_dir"] == "typed", "what is typed wins over $OUTPUT"
@@ -254,6 +254,10 @@ def test_slurm_adds_to_a_command_only_what_it_takes(slurm_job, tmp_path):
     (tmp_path / "words").unlink()
     _, words, _ = slurm_job(signal.SIGTERM, 1, "command=evaluate", "run=agents/assault_ppo")
     assert words == ["run.py", "command=evaluate", "run=agents/assault_ppo"]
+    (tmp_path / "words").unlink()
+    _, words, _ = slurm_job(signal.SIGTERM, 1, "resume=/shared/run", "trust=false")
+    assert [word for word in words if word.startswith(("resume=", "output_dir="))][-1] == "resume=/shared/run"
+    assert words[-1] == "trust=false" and not any(word.startswith("output_dir=") for word in words)
 
 
 def test_slurm_requeues_a_run_that_ends_as_soon_as_it_is_warned_and_needs_no_name_of_a_user(slurm_job, tmp_path):

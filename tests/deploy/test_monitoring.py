@@ -113,7 +113,7 @@ def test_nothing_is_counted_where_nobody_looks(compose):
 
 
 def test_what_grows_is_counted_once_and_all_else_is_a_gauge(compose, monkeypatch):
-    told = []
+    told, labels = [], []
 
     class Told:
         def __init__(self, name, description, tags):
@@ -121,6 +121,7 @@ def test_what_grows_is_counted_once_and_all_else_is_a_gauge(compose, monkeypatch
 
         def inc(self, value, tags):
             told.append((self.name, tags["run"], tags["seed"], value))
+            labels.append((tags["algo"], tags["env"]))
 
         set = inc
 
@@ -134,6 +135,8 @@ def test_what_grows_is_counted_once_and_all_else_is_a_gauge(compose, monkeypatch
     assert [value for name, _, seed, value in told if (name, seed) == ("rl_agent_steps", "1")] == [100, 200, 100]
     other = [("rl_agent_steps", 50), ("rl_entropy", 0.5), ("rl_entropy", 0.4)]
     assert [(name, value) for name, _, seed, value in told if seed == "2"] == other
+    seen.report("grid/a2c", 1, {"entropy": 0.4}, compose(["algo=a2c", "env=pong"]))  # another arm of a grid
+    assert set(labels[:-1]) == {("ppo", "cartpole")} and labels[-1] == ("a2c", "pong")
 
 
 @pytest.mark.slow

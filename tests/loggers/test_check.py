@@ -85,6 +85,16 @@ def test_wandb_without_a_key_is_refused_and_with_one_is_not(installed, monkeypat
     refuse_unusable_loggers({"logger": ["wandb"]})
 
 
+def test_a_netrc_that_cannot_be_read_and_an_address_that_is_none_are_mistakes(installed, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_bytes("# clé\n".encode("latin-1"))
+    with pytest.raises(Mistake, match="^logger=wandb: .*wandb login"):
+        refuse_unusable_loggers({"logger": ["wandb"]})
+    monkeypatch.setenv("WANDB_BASE_URL", "http://[::1")
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    with pytest.raises(Mistake, match=r"^logger=wandb: http://\[::1"):
+        refuse_unusable_loggers({"logger": ["wandb"]})
+
+
 def test_a_mode_that_wandb_does_not_know_is_refused(installed, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "ofline")
     with pytest.raises(Mistake, match="WANDB_MODE=ofline"):

@@ -15,6 +15,7 @@ import pytest
 from environments.checkout import ROOT
 from loggers import run_logs, sender
 from loggers.check import find_place
+from loggers.identity import record_loss
 from loggers.results import send_results
 from loggers.row_writer import RowWriter
 from loggers.run_logs import RunLogs, open_logs
@@ -201,6 +202,14 @@ def test_a_logger_that_raises_in_every_call_loses_every_row_and_the_user_hears_o
     assert "3 of 3 rows were not sent (ConnectionError: the network is gone)" in second
     lost = {"rows": 3, "why": "ConnectionError: the network is gone"}
     assert read_starts_of(run)[-1]["rows_not_sent"] == {"wandb": lost}
+
+
+def test_what_an_evaluation_loses_is_added_to_what_its_run_has_lost(begun_run):
+    run, _ = begun_run("logger=null")
+    for name, rows, why in (("mlflow", 5, "a"), ("wandb", 1, "b"), ("mlflow", 2, "c")):
+        record_loss(run, {name: {"rows": rows, "why": why}})
+    found = {"mlflow": {"rows": 7, "why": "c"}, "wandb": {"rows": 1, "why": "b"}}
+    assert read_starts_of(run)[-1]["rows_not_sent"] == found
 
 
 def test_a_logger_that_hangs_holds_nobody_up_and_is_ended(fake_wandb, begun_run):

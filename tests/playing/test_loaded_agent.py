@@ -75,6 +75,12 @@ def test_numbers_that_pixels_cannot_be_are_refused(number, dtype, make_run):
         agent.act(pixels)
 
 
+@pytest.mark.parametrize("given", [[1e300, 0, 0, 0], [np.nan, 0, 0, 0], np.array(["1", None, 0, 0], object)])
+def test_an_observation_that_is_no_finite_numbers_is_refused(given, make_run):
+    with pytest.raises(ValueError, match="float32"):
+        load_agent(make_run()).act(np.asarray(given))
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), ()])
 def test_an_observation_of_another_shape_is_refused(shape, make_run):
     with pytest.raises(ValueError, match=r"\(4,\)"):
@@ -99,6 +105,14 @@ def test_an_agent_plays_environments_of_one_s_own(world, make_run):
     seed, _ = derive_seeds(1)
     expected = evaluate(run, episodes=1, ways=("greedy",))["greedy"]["mean"]
     assert play_game(load_agent(run), seed, greedy=True) == pytest.approx(expected)
+
+
+def test_an_agent_of_an_environment_of_ones_own_needs_its_module(make_run):
+    run = make_run()
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("id: CartPole-v1", "id: nowhere_at_all:Own-v0"))
+    with pytest.raises(Mistake, match="nowhere_at_all"):
+        load_agent(run)
 
 
 def test_an_agent_with_a_torso_of_ones_own_needs_its_module(make_run, tmp_path, monkeypatch):

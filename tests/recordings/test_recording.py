@@ -178,6 +178,15 @@ def test_a_video_has_the_format_size_and_pictures_that_were_asked_for(look, word
     assert np.array_equal(drawn[::scale, ::scale], expected)
 
 
+@pytest.mark.parametrize(("fps", "rate"), [(15, 10), (30, 20)])
+def test_a_video_has_no_more_pictures_per_second_than_it_was_asked_for(fps, rate, make_run):
+    run = make_run("Drawn-v0")
+    assert command_line.main(["command=record", f"run={run}", "games=1", f"fps={fps}"]) == 0
+    (path,) = recordings(run, "mp4")
+    with av.open(str(path)) as video:
+        assert float(video.streams.video[0].average_rate) == pytest.approx(rate, rel=0.01)
+
+
 def test_a_picture_of_several_frames_is_the_maximum_of_the_last_two_where_sprites_flicker():
     frames = [np.full((1, 1, 3), value, np.uint8) for value in (9, 5, 3)]
     assert combine_frames(frames, flickers=True).max() == 5 and combine_frames(frames, flickers=False).max() == 3

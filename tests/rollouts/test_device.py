@@ -106,12 +106,14 @@ def test_threads_are_given_back_after_an_error():
 def test_a_network_gives_the_same_bits_with_one_thread_and_with_two(model, dtype, make_runner):
     size = ["model.lstm_size=16"] if model == "cnn_lstm" else ["model.hidden=32"] if model == "impala" else []
     runner = make_runner("env=assault", f"model={model}", f"model.dtype={dtype}", *size, "algo.num_envs=4")
+    torch.set_num_threads(2)  # the runner was made for one
     net, random = runner.module, np.random.default_rng(0)
     state = tuple(torch.randn_like(part) for part in net.make_initial_state(4))
     with torch.inference_mode():
         for _ in range(5):
             obs = torch.from_numpy(random.integers(0, 256, (4, *net.observation_space.shape), np.uint8))
             act = partial(net.act, obs, net.pack(), state)
+            assert torch.get_num_threads() == 2
             assert have_equal_bits(act(), run_in_one_thread(act))
 
 

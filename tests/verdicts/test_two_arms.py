@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from verdicts.two_arms import compare_arms, correct_holm, count_needed_seeds, t_paired, t_welch
+from verdicts.two_arms import compare_arms, correct_holm, count_needed_seeds, format_p, t_paired, t_welch
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(10, 1, 5), RNG.normal(11, 4, 7)
@@ -108,6 +108,16 @@ def test_no_advice_contradicts_the_interval():
     assert unclear.high > 1.5 and "have shown" not in unclear.describe()
     [unequal] = compare_arms({"a": [100.0, 140.0], "b": list(np.exp(RNG.normal(4.8, 0.3, 10)))})
     assert f"about {unequal.seeds_needed} of each" in unequal.describe()
+
+
+def test_a_p_on_either_side_of_the_limit_does_not_read_alike():
+    assert [format_p(p) for p in (0.0498, 0.0502, 0.031, 0.11, 0.0001)] == [
+        "0.0498",
+        "0.0502",
+        "0.031",
+        "0.11",
+        "<0.001",
+    ]
 
 
 def test_the_sentence_names_the_better_arm_the_effect_and_what_more_seeds_would_show():
