@@ -35,7 +35,7 @@ PANELS = {  # title -> label of a curve -> the studies of its seeds, each with t
             "2026-11-30_a3c_10m_seed_2": "a3c assault",
             "2026-11-30_a3c_10m_seed_3": "a3c assault",
         },
-        "PPO": {"2026-11-26_gpu_ppo_10m": "64 envs x 32"},
+        "PPO": {"2026-12-01_ppo_10m_paper": "ppo assault"},
     },
 }
 NAMES = ("PG", "A2C", "A3C", "PPO")  # a colour each
