@@ -65,8 +65,10 @@ def main(argv: list[str]) -> int:
 
 
 def is_option(word: str) -> bool:
-    """Return whether a word is `option=value`; a path may have a `=` too."""
-    return "=" in word and (word.partition("=")[0] in DEFAULTS or not word.endswith(".yaml"))
+    """Return whether a word is `option=value`; the path of a claim may have a `=` too."""
+    key, equals, _ = word.partition("=")
+    is_path = word.endswith(".yaml") and ("/" in key or os.path.isfile(word))
+    return bool(equals) and (key in DEFAULTS or not is_path)
 
 
 def read_options(words: list[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ claims/trainings/<name>.yaml -> Training: arms and budget, which several claims 
 """
 
 import math
+import os
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from experiments.yaml_files import read_yaml_nodes
-from settings.mistakes import Mistake
+from settings.mistakes import Mistake, resolve_path
 from settings.suggestions import suggest_option
 
 ROOM = Path(__file__).resolve().parent
@@ -105,12 +106,13 @@ def read_claim(name: str) -> Claim:
     Raises:
         Mistake: there is no such claim, or its file cannot be used.
     """
-    path = Path(name).expanduser() if name.endswith(".yaml") else ROOM / f"{name}.yaml"
-    if Path(name).expanduser().is_file() and path.suffix != Path(name).suffix:
-        raise Mistake(f"claim {name}: the name of a claim's file ends in .yaml")
-    if path.suffix == ".yaml" and path.parent != ROOM and not path.is_file():
-        raise Mistake(f"claim {name}: there is no such file; python -m claims lists those of the suite")
-    if not path.is_file():
+    is_own = name.endswith(".yaml")
+    path = resolve_path(name, "claim") if is_own else ROOM / f"{name}.yaml"
+    if not os.path.isfile(path):  # which raises nothing, whatever the name
+        if is_own and path.parent != ROOM:
+            raise Mistake(f"claim {name}: there is no such file; python -m claims lists those of the suite")
+        if os.path.isfile(os.path.expanduser(name)):
+            raise Mistake(f"claim {name}: the name of a claim's file ends in .yaml")
         raise Mistake(f"claim {name}: {suggest_option(name, sorted(one.stem for one in ROOM.glob('*.yaml')))}")
     content = read_content(path, Claim, ("name", "path"))
     if not isinstance(content["predictions"], list) or not content["predictions"]:

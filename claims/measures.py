@@ -57,8 +57,8 @@ def compute_oscillation(windows: np.ndarray) -> float:
     """Return how far a curve is below its best so far, as a share of the best: the mean of its second half.
 
     Returns:
-        0 for a curve that never falls, 1 for one that is at 0 from the middle on; nan where the best is not above 0
-        yet when the second half begins, since there is no share then.
+        0 for a curve that never falls, 1 for one that is at 0 from the middle on, more below 0; nan where the best is
+        not above 0 yet when the second half begins, since there is no share then.
     """
     best = np.maximum.accumulate(windows)
     half = slice(len(windows) // 2, None)

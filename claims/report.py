@@ -52,7 +52,8 @@ def format_report(claim: Claim, findings: list[Finding], table: Table, command: 
         effect, interval = f"{one.effect:+.3g}", f"{one.low:+.3g} to {one.high:+.3g}"
         if np.isnan(one.effect):
             effect, interval = "a seed has no such number", ""
-        lines += [f"| {one.prediction.describe()} | {effect} | {interval} | {p} | {one.verdict} |"]
+        sentence = one.prediction.describe().replace("|", r"\|")
+        lines += [f"| {sentence} | {effect} | {interval} | {p} | {one.verdict} |"]
     measures = list_measures(table)
     seeds = min(len(values) for columns in table.values() for values in columns.values())
     if remark := describe_seeds(seeds):
@@ -61,7 +62,8 @@ def format_report(claim: Claim, findings: list[Finding], table: Table, command: 
     lines += [f"| arm | seeds | {' | '.join(measures)} |", f"|---|---:|{'---:|' * len(measures)}"]
     for arm, columns in table.items():
         cells = [f"{columns[name].mean():.3g} ± {columns[name].std(ddof=1):.2g}" for name in measures]
-        lines += [f"| {arm} | {len(next(iter(columns.values())))} | {' | '.join(cells)} |"]
+        name = arm.replace("|", r"\|")
+        lines += [f"| {name} | {len(next(iter(columns.values())))} | {' | '.join(cells)} |"]
     lines += ["", *(f"- `{name}`: {(MEASURES | MEANINGS)[name]}" for name in measures)]
     lines += ["", f"![what was measured]({claim.name}.png)", ""]
     lines += [f"Every seed: [{claim.name}.csv]({claim.name}.csv). Commit {describe_commit()}."]

@@ -10,7 +10,7 @@ from claims.claim import Claim, Training
 from claims.measures import COLUMNS, MEASURES, OF_A_THRESHOLD, Progress
 from experiments.overrides import check_overrides
 from grids.arms import REFUSED_SETTINGS, TAKEN_NAMES, Arm, Grid, compute_grid_key
-from grids.grid_directory import refuse_another_grid
+from grids.grid_directory import AnotherGrid, refuse_another_grid
 from run_directory.layout import GRID_JSON, list_seed_runs
 from run_directory.progress_table import read_progress
 from settings.mistakes import Mistake
@@ -157,7 +157,7 @@ def is_complete(grid: Grid) -> bool:
     folder = find_folder(grid)
     try:
         refuse_another_grid(folder, grid.experiment, {arm.name: arm.values for arm in grid.arms})
-    except Mistake as mistake:  # a grid would take another label, which python -m claims sets itself
+    except AnotherGrid as mistake:  # it would take another label, which python -m claims sets itself
         raise Mistake(
             f"{folder} holds another training of this name, or one from before its file was changed; give the "
             "training's file another name, or type another output_dir="

@@ -65,11 +65,12 @@ def film_comparisons(comparisons: list[Comparison], console: Console | None) -> 
             if num_bytes >= MAX_BYTES or num_clips + len(chosen) > MAX_CLIPS:
                 continue
             display.begin(f"the comparison, {comparisons[game].name}")
+            num_clips += len(chosen)  # those that are left out take time too
             filmed = [film_arm(clip, display, Path(folder)) for clip in chosen]
             size = sum(map(len, filmed))
             if not figures or num_bytes + size <= MAX_BYTES:
                 figures[game, row] = filmed
-                num_bytes, num_clips = num_bytes + size, num_clips + len(chosen)
+                num_bytes += size
     parts = []
     for game, of_game in enumerate(rows):
         kept = [(row, figures[game, index]) for index, row in enumerate(of_game) if (game, index) in figures]

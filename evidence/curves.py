@@ -106,8 +106,9 @@ def draw_scores(groups: dict[str, list[dict[str, np.ndarray]]], lines: list[Refe
 
 
 def escape_math(text: str) -> str:
-    """Return a text that matplotlib draws as it is: what stands between two `$` would be read as mathematics."""
-    return text.replace("$", r"\$")
+    """Return a text that matplotlib draws as it is: it would read what stands between two `$` as mathematics, and leave
+    what begins with `_` out of a legend."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def draw_groups(

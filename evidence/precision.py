@@ -2,7 +2,8 @@
 
     python -m evidence.precision <run directory>
 
-    newest weights -> 1,024 agent steps, played in bf16 -> the same steps in minibatches, in bf16 and in fp32
+    last checkpoint (of a published agent the best) -> 1,024 agent steps, played in bf16
+        -> the same steps in minibatches, in bf16 and in fp32
 
 A policy gradient method compares the policy that played with the policy that learns. If rounding alone changed the
 ratio of the two, clipping would remove good samples; if rounding changed the direction of the gradient, training would

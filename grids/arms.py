@@ -155,8 +155,6 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         if values is None:
             fixed.append(override)
             continue
-        if override.partition("=")[2].startswith("shuffle("):
-            raise Mistake(f"{override}: a grid is found again by its values in their order; list them")
         if key in (*COMMON_SETTINGS, *COMMON_CLUSTER_SETTINGS):
             raise Mistake(f"{override}: all runs of a grid have it in common; give it one value")
         if key in swept:

@@ -68,6 +68,10 @@ def write_arms(folder: Path, runs: list[GridRun], earlier: Rows) -> None:
     write_table(folder / ARMS_CSV, header, ([rows[row].get(name, "") for name in header] for row in ordered))
 
 
+class AnotherGrid(Mistake):
+    """A directory holds the runs of another grid."""
+
+
 def refuse_another_grid(folder: Path, experiment: str, arms: dict[str, dict[str, str]]) -> None:
     """Refuse to continue a grid with other arms or other settings, which a label would let into the same folder.
 
@@ -77,13 +81,14 @@ def refuse_another_grid(folder: Path, experiment: str, arms: dict[str, dict[str,
         arms: name -> swept values.
 
     Raises:
-        Mistake: another grid is in the folder.
+        AnotherGrid: another grid is in the folder.
+        Mistake: its grid.json is damaged.
     """
     if not (folder / GRID_JSON).exists():
         return
     before = read_grid_file(folder)
     if before["arms"] != mask_passwords(arms) or before.get("experiment") != experiment:
-        raise Mistake(
+        raise AnotherGrid(
             f"{folder} holds another grid: its arms are {', '.join(before['arms'])}, and a setting, or one seed in the "
             "place of several, may differ too; give this one another label"
         )

@@ -89,7 +89,7 @@ def has_wandb_login() -> bool:
     named = os.environ.get("NETRC")
     for path in [named] if named else ["~/.netrc", "~/_netrc"]:
         try:
-            if netrc.netrc(Path(path).expanduser()).authenticators(find_wandb_server()):
+            if netrc.netrc(os.path.expanduser(path)).authenticators(find_wandb_server()):
                 return True
         except (OSError, UnicodeDecodeError, netrc.NetrcParseError):
             continue
@@ -111,7 +111,9 @@ def find_wandb_server() -> str:
     try:
         return urlparse(address).netloc
     except ValueError as error:
-        raise Mistake(f"logger=wandb: {address}, the address of W&B's server, is none ({error})") from error
+        raise Mistake(
+            f"logger=wandb: {mask_passwords(address)}, the address of W&B's server, is none ({error})"
+        ) from error
 
 
 def refuse_mlflow_address(address: str) -> None:

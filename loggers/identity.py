@@ -112,7 +112,8 @@ def record_loss(run: Path, losses: dict[str, dict[str, Any]]) -> None:
         OSError: it cannot be written.
     """
     content = read_json(run / STARTS, dict)
-    before = content["starts"][-1].setdefault("rows_not_sent", {})
+    before = content["starts"][-1].get("rows_not_sent") or {}
+    content["starts"][-1]["rows_not_sent"] = before
     for name, loss in losses.items():
         before[name] = loss | {"rows": loss["rows"] + before.get(name, {}).get("rows", 0)}
     write_file(run / STARTS, json.dumps(content, indent=1))

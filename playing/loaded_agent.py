@@ -94,10 +94,11 @@ class LoadedAgent:
             raise ValueError(f"the agent observes {dtype}; this observation has no numbers, but {given.dtype}")
         with np.errstate(over="ignore", invalid="ignore"):  # the answer follows
             observation = given.astype(dtype, copy=False)
-        is_other = observation != given if np.issubdtype(dtype, np.integer) else ~np.isfinite(observation)
-        if is_other.any():
+            is_whole = dtype is not None and dtype.kind in "biu"  # else the network reads it as float32
+            fits = observation == given if is_whole else np.isfinite(observation.astype(np.float32, copy=False))
+        if not fits.all():
             raise ValueError(
-                f"the agent observes {dtype}; this {given.dtype} observation has numbers that {dtype} has not"
+                f"the agent observes {dtype}; this {given.dtype} observation has numbers that it cannot have"
             )
         is_single = observation.shape == shape
         if not is_single and observation.shape[1:] != shape:

@@ -37,7 +37,7 @@ class VideoFormat(NamedTuple):
 
     format: str = "mp4"  # a key of FPS
     scale: int | None = None  # the side of the square that each pixel becomes; None: 2 for ALE, else 1
-    fps: int | None = None  # pictures per second, at most; None: from FPS
+    fps: int | None = None  # pictures per second, at most; None: about those of FPS
 
 
 def find_replay(replay: str, run: Path | None) -> Path:
@@ -118,7 +118,7 @@ def make_video(replay: Replay, path: Path, look: VideoFormat, on_step: Callable[
     scale = look.scale or (ATARI_SCALE if atari else 1)
     sound = atari and look.format == "mp4"
     game = open_game(replay, sound=sound)
-    every = max(1, math.ceil(game.fps / fps))  # frames per picture
+    every = max(1, math.ceil(game.fps / fps) if look.fps else round(game.fps / fps))  # frames per picture
     pictures = iterate_pictures(replay, game, every, on_step)
     video = reserve_path(path.with_suffix(f".{look.format}"))
     try:

@@ -75,7 +75,7 @@ def refuse_untrusted_directory(folder: Path, overrides: list[str]) -> None:
     Raises:
         Mistake: the directory may be that of another user, and `trust=true` is not among the overrides.
     """
-    if any(override.lower() == "trust=true" for override in overrides):
+    if [one.lower() for one in overrides if one.lower().startswith("trust=")][-1:] == ["trust=true"]:  # the last counts
         return
     newest = (read_starts(folder / STARTS) or [{}])[-1]
     here = identify_user()

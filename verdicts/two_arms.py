@@ -96,8 +96,11 @@ class Verdict:
 
 
 def format_p(p: float) -> str:
-    """Return a p value as text: `0.031`, `<0.001`; near 0.05, where a verdict turns, with a digit more."""
-    return "<0.001" if p < 0.001 else f"{p:.3g}" if 0.045 <= p < 0.055 else f"{p:.2g}"
+    """Return a p value as text: `0.031`, `<0.001`; a p below 0.05, where a verdict turns, never as 0.05."""
+    if p < 0.001:
+        return "<0.001"
+    texts = (f"{p:.{digits}g}" for digits in range(2, 17))
+    return next((text for text in texts if (float(text) < 0.05) == (p < 0.05)), str(p))
 
 
 def format_ratio(ratio: float) -> str:

@@ -29,5 +29,6 @@ class Learner(PGLearner):
     def weigh_returns(self, returns: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         whole = returns.clone()
         for t in range(1, len(whole)):
-            whole[t] = torch.where(self.ends[t - 1], returns[t], whole[t - 1])
+            is_first = self.ends[t - 1] | ~valid[t - 1]  # some vectors have a row between two games that is none
+            whole[t] = torch.where(is_first, returns[t], whole[t - 1])
         return super().weigh_returns(whole, valid)

@@ -212,6 +212,15 @@ def test_an_arm_is_not_named_as_another_folder_of_a_grid(tmp_path, name):
     assert code == 2 and name in printed and len(printed.splitlines()) == 1, printed
 
 
+def test_a_file_that_is_named_like_a_claim_of_the_suite_is_in_nobodys_way(tmp_path, monkeypatch):
+    (tmp_path / "ppo_clip").touch()
+    monkeypatch.chdir(tmp_path)
+    assert go()[0] == 0 and read_claim("ppo_clip").path.parent == ROOT / "claims"
+    for name in ("~nobody_of_this_name", 300 * "x"):
+        code, printed = go(name)
+        assert code == 2 and len(printed.splitlines()) == 1, printed
+
+
 def test_two_trainings_of_a_claim_with_an_arm_of_one_name_are_refused(tmp_path):
     path = write_claim(tmp_path, trainings=["two", "three"])
     (tmp_path / "trainings" / "three.yaml").write_text((tmp_path / "trainings" / "two.yaml").read_text())
@@ -256,8 +265,12 @@ def test_a_training_that_was_changed_is_not_told_to_take_a_label(tmp_path):
     folder.mkdir(parents=True)
     write_grid(folder, [], [], grid.experiment, {arm.name: arm.values for arm in grid.arms})
     training.write_text(training.read_text().replace("algo=a2c", "algo=ppo"))
-    code, printed = go(str(path), "seeds=3", f"out={tmp_path}", f"output_dir={tmp_path}")
+    words = str(path), "seeds=3", f"out={tmp_path}", f"output_dir={tmp_path}"
+    code, printed = go(*words)
     assert code == 2 and "output_dir=" in printed and "label" not in printed, printed
+    (folder / "grid.json").write_text("{")
+    code, printed = go(*words)
+    assert code == 2 and "grid.json" in printed and "output_dir=" not in printed, printed
 
 
 def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):

@@ -106,6 +106,14 @@ def test_a_row_that_is_left_out_takes_no_room_from_those_that_follow(tmp_path, m
     assert "\n".join(parts).count("<video") == 5
 
 
+def test_clips_that_are_left_out_take_time_too(tmp_path, monkeypatch):
+    sizes = iter([100, 9_000, 9_000])  # a fourth clip would find none
+    monkeypatch.setattr(clips, "film_arm", lambda *_: "<video>" + next(sizes) * " ")
+    monkeypatch.setattr(clips, "MAX_BYTES", 2_000)
+    monkeypatch.setattr(clips, "MAX_CLIPS", 3)
+    assert film(write_trained(tmp_path / "a", 10_000)).count("<video") == 1
+
+
 def test_a_milestone_of_a_smaller_budget_is_no_percentage_of_a_larger_one(tmp_path):
     run = write_trained(tmp_path / "a", 10_000)
     config = run / "config.yaml"

@@ -135,10 +135,10 @@ def test_latest_and_a_directory_above_runs_are_the_newest_run_as_for_other_comma
 
 
 def test_a_label_may_have_signs_that_tables_and_figures_read(tmp_path):
-    label, run = r"a|b $\c$", write_run(tmp_path / "run", [1, 2])
+    label, run = r"_a|b $\c$", write_run(tmp_path / "run", [1, 2])
     assert compare([(label, str(run))], str(tmp_path / "out")) == 0
     text, page = ((tmp_path / "out" / name).read_text() for name in ("compare.md", "compare.html"))
-    assert r"| a\|b $\c$ | assault |" in text and r"<td>a|b $\c$</td><td>assault</td>" in page
+    assert r"| _a\|b $\c$ | assault |" in text and r"<td>_a|b $\c$</td><td>assault</td>" in page
 
 
 def test_a_directory_that_is_not_there_is_named_before_slow_imports(tmp_path, monkeypatch):

@@ -256,8 +256,12 @@ def test_slurm_adds_to_a_command_only_what_it_takes(slurm_job, tmp_path):
     assert words == ["run.py", "command=evaluate", "run=agents/assault_ppo"]
     (tmp_path / "words").unlink()
     _, words, _ = slurm_job(signal.SIGTERM, 1, "resume=/shared/run", "trust=false")
-    assert [word for word in words if word.startswith(("resume=", "output_dir="))][-1] == "resume=/shared/run"
-    assert words[-1] == "trust=false" and not any(word.startswith("output_dir=") for word in words)
+    for key, value in (("resume", "/shared/run"), ("trust", "false")):
+        assert [word for word in words if word.startswith(f"{key}=")][-1] == f"{key}={value}"
+    assert not any(word.startswith("output_dir=") for word in words), "a resumed run stays where it is"
+    (tmp_path / "words").unlink()
+    _, words, _ = slurm_job(signal.SIGTERM, 1, "resume=latest", OUTPUT="/shared/o")
+    assert "output_dir=/shared/o" in words and words[-1] == "resume=latest"
 
 
 def test_slurm_requeues_a_run_that_ends_as_soon_as_it_is_warned_and_needs_no_name_of_a_user(slurm_job, tmp_path):

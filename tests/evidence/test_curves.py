@@ -79,6 +79,13 @@ def test_evaluations_are_dots_at_the_agent_steps_of_their_weights(tmp_path, monk
     assert [text.get_text() for text in axes.get_legend().get_texts()].count("a, evaluations") == 1
 
 
+def test_every_label_is_in_the_legend_as_it_was_typed(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves.plt, "close", figures.append)
+    draw_curves(r"$\a game$", {name: [progress(1, 2)] for name in ("_old", r"$\new$")}, [], tmp_path / "curves.png")
+    assert [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()] == [" _old", r"\$\new\$"]
+
+
 def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "curves.png"
     path.write_bytes(b"old")

@@ -64,6 +64,8 @@ def test_files_of_settings_may_have_spaces_and_commas_in_their_paths(tmp_path):
         (["algo=ppo"], ["-m"]),
         (["algo=a2c,a2c"], ["algo=a2c,a2c"]),
         (["algo.lr=shuffle(1e-4,2e-4)"], ["algo.lr=shuffle(1e-4,2e-4)"]),
+        (["algo.lr= shuffle (1e-4,2e-4)"], ["shuffle"]),
+        (["algo.lr=tag(a,shuffle(1e-4,2e-4))"], ["shuffle"]),
         (["algo.lr=interval(0,1)"], ["algo.lr=interval(0,1)", "tune_searches"]),
         (["algo=glob(x*)"], ["algo=glob(x*)", "a2c"]),
         (["algo.lr=glob(x*)"], ["algo.lr=glob(x*)"]),

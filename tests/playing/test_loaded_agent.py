@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from ale_py import ALEInterface, LoggerMode, roms
+from gymnasium.spaces import Box
 from small_worlds import ASSAULT, NATURE
 
 from playing import load_agent
@@ -79,6 +80,14 @@ def test_numbers_that_pixels_cannot_be_are_refused(number, dtype, make_run):
 def test_an_observation_that_is_no_finite_numbers_is_refused(given, make_run):
     with pytest.raises(ValueError, match="float32"):
         load_agent(make_run()).act(np.asarray(given))
+
+
+def test_an_observation_that_is_too_large_for_the_network_is_refused_in_a_space_of_float64_too(make_run):
+    agent = load_agent(make_run())
+    agent.observation_space = Box(-np.inf, np.inf, (4,), np.float64)
+    assert agent.act(np.ones(4))[0] in agent.action_space
+    with pytest.raises(ValueError, match="float64"):
+        agent.act(np.array([1e300, 0, 0, 0]))
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), ()])

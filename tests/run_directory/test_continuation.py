@@ -45,6 +45,8 @@ def test_a_run_of_another_user_or_host_is_continued_with_trust_only(changes, min
         refuse_untrusted_directory(mine, ["env=cartpole"])
     assert "trust=true" in str(refused.value) and str(mine) in str(refused.value)
     refuse_untrusted_directory(mine, ["trust=true"])
+    with pytest.raises(Mistake):  # the last counts, as of every setting
+        refuse_untrusted_directory(mine, ["trust=true", "trust=false"])
 
 
 def test_a_record_of_an_earlier_version_is_ones_own_where_the_files_are(mine, monkeypatch):

@@ -111,13 +111,8 @@ def test_no_advice_contradicts_the_interval():
 
 
 def test_a_p_on_either_side_of_the_limit_does_not_read_alike():
-    assert [format_p(p) for p in (0.0498, 0.0502, 0.031, 0.11, 0.0001)] == [
-        "0.0498",
-        "0.0502",
-        "0.031",
-        "0.11",
-        "<0.001",
-    ]
+    texts = {0.0498: "0.0498", 0.04996: "0.04996", 0.05: "0.05", 0.0502: "0.05", 0.031: "0.031", 0.0001: "<0.001"}
+    assert {p: format_p(p) for p in texts} == texts
 
 
 def test_the_sentence_names_the_better_arm_the_effect_and_what_more_seeds_would_show():
