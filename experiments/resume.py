@@ -4,7 +4,7 @@ from pathlib import Path
 
 from environments.passwords import is_masked
 from experiments.composition import parse_overrides
-from run_directory.files import read_yaml
+from run_directory.files import check_kind, read_yaml
 from run_directory.layout import CONFIG
 from settings.algorithms import PART_OF_CHECKPOINT, list_earlier
 from settings.experiment import complete_settings
@@ -56,7 +56,9 @@ def keep_rules(settings: dict, folder: Path, overrides: list[str]) -> dict:
 
     So today's defaults do not change an experiment that was begun before them. Overrides still apply.
     """
-    saved = complete_settings(read_yaml(folder / CONFIG))
+    saved = read_yaml(folder / CONFIG)
+    groups = {group: check_kind(folder / CONFIG, saved.get(group), dict, group) for group in ("algo", "env")}
+    saved = complete_settings(saved | groups)
     typed = {override.partition("=")[0] for override in overrides}
     for group, names in (("env", EARLIER), ("algo", list_earlier(saved["algo"]))):
         own = {name: saved[group][name] for name in names if name in saved[group] and f"{group}.{name}" not in typed}
@@ -92,8 +94,6 @@ def refuse_another_model(run: Path, saved: dict, settings: dict) -> None:
                 "leave it out, or start a new run without resume"
             )
     configs = [path / CONFIG for path in run.parents[:3] if (path / CONFIG).is_file()]
-    if saved["stop"] != settings["stop"] and any(read_yaml(config).get("command") == "search" for config in configs):
-        raise Mistake(
-            f"stop: {run} belongs to a search, which compares scores after equal budgets; leave it out, or copy the "
-            "run elsewhere and resume the copy"
-        )
+    changed = [g for g in ("stop", "algo", "env", "model") if any(settings[g].get(k) != v for k, v in saved[g].items())]
+    if changed and any(read_yaml(config).get("command") == "search" for config in configs):
+        raise Mistake(f"{changed[0]}: {run} belongs to a search, which compares its own settings; resume a copy of it")

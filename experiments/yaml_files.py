@@ -147,8 +147,8 @@ def check_global_file(path: Path, groups: dict[str, list[str]]) -> None:
             raise Mistake(
                 f"{path}, line {get_line(value)}: {key.value} is a group; write each of its settings on a line below it"
             )
-        if key.value == "hydra":
-            raise Mistake(f"{path}, line {get_line(key)}: settings of Hydra itself have no effect; leave them out")
+        if key.value in ("hydra", "size"):
+            raise Mistake(f"{path}, line {get_line(key)}: {key.value} has no effect in a file; leave it out")
         if "." in key.value or "/" in key.value:
             group, _, name = key.value.replace("/", ".").partition(".")
             raise Mistake(
@@ -175,11 +175,11 @@ def _list_choices(path: Path, defaults: yaml.Node) -> Iterator[tuple[int, str, s
 def _check_choice(path: Path, line: int, key: str, option: str, groups: dict[str, list[str]]) -> None:
     """Refuse an entry of a defaults list that chooses no existing option of a group, or is in another form."""
     group = re.sub(r"^override\s+", "", key).lstrip("/")
-    if group not in groups:
+    if group not in (*groups, "size"):
         raise Mistake(f"{path}, line {line}: {group} is no group; {suggest_option(group, groups)}")
     if key != f"override /{group}":
         raise Mistake(f"{path}, line {line}: write  - override /{group}: {option}  instead of  - {key}: {option}")
-    if group in ("tuned_configs", "tune_searches"):
+    if group in ("tuned_configs", "tune_searches", "size"):
         raise Mistake(f"{path}, line {line}: only a command line chooses {group}; leave this entry out")
     if option not in groups[group]:
         raise Mistake(

@@ -25,7 +25,7 @@ class SearchSettings:
         "which trials stop early: asha, median or none; pbt changes settings while they train",
     )
     reduction_factor: int = at_least(
-        2, "one in so many of the trials that came to a rung so far goes on; asha and median", most=100
+        2, "asha: one in so many of those that came to a rung so far goes on; median: its first comparison", most=100
     )
     rungs: int = at_least(
         1, "comparisons before the end, the first at 1 / reduction_factor^rungs; asha, median", most=10

@@ -26,7 +26,7 @@ from environments.own_folder import OwnFolder, share_modules
 from evidence.evaluate import DEFAULT_EPISODES
 from experiments import composition, overrides
 from experiments.check import check_settings
-from experiments.resume import keep_known, refuse_another_model
+from experiments.resume import keep_known, keep_rules, refuse_another_model
 from run_directory.outputs import compute_key, create_run
 from run_directory.starts import read_overrides, write_start
 from run_directory.writing import lock_folder, write_file
@@ -357,6 +357,8 @@ def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
         ("stop:\n  time_s: null\nalgo: {clip: abc}", "line 4: algo.clip=abc "),
         ("env: {game: asault}", "line 2: env.game=asault: "),
         ("stop: {agent_steps: 0}", "line 2: stop.agent_steps=0 "),
+        ("size: smoke", "line 2: size "),
+        ("defaults:\n  - override /size: smoke", "line 3: only a command line chooses size"),
     ],
 )
 def test_a_mistake_in_a_tuned_config_is_named_with_its_line_unless_it_was_typed(text, place, world, refused):
@@ -778,7 +780,9 @@ def test_a_training_of_a_search_keeps_its_budget(old_run, refused, tmp_path):
     (search / "config.yaml").write_text("command: search\n")
     message = refused(f"resume={trial}", "stop.agent_steps=8192")
     assert message.startswith("stop: ") and str(trial) in message
-    assert "search" not in refused(f"resume={trial}", "algo.lr=-1")
+    assert refused(f"resume={trial}", "algo.clip=0.3").startswith("algo: "), "its score would count for other values"
+    assert "search" not in refused(f"resume={trial}", "report_every=-1")
+    run.read_experiment([f"resume={trial}", "report_every=500"])
 
 
 @pytest.mark.parametrize(
@@ -794,6 +798,13 @@ def test_a_training_of_a_search_keeps_its_budget(old_run, refused, tmp_path):
 def test_large_numbers_long_names_and_missing_variables_are_refused_in_a_sentence(typed, named, refused):
     message = refused(*typed)
     assert all(word in message for word in named), message
+
+
+@pytest.mark.parametrize("text", ["a: 1\n", "algo: 3\nenv: {}\n", "algo: {}\n"])
+def test_a_damaged_experiment_that_the_same_line_would_continue_is_a_mistake(text, tmp_path):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(Mistake, match="config.yaml"):
+        keep_rules(run.read_experiment(["env=cartpole"])[0], tmp_path, [])
 
 
 def test_a_file_of_a_search_that_does_not_choose_the_command_is_no_training(tmp_path, refused):

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from cluster.plan import choose_dtype
 from loggers.row_writer import write_hparams
-from run_directory.files import read_yaml
+from run_directory.files import check_kind, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV, STARTS, seed_paths
 from run_directory.progress_table import ProgressTable
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
@@ -43,6 +43,7 @@ class RunWriter:
         if not (path / STARTS).exists():  # run.json is written last
             self.write_run(path, values, seeds)
         settings = read_yaml(path / CONFIG)
+        check_kind(path / CONFIG, settings.get("model"), dict, "model")
         return settings | {"model": settings["model"] | {"dtype": choose_dtype(settings)}}
 
     def write_run(self, path: Path, values: dict[str, Any], seeds: list[int]) -> None:

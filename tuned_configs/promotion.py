@@ -27,6 +27,7 @@ from settings.mistakes import Mistake, format_count
 
 TUNED_CONFIGS = Path(__file__).resolve().parent
 SAVED_GROUPS = ("algo", "env", "model", "stop")
+WITHOUT_FILE = ("atari", "gymnasium")  # options of env that any environment can be given by
 ENDED = ("COMPLETE", "PRUNED", "FAIL")  # the states of trials that do not go on
 
 
@@ -164,4 +165,8 @@ def format_settings(settings: dict[str, Any]) -> str:
     }
     settings = complete_settings(settings)
     config |= {group: {k: v for k, v in settings[group].items() if k != "name"} for group in SAVED_GROUPS}
+    if option in WITHOUT_FILE and env != settings["env"].get("game"):  # a file of --config-dir has named it
+        config["env"] = {"name": env} | config["env"]
+    if settings["algo"].get("overlap"):  # which needs env runners
+        config["cluster"] = {"num_env_runners": settings["cluster"]["num_env_runners"]}
     return yaml.safe_dump(config, sort_keys=False)

@@ -1,6 +1,8 @@
 """The tuned config that a search may give."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -89,6 +91,28 @@ def test_the_promoted_file_composes_to_the_settings_of_the_trial(changed, search
     for group in ("algo", "env", "model", "stop"):
         assert settings[group] == trial[group], group
     assert settings["made_for"] == {"algo": "ppo", "env": trial["env"]["name"]}
+
+
+def test_a_promoted_file_keeps_the_name_that_a_file_of_the_users_own_gave_its_environment(searched, tmp_path):
+    (tmp_path / "env").mkdir()
+    text = "# @package _global_\ndefaults: [gymnasium, _self_]\nenv: {name: swing, id: Acrobot-v1}\n"
+    (tmp_path / "env" / "swing.yaml").write_text(text)
+    path = searched / "trials/0002/config.yaml"
+    trial = yaml.safe_load(path.read_text())
+    trial["env"] |= {"id": "Acrobot-v1", "name": "swing", "kwargs": {"max_episode_steps": 100}}
+    path.write_text(yaml.safe_dump(trial))
+    made = promote_winner(searched, tmp_path)
+    words = [f"tuned_configs={made}", "--config-dir", str(tmp_path), "--cfg", "job"]
+    found = subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0 and yaml.safe_load(found.stdout)["env"]["name"] == "swing", found.stderr
+
+
+def test_a_winner_that_plays_while_it_learns_is_promoted_with_its_env_runners(searched, tmp_path):
+    path = searched / "trials/0002/config.yaml"
+    trial = yaml.safe_load(path.read_text())
+    trial["algo"]["overlap"], trial["cluster"]["num_env_runners"] = True, 1
+    path.write_text(yaml.safe_dump(trial))
+    assert yaml.safe_load(promote_winner(searched, tmp_path).read_text())["cluster"] == {"num_env_runners": 1}
 
 
 def test_what_does_not_beat_the_default_is_not_promoted(searched, tmp_path):
