@@ -174,7 +174,7 @@ def test_claim(claim: Claim, trainings: list[Training], seeds: int, options: dic
         curves = {arm: read_seeds(runs[arm], seeds) for arm in claim.arms}
         table = {arm: measure_arm(runs_of, claim.until, claim.threshold) for arm, runs_of in curves.items()}
     findings = judge_predictions(claim.predictions, table, is_paired=bool(claim.measurement))
-    word = next((word for word in argv if "=" not in word and Path(word).stem == claim.name), claim.name)
+    word = next((word for word in argv if not is_option(word) and Path(word).stem == claim.name), claim.name)
     command = f"python -m claims {word}" + (f" seeds={seeds}" if seeds != PLANNED_SEEDS else "")
     path = write_report(claim, findings, table, curves, resolve_path(options["out"], "out"), command)
     print(f"“{claim.words}”\n  {judge_claim(findings)}")

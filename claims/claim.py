@@ -107,7 +107,10 @@ def read_claim(name: str) -> Claim:
         Mistake: there is no such claim, or its file cannot be used.
     """
     is_own = name.endswith(".yaml")
-    path = resolve_path(name, "claim") if is_own else ROOM / f"{name}.yaml"
+    path = ROOM / f"{name}.yaml"
+    if is_own:
+        resolve_path(name, "claim")  # for what it refuses; a link keeps its name
+        path = Path(os.path.abspath(os.path.expanduser(name)))
     if not os.path.isfile(path):  # which raises nothing, whatever the name
         if is_own and path.parent != ROOM:
             raise Mistake(f"claim {name}: there is no such file; python -m claims lists those of the suite")

@@ -46,7 +46,7 @@ added=(resume=auto trust=true) output=("output_dir=$OUTPUT")   # before what is 
 for word in "$@"; do
     case $word in
         -m | --multirun) added=(trust=true) ;;        # a grid goes on by itself
-        resume=auto | resume=latest | command=train | command=search) ;;
+        resume=auto | resume=latest | resume=null | command=train | command=search) ;;
         resume=*) output=() ;;                        # the run stays where it is
         command=*) added=() output=() ;;              # it reads a run, and has nothing to go on with
     esac

@@ -184,7 +184,7 @@ def list_values(override: str) -> list[str] | None:
         None where the override has one value.
 
     Raises:
-        Mistake: it has an interval, a random order, a pattern that matches no option, or a value twice.
+        Mistake: it has an interval, a pattern that matches no option, or a value twice.
     """
     key, _, value = override.partition("=")
     try:
@@ -193,9 +193,9 @@ def list_values(override: str) -> list[str] | None:
         return None  # the check of a single override explains it
     if not parsed.is_sweep_override():
         return None
+    if parsed.is_interval_sweep():
+        raise Mistake(f"{override}: an interval has no single values; a search draws from it, see tune_searches/")
     pattern = parsed.value()
-    if parsed.is_interval_sweep() or getattr(pattern, "shuffle", False):
-        raise Mistake(f"{override}: list the values; only a search draws them, see tune_searches/")
     if isinstance(pattern, Glob):
         if key not in GROUPS:
             raise Mistake(f"{override}: glob matches the options of a group, and {key} is none; list its values")

@@ -175,7 +175,7 @@ def _list_choices(path: Path, defaults: yaml.Node) -> Iterator[tuple[int, str, s
 def _check_choice(path: Path, line: int, key: str, option: str, groups: dict[str, list[str]]) -> None:
     """Refuse an entry of a defaults list that chooses no existing option of a group, or is in another form."""
     group = re.sub(r"^override\s+", "", key).lstrip("/")
-    if group not in (*groups, "size"):
+    if group not in groups:
         raise Mistake(f"{path}, line {line}: {group} is no group; {suggest_option(group, groups)}")
     if key != f"override /{group}":
         raise Mistake(f"{path}, line {line}: write  - override /{group}: {option}  instead of  - {key}: {option}")

@@ -150,6 +150,8 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         key = override.partition("=")[0]
         if why := REFUSED_SETTINGS.get(key):
             raise Mistake(f"{override}: {why}")
+        if re.search(r"\bshuffle\s*\(", override):
+            raise Mistake(f"{override}: a grid is found again by its values in their order; list them")
         one_path = key in PATH_SETTINGS or is_file_option(override)  # even if it has commas
         values = None if key == "seed" or one_path else list_values(override)
         if values is None:

@@ -64,7 +64,7 @@ def promote_winner(folder: Path, into: Path = TUNED_CONFIGS) -> Path | None:
         raise Mistake(f"run={folder}: {path} is there already; rename or delete it first")
     trial = trial_path(folder, int(best.name.split()[1]))
     settings = read_yaml(trial / CONFIG)
-    for group in SAVED_GROUPS:
+    for group in (*SAVED_GROUPS, "cluster"):
         check_kind(trial / CONFIG, settings.get(group), dict, group)
     for group in ("algo", "env"):
         check_kind(trial / CONFIG, settings[group].get("name"), str, f"{group}.name")

@@ -27,8 +27,9 @@ class Learner(PGLearner):
         return batch
 
     def weigh_returns(self, returns: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        whole = returns.clone()
+        whole, is_first = returns.clone(), torch.ones_like(self.ends[0])
         for t in range(1, len(whole)):
-            is_first = self.ends[t - 1] | ~valid[t - 1]  # some vectors have a row between two games that is none
+            # Some vectors have a row that is none between two games.
+            is_first = self.ends[t - 1] | (is_first & ~valid[t - 1])
             whole[t] = torch.where(is_first, returns[t], whole[t - 1])
         return super().weigh_returns(whole, valid)

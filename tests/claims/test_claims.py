@@ -212,6 +212,11 @@ def test_an_arm_is_not_named_as_another_folder_of_a_grid(tmp_path, name):
     assert code == 2 and name in printed and len(printed.splitlines()) == 1, printed
 
 
+def test_a_claim_that_is_a_link_keeps_its_name(tmp_path):
+    (tmp_path / "a=b.yaml").symlink_to(write_claim(tmp_path))
+    assert read_claim(str(tmp_path / "a=b.yaml")).name == "a=b"
+
+
 def test_a_file_that_is_named_like_a_claim_of_the_suite_is_in_nobodys_way(tmp_path, monkeypatch):
     (tmp_path / "ppo_clip").touch()
     monkeypatch.chdir(tmp_path)

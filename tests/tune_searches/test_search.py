@@ -429,13 +429,13 @@ def test_a_trial_that_computes_nan_fails_and_the_search_goes_on(tmp_path, shared
 def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp_path, compose):
     class Trial:
         trial_id = "a"
-        config = {"label": "trial 7", "dir": str(tmp_path / "cartpole_ppo" / "trials" / "0007")}
+        config = {"label": "trial 7", "dir": str(tmp_path / "cartpole_ppo" / "trials" / "0007"), "settings": {"of": 7}}
 
     class Seen(Metrics):
         reports = []
 
-        def report(self, run: str, seed: int, row: dict) -> None:
-            self.reports.append((run, seed, row["agent_steps"]))
+        def report(self, run: str, seed: int, row: dict, settings: dict | None = None) -> None:
+            self.reports.append((run, seed, row["agent_steps"], settings))
 
     settings, folder = compose(["env=cartpole"]), tmp_path / "cartpole_ppo"
     Path(Trial.config["dir"]).mkdir(parents=True)
@@ -444,7 +444,7 @@ def test_rows_of_trials_are_metrics_under_the_names_of_their_run_directories(tmp
     recorder = make_recorder(folder, display, settings, Seen)
     result = {"failure": None, "notices": [], "agent_steps": 5, "score": 1.0}
     recorder.on_trial_result(1, [], Trial(), result | {"reports": [(3, {"agent_steps": 5}, [], None)]})
-    assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5)]
+    assert Seen.reports == [("cartpole_ppo/trials/0007", 3, 5, {"of": 7})]
 
 
 @pytest.mark.slow
