@@ -153,7 +153,12 @@ def split_swept(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         if re.search(r"\bshuffle\s*\(", override):
             raise Mistake(f"{override}: a grid is found again by its values in their order; list them")
         one_path = key in PATH_SETTINGS or is_file_option(override)  # even if it has commas
-        values = None if key == "seed" or one_path else list_values(override)
+        try:
+            values = None if key == "seed" or one_path else list_values(override)
+        except Mistake:
+            raise
+        except ValueError as error:  # OmegaConf's
+            raise Mistake(f"{override}: a list of values cannot hold another one; write them as one") from error
         if values is None:
             fixed.append(override)
             continue

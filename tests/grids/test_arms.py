@@ -66,6 +66,8 @@ def test_files_of_settings_may_have_spaces_and_commas_in_their_paths(tmp_path):
         (["algo.lr=shuffle(1e-4,2e-4)"], ["algo.lr=shuffle(1e-4,2e-4)"]),
         (["algo.lr= shuffle (1e-4,2e-4)"], ["shuffle"]),
         (["algo.lr=shuffle(1e-3,2e-3),3e-3"], ["shuffle"]),
+        (["algo.lr=choice(1e-3,2e-3),3e-3"], ["algo.lr=choice(1e-3,2e-3),3e-3"]),
+        (["algo.lr=range(1,3),3e-3"], ["algo.lr=range(1,3),3e-3"]),
         (["algo=a2c,ppo", "model.hidden=shuffle([32,64,16])"], ["shuffle"]),
         (["algo.lr=tag(a,shuffle(1e-4,2e-4))"], ["shuffle"]),
         (["algo.lr=interval(0,1)"], ["algo.lr=interval(0,1)", "tune_searches"]),
