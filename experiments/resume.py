@@ -80,7 +80,7 @@ def refuse_another_place(run: Path, saved: dict, overrides: list[str]) -> None:
 
 
 def refuse_another_model(run: Path, saved: dict, settings: dict) -> None:
-    """Refuse overrides that no checkpoint of the run fits, and another end of a training that belongs to a search."""
+    """Refuse overrides that no checkpoint of the run fits, and all that change what a trial of a search trains."""
     pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
     fixed = [f"algo.{key}" for key in ("name", *PART_OF_CHECKPOINT)]
     fixed += [*(f"env.{key}" for key in ("name", "game", "id", "kwargs", "wrappers", *pixels)), "seed"]
@@ -96,4 +96,4 @@ def refuse_another_model(run: Path, saved: dict, settings: dict) -> None:
     configs = [path / CONFIG for path in run.parents[:3] if (path / CONFIG).is_file()]
     changed = [g for g in ("stop", "algo", "env", "model") if any(settings[g].get(k) != v for k, v in saved[g].items())]
     if changed and any(read_yaml(config).get("command") == "search" for config in configs):
-        raise Mistake(f"{changed[0]}: {run} belongs to a search, which compares its own settings; resume a copy of it")
+        raise Mistake(f"{changed[0]}: {run} is a trial of a search, whose score is of the old settings; resume a copy")

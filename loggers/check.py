@@ -100,7 +100,7 @@ def find_wandb_server() -> str:
     """Return the name of W&B's server, with its port if it has one: `api.wandb.ai`.
 
     Raises:
-        Mistake: its address is none.
+        Mistake: its address is no URL.
     """
     address = os.environ.get("WANDB_BASE_URL")
     if not address:
@@ -112,7 +112,7 @@ def find_wandb_server() -> str:
         return urlparse(address).netloc
     except ValueError as error:
         raise Mistake(
-            f"logger=wandb: {mask_passwords(address)}, the address of W&B's server, is none ({error})"
+            f"logger=wandb: {mask_passwords(address)}, the address of W&B's server, is no URL ({error}); correct it"
         ) from error
 
 

