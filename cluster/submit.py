@@ -16,6 +16,7 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from cluster.package import MAX_JOB_BYTES, pack_code, place_own_files
+from environments.checkout import ROOT
 from environments.passwords import mask_passwords
 from run_directory.outputs import compute_key
 from run_directory.provenance import COMMIT, describe_commit
@@ -96,9 +97,15 @@ def post_job(address: str, job_request: dict[str, Any]) -> None:
 
 
 def make_absolute(word: str) -> str:
-    """Return an override with the path of a run that holds where the job runs, which is not where it was typed."""
+    """Return an override with the path of a run that holds where the job runs, which is not where it was typed.
+
+    The agents of the suite travel with the job.
+    """
     key, _, value = word.partition("=")
-    return f"{key}={resolve_path(value, key)}" if key == "resume" and value not in ("", "auto", "latest") else word
+    if key not in ("resume", "pretrained") or value in ("", "auto", "latest", "null"):
+        return word
+    path = resolve_path(value, key)
+    return f"{key}={path.relative_to(ROOT) if path.is_relative_to(ROOT / 'agents') else path}"
 
 
 def add_resume_overrides(words: list[str]) -> list[str]:

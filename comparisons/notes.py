@@ -37,6 +37,7 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
         notes += [
             start + note
             for describe in (
+                describe_pretrained,
                 describe_unfinished,
                 describe_stopped,
                 describe_changes,
@@ -47,6 +48,14 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
             for note in describe(one)
         ]
     return notes
+
+
+def describe_pretrained(comparison: Comparison) -> list[str]:
+    """Return a sentence on the runs that began with the weights of another agent."""
+    names = [f"{run.name} ({path})" for run in comparison.runs if (path := run.settings.get("pretrained"))]
+    if not names:
+        return []
+    return [f"Begun with the weights of another agent: {join_names(names)}. Its agent steps are not counted here."]
 
 
 def describe_unfinished(comparison: Comparison) -> list[str]:

@@ -32,7 +32,8 @@ from settings.synonyms import COMMANDS, explain_unknown_key
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
 FILE_GROUPS = ("tuned_configs", "tune_searches")  # their options may be files anywhere, tuned_configs=mine.yaml
-PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir")  # taken literally
+# Taken literally
+PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir", "pretrained")
 # Commas between their values need brackets.
 LISTS: tuple[str, ...] = ("runs", "logger", "callbacks", "env.wrappers", "model.hidden")
 MAPPINGS = ("env.kwargs={", "search.space={")  # replace what was there; Hydra would add to it

@@ -141,6 +141,7 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
         raise Mistake(f"resume={resume} goes on with command={saved['command']}; begin another run, without resume")
     refuse_another_model(run, saved, settings)
     with name_place_of_mistake(overrides, run):
-        settings = check_settings(settings | {"resume": None})
+        checked = check_settings(settings | {"resume": None, "pretrained": None})  # its weights may be gone by now
+    settings = checked | {"pretrained": settings.get("pretrained")}
     refuse_ignored_settings(overrides, settings | {"resume": resume})
     return settings, run

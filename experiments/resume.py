@@ -83,11 +83,11 @@ def refuse_another_model(run: Path, saved: dict, settings: dict) -> None:
     """Refuse overrides that no checkpoint of the run fits, and all that change what a trial of a search trains."""
     pixels = ("dim", "grayscale", "frame_stack", "full_action_space")
     fixed = [f"algo.{key}" for key in ("name", *PART_OF_CHECKPOINT)]
-    fixed += [*(f"env.{key}" for key in ("name", "game", "id", "kwargs", "wrappers", *pixels)), "seed"]
+    fixed += [*(f"env.{key}" for key in ("name", "game", "id", "kwargs", "wrappers", *pixels)), "seed", "pretrained"]
     fixed += [f"model.{key}" for key in {**saved["model"], **settings["model"]} if key != "dtype"]
     for key in fixed:
         group, _, name = key.partition(".")
-        old, new = (s[group].get(name) if name else s[group] for s in (saved, settings))
+        old, new = (s[group].get(name) if name else s.get(group) for s in (saved, settings))
         if old != new and (old or new):  # an older run has None where today the setting is off
             raise Mistake(
                 f"{key}={new}: the run was made with {key}={old}, and its checkpoint fits no other value; "

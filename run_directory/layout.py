@@ -9,7 +9,8 @@ outputs/ppo/assault/2026-11-22_13-05-41_3f2a/
     workers.csv       of A3C: one row per report and worker, with its speed and how stale its gradients were
     evaluations.csv   one row per evaluation that was played while the run trained (evaluate_every)
     tensorboard/      the same numbers for TensorBoard; wandb/, loggers.json: for other loggers (docs/loggers.md)
-    checkpoints/      last, previous, best, milestone_0 to milestone_100, and the evaluations of each
+    checkpoints/      last, previous, best, milestone_0 to milestone_100, and the evaluations of each; pretrained:
+                      the weights that the training began with, if they were another agent's
     recordings/       replays and videos
     tune/             Ray Tune's own files
     seed_1/ ...       with several seeds, such a directory for each; progress.csv above them has a column `seed`
@@ -44,6 +45,7 @@ TO_RESUME = ("last", "previous", "best")  # the newest first
 PERCENTAGES = {f"milestone_{percentage}": percentage for percentage in (0, 1, 3, 10, 30, 100)}  # of the budget
 MILESTONES = tuple(PERCENTAGES)
 TO_EVALUATE = "evaluate_"  # and agent steps: the name of weights that wait for their evaluation
+PRETRAINED = "pretrained"  # the name of weights that the training began with
 CHECKPOINT_NAMES = (*TO_PLAY, *MILESTONES)  # every name that `checkpoint=` may have
 
 SCRIPT = next((word for word in sys.orig_argv if Path(word).name == "run.py"), "run.py")  # as it was typed

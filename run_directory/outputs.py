@@ -65,7 +65,7 @@ def refuse_unwritable_output(settings: dict, *names: str) -> None:
 
 def compute_key(settings: dict) -> str:
     """Return a name that is the same for each start of an experiment, on any machine: `auto_3f2a9c01b7`."""
-    experiment = {key: value for key, value in settings.items() if key not in NOT_THE_EXPERIMENT}
+    experiment = {k: v for k, v in settings.items() if k not in NOT_THE_EXPERIMENT and (k, v) != ("pretrained", None)}
     return "auto_" + hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -25,6 +25,7 @@ from run_directory.continuation import refuse_damaged_files, refuse_untrusted_di
 from run_directory.layout import CONFIG, STARTS, TUNE, format_command, seed_paths, shorten_path
 from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
+from run_directory.pretrained import copy_pretrained
 from run_directory.progress_table import lacks_rows
 from run_directory.starts import read_starts, write_start
 from run_directory.writing import lock_folder
@@ -131,6 +132,7 @@ def train_run(
 
 def record_start(plan: Plan, run: Path, argv: list[str], overrides: list[str], todo: list[int]) -> None:
     """Write settings and circumstances of this start into the run directory, and into that of each seed to train."""
+    copy_pretrained(run, plan.settings)
     write_start(run, plan.settings, argv, overrides, plan.dtype)
     if len(plan.seeds) > 1:
         for seed, path in seed_paths(run, list(plan.seeds)).items():

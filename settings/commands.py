@@ -50,7 +50,7 @@ IGNORED_SETTINGS = {
 }
 IGNORED_SETTINGS["submit"] = IGNORED_SETTINGS["train"]
 IGNORED_SETTINGS["audit"] = IGNORED_SETTINGS["train"] | dict.fromkeys(
-    ("evaluate", "evaluate_every", "episodes", "page", "label", "logger", "callbacks", "dry_run"),
+    ("evaluate", "evaluate_every", "episodes", "page", "label", "logger", "callbacks", "dry_run", "pretrained"),
     "an audit trains no run; leave it out",
 )
 # Settings that only a command line may set, with their defaults.
@@ -61,6 +61,7 @@ COMMAND_LINE_DEFAULTS = {
     "checkpoint": None,
     "way": "both",
     "resume": None,
+    "pretrained": None,
     "config_dir": None,
     "trust": False,
 }

@@ -148,3 +148,12 @@ def test_a_run_that_went_on_with_a_larger_budget_is_named_where_its_step_size_fa
         assert "stop.agent_steps" in notes_of(grown, plain) and "ppo assault seed 1" in notes_of(grown, plain)
     change(grown, "algo", lr_schedule="constant")
     assert notes_of(grown, plain) == ""
+
+
+def test_runs_that_began_with_other_weights_are_named(tmp_path):
+    fresh, trained_on = write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2], algo="a2c")
+    settings = yaml.safe_load((trained_on / "config.yaml").read_text())
+    (trained_on / "config.yaml").write_text(yaml.safe_dump(settings | {"pretrained": "agents/assault_ppo"}))
+    assert "Begun with the weights of another agent: a2c assault seed 1 (agents/assault_ppo). " in notes_of(
+        fresh, trained_on
+    )
