@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -99,20 +98,6 @@ class SuiteAlgorithm(Algorithm):
             self.env_runner_group.local_env_runner.weights_seq_no = get_weights_number(self.learner_group)
         else:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, timeout_seconds=None)
-
-    def begin_with(self, weights: dict[str, np.ndarray]) -> None:
-        """Begin with these weights, name in the network's state_dict -> array, in place of fresh ones.
-
-        Raises:
-            ValueError: they are of a network with other parameters.
-        """
-        found = {name: array.shape for name, array in weights.items()}
-        wanted = {name: array.shape for name, array in self.learner_group.get_weights()[DEFAULT_MODULE_ID].items()}
-        if other := found.items() ^ wanted.items():
-            name, _ = min(other)
-            raise ValueError(f"pretrained: {name} is {found.get(name)} there and {wanted.get(name)} in this network")
-        self.learner_group.set_weights({DEFAULT_MODULE_ID: weights})
-        self.send_weights()
 
     def get_actors(self) -> dict[int, Any]:
         """Return the remote env runners by number from 1, lost ones included."""

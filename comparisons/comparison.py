@@ -28,7 +28,7 @@ from run_directory.files import explain_damage
 from run_directory.layout import PROGRESS_CSV
 from verdicts.two_arms import Verdict, compare_arms
 
-COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster")  # groups of settings of which differences are named
+COMPARED_GROUPS = ("algo", "model", "env", "stop", "cluster", "pretrained")  # whose differences are named
 ALWAYS_KNOWN = ("episodes", "wall_time_s", "agent_steps_per_s")  # columns of progress.csv without an empty cell
 # Settings that do not change the random streams of a seed: its first weights, games and draws. The number of env
 # runners does, of A3C, of PG after its first update, and of environments that share one stream.

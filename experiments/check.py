@@ -14,7 +14,6 @@ from environments.frames import layout_of
 from environments.games import check_game, may_never_end
 from environments.names import name_environment
 from experiments.evaluations import refuse_impossible_evaluations
-from experiments.pretrained import check_pretrained
 from extensions.gymnasium_ids import check_environment
 from settings.algorithms import find_base
 from settings.experiment import select_tables
@@ -85,8 +84,6 @@ def check_settings(settings: dict) -> dict:
     _check_model(settings)
     _check_sizes(plan)
     _check_own_parts(plan)
-    if settings["pretrained"] is not None:
-        check_pretrained(settings)
     refuse_too_large_for_machine(plan)
     return settings | {"search": search} if settings["command"] == "search" else settings
 

@@ -32,8 +32,7 @@ from settings.synonyms import COMMANDS, explain_unknown_key
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("algo", "env", "model", "cluster", "size", "command", "tuned_configs", "tune_searches")
 FILE_GROUPS = ("tuned_configs", "tune_searches")  # their options may be files anywhere, tuned_configs=mine.yaml
-# Taken literally
-PATH_SETTINGS = ("output_dir", "out", "run", "resume", "checkpoint", "replay", "config_dir", "pretrained")
+PATH_SETTINGS = ("output_dir", "out", "run", "resume", "pretrained", "checkpoint", "replay", "config_dir")  # literal
 # Commas between their values need brackets.
 LISTS: tuple[str, ...] = ("runs", "logger", "callbacks", "env.wrappers", "model.hidden")
 MAPPINGS = ("env.kwargs={", "search.space={")  # replace what was there; Hydra would add to it

@@ -29,6 +29,7 @@ from experiments.composition import (
 from experiments.config_dir import open_saved_folder, open_typed_folder
 from experiments.resume import apply_overrides, keep_known, merge_settings, refuse_another_model, refuse_another_place
 from experiments.yaml_files import find_key_line
+from playing.pretrained import check_pretrained
 from run_directory.continuation import open_run
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, GRID_JSON
@@ -120,6 +121,7 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
             refuse_misplaced_settings(overrides, settings)
             settings = check_settings(settings)
         refuse_ignored_settings(overrides, settings | {"resume": resume})
+        check_pretrained(settings)
         if resume is None or settings["command"] != "train":  # a search finds its directory by its name
             return settings, None
         return settings | {"resume": "auto"}, find_begun_run(settings)
@@ -141,7 +143,6 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
         raise Mistake(f"resume={resume} goes on with command={saved['command']}; begin another run, without resume")
     refuse_another_model(run, saved, settings)
     with name_place_of_mistake(overrides, run):
-        checked = check_settings(settings | {"resume": None, "pretrained": None})  # its weights may be gone by now
-    settings = checked | {"pretrained": settings.get("pretrained")}
+        settings = check_settings(settings | {"resume": None})
     refuse_ignored_settings(overrides, settings | {"resume": resume})
     return settings, run

@@ -20,12 +20,12 @@ from extensions.own_environment import describe_flattened_picture
 from loggers.metrics import Metrics
 from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
+from playing.pretrained import copy_pretrained
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, TUNE, format_command, seed_paths, shorten_path
 from run_directory.milestones import list_weights_to_evaluate
 from run_directory.outputs import AUTO, create_run, refuse_unwritable_output
-from run_directory.pretrained import copy_pretrained
 from run_directory.progress_table import lacks_rows
 from run_directory.starts import read_starts, write_start
 from run_directory.writing import lock_folder

@@ -15,11 +15,11 @@ from ray.exceptions import RayError
 from ray.tune import PlacementGroupFactory
 
 from cluster.plan import list_seeds, make_plan
+from playing.pretrained import load_pretrained
 from rollouts.private_ray import get_trial_storage
 from run_directory import checkpoints
 from run_directory.files import read_yaml
-from run_directory.layout import CONFIG, PRETRAINED, checkpoint_path, seed_paths
-from run_directory.weights import read_weights
+from run_directory.layout import CONFIG, seed_paths
 from settings.mistakes import Mistake, find_cause
 from settings.own_parts import describe_error
 
@@ -81,7 +81,7 @@ class TrainingProcess(tune.Trainable):
             if checkpoints.list_checkpoints(dirs[seed]):
                 self.load_seed(seed, checkpoints.find_newest_checkpoint(dirs[seed])[0])
             elif settings.get("pretrained"):
-                self.algorithms[seed].begin_with(read_weights(checkpoint_path(self.path, PRETRAINED)))
+                load_pretrained(self.path, self.algorithms[seed])
 
     def load_seed(self, seed: int, checkpoint: Path) -> None:
         """Continue one seed from a checkpoint, which may be at the end of its budget already."""

@@ -1,5 +1,7 @@
 """The settings that each command reads, as tables; `experiments/commands.py` refuses all others."""
 
+from typing import Any
+
 from settings.environments import AtariSettings
 from settings.protocols import PROTOCOLS
 from settings.setting import list_settings
@@ -54,16 +56,7 @@ IGNORED_SETTINGS["audit"] = IGNORED_SETTINGS["train"] | dict.fromkeys(
     "an audit trains no run; leave it out",
 )
 # Settings that only a command line may set, with their defaults.
-COMMAND_LINE_DEFAULTS = {
-    "run": None,
-    "runs": None,
-    "out": None,
-    "checkpoint": None,
-    "way": "both",
-    "resume": None,
-    "pretrained": None,
-    "config_dir": None,
-    "trust": False,
-}
-COMMAND_LINE_DEFAULTS |= {"games": 3, "format": "mp4", "scale": None, "fps": None, "replay": None, "port": None}
+COMMAND_LINE_DEFAULTS: dict[str, Any] = dict.fromkeys(
+    ("run", "runs", "out", "checkpoint", "resume", "pretrained", "config_dir", "scale", "fps", "replay", "port")
+) | {"way": "both", "trust": False, "games": 3, "format": "mp4"}
 DERIVED_NAMES = {"algo.name": "choose an algorithm with algo=<name>", "env.name": "add a word to it with label=<word>"}

@@ -101,9 +101,7 @@ class RunSettings:
     resume: str | None = any_value(
         "a run directory to resume, or latest; auto: the directory of this experiment, if it exists"
     )
-    pretrained: str | None = any_value(
-        "a run, an agent or the folder of a checkpoint whose weights a training begins with; null: fresh weights"
-    )
+    pretrained: str | None = any_value("a run, agent or checkpoint whose weights a training begins with; null: fresh")
     trust: bool = any_value("continue a run directory of another user or host, whose pickles can run any code")
     on_usr1: str = one_of(
         ("checkpoint", "stop"), "effect of the signal SIGUSR1: write a checkpoint and continue, or stop"

@@ -14,9 +14,9 @@ from ray.tune.search import Searcher
 
 from cluster.plan import choose_dtype
 from loggers.row_writer import write_hparams
+from playing.pretrained import copy_pretrained
 from run_directory.files import check_kind, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV, STARTS, seed_paths
-from run_directory.pretrained import copy_pretrained
 from run_directory.progress_table import ProgressTable
 from run_directory.searches import FAILURE, TRIALS_CSV, trial_path
 from run_directory.starts import write_start

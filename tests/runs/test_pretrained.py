@@ -9,11 +9,11 @@ import yaml
 
 from cluster.submit import make_absolute
 from environments.checkout import ROOT
-from experiments.check import check_settings
 from experiments.composition import compose_settings
+from experiments.overrides import check_overrides
+from playing.pretrained import copy_pretrained
 from run_directory.manifest import find_damage
 from run_directory.outputs import compute_key
-from run_directory.pretrained import copy_pretrained
 from run_directory.weights import read_weights
 from settings.mistakes import Mistake
 from tests.runs.tiny_runs import TINY, directory_in, go
@@ -96,7 +96,7 @@ def test_the_folder_of_a_checkpoint_can_be_named(finished, tmp_path):
 
 
 def check(*overrides: str) -> dict:
-    return check_settings(compose_settings(list(overrides)))
+    return check_overrides(list(overrides))[0]
 
 
 @pytest.mark.parametrize(
