@@ -112,7 +112,7 @@ def _check_model(settings: dict) -> None:
 def _check_sizes(plan: Plan) -> None:
     """Refuse envs, minibatches or processes whose numbers do not fit each other."""
     settings, runners = plan.settings, plan.num_env_runners
-    algo, model = settings["algo"], settings["model"]
+    algo, model, cluster = settings["algo"], settings["model"], settings["cluster"]
     base = find_base(algo)
     players, players_key = max(1, runners), "cluster.num_env_runners"
     if base == "a3c":
@@ -127,8 +127,7 @@ def _check_sizes(plan: Plan) -> None:
             f"cluster.num_env_runners={runners} is larger than the number of workers, algo.num_workers="
             f"{algo['num_workers']}; lower the first or raise the second"
         )
-    _check_runners(algo, runners, settings["cluster"]["gpus_per_runner"])
-    cluster = settings["cluster"]
+    _check_runners(algo, runners, cluster["gpus_per_runner"])
     _check_learners(algo, runners, cluster["num_learners"], cluster["gpus_per_learner"])
     if cluster.get("threads") == "shards":  # run directories of earlier versions are without it
         cores = plan.training_cpus if base != "a3c" and not cluster["num_learners"] else cluster["cpus_per_runner"]

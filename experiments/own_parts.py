@@ -49,8 +49,7 @@ def check_torso(model: dict, env: dict) -> None:
     Raises:
         Mistake: see `try_torso`.
     """
-    layout = layout_of(env)
-    if layout is not None:
+    if layout := layout_of(env):
         pictures = torch.randint(256, (BATCH, *layout.stack_shape), dtype=torch.uint8)
         try_torso(model | {"pixels": layout._asdict() | {"block": layout.block}}, pictures)
         return
