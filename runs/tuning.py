@@ -68,12 +68,6 @@ class TrialSource(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: what has to be known later is in the run directories, and of a search in its storage."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Do nothing, as `save`."""
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Do nothing, as `save`."""
-
 
 class StopCondition(tune.Stopper):
     """Ends a trial that has reached its end or has failed, and every trial once the user or a full disk asks for it.
