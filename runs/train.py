@@ -134,12 +134,10 @@ def record_start(plan: Plan, run: Path, argv: list[str], overrides: list[str], t
     """Write settings and circumstances of this start into the run directory, and into that of each seed to train."""
     copy_pretrained(run, plan.settings)
     write_start(run, plan.settings, argv, overrides, plan.dtype)
-    if len(plan.seeds) > 1:
-        for seed, path in seed_paths(run, list(plan.seeds)).items():
-            if seed in todo:
-                path.mkdir(exist_ok=True)
-                settings = plan.settings | {"seed": seed}
-                write_start(path, settings, argv, [*overrides, f"seed={seed}"], plan.dtype)
+    dirs = seed_paths(run, list(plan.seeds))
+    for seed in todo if len(dirs) > 1 else ():
+        dirs[seed].mkdir(exist_ok=True)
+        write_start(dirs[seed], plan.settings | {"seed": seed}, argv, [*overrides, f"seed={seed}"], plan.dtype)
 
 
 def find_starts(run: Path, plan: Plan, in_grid: bool = False) -> tuple[dict[int, Path], list[int]]:
