@@ -3,7 +3,6 @@
 settings -> Plan -> a training process per seed (runs/tuning.py) -> rows, checkpoints -> run directories
 """
 
-import sys
 from pathlib import Path
 
 from ray.tune.search import Searcher
@@ -289,9 +288,8 @@ def announce_run(plan: Plan, run: Path, starts: dict[int, Path]) -> None:
     if plan.gpus == 0 and any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/dxg")):  # dxg: WSL
         import torch  # a second and 200 MB, which the driver has no other need of
 
-        build_word = "" if torch.cuda.is_available() else " and a CUDA build of torch"
-        print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build_word} would")
-    sys.stdout.flush()
+        build = "" if torch.cuda.is_available() else " and a CUDA build of torch"
+        print(f"this machine has a GPU that the run does not use; cluster.gpus_per_learner=1{build} would", flush=True)
 
 
 def count_room(plan: Plan) -> int | None:
