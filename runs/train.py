@@ -73,8 +73,6 @@ class SeedSource(TrialSource):
 
 def has_reached_stop(stop: dict, row: dict) -> bool:
     """Return whether a row of progress.csv satisfies one of the `stop.` settings."""
-    if not row:
-        return False
     wanted = stop["episode_return"] if row["episodes"] >= checkpoints.MIN_GAMES else None
     return (
         row["agent_steps"] >= stop["agent_steps"]
