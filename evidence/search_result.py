@@ -142,6 +142,16 @@ def collect_default_scores(found: list[Finalist]) -> dict[int, float]:
     return dict(sorted(pair for one in found for pair in zip(one.seeds, one.default_scores, strict=True)))
 
 
+def tabulate_finalists(found: list[Finalist]) -> list[tuple[str, ...]]:
+    """Return name, search score, fresh mean and difference of each finalist, and last those of the default settings."""
+    rows: list[tuple[str, ...]] = []
+    for one in found:
+        mean = format_score(one.mean) if one.scores else ""
+        rows.append((one.name, format_score(one.search_score), mean, format_difference(one.difference)))
+    default = [*collect_default_scores(found).values()]
+    return [*rows, (DEFAULT, "", format_score(float(np.mean(default))) if default else "", "")]
+
+
 def print_result(folder: Path) -> bool:
     """Print the table of finalists and a sentence that explains it; return whether the winner can be promoted."""
     console, found = Console(), read_finalists(folder)
@@ -153,12 +163,9 @@ def print_result(folder: Path) -> bool:
     for heading in ("settings", "search score", "fresh mean", "minus default (95 %)"):
         table.add_column(heading, justify="left" if heading == "settings" else "right", no_wrap=True)
     table.add_column("fresh scores")  # the only column that a narrow terminal folds
-    for one in found:
-        scores = ", ".join([*(format_score(score) for score in one.scores), *("failed" for _ in one.failed)])
-        mean = format_score(one.mean) if one.scores else ""
-        table.add_row(one.name, format_score(one.search_score), mean, format_difference(one.difference), scores)
-    scores = ", ".join([*map(format_score, default.values()), *("failed" for _ in found[0].default_failed)])
-    table.add_row(DEFAULT, "", format_score(float(np.mean([*default.values()]))) if default else "", "", scores)
+    fresh = [*((one.scores, one.failed) for one in found), (default.values(), found[0].default_failed)]
+    for cells, (scores, failed) in zip(tabulate_finalists(found), fresh, strict=True):
+        table.add_row(*cells, ", ".join([*map(format_score, scores), *("failed" for _ in failed)]))
     console.print(f"fresh seeds {', '.join(map(str, seeds))}", table, sep="\n", highlight=False)
     console.print(explain_result(found[0]), highlight=False, markup=False, soft_wrap=not console.is_terminal)
     return found[0].difference[0] > 0 and not found[0].failed

@@ -9,16 +9,14 @@ import html
 import math
 from pathlib import Path
 
-import numpy as np
-
 from environments.screen import format_score
 from evidence.search_result import (
     NoFinalists,
     collect_default_scores,
     explain_result,
-    format_difference,
     read_finalists,
     read_search,
+    tabulate_finalists,
 )
 from pages import search_figures as figures
 from run_directory.files import explain_damage
@@ -125,14 +123,10 @@ def write_fresh_scores(folder: Path) -> str:
         found = read_finalists(folder)
     except NoFinalists:
         return "<p>Nothing was played on fresh seeds: the best of many noisy scores is too good to be true.</p>"
-    default = collect_default_scores(found)
-    rows = []
-    for one in found:
-        mean = format_score(one.mean) if one.scores else ""
-        rows.append((one.name, format_score(one.search_score), mean, format_difference(one.difference)))
-    rows.append(("default", "", format_score(float(np.mean([*default.values()]))) if default else "", ""))
-    head = ("settings", "search score", f"mean on fresh seeds {', '.join(map(str, default))}", "minus default, 95 %")
-    return f"<h2>On fresh seeds</h2>\n{write_table(head, rows)}\n<p>{html.escape(explain_result(found[0]))}</p>"
+    seeds = ", ".join(map(str, collect_default_scores(found)))
+    head = ("settings", "search score", f"mean on fresh seeds {seeds}", "minus default, 95 %")
+    table = write_table(head, tabulate_finalists(found))
+    return f"<h2>On fresh seeds</h2>\n{table}\n<p>{html.escape(explain_result(found[0]))}</p>"
 
 
 def write_trials(trials: list[Trial], keys: list[str]) -> str:
