@@ -7,7 +7,6 @@ outputs/searches/<name>                     a search
 
 import hashlib
 import json
-import os
 import secrets
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, STARTS
 from run_directory.starts import read_starts
+from run_directory.writing import explain_unwritable
 from settings.experiment import list_versions
 from settings.mistakes import Mistake, resolve_path
 from settings.runs import NOT_THE_EXPERIMENT
@@ -57,10 +57,8 @@ def refuse_unwritable_output(settings: dict, *names: str) -> None:
         Mistake: `output_dir` cannot be written.
     """
     path = resolve_path(settings["output_dir"], "output_dir").joinpath(*names)
-    parent = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        why = "no permission to write" if parent.is_dir() else "no directory"
-        raise Mistake(f"output_dir={settings['output_dir']} cannot be written ({why}: {parent}); name another")
+    if why := explain_unwritable(path / CONFIG):
+        raise Mistake(f"output_dir={settings['output_dir']} cannot be written ({why}); name another")
 
 
 def compute_key(settings: dict) -> str:
