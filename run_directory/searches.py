@@ -50,13 +50,11 @@ def read_trials(folder: Path) -> list[Trial]:
     rows = read_table(folder / TRIALS_CSV, COLUMNS, required=list(COLUMNS))
     if not rows:
         raise Mistake(f"run={folder}: no {TRIALS_CSV} with trials; give the directory of a search")
-    return [
-        Trial(
-            *(row["trial"], row["state"], row["agent_steps"], row["score"]),
-            {key: parse_value(cell) for key, cell in row.items() if "." in key and cell},
-        )
-        for row in rows
-    ]
+    trials = []
+    for row in rows:
+        values = {key: parse_value(cell) for key, cell in row.items() if "." in key and cell}
+        trials.append(Trial(row["trial"], row["state"], row["agent_steps"], row["score"], values))
+    return trials
 
 
 def parse_value(text: str) -> Any:

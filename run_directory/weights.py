@@ -78,8 +78,7 @@ def read_weights(checkpoint: Path) -> dict[str, np.ndarray]:
         data = (checkpoint / file).read_bytes()
         weights = safetensors.numpy.load(data) if file == WEIGHTS else ArrayUnpickler(BytesIO(data)).load()
     except Exception as error:  # wrong bytes can make pickle raise anything
-        why = " ".join(str(error).split())
-        why = f"{file} cannot be read as weights ({why})"
+        why = f"{file} cannot be read as weights ({' '.join(str(error).split())})"
         raise Mistake(f"{checkpoint}: {why}; evaluate the run it was saved by") from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
