@@ -65,7 +65,8 @@ class ProgressTable:
         row = {name: str(value) for name, value in row.items()}
         steps, value = int(row["agent_steps"]), row.get(self.key)
         self.drop_rows_from(steps, value)
-        if row.keys() - set(self.header) or not self._has_header():
+        is_empty = not self.path.exists() or self.path.stat().st_size == 0  # also where somebody deleted or emptied it
+        if is_empty or row.keys() - set(self.header):
             self._rewrite([*read_rows(self.path), row])
         else:
             self._complete = False  # if this fails, a part of the line may be there
@@ -88,10 +89,6 @@ class ProgressTable:
         if len(own) != len(rows) or any(o.get(k, "") != r[k] for o, r in zip(own, rows, strict=True) for k in r):
             merged = [*(row for row in known if row.get(self.key) != value), *({self.key: value} | row for row in rows)]
             self._rewrite(sorted(merged, key=lambda row: int(row["agent_steps"])))
-
-    def _has_header(self) -> bool:
-        """Return whether the file has a first line: somebody may have deleted or emptied it."""
-        return self.path.exists() and self.path.stat().st_size > 0
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         """Write the whole file again; if that fails, the file and what is known of it stay as they were."""
