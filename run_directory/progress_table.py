@@ -2,8 +2,6 @@
 
 import csv
 from collections.abc import Iterable
-from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +101,10 @@ class ProgressTable:
 
     def _note(self, rows: list[dict[str, str]]) -> None:
         """Note the columns of rows, and their filled cells as the newest."""
-        self.header = list(dict.fromkeys(chain(self.header, *dict.fromkeys(map(tuple, rows)))))
+        self.header = list(dict.fromkeys([*self.header, *(name for row in rows for name in row)]))
         for row in rows:
-            self.latest.setdefault(row.get(self.key), {}).update(filter(itemgetter(1), row.items()))
+            newest = self.latest.setdefault(row.get(self.key), {})
+            newest.update((name, cell) for name, cell in row.items() if cell)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
