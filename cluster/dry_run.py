@@ -91,9 +91,9 @@ def describe_plan(plan: Plan, config: Any, found: list[Node], pace: Pace | None 
     total = {key: sum(node.has[key] for node in found) for key in KINDS}
     lines = [
         f"{settings['algo']['name']} on {settings['env']['name']}, {describe_update(plan)}",
+        *describe_repetitions(plan, found),
         f"on {format_count(len(found), 'node')} with {format_resources(total)}:",
     ]
-    lines[1:1] = describe_repetitions(plan, found)
     for i, (name, bundle) in enumerate(zip(name_processes(plan), plan.all_bundles, strict=True)):
         place = where[i].name if where else "no node: the run does not fit"
         takes = format_resources(bundle) if bundle else "low priority"
