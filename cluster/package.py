@@ -19,10 +19,8 @@ from settings.mistakes import Mistake
 
 MAX_JOB_BYTES = 100 * 2**20  # of the package of a job; Ray refuses a larger one too, but only after packing it
 MAX_DRIVER_BYTES = get_package_limit()  # of the package of a driver that is not a job
-OWN_FOLDER, OWN_FILES = (
-    "own_folder",
-    "own_files",
-)  # in the package; no names of settings, or Hydra takes them for groups
+# In the package; no names of settings, or Hydra takes them for groups.
+OWN_FOLDER, OWN_FILES = "own_folder", "own_files"
 
 
 def place_own_files(words: list[str]) -> tuple[list[str], dict[str, Path]]:

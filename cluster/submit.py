@@ -129,12 +129,7 @@ def format_entrypoint(words: list[str], is_grid: bool = False) -> str:
 def describe_job(settings: dict, name: str, is_grid: bool = False) -> dict[str, str]:
     """Return the metadata of a job that the dashboard shows; of a grid without what may differ between its arms."""
     of_run = {} if is_grid else {"algo": settings["algo"]["name"], "env": settings["env"]["name"]}
-    return {
-        "job_name": name,
-        **of_run,
-        "seed": json.dumps(settings["seed"]),
-        "commit": describe_commit() or "unknown",
-    }
+    return {"job_name": name, **of_run, "seed": json.dumps(settings["seed"]), "commit": describe_commit() or "unknown"}
 
 
 def list_variables() -> dict[str, str]:

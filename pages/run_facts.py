@@ -58,11 +58,7 @@ def describe_run(settings: dict, run: Path, checkpoint: Path) -> dict[str, Any]:
         facts.append("Humans score " + ", ".join(f"{one.human:,g} ({one.table})" for one in known) + ".")
     if (run / AGENT).is_file() and not (run / PROGRESS_CSV).exists():
         facts.append("This is a published agent: the curves and clips of its training are not kept with it.")
-    return {
-        "title": make_title(settings),
-        "score": find_score(run, checkpoint, totals),
-        "facts": facts,
-    }
+    return {"title": make_title(settings), "score": find_score(run, checkpoint, totals), "facts": facts}
 
 
 def make_title(settings: dict) -> str:
