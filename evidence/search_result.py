@@ -124,10 +124,18 @@ def read_search(folder: Path) -> dict:
     for name, kind in wanted.items():
         group, _, key = name.partition(".")
         check_kind(path, search[group].get(key), kind, name)
-    for key, given in search["search"]["space"].items():
-        for name, value in given.items() if key in ("algo", "env", "model") else {key: given}.items():
-            check_kind(path, value, dict, f"search.space.{name}")
+    for name, given in flatten_space(search).items():
+        check_kind(path, given, dict, f"search.space.{name}")
     return search
+
+
+def flatten_space(search: dict) -> dict[str, dict]:
+    """Return the search space with dotted keys: setting -> its range or choices."""
+    flat = {}
+    for key, given in search["search"]["space"].items():
+        is_group = key in ("algo", "env", "model") and isinstance(given, dict)
+        flat |= {f"{key}.{name}": value for name, value in given.items()} if is_group else {key: given}
+    return flat
 
 
 def compare_scores(first: list[float], second: list[float]) -> tuple[float, float, float]:

@@ -14,6 +14,7 @@ from evidence.search_result import (
     NoFinalists,
     collect_default_scores,
     explain_result,
+    flatten_space,
     read_finalists,
     read_search,
     tabulate_finalists,
@@ -93,14 +94,6 @@ def refuse_impossible_values(folder: Path, trials: list[Trial], space: dict[str,
             fits = isinstance(value, float) and math.isfinite(value)
             if not fits or (kind in figures.LOGARITHMIC and figures.compute_axis_value(value, kind) <= 0):
                 raise explain_damage(folder / TRIALS_CSV, f"line {line}, column {key}: {value!r:.80}")
-
-
-def flatten_space(search: dict) -> dict[str, dict]:
-    """Return the search space with dotted keys: setting -> its range or choices."""
-    keys = {}
-    for key, value in search["search"]["space"].items():
-        keys |= {f"{key}.{k}": v for k, v in value.items()} if key in ("algo", "env", "model") else {key: value}
-    return keys
 
 
 def summarize_search(search: dict, trials: list[Trial]) -> str:
