@@ -19,14 +19,13 @@ def label_runs(runs: list[dict]) -> list[str]:
         above, or if they agree in the first three of the settings in which any runs differ. Runs of one algorithm on
         several games have the same label if they differ only in what sets the games apart, so that they are one arm.
     """
+    keys: dict[str, dict[str, None]] = {}  # algorithm -> the keys in which its runs of one environment differ
+    for name in dict.fromkeys(map(name_run, runs)):
+        same = [run for run in runs if name_run(run) == name]
+        keys.setdefault(same[0]["algo"]["name"], {}).update(dict.fromkeys(find_differing_keys(same)))
     several = len({run["env"]["name"] for run in runs}) > 1
-    keys = {name_run(run): find_differing_keys([one for one in runs if name_run(one) == name_run(run)]) for run in runs}
-    if not several:
-        return [label_run(name_run(run), run, keys[name_run(run)]) for run in runs]
-    of_algo: dict[str, dict[str, None]] = {}
-    for run in runs:
-        of_algo.setdefault(run["algo"]["name"], {}).update(dict.fromkeys(keys[name_run(run)]))
-    return [label_run(run["algo"]["name"], run, list(of_algo[run["algo"]["name"]])) for run in runs]
+    names = [run["algo"]["name"] if several else name_run(run) for run in runs]
+    return [label_run(name, run, list(keys[run["algo"]["name"]])) for name, run in zip(names, runs, strict=True)]
 
 
 def name_run(run: dict) -> str:
