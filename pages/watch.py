@@ -10,7 +10,6 @@ This file imports nothing that takes seconds, so the address is printed at once.
 """
 
 import asyncio
-import getpass
 import os
 import secrets
 import socket
@@ -19,6 +18,7 @@ from pathlib import Path
 from command_line.next_steps import is_training
 from pages.watch_server import WatchServer
 from playing.seed_checkpoints import refuse_foreign_checkpoint
+from run_directory.provenance import identify_user
 from runs.interrupt import STOP_SIGNALS
 from settings.mistakes import Mistake
 
@@ -43,11 +43,12 @@ def watch(run: Path, port: int | None = None, checkpoint: str | None = None) -> 
     listener, token = open_port(port), secrets.token_urlsafe(16)
     os.nice(19)  # threads that start later inherit the priority
     port = listener.getsockname()[1]
-    tunnel = f"ssh -L {port}:127.0.0.1:{port} {find_user_name()}@{socket.gethostname()}"
+    here, trains = identify_user(), is_training(run)
     print(f"watch: http://127.0.0.1:{port}/?token={token}")
+    tunnel = f"ssh -L {port}:127.0.0.1:{port} {here['user']}@{here['host']}"
     print(f"  for a browser on another machine, type there first: {tunnel}")
-    trains = is_training(run)
-    print("" if trains else "  no process trains this run now: it has ended, or was stopped\n", end="")
+    if not trains:
+        print("  no process trains this run now: it has ended, or was stopped")
     print(f"  Ctrl-C ends the page{'; the run goes on' if trains else ''}", flush=True)
     asyncio.run(serve_browsers(WatchServer(run, checkpoint, token), listener))
     return 0
@@ -71,14 +72,6 @@ def open_port(port: int | None) -> socket.socket:
             why = error.strerror
     which = f"port={port}" if port is not None else f"port: {PORTS[0]} to {PORTS[-1]}"
     raise Mistake(f"{which}: the page cannot be served there ({why}); give another, such as port=9000")
-
-
-def find_user_name() -> str:
-    """Return the name of the user, or `user` if the machine does not know it."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may have no name for the user
-        return "user"
 
 
 async def serve_browsers(server: WatchServer, listener: socket.socket) -> None:
