@@ -22,7 +22,7 @@ from evidence.search_result import (
 from pages import search_figures as figures
 from run_directory.files import explain_damage
 from run_directory.searches import SCHEDULE_CSV, TRIALS_CSV, Trial, read_trials, select_complete_trials
-from run_directory.writing import explain_unwritable, save_file
+from run_directory.writing import save_file
 from settings.mistakes import format_count
 
 PAGE = "report.html"
@@ -45,8 +45,6 @@ def write_page(folder: Path) -> Path:
         Mistake: the directory has no trials.
         OSError: the page cannot be written.
     """
-    if why := explain_unwritable(folder / PAGE):
-        raise OSError(why)
     search = read_search(folder)
     trials = read_trials(folder)
     space = {key: next(kind for kind in given if kind != "when") for key, given in flatten_space(search).items()}
@@ -69,15 +67,11 @@ def write_page(folder: Path) -> Path:
     body = [f"<h1>{name}</h1>", f"<p>{summarize_search(search, trials)}</p>", write_fresh_scores(folder)]
     body += [f"<h2>{title}</h2>\n<p>{how}</p>\n{svg or NO_FIGURE}" for title, (svg, how) in sections.items()]
     body += ["<h2>Trials</h2>\n<p>Agent steps: at which the score was recorded.</p>", write_trials(trials, list(space))]
-    page = folder / PAGE
-    why = save_file(
-        page,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
-        "</head><body>\n" + "\n".join(body) + "\n</body></html>\n",
-    )
-    if why:
+    head = f'<meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
+    text = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
+    if why := save_file(folder / PAGE, text):
         raise OSError(why)
-    return page
+    return folder / PAGE
 
 
 def refuse_impossible_values(folder: Path, trials: list[Trial], space: dict[str, str]) -> None:
@@ -127,7 +121,7 @@ def write_trials(trials: list[Trial], keys: list[str]) -> str:
     rows = [
         (
             str(t.number),
-            STATES.get(t.state, t.state),
+            STATES[t.state],
             f"{t.agent_steps:,}",
             "" if math.isnan(t.score) else format_score(t.score),
             *(f"{v:.4g}" if isinstance(v := t.values.get(key, ""), float) else str(v) for key in keys),
