@@ -6,6 +6,7 @@ A fraction of a GPU is a part of one GPU: five times 0.4 do not fit on two.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -14,7 +15,6 @@ from cluster.plan import Bundle
 
 KINDS = ("CPU", "GPU")  # of resources
 ROUNDING = 1e-6  # 0.1 + 0.2 + 0.7 is no more than 1
-NOTHING: Counter = Counter()
 Request = tuple[float, float]  # CPUs, and GPUs or a fraction of one, that a process asks for
 
 
@@ -124,24 +124,23 @@ def _list_node_shares(
     most = [_count_most(resources, kind, number) or 0 for kind, number in others]
     shares = {}
     for counts in product(*(range(number + 1) for number in most)):
-        beside = Counter(dict(zip(dict(others), counts, strict=True)))
+        beside = [kind for (kind, _), count in zip(others, counts, strict=True) for _ in range(count)]
         if (common_too := _count_most(resources, common, total, beside)) is not None:
             shares[counts] = common_too
-    steps = [tuple(int(i == j) for j in range(len(others))) for i in range(len(others))]
 
     def is_largest(counts: tuple[int, ...]) -> bool:
-        longer = (tuple(map(sum, zip(counts, step, strict=True))) for step in steps)
+        longer = (counts[:i] + (counts[i] + 1,) + counts[i + 1 :] for i in range(len(counts)))
         return all(shares.get(one, -1) < shares[counts] for one in longer)
 
     return [(counts, number) for counts, number in shares.items() if is_largest(counts)]
 
 
-def _count_most(resources: Request, common: Request, total: int, beside: Counter = NOTHING) -> int | None:
+def _count_most(resources: Request, common: Request, total: int, beside: Sequence[Request] = ()) -> int | None:
     """Return how many of the common request fit on a node beside others; None where the others alone do not fit."""
     fit = None
     for number in range(total + 1):
         free = FreeResources(*resources)
-        requests = sorted([*beside.elements(), *[common] * number], key=lambda request: -request[1])
+        requests = sorted([*beside, *[common] * number], key=lambda request: -request[1])
         if not all(free.take(*request) for request in requests):
             return fit
         fit = number
