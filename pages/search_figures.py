@@ -46,12 +46,9 @@ def draw_scores(trials: list[Trial]) -> str:
     """Draw the score of each trial over its number, and the best score so far."""
     figure, axes = plt.subplots(figsize=(9, 3.5))
     plot_scores(axes, [t.number for t in trials], trials)
-    best, line = -math.inf, []
-    for trial in select_complete_trials(trials):
-        best = max(best, trial.score)
-        line.append((trial.number, best))
-    if line:
-        axes.step(*zip(*line, strict=True), where="post", color="C1", label="best so far")
+    if complete := select_complete_trials(trials):
+        best = np.maximum.accumulate([trial.score for trial in complete])
+        axes.step([trial.number for trial in complete], best, where="post", color="C1", label="best so far")
         axes.legend()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel="score")
@@ -167,18 +164,15 @@ def draw_parallel(trials: list[Trial], space: dict[str, str]) -> str:
         return ""
     space = {key: kind for key, kind in space.items() if all(key in t.values for t in complete)}
     scores = np.array([t.score for t in complete])
-    spread = scores.max() - scores.min() or 1.0
+    shares = (scores - scores.min()) / (scores.max() - scores.min() or 1.0)
+    heights = []
+    for key, kind in space.items():
+        heights.append(scale_values([compute_axis_value(t.values[key], kind) for t in complete], kind))
     figure, axes = plt.subplots(figsize=(9, 4))
-    heights = {
-        key: scale_values([compute_axis_value(t.values[key], kind) for t in complete], kind)
-        for key, kind in space.items()
-    }
     for i in np.argsort(scores):
-        share = (scores[i] - scores.min()) / spread
-        axes.plot([*(heights[key][i] for key in space), share], color=plt.get_cmap("viridis")(share), lw=1.5)
-    axes.set_xticks(
-        range(len(space) + 1), [*map(make_axis_label, space, space.values()), "score"], rotation=30, ha="right"
-    )
+        axes.plot([*(of_key[i] for of_key in heights), shares[i]], color=plt.get_cmap("viridis")(shares[i]), lw=1.5)
+    names = [*map(make_axis_label, space, space.values()), "score"]
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks([0, 1], ["lowest", "highest"])
     return export_svg(figure)
 
