@@ -27,10 +27,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_interval(
-    scores: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray] = iqm,
-    seed: int = 0,
-    num_resamples: int = 10_000,
+    scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = iqm, seed: int = 0, num_resamples: int = 10_000
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval: it holds a share CONFIDENCE of the statistic over resampled scores.
 
