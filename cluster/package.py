@@ -35,7 +35,7 @@ def place_own_files(words: list[str]) -> tuple[list[str], dict[str, Path]]:
     placed: dict[str, Path] = {}
 
     def place_file(typed: str) -> str:
-        path = Path(typed).expanduser()
+        path = Path(typed.strip()).expanduser().absolute()  # a link to a relative path would lead nowhere
         if not path.is_file():
             return typed
         name = next((name for name, other in placed.items() if other == path), f"{OWN_FILES}/{len(placed)}/{path.name}")

@@ -55,6 +55,22 @@ def test_a_grid_is_one_job_which_types_the_same_grid_there(monkeypatch, capsys):
     assert run.main(["-m", "command=submit", "algo=a2c,ppo", "env=cartpole"]) == 2 and len(posted) == 1  # no cluster
 
 
+def test_a_grid_of_files_named_from_where_one_stands_takes_them_along(tmp_path, monkeypatch):
+    sent = {}
+
+    def post(address: str, job: dict) -> None:
+        own = Path(job["runtime_env"]["working_dir"], "own_files")
+        sent.update({path.name: path.read_text() for path in own.glob("*/*")})
+
+    monkeypatch.setattr("cluster.submit.post_job", post)
+    monkeypatch.chdir(tmp_path)
+    texts = {f"{name}.yaml": f"# @package _global_\nalgo:\n  lr: {lr}\n" for name, lr in (("x", 0.1), ("y", 0.2))}
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    assert run.main(["-m", "command=submit", "tuned_configs=x.yaml, y.yaml", "env=cartpole", *ON_RAY]) == 0
+    assert sent == texts
+
+
 def test_a_run_that_a_job_continues_is_named_by_its_whole_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["resume=runs/one", "resume=/runs/one", "resume=auto", "algo.lr=1e-3"]
