@@ -26,12 +26,11 @@ from cluster.local_ray import LOCAL, describe_token, start_ray
 from cluster.package import MAX_DRIVER_BYTES, OWN_FOLDER, pack_code
 from cluster.placement import KINDS, Node, format_resources
 from cluster.plan import Plan
+from environments.machine import JOB_VARIABLE
 from environments.passwords import mask_passwords
 from rollouts.private_ray import change_command_line, disable_tune_signals, forget_handled_results
 from settings.mistakes import Mistake, format_count
 from settings.own_parts import list_own_modules
-
-JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job
 
 
 def prepare_environment(settings: dict) -> None:

@@ -6,8 +6,8 @@ import shlex
 from contextlib import suppress
 from pathlib import Path
 
-from cluster.connection import JOB_VARIABLE
 from environments.games import may_never_end
+from environments.machine import JOB_VARIABLE
 from run_directory.checkpoints import read_totals
 from run_directory.layout import checkpoint_path, format_command, list_seed_runs, shorten_path
 from run_directory.writing import find_lock

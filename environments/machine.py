@@ -15,6 +15,7 @@ import psutil
 
 ROOT = Path("/")  # of the file system; tests pass another folder
 CPUINFO = Path("/proc/cpuinfo")
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # an environment variable that Ray sets for the driver of a submitted job
 # Values of ONEDNN_MAX_CPU_ISA that keep oneDNN, which computes for PyTorch, from the instructions for bf16.
 ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 

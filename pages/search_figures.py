@@ -76,7 +76,7 @@ def draw_curves(folder: Path, trials: list[Trial]) -> str:
         for rows in read_seeds(folder, trial, ("agent_steps", SCORE)):
             axes.plot(rows["agent_steps"], rows[SCORE], label=label, **style)
             label = None
-    if best is not None:
+    if axes.get_legend_handles_labels()[0]:  # the rows of the best trial may be gone
         axes.legend()
     axes.set(xlabel="agent steps", ylabel="mean of the last 100 full games")
     return export_svg(figure)

@@ -147,6 +147,11 @@ def new_weights(run: Path, agent_steps: int) -> None:
 # Who may see it -------------------------------------------------------------------------------------------------------
 
 
+def test_the_address_waits_for_neither_ray_nor_torch():
+    script = "import sys, pages.watch; print({'ray', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
+
+
 def test_without_the_token_there_is_nothing_to_see(assault_run, serve):
     address = serve(assault_run)
     for path in ("", "state", "play", "state?token=", "?token=wrong", "?token=s%C3%A9cret", "config.yaml", "nothing"):
