@@ -24,6 +24,11 @@ def sum_over_learners(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def count_rows_of_all_learners(rows: int, device: torch.device) -> int:
+    """Return the sum of `rows` over all learners, each of which passes the number of its own rows."""
+    return int(sum_over_learners(torch.tensor(rows, device=device)))
+
+
 def compute_mean_and_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation (of the population) of the numbers of all learners: scalars."""
     rows, added = sum_over_learners(torch.stack([torch.full_like(x.sum(), x.numel()), x.sum()]))

@@ -165,10 +165,8 @@ class RolloutLearner(TorchLearner):
             size: agent steps whose gradient is computed at once; None: all of them.
         """
         rows, axis = self.select_rows(batch, columns), 1 if self.net.recurrent else 0
-        all_rows = own = count_rows(rows)
-        if self.is_data_parallel:
-            all_rows = int(data_parallel.sum_over_learners(torch.tensor(own, device=self._device)))
-        self._last_minibatch = rows
+        own, self._last_minibatch = count_rows(rows), rows
+        all_rows = data_parallel.count_rows_of_all_learners(own, self._device) if self.is_data_parallel else own
         parts, count = math.ceil(own / (size or own)), rows["actions"].shape[axis]
         if parts == 1:
             self._share = own / all_rows
