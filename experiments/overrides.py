@@ -138,7 +138,8 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
     # So an override of a group (size=short) works, and new defaults of the YAML files do not change the run.
     begun, gone = read_begun(run, saved)
     before, after = compose_settings(begun), compose_settings([*begun, *typed])
-    settings = apply_overrides(merge_settings(saved, before, keep_known(after, saved) if gone else after), after, typed)
+    today = after | keep_known(after, saved) if gone else after
+    settings = apply_overrides(merge_settings(saved, before, today), after, typed)
     if settings["command"] != saved["command"]:
         raise Mistake(f"resume={resume} goes on with command={saved['command']}; begin another run, without resume")
     refuse_another_model(run, saved, settings)

@@ -4,6 +4,7 @@ Both are imported here, with torch and RLlib, and only where the settings name o
 """
 
 import inspect
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -53,7 +54,5 @@ def check_torso(model: dict, env: dict) -> None:
         pictures = torch.randint(256, (BATCH, *layout.stack_shape), dtype=torch.uint8)
         try_torso(model | {"pixels": layout._asdict() | {"block": layout.block}}, pictures)
         return
-    games = make_games(env, BATCH, 1)
-    obs = games.reset(seed=0)
-    games.close()
-    try_torso(model, torch.from_numpy(np.array(obs)))
+    with closing(make_games(env, BATCH, 1)) as games:
+        try_torso(model, torch.from_numpy(np.array(games.reset(seed=0))))

@@ -941,6 +941,10 @@ def test_a_run_goes_on_without_the_file_that_it_was_begun_with(old_run, tmp_path
     settings, _ = run.read_experiment([f"resume={path}", "algo.entropy_coeff=0.5"])
     found = [settings["algo"][name] for name in ("name", "lr", "gamma", "entropy_coeff")]
     assert found == ["a3c", 0.25, 0.9, 0.5] and settings["env"]["name"] == "cartpole"
+    saved = yaml.safe_load((path / "config.yaml").read_text())
+    del saved["pretrained"]  # the setting came later
+    (path / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert run.read_experiment([f"resume={path}"])[0]["pretrained"] is None
 
 
 def test_what_a_run_does_not_know_is_left_out_at_every_depth():
