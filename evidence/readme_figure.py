@@ -20,7 +20,7 @@ from evidence.human import RANDOM_PLAY
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = ROOT / "docs/media/algorithms.png"
-LITERATURE = "10 million agent steps, 1, 2 or 3 seeds"
+LITERATURE = "10 million agent steps, 2 or 3 seeds"
 PANELS = {  # title -> label of a curve -> the studies of its seeds, each with the label that the curve has there
     "1 million agent steps, 3 or 5 seeds": {
         "PG": {"2026-11-29_pg_fire": "pg assault"},
@@ -35,7 +35,7 @@ PANELS = {  # title -> label of a curve -> the studies of its seeds, each with t
             "2026-11-30_a3c_10m_seed_2": "a3c assault",
             "2026-11-30_a3c_10m_seed_3": "a3c assault",
         },
-        "PPO": {"2026-12-01_ppo_10m_paper": "ppo assault"},
+        "PPO": {"2026-12-01_ppo_10m_paper": "ppo assault", "2026-12-01_ppo_10m_paper_seed_2": "ppo assault"},
     },
 }
 NAMES = ("PG", "A2C", "A3C", "PPO")  # a colour each
