@@ -52,7 +52,7 @@ RETRY_EVERY_S, REMIND_EVERY_S = 2, 60  # while a database does not answer: betwe
 MAX_DRAWS = 100  # proposals in a row that cannot work before the search gives up
 MODEL_DRAWS = 10  # of these are the sampler's own; the others are random
 TOO_FEW_GAMES = "fewer than 20 games ended, too few for a score; raise stop.agent_steps, in a search of another name"
-COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed")  # groups that all trials of a study must agree on
+COMPARED_SETTINGS = ("algo", "env", "model", "stop", "seed", "pretrained")  # that all trials of a study must agree on
 # Of `search.`; the fresh seeds begin behind those of the contenders.
 COMPARED_SEARCH_SETTINGS = ("space", "seeds_per_trial", "contender_seeds", "scheduler", "reduction_factor", "rungs")
 COMPARED_PBT_SETTINGS = ("trials", "generations")  # too, if scheduler=pbt

@@ -330,6 +330,13 @@ def test_another_search_under_the_same_name_is_refused(key, old, new, open_study
         open_study(f"{key}={new}")
 
 
+def test_a_search_does_not_go_on_from_other_weights(open_study, compose, tmp_path):
+    open_study().ask()
+    settings = compose(SEARCH) | {"pretrained": "mine"}
+    with pytest.raises(Mistake, match=r"^search\.name=cartpole_ppo: .* pretrained=None .*\bmine, .*search\.name="):
+        Study(settings, parse_space(settings["search"]["space"], settings), tmp_path)
+
+
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])
 def test_a_search_in_which_nothing_has_trained_gives_its_name_to_another(storage, open_study):
     impossible = "search.space={algo.minibatch_size:{int:[500000,600000]}}"
