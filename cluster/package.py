@@ -27,7 +27,7 @@ def place_own_files(words: list[str]) -> tuple[list[str], dict[str, Path]]:
     """Return the overrides as they hold inside of the package, and the files and folders of the user that go with it.
 
     Args:
-        words: the overrides, with absolute paths.
+        words: the overrides.
 
     Returns:
         The overrides with paths inside of the package; and path inside -> path here.

@@ -16,7 +16,6 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from cluster.package import MAX_JOB_BYTES, pack_code, place_own_files
-from environments.checkout import ROOT
 from environments.passwords import mask_passwords
 from run_directory.outputs import compute_key
 from run_directory.provenance import COMMIT, describe_commit
@@ -58,7 +57,7 @@ def submit_job(settings: dict, words: list[str], grid: str | None = None) -> str
     name = f"grid/{grid}" if grid else f"{settings['algo']['name']}/{settings['env']['name']}"
     key = "" if grid else f"-{compute_key(settings).removeprefix('auto_')}"
     job = f"{name.replace('/', '-')}{key}-{time.strftime('%m%d-%H%M%S')}"
-    moved, own = place_own_files(list(map(make_absolute, words)))
+    moved, own = place_own_files([make_absolute(word, settings["pretrained"]) for word in words])
     with pack_code(own, MAX_JOB_BYTES) as code:
         job_request = {
             "entrypoint": format_entrypoint(moved, is_grid=grid is not None),
@@ -96,16 +95,17 @@ def post_job(address: str, job_request: dict[str, Any]) -> None:
             time.sleep(1)
 
 
-def make_absolute(word: str) -> str:
+def make_absolute(word: str, pretrained: str | None) -> str:
     """Return an override with the path of a run that holds where the job runs, which is not where it was typed.
 
-    The agents of the suite travel with the job.
+    Args:
+        word: an override.
+        pretrained: the checked setting, whose path holds anywhere: the agents of the suite travel with the job.
     """
     key, _, value = word.partition("=")
-    if key not in ("resume", "pretrained") or value in ("", "auto", "latest", "null"):
-        return word
-    path = resolve_path(value, key)
-    return f"{key}={path.relative_to(ROOT) if path.is_relative_to(ROOT / 'agents') else path}"
+    if key == "pretrained" and pretrained:
+        return f"{key}={pretrained}"
+    return f"{key}={resolve_path(value, key)}" if key == "resume" and value not in ("", "auto", "latest") else word
 
 
 def add_resume_overrides(words: list[str]) -> list[str]:

@@ -55,7 +55,7 @@ def describe_pretrained(comparison: Comparison) -> list[str]:
     names = [f"{run.name} ({path})" for run in comparison.runs if (path := run.settings.get("pretrained"))]
     if not names:
         return []
-    return [f"Begun with the weights of another agent: {join_names(names)}. Its agent steps are not counted here."]
+    return [f"Begun with the weights of another agent: {join_names(names)}. Earlier agent steps are not counted here."]
 
 
 def describe_unfinished(comparison: Comparison) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-LEARNING_GROUPS = ("label", "algo", "model", "env")  # groups of settings that change what is learned
+LEARNING_GROUPS = ("label", "algo", "model", "env", "pretrained")  # groups of settings that change what is learned
 OTHER_GROUPS = ("stop", "cluster")  # groups that are named only if the runs differ in no learning setting
 MAX_DIFFERENCES = 3  # in one label
 

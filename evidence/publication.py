@@ -68,6 +68,8 @@ def publish_agent(run: Path, folder: Path, checkpoint: str | None = None, episod
         write_manifest(best)
         kept = {key: value for key, value in settings.items() if key not in PLACE_SETTINGS}
         kept["env"] = complete_rules(kept["env"])
+        if kept.get("pretrained"):  # its name, not its place
+            kept["pretrained"] = Path(kept["pretrained"]).name
         (folder / CONFIG).write_text(yaml.safe_dump(mask_passwords(kept), sort_keys=False))
         agent: dict[str, Any] = {"starts": [describe_start(start) for start in find_starts(run)]}
         agent["evaluation"] = evaluate_folder(folder, episodes)

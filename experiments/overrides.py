@@ -29,7 +29,7 @@ from experiments.composition import (
 from experiments.config_dir import open_saved_folder, open_typed_folder
 from experiments.resume import apply_overrides, keep_known, merge_settings, refuse_another_model, refuse_another_place
 from experiments.yaml_files import find_key_line
-from playing.pretrained import check_pretrained
+from playing.pretrained import check_pretrained, name_pretrained
 from run_directory.continuation import open_run
 from run_directory.files import read_yaml
 from run_directory.layout import CONFIG, GRID_JSON
@@ -121,10 +121,11 @@ def check_overrides(overrides: list[str]) -> tuple[dict, Path | None]:
             refuse_misplaced_settings(overrides, settings)
             settings = check_settings(settings)
         refuse_ignored_settings(overrides, settings | {"resume": resume})
-        check_pretrained(settings)
-        if resume is None or settings["command"] != "train":  # a search finds its directory by its name
-            return settings, None
-        return settings | {"resume": "auto"}, find_begun_run(settings)
+        settings = settings | {"pretrained": name_pretrained(settings["pretrained"])}
+        goes_on = resume == "auto" and settings["command"] == "train"  # a search finds its directory by its name
+        begun = find_begun_run(settings) if goes_on else None
+        check_pretrained(settings, begun)
+        return settings | ({"resume": "auto"} if goes_on else {}), begun
 
     refuse_missing_directory(resume, "resume", ("latest", AUTO))
     if (resolve_path(resume, "resume") / GRID_JSON).is_file():

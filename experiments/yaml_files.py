@@ -110,8 +110,7 @@ def _check_values(path: Path, node: yaml.Node, depth: int = 0) -> None:
 
 def refuse_local_settings(path: Path) -> None:
     """Refuse a file whose first line is not GLOBAL_PACKAGE: its settings would stay in one group."""
-    first = path.read_text("utf-8").splitlines()[:1] or [""]
-    if not re.fullmatch(r"#\s*@package\s+_global_\s*", first[0]):
+    if not re.match(r"#[ \t]*@package[ \t]+_global_[ \t\r]*(\n|$)", path.read_text("utf-8")):
         raise Mistake(f"{path}, line 1: write  {GLOBAL_PACKAGE}  there, because the file sets several groups")
 
 

@@ -22,6 +22,7 @@ from grids.grid_directory import GridRun, read_arms, refuse_another_grid, write_
 from loggers.metrics import Metrics
 from loggers.run_logs import open_logs
 from playing.periodic_evaluation import open_evaluation
+from playing.pretrained import copy_pretrained
 from run_directory import checkpoints
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import CONFIG, STARTS, format_command, seed_paths
@@ -133,6 +134,7 @@ def run_grid(grid: Grid, argv: list[str], overrides: list[str]) -> tuple[Path, i
         refuse_another_grid(folder, grid.experiment, values)  # that has begun, and even ended, while Ray started
         if begun != list_begun_arms(grid, folder):
             raise Mistake(f"{folder}: the same grid was started elsewhere meanwhile; type the line again to go on")
+        copy_pretrained(folder, first)
         write_grid(folder, argv, overrides, grid.experiment, values)
         return folder, train_arms(grid, plans, folder, argv, overrides)
 

@@ -25,6 +25,7 @@ from experiments.resume import keep_rules
 from extensions.callbacks import Callbacks
 from loggers.metrics import Metrics
 from loggers.run_logs import open_logs
+from playing.pretrained import copy_pretrained
 from run_directory.continuation import refuse_damaged_files, refuse_untrusted_directory
 from run_directory.layout import STARTS, format_command
 from run_directory.outputs import make_folder
@@ -89,6 +90,7 @@ def run_remaining(settings: dict, argv: list[str], overrides: list[str], folder:
     if trials_left or any(map(confirmation.list_unfinished_runs, STAGES)):
         plan = make_plan(settings)
         (folder / SEEDS_CSV).unlink(missing_ok=True)  # of an earlier result, to which more trials or seeds are added
+        copy_pretrained(folder, settings)
         write_start(folder, settings, argv, overrides, plan.dtype)
         if other := list_other_dtypes(plan, read_starts(folder / STARTS)):
             print(f"model.dtype=auto is {plan.dtype} here; scores are compared with those of trials in {other}")

@@ -14,7 +14,6 @@ from ray.tune.search import Searcher
 
 from cluster.plan import choose_dtype
 from loggers.row_writer import write_hparams
-from playing.pretrained import copy_pretrained
 from run_directory.files import check_kind, read_yaml
 from run_directory.layout import CONFIG, PROGRESS_CSV, STARTS, seed_paths
 from run_directory.progress_table import ProgressTable
@@ -59,7 +58,6 @@ class RunWriter:
             of_seed.mkdir(parents=True, exist_ok=True)
             if of_seed != path:
                 write_start(of_seed, settings | {"seed": seed}, self.argv, [*typed, f"seed={seed}"], dtype)
-        copy_pretrained(path, settings)
         write_start(path, settings, self.argv, [*typed, f"seed={settings['seed']}"], dtype)
 
 

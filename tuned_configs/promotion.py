@@ -120,6 +120,7 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
     for key in ("sampler", "scheduler"):
         check_kind(folder / CONFIG, search["search"].get(key), str, f"search.{key}")
     own = f" --config-dir {shlex.quote(str(search['config_dir']))}" if search.get("config_dir") else ""
+    weights = f" pretrained={shlex.quote(search['pretrained'])}" if search.get("pretrained") else ""
     commit = f"{git['commit'][:7]}{', with changes' if git['dirty'] else ''}" if git else "unknown"
     seeds, steps = ", ".join(map(str, best.seeds)), search["stop"]["agent_steps"]
     scores, wide = ", ".join(format_score(score) for score in best.scores), ""
@@ -136,7 +137,7 @@ def format_header(folder: Path, trial: Path, search: dict[str, Any], best: Final
         f"Search: {best.name}, one of {len(read_trials(folder))}, {search['search']['sampler']} and "
         f"{search['search']['scheduler']}; {shlex.join(mask_passwords(command))}",
         f"Code:   commit {commit}, {start['time'][:10]}; {machine['cpus']} CPUs, {machine['cpu']}, {machine['dtype']}.",
-        f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]{own}",
+        f"How:    python run.py tuned_configs={name} seed=[{seeds.replace(' ', '')}]{weights}{own}",
     ]
     # A line break in a value would end the comment, so that the text after it would become a setting.
     return "# @package _global_\n" + "".join(f"# {' '.join(line.splitlines())}".rstrip() + "\n" for line in lines)

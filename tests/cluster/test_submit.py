@@ -75,7 +75,7 @@ def test_a_run_that_a_job_continues_is_named_by_its_whole_path(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     words = ["resume=runs/one", "resume=/runs/one", "resume=auto", "algo.lr=1e-3"]
     named = [f"resume={tmp_path}/runs/one", *words[1:]]
-    assert [submit.make_absolute(word) for word in words] == named
+    assert [submit.make_absolute(word, None) for word in words] == named
 
 
 def test_own_files_go_with_a_job(tmp_path, monkeypatch):

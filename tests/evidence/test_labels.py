@@ -66,3 +66,8 @@ def test_on_several_games_an_arm_is_named_without_the_game_and_what_sets_games_a
 def test_a_difference_on_one_game_names_the_arm_on_all():
     runs = [settings(), settings(algo__lr=0.001), settings(env__name="pong", algo__lr=0.001)]
     assert label_runs(runs) == ["ppo lr=0.00025", "ppo lr=0.001", "ppo lr=0.001"]
+
+
+def test_runs_that_began_with_other_weights_are_arms_of_their_own():
+    runs = [settings(), settings(seed=2, pretrained="agents/assault_ppo")]
+    assert label_runs(runs) == ["ppo assault", "ppo assault pretrained=agents/assault_ppo"]

@@ -28,13 +28,14 @@ def test_a_published_agent_plays_without_a_pickle_and_names_no_place(make_run, t
     run, folder = make_run(checkpoints=("best", "last")), tmp_path / "agents" / "cartpole"
     (run / "run.json").write_text(json.dumps({"starts": [START]}))
     settings = yaml.safe_load((run / "config.yaml").read_text()) | {"output_dir": "/home/ann/runs"}
-    settings["config_dir"] = "/home/ann/mine"
+    settings |= {"config_dir": "/home/ann/mine", "pretrained": "/home/ann/runs/first"}
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     agent = publish_agent(run, folder, episodes=3)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     of_best = [f"checkpoints/best/{name}" for name in ("manifest.json", "progress.json", "weights.safetensors")]
     assert files == ["agent.json", *of_best, "config.yaml"]
     assert not any(b"/home/ann" in (folder / name).read_bytes() for name in files)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["pretrained"] == "first"
     assert json.loads((folder / "agent.json").read_text()) == agent
     typed = "python run.py algo=ppo algo.lr=1e-4 tuned_configs=fast.yaml --config-dir mine/ 'a=[c,e]'"
     assert agent["starts"][0]["command"] == typed and agent["starts"][0]["git"]["commit"] == "abc123"

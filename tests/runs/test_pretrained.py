@@ -1,5 +1,6 @@
 """A training that begins with the weights of another agent."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,27 @@ def test_a_run_goes_on_when_their_source_is_gone_and_with_no_other_weights(share
     assert go(*words)[0] == 2, "a new run cannot begin with them"
 
 
+def test_the_line_of_a_begun_run_continues_it_when_their_source_is_gone(shared_ray, copied, tmp_path):
+    words = [*ONE_ROW, "resume=auto", f"pretrained={copied}", f"output_dir={tmp_path}"]
+    code, printed = go(*words)
+    assert code == 0, printed
+    shutil.rmtree(copied)
+    assert check_overrides(words)[1] == directory_in(printed)
+
+
+def test_a_path_has_one_name_whatever_its_spelling(copied, monkeypatch):
+    monkeypatch.chdir(copied.parent)
+    spellings = (copied.name, f"./{copied.name}/", str(copied))
+    assert {check("env=cartpole", f"pretrained={one}")["pretrained"] for one in spellings} == {str(copied)}
+
+
+def test_another_environment_may_be_played_where_the_weights_fit(finished):
+    source, _ = finished
+    check("env=cartpole", "env.kwargs={max_episode_steps:100}", f"pretrained={source}")
+    with pytest.raises(Mistake, match=rf"pretrained={source}: .*Acrobot.*\(3,\)"):
+        check("env=cartpole", "env.id=Acrobot-v1", f"pretrained={source}")
+
+
 def test_they_are_copied_once_and_whole(finished, tmp_path):
     source, _ = finished
     copy_pretrained(tmp_path, {"pretrained": str(source)})
@@ -84,9 +106,30 @@ def test_they_are_copied_once_and_whole(finished, tmp_path):
     before = (there / "manifest.json").stat()
     copy_pretrained(tmp_path, {"pretrained": "/nowhere"})
     assert (there / "manifest.json").stat() == before
-    copy_pretrained(tmp_path / "other", {"pretrained": None})
-    copy_pretrained(tmp_path / "other", {})
-    assert not (tmp_path / "other").exists()
+    for settings in ({"pretrained": None}, {}):
+        copy_pretrained(tmp_path.parent / "other", settings)
+    assert not (tmp_path.parent / "other").exists()
+    copy_pretrained(tmp_path / "seed_1", {"pretrained": "/nowhere"})  # the copy above is that of all seeds
+    assert not (tmp_path / "seed_1").exists()
+
+
+def test_a_damaged_copy_is_made_again(finished, tmp_path):
+    source, _ = finished
+    for damage in (b"", None):
+        copy_pretrained(tmp_path, {"pretrained": str(source)})
+        assert are_equal(weights_in(tmp_path, "pretrained"), weights_in(source, "best"))
+        if damage is not None:
+            (tmp_path / "checkpoints" / "pretrained" / "weights.safetensors").write_bytes(damage)
+
+
+def test_a_full_disk_is_named_with_the_file(finished, tmp_path, monkeypatch):
+    def fill(*arguments) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("playing.pretrained.write_milestone", fill)
+    with pytest.raises(OSError, match="No space") as caught:
+        copy_pretrained(tmp_path, {"pretrained": str(finished[0])})
+    assert caught.value.filename == str(tmp_path / "checkpoints" / "pretrained")
 
 
 def test_the_folder_of_a_checkpoint_can_be_named(finished, tmp_path):
@@ -128,7 +171,7 @@ def test_weights_that_do_not_fit_are_refused(words, named, monkeypatch):
     ],
 )
 def test_what_the_network_does_not_depend_on_may_differ(words):
-    assert check("env=assault", *words, f"pretrained={ROOT / AGENT}")["pretrained"] == str(ROOT / AGENT)
+    assert check("env=assault", *words, f"pretrained={ROOT / AGENT}")["pretrained"] == AGENT
 
 
 def test_all_actions_are_those_of_every_game(tmp_path):
@@ -139,10 +182,12 @@ def test_all_actions_are_those_of_every_game(tmp_path):
     check("env=pong", "env.full_action_space=true", f"pretrained={agent}")
 
 
-@pytest.mark.parametrize("path", ["agents/assault_pp", "agents", "README.md", f"{AGENT}/checkpoints/bst", ""])
+@pytest.mark.parametrize(
+    "path", ["agents/assault_pp", "agents", "README.md", f"{AGENT}/checkpoints/bst", "", "/no/run"]
+)
 def test_a_path_that_is_no_agent_is_refused(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(Mistake, match=f"pretrained={path}"):
+    with pytest.raises(Mistake, match=f"pretrained=.*{path}"):
         check("env=assault", f"pretrained={path}")
 
 
@@ -162,9 +207,9 @@ def test_a_training_without_them_keeps_the_name_that_earlier_versions_gave_it():
 
 
 def test_the_suite_s_agents_travel_with_a_job_and_other_runs_are_named_by_their_places(monkeypatch, tmp_path):
-    monkeypatch.chdir(ROOT)
-    assert make_absolute(f"pretrained={AGENT}") == f"pretrained={AGENT}"
     monkeypatch.chdir(tmp_path)
-    assert make_absolute(f"pretrained={ROOT / AGENT}") == f"pretrained={AGENT}"
-    assert make_absolute("pretrained=mine") == f"pretrained={tmp_path / 'mine'}"
-    assert make_absolute("pretrained=null") == "pretrained=null"
+    shutil.copytree(ROOT / AGENT, tmp_path / "mine")
+    for typed, there in ((ROOT / AGENT, AGENT), (AGENT, AGENT), ("mine", tmp_path / "mine")):
+        word = f"pretrained={typed}"
+        assert make_absolute(word, check("env=assault", word)["pretrained"]) == f"pretrained={there}"
+    assert make_absolute("pretrained=null", None) == "pretrained=null"

@@ -66,6 +66,13 @@ def test_the_command_in_a_tuned_config_names_the_folder_of_the_users_own_modules
     assert re.search(r"^# How: .* seed=\[3,4,5\] --config-dir '/my own'$", text, re.MULTILINE)
 
 
+def test_the_command_in_a_tuned_config_names_the_weights_that_the_search_began_with(searched, tmp_path):
+    settings = yaml.safe_load((searched / "config.yaml").read_text())
+    (searched / "config.yaml").write_text(yaml.safe_dump(settings | {"pretrained": "/runs/my own"}))
+    text = promote_winner(searched, tmp_path).read_text()
+    assert re.search(r"^# How: .* seed=\[3,4,5\] pretrained='/runs/my own'$", text, re.MULTILINE)
+
+
 def test_a_winner_that_drew_null_is_promoted(searched, tmp_path):
     path, table = searched / "trials/0002/config.yaml", searched / "trials.csv"
     trial = yaml.safe_load(path.read_text())
