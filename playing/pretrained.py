@@ -122,7 +122,8 @@ def _try_weights(start: str, checkpoint: Path, settings: dict) -> None:
 
 def find_copy(run: Path) -> Path | None:
     """Return the whole copy of the weights in a run directory, or in that of its grid, its search or all its seeds."""
-    copies = [checkpoint_path(folder, PRETRAINED) for folder in (run, *run.parents[:3])]
+    above = [folder for folder in run.parents[:3] if not list_checkpoints(folder)]  # not another run's own
+    copies = [checkpoint_path(folder, PRETRAINED) for folder in (run, *above)]
     return next((copy for copy in copies if copy.is_dir() and find_damage(copy) is None), None)
 
 

@@ -113,6 +113,15 @@ def test_they_are_copied_once_and_whole(finished, tmp_path):
     assert not (tmp_path / "seed_1").exists()
 
 
+def test_a_run_below_another_run_has_its_own(finished, tmp_path):
+    source, _ = finished
+    below, checkpoints = tmp_path / "ppo" / "cartpole" / "run", source / "checkpoints"
+    copy_pretrained(tmp_path, {"pretrained": str(source)})
+    shutil.copytree(checkpoints / "best", tmp_path / "checkpoints" / "last")
+    copy_pretrained(below, {"pretrained": str(checkpoints / "milestone_0")})
+    assert are_equal(weights_in(below, "pretrained"), weights_in(source, "milestone_0"))
+
+
 def test_a_damaged_copy_is_made_again(finished, tmp_path):
     source, _ = finished
     for damage in (b"", None):
