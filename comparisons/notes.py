@@ -51,11 +51,16 @@ def list_notes(comparisons: list[Comparison]) -> list[str]:
 
 
 def describe_pretrained(comparison: Comparison) -> list[str]:
-    """Return a sentence on the runs that began with the weights of another agent."""
-    names = [f"{run.name} ({path})" for run in comparison.runs if (path := run.settings.get("pretrained"))]
-    if not names:
-        return []
-    return [f"Begun with the weights of another agent: {join_names(names)}. Earlier agent steps are not counted here."]
+    """Return a sentence for each agent with whose weights runs began."""
+    names: dict[str, list[str]] = {}
+    for run in comparison.runs:
+        if path := run.settings.get("pretrained"):
+            names.setdefault(path, []).append(run.name)
+    return [
+        f"Begun with the weights of {path}: {'all runs' if len(begun) == len(comparison.runs) else join_names(begun)}. "
+        "Earlier agent steps are not counted here."
+        for path, begun in names.items()
+    ]
 
 
 def describe_unfinished(comparison: Comparison) -> list[str]:

@@ -154,6 +154,5 @@ def test_runs_that_began_with_other_weights_are_named(tmp_path):
     fresh, trained_on = write_run(tmp_path / "a", [1, 2]), write_run(tmp_path / "b", [1, 2], algo="a2c")
     settings = yaml.safe_load((trained_on / "config.yaml").read_text())
     (trained_on / "config.yaml").write_text(yaml.safe_dump(settings | {"pretrained": "agents/assault_ppo"}))
-    assert "Begun with the weights of another agent: a2c assault seed 1 (agents/assault_ppo). " in notes_of(
-        fresh, trained_on
-    )
+    assert "the weights of agents/assault_ppo: a2c assault seed 1. " in notes_of(fresh, trained_on)
+    assert "the weights of agents/assault_ppo: all runs. " in notes_of(trained_on)
