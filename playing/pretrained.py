@@ -150,10 +150,8 @@ def load_pretrained(run: Path, algorithm: Any) -> None:
         ValueError: they are of a network with other parameters, such as for an environment with other observations.
         Mistake: they are damaged.
     """
-    weights, fresh = (
-        read_weights(find_copy(run) or checkpoint_path(run, PRETRAINED)),
-        algorithm.learner_group.get_weights(),
-    )
+    copy = find_copy(run) or checkpoint_path(run, PRETRAINED)
+    weights, fresh = read_weights(copy), algorithm.learner_group.get_weights()
     (module,) = fresh
     found, wanted = ({name: array.shape for name, array in one.items()} for one in (weights, fresh[module]))
     if other := found.items() ^ wanted.items():
