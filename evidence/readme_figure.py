@@ -29,7 +29,7 @@ PANELS = {  # title -> label of a curve -> the studies of its seeds, each with t
         "PPO": {"2026-11-30_ppo_constant": "ppo assault"},
     },
     LITERATURE: {
-        "A2C": {"2026-11-30_a2c_10m_two_seeds": "a2c assault"},
+        "A2C": {"2026-12-01_a2c_10m_seed_1": "a2c assault", "2026-11-30_a2c_10m_two_seeds": "a2c assault"},
         "A3C": {
             "2026-11-27_a3c_10m": "a3c",
             "2026-11-30_a3c_10m_seed_2": "a3c assault",
