@@ -120,8 +120,8 @@ class Acting:
 def has_suite_torso(module: Any) -> bool:
     """Return whether the torso of a network is one of the suite's.
 
-    These gave the same bits with one thread and with two (tests/rollouts/test_device.py). Of a user's own torso that is
-    not known, and a few equal calls would not prove it.
+    Of these, one thread and two gave the same bits in all calls, or other bits in one of the first NUM_COMPARED
+    (tests/rollouts/test_device.py). Of a user's own torso that is not known.
     """
     return isinstance(module.torso, ConvTorso | ResidualTorso | MLPTorso)
 

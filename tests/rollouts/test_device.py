@@ -103,18 +103,21 @@ def test_threads_are_given_back_after_an_error():
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("model", ["nature_cnn", "cnn_lstm", "impala", "mlp"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_a_network_gives_the_same_bits_with_one_thread_and_with_two(model, dtype, make_runner):
+def test_a_network_gives_the_same_bits_with_one_thread_and_with_two_or_differs_soon(model, dtype, make_runner):
+    """Which of the two is up to the CPU: in float32, impala and mlp differ on an Intel Xeon, and not on an AMD EPYC."""
     size = ["model.lstm_size=16"] if model == "cnn_lstm" else ["model.hidden=32"] if model == "impala" else []
     runner = make_runner("env=assault", f"model={model}", f"model.dtype={dtype}", *size, "algo.num_envs=4")
     torch.set_num_threads(2)  # the runner was made for one
     net, random = runner.module, np.random.default_rng(0)
     state = tuple(torch.randn_like(part) for part in net.make_initial_state(4))
+    equal = []
     with torch.inference_mode():
-        for _ in range(5):
+        for _ in range(2 * NUM_COMPARED):
             obs = torch.from_numpy(random.integers(0, 256, (4, *net.observation_space.shape), np.uint8))
             act = partial(net.act, obs, net.pack(), state)
             assert torch.get_num_threads() == 2
-            assert have_equal_bits(act(), run_in_one_thread(act))
+            equal.append(have_equal_bits(act(), run_in_one_thread(act)))
+    assert all(equal) or not all(equal[:NUM_COMPARED]), "Acting would have taken one thread for equal"
 
 
 @pytest.mark.parametrize(
